@@ -1,0 +1,152 @@
+"""Losses and their derivatives.
+
+`terms` reads the network's output `p` and the targets `y`, both `(rows, outputs)`, and writes
+each entry's loss into `t` and its derivative by `p` into `d`. Where the loss is computed
+from logits, `p` is those. `Mean` makes the mean of the terms and scales the derivatives.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastnet import functions
+from fastnet.checks import Array
+from fastnet_numpy.activations import softplus
+
+Terms = Callable[[Array, Array, Array, Array], None]
+
+
+def mse(p: Array, y: Array, t: Array, d: Array) -> None:
+    """r^2, with slope 2 r, r = p - y."""
+    np.subtract(p, y, d)
+    np.multiply(d, d, t)
+    np.add(d, d, d)
+
+
+def mae(p: Array, y: Array, t: Array, d: Array) -> None:
+    """|r|, with slope sign(r), r = p - y."""
+    np.subtract(p, y, d)
+    np.abs(d, t)
+    np.sign(d, d)
+
+
+def huber(p: Array, y: Array, t: Array, d: Array, delta: float) -> None:
+    """c (r - c / 2) with slope c, c = r cut to [-delta, delta], r = p - y."""
+    np.subtract(p, y, t)
+    np.clip(t, -delta, delta, d)
+    np.subtract(t, d / 2, t)
+    np.multiply(d, t, t)
+
+
+def quantile(p: Array, y: Array, t: Array, d: Array, q: float) -> None:
+    """max(q r, (q - 1) r) with slope -q, 0 or 1 - q, r = y - p."""
+    np.subtract(y, p, t)
+    np.sign(t, d)
+    np.multiply(d, np.where(t > 0, -q, q - 1).astype(d.dtype), d)
+    np.multiply(t, d, t)
+    np.negative(t, t)
+
+
+def poisson(p: Array, y: Array, t: Array, d: Array) -> None:
+    """exp(p) - y p, with slope exp(p) - y."""
+    np.exp(p, d)
+    np.subtract(d, y * p, t)
+    np.subtract(d, y, d)
+
+
+def poisson_rate(p: Array, y: Array, t: Array, d: Array, epsilon: float) -> None:
+    """p - y log(p + epsilon), with slope 1 - y / (p + epsilon)."""
+    np.subtract(p, y * np.log(p + epsilon), t)
+    np.subtract(1, y / (p + epsilon), d)
+
+
+def binary_crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
+    """log(1 + exp(z)) - z y, with slope sigmoid(z) - y, z the logit."""
+    softplus(z, t)
+    np.subtract(t, z * y, t)
+    np.exp(-z, d)
+    np.add(d, 1, d)
+    np.reciprocal(d, d)
+    np.subtract(d, y, d)
+
+
+def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
+    """log(sum_k exp(z_k)) - z_y with slopes softmax(z) - y, z the logits.
+
+    `y` holds class indices `(rows,)`, or one-hot rows or probabilities `(rows, outputs)`.
+    The row's loss stands in the first column of `t`, zeros in the others.
+    """
+    shifted = z - np.maximum.reduce(z, axis=1, keepdims=True)
+    np.exp(shifted, d)
+    total = np.add.reduce(d, axis=1, keepdims=True)
+    np.divide(d, total, d)
+    t[:, 1:] = 0
+    if y.ndim == 1:
+        rows = np.arange(len(y))
+        np.subtract(np.log(total[:, 0]), shifted[rows, y], t[:, 0])
+        d[rows, y] -= 1
+    else:
+        # Probabilities sum to 1 up to their rounding, by which both are taken as they are.
+        weight = np.add.reduce(y, axis=1)
+        picked = np.add.reduce(np.where(y > 0, y * shifted, 0), axis=1)
+        np.subtract(weight * np.log(total[:, 0]), picked, t[:, 0])
+        np.multiply(d, weight[:, None], d)
+        np.subtract(d, y, d)
+
+
+def terms(loss: functions.Loss) -> Terms:
+    """The code for the loss of a plan."""
+    match loss:
+        case functions.Huber():
+            return partial(huber, delta=loss.delta)
+        case functions.Quantile():
+            return partial(quantile, q=loss.q)
+        case functions.Poisson(log_input=False):
+            return partial(poisson_rate, epsilon=loss.EPSILON)
+    return {
+        "mse": mse,
+        "mae": mae,
+        "poisson": poisson,
+        "binary_crossentropy": binary_crossentropy,
+        "crossentropy": crossentropy,
+    }[loss.name]
+
+
+class Mean:
+    """The mean over rows and outputs of a loss's terms (cross-entropy over classes: over rows).
+
+    Args:
+        loss: which.
+        rows: rows of a batch.
+        outputs: outputs of the network.
+        dtype: of everything.
+    """
+
+    def __init__(self, loss: functions.Loss, rows: int, outputs: int, dtype: np.dtype[Any]) -> None:
+        self.terms = terms(loss)
+        self.each = 1 if isinstance(loss, functions.Crossentropy) else outputs
+        self.t = np.empty((rows, outputs), dtype)
+        self.scale = 1 / (rows * self.each)
+        self.scale_array = np.full((), self.scale, dtype)
+        self.sum = np.add.reduce
+
+    def __call__(self, p: Array, y: Array, weight: Array | None, d: Array) -> float:
+        """Return the mean and write its derivatives by `p` into `d`."""
+        t = self.t
+        self.terms(p, y, t, d)
+        if weight is None:
+            np.multiply(d, self.scale_array, d)
+            return float(self.sum(t, None)) * self.scale
+        total = float(self.sum(weight, None)) * self.each
+        if total == 0:  # a batch of weights that are all zero teaches nothing
+            d.fill(0)
+            return 0.0
+        # Rows of weight 0 do not count, even where their loss is not finite.
+        np.multiply(t, weight[:, None], t, where=weight[:, None] > 0)
+        np.multiply(d, (weight / total)[:, None], d)
+        if not weight.all():
+            t[weight == 0] = 0
+            d[weight == 0] = 0
+        return float(self.sum(t, None)) / total

@@ -1,0 +1,5 @@
+"""`python -m fastnet` is `fastnet`."""
+
+from fastnet.cli import main
+
+main()

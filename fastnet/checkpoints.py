@@ -1,0 +1,143 @@
+"""Checkpoints: where a fit is, in a file, so that it can go on from there bit for bit."""
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnet import checks, files
+from fastnet.backend import Data
+from fastnet.checks import Array
+from fastnet.errors import ModelFileError
+from fastnet.history import History
+from fastnet.network import Network
+from fastnet.training import Position, Settings, Watch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a fit writes down where it is. It also does so when it ends.
+
+    Args:
+        path: the file, replaced each time.
+        seconds: write when so many have passed since the last time; None: do not look.
+        epochs: write after every so many epochs; None: do not look.
+
+    Raises:
+        DefinitionError: if a number is not above 0.
+    """
+
+    path: str | os.PathLike[str]
+    seconds: float | None = 60.0
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            checks.number(self.seconds, "checkpoint seconds", above=0)
+        if self.epochs is not None:
+            checks.whole(self.epochs, "checkpoint epochs")
+
+
+def identity(network: Network, flat: Array, settings: Settings, data: Data) -> dict[str, Any]:
+    """What must be the same for a fit to be resumed: a name and a plain value each."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (data.x, data.y, data.weight):
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(array.reshape(-1).view(np.uint8))
+    return {
+        "network": network.spec(),
+        "dtype": flat.dtype.name,
+        "optimizer": settings.optimizer.spec(),
+        "batch_size": settings.batch_size,
+        "shuffle": settings.shuffle,
+        "l1": settings.l1,
+        "l2": settings.l2,
+        "clip_norm": settings.clip_norm,
+        "clip_value": settings.clip_value,
+        "seed": settings.seed,
+        "training rows": digest.hexdigest(),
+    }
+
+
+def write(path: Path, same: Mapping[str, Any], flat: Array, position: Position) -> None:
+    """Write down where a fit is.
+
+    Raises:
+        FileAccessError: if the file cannot be written; the last checkpoint stays.
+    """
+    history = position.history
+    facts = {
+        "same": same,
+        "step": position.step,
+        "updates": position.updates,
+        "stopping": _watch(position.stopping),
+        "plateau": _watch(position.plateau),
+        "scale": position.scale,
+        "stopped": position.stopped,
+    }
+    arrays = {"parameters": flat, "memory": position.memory, "pending": position.pending}
+    if position.best is not None:
+        arrays["best"] = position.best
+    for name, values in asdict(history).items():
+        arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
+    files.write(path, "checkpoint", facts, arrays)
+
+
+def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
+    """Read where a fit was into a position, and its parameters into `flat`.
+
+    Raises:
+        ModelFileError: if the file is damaged, or belongs to another fit: it says in what.
+        ModelFileMissing: if there is none.
+    """
+    facts, arrays = files.read(path, "checkpoint")
+    try:
+        was = facts["same"]
+        for name, value in same.items():
+            if was[name] != value:
+                raise ModelFileError(
+                    f"checkpoint {str(path)!r} is of another fit: its {name} was "
+                    f"{_short(was[name])}, now it is {_short(value)}. Resume with what it was "
+                    "begun with, or begin anew in another file."
+                )
+        history = History(**{
+            name: arrays[f"history.{name}"].tolist()
+            for name in ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
+        })  # fmt: skip
+        position = Position(
+            step=facts["step"],
+            updates=facts["updates"],
+            memory=arrays["memory"],
+            pending=arrays["pending"],
+            stopping=Watch(*map(float, facts["stopping"][:1]), facts["stopping"][1]),
+            best=arrays.get("best"),
+            plateau=Watch(*map(float, facts["plateau"][:1]), facts["plateau"][1]),
+            scale=facts["scale"],
+            stopped=facts["stopped"],
+            history=history,
+        )
+        parameters = arrays["parameters"]
+        if parameters.shape != flat.shape or parameters.dtype != flat.dtype:
+            raise ModelFileError(f"checkpoint {str(path)!r} does not hold this network.")
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
+    flat[...] = parameters
+    return position
+
+
+def _watch(watch: Watch) -> list[Any]:
+    """JSON has no infinity, which is the best loss before the first."""
+    return ["inf" if math.isinf(watch.best) else watch.best, watch.waited]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

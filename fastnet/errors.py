@@ -1,0 +1,49 @@
+"""What can go wrong, by kind: each error is also the built-in a user would catch."""
+
+from collections.abc import Iterable
+
+
+class FastnetError(Exception):
+    """The root of every error that fastnet raises on purpose."""
+
+
+class DefinitionError(FastnetError, ValueError):
+    """A network, optimizer, schedule or setting that makes no sense."""
+
+
+class DataError(FastnetError, ValueError):
+    """Rows, targets or weights that cannot be used as they are."""
+
+
+class BackendUnavailable(FastnetError, ImportError):
+    """A backend that is unknown, or that cannot run here; the text says what to do."""
+
+
+class MissingExtra(FastnetError, ImportError):
+    """An optional package that a function needs is not installed; the text has the pip line."""
+
+
+class ModelFileError(FastnetError, ValueError):
+    """A file that is not a whole and unchanged fastnet file of a known version."""
+
+
+class FileAccessError(ModelFileError, OSError):
+    """A file that cannot be read or written: no such folder, no permission, a full disk."""
+
+
+class ModelFileMissing(FileAccessError, FileNotFoundError):
+    """There is no file of that name."""
+
+
+class Diverged(FastnetError, ArithmeticError):
+    """The loss or a parameter stopped being finite; the model keeps its last finite parameters."""
+
+
+def unknown(kind: str, value: object, known: Iterable[str]) -> str:
+    """Say that `value` is no known `kind`, with the nearest known name and the whole list."""
+    import difflib
+
+    names = sorted(known)
+    near = difflib.get_close_matches(str(value).lower(), names, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {value!r}{guess} Known: {', '.join(names)}."

@@ -1,0 +1,187 @@
+"""Files: safetensors, with what is not an array as JSON in the header, and a digest of it all.
+
+Safetensors lets a flipped bit in the data through, so the header holds the SHA-256 of the
+whole file, taken with 64 zeros in the digest's own place: no file with a changed byte loads.
+Anyone's safetensors reader can read the arrays. Never pickle.
+
+A file is written beside its place, brought to the disk, and renamed over it: a reader sees
+the old one or the new one, whole. The leftover of a killed writer goes with the next write.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastnet.checks import Array
+from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
+
+#: Raised by one when an older fastnet could not read the file any more.
+FORMAT = 1
+
+_ZEROS = "0" * 64
+#: A header longer than this is not ours: it holds a network's definition and some figures.
+_HEADER_BYTES = 64 * 2**20
+_KEY = "fastnet"
+
+
+def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[str, Array]) -> Path:
+    """Write one file, or leave what was there as it was.
+
+    Args:
+        path: where.
+        kind: "model" or "checkpoint".
+        facts: anything that JSON holds; floats keep every bit.
+        arrays: by name.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileAccessError: if it cannot be written (it is also an `OSError`, with its errno).
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
+    text = json.dumps(head, separators=(",", ":"))
+    whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {_KEY: text})
+    digest = hashlib.sha256(whole).hexdigest()
+    # In the header, JSON stands inside a JSON string: the quotes are escaped. Ours is the
+    # first such place, because it comes before the facts.
+    mark = f'\\"digest\\":\\"{_ZEROS}'.encode()
+    place = whole.index(mark) + len(mark) - 64
+    whole = whole[:place] + digest.encode() + whole[place + 64 :]
+    try:
+        _replace(path, whole)
+    except OSError as error:
+        raise FileAccessError(
+            error.errno,
+            f"cannot write {str(path)!r}: {error.strerror or error}; what was there before is "
+            "unchanged. Choose another folder, or make room",
+        ) from error
+    return path
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
+    """Read one file.
+
+    Returns:
+        The facts and the arrays.
+
+    Raises:
+        ModelFileError: if the file is truncated, altered, foreign, of another kind or newer.
+        ModelFileMissing: if there is none.
+        FileAccessError: if it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = _head(path, file)
+            file.seek(0)
+            whole = bytearray(file.read())
+    except FileNotFoundError as error:
+        raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileAccessError(error.errno, f"cannot read {str(path)!r}: {reason}") from error
+    if head.get("kind") != kind:
+        raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
+    place = whole.find(str(head["digest"]).encode())
+    whole[place : place + 64] = _ZEROS.encode()
+    if hashlib.sha256(whole).hexdigest() != head["digest"]:
+        raise ModelFileError(
+            f"{str(path)!r} was cut short or altered (its digest does not match); take another copy."
+        )
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return head["facts"], load(bytes(whole))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
+    """Our part of a safetensors header: eight bytes of length, then JSON."""
+    foreign = f"{str(path)!r} is not a fastnet file, or was cut short."
+    length = int.from_bytes(file.read(8), "little")
+    if not 0 < length <= _HEADER_BYTES:
+        raise ModelFileError(foreign)
+    try:
+        header = json.loads(file.read(length))
+        head = json.loads(header["__metadata__"][_KEY])
+        version, digest = head["format"], head["digest"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFileError(foreign) from error
+    if not isinstance(version, int) or not isinstance(digest, str) or len(digest) != 64:
+        raise ModelFileError(foreign)
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{str(path)!r} has format {version}; this fastnet reads up to {FORMAT}. "
+            "Upgrade: python -m pip install --upgrade fastnet."
+        )
+    return dict(head)
+
+
+def _replace(path: Path, whole: bytes) -> None:
+    """Write beside, fsync, rename over, fsync the folder."""
+    _sweep(path)
+    with _beside(path) as (file, temporary):
+        file.write(whole)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":  # no renaming of open files there; elsewhere the lock stays till then
+            file.close()
+        os.replace(temporary, path)
+    with contextlib.suppress(PermissionError, IsADirectoryError):  # Windows opens no folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in the same folder, locked while it is being written, gone if that fails."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with open(temporary, "xb") as file:
+        try:
+            _lock(file)
+            yield file, temporary
+        finally:
+            temporary.unlink(missing_ok=True)  # where it was renamed, nothing is left to remove
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers of the same file left: those that nobody holds a lock on.
+
+    A writer between creating its file and locking it could lose it here; its rename then
+    fails with an error, and nothing that was whole is lost.
+    """
+    pattern = f".{_literal(path.name)}.????????.tmp"
+    for leftover in path.parent.glob(pattern):
+        with contextlib.suppress(OSError), open(leftover, "rb") as file:
+            _lock(file)
+            leftover.unlink()
+
+
+def _literal(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def _lock(file: BinaryIO) -> None:
+    """Take the lock that lasts as long as the process and the open file; OSError if held."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: a file that is open cannot be unlinked there anyway
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

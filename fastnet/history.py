@@ -1,0 +1,52 @@
+"""What happened in a fit, epoch by epoch."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass
+class History:
+    """One entry an epoch in each list.
+
+    Attributes:
+        epoch: its number, counted from 1 over the whole training.
+        loss: the mean loss of its batches while they were trained, penalties included.
+        validation_loss: the loss on the validation rows after it; empty without validation.
+        learning_rate: that of its last step (L-BFGS has none: NaN).
+        seconds: how long it took, validation included.
+    """
+
+    epoch: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """The epochs done."""
+        return len(self.epoch)
+
+    def __bool__(self) -> bool:
+        """A history is there, even before its first epoch."""
+        return True
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """A dict of lists, as `polars.DataFrame(...)` or `json.dumps(...)` take it."""
+        named = {f.name: list(getattr(self, f.name)) for f in fields(self)}
+        return {name: values for name, values in named.items() if values or name == "loss"}
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the losses over the epochs.
+
+        Args:
+            axes: the matplotlib axes to draw into; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MissingExtra: without matplotlib (`pip install "fastnet[plot]"`).
+        """
+        from fastnet import plots
+
+        return plots.losses(self, axes)

@@ -1,0 +1,484 @@
+"""A model: a network, its parameters, and a program of one backend that runs it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fastnet import backend as backends
+from fastnet import checkpoints, checks, files, plan, random
+from fastnet.backend import Data, Program
+from fastnet.checks import Array
+from fastnet.checkpoints import Checkpoint
+from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
+from fastnet.history import History
+from fastnet.named import resolve
+from fastnet.network import Dropout, Network
+from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.parameters import Parameters
+from fastnet.training import EarlyStopping, Position, Settings, Trainer
+
+#: Rows of a batch where nobody says: Keras's default, and near the best for small tables.
+BATCH_ROWS = 32
+
+
+class Model:
+    """A network that can be trained and asked.
+
+    Args:
+        network: what it is.
+        backend: "numpy", "numba", "cupy" or another's name; None: what `fn.using` or the
+            environment variable `FASTNET_BACKEND` says, else the fastest that runs here.
+        dtype: "float32" or "float64", of parameters and arithmetic.
+        seed: decides initial weights, shuffles, dropout and the validation split, alike on all
+            backends; None takes one from the operating system (`model.seed` tells it).
+        threads: how many to use; None: `FASTNET_NUM_THREADS`, else as it pays.
+
+    Attributes:
+        network, dtype, seed: as given.
+        backend: the name of the backend that runs it.
+        history: of the last fit, also of one that was interrupted; None before the first.
+
+    Raises:
+        DefinitionError: for a dtype, seed or number of threads that makes no sense.
+        BackendUnavailable: if the backend is unknown or cannot run here.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
+        self.network = network
+        self.dtype = checks.dtype(dtype).name
+        self.seed = random.fresh_seed() if seed is None else checks.whole(seed, "seed", least=0)
+        if self.seed >= 2**64:
+            raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
+        self.history: History | None = None
+        self._threads = threads
+        self._begin(plan.initial_parameters(network, self.seed), backend)
+        self.parameters.check()
+
+    def _begin(self, flat: Array, backend: str | None) -> None:
+        """Set up what is not part of a saved or pickled model."""
+        self._plan = plan.lower(self.network)
+        with np.errstate(over="ignore"):
+            self._parameters = Parameters(self._plan.parameters, flat.astype(self.dtype))
+        self._training = threading.Lock()
+        self._memory: tuple[type, Array, int] | None = None
+        self._compile(backend)
+
+    def _compile(self, backend: str | None) -> None:
+        chosen = backends.choose(backend)
+        self.backend = chosen.name
+        threads = backends.requested_threads(self._threads)
+        self._program: Program = chosen.compile(self._plan, np.dtype(self.dtype), threads)
+
+    @property
+    def parameters(self) -> Parameters:
+        """By name: "0.weight" `(inputs, units)`, "0.bias" `(units,)`, ...; `.flat` is all."""
+        return self._parameters
+
+    def predict(self, x: Any) -> Array:
+        """What the network says.
+
+        Args:
+            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row.
+
+        Returns:
+            `(rows, outputs)` of the model's dtype: values, probabilities (sigmoid, softmax) or
+            logarithms of rates (Poisson).
+
+        Raises:
+            DataError: for no rows, another number of columns, or what is not numbers.
+        """
+        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
+        put = self._program.to_device
+        return self._program.predict(put(self._parameters.flat), put(rows))
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """The loss over all rows, without dropout and penalties.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+            sample_weight: `(rows,)`, or None.
+
+        Raises:
+            DataError: if the arrays do not fit.
+        """
+        data = self._on_device(self._data(x, y, sample_weight))
+        return self._program.loss(self._program.to_device(self._parameters.flat), data)
+
+    def loss_and_gradient(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout_step: int | None = None,
+    ) -> tuple[float, Array]:
+        """The loss over all rows as one batch, and its derivative by every parameter.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+            sample_weight: `(rows,)`, or None.
+            l1: adds l1 * sum |w| over the weights, not the biases.
+            l2: adds l2 / 2 * sum w^2 likewise.
+            dropout_step: drop what the training step of that number would; None: nothing.
+
+        Returns:
+            The loss, and the gradient `(size,)`, laid out like `parameters.flat`.
+
+        Raises:
+            DataError: if the arrays do not fit.
+        """
+        penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
+        draw = None
+        if dropout_step is not None:
+            draw = (self.seed, checks.whole(dropout_step, "dropout_step", least=0))
+        data = self._on_device(self._data(x, y, sample_weight))
+        parameters = self._program.to_device(self._parameters.flat)
+        return self._program.gradient(parameters, data, *penalties, draw)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        optimizer: str | Optimizer | LBFGS | Mapping[str, Any] = "adam",
+        epochs: int = 100,
+        batch_size: int | Literal["auto"] | None = "auto",
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        validation: float | tuple[Any, ...] | None = None,
+        early_stopping: int | EarlyStopping | None = None,
+        callbacks: Iterable[Callable[["Model", History], Any]] = (),
+        progress: bool = False,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        initial_epoch: int = 0,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+            optimizer: a name ("sgd") or an instance (`fn.SGD(0.1, momentum=0.9)`).
+            epochs: how often every row is seen, counted from the beginning of the training.
+            batch_size: rows of a step; None: all. "auto" is 32, and all for L-BFGS. The last
+                batch of an epoch holds the rows that are left over.
+            shuffle: another order of the rows in every epoch.
+            sample_weight: `(rows,)`; a batch's loss is its weighted mean.
+            validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of the rows, taken
+                at random, that is kept from training. The loss on them is taken every epoch.
+            early_stopping: epochs without a better validation loss after which to stop and go
+                back to the best parameters, or an `EarlyStopping`.
+            callbacks: each is called as `callback(model, history)` after every epoch; one that
+                returns True ends the fit. They may change the parameters.
+            progress: show a bar on standard error (with `rich`).
+            l1: adds l1 * sum |w| over the weights, not the biases, to the loss.
+            l2: adds l2 / 2 * sum w^2 likewise.
+            clip_norm: the longest that a gradient may be; a longer one is scaled down.
+            clip_value: the largest that an entry of a gradient may be, before `clip_norm`.
+            initial_epoch: epochs done before. With it the optimizer goes on with the memory of
+                the model's last fit, so that 10 epochs and then 20 with `initial_epoch=10` are
+                the same as 20 (for schedules that do not span the whole fit).
+            checkpoint: a path, or a `Checkpoint` that says how often.
+            resume: go on from the checkpoint, if there is one.
+
+        Returns:
+            The history, also kept as `model.history`.
+
+        Raises:
+            DefinitionError: for settings that make no sense.
+            DataError: for rows that cannot be learned from.
+            Diverged: if the loss stops being finite. The model then keeps its last finite
+                parameters.
+            KeyboardInterrupt: after Ctrl-C. The model then is as after its last whole step.
+            ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
+        """
+        rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)  # type: ignore[type-var]
+        stopping = _stopping(early_stopping, validation)
+        first = checks.whole(initial_epoch, "initial_epoch", least=0)
+        last = checks.whole(epochs, "epochs")
+        saver = checkpoint
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+            saver = Checkpoint(checkpoint)
+        if resume and saver is None:
+            raise DefinitionError("resume=True needs checkpoint=..., the file to go on from.")
+        self._parameters.check()
+        data = self._data(x, y, sample_weight)
+        data, held_out = self._split(data, validation)
+        settings = Settings(
+            optimizer=rule,
+            batch_size=_batch_rows(batch_size, rule, len(data.x)),
+            shuffle=_flag(shuffle, "shuffle"),
+            l1=checks.number(l1, "l1", least=0),
+            l2=checks.number(l2, "l2", least=0),
+            clip_norm=None if clip_norm is None else checks.number(clip_norm, "clip_norm", above=0),
+            clip_value=None
+            if clip_value is None
+            else checks.number(clip_value, "clip_value", above=0),
+            seed=self.seed,
+            epochs=last,
+            early_stopping=stopping,
+        )
+        if isinstance(rule, LBFGS):
+            self._check_lbfgs(settings, len(data.x), saver)
+        if not self._training.acquire(blocking=False):
+            raise FastnetError(
+                "this model is already being trained, in another thread or by the fit whose "
+                "callback this is; wait for it, or train another model."
+            )
+        try:
+            assert saver is None or isinstance(saver, Checkpoint)
+            return self._fit(
+                settings, data, held_out, first, list(callbacks), progress, saver, resume
+            )
+        finally:
+            self._training.release()
+
+    def _fit(
+        self,
+        settings: Settings,
+        data: Data,
+        held_out: Data | None,
+        first: int,
+        callbacks: list[Callable[["Model", History], Any]],
+        progress: bool,
+        saver: Checkpoint | None,
+        resume: bool,
+    ) -> History:
+        flat = self._parameters.flat
+        batches = -(-len(data.x) // settings.batch_size)
+        position = self._position(settings, first * batches)
+        save = None
+        if saver is not None:
+            path = Path(saver.path)
+            same = checkpoints.identity(self.network, flat, settings, data)
+            if resume and path.exists():
+                position = checkpoints.read(path, same, flat)
+                if position.step < settings.epochs * batches and not _gave_up(settings, position):
+                    position.stopped = False
+        self.history = position.history
+        bar = None
+        if progress:
+            from fastnet.progress import Bar
+
+            bar = Bar()
+        trainer = Trainer(
+            self._program,
+            flat,
+            data,
+            held_out,
+            settings,
+            position,
+            [partial(callback, self, position.history) for callback in callbacks],
+            due=(None, None) if saver is None else (saver.seconds, saver.epochs),
+            progress=bar,
+        )
+        if saver is not None:
+            save = partial(checkpoints.write, path, same, flat, position)
+            trainer.save = save
+        try:
+            if bar is None:
+                trainer.run()
+            else:
+                with bar:
+                    trainer.run()
+        finally:
+            self._memory = (type(settings.optimizer), position.memory, position.updates)
+        return position.history
+
+    def _position(self, settings: Settings, step: int) -> Position:
+        """Where a fit begins: with the last one's memory, if it goes on from there."""
+        rule = settings.optimizer
+        if isinstance(rule, LBFGS):
+            return Position(step, 0, np.zeros((0, 0), self.dtype))
+        if step and self._memory is not None and self._memory[0] is type(rule):
+            return Position(step, self._memory[2], self._memory[1].copy())
+        return Position(step, 0, rule.memory(self._plan.size, np.dtype(self.dtype)))
+
+    def _check_lbfgs(self, settings: Settings, rows: int, saver: object) -> None:
+        reasons = {
+            "needs all rows in one batch; leave batch_size out": settings.batch_size < rows,
+            "needs a smooth loss; use l2 instead of l1": settings.l1 > 0,
+            "chooses its own step lengths; leave out clip_norm and clip_value": settings.clip_norm
+            is not None
+            or settings.clip_value is not None,
+            "needs the same loss at every call; use Adam with Dropout": any(
+                isinstance(layer, Dropout) and layer.rate > 0 for layer in self.network.layers
+            ),
+            "keeps its memory inside SciPy, so it cannot be resumed; leave out checkpoint": saver
+            is not None,
+        }
+        for reason, wrong in reasons.items():
+            if wrong:
+                raise DefinitionError(f"optimizer 'lbfgs' {reason}.")
+
+    def _data(self, x: Any, y: Any, sample_weight: Any, what: str = "") -> Data:
+        dtype, network = np.dtype(self.dtype), self.network
+        try:
+            features = checks.features(x, network.inputs, dtype)
+            rows = len(features)
+            targets = checks.targets(y, rows, network.outputs, network.loss.targets, dtype)
+            return Data(features, targets, checks.weights(sample_weight, rows, dtype))
+        except DataError as error:
+            if what:
+                raise DataError(f"{what}: {error}") from error
+            raise
+
+    def _on_device(self, data: Data) -> Data:
+        put = self._program.to_device
+        return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
+
+    def _split(self, data: Data, validation: Any) -> tuple[Data, Data | None]:
+        """The rows to train on, and those to validate on."""
+        if validation is None:
+            return data, None
+        if isinstance(validation, tuple | list):
+            if len(validation) not in (2, 3):
+                raise DataError(
+                    f"validation has {len(validation)} parts; it must be (x, y), "
+                    "(x, y, sample_weight) or a fraction."
+                )
+            x, y, *weight = validation
+            return data, self._data(x, y, weight[0] if weight else None, "validation")
+        fraction = checks.number(validation, "validation", above=0, below=1)
+        rows = len(data.x)
+        kept = max(round(rows * fraction), 1)
+        if kept >= rows:
+            raise DataError(
+                f"validation={fraction:g} of {rows} rows leaves none to train on; "
+                "give more rows, or validation=(x, y)."
+            )
+        order = random.permutation(self.seed, random.SPLIT, 0, rows)
+        parts = []
+        for chosen in (np.sort(order[kept:]), np.sort(order[:kept])):
+            weight = None if data.weight is None else data.weight[chosen]
+            if weight is not None and not weight.any():
+                raise DataError("validation split: all sample weights of one part are zero.")
+            parts.append(Data(data.x[chosen], data.y[chosen], weight))
+        return parts[0], parts[1]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write network, parameters, dtype and seed to a safetensors file, whole or not at all.
+
+        Raises:
+            FileAccessError: if it cannot be written.
+        """
+        facts = {"network": self.network.spec(), "dtype": self.dtype, "seed": self.seed}
+        return files.write(path, "model", self._facts(facts), dict(self._parameters))
+
+    def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        if self.table is not None:
+            facts["table"] = self.table
+        return facts
+
+    #: How the columns of a table become inputs and outputs, as `fastnet.tables` stores it in
+    #: models made from tables; None for others.
+    table: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: everything but the program, which is made anew."""
+        state = dict(self.__dict__)
+        for name in ("_program", "_plan", "_parameters", "_training"):
+            del state[name]
+        return {**state, "flat": self._parameters.flat}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        flat = state.pop("flat")
+        memory = state.pop("_memory")
+        self.__dict__.update(state)
+        self._begin(flat, self.backend)
+        self._memory = memory
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.network.inputs} -> {self.network.outputs}, {self._plan.size:,} "
+            f"parameters, backend={self.backend!r}, dtype={self.dtype!r}, seed={self.seed})"
+        )
+
+
+def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
+    """Read a model that `Model.save` wrote.
+
+    Args:
+        path: the file.
+        backend: as for `Model`.
+
+    Raises:
+        ModelFileError: if the file is truncated, altered, foreign or of a newer version.
+        ModelFileMissing: if there is none.
+        BackendUnavailable: if the backend cannot run here.
+    """
+    facts, arrays = files.read(path, "model")
+    try:
+        model = Model.__new__(Model)
+        model.network = Network.from_spec(facts["network"])
+        model.dtype = checks.dtype(facts["dtype"]).name
+        model.seed = checks.whole(facts["seed"], "seed", least=0)
+        model.history, model._threads = None, None
+        model.table = facts.get("table")
+        flat = np.empty(plan.lower(model.network).size, model.dtype)
+        pieces = Parameters(plan.lower(model.network).parameters, flat)
+        if set(arrays) != set(pieces):
+            raise DefinitionError(f"it holds {sorted(arrays)}, the network has {sorted(pieces)}")
+        for name, array in arrays.items():
+            if array.shape != pieces[name].shape or array.dtype != flat.dtype:
+                raise DefinitionError(f"{name} is {array.dtype} {array.shape}")
+            pieces[name][...] = array
+    except (FastnetError, KeyError, TypeError, MemoryError, OverflowError) as error:
+        raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
+    model._begin(flat, backend)
+    return model
+
+
+def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
+    if batch_size == "auto":
+        batch_size = None if isinstance(rule, LBFGS) else BATCH_ROWS
+    if batch_size is None:
+        return rows
+    return min(checks.whole(batch_size, "batch_size"), rows)
+
+
+def _stopping(value: object, validation: object) -> EarlyStopping | None:
+    if value is None:
+        return None
+    if validation is None:
+        raise DefinitionError(
+            "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
+        )
+    if isinstance(value, EarlyStopping):
+        return value
+    return EarlyStopping(checks.whole(value, "early_stopping", least=0))
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise DefinitionError(f"{what} is {value!r}; it must be True or False.")
+    return bool(value)
+
+
+def _gave_up(settings: Settings, position: Position) -> bool:
+    """Whether early stopping ended the fit, and would again."""
+    stopping = settings.early_stopping
+    return stopping is not None and position.stopping.waited > stopping.patience

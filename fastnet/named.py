@@ -1,0 +1,73 @@
+"""A named thing with constants: one form for activations, losses, optimizers and schedules.
+
+In Python it is an instance (`LeakyReLU(slope=0.2)`); in JSON and TOML it is its name
+(`"relu"`) or a table of its name and constants (`{"name": "leaky_relu", "slope": 0.2}`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from fastnet.errors import DefinitionError, unknown
+
+
+@dataclass(frozen=True)
+class Named:
+    """The root of everything that has a name and constants. Frozen, comparable, hashable."""
+
+    name: ClassVar[str]
+
+    def spec(self) -> str | dict[str, Any]:
+        """The plain form: the name alone where there are no constants, else a table."""
+        constants = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {"name": self.name, **constants} if constants else self.name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Named):
+        return value.spec()
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+N = TypeVar("N", bound=Named)
+
+
+def registry(*classes: type[N]) -> dict[str, type[N]]:
+    """Index classes by name; a name given twice is a mistake of ours."""
+    names = {cls.name: cls for cls in classes}
+    assert len(names) == len(classes), "a name is registered twice"
+    return names
+
+
+def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
+    """Turn a name, a table or an instance into an instance.
+
+    Args:
+        kind: what it is, for the error ("activation").
+        known: the classes by name.
+        value: an instance of one of them, its name, or a mapping with "name" and constants.
+
+    Raises:
+        DefinitionError: if the name or a constant is not known.
+    """
+    if isinstance(value, tuple(known.values())):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, type) and issubclass(value, tuple(known.values())):
+        value = {"name": value.name}
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise DefinitionError(unknown(kind, value, known))
+    constants = dict(value)
+    name = constants.pop("name")
+    if name not in known:
+        raise DefinitionError(unknown(kind, name, known))
+    allowed = [field.name for field in fields(known[name])]
+    for constant in constants:
+        if constant not in allowed:
+            takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
+            raise DefinitionError(f"{kind} {name!r} has no constant {constant!r}; {takes}.")
+    try:
+        return known[name](**constants)
+    except TypeError as error:
+        raise DefinitionError(f"{kind} {name!r}: {error}.") from error

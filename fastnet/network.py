@@ -1,0 +1,318 @@
+"""What a network is: layers, shapes and a loss. Frozen data, to and from JSON and TOML."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastnet import checks
+from fastnet.errors import DefinitionError, unknown
+from fastnet.functions import (
+    ACTIVATIONS,
+    INITIALISERS,
+    LOSSES,
+    Activation,
+    Arrays,
+    Initialiser,
+    Loss,
+    suited,
+)
+from fastnet.named import resolve
+
+
+@dataclass(frozen=True, init=False)
+class Dense:
+    """A dense layer: activation(x @ weight + bias), weight `(inputs, units)`, bias `(units,)`.
+
+    Args:
+        units: how many outputs the layer has.
+        activation: a name (`"relu"`), an instance (`fn.LeakyReLU(slope=0.2)`) or its table.
+        bias: whether a bias is added.
+        init: how the weights start: a name, an instance, `"auto"` (He for the relu family,
+            LeCun for selu, Glorot for the rest), the weights themselves, or `(weights, bias)`.
+
+    Raises:
+        DefinitionError: for units that are not a whole number above 0, or an unknown name.
+    """
+
+    units: int
+    activation: Activation
+    bias: bool
+    init: Initialiser
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Activation | Mapping[str, Any] = "identity",
+        bias: bool = True,
+        init: Any = "auto",
+    ) -> None:
+        if not isinstance(bias, bool):
+            raise DefinitionError(f"bias is {bias!r}; it must be True or False.")
+        function = resolve("activation", ACTIVATIONS, activation)
+        object.__setattr__(self, "units", checks.whole(units, "units"))
+        object.__setattr__(self, "activation", function)
+        object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "init", _initialiser(init, function))
+        if isinstance(self.init, Arrays) and self.init.biases is not None and not bias:
+            raise DefinitionError("init holds a bias, but bias=False; leave one of the two out.")
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {
+            "type": "dense",
+            "units": self.units,
+            "activation": self.activation.spec(),
+            "bias": self.bias,
+            "init": self.init.spec(),
+        }
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Sets a unit to zero with probability `rate` while training, and scales the rest by
+    1 / (1 - rate), so that prediction needs no change (Srivastava et al. 2014, "inverted").
+
+    Raises:
+        DefinitionError: for a rate outside [0, 1).
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        rate = checks.number(self.rate, "dropout rate", least=0, below=1)
+        object.__setattr__(self, "rate", rate)
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": "dropout", "rate": self.rate}
+
+
+Layer = Dense | Dropout
+_LAYERS: dict[str, type[Layer]] = {"dense": Dense, "dropout": Dropout}
+
+
+@dataclass(frozen=True, init=False)
+class Network:
+    """A dense network: what goes in, its layers, and the loss it is trained with.
+
+    Args:
+        inputs: columns of a row of input.
+        layers: `Dense` and `Dropout` layers, first to last; the last is `Dense`.
+        loss: a name (`"mse"`), an instance (`fn.Huber(delta=2)`) or its table.
+
+    Raises:
+        DefinitionError: if the layers, shapes, output activation and loss do not fit together.
+    """
+
+    inputs: int
+    layers: tuple[Layer, ...]
+    loss: Loss
+
+    def __init__(
+        self,
+        inputs: int,
+        layers: Iterable[Layer],
+        loss: str | Loss | Mapping[str, Any] = "mse",
+    ) -> None:
+        object.__setattr__(self, "inputs", checks.whole(inputs, "inputs"))
+        object.__setattr__(self, "layers", _layers(layers))
+        object.__setattr__(self, "loss", resolve("loss", LOSSES, loss))
+        self._check()
+
+    def _check(self) -> None:
+        width = self.inputs
+        for index, layer in enumerate(self.layers):
+            last = index == len(self.layers) - 1
+            if isinstance(layer, Dropout):
+                if last:
+                    raise DefinitionError(
+                        f"layer {index}, the last, is Dropout: it would blank the outputs; "
+                        "put a Dense layer after it."
+                    )
+                continue
+            if layer.activation.name == "softmax":
+                if not last:
+                    raise DefinitionError(
+                        f"layer {index} has softmax, which is for the last layer only; "
+                        "use relu, tanh or another in hidden layers."
+                    )
+                if layer.units == 1:
+                    raise DefinitionError(
+                        f"layer {index} is softmax over one unit, which is always 1; for two "
+                        "classes use units=2, or units=1 with sigmoid and binary_crossentropy."
+                    )
+            if isinstance(layer.init, Arrays):
+                shape = (len(layer.init.weights), len(layer.init.weights[0]))
+                if shape != (width, layer.units):
+                    raise DefinitionError(
+                        f"layer {index} starts from weights {shape}; "
+                        f"it must be (inputs, units) = {(width, layer.units)}."
+                    )
+            width = layer.units
+        output, needs = self.output, self.loss.needs
+        if needs is not None and output.name != needs:
+            raise DefinitionError(
+                f"loss {self.loss.name!r} is computed from the logits of a {needs} output, but "
+                f"the last layer has {output.name!r}; write Dense({self.outputs}, {needs!r})."
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Columns of a row of predictions."""
+        return self._last.units
+
+    @property
+    def output(self) -> Activation:
+        """The activation of the last layer."""
+        return self._last.activation
+
+    @property
+    def _last(self) -> Dense:
+        last = self.layers[-1]
+        assert isinstance(last, Dense), "checked when it was made"
+        return last
+
+    def __str__(self) -> str:
+        """A table: layer, output shape, parameters."""
+        rows = [("layer", "output shape", "parameters")]
+        width, total = self.inputs, 0
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Dense):
+                count = (width + layer.bias) * layer.units
+                width, total = layer.units, total + count
+                text = f"{index} Dense {layer.activation.name}" + (
+                    "" if layer.bias else ", no bias"
+                )
+            else:
+                count, text = 0, f"{index} Dropout {layer.rate:g}"
+            rows.append((text, f"(rows, {width})", f"{count:,}"))
+        rows.append((f"loss {self.loss.name}", f"inputs {self.inputs}", f"{total:,}"))
+        wide = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [
+            f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}".rstrip()
+            for row in rows
+        ]
+        rule = "-" * (sum(wide) + 4)
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {
+            "inputs": self.inputs,
+            "loss": self.loss.spec(),
+            "layers": [layer.spec() for layer in self.layers],
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> "Network":
+        """Build from the plain form.
+
+        Raises:
+            DefinitionError: if something is missing, unknown or does not fit.
+        """
+        fields = _table(spec, "a network", {"inputs", "layers"}, {"loss"})
+        entries = fields["layers"]
+        if not isinstance(entries, list | tuple):
+            raise DefinitionError(f"layers is {entries!r}; it must be a list of tables.")
+        layers = [_layer(entry, index) for index, entry in enumerate(entries)]
+        return cls(fields["inputs"], layers, fields.get("loss", "mse"))
+
+    def to_json(self) -> str:
+        """The definition as JSON text."""
+        return json.dumps(self.spec(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Network":
+        """Read what `to_json` wrote.
+
+        Raises:
+            DefinitionError: if the text is no JSON or describes no network.
+        """
+        try:
+            spec = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DefinitionError(f"not JSON: {error}.") from error
+        return cls.from_spec(spec)
+
+    def to_toml(self) -> str:
+        """The definition as TOML text."""
+        spec = self.spec()
+        lines = [f"{key} = {_toml(spec[key])}" for key in ("inputs", "loss")]
+        for layer in spec["layers"]:
+            lines += ["", "[[layers]]", *(f"{key} = {_toml(layer[key])}" for key in layer)]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str) -> "Network":
+        """Read what `to_toml` wrote, or what a person did.
+
+        Raises:
+            DefinitionError: if the text is no TOML or describes no network.
+        """
+        try:
+            spec = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise DefinitionError(f"not TOML: {error}.") from error
+        return cls.from_spec(spec)
+
+
+def _layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    if isinstance(layers, Dense | Dropout):
+        raise DefinitionError(f"layers is one {layers!r}; put it in a list: [{layers!r}].")
+    try:
+        found = tuple(layers)
+    except TypeError:
+        raise DefinitionError(f"layers is {layers!r}; it must be a list of layers.") from None
+    for index, layer in enumerate(found):
+        if not isinstance(layer, Dense | Dropout):
+            raise DefinitionError(
+                f"layer {index} is {layer!r}; it must be fn.Dense(...) or fn.Dropout(...)."
+            )
+    if not any(isinstance(layer, Dense) for layer in found):
+        raise DefinitionError("a network needs at least one Dense layer; add fn.Dense(units).")
+    return found
+
+
+def _initialiser(init: Any, activation: Activation) -> Initialiser:
+    if isinstance(init, str) and init == "auto":
+        return suited(activation)
+    if isinstance(init, str | Mapping | Initialiser):
+        return resolve("initialiser", INITIALISERS, init)
+    if isinstance(init, type) and issubclass(init, Initialiser):
+        return resolve("initialiser", INITIALISERS, init)
+    if isinstance(init, tuple) and len(init) == 2:
+        return Arrays(*init)
+    return Arrays(init)
+
+
+def _layer(entry: Any, index: int) -> Layer:
+    kind = entry.get("type") if isinstance(entry, Mapping) else None
+    if not isinstance(kind, str) or kind not in _LAYERS:
+        raise DefinitionError(f"layer {index}: {unknown('type', kind, _LAYERS)}")
+    rest = {key: value for key, value in entry.items() if key != "type"}
+    if kind == "dropout":
+        return Dropout(**_table(rest, f"layer {index}", {"rate"}, set()))
+    return Dense(**_table(rest, f"layer {index}", {"units"}, {"activation", "bias", "init"}))
+
+
+def _table(spec: Any, what: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    """Check the keys of a table that a file holds."""
+    if not isinstance(spec, Mapping):
+        raise DefinitionError(f"{what} is {spec!r}; it must be a table.")
+    for key in needed - set(spec):
+        raise DefinitionError(f"{what} has no {key!r}; it needs {', '.join(sorted(needed))}.")
+    for key in set(spec) - needed - optional:
+        raise DefinitionError(f"{what}: {unknown('key', key, needed | optional)}")
+    return dict(spec)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML: JSON's form serves for all but tables."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{key} = {_toml(v)}" for key, v in value.items() if v is not None)
+        return f"{{ {inside} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,65 @@
+"""The parameters of a model: one flat vector, and a name for each piece of it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnet import checks
+from fastnet.checks import Array
+from fastnet.errors import DataError, unknown
+from fastnet.plan import Parameter
+
+
+class Parameters(Mapping[str, Array]):
+    """`parameters["0.weight"]` is a view `(inputs, units)` of the flat vector.
+
+    The number is the layer's place in the network. Writing into a view, or assigning
+    (`parameters["0.bias"] = b`), changes the model.
+
+    Attributes:
+        flat: the whole vector, `(size,)`, of the model's dtype.
+    """
+
+    def __init__(self, pieces: tuple[Parameter, ...], flat: Array) -> None:
+        self._pieces = {piece.name: piece for piece in pieces}
+        self.flat = flat
+
+    def __getitem__(self, name: str) -> Array:
+        return self._piece(name).of(self.flat)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        piece = self._piece(name)
+        array = checks.numbers(value, f"parameter {name!r}", self.flat.dtype)
+        if array.shape != piece.shape:
+            raise DataError(
+                f"parameter {name!r} has shape {piece.shape}; what is assigned has {array.shape}."
+            )
+        checks.finite(array, f"parameter {name!r}")
+        piece.of(self.flat)[...] = array
+
+    def _piece(self, name: str) -> Parameter:
+        if name not in self._pieces:
+            raise KeyError(unknown("parameter", name, self._pieces))
+        return self._pieces[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {piece.shape}" for name, piece in self._pieces.items())
+        return f"Parameters({shapes}; {self.flat.dtype})"
+
+    def check(self) -> None:
+        """Make sure that every one is finite.
+
+        Raises:
+            DataError: naming the first that is not.
+        """
+        if np.isfinite(self.flat).all():
+            return
+        for name, array in self.items():
+            checks.finite(array, f"parameter {name!r}")

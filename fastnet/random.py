@@ -1,0 +1,98 @@
+"""Counter-based random streams: the same bits on every backend, machine and thread count.
+
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011) turns a 128-bit counter and a 64-bit key into four 32-bit words. Nothing is drawn
+"next": every number has an address, so a kernel can compute any of them by itself, in any
+order. The address of word `i` of a stream is
+
+    key      = the seed's low and high 32 bits
+    counter  = (i // 4,  stream's low 32 bits,  part,  purpose + 256 * (stream's high 24 bits))
+    word     = i % 4 of the result
+
+`stream` counts what repeats (the layer, the epoch, the training step), `part` tells apart
+what shares a stream (the layer, for dropout), `purpose` is one of the constants below.
+"""
+
+import numpy as np
+
+from fastnet.checks import Array
+
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA = 1, 2, 3, 4, 5
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+#: Counters worked on together: six arrays of 8 bytes each stay within a 256 KiB cache.
+_BLOCK = 4096
+
+
+def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> Array:
+    """Ten rounds of Philox4x32.
+
+    Args:
+        counter: four arrays `(n,)` of 32-bit values in uint64.
+        key: two 32-bit values.
+
+    Returns:
+        `(n, 4)` uint32.
+    """
+    c0, c1, c2, c3 = counter
+    for turn in range(10):
+        k0, k1 = (np.uint64((k + turn * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True))
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW
+        c2, c3 = (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
+    return np.stack((c0, c1, c2, c3), axis=1).astype(np.uint32)
+
+
+def words(seed: int, purpose: int, stream: int, count: int, part: int = 0) -> Array:
+    """The first `count` 32-bit words of a stream, `(count,)` uint32."""
+    key = (seed & 0xFFFFFFFF, seed >> 32)
+    blocks = -(-count // 4)
+    out = np.empty((blocks, 4), np.uint32)
+    for start in range(0, blocks, _BLOCK):
+        place = np.arange(start, min(start + _BLOCK, blocks), dtype=np.uint64)
+        rest = (stream & 0xFFFFFFFF, part, purpose + ((stream >> 32) << 8))
+        constant = (np.broadcast_to(np.uint64(c), place.shape) for c in rest)
+        out[start : start + _BLOCK] = philox((place, *constant), key)
+    return out.reshape(-1)[:count]
+
+
+def uniform(seed: int, purpose: int, stream: int, count: int) -> Array:
+    """`(count,)` float64, evenly over the open interval (0, 1), 53 bits each."""
+    pairs = words(seed, purpose, stream, 2 * count).reshape(-1, 2)
+    return ((pairs[:, 0] >> 5) * 2.0**26 + (pairs[:, 1] >> 6) + 0.5) * 2.0**-53
+
+
+def normal(seed: int, purpose: int, stream: int, count: int) -> Array:
+    """`(count,)` float64, standard normal (Box and Muller 1958)."""
+    u = uniform(seed, purpose, stream, count + count % 2).reshape(-1, 2)
+    radius, angle = np.sqrt(-2 * np.log(u[:, 0])), 2 * np.pi * u[:, 1]
+    return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1).reshape(-1)[:count]
+
+
+def permutation(seed: int, purpose: int, stream: int, count: int) -> Array:
+    """The numbers 0 to `count` - 1 in random order, `(count,)` intp.
+
+    Each number is paired with a random word and the pairs are sorted. The number sits in the
+    low bits, so no two pairs are equal and the order does not depend on how the sort works.
+    Two rows that draw the same word (probability 2^-32) keep their order.
+    """
+    drawn = words(seed, purpose, stream, count).astype(np.uint64)
+    pairs = (drawn << _HALF) | np.arange(count, dtype=np.uint64)
+    pairs.sort()
+    return (pairs & _LOW).astype(np.intp)
+
+
+def keep_threshold(rate: float) -> int:
+    """Dropout keeps a unit where its word is at least this: round(rate * 2^32)."""
+    return min(round(rate * 2**32), 2**32 - 1)
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, below 2^63."""
+    import secrets
+
+    return secrets.randbits(63)

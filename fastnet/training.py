@@ -1,0 +1,427 @@
+"""fit: epochs, batches, validation, early stopping, callbacks, checkpoints.
+
+A `Trainer` asks the backend for runs of steps as long as nobody wants anything in between,
+and commits what a run did only when it is known to be good. So whatever ends a fit, the
+model is left after a whole step, with finite parameters.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastnet import checks, random
+from fastnet.backend import Data, Program, Run, State
+from fastnet.checks import Array
+from fastnet.errors import Diverged
+from fastnet.history import History
+from fastnet.optimizers import LBFGS, Optimizer
+from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
+
+#: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
+#: long enough that what happens between runs (0.1 ms) does not count.
+RUN_SECONDS = 0.05
+
+#: Entries of row order made ahead for one run: 32 MiB.
+ORDER_ENTRIES = 2**22
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation loss has not fallen for `patience` epochs.
+
+    Args:
+        patience: epochs without a better loss that are let pass.
+        min_delta: how much lower a loss must be to count as better.
+        restore_best: end with the parameters of the best epoch, not of the last.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        checks.whole(self.patience, "early_stopping patience", least=0)
+        checks.number(self.min_delta, "early_stopping min_delta", least=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit is told, checked. All but the last two must agree for it to be resumed."""
+
+    optimizer: Optimizer | LBFGS
+    batch_size: int
+    shuffle: bool
+    l1: float
+    l2: float
+    clip_norm: float | None
+    clip_value: float | None
+    seed: int
+    epochs: int
+    early_stopping: EarlyStopping | None
+
+
+class Progress(Protocol):
+    """Who wants to know how far a fit is."""
+
+    def update(self, done: float, epochs: int, history: History) -> None:
+        """`done` epochs of `epochs`, with fractions."""
+        ...
+
+
+@dataclass
+class Watch:
+    """Whether a loss still falls."""
+
+    best: float = math.inf
+    waited: int = 0
+
+    def better(self, loss: float, min_delta: float) -> bool:
+        """Take note of a loss; say whether it is the best so far."""
+        if loss < self.best - min_delta:
+            self.best, self.waited = loss, 0
+            return True
+        self.waited += 1
+        return False
+
+
+@dataclass
+class Position:
+    """Where a fit is: with the parameters, all that is needed to go on from here, bit for bit.
+
+    Attributes:
+        step: steps done, over the whole training.
+        updates: updates that `memory` has seen.
+        memory: the optimizer's, `(slots, size)`.
+        pending: the losses of the steps of the epoch that is under way.
+        stopping: watched for early stopping; `best` are the parameters of its best epoch.
+        plateau: watched for `ReduceOnPlateau`; `scale` is what it multiplied the rate with.
+        stopped: the fit came to its end by itself.
+        history: of the epochs done.
+    """
+
+    step: int
+    updates: int
+    memory: Array
+    pending: Array = field(default_factory=lambda: np.empty(0))
+    stopping: Watch = field(default_factory=Watch)
+    best: Array | None = None
+    plateau: Watch = field(default_factory=Watch)
+    scale: float = 1.0
+    stopped: bool = False
+    history: History = field(default_factory=History)
+
+
+class Trainer:
+    """One fit.
+
+    Args:
+        program: the compiled network.
+        flat: the model's parameters on the host, changed in place, always after a whole step.
+        data: the training rows, on the host.
+        validation: the validation rows, on the host, or None.
+        settings: what to do.
+        position: where to begin.
+        callbacks: called after every epoch; one that returns True ends the fit.
+        save: writes a checkpoint, and `due` says when: after so many seconds, or epochs.
+        due: seconds and epochs between checkpoints; either may be None.
+        progress: told after every run.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        flat: Array,
+        data: Data,
+        validation: Data | None,
+        settings: Settings,
+        position: Position,
+        callbacks: Sequence[Callable[[], Any]] = (),
+        save: Callable[[], Any] | None = None,
+        due: tuple[float | None, int | None] = (None, None),
+        progress: Progress | None = None,
+    ) -> None:
+        self.program = program
+        self.flat = flat
+        self.rows = len(data.x)
+        self.data = self._upload(data)
+        self.validation = None if validation is None else self._upload(validation)
+        self.settings = settings
+        self.position = position
+        self.callbacks = callbacks
+        self.save, self.due = save, due
+        self.progress = progress
+        self.batches = -(-self.rows // settings.batch_size)
+        self.batch_rows = np.full(self.batches, settings.batch_size)
+        self.batch_rows[-1] = self.rows - (self.batches - 1) * settings.batch_size
+        self.shuffles = settings.shuffle and self.batches > 1
+        self.orders: dict[int, Array] = {}
+        self.budget = 1.0
+        self.epoch_began = self.saved_at = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.position.step // self.batches
+
+    def run(self) -> None:
+        """Train until the epochs are done or something ends it.
+
+        Raises:
+            Diverged: if the loss or a parameter stops being finite.
+            KeyboardInterrupt: after Ctrl-C, once the steps under way are done.
+        """
+        with _held_back() as interrupted:
+            try:
+                if isinstance(self.settings.optimizer, LBFGS):
+                    from fastnet.lbfgs import minimise
+
+                    minimise(self, interrupted)
+                else:
+                    self._steps(interrupted)
+            except KeyboardInterrupt:
+                self._save()
+                raise
+        self.position.stopped = True
+        self._save()
+        self._restore_best()
+
+    def _steps(self, interrupted: Callable[[], bool]) -> None:
+        state = self._state()
+        while self.epoch < self.settings.epochs and not self.position.stopped:
+            run = self._run(self._length())
+            began = time.monotonic()
+            losses = self.program.train(state, self.data, run)
+            took = time.monotonic() - began
+            if not self._commit(state, losses):
+                self._diverged(run, losses)
+            self._record(losses, run)
+            if self.callbacks:
+                state = self._state()
+            # Grow towards runs of RUN_SECONDS, by no more than eightfold at once.
+            fitting = len(losses) * RUN_SECONDS / max(took, 1e-9)
+            self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
+            self._save_if_due()
+            if interrupted():
+                raise KeyboardInterrupt
+
+    def _upload(self, data: Data) -> Data:
+        put = self.program.to_device
+        return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
+
+    def _state(self) -> State:
+        """What is committed, as the backend's own copy."""
+        put = self.program.to_device
+        position = self.position
+        return State(put(self.flat.copy()), put(position.memory.copy()), position.updates)
+
+    def _length(self) -> int:
+        """How many steps to ask for: up to where somebody wants something."""
+        step, batches = self.position.step, self.batches
+        epoch, last = self.epoch, self.settings.epochs
+        if self.callbacks or self.validation is not None or self._plateau is not None:
+            last = epoch + 1
+        elif self.save is not None and self.due[1] is not None:
+            last = min(last, (epoch // self.due[1] + 1) * self.due[1])
+        if self.shuffles:
+            last = min(last, epoch + max(ORDER_ENTRIES // self.rows, 1))
+        return max(min(last * batches - step, int(self.budget)), 1)
+
+    def _run(self, steps: int) -> Run:
+        settings, position = self.settings, self.position
+        assert not isinstance(settings.optimizer, LBFGS)
+        moments = np.arange(position.step, position.step + steps) / self.batches
+        schedule = as_schedule(settings.optimizer.learning_rate)
+        rates = schedule.rates(moments, float(settings.epochs))
+        if self._plateau is not None:
+            rates = np.maximum(rates * position.scale, self._plateau.least)
+        return Run(
+            first_step=position.step,
+            learning_rates=rates,
+            batch_size=settings.batch_size,
+            order=self._order(steps) if self.shuffles else None,
+            optimizer=settings.optimizer,
+            l1=settings.l1,
+            l2=settings.l2,
+            clip_value=settings.clip_value,
+            clip_norm=settings.clip_norm,
+            seed=settings.seed,
+        )
+
+    def _order(self, steps: int) -> Array:
+        first, last = self.epoch, (self.position.step + steps - 1) // self.batches
+        seed = self.settings.seed
+        self.orders = {
+            epoch: self.orders[epoch]
+            if epoch in self.orders
+            else random.permutation(seed, random.SHUFFLE, epoch, self.rows)
+            for epoch in range(first, last + 1)
+        }
+        if first == last:
+            return self.orders[first][None]
+        return np.stack([self.orders[epoch] for epoch in range(first, last + 1)])
+
+    @property
+    def _plateau(self) -> ReduceOnPlateau | None:
+        optimizer = self.settings.optimizer
+        return None if isinstance(optimizer, LBFGS) else plateau(optimizer.learning_rate)
+
+    def _commit(self, state: State, losses: Array) -> bool:
+        """Take over what a run did, if it is all finite."""
+        flat = self.program.to_host(state.parameters)
+        if not (math.isfinite(losses[-1]) and np.isfinite(flat).all()):
+            return False
+        self.flat[...] = flat
+        np.copyto(self.position.memory, self.program.to_host(state.memory))
+        self.position.updates = state.updates
+        return True
+
+    def _diverged(self, run: Run, losses: Array) -> None:
+        """Do the run again, as far as it went well, and say where it ended."""
+        # Steps whose update was made: all, or all before the first bad loss.
+        made = len(losses) if math.isfinite(losses[-1]) else len(losses) - 1
+        good, bad = 0, made + 1
+        while bad - good > 1:  # the last is tried first: mostly the loss alone overflowed
+            steps = made if bad == made + 1 else (good + bad) // 2
+            state = self._state()
+            short = replace(run, learning_rates=run.learning_rates[:steps])
+            if self._finite_after(state, short):
+                good = steps
+            else:
+                bad = steps
+        if good:
+            short = replace(run, learning_rates=run.learning_rates[:good])
+            state = self._state()
+            self.program.train(state, self.data, short)
+            self._commit(state, losses[:good])
+            self._count(losses[:good], short)
+        at = run.first_step + len(losses) - 1
+        loss = losses[-1]
+        what = f"the loss became {loss}" if not math.isfinite(loss) else "a parameter overflowed"
+        raise Diverged(
+            f"{what} in epoch {at // self.batches + 1}, step {at % self.batches + 1} of "
+            f"{self.batches}, at learning rate {run.learning_rates[len(losses) - 1]:g}; the model "
+            f"keeps its last finite parameters, of step {self.position.step} in all. Try a smaller "
+            "learning rate, clip_norm=1.0, or scaled inputs and targets."
+        )
+
+    def _finite_after(self, state: State, run: Run) -> bool:
+        self.program.train(state, self.data, run)
+        return bool(np.isfinite(self.program.to_host(state.parameters)).all())
+
+    def _record(self, losses: Array, run: Run) -> None:
+        """Count the steps of a run that is committed, and do what is wanted after an epoch."""
+        before = self.epoch
+        self._count(losses, run)
+        if self.epoch > before:
+            self._epoch_done()
+        if self.progress is not None:
+            done = self.position.step / self.batches
+            self.progress.update(done, self.settings.epochs, self.position.history)
+
+    def _count(self, losses: Array, run: Run) -> None:
+        """Add the steps, and the epochs they complete, to the position and the history."""
+        position, history = self.position, self.position.history
+        first = self.epoch
+        position.step += len(losses)
+        pending = np.concatenate((position.pending, losses))
+        whole = self.epoch - first
+        position.pending = pending[whole * self.batches :]
+        if not whole:
+            return
+        epochs = pending[: whole * self.batches].reshape(whole, self.batches)
+        history.epoch += range(first + 1, first + whole + 1)
+        history.loss += ((epochs * self.batch_rows).sum(axis=1) / self.rows).tolist()
+        ends = np.arange(first + 1, first + whole + 1) * self.batches - 1 - run.first_step
+        history.learning_rate += run.learning_rates[ends].tolist()
+        history.seconds += [(time.monotonic() - self.epoch_began) / whole] * whole
+
+    def epoch_done(self, loss: float) -> None:
+        """Enter an epoch that was one step, made by somebody else (L-BFGS)."""
+        history = self.position.history
+        self.position.step += 1
+        history.epoch.append(self.epoch)
+        history.loss.append(loss)
+        history.learning_rate.append(math.nan)
+        history.seconds.append(time.monotonic() - self.epoch_began)
+        self._epoch_done()
+        if self.progress is not None:
+            self.progress.update(float(self.epoch), self.settings.epochs, history)
+
+    def _epoch_done(self) -> None:
+        position, history = self.position, self.position.history
+        watched = history.loss[-1]
+        if self.validation is not None:
+            watched = self.program.loss(self.program.to_device(self.flat), self.validation)
+            history.validation_loss.append(watched)
+        stopping = self.settings.early_stopping
+        if stopping is not None:
+            if position.stopping.better(watched, stopping.min_delta):
+                position.best = self.flat.copy()
+            elif position.stopping.waited > stopping.patience:
+                position.stopped = True
+        rule = self._plateau
+        if rule is not None and not position.plateau.better(watched, rule.min_delta):
+            if position.plateau.waited > rule.patience:
+                position.scale *= rule.factor
+                position.plateau.waited = 0
+        if self.validation is not None:
+            history.seconds[-1] = time.monotonic() - self.epoch_began
+        self.epoch_began = time.monotonic()
+        for callback in self.callbacks:
+            if callback() is True:
+                position.stopped = True
+
+    def _save_if_due(self) -> None:
+        if self.save is None:
+            return
+        seconds, epochs = self.due
+        late = seconds is not None and time.monotonic() - self.saved_at >= seconds
+        at_end = self.position.step % self.batches == 0
+        if late or (epochs is not None and at_end and self.epoch % epochs == 0):
+            self._save()
+
+    def _save(self) -> None:
+        if self.save is not None:
+            self.save()
+            self.saved_at = time.monotonic()
+
+    def _restore_best(self) -> None:
+        stopping = self.settings.early_stopping
+        if stopping is not None and stopping.restore_best and self.position.best is not None:
+            self.flat[...] = self.position.best
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[Callable[[], bool]]:
+    """Note Ctrl-C instead of raising it, so that steps under way are finished.
+
+    A second Ctrl-C raises at once. A program that handles the signal itself is left alone,
+    and so are threads other than the main one, which never see it.
+    """
+    seen: list[int] = []
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not ours:
+        yield lambda: False
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
