@@ -68,7 +68,7 @@ from fastnet.schedules import (
     Step,
     WarmUp,
 )
-from fastnet.training import EarlyStopping
+from fastnet.settings import EarlyStopping
 
 __version__ = "0.1.0"
 

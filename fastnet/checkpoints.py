@@ -1,6 +1,5 @@
 """Checkpoints: where a fit is, in a file, so that it can go on from there bit for bit."""
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from fastnet.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.history import History
 from fastnet.network import Network
-from fastnet.training import Position, Settings, Watch
+from fastnet.settings import Settings
+from fastnet.training import Position, Watch
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Checkpoint:
 
 def identity(network: Network, flat: Array, settings: Settings, data: Data) -> dict[str, Any]:
     """What must be the same for a fit to be resumed: a name and a plain value each."""
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     for array in (data.x, data.y, data.weight):
         if array is not None:
@@ -79,7 +81,6 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, position: Position) 
         "stopping": _watch(position.stopping),
         "plateau": _watch(position.plateau),
         "scale": position.scale,
-        "stopped": position.stopped,
     }
     arrays = {"parameters": flat, "memory": position.memory, "pending": position.pending}
     if position.best is not None:
@@ -115,11 +116,10 @@ def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
             updates=facts["updates"],
             memory=arrays["memory"],
             pending=arrays["pending"],
-            stopping=Watch(*map(float, facts["stopping"][:1]), facts["stopping"][1]),
+            stopping=_as_watch(facts["stopping"]),
             best=arrays.get("best"),
-            plateau=Watch(*map(float, facts["plateau"][:1]), facts["plateau"][1]),
+            plateau=_as_watch(facts["plateau"]),
             scale=facts["scale"],
-            stopped=facts["stopped"],
             history=history,
         )
         parameters = arrays["parameters"]
@@ -136,6 +136,11 @@ def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
 def _watch(watch: Watch) -> list[Any]:
     """JSON has no infinity, which is the best loss before the first."""
     return ["inf" if math.isinf(watch.best) else watch.best, watch.waited]
+
+
+def _as_watch(plain: list[Any]) -> Watch:
+    best, waited = plain
+    return Watch(float(best), int(waited))
 
 
 def _short(value: Any) -> str:

@@ -77,7 +77,7 @@ def dtype(value: Any) -> np.dtype[Any]:
         found = None
     if found not in (np.float32, np.float64):
         raise DefinitionError(f"dtype is {value!r}; it must be 'float32' or 'float64'.")
-    return np.dtype(found.name)
+    return np.dtype("float32" if found == np.float32 else "float64")
 
 
 def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:

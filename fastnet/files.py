@@ -9,10 +9,8 @@ the old one or the new one, whole. The leftover of a killed writer goes with the
 """
 
 import contextlib
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,14 +50,14 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
     text = json.dumps(head, separators=(",", ":"))
     whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {_KEY: text})
-    digest = hashlib.sha256(whole).hexdigest()
+    digest = _sha256(whole)
     # In the header, JSON stands inside a JSON string: the quotes are escaped. Ours is the
     # first such place, because it comes before the facts.
     mark = f'\\"digest\\":\\"{_ZEROS}'.encode()
     place = whole.index(mark) + len(mark) - 64
     whole = whole[:place] + digest.encode() + whole[place + 64 :]
     try:
-        _replace(path, whole)
+        replace(path, whole)
     except OSError as error:
         raise FileAccessError(
             error.errno,
@@ -67,6 +65,27 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
             "unchanged. Choose another folder, or make room",
         ) from error
     return path
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Make sure, before hours of work, that a file can be written where it shall be.
+
+    Raises:
+        FileAccessError: if there is no such folder, it is not writable, or `path` is one.
+    """
+    import errno
+
+    path = Path(path)
+    folder = path.parent
+    if path.is_dir():
+        number, remedy = errno.EISDIR, "name a file in it"
+    elif not folder.is_dir():
+        number, remedy = errno.ENOENT, f"make the folder {str(folder)!r} first"
+    elif not os.access(folder, os.W_OK):
+        number, remedy = errno.EACCES, "choose another folder"
+    else:
+        return
+    raise FileAccessError(number, f"cannot write {str(path)!r}: {os.strerror(number)}; {remedy}")
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
@@ -94,9 +113,10 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
     place = whole.find(str(head["digest"]).encode())
     whole[place : place + 64] = _ZEROS.encode()
-    if hashlib.sha256(whole).hexdigest() != head["digest"]:
+    if _sha256(whole) != head["digest"]:
         raise ModelFileError(
-            f"{str(path)!r} was cut short or altered (its digest does not match); take another copy."
+            f"{str(path)!r} was cut short or altered (its digest does not match); "
+            "take another copy."
         )
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -105,6 +125,12 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+def _sha256(whole: bytes | bytearray) -> str:
+    import hashlib  # 4 ms, of use only where there are files
+
+    return hashlib.sha256(whole).hexdigest()
 
 
 def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
@@ -129,7 +155,7 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
     return dict(head)
 
 
-def _replace(path: Path, whole: bytes) -> None:
+def replace(path: Path, whole: bytes) -> None:
     """Write beside, fsync, rename over, fsync the folder."""
     _sweep(path)
     with _beside(path) as (file, temporary):
@@ -150,7 +176,7 @@ def _replace(path: Path, whole: bytes) -> None:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in the same folder, locked while it is being written, gone if that fails."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     with open(temporary, "xb") as file:
         try:
             _lock(file)

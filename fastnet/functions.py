@@ -21,39 +21,38 @@ from fastnet.named import Named, registry
 # --- activations ---------------------------------------------------------------------------
 
 
+# A class without constants needs no decorator.
+
+
 class Activation(Named):
     """A function of one number, applied to every unit (softmax: to the row of all units)."""
 
 
-@dataclass(frozen=True)
 class Identity(Activation):
     """a = z."""
 
     name: ClassVar[str] = "identity"
 
 
-@dataclass(frozen=True)
 class Sigmoid(Activation):
     """a = 1 / (1 + exp(-z)), the logistic function."""
 
     name: ClassVar[str] = "sigmoid"
 
 
-@dataclass(frozen=True)
 class Tanh(Activation):
     """a = tanh(z)."""
 
     name: ClassVar[str] = "tanh"
 
 
-@dataclass(frozen=True)
 class ReLU(Activation):
     """a = max(z, 0); slope 0 at 0 (Nair and Hinton, ICML 2010)."""
 
     name: ClassVar[str] = "relu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LeakyReLU(Activation):
     """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013)."""
 
@@ -65,7 +64,7 @@ class LeakyReLU(Activation):
         checks.number(self.slope, "leaky_relu slope", least=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ELU(Activation):
     """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15)."""
 
@@ -76,7 +75,6 @@ class ELU(Activation):
         checks.number(self.alpha, "elu alpha", least=0)
 
 
-@dataclass(frozen=True)
 class SELU(Activation):
     """a = SCALE * elu(z; ALPHA) (Klambauer et al., NeurIPS 2017, eq. 2).
 
@@ -88,21 +86,19 @@ class SELU(Activation):
     SCALE: ClassVar[float] = 1.0507009873554804934193349852946
 
 
-@dataclass(frozen=True)
 class Softplus(Activation):
     """a = log(1 + exp(z))."""
 
     name: ClassVar[str] = "softplus"
 
 
-@dataclass(frozen=True)
 class SiLU(Activation):
     """a = z * sigmoid(z), also called swish (Elfwing et al. 2018, eq. 3)."""
 
     name: ClassVar[str] = "silu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GELU(Activation):
     """a = z * Phi(z), Phi the standard normal's distribution function (Hendrycks, Gimpel 2016).
 
@@ -120,7 +116,6 @@ class GELU(Activation):
             )
 
 
-@dataclass(frozen=True)
 class Softmax(Activation):
     """a_j = exp(z_j) / sum_k exp(z_k), over the units of the last layer."""
 
@@ -147,21 +142,19 @@ class Loss(Named):
     needs: ClassVar[str | None] = None
 
 
-@dataclass(frozen=True)
 class MSE(Loss):
     """(p - y)^2."""
 
     name: ClassVar[str] = "mse"
 
 
-@dataclass(frozen=True)
 class MAE(Loss):
     """|p - y|; slope 0 at 0."""
 
     name: ClassVar[str] = "mae"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Huber(Loss):
     """r^2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), r = p - y (Huber 1964)."""
 
@@ -172,7 +165,7 @@ class Huber(Loss):
         checks.number(self.delta, "huber delta", above=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Poisson(Loss):
     """exp(p) - y * p, for counts y: the network says the logarithm of the rate.
 
@@ -193,7 +186,7 @@ class Poisson(Loss):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Quantile(Loss):
     """max(q * r, (q - 1) * r), r = y - p: the pinball loss (Koenker and Bassett 1978).
 
@@ -207,7 +200,6 @@ class Quantile(Loss):
         checks.number(self.q, "quantile q", above=0, below=1)
 
 
-@dataclass(frozen=True)
 class BinaryCrossentropy(Loss):
     """-y log p - (1 - y) log(1 - p), p = sigmoid(z); each output a label of its own.
 
@@ -219,7 +211,6 @@ class BinaryCrossentropy(Loss):
     needs: ClassVar[str | None] = "sigmoid"
 
 
-@dataclass(frozen=True)
 class Crossentropy(Loss):
     """-log p_y, p = softmax(z), for class indices; -sum_j y_j log p_j for one-hot rows.
 
@@ -258,7 +249,6 @@ def _normal(seed: int, layer: int, inputs: int, units: int, scale: float) -> Arr
     return scale * random.normal(seed, random.WEIGHTS, layer, inputs * units).reshape(inputs, units)
 
 
-@dataclass(frozen=True)
 class GlorotUniform(Initialiser):
     """U(-l, l), l = sqrt(6 / (inputs + units)) (Glorot and Bengio 2010, eq. 16)."""
 
@@ -268,7 +258,6 @@ class GlorotUniform(Initialiser):
         return _uniform(seed, layer, inputs, units, math.sqrt(6 / (inputs + units)))
 
 
-@dataclass(frozen=True)
 class GlorotNormal(Initialiser):
     """N(0, 2 / (inputs + units)) (Glorot and Bengio 2010, eq. 12)."""
 
@@ -278,7 +267,6 @@ class GlorotNormal(Initialiser):
         return _normal(seed, layer, inputs, units, math.sqrt(2 / (inputs + units)))
 
 
-@dataclass(frozen=True)
 class HeUniform(Initialiser):
     """U(-l, l), l = sqrt(6 / inputs) (He et al. 2015, eq. 10, as a uniform)."""
 
@@ -288,7 +276,6 @@ class HeUniform(Initialiser):
         return _uniform(seed, layer, inputs, units, math.sqrt(6 / inputs))
 
 
-@dataclass(frozen=True)
 class HeNormal(Initialiser):
     """N(0, 2 / inputs) (He et al. 2015, eq. 10)."""
 
@@ -298,7 +285,6 @@ class HeNormal(Initialiser):
         return _normal(seed, layer, inputs, units, math.sqrt(2 / inputs))
 
 
-@dataclass(frozen=True)
 class LecunUniform(Initialiser):
     """U(-l, l), l = sqrt(3 / inputs) (LeCun et al. 1998, eq. 16, as a uniform)."""
 
@@ -308,7 +294,6 @@ class LecunUniform(Initialiser):
         return _uniform(seed, layer, inputs, units, math.sqrt(3 / inputs))
 
 
-@dataclass(frozen=True)
 class LecunNormal(Initialiser):
     """N(0, 1 / inputs) (LeCun et al. 1998, eq. 16)."""
 
@@ -318,7 +303,7 @@ class LecunNormal(Initialiser):
         return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Normal(Initialiser):
     """N(0, scale^2)."""
 
@@ -332,7 +317,6 @@ class Normal(Initialiser):
         return _normal(seed, layer, inputs, units, self.scale)
 
 
-@dataclass(frozen=True)
 class Zeros(Initialiser):
     """All zeros. Units that start alike stay alike: of use for a last layer only."""
 
@@ -342,7 +326,7 @@ class Zeros(Initialiser):
         return np.zeros((inputs, units))
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Arrays(Initialiser):
     """Given weights `(inputs, units)` and bias `(units,)`; a missing bias is zero."""
 

@@ -5,25 +5,26 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fastnet import backend as backends
 from fastnet import checkpoints, checks, files, plan, random
 from fastnet.backend import Data, Program
-from fastnet.checks import Array
 from fastnet.checkpoints import Checkpoint
+from fastnet.checks import Array
 from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
 from fastnet.history import History
-from fastnet.named import resolve
-from fastnet.network import Dropout, Network
-from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.network import Network
+from fastnet.optimizers import LBFGS, Optimizer
 from fastnet.parameters import Parameters
-from fastnet.training import EarlyStopping, Position, Settings, Trainer
+from fastnet.settings import EarlyStopping, Settings
+from fastnet.settings import check as settings_of_fit
+from fastnet.training import Position, Trainer
 
-#: Rows of a batch where nobody says: Keras's default, and near the best for small tables.
-BATCH_ROWS = 32
+if TYPE_CHECKING:
+    from fastnet.progress import Bar
 
 
 class Model:
@@ -42,6 +43,8 @@ class Model:
         network, dtype, seed: as given.
         backend: the name of the backend that runs it.
         history: of the last fit, also of one that was interrupted; None before the first.
+        table: how the columns of a table become inputs and outputs, as `fastnet.tables` keeps
+            it in models made from tables; None for others.
 
     Raises:
         DefinitionError: for a dtype, seed or number of threads that makes no sense.
@@ -65,6 +68,7 @@ class Model:
         if self.seed >= 2**64:
             raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
         self.history: History | None = None
+        self.table: dict[str, Any] | None = None
         self._threads = threads
         self._begin(plan.initial_parameters(network, self.seed), backend)
         self.parameters.check()
@@ -167,7 +171,7 @@ class Model:
         validation: float | tuple[Any, ...] | None = None,
         early_stopping: int | EarlyStopping | None = None,
         callbacks: Iterable[Callable[["Model", History], Any]] = (),
-        progress: bool = False,
+        progress: "bool | Bar" = False,
         l1: float = 0.0,
         l2: float = 0.0,
         clip_norm: float | None = None,
@@ -193,7 +197,8 @@ class Model:
                 back to the best parameters, or an `EarlyStopping`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
                 returns True ends the fit. They may change the parameters.
-            progress: show a bar on standard error (with `rich`).
+            progress: show a bar on standard error, if it is a terminal; or the
+                `fastnet.progress.Bar` to show.
             l1: adds l1 * sum |w| over the weights, not the biases, to the loss.
             l2: adds l2 / 2 * sum w^2 likewise.
             clip_norm: the longest that a gradient may be; a longer one is scaled down.
@@ -215,41 +220,41 @@ class Model:
             KeyboardInterrupt: after Ctrl-C. The model then is as after its last whole step.
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
         """
-        rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)  # type: ignore[type-var]
-        stopping = _stopping(early_stopping, validation)
         first = checks.whole(initial_epoch, "initial_epoch", least=0)
-        last = checks.whole(epochs, "epochs")
-        saver = checkpoint
-        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-            saver = Checkpoint(checkpoint)
+        saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
+        if early_stopping is not None and validation is None:
+            raise DefinitionError(
+                "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
+            )
         if resume and saver is None:
             raise DefinitionError("resume=True needs checkpoint=..., the file to go on from.")
         self._parameters.check()
-        data = self._data(x, y, sample_weight)
-        data, held_out = self._split(data, validation)
-        settings = Settings(
-            optimizer=rule,
-            batch_size=_batch_rows(batch_size, rule, len(data.x)),
-            shuffle=_flag(shuffle, "shuffle"),
-            l1=checks.number(l1, "l1", least=0),
-            l2=checks.number(l2, "l2", least=0),
-            clip_norm=None if clip_norm is None else checks.number(clip_norm, "clip_norm", above=0),
-            clip_value=None
-            if clip_value is None
-            else checks.number(clip_value, "clip_value", above=0),
-            seed=self.seed,
-            epochs=last,
-            early_stopping=stopping,
+        data, held_out = self._split(self._data(x, y, sample_weight), validation)
+        settings = settings_of_fit(
+            self.network,
+            len(data.x),
+            self.seed,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            l1=l1,
+            l2=l2,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            early_stopping=early_stopping,
         )
-        if isinstance(rule, LBFGS):
-            self._check_lbfgs(settings, len(data.x), saver)
+        if isinstance(settings.optimizer, LBFGS) and saver is not None:
+            raise DefinitionError(
+                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
+                "leave out checkpoint."
+            )
         if not self._training.acquire(blocking=False):
             raise FastnetError(
                 "this model is already being trained, in another thread or by the fit whose "
                 "callback this is; wait for it, or train another model."
             )
         try:
-            assert saver is None or isinstance(saver, Checkpoint)
             return self._fit(
                 settings, data, held_out, first, list(callbacks), progress, saver, resume
             )
@@ -263,27 +268,28 @@ class Model:
         held_out: Data | None,
         first: int,
         callbacks: list[Callable[["Model", History], Any]],
-        progress: bool,
+        progress: "bool | Bar",
         saver: Checkpoint | None,
         resume: bool,
     ) -> History:
         flat = self._parameters.flat
         batches = -(-len(data.x) // settings.batch_size)
         position = self._position(settings, first * batches)
-        save = None
+        save: Callable[[], None] | None = None
+        due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
-            path = Path(saver.path)
+            path, due = Path(saver.path), (saver.seconds, saver.epochs)
+            files.check_folder(path)
             same = checkpoints.identity(self.network, flat, settings, data)
             if resume and path.exists():
                 position = checkpoints.read(path, same, flat)
-                if position.step < settings.epochs * batches and not _gave_up(settings, position):
-                    position.stopped = False
+            save = partial(checkpoints.write, path, same, flat, position)
         self.history = position.history
         bar = None
         if progress:
             from fastnet.progress import Bar
 
-            bar = Bar()
+            bar = progress if isinstance(progress, Bar) else Bar()
         trainer = Trainer(
             self._program,
             flat,
@@ -292,12 +298,10 @@ class Model:
             settings,
             position,
             [partial(callback, self, position.history) for callback in callbacks],
-            due=(None, None) if saver is None else (saver.seconds, saver.epochs),
+            save=save,
+            due=due,
             progress=bar,
         )
-        if saver is not None:
-            save = partial(checkpoints.write, path, same, flat, position)
-            trainer.save = save
         try:
             if bar is None:
                 trainer.run()
@@ -316,23 +320,6 @@ class Model:
         if step and self._memory is not None and self._memory[0] is type(rule):
             return Position(step, self._memory[2], self._memory[1].copy())
         return Position(step, 0, rule.memory(self._plan.size, np.dtype(self.dtype)))
-
-    def _check_lbfgs(self, settings: Settings, rows: int, saver: object) -> None:
-        reasons = {
-            "needs all rows in one batch; leave batch_size out": settings.batch_size < rows,
-            "needs a smooth loss; use l2 instead of l1": settings.l1 > 0,
-            "chooses its own step lengths; leave out clip_norm and clip_value": settings.clip_norm
-            is not None
-            or settings.clip_value is not None,
-            "needs the same loss at every call; use Adam with Dropout": any(
-                isinstance(layer, Dropout) and layer.rate > 0 for layer in self.network.layers
-            ),
-            "keeps its memory inside SciPy, so it cannot be resumed; leave out checkpoint": saver
-            is not None,
-        }
-        for reason, wrong in reasons.items():
-            if wrong:
-                raise DefinitionError(f"optimizer 'lbfgs' {reason}.")
 
     def _data(self, x: Any, y: Any, sample_weight: Any, what: str = "") -> Data:
         dtype, network = np.dtype(self.dtype), self.network
@@ -360,8 +347,8 @@ class Model:
                     f"validation has {len(validation)} parts; it must be (x, y), "
                     "(x, y, sample_weight) or a fraction."
                 )
-            x, y, *weight = validation
-            return data, self._data(x, y, weight[0] if weight else None, "validation")
+            x, y, weight = (*validation, None)[:3]
+            return data, self._data(x, y, weight, "validation")
         fraction = checks.number(validation, "validation", above=0, below=1)
         rows = len(data.x)
         kept = max(round(rows * fraction), 1)
@@ -385,17 +372,13 @@ class Model:
         Raises:
             FileAccessError: if it cannot be written.
         """
-        facts = {"network": self.network.spec(), "dtype": self.dtype, "seed": self.seed}
-        return files.write(path, "model", self._facts(facts), dict(self._parameters))
-
-    def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
-        if self.table is not None:
-            facts["table"] = self.table
-        return facts
-
-    #: How the columns of a table become inputs and outputs, as `fastnet.tables` stores it in
-    #: models made from tables; None for others.
-    table: dict[str, Any] | None = None
+        facts = {
+            "network": self.network.spec(),
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "table": self.table,
+        }
+        return files.write(path, "model", facts, dict(self._parameters))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
@@ -450,35 +433,3 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
         raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
     model._begin(flat, backend)
     return model
-
-
-def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
-    if batch_size == "auto":
-        batch_size = None if isinstance(rule, LBFGS) else BATCH_ROWS
-    if batch_size is None:
-        return rows
-    return min(checks.whole(batch_size, "batch_size"), rows)
-
-
-def _stopping(value: object, validation: object) -> EarlyStopping | None:
-    if value is None:
-        return None
-    if validation is None:
-        raise DefinitionError(
-            "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
-        )
-    if isinstance(value, EarlyStopping):
-        return value
-    return EarlyStopping(checks.whole(value, "early_stopping", least=0))
-
-
-def _flag(value: object, what: str) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise DefinitionError(f"{what} is {value!r}; it must be True or False.")
-    return bool(value)
-
-
-def _gave_up(settings: Settings, position: Position) -> bool:
-    """Whether early stopping ended the fit, and would again."""
-    stopping = settings.early_stopping
-    return stopping is not None and position.stopping.waited > stopping.patience

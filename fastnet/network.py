@@ -1,7 +1,6 @@
 """What a network is: layers, shapes and a loss. Frozen data, to and from JSON and TOML."""
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -251,6 +250,8 @@ class Network:
         Raises:
             DefinitionError: if the text is no TOML or describes no network.
         """
+        import tomllib
+
         try:
             spec = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -19,7 +19,7 @@ from fastnet.schedules import Schedule
 from fastnet.schedules import learning_rate as _learning_rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Optimizer(Named):
     """A rule that moves the parameters by their gradient.
 
@@ -37,7 +37,7 @@ class Optimizer(Named):
         return np.zeros((self.slots, size), dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SGD(Optimizer):
     """v = momentum * v + g; p -= lr * v, or p -= lr * (g + momentum * v) with Nesterov.
 
@@ -59,7 +59,7 @@ class SGD(Optimizer):
             raise DefinitionError("sgd nesterov needs momentum > 0, such as momentum=0.9.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Adam(Optimizer):
     """m and v: running means of g and g^2; p -= lr * m' / (sqrt(v') + epsilon).
 
@@ -80,7 +80,7 @@ class Adam(Optimizer):
         checks.number(self.epsilon, f"{self.name} epsilon", above=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AdamW(Adam):
     """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2)."""
 
@@ -92,7 +92,7 @@ class AdamW(Adam):
         checks.number(self.weight_decay, "adamw weight_decay", least=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RMSprop(Optimizer):
     """v = decay * v + (1 - decay) * g^2; step = g / (sqrt(v) + epsilon); p -= lr * step.
 
@@ -114,7 +114,7 @@ class RMSprop(Optimizer):
         checks.number(self.momentum, "rmsprop momentum", least=0, below=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Adagrad(Optimizer):
     """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1)."""
 
@@ -128,7 +128,7 @@ class Adagrad(Optimizer):
         checks.number(self.epsilon, "adagrad epsilon", above=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rprop(Optimizer):
     """Each parameter has a step of its own, which g's sign alone steers. For full batches.
 
@@ -165,7 +165,7 @@ class Rprop(Optimizer):
         return memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Lion(Optimizer):
     """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
     m = beta2 * m + (1 - beta2) * g (Chen et al. 2023, algorithm 2).
@@ -185,7 +185,7 @@ class Lion(Optimizer):
         checks.number(self.weight_decay, "lion weight_decay", least=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LBFGS(Named):
     """L-BFGS with a line search, by SciPy: for full batches and smooth losses.
 

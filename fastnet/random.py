@@ -55,15 +55,16 @@ def words(seed: int, purpose: int, stream: int, count: int, part: int = 0) -> Ar
     for start in range(0, blocks, _BLOCK):
         place = np.arange(start, min(start + _BLOCK, blocks), dtype=np.uint64)
         rest = (stream & 0xFFFFFFFF, part, purpose + ((stream >> 32) << 8))
-        constant = (np.broadcast_to(np.uint64(c), place.shape) for c in rest)
-        out[start : start + _BLOCK] = philox((place, *constant), key)
+        c1, c2, c3 = (np.broadcast_to(np.uint64(c), place.shape) for c in rest)
+        out[start : start + _BLOCK] = philox((place, c1, c2, c3), key)
     return out.reshape(-1)[:count]
 
 
 def uniform(seed: int, purpose: int, stream: int, count: int) -> Array:
     """`(count,)` float64, evenly over the open interval (0, 1), 53 bits each."""
     pairs = words(seed, purpose, stream, 2 * count).reshape(-1, 2)
-    return ((pairs[:, 0] >> 5) * 2.0**26 + (pairs[:, 1] >> 6) + 0.5) * 2.0**-53
+    drawn = ((pairs[:, 0] >> 5) * 2.0**26 + (pairs[:, 1] >> 6) + 0.5) * 2.0**-53
+    return np.minimum(drawn, 1 - 2.0**-53)  # the very last one is rounded up to 1
 
 
 def normal(seed: int, purpose: int, stream: int, count: int) -> Array:

@@ -30,7 +30,7 @@ class Schedule(Named):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Constant(Schedule):
     """The same rate throughout."""
 
@@ -44,7 +44,7 @@ class Constant(Schedule):
         return np.full(len(epochs), float(self.rate))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Step(Schedule):
     """rate * factor^floor(epoch / every)."""
 
@@ -62,7 +62,7 @@ class Step(Schedule):
         return self.rate * self.factor ** np.floor(epochs / self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exponential(Schedule):
     """rate * factor^epoch, smoothly."""
 
@@ -78,7 +78,7 @@ class Exponential(Schedule):
         return self.rate * self.factor**epochs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class InverseScaling(Schedule):
     """rate / (1 + epoch)^power."""
 
@@ -94,7 +94,7 @@ class InverseScaling(Schedule):
         return self.rate / (1 + epochs) ** self.power
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cosine(Schedule):
     """From rate to end along half a cosine (Loshchilov and Hutter 2017, eq. 5), then end.
 
@@ -119,7 +119,7 @@ class Cosine(Schedule):
         return self.end + (self.rate - self.end) * (1 + np.cos(np.pi * done)) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(Schedule):
     """A straight line from `start` times the first rate of `then` up to it, then `then`.
 
@@ -152,7 +152,7 @@ class WarmUp(Schedule):
         return after * (self.start + (1 - self.start) * done)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OneCycle(Schedule):
     """Up from rate / divide to rate, then down to rate / final, along half cosines.
 
@@ -191,7 +191,7 @@ class OneCycle(Schedule):
         return np.where(done < self.up, rise, fall)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
     """Times `factor` whenever the loss has not fallen for `patience` epochs.
 

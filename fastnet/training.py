@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastnet import checks, random
+from fastnet import random
 from fastnet.backend import Data, Program, Run, State
 from fastnet.checks import Array
 from fastnet.errors import Diverged
 from fastnet.history import History
-from fastnet.optimizers import LBFGS, Optimizer
+from fastnet.optimizers import LBFGS
 from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
+from fastnet.settings import Settings
 
 #: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
 #: long enough that what happens between runs (0.1 ms) does not count.
@@ -31,41 +32,6 @@ RUN_SECONDS = 0.05
 
 #: Entries of row order made ahead for one run: 32 MiB.
 ORDER_ENTRIES = 2**22
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop when the validation loss has not fallen for `patience` epochs.
-
-    Args:
-        patience: epochs without a better loss that are let pass.
-        min_delta: how much lower a loss must be to count as better.
-        restore_best: end with the parameters of the best epoch, not of the last.
-    """
-
-    patience: int = 10
-    min_delta: float = 0.0
-    restore_best: bool = True
-
-    def __post_init__(self) -> None:
-        checks.whole(self.patience, "early_stopping patience", least=0)
-        checks.number(self.min_delta, "early_stopping min_delta", least=0)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a fit is told, checked. All but the last two must agree for it to be resumed."""
-
-    optimizer: Optimizer | LBFGS
-    batch_size: int
-    shuffle: bool
-    l1: float
-    l2: float
-    clip_norm: float | None
-    clip_value: float | None
-    seed: int
-    epochs: int
-    early_stopping: EarlyStopping | None
 
 
 class Progress(Protocol):
@@ -166,6 +132,13 @@ class Trainer:
         self.budget = 1.0
         self.epoch_began = self.saved_at = time.monotonic()
 
+        # What stopped a fit that is resumed may not hold for this one: more epochs, say.
+        position.stopped = self._gave_up()
+
+    def _gave_up(self) -> bool:
+        stopping = self.settings.early_stopping
+        return stopping is not None and self.position.stopping.waited > stopping.patience
+
     @property
     def epoch(self) -> int:
         """Epochs done."""
@@ -189,7 +162,6 @@ class Trainer:
             except KeyboardInterrupt:
                 self._save()
                 raise
-        self.position.stopped = True
         self._save()
         self._restore_best()
 
@@ -365,13 +337,16 @@ class Trainer:
         if stopping is not None:
             if position.stopping.better(watched, stopping.min_delta):
                 position.best = self.flat.copy()
-            elif position.stopping.waited > stopping.patience:
+            elif self._gave_up():
                 position.stopped = True
         rule = self._plateau
-        if rule is not None and not position.plateau.better(watched, rule.min_delta):
-            if position.plateau.waited > rule.patience:
-                position.scale *= rule.factor
-                position.plateau.waited = 0
+        if (
+            rule is not None
+            and not position.plateau.better(watched, rule.min_delta)
+            and position.plateau.waited > rule.patience
+        ):
+            position.scale *= rule.factor
+            position.plateau.waited = 0
         if self.validation is not None:
             history.seconds[-1] = time.monotonic() - self.epoch_began
         self.epoch_began = time.monotonic()

@@ -5,7 +5,6 @@ Letters: `x` what goes in `(rows, inputs)`, `w` weights `(inputs, units)`, `b` b
 out, and after `backward` the loss's derivative by what went in; `dw`, `db` likewise.
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np

@@ -33,7 +33,7 @@ def mae(p: Array, y: Array, t: Array, d: Array) -> None:
 
 
 def huber(p: Array, y: Array, t: Array, d: Array, delta: float) -> None:
-    """c (r - c / 2) with slope c, c = r cut to [-delta, delta], r = p - y."""
+    """C (r - c / 2) with slope c, c = r cut to [-delta, delta], r = p - y."""
     np.subtract(p, y, t)
     np.clip(t, -delta, delta, d)
     np.subtract(t, d / 2, t)
@@ -57,7 +57,7 @@ def poisson(p: Array, y: Array, t: Array, d: Array) -> None:
 
 
 def poisson_rate(p: Array, y: Array, t: Array, d: Array, epsilon: float) -> None:
-    """p - y log(p + epsilon), with slope 1 - y / (p + epsilon)."""
+    """P - y log(p + epsilon), with slope 1 - y / (p + epsilon)."""
     np.subtract(p, y * np.log(p + epsilon), t)
     np.subtract(1, y / (p + epsilon), d)
 

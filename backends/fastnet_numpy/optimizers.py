@@ -5,7 +5,7 @@ it may use up. `lr` is the step's learning rate, `t` counts the updates from 1.
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class SGD(Update):
 
     def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
         c, s = self.constants, self.s
+        self.lr[...] = lr
         if c.momentum:
             v = self.memory[0]
             np.multiply(v, c.momentum, v)
@@ -40,9 +41,11 @@ class SGD(Update):
                 np.add(g, s, g)
             else:
                 g = v
-        self.lr[...] = lr
-        np.multiply(g, self.lr, s)
-        np.subtract(p, s, p)
+            np.multiply(g, self.lr, s)
+            np.subtract(p, s, p)
+        else:
+            np.multiply(g, self.lr, g)
+            np.subtract(p, g, p)
 
 
 class Adam(Update):

@@ -49,7 +49,9 @@ class Pass:
 class Penalty:
     """l1 sum |w| + l2 / 2 sum w^2 over the weights;  dw += l1 sign(w) + l2 w."""
 
-    def __init__(self, plan: Plan, parameters: Array, gradient: Array, l1: float, l2: float):
+    def __init__(
+        self, plan: Plan, parameters: Array, gradient: Array, l1: float, l2: float
+    ) -> None:
         self.pieces = [(w.of(parameters), w.of(gradient)) for w in plan.weights]
         self.l1, self.l2 = l1, l2
 
@@ -180,6 +182,9 @@ class NumpyProgram:
                 np.clip(g, -run.clip_value, run.clip_value, g)
             if run.clip_norm is not None:
                 norm = math.sqrt(float(np.vdot(g, g)))
+                if math.isinf(norm):  # the squares overflowed, the norm need not
+                    peak = float(np.abs(g).max())
+                    norm = peak * float(np.linalg.norm(g / peak))
                 if norm > run.clip_norm:
                     g *= run.clip_norm / norm
             state.updates += 1
@@ -190,7 +195,9 @@ class NumpyProgram:
 class Batches:
     """The batches of a run: for a step, its rows, gathered, and the pass that fits them."""
 
-    def __init__(self, plan: Plan, data: Data, run: Run, parameters: Array, gradient: Array):
+    def __init__(
+        self, plan: Plan, data: Data, run: Run, parameters: Array, gradient: Array
+    ) -> None:
         self.plan, self.data, self.order = plan, data, run.order
         self.parameters, self.gradient = parameters, gradient
         self.size = min(run.batch_size, len(data.x))
@@ -224,10 +231,12 @@ class Batches:
             if self.order is None:
                 self.passes[rows] = (pass_, self.data.x, self.data.y, self.data.weight)
             else:
-                x, y, weight = (
-                    None if array is None else np.empty((rows, *array.shape[1:]), array.dtype)
-                    for array in (self.data.x, self.data.y, self.data.weight)
-                )
-                assert x is not None and y is not None
+                x, y = (_like(array, rows) for array in (self.data.x, self.data.y))
+                weight = None if self.data.weight is None else _like(self.data.weight, rows)
                 self.passes[rows] = (pass_, x, y, weight)
         return self.passes[rows]
+
+
+def _like(array: Array, rows: int) -> Array:
+    """An empty array like `array`, but for the number of its rows."""
+    return np.empty((rows, *array.shape[1:]), array.dtype)
