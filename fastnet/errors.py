@@ -28,7 +28,20 @@ class ModelFileError(FastnetError, ValueError):
 
 
 class FileAccessError(ModelFileError, OSError):
-    """A file that cannot be read or written: no such folder, no permission, a full disk."""
+    """A file that cannot be read or written: no such folder, no permission, a full disk.
+
+    Args:
+        errno: as in `OSError`, or None.
+        strerror: what is wrong, in full.
+    """
+
+    def __init__(self, errno: int | None, strerror: str) -> None:
+        super().__init__(errno, strerror)
+        # With two built-ins as parents, neither OSError's fields nor its text come by themselves.
+        self.errno, self.strerror = errno, strerror
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class ModelFileMissing(FileAccessError, FileNotFoundError):

@@ -9,6 +9,7 @@ the old one or the new one, whole. The leftover of a killed writer goes with the
 """
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -58,10 +59,11 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     whole = whole[:place] + digest.encode() + whole[place + 64 :]
     try:
         replace(path, whole)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        number, reason = _cause(error)
         raise FileAccessError(
-            error.errno,
-            f"cannot write {str(path)!r}: {error.strerror or error}; what was there before is "
+            number,
+            f"cannot write {str(path)!r}: {reason}; what was there before is "
             "unchanged. Choose another folder, or make room",
         ) from error
     return path
@@ -73,8 +75,6 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     Raises:
         FileAccessError: if there is no such folder, it is not writable, or `path` is one.
     """
-    import errno
-
     path = Path(path)
     folder = path.parent
     if path.is_dir():
@@ -106,12 +106,14 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
             whole = bytearray(file.read())
     except FileNotFoundError as error:
         raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise FileAccessError(error.errno, f"cannot read {str(path)!r}: {reason}") from error
+    except ModelFileError:
+        raise
+    except (OSError, ValueError) as error:
+        number, reason = _cause(error)
+        raise FileAccessError(number, f"cannot read {str(path)!r}: {reason}") from error
     if head.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
-    place = whole.find(str(head["digest"]).encode())
+    place = whole.find(head["digest"].encode())
     whole[place : place + 64] = _ZEROS.encode()
     if _sha256(whole) != head["digest"]:
         raise ModelFileError(
@@ -125,6 +127,13 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+def _cause(error: OSError | ValueError) -> tuple[int, str]:
+    """The number and text of an error; a path that no file can have raises a ValueError."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno, error.strerror or str(error)
+    return errno.EINVAL, str(error)
 
 
 def _sha256(whole: bytes | bytearray) -> str:
@@ -145,7 +154,7 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
         version, digest = head["format"], head["digest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(foreign) from error
-    if not isinstance(version, int) or not isinstance(digest, str) or len(digest) != 64:
+    if not isinstance(version, int) or not isinstance(digest, str) or len(digest) != 64 or not digest.isascii():
         raise ModelFileError(foreign)
     if version > FORMAT:
         raise ModelFileError(

@@ -64,9 +64,7 @@ class Model:
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
         self.network = network
         self.dtype = checks.dtype(dtype).name
-        self.seed = random.fresh_seed() if seed is None else checks.whole(seed, "seed", least=0)
-        if self.seed >= 2**64:
-            raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
+        self.seed = random.fresh_seed() if seed is None else _seed(seed)
         self.history: History | None = None
         self.table: dict[str, Any] | None = None
         self._threads = threads
@@ -401,6 +399,13 @@ class Model:
         )
 
 
+def _seed(value: object) -> int:
+    seed = checks.whole(value, "seed", least=0)
+    if seed >= 2**64:
+        raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
+    return seed
+
+
 def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
     """Read a model that `Model.save` wrote.
 
@@ -418,7 +423,7 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
         model = Model.__new__(Model)
         model.network = Network.from_spec(facts["network"])
         model.dtype = checks.dtype(facts["dtype"]).name
-        model.seed = checks.whole(facts["seed"], "seed", least=0)
+        model.seed = _seed(facts["seed"])
         model.history, model._threads = None, None
         model.table = facts.get("table")
         flat = np.empty(plan.lower(model.network).size, model.dtype)
@@ -429,7 +434,7 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
             if array.shape != pieces[name].shape or array.dtype != flat.dtype:
                 raise DefinitionError(f"{name} is {array.dtype} {array.shape}")
             pieces[name][...] = array
-    except (FastnetError, KeyError, TypeError, MemoryError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
         raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
     model._begin(flat, backend)
     return model

@@ -4,6 +4,8 @@ A plan holds the layout of the one flat parameter vector (weights `(inputs, unit
 row, then bias, layer by layer) and the operations in order. It is all that a backend is told.
 """
 
+import math
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +26,7 @@ class Parameter:
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def of(self, flat: Array) -> Array:
         """This piece of `flat`, as a view in its own shape."""
