@@ -240,7 +240,8 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
 
 def _classes(given: Array, outputs: int) -> Array:
     finite(given, "y")
-    index = given.astype(np.intp)
+    with np.errstate(invalid="ignore"):  # beyond any integer: found out in the next line
+        index = given.astype(np.intp)
     if (index != given).any():
         row = int(np.argmax(index != given))
         raise DataError(f"y is {given[row]} in row {row}; class indices are whole numbers.")

@@ -58,5 +58,5 @@ def unknown(kind: str, value: object, known: Iterable[str]) -> str:
 
     names = sorted(known)
     near = difflib.get_close_matches(str(value).lower(), names, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {value!r}{guess} Known: {', '.join(names)}."

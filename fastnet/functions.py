@@ -336,7 +336,7 @@ class Arrays(Initialiser):
 
     def __init__(self, weights: object, biases: object = None) -> None:
         w = checks.numbers(weights, "init weights", np.dtype(np.float64))
-        if w.ndim != 2:
+        if w.ndim != 2 or w.size == 0:
             raise DefinitionError(f"init weights have shape {w.shape}; it must be (inputs, units).")
         checks.finite(w, "init weights")
         object.__setattr__(self, "weights", tuple(map(tuple, w.tolist())))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
 from fastnet.errors import DefinitionError, unknown
 
 
@@ -45,6 +47,8 @@ class Named:
 def _plain(value: Any) -> Any:
     if isinstance(value, Named):
         return value.spec()
+    if isinstance(value, np.generic):  # JSON knows Python's own numbers alone
+        return value.item()
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
@@ -80,7 +84,7 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
         raise DefinitionError(unknown(kind, value, known))
     constants = dict(value)
     name = constants.pop("name")
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise DefinitionError(unknown(kind, name, known))
     allowed = [field.name for field in fields(known[name])]
     for constant in constants:

@@ -5,7 +5,6 @@ row, then bias, layer by layer) and the operations in order. It is all that a ba
 """
 
 import math
-import math
 from dataclasses import dataclass
 
 import numpy as np

@@ -22,6 +22,7 @@ from fastnet.backend import Data, Program, Run, State
 from fastnet.checks import Array
 from fastnet.errors import Diverged
 from fastnet.history import History
+from fastnet.lbfgs import minimise
 from fastnet.optimizers import LBFGS
 from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
 from fastnet.settings import Settings
@@ -154,9 +155,7 @@ class Trainer:
         with _held_back() as interrupted:
             try:
                 if isinstance(self.settings.optimizer, LBFGS):
-                    from fastnet.lbfgs import minimise
-
-                    minimise(self, interrupted)
+                    self._minimise(self.settings.optimizer, interrupted)
                 else:
                     self._steps(interrupted)
             except KeyboardInterrupt:
@@ -315,17 +314,31 @@ class Trainer:
         history.learning_rate += run.learning_rates[ends].tolist()
         history.seconds += [(time.monotonic() - self.epoch_began) / whole] * whole
 
-    def epoch_done(self, loss: float) -> None:
-        """Enter an epoch that was one step, made by somebody else (L-BFGS)."""
-        history = self.position.history
-        self.position.step += 1
-        history.epoch.append(self.epoch)
-        history.loss.append(loss)
-        history.learning_rate.append(math.nan)
-        history.seconds.append(time.monotonic() - self.epoch_began)
-        self._epoch_done()
-        if self.progress is not None:
-            self.progress.update(float(self.epoch), self.settings.epochs, history)
+    def _minimise(self, rule: LBFGS, interrupted: Callable[[], bool]) -> None:
+        """Leave the steps to L-BFGS: one of its iterations is an epoch."""
+
+        def loss_and_gradient(flat: Array) -> tuple[float, Array]:
+            parameters = self.program.to_device(flat)
+            return self.program.gradient(parameters, self.data, l2=self.settings.l2)
+
+        def iterated(flat: Array, loss: float) -> bool:
+            history = self.position.history
+            self.flat[...] = flat
+            self.position.step += 1
+            history.epoch.append(self.epoch)
+            history.loss.append(loss)
+            history.learning_rate.append(math.nan)
+            history.seconds.append(time.monotonic() - self.epoch_began)
+            self._epoch_done()
+            if self.progress is not None:
+                self.progress.update(float(self.epoch), self.settings.epochs, history)
+            if interrupted():
+                raise KeyboardInterrupt
+            return self.position.stopped
+
+        epochs = self.settings.epochs - self.epoch
+        if epochs > 0 and not self.position.stopped:
+            minimise(rule, self.flat.copy(), epochs, loss_and_gradient, iterated)
 
     def _epoch_done(self) -> None:
         position, history = self.position, self.position.history

@@ -1,0 +1,53 @@
+"""Write two small tables to try `fastnet train` on, from scikit-learn.
+
+    python examples/write_datasets.py data
+    fastnet train data/digits.csv --target digit -o digits.safetensors
+    fastnet predict digits.safetensors data/new.csv
+
+`digits.csv`: 1,797 pictures of 8 by 8 pixels, the target `digit` a whole number.
+`breast_cancer.csv`: 569 rows of 30 measurements, the target `diagnosis` text.
+`new.csv`: ten rows of `digits.csv` without the target.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+from sklearn.datasets import load_breast_cancer, load_digits
+
+
+def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    """Write one table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    print(f"{path}: {len(rows):,} rows, {len(header)} columns")
+
+
+def main() -> None:
+    """Write the three files into the folder given."""
+    parser = argparse.ArgumentParser(description="Write tables to try `fastnet train` on.")
+    parser.add_argument("folder", type=Path, help="where; it is made if it is not there")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+
+    digits = load_digits()
+    pixels = list(digits.feature_names)
+    images = [[int(value) for value in row] for row in digits.data]
+    labelled = [[*row, int(digit)] for row, digit in zip(images, digits.target, strict=True)]
+    write(folder / "digits.csv", [*pixels, "digit"], labelled)
+    write(folder / "new.csv", pixels, images[:10])
+
+    cancer = load_breast_cancer()
+    measures = [name.replace(" ", "_") for name in cancer.feature_names]
+    diagnosed = [
+        [*row, str(cancer.target_names[kind])]
+        for row, kind in zip(cancer.data.tolist(), cancer.target, strict=True)
+    ]
+    write(folder / "breast_cancer.csv", [*measures, "diagnosis"], diagnosed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""`fastnet train`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from fastnet.errors import DefinitionError
+from fastnet.terminal import INTERRUPTED, BackendOption, check_writable, note, say
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Table to learn from: .csv or .parquet.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict.", show_default=False)
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="File for the trained model.", show_default=False),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification or regression. Without it, text and whole numbers are classes, "
+            "numbers with a decimal point are quantities.",
+            show_default=False,
+        ),
+    ] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(help="Units of the hidden layers, or none (default 64,64)."),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Of the hidden layers: relu, tanh and others (default relu).")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam, sgd, adamw, lbfgs and others (default adam).")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="How often every row is seen, at most (default 200).")
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(help="Rows of a step, or all (default 32).")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Length of a step (default the optimizer's own).")
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(help="Part of the rows, at random, held out to judge by (default 0.2)."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better loss on the rows held out; the best "
+            "is kept (default 20).",
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Part of the hidden units dropped (default 0).")
+    ] = None,
+    l2: Annotated[
+        float | None, typer.Option(help="Penalty on large weights (default 0.003).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed, the same model (default 0).")
+    ] = None,
+    backend: BackendOption = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64 (default float32).")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="File to keep the training in, every minute and on Ctrl-C."),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume", help="Go on from the checkpoint, if it is there."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with these options; those given here go before it."),
+    ] = None,
+) -> None:
+    """Train a network on a table: one row an example, one column the target.
+
+        fastnet train digits.csv --target digit -o digits.safetensors
+
+    Every other column must hold numbers; they are standardised by themselves. The model that
+    did best on the rows held out is kept.
+    """
+    options = dict(locals())
+    del options["data"], options["config"]
+    from fastnet import config as configuration
+
+    read = configuration.read(config) if config is not None else {}
+    settings = configuration.merge(read, options)
+    for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
+        if not settings.get(needed):
+            raise typer.BadParameter(f"{flag} is needed, here or in --config.")
+    _train(data, settings, configuration.recipe(settings))
+
+
+def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
+    from fastnet.progress import Bar
+    from fastnet.recipe import Fit, metric_name
+
+    output, checkpoint = Path(settings["output"]), settings.get("checkpoint")
+    resume = bool(settings.get("resume"))
+    _check_places(data, output, checkpoint, resume)
+    fit = Fit(data, settings["target"], recipe)
+    table = fit.table
+    aim = f" into {len(table.classes)} classes" if table.classes else ""
+    held = len(fit.held_out[1]) if fit.held_out else 0
+    metric = metric_name(table)
+
+    def measure() -> str:
+        return f"{metric} " + " val ".join(f"{value:.3f}" for value in fit.measure().values())
+
+    try:
+        note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
+        note(
+            f"{len(fit.training[1]):,} rows to train on, {held:,} held out; "
+            f"backend {fit.model.backend}"
+        )
+        for name in fit.unseen():
+            note(f"all rows of the class {name!r} are held out: it cannot be learned")
+        done = fit.run(checkpoint, resume, Bar(measure))
+    except KeyboardInterrupt as error:
+        history = fit.model.history
+        note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
+        if checkpoint is None:
+            note("with --checkpoint FILE an interrupted training can be resumed")
+        elif Path(checkpoint).exists():
+            note(f"the training is kept in {checkpoint!r}: repeat the command with --resume")
+        else:
+            note("it had not begun, so there is no checkpoint")
+        raise typer.Exit(INTERRUPTED) from error
+    done.model.save(output)
+    _show(done)
+    say(f"model in {str(output)!r}; use it with")
+    say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
+
+
+def _show(done: Any) -> None:
+    """The result of a training as a table, and the facts around it."""
+    parts = [("training", done.training), ("validation", done.validation)]
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    grid.add_column("")
+    shown = [(name, part) for name, part in parts if part is not None]
+    for name, _ in shown:
+        grid.add_column(name, justify="right")
+    percent = done.metric == "accuracy"
+    grid.add_row("rows", *(f"{part.rows:,}" for _, part in shown))
+    grid.add_row("loss", *(f"{part.loss:.4g}" for _, part in shown))
+    form = ".2%" if percent else ".4f"
+    grid.add_row(done.metric, *(format(part.metric, form) for _, part in shown))
+    Console().print(grid)
+    history = done.history
+    classes = f", {len(done.table.classes)} classes" if done.table.classes else ""
+    say(
+        f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs, the best was "
+        f"{done.best_epoch}; {sum(history.seconds):.2f} s"
+    )
+
+
+def _count(columns: int) -> str:
+    return f"{columns} column" if columns == 1 else f"{columns} columns"
+
+
+def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:
+    """Find out before a long training that its result has nowhere to go.
+
+    Raises:
+        DefinitionError: if a file that is needed would be written over.
+        FileAccessError: if a folder cannot be written to.
+    """
+    if output.suffix.lower() in (".csv", ".parquet"):
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of a table; the model needs a file of its "
+            f"own, such as {output.stem + '.safetensors'!r}."
+        )
+    check_writable(output, "output")
+    if checkpoint is None:
+        if resume:
+            raise DefinitionError("resume needs a checkpoint, the file to go on from.")
+        return
+    kept = Path(checkpoint)
+    if kept.absolute() in (output.absolute(), data.absolute()):
+        raise DefinitionError(f"checkpoint is {checkpoint!r}; it needs a file of its own.")
+    check_writable(kept, "checkpoint")
+    if kept.exists() and not resume:
+        raise DefinitionError(
+            f"checkpoint {checkpoint!r} is there already: add --resume to go on from it, remove "
+            "it to begin anew, or give another name."
+        )

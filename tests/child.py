@@ -1,0 +1,37 @@
+"""Python code in an interpreter of its own, with this one's import path."""
+
+import os
+import subprocess
+import sys
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment with the import path of this interpreter, and `variables`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("FASTNET_")}
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return {**inherited, "PYTHONPATH": path, **variables}
+
+
+def run(code: str, *arguments: str, **variables: str) -> str:
+    """Run `code`; return what it printed. It must end well and keep its error stream empty."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}:\n{done.stderr}"
+    assert done.stderr == ""
+    return done.stdout
+
+
+def start(code: str, *arguments: str) -> subprocess.Popen:
+    """Start `code` and come back at once."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,128 @@
+"""Gradients are exact: finite differences in float64, float32 against float64."""
+
+import numpy as np
+import pytest
+from compare import assert_near
+from differences import assert_model_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import EVERYWHERE, FUSED, PAIRS, biased, label, rows_for, weights_for
+from tolerances import GRADIENT_FLOAT32
+
+import fastnet as fn
+
+ARCHITECTURES = {
+    "one_layer": [],
+    "one_hidden": [fn.Dense(5, "tanh")],
+    "deep": [fn.Dense(7, "sigmoid"), fn.Dense(4, "softplus"), fn.Dense(6, "gelu")],
+    "no_bias": [fn.Dense(6, "elu", bias=False), fn.Dense(3, "silu")],
+    "one_unit": [fn.Dense(1, "tanh"), fn.Dense(5, "tanh")],
+    "dropout": [fn.Dropout(0.2), fn.Dense(8, "tanh"), fn.Dropout(0.5), fn.Dense(5, "silu")],
+}
+
+
+def float64_model(network, backend, seed=3):
+    return biased(fn.Model(network, backend=backend, dtype="float64", seed=seed))
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=label)
+def test_every_output_with_every_loss_has_the_exact_gradient(backend, pair):
+    output, loss = pair
+    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(3, output)], loss)
+    x, y = rows_for(network, 7, seed=1)
+    model = float64_model(network, backend)
+    assert_model_gradient(model, x, y)
+    assert_model_gradient(model, x, y, weights_for(7), l1=0.03, l2=0.2)
+
+
+@pytest.mark.parametrize("activation", EVERYWHERE, ids=label)
+@pytest.mark.parametrize("loss", [fn.MSE(), *(loss for _, loss in FUSED)], ids=label)
+def test_every_hidden_activation_has_the_exact_gradient(backend, activation, loss):
+    output = loss.needs or "identity"
+    layers = [fn.Dense(6, activation), fn.Dense(4, activation), fn.Dense(3, output)]
+    network = fn.Network(4, layers, loss)
+    x, y = rows_for(network, 9, seed=2)
+    assert_model_gradient(float64_model(network, backend), x, y)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("output", "loss", "form"),
+    [
+        ("identity", "mse", "real"),
+        ("sigmoid", "mse", "real"),
+        ("softmax", "mse", "real"),
+        ("sigmoid", "binary_crossentropy", "labels"),
+        ("softmax", "crossentropy", "index"),
+        ("softmax", "crossentropy", "onehot"),
+        ("softmax", "crossentropy", "soft"),
+    ],
+)
+def test_architectures_have_the_exact_gradient_with_penalties_weights_and_dropout(
+    backend, name, output, loss, form
+):
+    network = fn.Network(4, [*ARCHITECTURES[name], fn.Dense(3, output)], loss)
+    x, y = rows_for(network, 8, form=form)
+    model = float64_model(network, backend)
+    assert_model_gradient(model, x, y)
+    assert_model_gradient(model, x, y, weights_for(8), l1=0.01, l2=0.1, dropout_step=5)
+
+
+def test_penalties_add_what_their_formula_says_and_spare_the_biases(backend):
+    network = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(2)])
+    x, y = rows_for(network, 6)
+    model = float64_model(network, backend)
+    loss, gradient = model.loss_and_gradient(x, y)
+    penalised, with_penalty = model.loss_and_gradient(x, y, l1=0.3, l2=0.7)
+    weights = [w for name, w in model.parameters.items() if name.endswith("weight")]
+    extra = sum(0.3 * np.abs(w).sum() + 0.35 * (w**2).sum() for w in weights)
+    assert penalised == pytest.approx(loss + extra, rel=1e-14)
+    wanted = [
+        (0.3 * np.sign(p) + 0.7 * p if name.endswith("weight") else 0 * p).ravel()
+        for name, p in model.parameters.items()
+    ]
+    assert_near(with_penalty - gradient, np.concatenate(wanted), 1e-13)
+
+
+@pytest.mark.parametrize("pair", [p for p in PAIRS if p[0].name in ("identity", "sigmoid")
+                                  or p in FUSED], ids=label)  # fmt: skip
+def test_a_float32_gradient_is_near_the_float64_one(backend, pair):
+    output, loss = pair
+    layers = [fn.Dense(32, "tanh"), fn.Dense(32, "gelu"), fn.Dense(3, output)]
+    network = fn.Network(10, layers, loss)
+    x, y = rows_for(network, 32)
+    x = x.astype(np.float32)
+    y = y if loss.targets == "class" else y.astype(np.float32)
+    single = biased(fn.Model(network, backend=backend, seed=4))
+    double = fn.Model(network, backend=backend, seed=4, dtype="float64")
+    double.parameters.flat[...] = single.parameters.flat
+    loss_single, found = single.loss_and_gradient(x, y)
+    loss_double, wanted = double.loss_and_gradient(x, y)
+    assert_near(found, wanted, GRADIENT_FLOAT32, dtype=np.float32)
+    assert loss_single == pytest.approx(loss_double, rel=GRADIENT_FLOAT32)
+
+
+SMALL = st.integers(1, 9)
+
+
+@settings(max_examples=40)
+@given(
+    inputs=SMALL,
+    hidden=st.lists(SMALL, max_size=3),
+    outputs=SMALL,
+    rows=st.integers(1, 17),
+    pair=st.sampled_from([(fn.Identity(), fn.MSE()), (fn.Tanh(), fn.Huber()), *FUSED]),
+    weighted=st.booleans(),
+    bias=st.booleans(),
+    seed=st.integers(0, 3),
+)
+def test_any_shape_has_the_exact_gradient(
+    backend, inputs, hidden, outputs, rows, pair, weighted, bias, seed
+):
+    output, loss = pair
+    outputs += output == fn.Softmax()  # which is over two units or more
+    layers = [fn.Dense(units, "sigmoid", bias=bias) for units in hidden]
+    network = fn.Network(inputs, [*layers, fn.Dense(outputs, output)], loss)
+    x, y = rows_for(network, rows, seed)
+    weight = weights_for(rows, seed) if weighted else None
+    assert_model_gradient(float64_model(network, backend, seed), x, y, weight, l2=0.1)

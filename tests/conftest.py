@@ -1,0 +1,43 @@
+"""What all tests share: the backend under test, a clean environment, an untouched np.random."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from roster import BACKENDS, Entry, absence
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda entry: entry.name, scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn."""
+    entry: Entry = request.param
+    missing = absence(entry)
+    if missing is not None:
+        (pytest.fail if missing.fails else pytest.skip)(missing.reason)
+    return entry.name
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    monkeypatch.delenv("FASTNET_BACKEND", raising=False)
+    monkeypatch.delenv("FASTNET_NUM_THREADS", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _global_random_state_stays():
+    """Nothing that a module of tests does may draw from NumPy's global generator."""
+    before = np.random.get_state()
+    yield
+    after = np.random.get_state()
+    assert before[0] == after[0]
+    assert before[2:] == after[2:]
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")

@@ -1,0 +1,57 @@
+"""The backends under test, one line each, and why one of them may have to be left out."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+
+from fastnet.backend import probe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backend to test.
+
+    Attributes:
+        name: what `Model(backend=...)` is given.
+        library: the module it stands on; without it there is nothing to test.
+        hardware: what it needs besides, in words; None: any machine will do.
+    """
+
+    name: str
+    library: str = "numpy"
+    hardware: str | None = None
+
+
+#: To test one more backend, add its line: `Entry("numba", library="numba")`, or
+#: `Entry("cupy", library="cupy", hardware="a CUDA GPU")`. One that joins through the
+#: entry-point group `fastnet.backends` is named like any other.
+BACKENDS = [
+    Entry("numpy"),
+]
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a backend is not tested here, and whether that is a failure."""
+
+    reason: str
+    fails: bool
+
+
+def absence(entry: Entry) -> Absence | None:
+    """What is missing for `entry`: its library or its hardware, which are two things.
+
+    With FASTNET_REQUIRE_GPU=1 neither may be missing for a backend that needs hardware. A
+    backend that needs none and has its library must run.
+    """
+    required = entry.hardware is not None and os.environ.get("FASTNET_REQUIRE_GPU") == "1"
+    if importlib.util.find_spec(entry.library) is None:
+        return Absence(f"{entry.name}: library absent: {entry.library}", fails=required)
+    found = probe(entry.name)
+    if found.usable:
+        return None
+    if entry.hardware is None:
+        return Absence(f"{entry.name} does not run: {found.reason}. {found.remedy}", fails=True)
+    return Absence(
+        f"{entry.name}: hardware absent: {entry.hardware}: {found.reason}", fails=required
+    )

@@ -1,0 +1,482 @@
+"""The command line: what it prints where, and how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+import fastnet as fn
+from fastnet import random
+from fastnet.cli import app
+
+ROWS = 200
+
+
+def run(*arguments, **environment):
+    """A command in this process: exit code, standard output, standard error."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refuse(*arguments, code=1, **environment):
+    """A command that fails: its one error line."""
+    ended, out, err = run(*arguments, **environment)
+    assert ended == code, err
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    if code == 1:
+        assert last.startswith("error: ")
+    return err
+
+
+def start(*arguments, **environment):
+    """A command in a process of its own, which Ctrl-C can reach."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastnet", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTNET_BACKEND", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def table(folder):
+    """A table of two blobs: columns a and b, text `kind`, quantity `size`."""
+    noise = random.normal(5, random.DATA, 0, 2 * ROWS).reshape(ROWS, 2)
+    kind = np.arange(ROWS) % 2
+    a, b = noise[:, 0] + 4 * kind, 100 * noise[:, 1]
+    frame = pl.DataFrame(
+        {
+            "a": a,
+            "b": b,
+            "kind": [("left", "right")[k] for k in kind],
+            "size": 50 + 3 * a - b / 100,
+        }
+    )
+    frame.drop("size").write_csv("kinds.csv")
+    frame.drop("kind").write_csv("sizes.csv")
+    frame.select("b", "a").head(7).write_csv("new.csv")
+    return frame
+
+
+# --- fastnet by itself -------------------------------------------------------------------------
+
+
+def test_alone_it_shows_what_there_is():
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    for command in ("xor", "backends", "train", "predict"):
+        assert re.search(rf"\b{command}\b", out)
+
+
+def test_version():
+    assert run("--version") == (0, f"fastnet {fn.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["xor", "backends", "train", "predict"])
+def test_help_fits_the_page(command):
+    code, out, err = run(command, "--help", COLUMNS="80", TERMINAL_WIDTH="80")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_unknown_command_is_a_usage_error():
+    assert "trian" in refuse("trian", code=2)
+
+
+def test_module_and_command_are_the_same():
+    process = start("--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, f"fastnet {fn.__version__}\n", "")
+
+
+# --- fastnet xor -------------------------------------------------------------------------------
+
+
+def losses(out):
+    """Step, mean squared error and mean |y - prediction|, as printed."""
+    rows = re.findall(r"^ *([\d,]+)  ([\d.e-]+) +([\d.e-]+)$", out, re.MULTILINE)
+    return {int(step.replace(",", "")): (mse, mae) for step, mse, mae in rows}
+
+
+def test_xor_learns_from_the_tutorials_start():
+    code, out, err = run("xor", "--seed", "tutorial", "--backend", "numpy")
+    assert code == 0, err
+    assert err == ""
+    shown = losses(out)
+    assert list(shown) == [0, 1, 10, 100, 1000, 10000]
+    assert shown[0] == ("0.268576074181773", "0.5013730688788007")
+    squared = [float(mse) for mse, _ in shown.values()]
+    reference = {1: 0.2558948628059844, 100: 0.22221116652924525, 1000: 0.16281817069474008}
+    for step, expected in reference.items():
+        assert float(shown[step][0]) == pytest.approx(expected, rel=1e-11)
+    assert squared[-1] == pytest.approx(0.00010782107079601298, rel=1e-11)
+    assert squared == sorted(squared, reverse=True)
+    assert out.count("yes") == 4
+    assert "NO" not in out
+    assert "backend numpy, float64 (chosen by --backend)" in out
+    assert "FASTNET_BACKEND" in out
+    assert float(re.search(r"^([\d.e+]+) µs per step$", out, re.MULTILINE)[1]) > 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_xor_fails_where_a_row_is_wrong():
+    code, out, err = run("xor", "--steps", "5")
+    assert code == 1
+    assert list(losses(out)) == [0, 1, 5]
+    assert "NO" in out
+    assert err.startswith("error: after 5 steps only ")
+
+
+def test_xor_does_as_its_options_say():
+    base = losses(run("xor", "--steps", "20")[1])
+    other = losses(run("xor", "--steps", "20", "--seed", "3")[1])
+    slower = losses(run("xor", "--steps", "20", "--learning-rate", "0.5")[1])
+    single = losses(run("xor", "--steps", "20", "--dtype", "float32")[1])
+    assert other[0] != base[0]
+    assert slower[0] == base[0]
+    assert float(slower[20][0]) > float(base[20][0])
+    assert single[20] != base[20]
+    assert float(single[20][0]) == pytest.approx(float(base[20][0]), rel=1e-5)
+
+
+def test_environment_chooses_the_backend():
+    assert "(chosen by FASTNET_BACKEND=numpy)" in run("xor", FASTNET_BACKEND="numpy")[1]
+    error = refuse("xor", FASTNET_BACKEND="nunpy")
+    assert "did you mean 'numpy'?" in error
+    code, out, _ = run("xor", "--backend", "numpy", FASTNET_BACKEND="nunpy")
+    assert code == 0
+    assert "chosen by --backend" in out
+
+
+def test_xor_draws_curve_and_surface(folder):
+    assert run("xor", "--plot", "xor.png", "--steps", "3000")[0] == 0
+    picture = imread("xor.png")
+    assert picture.shape[0] > 400
+    assert picture.shape[1] > 1000
+    right = picture[:, picture.shape[1] // 2 :, :3]
+    red = (right[..., 0] > right[..., 2] + 0.2).mean()
+    blue = (right[..., 2] > right[..., 0] + 0.2).mean()
+    assert red > 0.1  # the band of ones
+    assert blue > 0.1  # the two corners of zeros
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", "0"), "steps is 0"),
+        (("--learning-rate", "0"), "learning rate is 0.0"),
+        (("--learning-rate", "nan"), "learning rate is nan"),
+        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or a whole number"),
+        (("--dtype", "float16"), "dtype is 'float16'"),
+        (("--plot", "xor.jpg"), "must end in .png"),
+        (("--plot", "missing/xor.png"), "no folder"),
+    ],
+)
+def test_xor_refuses(folder, arguments, said):
+    assert said in refuse("xor", *arguments)
+
+
+def test_xor_usage_error():
+    assert "--steps" in refuse("xor", "--steps", "many", code=2)
+
+
+# --- fastnet backends --------------------------------------------------------------------------
+
+
+def test_backends_lists_every_known_one():
+    code, out, err = run("backends", FASTNET_BACKEND="numpy", COLUMNS="80")
+    assert (code, err) == (0, "")
+    for name in fn.backend.known():
+        assert re.search(rf"^\*? +{name} +(yes|no) ", out, re.MULTILINE)
+    assert re.search(r"^\* +numpy +yes +", out, re.MULTILINE)
+    assert np.__version__ in out
+    assert "threads" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_backends_with_an_unknown_choice_lists_them_and_fails():
+    code, out, err = run("backends", FASTNET_BACKEND="nunpy")
+    assert code == 1
+    assert "numpy" in out
+    assert err.startswith("error: unknown backend 'nunpy'; did you mean 'numpy'?")
+
+
+# --- fastnet train and predict -----------------------------------------------------------------
+
+
+def test_classes_from_table_to_predictions(table):
+    code, out, err = run("train", "kinds.csv", "--target", "kind", "-o", "kinds.safetensors")
+    assert code == 0, err
+    assert re.search(r"^rows +160 +40$", out, re.MULTILINE)
+    assert re.search(r"^accuracy +\d+\.\d\d% +\d+\.\d\d%$", out, re.MULTILINE)
+    assert "fastnet predict kinds.safetensors" in out
+    assert "classification of 'kind' into 2 classes from 2 columns" in err
+    assert "\x1b" not in out + err
+
+    code, out, err = run("predict", "kinds.safetensors", "kinds.csv")
+    assert (code, err) == (0, "")
+    found = pl.read_csv(out.encode())
+    expected = ["prediction", "probability", "probability_left", "probability_right"]
+    assert found.columns == expected
+    assert (found["prediction"] == table["kind"]).mean() > 0.9
+    either = np.maximum(found["probability_left"], found["probability_right"])
+    np.testing.assert_array_equal(found["probability"], either)
+    total = found["probability_left"] + found["probability_right"]
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+def test_quantities_come_back_in_their_own_unit(table):
+    code, out, err = run("train", "sizes.csv", "--target", "size", "-o", "s.safetensors")
+    assert code == 0, err
+    assert "regression of 'size' from 2 columns" in err
+    held_out = float(re.search(r"^R² +\S+ +(\S+)$", out, re.MULTILINE)[1])
+    assert 0.97 < held_out <= 1
+    code, _, err = run("predict", "s.safetensors", "sizes.csv", "-o", "out.parquet")
+    assert (code, err) == (0, "200 predictions in 'out.parquet'\n")
+    predicted = pl.read_parquet("out.parquet")
+    assert predicted.columns == ["prediction"]
+    error = predicted["prediction"] - table["size"]
+    assert np.sqrt((error**2).mean()) < 0.2 * table["size"].std()
+
+
+def test_column_order_does_not_matter(table):
+    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "3")
+    _, swapped, _ = run("predict", "k.safetensors", "new.csv")
+    table.select("a", "b").head(7).write_csv("straight.csv")
+    assert run("predict", "k.safetensors", "straight.csv")[1] == swapped
+    assert swapped.count("\n") == 8
+
+
+def test_same_seed_same_file_other_seed_another(table):
+    def trained(name, seed):
+        options = ("--epochs", "4", "--seed", seed, "-o", name)
+        assert run("train", "kinds.csv", "--target", "kind", *options)[0] == 0
+        return Path(name).read_bytes()
+
+    assert trained("one.safetensors", 7) == trained("two.safetensors", 7)
+    assert trained("three.safetensors", 8) != trained("one.safetensors", 7)
+
+
+def test_options_reach_the_network(table):
+    options = "--hidden 5,3 --activation tanh --dtype float64 --dropout 0.1 --backend numpy"
+    more = "--epochs 6 --batch-size all --optimizer sgd --learning-rate 0.1 --validation 0"
+    where = ("--target", "kind", "-o", "k.safetensors")
+    code, out, err = run("train", "kinds.csv", *where, *options.split(), *more.split())
+    assert code == 0, err
+    assert "validation" not in out
+    assert "6 epochs" in out
+    model = fn.load("k.safetensors")
+    assert model.dtype == "float64"
+    tanh = fn.Tanh()
+    layers = [fn.Dense(5, tanh), fn.Dropout(0.1), fn.Dense(3, tanh), fn.Dropout(0.1)]
+    last = fn.Dense(2, "softmax")
+    assert model.network == fn.Network(2, [*layers, last], loss="crossentropy")
+
+
+def test_configuration_file_and_options_before_it(table):
+    Path("net.toml").write_text(
+        'target = "kind"\noutput = "k.safetensors"\nepochs = 9\nbatch_size = 50\nseed = 4\n'
+        '[optimizer]\nname = "sgd"\nlearning_rate = 0.5\nmomentum = 0.9\n'
+        '[[layers]]\ntype = "dense"\nunits = 6\nactivation = { name = "leaky_relu", slope = 0.3 }\n'
+        '[[layers]]\ntype = "dropout"\nrate = 0.25\n'
+    )
+    code, out, err = run("train", "kinds.csv", "--config", "net.toml", "--epochs", "2")
+    assert code == 0, err
+    assert "2 epochs" in out
+    model = fn.load("k.safetensors")
+    assert model.seed == 4
+    hidden = [fn.Dense(6, fn.LeakyReLU(slope=0.3)), fn.Dropout(0.25)]
+    wanted = fn.Network(2, [*hidden, fn.Dense(2, "softmax")], loss="crossentropy")
+    assert model.network == wanted
+    assert run("train", "kinds.csv", "--config", "net.toml", "--hidden", "none")[0] == 0
+    linear = fn.Network(2, [fn.Dense(2, "softmax")], loss="crossentropy")
+    assert fn.load("k.safetensors").network == linear
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("epochs = ", "is not TOML"),
+        ('epochs = "3"', "epochs is '3'"),
+        ("target = 3", "target is 3; it must be text"),
+        ("resume = 1", "resume is 1; it must be true or false"),
+        ("hidden = [3.5]", "hidden is [3.5]"),
+        ("hidden = [4]\n[[layers]]\ntype = 'dense'\nunits = 3", "layers and hidden are both given"),
+        ("[[layers]]\ntype = 'dense'\nunit = 3", "layer 0 has no 'units'"),
+        ("layers = 3", "layers is 3"),
+        ("[optimizer]\nname = 'sgd'\nrate = 1", "optimizer 'sgd' has no constant 'rate'"),
+        ("learning_rate = 1\n[optimizer]\nname = 'sgd'\nlearning_rate = 1", "keep one"),
+        ("batch_size = 'some'", "batch_size is 'some'"),
+        ("dropout = 'half'", "dropout is 'half'"),
+    ],
+)
+def test_configurations_that_are_refused(table, text, said):
+    Path("net.toml").write_text(text)
+    place = ("--target", "kind", "-o", "k.safetensors")
+    if text.startswith("target"):
+        place = place[2:]
+    assert said in refuse("train", "kinds.csv", *place, "--config", "net.toml")
+    assert not Path("k.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--hidden", "64,x"), "hidden is '64,x'"),
+        (("--hidden", "64,0"), "hidden is 0"),
+        (("--activation", "rleu"), "did you mean 'relu'?"),
+        (("--activation", "softmax"), "which is for outputs"),
+        (("--optimizer", "admm"), "unknown optimizer 'admm'"),
+        (("--optimizer", "lbfgs", "--dropout", "0.5"), "same loss at every call"),
+        (("--epochs", "0"), "epochs is 0"),
+        (("--batch-size", "few"), "batch_size is 'few'"),
+        (("--learning-rate", "-1"), "learning rate is -1.0"),
+        (("--validation", "1"), "validation is 1.0"),
+        (("--validation", "0.999"), "leaves 0 to train on"),
+        (("--seed", "-1"), "seed is -1"),
+        (("--dtype", "float8"), "dtype is 'float8'"),
+        (("--dropout", "1"), "dropout is 1.0"),
+        (("--l2", "-0.1"), "l2 is -0.1"),
+        (("--patience", "-1"), "patience is -1"),
+        (("--task", "regresion"), "did you mean 'regression'?"),
+        (("--task", "regression"), "the target 'kind' holds text"),
+        (("--backend", "nunpy"), "did you mean 'numpy'?"),
+        (("--resume",), "resume needs a checkpoint"),
+        (("--config", "missing.toml"), "no configuration 'missing.toml'"),
+        (("--checkpoint", "k.safetensors"), "a file of its own"),
+        (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written"),
+        (("--target", "kidn"), "did you mean 'kind'?"),
+        (("-o", "missing/k.safetensors"), "No such file or directory"),
+        (("-o", "."), "is a folder"),
+        (("-o", "kinds.csv"), "the name of a table"),
+    ],
+)
+def test_training_that_is_refused_leaves_nothing(table, arguments, said):
+    before = sorted(Path.cwd().iterdir())
+    given = ["train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *arguments]
+    assert said in refuse(*given)
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_usage_errors_of_train(table):
+    assert "--target" in refuse("train", "kinds.csv", "-o", "k", code=2)
+    assert "-o FILE" in refuse("train", "kinds.csv", "--target", "kind", code=2)
+    assert "--epochs" in refuse("train", "kinds.csv", "--epochs", "ten", code=2)
+
+
+def test_a_training_that_diverges_keeps_the_old_model(table):
+    Path("k.safetensors").write_bytes(b"what was there")
+    options = ("--optimizer", "sgd", "--learning-rate", "1e30")
+    _, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *options)
+    assert "Try a smaller learning rate" in err
+    assert Path("k.safetensors").read_bytes() == b"what was there"
+
+
+def test_predict_refuses(table):
+    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "2")
+    table.select("a", "kind").write_csv("less.csv")
+    table.select("a", "b", "kind", "size").write_csv("more.csv")
+    assert "it lacks 'b'" in refuse("predict", "k.safetensors", "less.csv")
+    error = refuse("predict", "k.safetensors", "more.csv")
+    assert "columns that do not match" in error
+    assert "does not know 'size'" in error
+    assert "there is no file 'no.csv'" in refuse("predict", "k.safetensors", "no.csv")
+    assert "there is no file 'no.st'" in refuse("predict", "no.st", "new.csv")
+    assert "not a fastnet file" in refuse("predict", "new.csv", "new.csv")
+    assert "must end in .csv" in refuse("predict", "k.safetensors", "new.csv", "-o", "p.txt")
+    assert "the table itself" in refuse("predict", "k.safetensors", "new.csv", "-o", "new.csv")
+    fn.Model(fn.datasets.xor_network()).save("xor.safetensors")
+    assert "not trained from a table" in refuse("predict", "xor.safetensors", "new.csv")
+    damaged = bytearray(Path("k.safetensors").read_bytes())
+    damaged[-3] ^= 1
+    Path("k.safetensors").write_bytes(damaged)
+    assert "altered" in refuse("predict", "k.safetensors", "new.csv")
+
+
+def test_without_polars_the_pip_line_is_said(table):
+    code = (
+        "import sys; sys.modules['polars'] = None; "
+        "sys.argv = ['fastnet', 'train', 'kinds.csv', '--target', 'kind', '-o', 'k']; "
+        "from fastnet.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: reading tables needs polars")
+    assert "python -m pip install 'fastnet[tables]'" in done.stderr
+
+
+def test_pipe_closed_by_the_reader_is_no_traceback(table):
+    wide = pl.concat([table.select("a", "b")] * 500)
+    wide.write_csv("wide.csv")
+    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "1")
+    process = start("predict", "k.safetensors", "wide.csv")
+    assert process.stdout.readline().startswith("prediction,")
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=60)
+    assert "Traceback" not in error
+
+
+# --- Ctrl-C and going on -----------------------------------------------------------------------
+
+
+def interrupted(*arguments):
+    """Begin a training without end, press Ctrl-C; exit code, standard error, epochs done."""
+    process = start("train", "kinds.csv", "--target", "kind", *arguments, "--patience", "10000000")
+    said = process.stderr.readline() + process.stderr.readline()
+    assert "rows to train on" in said
+    time.sleep(0.5)  # the training begins within milliseconds of that line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == ""
+    assert "Traceback" not in err
+    return process.returncode, err, int(re.search(r"after (\d+) epochs", err)[1])
+
+
+def test_interrupted_training_goes_on_as_if_it_had_not_been(table):
+    Path("k.safetensors").write_bytes(b"what was there")
+    options = ("-o", "k.safetensors", "--checkpoint", "run.ckpt")
+    code, err, done = interrupted(*options, "--epochs", "10000000")
+    assert code == 130
+    assert "no model was written" in err
+    assert "kept in 'run.ckpt': repeat the command with --resume" in err
+    assert done >= 1
+    assert Path("k.safetensors").read_bytes() == b"what was there"
+
+    common = ("train", "kinds.csv", "--target", "kind", "--patience", "10000000")
+    more = ("--epochs", done + 3)
+    assert "is there already: add --resume" in refuse(*common, *more, *options)
+    assert run(*common, *more, *options, "--resume")[0] == 0
+    assert run(*common, *more, "-o", "straight.safetensors")[0] == 0
+    assert Path("k.safetensors").read_bytes() == Path("straight.safetensors").read_bytes()
+    other = refuse(*common, *more, *options, "--resume", "--l2", "0.5")
+    assert "is of another fit: its l2 was 0.003" in other
+
+
+def test_interrupted_without_a_checkpoint(table):
+    code, err, _ = interrupted("-o", "k.safetensors", "--epochs", "10000000")
+    assert code == 130
+    assert "with --checkpoint FILE" in err
+    assert not Path("k.safetensors").exists()

@@ -1,0 +1,185 @@
+"""Ctrl-C: KeyboardInterrupt comes out, after a whole step, with history and checkpoint."""
+
+import _thread
+import signal
+import threading
+import time
+
+import child
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from samples import rows_for
+
+import fastnet as fn
+
+NETWORK = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dropout(0.1), fn.Dense(1)])
+X, Y = rows_for(NETWORK, 100)
+OPTIONS = {"optimizer": fn.Adam(0.01), "batch_size": 16}
+
+
+def make(backend):
+    return fn.Model(NETWORK, backend=backend, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _the_handler_is_put_back():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def interrupt(model, history):
+    if len(history) == 4:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_in_a_callback_ends_the_fit_after_that_epoch(backend, tmp_path):
+    model, other = make(backend), make(backend)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=50, callbacks=[interrupt], checkpoint=path, **OPTIONS)
+    assert len(model.history) == 4
+    wanted = other.fit(X, Y, epochs=4, **OPTIONS)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+    assert model.history.loss == wanted.loss
+    resumed = make(backend)
+    history = resumed.fit(X, Y, epochs=7, checkpoint=path, resume=True, **OPTIONS)
+    other.fit(X, Y, epochs=7, initial_epoch=4, **OPTIONS)
+    assert_same_bits(resumed.parameters.flat, other.parameters.flat)
+    assert history.epoch == list(range(1, 8))
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.11])
+def test_ctrl_c_from_outside_leaves_a_whole_number_of_steps(backend, delay):
+    model, other = make(backend), make(backend)
+    timer = threading.Timer(delay, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=10**6, **OPTIONS)
+    timer.join()
+    done = model._memory[2]
+    batches = 7
+    assert done > 0
+    assert len(model.history) == done // batches
+    # As many steps again, one epoch less a tail: whole epochs, then single steps.
+    other.fit(X, Y, epochs=max(done // batches, 1), **OPTIONS)
+    if done // batches == 0:
+        return
+    assert other.history.loss == model.history.loss
+    model.fit(X, Y, epochs=1, **OPTIONS)  # and it trains on
+
+
+STEPS = """
+import sys, threading, _thread, time
+import numpy as np
+import fastnet as fn
+network = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dense(1)])
+generator = np.random.default_rng(0)
+x = generator.standard_normal((64, 6)); y = x[:, :1] * 2
+model = fn.Model(network, backend="numpy", seed=3)
+print("go", flush=True)
+try:
+    model.fit(x, y, epochs=10**7, batch_size=None, optimizer=fn.SGD(1e-3, momentum=0.5),
+              checkpoint=fn.Checkpoint(sys.argv[1], seconds=1000))
+except KeyboardInterrupt:
+    steps = len(model.history)
+    other = fn.Model(network, backend="numpy", seed=3)
+    history = other.fit(x, y, epochs=steps, batch_size=None,
+                        optimizer=fn.SGD(1e-3, momentum=0.5))
+    assert steps > 0
+    assert model.parameters.flat.tobytes() == other.parameters.flat.tobytes()
+    assert model.history.loss == history.loss
+    resumed = fn.Model(network, backend="numpy", seed=4)
+    resumed.fit(x, y, epochs=10**7, batch_size=None, optimizer=fn.SGD(1e-3, momentum=0.5),
+                checkpoint=sys.argv[1], resume=True, callbacks=[lambda m, h: True])
+    print(len(resumed.history) - steps)
+"""
+
+
+def test_sigint_to_a_process_leaves_what_that_many_steps_give_and_a_checkpoint(tmp_path):
+    code = STEPS.replace('"numpy", seed=4', '"numpy", seed=3')
+    with child.start(code, str(tmp_path / "checkpoint")) as process:
+        assert process.stdout.readline() == "go\n"
+        time.sleep(0.15)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert said == "1\n"
+
+
+def test_ctrl_c_with_lbfgs_ends_after_an_iteration(backend):
+    model = fn.Model(fn.Network(6, [fn.Dense(16, "tanh"), fn.Dense(1)]), backend=backend, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=50, optimizer=fn.LBFGS(), callbacks=[interrupt])
+    assert len(model.history) == 4
+    assert np.isfinite(model.parameters.flat).all()
+    found = model.evaluate(X, Y)
+    assert found == pytest.approx(model.history.loss[-1], rel=1e-5)
+
+
+def test_a_program_that_handles_the_signal_itself_is_left_alone(backend):
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+        history = make(backend).fit(X, Y, epochs=6, callbacks=[interrupt], **OPTIONS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [1]
+    assert len(history) == 6
+
+
+def test_an_error_in_a_callback_comes_out_and_the_epoch_counts(backend):
+    model, other = make(backend), make(backend)
+
+    def fail(model, history):
+        if len(history) == 3:
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        model.fit(X, Y, epochs=5, callbacks=[fail], **OPTIONS)
+    other.fit(X, Y, epochs=3, **OPTIONS)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+    assert model.history.loss == other.history.loss
+    model.fit(X, Y, epochs=1, **OPTIONS)
+
+
+def test_a_fit_started_by_its_own_callback_or_another_thread_is_refused(backend):
+    model, other = make(backend), make(backend)
+    found = []
+
+    def again(model, history):
+        for start in (lambda: model.fit(X, Y, epochs=1), in_a_thread):
+            try:
+                start()
+            except fn.FastnetError as error:
+                found.append(str(error))
+
+    def in_a_thread():
+        caught = []
+
+        def work():
+            try:
+                model.fit(X, Y, epochs=1)
+            except fn.FastnetError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        raise caught[0]
+
+    model.fit(X, Y, epochs=2, callbacks=[again], **OPTIONS)
+    assert len(found) == 4
+    assert all("already being trained" in text for text in found)
+    other.fit(X, Y, epochs=2, **OPTIONS)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_a_model_in_training_may_be_asked_from_its_callbacks(backend):
+    model, other = make(backend), make(backend)
+    model.fit(
+        X, Y, epochs=3, callbacks=[lambda m, h: (m.predict(X), m.evaluate(X, Y))], **OPTIONS
+    )
+    other.fit(X, Y, epochs=3, **OPTIONS)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)

@@ -1,0 +1,164 @@
+"""The bar, the history's picture, and that neither costs those who do not ask for them."""
+
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+import fastnet as fn
+from fastnet import plots
+from fastnet.progress import Bar, losses
+
+
+def terminal(width=80):
+    """A console that takes itself for a terminal, and what is written to it."""
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=width, _environ={"TERM": "xterm"})
+    return console, written
+
+
+def plain(written):
+    """The pictures of the bar one after the other, without control sequences."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", written.getvalue())
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def fit():
+    """Fit a small model with a bar."""
+
+    def call(bar, epochs=6, **more):
+        x, y = fn.datasets.synthetic(64, 3)
+        model = fn.Model(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(1)]), seed=0)
+        return model.fit(x, y, epochs=epochs, progress=bar, **more)
+
+    return call
+
+
+def test_the_bar_shows_epochs_and_losses(fit):
+    console, written = terminal()
+    history = fit(Bar(console=console), validation=0.25)
+    text = plain(written)
+    assert "6/6" in text
+    assert "left" in text
+    assert f"loss {history.loss[-1]:#.3g} val {history.validation_loss[-1]:#.3g}" in text
+    assert written.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
+
+
+def test_the_bar_fits_narrow_terminals(fit):
+    console, written = terminal(width=50)
+    fit(Bar(console=console), validation=0.25)
+    for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())):
+        assert len(line) <= 50
+
+
+def test_measurements_are_shown_and_seldom_taken(fit):
+    console, written = terminal()
+    asked = []
+
+    def measure():
+        asked.append(1)
+        return "accuracy 0.5"
+
+    losses_so_far = fn.History(epoch=[1], loss=[1.0])
+    updates = 0
+    end = time.monotonic() + 0.4
+    with Bar(measure, console=console) as bar:
+        while time.monotonic() < end:
+            bar.update(1, 10, losses_so_far)
+            updates += 1
+    assert "accuracy 0.5" in plain(written)
+    assert updates > 100
+    # One at once, the next half a second later: a stalled machine may come to that.
+    assert 1 <= len(asked) <= 2
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(fit, capfd):
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=False)
+
+    def measure():
+        raise AssertionError("nobody sees it")
+
+    fit(Bar(measure, console=console))
+    fit(True)
+    assert written.getvalue() == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_fit_that_fails_leaves_the_terminal_as_it_was(fit):
+    console, written = terminal()
+    with pytest.raises(fn.Diverged):
+        fit(Bar(console=console), optimizer=fn.SGD(1e30))
+    assert written.getvalue().endswith("\x1b[?25h")
+
+
+def test_the_same_training_with_and_without_a_bar(fit):
+    console, _ = terminal()
+    assert fit(Bar(console=console)).loss == fit(False).loss
+
+
+def test_losses_before_the_first_epoch():
+    assert losses(fn.History()) == ""
+    assert losses(fn.History(epoch=[1], loss=[0.25])) == "loss 0.250"
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def history(epochs, fall):
+    """Losses that fall by a factor of `fall`."""
+    values = np.geomspace(1, 1 / fall, epochs)
+    return fn.History(
+        epoch=list(range(1, epochs + 1)), loss=values.tolist(), validation_loss=values.tolist()
+    )
+
+
+def test_losses_are_drawn_to_the_last_value():
+    axes = history(30, 1000).plot()
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_ylabel() == "loss"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", "validation"]
+    for line in axes.get_lines():
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 31))
+        assert line.get_ydata()[-1] == pytest.approx(0.001)
+
+
+def test_small_ranges_and_losses_of_zero_are_drawn_linearly():
+    assert history(30, 3).plot().get_yscale() == "linear"
+    zero = fn.History(epoch=[1, 2, 3], loss=[100.0, 1.0, 0.0])
+    axes = zero.plot()
+    assert axes.get_yscale() == "linear"
+    assert axes.get_legend() is None
+
+
+def test_long_histories_are_thinned_but_keep_their_ends():
+    line = history(100_000, 1000).plot().get_lines()[0]
+    steps = line.get_xdata()
+    assert len(steps) <= 2_000
+    assert (steps[0], steps[-1]) == (1, 100_000)
+    assert (np.diff(steps) > 0).all()
+
+
+def test_an_axes_that_is_given_is_drawn_into(tmp_path):
+    axes = plots.figure().add_subplot()
+    assert history(30, 1000).plot(axes) is axes
+    plots.save(axes.figure, tmp_path / "losses.png")
+    picture = imread(tmp_path / "losses.png")[..., :3]
+    blue = (picture[..., 2] - picture[..., 0] > 0.4).sum()
+    orange = (picture[..., 0] - picture[..., 2] > 0.4).sum()
+    assert blue + orange > 500
+
+
+def test_a_picture_that_cannot_be_written_is_our_error(tmp_path):
+    with pytest.raises(fn.FileAccessError, match="cannot write"):
+        plots.save(plots.figure(), tmp_path / "missing" / "x.png")
+
+
+def test_an_empty_history_is_an_empty_picture():
+    assert len(fn.History().plot().get_lines()[0].get_xdata()) == 0

@@ -1,0 +1,166 @@
+"""Writing files: whole or not at all, and nothing is left lying about."""
+
+import errno
+import fcntl
+import os
+import signal
+import time
+
+import child
+import numpy as np
+import pytest
+from compare import assert_same_bits
+
+import fastnet as fn
+
+NETWORK = fn.Network(50, [fn.Dense(100, "tanh"), fn.Dense(1)])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model, and the file it was saved in."""
+    model = fn.Model(NETWORK, backend="numpy", seed=1)
+    return model, model.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize("place", ["absent/model", "file/model", "folder"])
+def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(saved, tmp_path, place):
+    model, _ = saved
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "folder").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(fn.FileAccessError, match=rf"cannot write.*{place}.*unchanged") as caught:
+        model.save(tmp_path / place)
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "a\0b", "x" * 300])
+def test_a_path_that_is_no_path_is_an_error_of_ours(saved, monkeypatch, tmp_path, place):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(fn.FileAccessError):
+        saved[0].save(place)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+FULL_DISK = """
+import resource, sys
+import fastnet as fn
+model = fn.load(sys.argv[1], backend="numpy")
+model.parameters.flat[...] = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    model.save(sys.argv[1])
+except fn.FileAccessError as error:
+    print(type(error).__name__, error.errno, "unchanged" in str(error))
+"""
+
+
+def test_a_disk_that_is_full_is_an_error_and_the_old_file_stays(saved, tmp_path):
+    model, path = saved
+    before = path.read_bytes()
+    said = child.run(FULL_DISK, str(path)).split()
+    assert said == ["FileAccessError", str(errno.EFBIG), "True"]
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model"]
+    assert_same_bits(fn.load(path).parameters.flat, model.parameters.flat)
+
+
+FULL_DISK_FIT = """
+import resource, sys
+import numpy as np
+import fastnet as fn
+model = fn.Model(fn.Network(50, [fn.Dense(100, "tanh"), fn.Dense(1)]), backend="numpy", seed=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    model.fit(np.ones((4, 50)), np.ones(4), epochs=5,
+              checkpoint=fn.Checkpoint(sys.argv[1], epochs=2))
+except fn.FileAccessError:
+    print(len(model.history), bool(np.isfinite(model.parameters.flat).all()))
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_fit_after_a_whole_step(tmp_path):
+    assert child.run(FULL_DISK_FIT, str(tmp_path / "checkpoint")).split() == ["2", "True"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_leftover_of_a_killed_writer_goes_with_the_next_write(saved, tmp_path):
+    model, path = saved
+    leftovers = [tmp_path / f".model.{n:08x}.tmp" for n in (0, 0xDEADBEEF)]
+    others = [tmp_path / name for name in (".other.00000000.tmp", "model.tmp", ".model.tmp")]
+    for file in (*leftovers, *others):
+        file.write_bytes(b"half")
+    model.save(path)
+    assert sorted(os.listdir(tmp_path)) == sorted(["model", *(f.name for f in others)])
+
+
+def test_a_name_with_wildcards_sweeps_only_its_own_leftovers(saved, tmp_path):
+    model, _ = saved
+    (tmp_path / ".model.00000000.tmp").write_bytes(b"half")
+    (tmp_path / ".[m]odel.00000000.tmp").write_bytes(b"half")
+    model.save(tmp_path / "[m]odel")
+    assert sorted(os.listdir(tmp_path)) == [".model.00000000.tmp", "[m]odel", "model"]
+
+
+def test_the_file_of_a_writer_at_work_is_not_swept(saved, tmp_path):
+    model, path = saved
+    busy = tmp_path / ".model.00000001.tmp"
+    with open(busy, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        model.save(path)
+        assert busy.exists()
+    model.save(path)
+    assert not busy.exists()
+
+
+WRITER = """
+import sys
+import fastnet as fn
+model = fn.load(sys.argv[1], backend="numpy")
+print("go", flush=True)
+while True:
+    model.parameters.flat[...] += 1
+    model.save(sys.argv[1])
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_one_leftover_at_most(tmp_path):
+    path = tmp_path / "model"
+    model = fn.Model(NETWORK, backend="numpy", seed=1)
+    model.parameters.flat[...] = 0
+    model.save(path)
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        with child.start(WRITER, str(path)) as writer:
+            assert writer.stdout.readline() == "go\n"
+            time.sleep(generator.uniform(0.01, 0.08))
+            writer.send_signal(signal.SIGKILL)
+        flat = fn.load(path, backend="numpy").parameters.flat
+        assert (flat == flat[0]).all()
+        assert len(os.listdir(tmp_path)) <= 2
+    fn.load(path, backend="numpy").save(path)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_several_writers_of_one_file_leave_one_whole_file(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    models = [fn.Model(NETWORK, backend="numpy", seed=seed) for seed in range(4)]
+    path = tmp_path / "model"
+
+    def work(model):
+        for _ in range(20):
+            try:
+                model.save(path)
+            except fn.FileAccessError:
+                return False  # lost its file between making and locking it; nothing else broke
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, models))
+    assert fn.load(path, backend="numpy").seed in range(4)
+    models[0].save(path)
+    assert os.listdir(tmp_path) == ["model"]
