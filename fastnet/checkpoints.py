@@ -15,8 +15,8 @@ from fastnet.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.history import History
 from fastnet.network import Network
+from fastnet.position import Position, Watch
 from fastnet.settings import Settings
-from fastnet.training import Position, Watch
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, position: Position) 
     files.write(path, "checkpoint", facts, arrays)
 
 
-def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
+def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: int) -> Position:
     """Read where a fit was into a position, and its parameters into `flat`.
+
+    `slots` is how many vectors the optimizer remembers, `batches` how many an epoch has.
 
     Raises:
         ModelFileError: if the file is damaged, or belongs to another fit: it says in what.
@@ -107,6 +109,7 @@ def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
                     f"{_short(was[name])}, now it is {_short(value)}. Resume with what it was "
                     "begun with, or begin anew in another file."
                 )
+        _check(facts, arrays, flat, slots, batches)
         history = History(**{
             name: arrays[f"history.{name}"].tolist()
             for name in ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
@@ -122,15 +125,44 @@ def read(path: Path, same: Mapping[str, Any], flat: Array) -> Position:
             scale=facts["scale"],
             history=history,
         )
-        parameters = arrays["parameters"]
-        if parameters.shape != flat.shape or parameters.dtype != flat.dtype:
-            raise ModelFileError(f"checkpoint {str(path)!r} does not hold this network.")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
-    flat[...] = parameters
+    flat[...] = arrays["parameters"]
     return position
+
+
+def _check(
+    facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
+) -> None:
+    """Make sure that a file, whoever wrote it, holds what a fit can go on from."""
+    step = checks.whole(facts["step"], "step", least=0)
+    checks.whole(facts["updates"], "updates", least=0)
+    checks.number(facts["scale"], "scale", above=0, most=1)
+    epochs = arrays["history.epoch"]
+    if len(epochs) and epochs[-1] != step // batches:
+        raise ValueError(f"step {step} is not in epoch {epochs[-1]}")
+    wanted = {
+        "parameters": (flat.shape, flat.dtype),
+        "best": (flat.shape, flat.dtype),
+        "memory": ((slots, flat.size), flat.dtype),
+        "pending": ((step % batches,), np.float64),
+        "history.epoch": ((len(epochs),), np.int64),
+        **{
+            f"history.{n}": ((len(epochs),), np.float64)
+            for n in ("loss", "learning_rate", "seconds")
+        },
+    }
+    if len(arrays["history.validation_loss"]):
+        wanted["history.validation_loss"] = ((len(epochs),), np.float64)
+    for name, (shape, dtype) in wanted.items():
+        if name == "best" and name not in arrays:
+            continue
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}")
+    if not np.isfinite(arrays["parameters"]).all():
+        raise ValueError("its parameters are not finite")
 
 
 def _watch(watch: Watch) -> list[Any]:

@@ -72,7 +72,7 @@ def dtype(value: Any) -> np.dtype[Any]:
         DefinitionError: for any other.
     """
     try:
-        found = np.dtype(value)
+        found = None if value is None else np.dtype(value)  # None would be NumPy's float64
     except TypeError:
         found = None
     if found not in (np.float32, np.float64):

@@ -69,23 +69,26 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     return path
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str], what: str) -> None:
     """Make sure, before hours of work, that a file can be written where it shall be.
 
     Raises:
-        FileAccessError: if there is no such folder, it is not writable, or `path` is one.
+        FileAccessError: if it is a folder, or its folder is missing or closed.
     """
+    import tempfile
+
     path = Path(path)
-    folder = path.parent
+    folder = path.absolute().parent
     if path.is_dir():
-        number, remedy = errno.EISDIR, "name a file in it"
-    elif not folder.is_dir():
-        number, remedy = errno.ENOENT, f"make the folder {str(folder)!r} first"
-    elif not os.access(folder, os.W_OK):
-        number, remedy = errno.EACCES, "choose another folder"
-    else:
-        return
-    raise FileAccessError(number, f"cannot write {str(path)!r}: {os.strerror(number)}; {remedy}")
+        raise FileAccessError(errno.EISDIR, f"{what} {str(path)!r} is a folder; give a file in it")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileAccessError(
+            error.errno,
+            f"{what} {str(path)!r} cannot be written: {error.strerror} ({str(folder)!r})",
+        ) from error
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
@@ -154,7 +157,12 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
         version, digest = head["format"], head["digest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(foreign) from error
-    if not isinstance(version, int) or not isinstance(digest, str) or len(digest) != 64 or not digest.isascii():
+    if (
+        not isinstance(version, int)
+        or not isinstance(digest, str)
+        or len(digest) != 64
+        or not digest.isascii()
+    ):
         raise ModelFileError(foreign)
     if version > FORMAT:
         raise ModelFileError(

@@ -49,4 +49,7 @@ class History:
         """
         from fastnet import plots
 
-        return plots.losses(self, axes)
+        curves = {"training": self.loss}
+        if self.validation_loss:
+            curves["validation"] = self.validation_loss
+        return plots.losses(self.epoch, curves, axes)

@@ -19,9 +19,10 @@ from fastnet.history import History
 from fastnet.network import Network
 from fastnet.optimizers import LBFGS, Optimizer
 from fastnet.parameters import Parameters
+from fastnet.position import Position
 from fastnet.settings import EarlyStopping, Settings
 from fastnet.settings import check as settings_of_fit
-from fastnet.training import Position, Trainer
+from fastnet.training import Trainer
 
 if TYPE_CHECKING:
     from fastnet.progress import Bar
@@ -277,10 +278,11 @@ class Model:
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
             path, due = Path(saver.path), (saver.seconds, saver.epochs)
-            files.check_folder(path)
+            files.check_writable(path, "checkpoint")
             same = checkpoints.identity(self.network, flat, settings, data)
             if resume and path.exists():
-                position = checkpoints.read(path, same, flat)
+                slots = 0 if isinstance(settings.optimizer, LBFGS) else settings.optimizer.slots
+                position = checkpoints.read(path, same, flat, slots, batches)
             save = partial(checkpoints.write, path, same, flat, position)
         self.history = position.history
         bar = None

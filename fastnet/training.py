@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from fastnet.errors import Diverged
 from fastnet.history import History
 from fastnet.lbfgs import minimise
 from fastnet.optimizers import LBFGS
+from fastnet.position import Position
 from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
 from fastnet.settings import Settings
 
@@ -41,49 +42,6 @@ class Progress(Protocol):
     def update(self, done: float, epochs: int, history: History) -> None:
         """`done` epochs of `epochs`, with fractions."""
         ...
-
-
-@dataclass
-class Watch:
-    """Whether a loss still falls."""
-
-    best: float = math.inf
-    waited: int = 0
-
-    def better(self, loss: float, min_delta: float) -> bool:
-        """Take note of a loss; say whether it is the best so far."""
-        if loss < self.best - min_delta:
-            self.best, self.waited = loss, 0
-            return True
-        self.waited += 1
-        return False
-
-
-@dataclass
-class Position:
-    """Where a fit is: with the parameters, all that is needed to go on from here, bit for bit.
-
-    Attributes:
-        step: steps done, over the whole training.
-        updates: updates that `memory` has seen.
-        memory: the optimizer's, `(slots, size)`.
-        pending: the losses of the steps of the epoch that is under way.
-        stopping: watched for early stopping; `best` are the parameters of its best epoch.
-        plateau: watched for `ReduceOnPlateau`; `scale` is what it multiplied the rate with.
-        stopped: the fit came to its end by itself.
-        history: of the epochs done.
-    """
-
-    step: int
-    updates: int
-    memory: Array
-    pending: Array = field(default_factory=lambda: np.empty(0))
-    stopping: Watch = field(default_factory=Watch)
-    best: Array | None = None
-    plateau: Watch = field(default_factory=Watch)
-    scale: float = 1.0
-    stopped: bool = False
-    history: History = field(default_factory=History)
 
 
 class Trainer:
@@ -273,12 +231,14 @@ class Trainer:
             self.program.train(state, self.data, short)
             self._commit(state, losses[:good])
             self._count(losses[:good], short)
-        at = run.first_step + len(losses) - 1
-        loss = losses[-1]
-        what = f"the loss became {loss}" if not math.isfinite(loss) else "a parameter overflowed"
+        if math.isfinite(losses[-1]):
+            what, place = "a parameter overflowed", good
+        else:
+            what, place = f"the loss became {losses[-1]}", len(losses) - 1
+        at = run.first_step + place
         raise Diverged(
             f"{what} in epoch {at // self.batches + 1}, step {at % self.batches + 1} of "
-            f"{self.batches}, at learning rate {run.learning_rates[len(losses) - 1]:g}; the model "
+            f"{self.batches}, at learning rate {run.learning_rates[place]:g}; the model "
             f"keeps its last finite parameters, of step {self.position.step} in all. Try a smaller "
             "learning rate, clip_norm=1.0, or scaled inputs and targets."
         )
@@ -364,7 +324,8 @@ class Trainer:
             history.seconds[-1] = time.monotonic() - self.epoch_began
         self.epoch_began = time.monotonic()
         for callback in self.callbacks:
-            if callback() is True:
+            answer = callback()
+            if isinstance(answer, bool | np.bool_) and answer:
                 position.stopped = True
 
     def _save_if_due(self) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from fastnet import checks, datasets
 from fastnet.checks import Array
-from fastnet.errors import DefinitionError
+from fastnet.cli.terminal import HOW_TO_CHOOSE, BackendOption, how_chosen, say
+from fastnet.errors import DefinitionError, FastnetError
 from fastnet.history import History
 from fastnet.model import Model
 from fastnet.optimizers import SGD
@@ -15,6 +18,55 @@ from fastnet.progress import Bar
 
 #: The rule that the tutorial's step comes to, on the mean squared error of four rows.
 LEARNING_RATE = 2.0
+
+
+def command(
+    steps: Annotated[int, typer.Option(help="Steps of training, each on all four rows.")] = 10_000,
+    learning_rate: Annotated[float, typer.Option(help="Length of a step.")] = 2.0,
+    seed: Annotated[
+        str, typer.Option(help="Start: 'tutorial' for the tutorial's own, or a whole number.")
+    ] = "tutorial",
+    backend: BackendOption = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw loss and predictions into this file (.png, .svg or .pdf)."),
+    ] = None,
+) -> None:
+    """Train the tutorial's network on XOR and show what it learned.
+
+    Ends with 0 only if all four rows are on the right side of 0.5.
+    """
+    ends = stops(steps)
+    if plot is not None:
+        check_picture(plot)
+    lesson = Lesson(seed, backend, dtype, learning_rate)
+    say(f"backend {lesson.model.backend}, {lesson.model.dtype} ({how_chosen(backend)})")
+    say(HOW_TO_CHOOSE)
+    say()
+    width = max(len(f"{steps:,}"), 6)
+    say(f"{'step':>{width}}  {'mean squared error':<22}  mean |y - prediction|")
+    for end in [0, *ends]:
+        if end:
+            lesson.train(end)
+        line = lesson.line()
+        say(f"{line.step:>{width},}  {line.squared!r:<22}  {line.absolute!r}")
+    say()
+    predicted, right = lesson.truth()
+    say("  inputs  target  prediction  right?")
+    for x, y, p, ok in zip(lesson.x, lesson.y[:, 0], predicted, right, strict=True):
+        inputs = " ".join(f"{value:g}" for value in x)
+        say(f"  {inputs:<6}  {y:>6g}  {p:>10.6f}  {'yes' if ok else 'NO'}")
+    say()
+    say(f"{lesson.seconds_per_step() * 1e6:.3g} µs per step")
+    if plot is not None:
+        draw(lesson, plot)
+        say(f"picture in {str(plot)!r}")
+    if not right.all():
+        raise FastnetError(
+            f"after {steps:,} steps only {int(right.sum())} of 4 rows are on the right side of "
+            "0.5; try more --steps, another --learning-rate or another --seed."
+        )
 
 
 @dataclass(frozen=True)
@@ -116,3 +168,43 @@ def check_picture(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise DefinitionError(f"plot is {str(path)!r}, but there is no folder of that name.")
+
+
+def draw(lesson: Lesson, path: Path) -> None:
+    """Draw how the loss fell, and what the network says between the four rows.
+
+    Raises:
+        FileAccessError: if the file cannot be written.
+        MissingExtra: without matplotlib.
+    """
+    from fastnet import plots
+
+    picture = plots.figure(9.6, 4.2)
+    left, right = picture.subplots(1, 2)
+    plots.losses(lesson.history.epoch, {"training": lesson.history.loss}, left)
+    if len(lesson.history) >= 100:
+        left.set_xscale("log")
+    left.set_xlabel("step")
+    left.set_ylabel("mean squared error")
+    left.set_title("Loss", fontsize=11)
+
+    side = np.linspace(-0.4, 1.4, 181)
+    x1, x2 = np.meshgrid(side, side)
+    grid = np.stack([x1.ravel(), x2.ravel(), np.ones(x1.size)], axis=1)
+    says = lesson.model.predict(grid).reshape(x1.shape)
+    # White is exactly 0.5, where the decision turns.
+    filled = right.contourf(x1, x2, says, levels=np.linspace(0, 1, 21), cmap="RdBu_r", alpha=0.85)
+    if says.min() < 0.5 < says.max():
+        right.contour(x1, x2, says, levels=[0.5], colors="black", linewidths=1.2)
+    bar = picture.colorbar(filled, ax=right, ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar.set_label("prediction")
+    for row, target in zip(lesson.x, lesson.y[:, 0], strict=True):
+        right.plot(row[0], row[1], "o", markersize=17, color="white", markeredgecolor="black")
+        right.annotate(f"{target:g}", row[:2], ha="center", va="center", fontsize=11)
+    right.set_xticks([0, 1])
+    right.set_yticks([0, 1])
+    right.set_xlabel("first input")
+    right.set_ylabel("second input")
+    right.set_title("Prediction; the circles hold the targets", fontsize=11)
+    right.set_aspect("equal")
+    plots.save(picture, path)

@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from fastnet import files
+from fastnet.cli.terminal import INTERRUPTED, BackendOption, note, say
 from fastnet.errors import DefinitionError
-from fastnet.terminal import INTERRUPTED, BackendOption, check_writable, note, say
 
 
-def train(
+def command(
     data: Annotated[Path, typer.Argument(help="Table to learn from: .csv or .parquet.")],
     target: Annotated[
         str | None, typer.Option(help="Column to predict.", show_default=False)
@@ -92,7 +93,7 @@ def train(
     """
     options = dict(locals())
     del options["data"], options["config"]
-    from fastnet import config as configuration
+    from fastnet.cli import config as configuration
 
     read = configuration.read(config) if config is not None else {}
     settings = configuration.merge(read, options)
@@ -181,7 +182,7 @@ def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool
             f"output is {str(output)!r}, the name of a table; the model needs a file of its "
             f"own, such as {output.stem + '.safetensors'!r}."
         )
-    check_writable(output, "output")
+    files.check_writable(output, "output")
     if checkpoint is None:
         if resume:
             raise DefinitionError("resume needs a checkpoint, the file to go on from.")
@@ -189,7 +190,7 @@ def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool
     kept = Path(checkpoint)
     if kept.absolute() in (output.absolute(), data.absolute()):
         raise DefinitionError(f"checkpoint is {checkpoint!r}; it needs a file of its own.")
-    check_writable(kept, "checkpoint")
+    files.check_writable(kept, "checkpoint")
     if kept.exists() and not resume:
         raise DefinitionError(
             f"checkpoint {checkpoint!r} is there already: add --resume to go on from it, remove "

@@ -1,8 +1,6 @@
 """How the command line speaks: results, remarks, errors, exit codes."""
 
-import errno
-import tempfile
-from pathlib import Path
+import os
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +8,13 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from fastnet.errors import FastnetError, FileAccessError
+from fastnet.errors import FastnetError
 
 #: The exit code after Ctrl-C.
 INTERRUPTED = 130
+
+#: How a user picks who computes.
+HOW_TO_CHOOSE = "--backend NAME or FASTNET_BACKEND=NAME chooses; fastnet backends lists them"
 
 BackendOption = Annotated[
     str | None,
@@ -50,20 +51,11 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
 
 
-def check_writable(path: Path, what: str) -> None:
-    """Make sure that a file could be written.
-
-    Raises:
-        FileAccessError: if it is a folder, or its folder is missing or closed.
-    """
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise FileAccessError(errno.EISDIR, f"{what} {str(path)!r} is a folder; give a file in it")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FileAccessError(
-            error.errno,
-            f"{what} {str(path)!r} cannot be written: {error.strerror} ({str(folder)!r})",
-        ) from error
+def how_chosen(option: str | None) -> str:
+    """Say by what the backend in use was picked; `option` is that of the command line."""
+    if option and option != "auto":
+        return "chosen by --backend"
+    asked = os.environ.get("FASTNET_BACKEND", "").strip()
+    if asked and asked != "auto" and not option:
+        return f"chosen by FASTNET_BACKEND={asked}"
+    return "chosen automatically"
