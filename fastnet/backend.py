@@ -197,8 +197,8 @@ def load(name: str) -> Backend:
             backend = others[name].load()
     except FastnetError:
         raise
-    except ImportError as error:
-        if name in BUILT_IN and error.name == BUILT_IN[name]:
+    except Exception as error:  # somebody else's module may raise anything
+        if isinstance(error, ImportError) and error.name == BUILT_IN.get(name, ""):
             raise BackendUnavailable(
                 f"backend {name!r} is not part of this installation of fastnet (there is no "
                 f"package {error.name!r}); use backend='numpy'."

@@ -43,15 +43,10 @@ class Checkpoint:
             checks.whole(self.epochs, "checkpoint epochs")
 
 
-def identity(network: Network, flat: Array, settings: Settings, data: Data) -> dict[str, Any]:
+def identity(
+    network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
+) -> dict[str, Any]:
     """What must be the same for a fit to be resumed: a name and a plain value each."""
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (data.x, data.y, data.weight):
-        if array is not None:
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(array.reshape(-1).view(np.uint8))
     return {
         "network": network.spec(),
         "dtype": flat.dtype.name,
@@ -63,8 +58,20 @@ def identity(network: Network, flat: Array, settings: Settings, data: Data) -> d
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
         "seed": settings.seed,
-        "training rows": digest.hexdigest(),
+        "training rows": _digest(data),
+        "validation rows": None if validation is None else _digest(validation),
     }
+
+
+def _digest(data: Data) -> str:
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (data.x, data.y, data.weight):
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def write(path: Path, same: Mapping[str, Any], flat: Array, position: Position) -> None:

@@ -104,8 +104,14 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     return array
 
 
-def finite(array: Array, what: str, source: Any = None) -> None:
-    """Make sure that every entry is finite; `source` is what the user gave, before a cast.
+def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> None:
+    """Make sure that every entry is finite.
+
+    Args:
+        array: what is looked at.
+        what: what the user calls it.
+        source: what the user gave, before a cast.
+        remedy: what to do; "": fill in or leave out.
 
     Raises:
         DataError: naming the first entry that is not, by row and column.
@@ -124,10 +130,11 @@ def finite(array: Array, what: str, source: Any = None) -> None:
                     f"{what} holds {given!r} in {where}, which overflows {array.dtype}; "
                     f"scale the column, or use dtype='float64'."
                 )
-        raise DataError(
-            f"{what} holds {value} in {where}; fill in or leave out what is missing, "
-            f"as with np.nan_to_num({what}) or {what}[np.isfinite({what}).all(axis=1)]."
+        remedy = remedy or (
+            f"fill in or leave out what is missing, as with np.nan_to_num({what}) or "
+            f"{what}[np.isfinite({what}).all(axis=1)]"
         )
+        raise DataError(f"{what} holds {value} in {where}; {remedy}.")
 
 
 def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) -> Array:

@@ -10,7 +10,8 @@ class History:
 
     Attributes:
         epoch: its number, counted from 1 over the whole training.
-        loss: the mean loss of its batches while they were trained, penalties included.
+        loss: the mean of its batches' losses while they were trained, by their numbers of rows,
+            penalties included.
         validation_loss: the loss on the validation rows after it; empty without validation.
         learning_rate: that of its last step (L-BFGS has none: NaN).
         seconds: how long it took, validation included.

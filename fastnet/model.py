@@ -195,7 +195,8 @@ class Model:
             early_stopping: epochs without a better validation loss after which to stop and go
                 back to the best parameters, or an `EarlyStopping`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
-                returns True ends the fit. They may change the parameters.
+                returns True ends the fit. They may change the parameters (but for L-BFGS, which
+                goes on from its own).
             progress: show a bar on standard error, if it is a terminal; or the
                 `fastnet.progress.Bar` to show.
             l1: adds l1 * sum |w| over the weights, not the biases, to the loss.
@@ -221,6 +222,11 @@ class Model:
         """
         first = checks.whole(initial_epoch, "initial_epoch", least=0)
         saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
+        if not isinstance(saver, Checkpoint | None):
+            raise DefinitionError(
+                f"checkpoint is {saver!r}; it must be a path or fn.Checkpoint(...)."
+            )
+        called = _callables(callbacks)
         if early_stopping is not None and validation is None:
             raise DefinitionError(
                 "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
@@ -254,9 +260,7 @@ class Model:
                 "callback this is; wait for it, or train another model."
             )
         try:
-            return self._fit(
-                settings, data, held_out, first, list(callbacks), progress, saver, resume
-            )
+            return self._fit(settings, data, held_out, first, called, progress, saver, resume)
         finally:
             self._training.release()
 
@@ -279,7 +283,7 @@ class Model:
         if saver is not None:
             path, due = Path(saver.path), (saver.seconds, saver.epochs)
             files.check_writable(path, "checkpoint")
-            same = checkpoints.identity(self.network, flat, settings, data)
+            same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if resume and path.exists():
                 slots = 0 if isinstance(settings.optimizer, LBFGS) else settings.optimizer.slots
                 position = checkpoints.read(path, same, flat, slots, batches)
@@ -440,3 +444,14 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
         raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
     model._begin(flat, backend)
     return model
+
+
+def _callables(callbacks: Any) -> list[Callable[[Model, History], Any]]:
+    try:
+        found = list(callbacks)
+    except TypeError:
+        raise DefinitionError(f"callbacks is {callbacks!r}; put it in a list.") from None
+    for index, callback in enumerate(found):
+        if not callable(callback):
+            raise DefinitionError(f"callback {index} is {callback!r}; it must be a function.")
+    return found

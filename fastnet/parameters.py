@@ -35,7 +35,7 @@ class Parameters(Mapping[str, Array]):
             raise DataError(
                 f"parameter {name!r} has shape {piece.shape}; what is assigned has {array.shape}."
             )
-        checks.finite(array, f"parameter {name!r}")
+        checks.finite(array, f"parameter {name!r}", remedy="assign finite numbers")
         piece.of(self.flat)[...] = array
 
     def _piece(self, name: str) -> Parameter:
@@ -62,4 +62,6 @@ class Parameters(Mapping[str, Array]):
         if np.isfinite(self.flat).all():
             return
         for name, array in self.items():
-            checks.finite(array, f"parameter {name!r}")
+            checks.finite(
+                array, f"parameter {name!r}", remedy="assign finite numbers, or make a new model"
+            )

@@ -119,8 +119,8 @@ class Trainer:
             except KeyboardInterrupt:
                 self._save()
                 raise
-        self._save()
-        self._restore_best()
+            self._save()
+            self._restore_best()
 
     def _steps(self, interrupted: Callable[[], bool]) -> None:
         state = self._state()
@@ -370,7 +370,11 @@ def _held_back() -> Iterator[Callable[[], bool]]:
         seen.append(number)
 
     signal.signal(signal.SIGINT, note)
+    raised = True
     try:
         yield lambda: bool(seen)
+        raised = False
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if seen and not raised:  # it came when nobody looked any more
+            raise KeyboardInterrupt

@@ -4,6 +4,7 @@ Written from the formulas alone, layer by layer and step by step, in float64 Num
 vector, no buffers, nothing shared with fastnet but the order of the rows.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -73,7 +74,7 @@ def train(flat, widths, activation, x, y, steps, update, change_gradient=None):
 
 def _unpack(flat, widths):
     layers, place = [], 0
-    for inputs, units in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, units in itertools.pairwise(widths):
         w = flat[place : place + inputs * units].reshape(inputs, units)
         place += inputs * units
         layers.append((w, flat[place : place + units]))

@@ -94,7 +94,9 @@ def test_the_step_that_is_named_is_the_one_that_overflowed(backend):
     # dead for every row after it, and their loss zero.
     x, y = np.full((10, 1), 1e-30), np.zeros((10, 1))
     x[5], y[5] = 1e10, -1e19
-    with pytest.raises(fn.Diverged, match=r"a parameter overflowed in epoch 1, step 6 of 10.*of step 5 "):
+    with pytest.raises(
+        fn.Diverged, match=r"a parameter overflowed in epoch 1, step 6 of 10.*of step 5 "
+    ):
         model.fit(x, y, optimizer=fn.SGD(1e15), epochs=1, batch_size=1, shuffle=False)
     assert model.parameters.flat.tolist() == [np.float32(1e-20), 1]
 
@@ -103,7 +105,9 @@ def test_a_loss_that_is_not_finite_at_once_leaves_the_model_untouched(backend):
     model = fn.Model(fn.Network(1, [fn.Dense(1)], "poisson"), backend=backend, seed=1)
     model.parameters["0.weight"] = [[1.0]]
     start = model.parameters.flat.copy()
-    with pytest.raises(fn.Diverged, match=r"the loss became inf in epoch 1, step 1 of 1.*of step 0"):
+    with pytest.raises(
+        fn.Diverged, match=r"the loss became inf in epoch 1, step 1 of 1.*of step 0"
+    ):
         model.fit([[1000.0]], [[1.0]], epochs=3)
     assert_same_bits(model.parameters.flat, start)
     assert len(model.history) == 0

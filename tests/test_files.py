@@ -257,7 +257,9 @@ def test_a_file_forged_without_change_does_load(whole, tmp_path):
     fn.load(tmp_path / "model", backend="numpy")
 
 
-@pytest.mark.parametrize("digest", ["\ud800" * 64, "0" * 64, "é" * 64, "A" * 63 + '"', " " * 64], ids=ascii)
+@pytest.mark.parametrize(
+    "digest", ["\ud800" * 64, "0" * 64, "é" * 64, "A" * 63 + '"', " " * 64], ids=ascii
+)
 def test_a_strange_digest_is_refused(tmp_path, digest):
     head = {"format": 1, "kind": "model", "digest": digest, "facts": {}}
     assert_refused(tmp_path / "model", forged(head, {}, keep_digest=True))

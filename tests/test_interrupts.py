@@ -9,6 +9,7 @@ import child
 import numpy as np
 import pytest
 from compare import assert_same_bits
+from safetensors.numpy import load_file
 from samples import rows_for
 
 import fastnet as fn
@@ -51,22 +52,22 @@ def test_ctrl_c_in_a_callback_ends_the_fit_after_that_epoch(backend, tmp_path):
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.05, 0.11])
-def test_ctrl_c_from_outside_leaves_a_whole_number_of_steps(backend, delay):
-    model, other = make(backend), make(backend)
+def test_ctrl_c_at_any_moment_leaves_what_the_fit_can_go_on_from(backend, tmp_path, delay):
+    model, resumed, other = make(backend), make(backend), make(backend)
+    path = tmp_path / "checkpoint"
     timer = threading.Timer(delay, _thread.interrupt_main)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y, epochs=10**6, **OPTIONS)
+        model.fit(X, Y, epochs=10**6, checkpoint=path, **OPTIONS)
     timer.join()
-    done = model._memory[2]
-    batches = 7
+    assert_same_bits(load_file(path)["parameters"], model.parameters.flat)
+    done = len(model.history)
     assert done > 0
-    assert len(model.history) == done // batches
-    # As many steps again, one epoch less a tail: whole epochs, then single steps.
-    other.fit(X, Y, epochs=max(done // batches, 1), **OPTIONS)
-    if done // batches == 0:
-        return
-    assert other.history.loss == model.history.loss
+    resumed.fit(X, Y, epochs=done + 3, checkpoint=path, resume=True, **OPTIONS)
+    other.fit(X, Y, epochs=done + 3, **OPTIONS)
+    assert_same_bits(resumed.parameters.flat, other.parameters.flat)
+    assert resumed.history.loss == other.history.loss
+    assert model.history.loss == other.history.loss[:done]
     model.fit(X, Y, epochs=1, **OPTIONS)  # and it trains on
 
 
@@ -178,8 +179,6 @@ def test_a_fit_started_by_its_own_callback_or_another_thread_is_refused(backend)
 
 def test_a_model_in_training_may_be_asked_from_its_callbacks(backend):
     model, other = make(backend), make(backend)
-    model.fit(
-        X, Y, epochs=3, callbacks=[lambda m, h: (m.predict(X), m.evaluate(X, Y))], **OPTIONS
-    )
+    model.fit(X, Y, epochs=3, callbacks=[lambda m, h: (m.predict(X), m.evaluate(X, Y))], **OPTIONS)
     other.fit(X, Y, epochs=3, **OPTIONS)
     assert_same_bits(model.parameters.flat, other.parameters.flat)

@@ -1,5 +1,7 @@
 """What a network is: frozen, comparable, printable, checked, and the same after JSON and TOML."""
 
+# ruff: noqa: E501  (tables with one case a line)
+
 import dataclasses
 import math
 import tomllib

@@ -6,6 +6,7 @@ from decimal import Decimal, getcontext
 import numpy as np
 import pytest
 from compare import assert_entries_near
+
 from fastnet_numpy.activations import normal_cdf
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from compare import assert_same_bits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastnet as fn
@@ -55,6 +55,8 @@ def one_word(seed, purpose, stream, i, part=0):
     part=st.integers(0, 2**32 - 1),
     place=st.integers(0, 50),
 )
+@example(seed=2**63 + 1, purpose=3, stream=2**40 + 5, part=7, place=6)
+@example(seed=2**64 - 1, purpose=5, stream=2**56 - 1, part=2**32 - 1, place=50)
 def test_a_word_is_found_at_its_address(seed, purpose, stream, part, place):
     found = random.words(seed, purpose, stream, place + 1, part)
     assert int(found[place]) == one_word(seed, purpose, stream, place, part)
@@ -63,7 +65,8 @@ def test_a_word_is_found_at_its_address(seed, purpose, stream, part, place):
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 16_383, 16_384, 16_385, 40_000])
 def test_more_words_begin_with_the_fewer(count):
     assert_same_bits(
-        random.words(5, random.SHUFFLE, 2, count), random.words(5, random.SHUFFLE, 2, 50_000)[:count]
+        random.words(5, random.SHUFFLE, 2, count),
+        random.words(5, random.SHUFFLE, 2, 50_000)[:count],
     )
 
 

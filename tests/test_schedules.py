@@ -123,9 +123,7 @@ def flat_fit(schedule, epochs, **options):
 def test_plateau_reduces_when_patience_is_used_up_and_stops_at_the_least():
     history = flat_fit(fn.ReduceOnPlateau(0.8, factor=0.5, patience=2, least=0.15), 15)
     # The first epoch is the best; epochs 2, 3 and 4 are not better, so epoch 5 goes slower.
-    assert history.learning_rate == pytest.approx(
-        [0.8] * 4 + [0.4] * 3 + [0.2] * 3 + [0.15] * 5
-    )
+    assert history.learning_rate == pytest.approx([0.8] * 4 + [0.4] * 3 + [0.2] * 3 + [0.15] * 5)
 
 
 def test_plateau_does_not_reduce_while_the_loss_falls():

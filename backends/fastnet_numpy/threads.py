@@ -48,28 +48,31 @@ def wanted(plan: Plan, rows: int, asked: int | None) -> int | None:
 class _Cap:
     """The cap that is in force, for all Python threads: the library has but one setting.
 
-    The first to come remembers the setting, the last to go puts it back.
+    The first to come remembers the setting, the last to go puts it back; in between the
+    smallest that anybody wants holds. So a large model that is trained beside a small one
+    shares its cap for that time.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.holders = 0
+        self.wanted: list[int] = []
         self.before: list[tuple[Any, int]] = []
 
     def enter(self, threads: int) -> None:
         with self.lock:
-            if self.holders == 0:
+            if not self.wanted:
                 self.before = [(lib, lib.num_threads) for lib in _blas()]
-            self.holders += 1
-            for lib, most in self.before:
-                lib.set_num_threads(min(threads, most))
+            self.wanted.append(threads)
+            self._set()
 
-    def leave(self) -> None:
+    def leave(self, threads: int) -> None:
         with self.lock:
-            self.holders -= 1
-            if self.holders == 0:
-                for lib, threads in self.before:
-                    lib.set_num_threads(threads)
+            self.wanted.remove(threads)
+            self._set()
+
+    def _set(self) -> None:
+        for lib, most in self.before:
+            lib.set_num_threads(min([most, *self.wanted]))
 
 
 _cap = _Cap()
@@ -85,4 +88,4 @@ def capped(threads: int | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _cap.leave()
+        _cap.leave(threads)

@@ -32,8 +32,9 @@ FORMULAS = {
     "relu": lambda z, f: np.array([v if v > 0 else 0.0 for v in z]),
     "leaky_relu": lambda z, f: np.array([v if v > 0 else f.slope * v for v in z]),
     "elu": lambda z, f: np.array([v if v > 0 else f.alpha * math.expm1(v) for v in z]),
-    "selu": lambda z, f: SELU_SCALE
-    * np.array([v if v > 0 else SELU_ALPHA * math.expm1(v) for v in z]),
+    "selu": lambda z, f: (
+        SELU_SCALE * np.array([v if v > 0 else SELU_ALPHA * math.expm1(v) for v in z])
+    ),
     "softplus": lambda z, f: np.logaddexp(0, z),
     "silu": lambda z, f: z * special.expit(z),
     "gelu": lambda z, f: tanh_gelu(z) if f.approximate == "tanh" else z * phi(z),
@@ -60,7 +61,9 @@ def test_an_activation_has_the_values_of_its_formula(backend, activation, dtype)
     z = np.concatenate((np.linspace(-8, 8, 321), [-1e-3, 1e-3, -1e-8, 1e-8, 0.0])).astype(dtype)
     wanted = FORMULAS[activation.name](z.astype(np.float64), activation).astype(dtype)
     # Phi's relative error grows in the far lower tail, as normal_cdf says.
-    relative = elementwise(dtype) if activation.name != "gelu" else max(elementwise(dtype), NORMAL_TAIL)
+    relative = (
+        elementwise(dtype) if activation.name != "gelu" else max(elementwise(dtype), NORMAL_TAIL)
+    )
     found = applied(backend, activation, z)
     assert_entries_near(found, wanted, relative, absolute(activation, z, dtype))
 
@@ -75,7 +78,9 @@ def test_an_activation_is_right_where_exponentials_overflow_and_numbers_are_tiny
     far = [30.0, 90.0, 150.0, 800.0, 1e4]
     z = np.array([*tiny, *(-np.array(tiny)), *far, *(-np.array(far))]).astype(dtype)
     wanted = FORMULAS[activation.name](z.astype(np.float64), activation).astype(dtype)
-    relative = NORMAL_TAIL if activation.name == "gelu" and dtype == "float64" else elementwise(dtype)
+    relative = (
+        NORMAL_TAIL if activation.name == "gelu" and dtype == "float64" else elementwise(dtype)
+    )
     # Where a factor is below `tiny` it may be flushed to zero, and then be multiplied by z.
     room = info.tiny * np.maximum(np.abs(z), 1)
     assert_entries_near(applied(backend, activation, z), wanted, relative, room)

@@ -211,9 +211,7 @@ def test_training_stops_before_the_update_of_the_first_loss_that_is_not_finite(b
     data = contract.Data(program.to_device(x), program.to_device(np.zeros((4, 1), np.float32)))
     flat = np.array([0.5, 0.25], np.float32)
     state = contract.State(program.to_device(flat), program.to_device(np.zeros((1, 2), "f4")))
-    losses = program.train(
-        state, data, contract.Run(0, np.full(8, 0.1), 1, None, fn.SGD(0.1))
-    )
+    losses = program.train(state, data, contract.Run(0, np.full(8, 0.1), 1, None, fn.SGD(0.1)))
     assert losses.shape == (3,)
     assert np.isfinite(losses[:2]).all()
     assert not math.isfinite(losses[2])

@@ -19,9 +19,7 @@ def mask(step, rows, units, layer, rate):
 
 
 def test_a_gradient_with_dropout_is_that_of_the_masked_network(backend):
-    network = fn.Network(
-        4, [fn.Dropout(0.3), fn.Dense(7, "tanh"), fn.Dropout(0.6), fn.Dense(2)]
-    )
+    network = fn.Network(4, [fn.Dropout(0.3), fn.Dense(7, "tanh"), fn.Dropout(0.6), fn.Dense(2)])
     model = fn.Model(network, backend=backend, dtype="float64", seed=SEED)
     x, y = rows_for(network, 9)
     found, gradient = model.loss_and_gradient(x, y, dropout_step=12)

@@ -151,9 +151,9 @@ def test_steps_of_any_size_are_gradient_steps_on_their_rows(
             part = None if weight is None else weight[batch]
             if part is not None and not part.any():
                 continue  # a batch whose weights are all zero teaches nothing
-            by_hand.parameters.flat[...] -= 0.1 * by_hand.loss_and_gradient(
-                x[batch], y[batch], part
-            )[1]
+            by_hand.parameters.flat[...] -= (
+                0.1 * by_hand.loss_and_gradient(x[batch], y[batch], part)[1]
+            )
     assert_near(model.parameters.flat, by_hand.parameters.flat, 10 * FORWARD["float64"])
 
 
@@ -176,9 +176,7 @@ def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(backend, optimize
     x, y = rows_for(network, 12)
     weight = np.array([2, 1, 0, 1, 1, 2, 0, 1, 1, 1, 2, 1])
     times = np.repeat(np.arange(12), weight)
-    weighted, repeated = (
-        fn.Model(network, backend=backend, dtype=dtype, seed=3) for _ in range(2)
-    )
+    weighted, repeated = (fn.Model(network, backend=backend, dtype=dtype, seed=3) for _ in range(2))
     assert weighted.evaluate(x, y, weight) == pytest.approx(
         repeated.evaluate(x[times], y[times]), rel=REORDERED[dtype]
     )

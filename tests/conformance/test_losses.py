@@ -19,9 +19,7 @@ def mean_loss(loss, p, y, weight):
             target = np.eye(p.shape[1])[y[row]] if y.ndim == 1 else y[row]
             entries = [-sum(target[j] * math.log(p[row, j]) for j in range(p.shape[1]))]
         else:
-            entries = [
-                entry(loss, float(p[row, j]), float(y[row, j])) for j in range(p.shape[1])
-            ]
+            entries = [entry(loss, float(p[row, j]), float(y[row, j])) for j in range(p.shape[1])]
         total += weight[row] * sum(entries) / len(entries)
     return total / sum(weight)
 
@@ -107,9 +105,10 @@ def test_crossentropy_is_right_at_extreme_logits(backend, dtype, logit, form):
     z = x.astype(dtype).astype(np.float64)
     shifted = z - z.max(axis=1, keepdims=True)
     logarithms = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    wanted = -sum(
-        targets[i, j] * logarithms[i, j] for i in range(2) for j in range(3) if targets[i, j]
-    ) / 2
+    wanted = (
+        -sum(targets[i, j] * logarithms[i, j] for i in range(2) for j in range(3) if targets[i, j])
+        / 2
+    )
     assert loss == pytest.approx(wanted, rel=FORWARD[dtype])
     slopes = (np.exp(logarithms) - targets) / 2
     wanted_gradient = np.concatenate(((z.T @ slopes).ravel(), slopes.sum(axis=0)))

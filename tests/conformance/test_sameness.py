@@ -47,7 +47,9 @@ SCHEDULES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rate", SCHEDULES, ids=lambda r: str(r) if isinstance(r, float) else label(r))
+@pytest.mark.parametrize(
+    "rate", SCHEDULES, ids=lambda r: str(r) if isinstance(r, float) else label(r)
+)
 def test_watching_a_training_does_not_change_it(backend, rate):
     alone, watched, validated = (make(backend) for _ in range(3))
     seen = []

@@ -1,0 +1,277 @@
+"""What fit does besides steps: validation, early stopping, callbacks, history, its errors."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from compare import assert_near, assert_same_bits
+from samples import rows_for, weights_for
+from tolerances import FORWARD
+
+import fastnet as fn
+
+NETWORK = fn.Network(4, [fn.Dense(12, "tanh"), fn.Dense(1)])
+X, Y = rows_for(NETWORK, 40)
+
+
+def make(backend="numpy", **options):
+    return fn.Model(NETWORK, backend=backend, seed=6, **options)
+
+
+def test_training_lowers_the_loss(backend):
+    model = make(backend)
+    before = model.evaluate(X, Y)
+    history = model.fit(X, Y, epochs=200, optimizer=fn.Adam(0.02))
+    assert model.evaluate(X, Y) < 0.2 * before
+    assert history is model.history
+    assert history.loss[-1] < 0.3 * history.loss[0]
+
+
+def test_a_fraction_validates_on_rows_that_are_not_trained_on(backend):
+    model = make(backend)
+    history = model.fit(X, Y, epochs=3, validation=0.25, optimizer=fn.SGD(0.1), batch_size=None)
+    order = fn.random.permutation(6, fn.random.SPLIT, 0, 40)
+    held, kept = np.sort(order[:10]), np.sort(order[10:])
+    other = make(backend)
+    wanted = other.fit(
+        X[kept], Y[kept], epochs=3, validation=(X[held], Y[held]), optimizer=fn.SGD(0.1),
+        batch_size=None,
+    )  # fmt: skip
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+    assert history.loss == wanted.loss
+    assert history.validation_loss == wanted.validation_loss
+    assert history.validation_loss[-1] == model.evaluate(X[held], Y[held])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_validation_rows_may_have_weights(backend, weighted):
+    model = make(backend)
+    weight = weights_for(40) if weighted else None
+    parts = (X, Y, weight) if weighted else (X, Y)
+    history = model.fit(X[:9], Y[:9], epochs=2, validation=parts)
+    assert history.validation_loss[-1] == model.evaluate(X, Y, weight)
+    listed = make(backend).fit(X[:9], Y[:9], epochs=2, validation=list(parts))
+    assert listed.validation_loss == history.validation_loss
+
+
+def test_the_weights_are_split_with_their_rows(backend):
+    weight = np.arange(40) + 1.0
+    model, other = make(backend), make(backend)
+    model.fit(X, Y, epochs=2, validation=0.25, sample_weight=weight, batch_size=None)
+    order = fn.random.permutation(6, fn.random.SPLIT, 0, 40)
+    kept = np.sort(order[10:])
+    other.fit(X[kept], Y[kept], epochs=2, sample_weight=weight[kept], batch_size=None)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def overfit(model, **options):
+    """Rows whose validation loss soon rises."""
+    return model.fit(
+        X[:8], Y[:8], validation=(X[8:], -Y[8:]), optimizer=fn.SGD(0.05), batch_size=None,
+        epochs=60, **options,
+    )  # fmt: skip
+
+
+def test_early_stopping_ends_the_fit_and_restores_the_best(backend):
+    model = make(backend)
+    history = overfit(model, early_stopping=3)
+    best = int(np.argmin(history.validation_loss))
+    assert len(history) == best + 1 + 4  # three epochs are let pass, the fourth ends it
+    assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[best]
+
+
+def test_early_stopping_may_keep_the_last(backend):
+    model = make(backend)
+    history = overfit(model, early_stopping=fn.EarlyStopping(3, restore_best=False))
+    assert len(history) < 60
+    assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[-1]
+
+
+def test_early_stopping_restores_the_best_at_the_end_of_a_whole_fit_too(backend):
+    model = make(backend)
+    history = overfit(model, early_stopping=1_000)
+    assert len(history) == 60
+    best = min(history.validation_loss)
+    assert best < history.validation_loss[-1]
+    assert model.evaluate(X[8:], -Y[8:]) == best
+
+
+def test_min_delta_decides_what_counts_as_better(backend):
+    history = overfit(make(backend), early_stopping=fn.EarlyStopping(2, min_delta=1e6))
+    assert len(history) == 1 + 3
+
+
+@pytest.mark.parametrize("stop", [True, np.True_])
+def test_a_callback_that_returns_true_ends_the_fit(backend, stop):
+    seen = []
+
+    def callback(model, history):
+        seen.append((model, history, len(history)))
+        return stop if len(history) == 3 else None
+
+    model, other = make(backend), make(backend)
+    history = model.fit(X, Y, epochs=50, callbacks=[callback])
+    assert [entry[2] for entry in seen] == [1, 2, 3]
+    assert all(entry[0] is model and entry[1] is history for entry in seen)
+    other.fit(X, Y, epochs=3)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_a_callback_that_returns_something_else_ends_nothing(backend):
+    for value in (1, "stop", False, 0.0, [1]):
+        history = make(backend).fit(X, Y, epochs=2, callbacks=[lambda m, h, v=value: v])
+        assert len(history) == 2
+
+
+def test_a_callback_may_change_the_parameters(backend):
+    def halve(model, history):
+        model.parameters.flat[...] *= 0.5
+
+    model, other = make(backend), make(backend)
+    options = {"optimizer": fn.SGD(0.1, momentum=0.9), "batch_size": 16}
+    model.fit(X, Y, epochs=4, callbacks=[halve], **options)
+    for epoch in range(4):
+        other.fit(X, Y, initial_epoch=epoch, epochs=epoch + 1, **options)
+        other.parameters.flat[...] *= 0.5
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_the_history_is_lists_of_plain_numbers_one_entry_an_epoch():
+    model = make()
+    history = model.fit(X, Y, epochs=3, validation=0.2)
+    facts = history.to_dict()
+    assert list(facts) == ["epoch", "loss", "validation_loss", "learning_rate", "seconds"]
+    assert all(len(values) == 3 for values in facts.values())
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["epoch"] == [1, 2, 3]
+    assert all(type(v) is float for name in facts if name != "epoch" for v in facts[name])
+    assert all(seconds >= 0 for seconds in facts["seconds"])
+    assert len(history) == 3
+    assert history
+    facts["loss"].append(1.0)
+    assert len(history.loss) == 3
+
+
+def test_without_validation_the_history_has_no_validation_loss():
+    history = make().fit(X, Y, epochs=2)
+    assert "validation_loss" not in history.to_dict()
+    assert history.validation_loss == []
+
+
+def test_an_epochs_loss_is_the_mean_over_its_rows_tail_included(backend):
+    model = make(backend, dtype="float64")
+    history = model.fit(X, Y, epochs=1, batch_size=32, shuffle=False, optimizer=fn.SGD(1e-12))
+    wanted = make(backend, dtype="float64").evaluate(X, Y)
+    assert history.loss[0] == pytest.approx(wanted, rel=1e-8)
+
+
+def test_a_batch_larger_than_the_rows_is_all_rows(backend):
+    model, other = make(backend), make(backend)
+    model.fit(X, Y, epochs=5, batch_size=1_000)
+    other.fit(X, Y, epochs=5, batch_size=None)
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_the_batch_size_is_32_where_nobody_says(backend):
+    model, other = make(backend), make(backend)
+    model.fit(X, Y, epochs=3)
+    other.fit(X, Y, epochs=3, batch_size=32, optimizer=fn.Adam(0.001))
+    assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_shuffling_takes_other_orders_and_can_be_left_out(backend):
+    models = [make(backend) for _ in range(3)]
+    models[0].fit(X, Y, epochs=2, batch_size=8)
+    models[1].fit(X, Y, epochs=2, batch_size=8, shuffle=False)
+    by_hand = make(backend)
+    for _ in range(2):
+        for start in range(0, 40, 8):
+            rows = slice(start, start + 8)
+            by_hand.fit(X[rows], Y[rows], epochs=1, batch_size=None, optimizer=fn.SGD(0.1))
+    models[2].fit(X, Y, epochs=2, batch_size=8, shuffle=False, optimizer=fn.SGD(0.1))
+    assert (models[0].parameters.flat != models[1].parameters.flat).any()
+    assert_near(models[2].parameters.flat, by_hand.parameters.flat, FORWARD["float32"])
+
+
+def test_an_optimizer_may_be_named_or_a_table(backend):
+    models = [make(backend) for _ in range(4)]
+    forms = ["adam", fn.Adam, fn.Adam(), {"name": "adam", "learning_rate": 0.001}]
+    for model, optimizer in zip(models, forms, strict=True):
+        model.fit(X, Y, epochs=2, optimizer=optimizer)
+        assert_same_bits(model.parameters.flat, models[0].parameters.flat)
+
+
+def test_no_epochs_are_left_where_the_initial_one_is_the_last(backend):
+    model = make(backend)
+    start = model.parameters.flat.copy()
+    history = model.fit(X, Y, epochs=5, initial_epoch=5)
+    assert len(history) == 0
+    assert_same_bits(model.parameters.flat, start)
+
+
+REFUSED = [
+    ({"optimizer": "adm"}, r"unknown optimizer 'adm'; did you mean 'adam'\?"),
+    ({"optimizer": 0.1}, r"unknown optimizer 0\.1"),
+    ({"optimizer": {"name": "sgd", "lr": 1}}, "no constant 'lr'; it takes learning_rate, momentum"),
+    ({"optimizer": {"name": "sgd", "learning_rate": 0}}, "learning rate is 0"),
+    ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
+    ({"epochs": 2.5}, r"epochs is 2\.5"),
+    ({"batch_size": 0}, "batch_size is 0; it must be 1 or more"),
+    ({"batch_size": -1}, "batch_size is -1"),
+    ({"batch_size": 1.5}, r"batch_size is 1\.5"),
+    ({"batch_size": "all"}, "batch_size is 'all'"),
+    ({"shuffle": 1}, "shuffle is 1; it must be True or False"),
+    ({"l1": -1}, "l1 is -1"),
+    ({"l2": math.nan}, "l2 is nan"),
+    ({"clip_norm": 0}, "clip_norm is 0"),
+    ({"clip_value": -1}, "clip_value is -1"),
+    ({"initial_epoch": -1}, "initial_epoch is -1"),
+    ({"early_stopping": 3}, "early_stopping watches the validation loss"),
+    ({"early_stopping": True, "validation": 0.2}, "early_stopping is True"),
+    ({"early_stopping": -1, "validation": 0.2}, "early_stopping is -1"),
+    ({"resume": True}, "resume=True needs checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), REFUSED, ids=[says[:30] for _, says in REFUSED])
+def test_a_setting_that_makes_no_sense_is_refused_and_nothing_is_trained(options, says):
+    model = make()
+    start = model.parameters.flat.copy()
+    with pytest.raises(fn.DefinitionError, match=says):
+        model.fit(X, Y, **options)
+    assert_same_bits(model.parameters.flat, start)
+    assert model.history is None
+    model.fit(X, Y, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "says"),
+    [
+        (lambda: fn.Model("net"), r"network is 'net'; it must be an fn\.Network"),
+        (lambda: fn.Model(NETWORK, dtype="float16"), "dtype is 'float16'; it must be 'float32' or"),
+        (lambda: fn.Model(NETWORK, dtype="nonsense"), "dtype is 'nonsense'"),
+        (lambda: fn.Model(NETWORK, dtype=None), "dtype is None"),
+        (lambda: fn.Model(NETWORK, dtype={"a": 1}), "dtype is"),
+        (lambda: fn.Model(NETWORK, dtype=[]), "dtype is"),
+        (lambda: fn.Model(NETWORK, seed=-1), "seed is -1"),
+        (lambda: fn.Model(NETWORK, seed=2**64), "seed is .*less than"),
+        (lambda: fn.Model(NETWORK, seed=1.5), r"seed is 1\.5"),
+        (lambda: fn.SGD(0.1, momentum=1), "momentum is 1.*less than 1"),
+        (lambda: fn.SGD(0.1, nesterov=True), "nesterov needs momentum"),
+        (lambda: fn.Adam(beta1=-0.1), r"adam beta1 is -0\.1"),
+        (lambda: fn.AdamW(weight_decay=-1), "weight_decay is -1"),
+        (lambda: fn.Rprop(fn.Cosine(0.1)), "rprop sets its own steps"),
+        (lambda: fn.Rprop(smallest=2, largest=1), "largest is 1"),
+        (lambda: fn.LBFGS(history=0), "lbfgs history is 0"),
+        (lambda: fn.EarlyStopping(-1), "patience is -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_it_is_made(make_it, says):
+    with pytest.raises(fn.DefinitionError, match=says):
+        make_it()
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("f4"), "f4"])
+def test_a_dtype_may_be_given_as_numpy_has_it(dtype):
+    assert fn.Model(NETWORK, dtype=dtype, backend="numpy").dtype == "float32"

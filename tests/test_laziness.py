@@ -1,0 +1,58 @@
+"""`import fastnet` brings NumPy and nothing heavier; what is made later brings what it needs."""
+
+import child
+import pytest
+
+HEAVY = [
+    "numba", "cupy", "scipy", "sklearn", "onnx", "matplotlib", "rich", "typer", "polars",
+    "safetensors", "threadpoolctl", "pandas", "tqdm", "fastnet_numpy", "fastnet_numba",
+    "fastnet_cupy",
+]  # fmt: skip
+
+LOADED = f"""
+import sys
+print(*sorted(set({HEAVY}) & {{name.partition('.')[0] for name in sys.modules}}))
+"""
+
+TRAIN = """
+import fastnet as fn
+x, y = fn.datasets.xor()
+model = fn.Model(fn.datasets.xor_network(), backend="numpy")
+model.fit(x, y, epochs=2)
+model.predict(x)
+"""
+
+
+def test_import_loads_nothing_heavy():
+    assert child.run("import numpy" + LOADED) == "\n", "a startup file loads something here"
+    assert child.run("import fastnet" + LOADED) == "\n"
+
+
+def test_defining_a_network_loads_nothing_heavy():
+    assert child.run("import fastnet as fn\nfn.datasets.xor_network().to_toml()" + LOADED) == "\n"
+
+
+def test_training_loads_the_backend_alone():
+    assert child.run(TRAIN + LOADED).split() == ["fastnet_numpy", "threadpoolctl"]
+
+
+def test_importing_writes_nothing(tmp_path):
+    code = "import os, sys, fastnet\nprint(len(os.listdir(sys.argv[1])))"
+    assert child.run(code, str(tmp_path), HOME=str(tmp_path), TMPDIR=str(tmp_path)) == "0\n"
+
+
+@pytest.mark.parametrize("name", ["numpy.random.seed(3)", "numpy.random.default_rng"])
+def test_the_global_generator_of_numpy_is_neither_read_nor_moved(name):
+    code = (
+        f"import numpy\n{name}\nbefore = numpy.random.get_state()[1].copy()\n"
+        "import fastnet as fn\n"
+        "network = fn.Network(3, [fn.Dense(4), fn.Dropout(0.5), fn.Dense(1)])\n"
+        "model = fn.Model(network, backend='numpy', seed=1)\n"
+        "x, y = fn.datasets.synthetic(20, 3)\n"
+        "fn.datasets.xor_network(tutorial_start=True)\n"
+        "model.fit(x, y, epochs=2, validation=0.2)\n"
+        "assert (numpy.random.get_state()[1] == before).all()\n"
+        "print(model.parameters.flat.tobytes().hex())"
+    )
+    said = child.run(code)
+    assert said == child.run(code.replace("seed(3)", "seed(4)"))
