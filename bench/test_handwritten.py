@@ -84,7 +84,9 @@ class Pair:
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name == "wide" else ()) for name in AT_MOST],
 )
-def test_fit_keeps_up_with_the_handwritten_loop(name: str, benchmark: BenchmarkFixture) -> None:
+def test_fit_keeps_up_with_the_handwritten_loop(
+    name: str, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Training through the public face costs no more than the loop by hand, but for a margin."""
     pair = Pair(WORKLOADS[name])
     pair.agree()
@@ -117,5 +119,6 @@ def test_fit_keeps_up_with_the_handwritten_loop(name: str, benchmark: BenchmarkF
     benchmark.extra_info["microseconds_a_step"] = statistics.median(mine) / steps * 1e6
     benchmark.extra_info["microseconds_a_step_by_hand"] = statistics.median(theirs) / steps * 1e6
     benchmark.extra_info["ratio_to_handwritten"] = min(ratios)
-    print(f"\n{name}: {min(ratios):.2f} of the hand-written loop's time")
+    with capsys.disabled():
+        print(f"\n{name}: {min(ratios):.2f} of the hand-written loop's time")
     assert min(ratios) <= AT_MOST[name]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnet as fn
+from fastnet import plots
 
 Array = NDArray[np.float64]
 
@@ -84,8 +85,6 @@ def exact(steps: int) -> dict[int, float]:
 
 def picture(slipped: list[float], right: dict[int, float], path: Path) -> None:
     """Draw both errors over the steps."""
-    from fastnet import plots
-
     figure = plots.figure(7.2, 4.2)
     axes: Any = figure.add_subplot()
     steps = np.arange(0, len(slipped), EVERY)
@@ -109,6 +108,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps is {options.steps}; it must be 1 or more.")
+    if options.plot is not None:
+        try:
+            plots.check(options.plot, "plot")
+        except fn.FastnetError as error:
+            raise SystemExit(f"error: {error}") from None
     slipped, right = tutorial(options.steps), exact(options.steps)
     print("mean |y - prediction|")
     print("  step  the tutorial's rule  exact gradients")

@@ -4,9 +4,9 @@
     fastnet train data/digits.csv --target digit -o digits.safetensors
     fastnet predict digits.safetensors data/new.csv
 
-`digits.csv`: 1,797 pictures of 8 by 8 pixels, the target `digit` a whole number.
+`digits.csv`: 1,787 pictures of 8 by 8 pixels, the target `digit` a whole number.
 `breast_cancer.csv`: 569 rows of 30 measurements, the target `diagnosis` text.
-`new.csv`: ten rows of `digits.csv` without the target.
+`new.csv`: ten more pictures, without the target: the digits 5, 4, 8, 8, 4, 9, 0, 8, 9, 8.
 """
 
 import argparse
@@ -14,7 +14,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from sklearn.datasets import load_breast_cancer, load_digits
+from fastnet.errors import MissingExtra
+from fastnet.extras import need
+
+#: Rows of the digits that are kept back, to predict.
+NEW = 10
 
 
 def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
@@ -33,14 +37,18 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
 
-    digits = load_digits()
+    try:
+        datasets = need("sklearn.datasets", "test", "writing these tables")
+    except MissingExtra as error:
+        raise SystemExit(f"error: {error}") from None
+    digits = datasets.load_digits()
     pixels = list(digits.feature_names)
     images = [[int(value) for value in row] for row in digits.data]
     labelled = [[*row, int(digit)] for row, digit in zip(images, digits.target, strict=True)]
-    write(folder / "digits.csv", [*pixels, "digit"], labelled)
-    write(folder / "new.csv", pixels, images[:10])
+    write(folder / "digits.csv", [*pixels, "digit"], labelled[:-NEW])
+    write(folder / "new.csv", pixels, images[-NEW:])
 
-    cancer = load_breast_cancer()
+    cancer = datasets.load_breast_cancer()
     measures = [name.replace(" ", "_") for name in cancer.feature_names]
     diagnosed = [
         [*row, str(cancer.target_names[kind])]

@@ -200,8 +200,8 @@ def load(name: str) -> Backend:
     except Exception as error:  # somebody else's module may raise anything
         if isinstance(error, ImportError) and error.name == BUILT_IN.get(name, ""):
             raise BackendUnavailable(
-                f"backend {name!r} is not part of this installation of fastnet (there is no "
-                f"package {error.name!r}); use backend='numpy'."
+                f"backend {name!r} is not in this version of fastnet (there is no package "
+                f"{error.name!r}); use 'numpy'."
             ) from error
         raise BackendUnavailable(f"backend {name!r} could not be imported: {error}.") from error
     contract = getattr(backend, "contract", None)
@@ -249,7 +249,14 @@ def choose(name: str | None = None) -> Backend:
     Raises:
         BackendUnavailable: if it is unknown or cannot run here; nothing else is taken instead.
     """
-    asked = name or _using.get() or os.environ.get("FASTNET_BACKEND", "").strip() or "auto"
+    asked = name or _using.get()
+    if asked is None:
+        asked = os.environ.get("FASTNET_BACKEND", "").strip() or "auto"
+        if asked != "auto":
+            try:
+                return choose(asked)
+            except BackendUnavailable as error:
+                raise BackendUnavailable(f"{error} (FASTNET_BACKEND asks for it.)") from error
     if asked == "auto":
         asked = next((name for name in AUTOMATIC if probe(name).usable), AUTOMATIC[-1])
     backend = load(asked)

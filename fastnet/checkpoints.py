@@ -112,9 +112,9 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
         for name, value in same.items():
             if was[name] != value:
                 raise ModelFileError(
-                    f"checkpoint {str(path)!r} is of another fit: its {name} was "
-                    f"{_short(was[name])}, now it is {_short(value)}. Resume with what it was "
-                    "begun with, or begin anew in another file."
+                    f"checkpoint {str(path)!r} is of another fit: its "
+                    f"{_difference(name, was[name], value)}. Resume with what it was begun with, "
+                    "or begin anew in another file."
                 )
         _check(facts, arrays, flat, slots, batches)
         history = History(**{
@@ -180,6 +180,32 @@ def _watch(watch: Watch) -> list[Any]:
 def _as_watch(plain: list[Any]) -> Watch:
     best, waited = plain
     return Watch(float(best), int(waited))
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    """The first place where two plain values differ, in words."""
+    if name.endswith("rows"):
+        return f"{name} were others"
+    if isinstance(was, dict) and isinstance(now, dict) and set(was) == set(now):
+        key = next(key for key in now if was[key] != now[key])
+        return _difference(f"{name} {key}", was[key], now[key])
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        place = next(i for i in range(len(now)) if was[i] != now[i])
+        return _difference(f"{name}[{place}]", was[place], now[place])
+    if isinstance(was, list) and isinstance(now, list):
+        return f"{name} were {len(was)}, now they are {len(now)}"
+    return f"{name} was {_short(was)}, now it is {_short(now)}"
+
+
+def epochs_done(path: str | os.PathLike[str]) -> int:
+    """How many epochs a checkpoint has behind it.
+
+    Raises:
+        ModelFileError: if the file is damaged.
+        ModelFileMissing: if there is none.
+    """
+    _, arrays = files.read(path, "checkpoint")
+    return len(arrays.get("history.epoch", ()))
 
 
 def _short(value: Any) -> str:

@@ -93,11 +93,12 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     except (ValueError, TypeError) as error:
         raise DataError(f"{what} is not an array of numbers: {error}.") from error
     if array.dtype.kind not in "biuf":
-        sparse = " (a sparse matrix? use .toarray())" if array.dtype == object else ""
-        raise DataError(
-            f"{what} has dtype {array.dtype}{sparse}; it must hold real numbers: "
-            f"convert it first, as with {what}.astype('float32')."
-        )
+        remedy = f"convert it first, as with {what}.astype('float32')"
+        if hasattr(value, "toarray"):
+            remedy = f"it is a sparse matrix: use {what}.toarray()"
+        elif what == "y" and array.dtype.kind in "OUST":
+            remedy = "for classes, classes, y = np.unique(y, return_inverse=True) numbers them"
+        raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers: {remedy}.")
     if to is not None:
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=to)

@@ -210,7 +210,7 @@ def _check_overflow(column: "pl.Series", what: str) -> None:
         )
 
 
-def numbers(frame: "pl.DataFrame", name: str, what: str) -> Array:
+def numbers(frame: "pl.DataFrame", name: str, what: str, spare: bool = True) -> Array:
     """One column as numbers, truth values as 0 and 1.
 
     Returns:
@@ -224,12 +224,12 @@ def numbers(frame: "pl.DataFrame", name: str, what: str) -> Array:
     place = f"{what}: column {name!r}"
     if column.dtype.is_temporal():
         raise DataError(
-            f"{place} holds dates or times ({column.dtype}); leave it out, or turn it into "
+            f"{place} holds dates or times ({column.dtype}); {_leave_out(spare)}turn it into "
             "numbers, such as days since a first day."
         )
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        _refuse_text(column.cast(pl.String), place)
-    present(frame, name, what)
+        _refuse_text(column.cast(pl.String), place, spare)
+    present(frame, name, what, spare)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise DataError(f"{place} holds {column.dtype}; it must hold numbers.")
     values: Array = column.cast(pl.Float64).to_numpy()
@@ -242,7 +242,7 @@ def numbers(frame: "pl.DataFrame", name: str, what: str) -> Array:
     return values
 
 
-def present(frame: "pl.DataFrame", name: str, what: str) -> None:
+def present(frame: "pl.DataFrame", name: str, what: str, spare: bool = True) -> None:
     """Make sure that a column has a value in every row.
 
     Raises:
@@ -253,7 +253,9 @@ def present(frame: "pl.DataFrame", name: str, what: str) -> None:
     if not missing:
         return
     if missing == len(column):
-        raise DataError(f"{what}: column {name!r} has no values at all; leave it out.")
+        raise DataError(
+            f"{what}: column {name!r} has no values at all; {_leave_out(spare)}fill it in."
+        )
     row = int(column.is_null().arg_true()[0]) + 1
     also = f" ({missing:,} rows have none)" if missing > 1 else ""
     raise DataError(
@@ -262,7 +264,12 @@ def present(frame: "pl.DataFrame", name: str, what: str) -> None:
     )
 
 
-def _refuse_text(column: "pl.Series", place: str) -> None:
+def _leave_out(spare: bool) -> str:
+    """What may be done with a column: a trained model needs each of its own."""
+    return "leave it out, or " if spare else "the model needs it: "
+
+
+def _refuse_text(column: "pl.Series", place: str, spare: bool) -> None:
     pl = polars()
     parsed = column.cast(pl.Float64, strict=False)
     wrong = (parsed.is_null() & column.is_not_null()).arg_true()
@@ -280,11 +287,11 @@ def _refuse_text(column: "pl.Series", place: str) -> None:
     if parsed.count():
         raise DataError(
             f"{place} holds {shorten(value)} in data row {row + 1}, which is not a number; correct "
-            "it, or leave the row or the column out."
+            f"it, or leave the row{' or the column' if spare else ''} out."
         )
     raise DataError(
         f"{place} holds text ({shorten(value)} in data row {row + 1}); every column but the "
-        "target must hold numbers: leave it out, or turn it into numbers."
+        f"target must hold numbers: {_leave_out(spare)}turn it into numbers."
     )
 
 

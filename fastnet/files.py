@@ -48,6 +48,7 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     from safetensors.numpy import save
 
     path = Path(path)
+    _refuse_device(path)
     head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
     text = json.dumps(head, separators=(",", ":"))
     whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {_KEY: text})
@@ -61,12 +62,27 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
         replace(path, whole)
     except (OSError, ValueError) as error:
         number, reason = _cause(error)
+        if os.path.isdir(path):
+            reason, remedy = "it is a folder", "Give a file in it"
+        elif number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "Make room, or choose another folder"
+        elif not os.path.isdir(path.absolute().parent):
+            remedy = f"Make the folder {str(path.parent)!r} first"
+        else:
+            remedy = "Choose another folder"
         raise FileAccessError(
             number,
-            f"cannot write {str(path)!r}: {reason}; what was there before is "
-            "unchanged. Choose another folder, or make room",
+            f"cannot write {str(path)!r}: {reason}; what was there before is unchanged. {remedy}",
         ) from error
     return path
+
+
+def _refuse_device(path: Path) -> None:
+    """A device, a pipe or a socket would be replaced by a file: that is never meant."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise FileAccessError(
+            errno.EINVAL, f"cannot write {str(path)!r}: it is a device, not a file. Name a file"
+        )
 
 
 def check_writable(path: str | os.PathLike[str], what: str) -> None:
@@ -78,8 +94,9 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
     import tempfile
 
     path = Path(path)
+    _refuse_device(path)
     folder = path.absolute().parent
-    if path.is_dir():
+    if os.path.isdir(path):
         raise FileAccessError(errno.EISDIR, f"{what} {str(path)!r} is a folder; give a file in it")
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """One entry an epoch in each list.
 
@@ -26,6 +26,16 @@ class History:
     def __len__(self) -> int:
         """The epochs done."""
         return len(self.epoch)
+
+    def __repr__(self) -> str:
+        """Short: `History(100 epochs, loss 0.9 -> 0.01)`."""
+        if not self.epoch:
+            return "History(0 epochs)"
+        text = f"History({len(self)} epochs, loss {self.loss[0]:.4g} -> {self.loss[-1]:.4g}"
+        if self.validation_loss:
+            first, last = self.validation_loss[0], self.validation_loss[-1]
+            text += f", validation loss {first:.4g} -> {last:.4g}"
+        return text + ")"
 
     def __bool__(self) -> bool:
         """A history is there, even before its first epoch."""

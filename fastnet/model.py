@@ -96,7 +96,9 @@ class Model:
         """What the network says.
 
         Args:
-            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row.
+            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. For a
+                model trained from a table these are standardised numbers:
+                `fastnet.tables.predict(model, table)` takes the table's own.
 
         Returns:
             `(rows, outputs)` of the model's dtype: values, probabilities (sigmoid, softmax) or
@@ -401,7 +403,8 @@ class Model:
     def __repr__(self) -> str:
         return (
             f"Model({self.network.inputs} -> {self.network.outputs}, {self._plan.size:,} "
-            f"parameters, backend={self.backend!r}, dtype={self.dtype!r}, seed={self.seed})"
+            f"parameters, backend={self.backend!r}, dtype={self.dtype!r}, seed={self.seed}"
+            f"{'' if self.table is None else ', of a table: see fastnet.tables.predict'})"
         )
 
 
@@ -413,7 +416,10 @@ def _seed(value: object) -> int:
 
 
 def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
-    """Read a model that `Model.save` wrote.
+    """Read a model that `Model.save` or `fastnet train` wrote.
+
+    One that was trained from a table takes the table's own columns through
+    `fastnet.tables.predict(model, table)`.
 
     Args:
         path: the file.

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.errors import FileAccessError
+from fastnet import files
+from fastnet.errors import DefinitionError, FileAccessError
 from fastnet.extras import need
 
 #: The kinds of file that pictures are written as.
@@ -72,6 +73,22 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
     if len(curves) > 1:
         axes.legend(frameon=False)
     return axes
+
+
+def check(path: str | os.PathLike[str], what: str) -> None:
+    """Make sure, before any work, that a picture can be drawn and written.
+
+    Raises:
+        MissingExtra: without matplotlib.
+        DefinitionError: if the ending is not known.
+        FileAccessError: if the folder is missing or closed.
+    """
+    figure()
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise DefinitionError(
+            f"{what} is {str(path)!r}; its name must end in {', '.join(ENDINGS)}."
+        )
+    files.check_writable(path, what)
 
 
 def save(picture: Any, path: str | os.PathLike[str]) -> None:

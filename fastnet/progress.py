@@ -15,6 +15,10 @@ MEASURE_SECONDS = 0.5
 MEASURE_SHARE = 0.05
 
 
+#: Columns for a bar that can be read, the time left, and the spaces between.
+_BAR_WIDTH = 28
+
+
 class Bar:
     """A progress bar, drawn where standard error is a terminal; elsewhere nothing is.
 
@@ -25,6 +29,8 @@ class Bar:
         measure: called now and then, seldom enough not to slow the training, for a text to
             show beside the losses.
         transient: take the bar away at the end.
+        unit: what an epoch is called; where one is one step, "step".
+        total: epochs to count towards; None: those of the fit.
         console: where to draw (a `rich.console.Console`); None: standard error.
     """
 
@@ -33,12 +39,15 @@ class Bar:
         measure: Callable[[], str] | None = None,
         *,
         transient: bool = False,
+        unit: str = "epoch",
+        total: int | None = None,
         console: Any = None,
     ) -> None:
         from rich.console import Console
 
         self.measure = measure
         self.transient = transient
+        self.unit, self.total = unit, total
         self.console = console if console is not None else Console(stderr=True)
         self._progress: Any = None
         self._task: Any = None
@@ -53,7 +62,7 @@ class Bar:
 
             self._progress = progress.Progress(
                 progress.TextColumn(
-                    "epoch {task.fields[epoch]}", table_column=Column(no_wrap=True)
+                    f"{self.unit} {{task.fields[epoch]}}", table_column=Column(no_wrap=True)
                 ),
                 progress.BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=5)),
                 progress.TimeRemainingColumn(compact=True),
@@ -84,10 +93,17 @@ class Bar:
             return
         self._next_refresh = now + REFRESH_SECONDS
         if self.measure is not None and len(history) and now >= self._next_measure:
-            self._measured = f" {self.measure()}"
+            self._measured = self.measure()
             took = time.monotonic() - now
             self._next_measure = now + max(MEASURE_SECONDS, took / MEASURE_SHARE)
-        fields = {"epoch": f"{int(done):,}/{epochs:,}", "facts": losses(history) + self._measured}
+        epochs = self.total or epochs
+        count = f"{int(done):,}/{epochs:,}"
+        facts = [*losses(history), *([self._measured] if self._measured else [])]
+        # The bar and the time left come first: facts that do not fit are left out, last first.
+        room = self.console.width - len(self.unit) - len(count) - _BAR_WIDTH
+        while facts and len(", ".join(facts)) > room:
+            facts.pop()
+        fields = {"epoch": count, "facts": ", ".join(facts)}
         if self._task is None:
             # The clock starts here: what came before may have been a resumed fit's.
             self._task = self._progress.add_task("", total=epochs, completed=done, **fields)
@@ -96,11 +112,9 @@ class Bar:
         self._progress.refresh()
 
 
-def losses(history: History) -> str:
-    """The last losses in a few words."""
-    if not history.loss:
-        return ""
-    text = f"loss {history.loss[-1]:#.3g}"
+def losses(history: History) -> list[str]:
+    """The last losses in a few words each, the more telling first."""
+    found = [f"loss {history.loss[-1]:#.3g}"] if history.loss else []
     if history.validation_loss:
-        text += f" val {history.validation_loss[-1]:#.3g}"
-    return text
+        found.insert(0, f"validation loss {history.validation_loss[-1]:#.3g}")
+    return found

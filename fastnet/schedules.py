@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnet import checks
 from fastnet.checks import Array
+from fastnet.errors import DefinitionError, unknown
 from fastnet.named import Named, registry, resolve
 
 
@@ -234,6 +235,10 @@ def learning_rate(value: Any) -> float | Schedule:
     Raises:
         DefinitionError: for anything else.
     """
+    if isinstance(value, str) and value not in SCHEDULES:
+        raise DefinitionError(
+            f"learning rate is no number: {unknown('schedule', value, SCHEDULES)}"
+        )
     if isinstance(value, Schedule | dict | str):
         return resolve("schedule", SCHEDULES, value)
     return _rate(value)

@@ -131,12 +131,12 @@ class Table:
         extra = [name for name in frame.columns if name not in (*self.columns, self.target)]
         if missing or extra:
             parts = [f"it lacks {listed(missing)}"] if missing else []
-            parts += [f"the model does not know {listed(extra)}"] if extra else []
+            parts += [f"the model does not know {listed(extra)}: leave out"] if extra else []
             raise DataError(
                 f"{what} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."
             )
-        x = np.stack([numbers(frame, name, what) for name in self.columns], axis=1)
+        x = np.stack([numbers(frame, name, what, spare=False) for name in self.columns], axis=1)
         with np.errstate(over="ignore"):
             return np.asarray((x - np.array(self.mean)) / np.array(self.scale))
 

@@ -141,7 +141,11 @@ def other_network(**changes):
     ("model", "more", "says"),
     [
         ({}, {"optimizer": fn.Adam()}, "its optimizer was .*sgd.*now it is .*adam"),
-        ({}, {"optimizer": fn.SGD(0.1, momentum=0.9)}, "its optimizer was"),
+        (
+            {},
+            {"optimizer": fn.SGD(0.1, momentum=0.9)},
+            "its optimizer learning_rate was",
+        ),
         ({}, {"batch_size": 8}, "its batch_size was 16, now it is 8"),
         ({}, {"shuffle": False}, "its shuffle was True, now it is False"),
         ({}, {"l1": 0.1}, r"its l1 was 0\.0, now it is 0\.1"),
@@ -150,8 +154,12 @@ def other_network(**changes):
         ({}, {"clip_value": 1.0}, "its clip_value was None, now it is 1"),
         ({"seed": 9}, {}, "seed|training rows"),
         ({"dtype": "float64"}, {}, "its dtype was 'float32', now it is 'float64'"),
-        ({"network": other_network(activation="relu")}, {}, "its network was"),
-        ({"network": other_network(loss="mae")}, {}, "its network was"),
+        (
+            {"network": other_network(activation="relu")},
+            {},
+            r"layers\[0\] activation was",
+        ),
+        ({"network": other_network(loss="mae")}, {}, "its network loss was '.*', now it is 'mae'"),
         ({}, {"sample_weight": None}, "its training rows"),
         ({}, {"validation": 0.3}, "its training rows"),
     ],

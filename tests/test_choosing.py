@@ -98,7 +98,9 @@ def test_a_backend_that_cannot_be_imported_is_unavailable(publish, module, targe
 def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
     if backends.probe(name).usable:
         pytest.skip(f"{name} is part of this installation and runs")
-    with pytest.raises(fn.BackendUnavailable, match=f"'{name}'.*(not part of|cannot run here)"):
+    with pytest.raises(
+        fn.BackendUnavailable, match=f"'{name}'.*(not in this version|cannot run here)"
+    ):
         fn.Model(NETWORK, backend=name)
     found = backends.probe(name)
     assert found.reason

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -189,7 +190,7 @@ def test_xor_draws_curve_and_surface(folder):
         (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or a whole number"),
         (("--dtype", "float16"), "dtype is 'float16'"),
         (("--plot", "xor.jpg"), "must end in .png"),
-        (("--plot", "missing/xor.png"), "no folder"),
+        (("--plot", "missing/xor.png"), "No such file or directory"),
     ],
 )
 def test_xor_refuses(folder, arguments, said):
@@ -389,8 +390,28 @@ def test_a_training_that_diverges_keeps_the_old_model(table):
     Path("k.safetensors").write_bytes(b"what was there")
     options = ("--optimizer", "sgd", "--learning-rate", "1e30")
     _, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *options)
-    assert "Try a smaller learning rate" in err
+    assert "no model was written. Try a smaller --learning-rate than 1e+30" in err
     assert Path("k.safetensors").read_bytes() == b"what was there"
+
+
+def test_results_that_cannot_be_written_are_a_failure(table):
+    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "2")
+
+    def hardly_any_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    for command in (["predict", "k.safetensors", "kinds.csv"], ["xor", "--steps", "1000"]):
+        with open("out.txt", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "fastnet", *command],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                preexec_fn=hardly_any_room,
+            )
+        assert done.returncode == 1
+        assert b"cannot write the results: File too large" in done.stderr
+        assert b"Traceback" not in done.stderr
 
 
 def test_predict_refuses(table):

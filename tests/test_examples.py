@@ -29,7 +29,7 @@ def datasets(tmp_path_factory):
     """The folder that write_datasets.py fills."""
     folder = tmp_path_factory.mktemp("examples") / "data"
     out = run("write_datasets.py", folder)
-    assert "1,797 rows, 65 columns" in out
+    assert "1,787 rows, 65 columns" in out
     return folder
 
 
@@ -37,10 +37,10 @@ def test_tables_hold_what_scikit_learn_has(datasets):
     digits = pl.read_csv(datasets / "digits.csv")
     expected = load_digits()
     assert digits["digit"].dtype == pl.Int64
-    np.testing.assert_array_equal(digits["digit"], expected.target)
-    np.testing.assert_array_equal(digits.drop("digit").to_numpy(), expected.data)
+    np.testing.assert_array_equal(digits["digit"], expected.target[:-10])
+    np.testing.assert_array_equal(digits.drop("digit").to_numpy(), expected.data[:-10])
     new = pl.read_csv(datasets / "new.csv")
-    assert new.equals(digits.drop("digit").head(10))
+    np.testing.assert_array_equal(new.to_numpy(), expected.data[-10:])
     cancer = pl.read_csv(datasets / "breast_cancer.csv")
     expected = load_breast_cancer()
     np.testing.assert_array_equal(cancer.drop("diagnosis").to_numpy(), expected.data)

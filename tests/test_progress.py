@@ -45,7 +45,8 @@ def test_the_bar_shows_epochs_and_losses(fit):
     text = plain(written)
     assert "6/6" in text
     assert "left" in text
-    assert f"loss {history.loss[-1]:#.3g} val {history.validation_loss[-1]:#.3g}" in text
+    validation, training = history.validation_loss[-1], history.loss[-1]
+    assert f"validation loss {validation:#.3g}, loss {training:#.3g}" in text
     assert written.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
@@ -54,6 +55,7 @@ def test_the_bar_fits_narrow_terminals(fit):
     fit(Bar(console=console), validation=0.25)
     for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())):
         assert len(line) <= 50
+    assert "6/6" in plain(written)  # what tells how far it is comes before the losses
 
 
 def test_measurements_are_shown_and_seldom_taken(fit):
@@ -103,8 +105,8 @@ def test_the_same_training_with_and_without_a_bar(fit):
 
 
 def test_losses_before_the_first_epoch():
-    assert losses(fn.History()) == ""
-    assert losses(fn.History(epoch=[1], loss=[0.25])) == "loss 0.250"
+    assert losses(fn.History()) == []
+    assert losses(fn.History(epoch=[1], loss=[0.25])) == ["loss 0.250"]
 
 
 # --- pictures ----------------------------------------------------------------------------------

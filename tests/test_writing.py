@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import time
 
 import child
@@ -43,6 +44,13 @@ def test_a_path_that_is_no_path_is_an_error_of_ours(saved, monkeypatch, tmp_path
     with pytest.raises(fn.FileAccessError):
         saved[0].save(place)
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_device_is_never_replaced_by_a_file(saved, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(fn.FileAccessError, match="device, not a file"):
+        saved[0].save(tmp_path / "pipe")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 
 FULL_DISK = """

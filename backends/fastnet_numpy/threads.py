@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from fastnet.plan import Affine, Plan
 
 #: Multiply-adds in a plan's largest product from which all threads are used. Measured on two
-#: cores (bench/threads.py): training 32-64-64-1 and 784-128-10 in batches of 128 and 256 is
+#: cores (bench/test_threads.py): training 32-64-64-1 and 784-128-10 in batches of 128 and 256 is
 #: slower on two threads than on one, 1024-2048-2048-10 in batches of 1,024 is faster.
 WORTH_SHARING = 2**25
 

@@ -24,6 +24,7 @@ from fastnet.cli.terminal import (
     how_chosen,
     note,
     say,
+    write,
 )
 from fastnet.errors import BackendUnavailable, DefinitionError
 
@@ -127,7 +128,7 @@ def predict(
         files.check_writable(output, "output")
     found = tables.predict(load(model, backend=backend), data)
     if output is None:
-        sys.stdout.write(columns.render(found, ".csv").decode())
+        write(columns.render(found, ".csv"))
         return
     columns.write(found, output)
     note(f"{found.height:,} predictions in {str(output)!r}")

@@ -1,6 +1,8 @@
 """How the command line speaks: results, remarks, errors, exit codes."""
 
+import contextlib
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -36,19 +38,49 @@ def say(text: str = "") -> None:
     Console().print(Text(text), soft_wrap=True)
 
 
+def write(whole: bytes) -> None:
+    """Bytes on standard output, to the last: where Python is told not to buffer it, a disk that
+    fills up takes a part of them, and nobody says so.
+    """
+    sys.stdout.flush()
+    left = memoryview(whole)
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
+
+
 class Commands(TyperGroup):
     """Turns our errors into one line, and Ctrl-C into its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+            return done
         except FastnetError as error:
-            line = Text.assemble(("error: ", "bold red"), str(error))
-            Console(stderr=True).print(line, soft_wrap=True)
+            _error(str(error))
+            raise typer.Exit(1) from error
+        except BrokenPipeError as error:  # `| head` has seen enough
+            _discard_output()
+            raise typer.Exit(1) from error
+        except OSError as error:
+            _error(f"cannot write the results: {error.strerror or error}")
+            _discard_output()
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _error(text: str) -> None:
+    line = Text.assemble(("error: ", "bold red"), text)
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+def _discard_output() -> None:
+    """Let what could not be written go, so that the interpreter does not try again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def how_chosen(option: str | None) -> str:

@@ -1,26 +1,35 @@
 """`fastnet train`."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from fastnet import files
+from fastnet import checkpoints, files
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, note, say
-from fastnet.errors import DefinitionError
+from fastnet.errors import DefinitionError, Diverged
+from fastnet.functions import ACTIVATIONS
+from fastnet.optimizers import OPTIMIZERS
+
+_HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
 
 
 def command(
     data: Annotated[Path, typer.Argument(help="Table to learn from: .csv or .parquet.")],
     target: Annotated[
-        str | None, typer.Option(help="Column to predict.", show_default=False)
+        str | None,
+        typer.Option(help="Column to predict; needed, here or in --config.", show_default=False),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="File for the trained model.", show_default=False),
+        typer.Option(
+            "--output", "-o", help="File for the trained model; needed too.", show_default=False
+        ),
     ] = None,
     task: Annotated[
         str | None,
@@ -35,10 +44,12 @@ def command(
         typer.Option(help="Units of the hidden layers, or none (default 64,64)."),
     ] = None,
     activation: Annotated[
-        str | None, typer.Option(help="Of the hidden layers: relu, tanh and others (default relu).")
+        str | None,
+        typer.Option(help=f"Of the hidden layers (default relu): {_HIDDEN}."),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="adam, sgd, adamw, lbfgs and others (default adam).")
+        str | None,
+        typer.Option(help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="How often every row is seen, at most (default 200).")
@@ -117,7 +128,9 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     metric = metric_name(table)
 
     def measure() -> str:
-        return f"{metric} " + " val ".join(f"{value:.3f}" for value in fit.measure().values())
+        found = fit.measure()
+        held_out = f" ({found['validation']:.3f} held out)" if "validation" in found else ""
+        return f"{metric} {found['training']:.3f}{held_out}"
 
     try:
         note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
@@ -127,7 +140,15 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
         )
         for name in fit.unseen():
             note(f"all rows of the class {name!r} are held out: it cannot be learned")
+        if resume and checkpoint is not None:
+            note(_going_on(checkpoint, recipe.epochs))
         done = fit.run(checkpoint, resume, Bar(measure))
+    except Diverged as error:
+        what = str(error).partition(";")[0]
+        raise Diverged(
+            f"{what}; no model was written. Try a smaller --learning-rate than "
+            f"{_rate(recipe):g}, or another --optimizer."
+        ) from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
@@ -154,16 +175,39 @@ def _show(done: Any) -> None:
         grid.add_column(name, justify="right")
     percent = done.metric == "accuracy"
     grid.add_row("rows", *(f"{part.rows:,}" for _, part in shown))
-    grid.add_row("loss", *(f"{part.loss:.4g}" for _, part in shown))
+    grid.add_row("loss (without penalty)", *(f"{part.loss:.4g}" for _, part in shown))
     form = ".2%" if percent else ".4f"
     grid.add_row(done.metric, *(format(part.metric, form) for _, part in shown))
+    if not percent:
+        # The loss is the mean squared error of the standardised target.
+        scale = done.table.target_scale
+        grid.add_row("RMSE", *(f"{scale * math.sqrt(part.loss):.4g}" for _, part in shown))
     Console().print(grid)
     history = done.history
     classes = f", {len(done.table.classes)} classes" if done.table.classes else ""
+    best = f", the best was {done.best_epoch}" if history.validation_loss else ""
     say(
-        f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs, the best was "
-        f"{done.best_epoch}; {sum(history.seconds):.2f} s"
+        f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs{best}; "
+        f"{sum(history.seconds):.2f} s"
     )
+
+
+def _rate(recipe: Any) -> float:
+    """The first learning rate of a fit that diverged."""
+    from fastnet.schedules import as_schedule
+
+    rule = recipe.rule()
+    return float(as_schedule(rule.learning_rate).rates(np.zeros(1), float(recipe.epochs))[0])
+
+
+def _going_on(checkpoint: str, epochs: int) -> str:
+    """Where a resumed training begins."""
+    if not Path(checkpoint).exists():
+        return f"there is no checkpoint {checkpoint!r} yet: beginning anew"
+    done = checkpoints.epochs_done(checkpoint)
+    if done >= epochs:
+        return f"the checkpoint has {done} epochs behind it, --epochs {epochs}: nothing to add"
+    return f"going on after epoch {done} of the checkpoint"
 
 
 def _count(columns: int) -> str:

@@ -39,7 +39,9 @@ def command(
     """
     ends = stops(steps)
     if plot is not None:
-        check_picture(plot)
+        from fastnet import plots
+
+        plots.check(plot, "plot")
     lesson = Lesson(seed, backend, dtype, learning_rate)
     say(f"backend {lesson.model.backend}, {lesson.model.dtype} ({how_chosen(backend)})")
     say(HOW_TO_CHOOSE)
@@ -48,7 +50,7 @@ def command(
     say(f"{'step':>{width}}  {'mean squared error':<22}  mean |y - prediction|")
     for end in [0, *ends]:
         if end:
-            lesson.train(end)
+            lesson.train(end, steps)
         line = lesson.line()
         say(f"{line.step:>{width},}  {line.squared!r:<22}  {line.absolute!r}")
     say()
@@ -115,8 +117,8 @@ class Lesson:
         squared = self.model.evaluate(self.x, self.y)
         return Line(len(self.history), float(squared), float(np.mean(difference)))
 
-    def train(self, until: int) -> None:
-        """Train on, in one fit, until `until` steps are done in all."""
+    def train(self, until: int, steps: int) -> None:
+        """Train on, in one fit, until `until` of `steps` steps are done in all."""
         part = self.model.fit(
             self.x,
             self.y,
@@ -124,7 +126,7 @@ class Lesson:
             epochs=until,
             initial_epoch=len(self.history),
             batch_size=None,
-            progress=Bar(transient=True),
+            progress=Bar(transient=True, unit="step", total=steps),
         )
         for name in ("epoch", "loss", "learning_rate", "seconds"):
             getattr(self.history, name).extend(getattr(part, name))
@@ -152,24 +154,6 @@ def stops(steps: int) -> list[int]:
     return [*powers, steps]
 
 
-def check_picture(path: Path) -> None:
-    """Make sure, before the training, that a picture can be drawn and written.
-
-    Raises:
-        MissingExtra: without matplotlib.
-        DefinitionError: if the folder is missing or the ending is not known.
-    """
-    from fastnet import plots
-
-    plots.figure()
-    if path.suffix.lower() not in plots.ENDINGS:
-        raise DefinitionError(
-            f"plot is {str(path)!r}; its name must end in {', '.join(plots.ENDINGS)}."
-        )
-    if not path.absolute().parent.is_dir():
-        raise DefinitionError(f"plot is {str(path)!r}, but there is no folder of that name.")
-
-
 def draw(lesson: Lesson, path: Path) -> None:
     """Draw how the loss fell, and what the network says between the four rows.
 
@@ -181,9 +165,11 @@ def draw(lesson: Lesson, path: Path) -> None:
 
     picture = plots.figure(9.6, 4.2)
     left, right = picture.subplots(1, 2)
-    plots.losses(lesson.history.epoch, {"training": lesson.history.loss}, left)
+    # A step's loss is that before its update: the first is that of step 0.
+    steps = [epoch - 1 for epoch in lesson.history.epoch]
+    plots.losses(steps, {"training": lesson.history.loss}, left)
     if len(lesson.history) >= 100:
-        left.set_xscale("log")
+        left.set_xscale("symlog", linthresh=1)
     left.set_xlabel("step")
     left.set_ylabel("mean squared error")
     left.set_title("Loss", fontsize=11)
