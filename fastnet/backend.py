@@ -219,7 +219,7 @@ def probe(name: str) -> Probe:
         return load(name).probe()
     except BackendUnavailable as error:
         reason, _, remedy = str(error).partition("; ")
-        return Probe(False, reason, remedy)
+        return Probe(False, reason.removeprefix(f"backend {name!r} is "), remedy)
 
 
 _using: ContextVar[str | None] = ContextVar("fastnet_backend", default=None)

@@ -16,7 +16,7 @@ MEASURE_SHARE = 0.05
 
 
 #: Columns for a bar that can be read, the time left, and the spaces between.
-_BAR_WIDTH = 28
+_BAR_WIDTH = 24
 
 
 class Bar:
@@ -98,7 +98,7 @@ class Bar:
             self._next_measure = now + max(MEASURE_SECONDS, took / MEASURE_SHARE)
         epochs = self.total or epochs
         count = f"{int(done):,}/{epochs:,}"
-        facts = [*losses(history), *([self._measured] if self._measured else [])]
+        facts = [text for text in (losses(history), self._measured) if text]
         # The bar and the time left come first: facts that do not fit are left out, last first.
         room = self.console.width - len(self.unit) - len(count) - _BAR_WIDTH
         while facts and len(", ".join(facts)) > room:
@@ -112,9 +112,9 @@ class Bar:
         self._progress.refresh()
 
 
-def losses(history: History) -> list[str]:
-    """The last losses in a few words each, the more telling first."""
-    found = [f"loss {history.loss[-1]:#.3g}"] if history.loss else []
-    if history.validation_loss:
-        found.insert(0, f"validation loss {history.validation_loss[-1]:#.3g}")
-    return found
+def losses(history: History) -> str:
+    """The last losses, `training/validation`, in a few words."""
+    if not history.loss:
+        return ""
+    last = f"loss {history.loss[-1]:#.3g}"
+    return last + (f"/{history.validation_loss[-1]:#.3g}" if history.validation_loss else "")

@@ -46,7 +46,7 @@ def test_the_bar_shows_epochs_and_losses(fit):
     assert "6/6" in text
     assert "left" in text
     validation, training = history.validation_loss[-1], history.loss[-1]
-    assert f"validation loss {validation:#.3g}, loss {training:#.3g}" in text
+    assert f"loss {training:#.3g}/{validation:#.3g}" in text
     assert written.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
@@ -105,8 +105,8 @@ def test_the_same_training_with_and_without_a_bar(fit):
 
 
 def test_losses_before_the_first_epoch():
-    assert losses(fn.History()) == []
-    assert losses(fn.History(epoch=[1], loss=[0.25])) == ["loss 0.250"]
+    assert losses(fn.History()) == ""
+    assert losses(fn.History(epoch=[1], loss=[0.25])) == "loss 0.250"
 
 
 # --- pictures ----------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def list_backends() -> None:
             facts = backends.load(name).describe()
             lines = [f"{key}: {value}" for key, value in facts.items()]
         else:
-            lines = [text for text in (found.reason, found.remedy) if text]
+            lines = [f"why not: {found.reason}", f"what to do: {found.remedy}"]
         mark = "*" if name == chosen else ""
         grid.add_row(mark, name, "yes" if found.usable else "no", escape("\n".join(lines)))
     Console().print(grid)

@@ -129,13 +129,13 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
 
     def measure() -> str:
         found = fit.measure()
-        held_out = f" ({found['validation']:.3f} held out)" if "validation" in found else ""
-        return f"{metric} {found['training']:.3f}{held_out}"
+        return f"{metric} " + "/".join(f"{value:.3f}" for value in found.values())
 
     try:
         note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
         note(
-            f"{len(fit.training[1]):,} rows to train on, {held:,} held out; "
+            f"{len(fit.training[1]):,} rows to train on, {held:,} held out"
+            f"{' (figures: training/held out)' if held else ''}; "
             f"backend {fit.model.backend}"
         )
         for name in fit.unseen():

@@ -170,6 +170,7 @@ def draw(lesson: Lesson, path: Path) -> None:
     plots.losses(steps, {"training": lesson.history.loss}, left)
     if len(lesson.history) >= 100:
         left.set_xscale("symlog", linthresh=1)
+        left.set_xlim(left=0)
     left.set_xlabel("step")
     left.set_ylabel("mean squared error")
     left.set_title("Loss", fontsize=11)
