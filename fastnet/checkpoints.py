@@ -14,7 +14,7 @@ from fastnet.backend import Data
 from fastnet.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.history import History
-from fastnet.network import Network
+from fastnet.network import Network, detach
 from fastnet.position import Position, Watch
 from fastnet.settings import Settings
 
@@ -37,6 +37,7 @@ class Checkpoint:
     epochs: int | None = None
 
     def __post_init__(self) -> None:
+        checks.path(self.path, "checkpoint path")
         if self.seconds is not None:
             checks.number(self.seconds, "checkpoint seconds", above=0)
         if self.epochs is not None:
@@ -47,8 +48,11 @@ def identity(
     network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
 ) -> dict[str, Any]:
     """What must be the same for a fit to be resumed: a name and a plain value each."""
+    spec = network.spec()
+    initial = detach(spec)
     return {
-        "network": network.spec(),
+        "network": spec,
+        "initial weights": {name: _digest(array) for name, array in initial.items()},
         "dtype": flat.dtype.name,
         "optimizer": settings.optimizer.spec(),
         "batch_size": settings.batch_size,
@@ -58,19 +62,21 @@ def identity(
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
         "seed": settings.seed,
-        "training rows": _digest(data),
-        "validation rows": None if validation is None else _digest(validation),
+        "training rows": _digest(data.x, data.y, data.weight),
+        "validation rows": None
+        if validation is None
+        else _digest(validation.x, validation.y, validation.weight),
     }
 
 
-def _digest(data: Data) -> str:
+def _digest(*arrays: Array | None) -> str:
     import hashlib
 
     digest = hashlib.blake2b(digest_size=16)
-    for array in (data.x, data.y, data.weight):
+    for array in arrays:
         if array is not None:
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -4,6 +4,8 @@ Behind it, code assumes. Every function returns the value in the form the rest w
 """
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ Array = NDArray[Any]
 #: Rows looked at together when a large array is searched for NaN, so that no mask as large
 #: as the data itself is made.
 _BLOCK_ROWS = 65_536
+
+#: Sample weights between these are taken as they are: sums of them stay within float32.
+_FEATHER, _ROCK = 1e-20, 1e20
 
 
 def whole(value: Any, what: str, least: int = 1) -> int:
@@ -59,10 +64,24 @@ def number(
         value, (int, float, np.integer, np.floating)
     ):
         raise DefinitionError(f"{what} is {value!r}; it must be a number, {rule}.")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        result = math.inf
     if not (math.isfinite(result) and least <= result <= most and above < result < below):
         raise DefinitionError(f"{what} is {value!r}; it must be {rule}.")
     return result
+
+
+def path(value: Any, what: str = "path") -> Path:
+    """The name of a file.
+
+    Raises:
+        DefinitionError: if it is neither text nor a path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise DefinitionError(f"{what} is {value!r}; it must be a file's name.")
+    return Path(value)
 
 
 def dtype(value: Any) -> np.dtype[Any]:
@@ -131,10 +150,7 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
                     f"{what} holds {given!r} in {where}, which overflows {array.dtype}; "
                     f"scale the column, or use dtype='float64'."
                 )
-        remedy = remedy or (
-            f"fill in or leave out what is missing, as with np.nan_to_num({what}) or "
-            f"{what}[np.isfinite({what}).all(axis=1)]"
-        )
+        remedy = remedy or "fill in what is missing, or leave the row out of x, y and weights"
         raise DataError(f"{what} holds {value} in {where}; {remedy}.")
 
 
@@ -183,8 +199,8 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
         raise DataError(
             f"sample_weight has shape {given.shape}; it must be ({rows},), one a row of x."
         )
-    array = numbers(given.reshape(rows), "sample_weight", to)
-    finite(array, "sample_weight", given.reshape(rows))
+    array = numbers(given.reshape(rows), "sample_weight", np.dtype(np.float64))
+    finite(array, "sample_weight")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise DataError(
@@ -193,7 +209,11 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
         )
     if not array.any():
         raise DataError("sample_weight is zero in every row; at least one must be greater.")
-    return array
+    # Only their ratios count: very large or small ones are brought into the dtype's range.
+    largest = float(array.max())
+    if not _FEATHER < largest < _ROCK:
+        array = array / largest
+    return np.ascontiguousarray(array, dtype=to)
 
 
 def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Array:

@@ -54,6 +54,7 @@ def synthetic(
     """
     for value, what in ((rows, "rows"), (inputs, "inputs"), (outputs, "outputs")):
         checks.whole(value, what)
+    checks.whole(seed, "seed", least=0)
     x = random.normal(seed, random.DATA, 0, rows * inputs).reshape(rows, inputs)
     w = random.normal(seed, random.DATA, 1, inputs * outputs).reshape(inputs, outputs)
     z = np.sin(x @ w / np.sqrt(inputs) * 2)

@@ -12,12 +12,14 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastnet import checks
 from fastnet.checks import Array
 from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
 
@@ -47,7 +49,7 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     """
     from safetensors.numpy import save
 
-    path = Path(path)
+    path = checks.path(path)
     _refuse_device(path)
     head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
     text = json.dumps(head, separators=(",", ":"))
@@ -119,6 +121,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         ModelFileMissing: if there is none.
         FileAccessError: if it cannot be read.
     """
+    checks.path(path)
     try:
         with open(path, "rb") as file:
             head = _head(path, file)
@@ -190,9 +193,12 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
 
 
 def replace(path: Path, whole: bytes) -> None:
-    """Write beside, fsync, rename over, fsync the folder."""
+    """Write beside, fsync, rename over, fsync the folder. A link stays, a mode is kept."""
+    path = Path(os.path.realpath(path))
     _sweep(path)
     with _beside(path) as (file, temporary):
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
         file.write(whole)
         file.flush()
         os.fsync(file.fileno())
@@ -210,38 +216,39 @@ def replace(path: Path, whole: bytes) -> None:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in the same folder, locked while it is being written, gone if that fails."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    with open(temporary, "xb") as file:
-        try:
-            _lock(file)
-            yield file, temporary
-        finally:
-            temporary.unlink(missing_ok=True)  # where it was renamed, nothing is left to remove
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+        with open(temporary, "xb") as file:
+            # Before it was locked another writer may have taken it for a leftover: once more.
+            if not _lock(file) or not temporary.exists():
+                continue
+            try:
+                yield file, temporary
+            finally:
+                temporary.unlink(missing_ok=True)  # where it was renamed, nothing is left
+            return
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of the same file left: those that nobody holds a lock on.
-
-    A writer between creating its file and locking it could lose it here; its rename then
-    fails with an error, and nothing that was whole is lost.
-    """
-    pattern = f".{_literal(path.name)}.????????.tmp"
-    for leftover in path.parent.glob(pattern):
-        with contextlib.suppress(OSError), open(leftover, "rb") as file:
-            _lock(file)
-            leftover.unlink()
-
-
-def _literal(name: str) -> str:
+    """Remove what killed writers of the same file left: those that nobody holds a lock on."""
     import glob
 
-    return glob.escape(name)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with contextlib.suppress(OSError), open(leftover, "rb") as file:
+            if _lock(file):
+                leftover.unlink()
 
 
-def _lock(file: BinaryIO) -> None:
-    """Take the lock that lasts as long as the process and the open file; OSError if held."""
+def _lock(file: BinaryIO) -> bool:
+    """Take the lock that lasts as long as the process and the open file; say if it was free."""
     try:
         import fcntl
     except ImportError:  # Windows: a file that is open cannot be unlinked there anyway
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nothing is swept that could be in use
+        return not file.readable()
+    return True

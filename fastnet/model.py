@@ -16,7 +16,7 @@ from fastnet.checkpoints import Checkpoint
 from fastnet.checks import Array
 from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
 from fastnet.history import History
-from fastnet.network import Network
+from fastnet.network import Network, attach, detach
 from fastnet.optimizers import LBFGS, Optimizer
 from fastnet.parameters import Parameters
 from fastnet.position import Position
@@ -69,7 +69,14 @@ class Model:
         self.history: History | None = None
         self.table: dict[str, Any] | None = None
         self._threads = threads
-        self._begin(plan.initial_parameters(network, self.seed), backend)
+        try:
+            flat = plan.initial_parameters(network, self.seed)
+        except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
+            size = plan.lower(network).size
+            raise DefinitionError(
+                f"the network has {size:,} parameters, more than this machine can hold ({error})."
+            ) from error
+        self._begin(flat, backend)
         self.parameters.check()
 
     def _begin(self, flat: Array, backend: str | None) -> None:
@@ -209,7 +216,8 @@ class Model:
                 the model's last fit, so that 10 epochs and then 20 with `initial_epoch=10` are
                 the same as 20 (for schedules that do not span the whole fit).
             checkpoint: a path, or a `Checkpoint` that says how often.
-            resume: go on from the checkpoint, if there is one.
+            resume: go on from the checkpoint, if there is one. Without it, one that is there
+                already is an error, so that none is lost.
 
         Returns:
             The history, also kept as `model.history`.
@@ -241,6 +249,7 @@ class Model:
             self.network,
             len(data.x),
             self.seed,
+            np.dtype(self.dtype),
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch_size,
@@ -286,7 +295,12 @@ class Model:
             path, due = Path(saver.path), (saver.seconds, saver.epochs)
             files.check_writable(path, "checkpoint")
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
-            if resume and path.exists():
+            if path.exists() and not resume:
+                raise DefinitionError(
+                    f"checkpoint {str(path)!r} is there already: resume=True goes on from it; "
+                    "remove it to begin anew, or name another."
+                )
+            if path.exists():
                 slots = 0 if isinstance(settings.optimizer, LBFGS) else settings.optimizer.slots
                 position = checkpoints.read(path, same, flat, slots, batches)
             save = partial(checkpoints.write, path, same, flat, position)
@@ -378,13 +392,10 @@ class Model:
         Raises:
             FileAccessError: if it cannot be written.
         """
-        facts = {
-            "network": self.network.spec(),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "table": self.table,
-        }
-        return files.write(path, "model", facts, dict(self._parameters))
+        spec = self.network.spec()
+        arrays = detach(spec)
+        facts = {"network": spec, "dtype": self.dtype, "seed": self.seed, "table": self.table}
+        return files.write(path, "model", facts, {**arrays, **self._parameters})
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
@@ -433,6 +444,7 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
     facts, arrays = files.read(path, "model")
     try:
         model = Model.__new__(Model)
+        attach(facts["network"], arrays)
         model.network = Network.from_spec(facts["network"])
         model.dtype = checks.dtype(facts["dtype"]).name
         model.seed = _seed(facts["seed"])
@@ -453,6 +465,8 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
 
 
 def _callables(callbacks: Any) -> list[Callable[[Model, History], Any]]:
+    if callbacks is None:
+        return []
     try:
         found = list(callbacks)
     except TypeError:

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastnet import checks
+from fastnet.checks import Array
 from fastnet.errors import DefinitionError, unknown
 from fastnet.functions import (
     ACTIVATIONS,
@@ -259,6 +262,25 @@ class Network:
         return cls.from_spec(spec)
 
 
+def detach(spec: dict[str, Any]) -> dict[str, Array]:
+    """Take explicit initial weights out of a network's plain form, for files to hold as arrays."""
+    arrays: dict[str, Array] = {}
+    for index, layer in enumerate(spec["layers"]):
+        init = layer.get("init")
+        if isinstance(init, dict) and init["name"] == "arrays":
+            for key in ("weights", "biases"):
+                if init[key] is not None:
+                    arrays[f"{index}.init.{key}"] = np.array(init.pop(key))
+    return arrays
+
+
+def attach(spec: Any, arrays: dict[str, Array]) -> None:
+    """Put what `detach` took out back, removing it from `arrays`."""
+    for name in [name for name in arrays if ".init." in name]:
+        index, _, key = name.split(".")
+        spec["layers"][int(index)]["init"][key] = arrays.pop(name).tolist()
+
+
 def _layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     if isinstance(layers, Dense | Dropout):
         raise DefinitionError(f"layers is one {layers!r}; put it in a list: [{layers!r}].")
@@ -277,6 +299,8 @@ def _layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
 
 def _initialiser(init: Any, activation: Activation) -> Initialiser:
+    if init is None:
+        raise DefinitionError("init is None; leave it out, or write 'auto', for the usual start.")
     if isinstance(init, str) and init == "auto":
         return suited(activation)
     if isinstance(init, str | Mapping | Initialiser):

@@ -16,14 +16,26 @@ class Parameters(Mapping[str, Array]):
 
     The number is the layer's place in the network. Writing into a view, or assigning
     (`parameters["0.bias"] = b`), changes the model.
-
-    Attributes:
-        flat: the whole vector, `(size,)`, of the model's dtype.
     """
 
     def __init__(self, pieces: tuple[Parameter, ...], flat: Array) -> None:
         self._pieces = {piece.name: piece for piece in pieces}
-        self.flat = flat
+        self._flat = flat
+
+    @property
+    def flat(self) -> Array:
+        """The whole vector, `(size,)`, of the model's dtype; assigning changes the model."""
+        return self._flat
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        array = checks.numbers(value, "parameters.flat", self._flat.dtype)
+        if array.shape != self._flat.shape:
+            raise DataError(
+                f"parameters.flat has shape {self._flat.shape}; what is assigned has {array.shape}."
+            )
+        checks.finite(array, "parameters.flat", remedy="assign finite numbers")
+        self._flat[...] = array
 
     def __getitem__(self, name: str) -> Array:
         return self._piece(name).of(self.flat)

@@ -55,6 +55,8 @@ class Bar:
         self._next_refresh = self._next_measure = 0.0
 
     def __enter__(self) -> "Bar":
+        self._task, self._measured = None, ""
+        self._next_refresh = self._next_measure = 0.0
         # A dumb terminal cannot move its cursor, so it would get a line for every picture.
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             from rich import progress

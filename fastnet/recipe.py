@@ -31,8 +31,9 @@ class Recipe:
     """How to train on a table. The defaults suit some hundreds to some ten thousand rows.
 
     Measured with them on 20% of the rows, held out, on average over the seeds 0 to 4: an
-    accuracy of 98.7% on scikit-learn's digits and 98.1% on its breast cancer table. Without
-    the penalty `l2` digits come to 97.5%.
+    accuracy of 98.7% on scikit-learn's digits and 98.1% on its breast cancer table (single
+    seeds from 97.5% and 95.6%). These rows also choose the epoch; on others, never looked at,
+    it is about 1% less for digits.
 
     Args:
         task: "classification" or "regression"; None: as the target is.
@@ -97,6 +98,10 @@ class Recipe:
     def rule(self) -> Optimizer | LBFGS:
         """The optimizer, with `learning_rate` before its own constant."""
         named = self.optimizer
+        if not isinstance(named, str | Mapping):
+            raise DefinitionError(
+                f"optimizer is {named!r}; it must be a name, or a table of name and constants."
+            )
         spec: dict[str, Any] = {"name": named} if isinstance(named, str) else {**named}
         if self.learning_rate is not None:
             spec["learning_rate"] = self.learning_rate

@@ -116,7 +116,7 @@ class Cosine(Schedule):
         _epochs(self.epochs, "cosine epochs")
 
     def rates(self, epochs: Array, total: float) -> Array:
-        done = np.clip(epochs / (self.epochs or max(total, 1)), 0, 1)
+        done = np.clip(epochs / (self.epochs or _span(total)), 0, 1)
         return self.end + (self.rate - self.end) * (1 + np.cos(np.pi * done)) / 2
 
 
@@ -134,21 +134,17 @@ class WarmUp(Schedule):
     name: ClassVar[str] = "warm_up"
     epochs: float
     then: Any
-    start: float = 0.0
+    start: float = 0.1
 
     def __post_init__(self) -> None:
         checks.number(self.epochs, "warm_up epochs", above=0)
         checks.number(self.start, "warm_up start", least=0, below=1)
         then = learning_rate(self.then)
-        if isinstance(then, ReduceOnPlateau):
-            checks.number(then.rate, "warm_up rate", above=0)
         object.__setattr__(self, "then", then)
 
     def rates(self, epochs: Array, total: float) -> Array:
         then = as_schedule(self.then)
         after = then.rates(np.maximum(epochs - self.epochs, 0), max(total - self.epochs, 0))
-        # Counted from 1 / (first step's share), the first step would not move at start=0;
-        # a rate of 0 for one step is harmless and keeps the line straight.
         done = np.minimum(epochs / self.epochs, 1)
         return after * (self.start + (1 - self.start) * done)
 
@@ -157,7 +153,9 @@ class WarmUp(Schedule):
 class OneCycle(Schedule):
     """Up from rate / divide to rate, then down to rate / final, along half cosines.
 
-    Smith and Topin 2018, in the form of PyTorch's OneCycleLR, without the momentum's cycle.
+    Smith and Topin 2018, with the curve and constants of PyTorch's OneCycleLR, without the
+    momentum's cycle. A step has the rate of the moment when it begins, so the lowest rate is
+    that of the end of the last step.
 
     Args:
         rate: the highest.
@@ -182,7 +180,7 @@ class OneCycle(Schedule):
         _epochs(self.epochs, "one_cycle epochs")
 
     def rates(self, epochs: Array, total: float) -> Array:
-        done = np.clip(epochs / (self.epochs or max(total, 1)), 0, 1)
+        done = np.clip(epochs / (self.epochs or _span(total)), 0, 1)
         first = self.rate / self.divide
         last = first / self.final
         rise = first + (self.rate - first) * (1 - np.cos(np.pi * done / self.up)) / 2
@@ -217,7 +215,7 @@ class ReduceOnPlateau(Schedule):
         _rate(self.rate)
         checks.number(self.factor, "reduce_on_plateau factor", above=0, below=1)
         checks.whole(self.patience, "reduce_on_plateau patience", least=0)
-        checks.number(self.least, "reduce_on_plateau least", least=0)
+        checks.number(self.least, "reduce_on_plateau least", least=0, most=self.rate)
         checks.number(self.min_delta, "reduce_on_plateau min_delta", least=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
@@ -258,6 +256,11 @@ def plateau(value: float | Schedule) -> ReduceOnPlateau | None:
 
 def _rate(value: Any) -> float:
     return checks.number(value, "learning rate", above=0)
+
+
+def _span(total: float) -> float:
+    """A whole fit's epochs, to divide by: 1 where none are left after a warm-up."""
+    return total if total > 0 else 1.0
 
 
 def _epochs(value: Any, what: str) -> None:

@@ -55,6 +55,7 @@ def check(
     network: Network,
     rows: int,
     seed: int,
+    dtype: np.dtype[Any],
     *,
     optimizer: str | Optimizer | LBFGS | Mapping[str, Any],
     epochs: int,
@@ -66,12 +67,17 @@ def check(
     clip_value: float | None,
     early_stopping: int | EarlyStopping | None,
 ) -> Settings:
-    """Make settings of what a user gave to `fit`, for so many training rows.
+    """Make settings of what a user gave to `fit`, for so many training rows of a dtype.
 
     Raises:
         DefinitionError: if one of them makes no sense, or two do not fit together.
     """
     rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)
+    epsilon = getattr(rule, "epsilon", 1.0)
+    if dtype.type(epsilon) == 0:
+        raise DefinitionError(
+            f"{rule.name} epsilon is {epsilon:g}, which is 0 in {dtype}; use 1e-8, or float64."
+        )
     if not isinstance(shuffle, bool | np.bool_):
         raise DefinitionError(f"shuffle is {shuffle!r}; it must be True or False.")
     settings = Settings(
@@ -92,7 +98,7 @@ def check(
 
 
 def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
-    if batch_size == "auto":
+    if isinstance(batch_size, str) and batch_size == "auto":
         batch_size = None if isinstance(rule, LBFGS) else BATCH_ROWS
     return rows if batch_size is None else min(checks.whole(batch_size, "batch_size"), rows)
 

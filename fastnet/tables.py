@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 TASKS = ("classification", "regression")
 
-#: A column of whole numbers with more different values than this, few rows to each, may as
-#: well be a quantity: the user is asked.
-_MANY_CLASSES = 20
-_ROWS_A_CLASS = 5
-
 Class = int | str | bool
 
 
@@ -224,7 +219,7 @@ def examine(source: Any, target: str, task: str | None = None) -> Examined:
         raise DataError(f"{what} has no column but the target {target!r}; nothing to learn from.")
     present(frame, target, what)
     x = np.stack([numbers(frame, name, what) for name in inputs], axis=1)
-    task = task or _task(frame[target], what)
+    task = task or _task(frame[target])
     classes: tuple[Class, ...] = ()
     if task == "classification":
         classes, y = _classes(frame, target, what)
@@ -278,17 +273,9 @@ def class_name(value: Class) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _task(column: "pl.Series", what: str) -> str:
+def _task(column: "pl.Series") -> str:
     if column.dtype.is_float() or column.dtype.is_decimal():
         return "regression"
-    different, rows = column.n_unique(), len(column)
-    few = rows < _ROWS_A_CLASS * different
-    if column.dtype.is_integer() and different > _MANY_CLASSES and few:
-        raise DataError(
-            f"{what}: the target {column.name!r} holds {different:,} different whole numbers in "
-            f"{rows:,} rows. Say what they are: task 'regression' for a quantity "
-            "(--task regression), 'classification' for classes."
-        )
     return "classification"
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from fastnet import random
 from fastnet.backend import Data, Program, Run, State
 from fastnet.checks import Array
-from fastnet.errors import Diverged
+from fastnet.errors import Diverged, FastnetError
 from fastnet.history import History
 from fastnet.lbfgs import minimise
 from fastnet.optimizers import LBFGS
@@ -42,6 +42,51 @@ class Progress(Protocol):
     def update(self, done: float, epochs: int, history: History) -> None:
         """`done` epochs of `epochs`, with fractions."""
         ...
+
+
+class HeldBack:
+    """Notes Ctrl-C instead of raising it, inside a `with` block, so that steps are finished.
+
+    A second one is raised, but only while the backend computes, when nothing is half changed.
+    A program that handles the signal itself is left alone, and so are threads other than the
+    main one, which never see it.
+
+    Attributes:
+        seen: whether it came.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.through = False
+        self.ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    def __enter__(self) -> "HeldBack":
+        if self.ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self.ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.seen and kind is None:  # it came when nobody looked any more
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.seen and self.through:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Where a second Ctrl-C does no harm."""
+        self.through = True
+        try:
+            yield
+        finally:
+            self.through = False
 
 
 class Trainer:
@@ -110,24 +155,27 @@ class Trainer:
             Diverged: if the loss or a parameter stops being finite.
             KeyboardInterrupt: after Ctrl-C, once the steps under way are done.
         """
-        with _held_back() as interrupted:
+        with HeldBack() as interrupts:
             try:
                 if isinstance(self.settings.optimizer, LBFGS):
-                    self._minimise(self.settings.optimizer, interrupted)
+                    self._minimise(self.settings.optimizer, interrupts)
                 else:
-                    self._steps(interrupted)
-            except KeyboardInterrupt:
+                    self._steps(interrupts)
+            except FastnetError:
+                raise
+            except (KeyboardInterrupt, Exception):  # Ctrl-C, or a callback that failed
                 self._save()
                 raise
             self._save()
             self._restore_best()
 
-    def _steps(self, interrupted: Callable[[], bool]) -> None:
+    def _steps(self, interrupts: HeldBack) -> None:
         state = self._state()
         while self.epoch < self.settings.epochs and not self.position.stopped:
             run = self._run(self._length())
             began = time.monotonic()
-            losses = self.program.train(state, self.data, run)
+            with interrupts.let_through():
+                losses = self.program.train(state, self.data, run)
             took = time.monotonic() - began
             if not self._commit(state, losses):
                 self._diverged(run, losses)
@@ -138,7 +186,7 @@ class Trainer:
             fitting = len(losses) * RUN_SECONDS / max(took, 1e-9)
             self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
             self._save_if_due()
-            if interrupted():
+            if interrupts.seen:
                 raise KeyboardInterrupt
 
     def _upload(self, data: Data) -> Data:
@@ -170,7 +218,7 @@ class Trainer:
         schedule = as_schedule(settings.optimizer.learning_rate)
         rates = schedule.rates(moments, float(settings.epochs))
         if self._plateau is not None:
-            rates = np.maximum(rates * position.scale, self._plateau.least)
+            rates = np.maximum(rates * position.scale, np.minimum(rates, self._plateau.least))
         return Run(
             first_step=position.step,
             learning_rates=rates,
@@ -205,7 +253,7 @@ class Trainer:
     def _commit(self, state: State, losses: Array) -> bool:
         """Take over what a run did, if it is all finite."""
         flat = self.program.to_host(state.parameters)
-        if not (math.isfinite(losses[-1]) and np.isfinite(flat).all()):
+        if not (math.isfinite(losses[-1]) and self._finite(state)):
             return False
         self.flat[...] = flat
         np.copyto(self.position.memory, self.program.to_host(state.memory))
@@ -221,7 +269,8 @@ class Trainer:
             steps = made if bad == made + 1 else (good + bad) // 2
             state = self._state()
             short = replace(run, learning_rates=run.learning_rates[:steps])
-            if self._finite_after(state, short):
+            self.program.train(state, self.data, short)
+            if self._finite(state):
                 good = steps
             else:
                 bad = steps
@@ -232,7 +281,7 @@ class Trainer:
             self._commit(state, losses[:good])
             self._count(losses[:good], short)
         if math.isfinite(losses[-1]):
-            what, place = "a parameter overflowed", good
+            what, place = "a parameter or the optimizer's memory overflowed", good
         else:
             what, place = f"the loss became {losses[-1]}", len(losses) - 1
         at = run.first_step + place
@@ -243,9 +292,12 @@ class Trainer:
             "learning rate, clip_norm=1.0, or scaled inputs and targets."
         )
 
-    def _finite_after(self, state: State, run: Run) -> bool:
-        self.program.train(state, self.data, run)
-        return bool(np.isfinite(self.program.to_host(state.parameters)).all())
+    def _finite(self, state: State) -> bool:
+        """Whether parameters and memory are: an infinite memory would stop all movement."""
+        get = self.program.to_host
+        return bool(
+            np.isfinite(get(state.parameters)).all() and np.isfinite(get(state.memory)).all()
+        )
 
     def _record(self, losses: Array, run: Run) -> None:
         """Count the steps of a run that is committed, and do what is wanted after an epoch."""
@@ -274,12 +326,13 @@ class Trainer:
         history.learning_rate += run.learning_rates[ends].tolist()
         history.seconds += [(time.monotonic() - self.epoch_began) / whole] * whole
 
-    def _minimise(self, rule: LBFGS, interrupted: Callable[[], bool]) -> None:
+    def _minimise(self, rule: LBFGS, interrupts: HeldBack) -> None:
         """Leave the steps to L-BFGS: one of its iterations is an epoch."""
 
         def loss_and_gradient(flat: Array) -> tuple[float, Array]:
             parameters = self.program.to_device(flat)
-            return self.program.gradient(parameters, self.data, l2=self.settings.l2)
+            with interrupts.let_through():
+                return self.program.gradient(parameters, self.data, l2=self.settings.l2)
 
         def iterated(flat: Array, loss: float) -> bool:
             history = self.position.history
@@ -292,7 +345,7 @@ class Trainer:
             self._epoch_done()
             if self.progress is not None:
                 self.progress.update(float(self.epoch), self.settings.epochs, history)
-            if interrupted():
+            if interrupts.seen:
                 raise KeyboardInterrupt
             return self.position.stopped
 
@@ -346,35 +399,3 @@ class Trainer:
         stopping = self.settings.early_stopping
         if stopping is not None and stopping.restore_best and self.position.best is not None:
             self.flat[...] = self.position.best
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[Callable[[], bool]]:
-    """Note Ctrl-C instead of raising it, so that steps under way are finished.
-
-    A second Ctrl-C raises at once. A program that handles the signal itself is left alone,
-    and so are threads other than the main one, which never see it.
-    """
-    seen: list[int] = []
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not ours:
-        yield lambda: False
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    signal.signal(signal.SIGINT, note)
-    raised = True
-    try:
-        yield lambda: bool(seen)
-        raised = False
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if seen and not raised:  # it came when nobody looked any more
-            raise KeyboardInterrupt

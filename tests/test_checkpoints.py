@@ -116,12 +116,29 @@ def test_resuming_without_a_file_begins(backend, tmp_path):
     assert_same_end(model, other)
 
 
-def test_without_resume_a_fit_begins_anew_and_replaces_the_file(backend, tmp_path):
+def test_without_resume_a_checkpoint_that_is_there_is_never_lost(backend, tmp_path):
     path = tmp_path / "checkpoint"
     make(backend).fit(X, Y, epochs=3, checkpoint=path, **options())
+    before, model = path.read_bytes(), make(backend)
+    start = model.parameters.flat.copy()
+    with pytest.raises(fn.DefinitionError, match="is there already: resume=True"):
+        model.fit(X, Y, epochs=2, checkpoint=path, **options())
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(model.parameters.flat, start)
+
+
+def test_a_callback_that_fails_leaves_a_checkpoint_to_go_on_from(backend, tmp_path):
+    path = tmp_path / "checkpoint"
+
+    def fails(model, history):
+        if len(history) == 2:
+            raise OSError("no more room for my own log")
+
+    with pytest.raises(OSError, match="my own log"):
+        make(backend).fit(X, Y, epochs=4, checkpoint=path, callbacks=[fails], **options())
     model, other = make(backend), make(backend)
-    model.fit(X, Y, epochs=2, checkpoint=path, **options())
-    other.fit(X, Y, epochs=2, **options())
+    model.fit(X, Y, epochs=4, checkpoint=path, resume=True, **options())
+    other.fit(X, Y, epochs=4, **options())
     assert_same_end(model, other)
 
 

@@ -363,7 +363,7 @@ def test_configurations_that_are_refused(table, text, said):
         (("--task", "regresion"), "did you mean 'regression'?"),
         (("--task", "regression"), "the target 'kind' holds text"),
         (("--backend", "nunpy"), "did you mean 'numpy'?"),
-        (("--resume",), "resume needs a checkpoint"),
+        (("--resume", "--optimizer", "lbfgs"), "resume needs a checkpoint"),
         (("--config", "missing.toml"), "no configuration 'missing.toml'"),
         (("--checkpoint", "k.safetensors"), "a file of its own"),
         (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written"),
@@ -496,8 +496,14 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(table):
     assert "is of another fit: its l2 was 0.003" in other
 
 
-def test_interrupted_without_a_checkpoint(table):
+def test_interrupted_without_a_checkpoint_of_ones_own(table):
     code, err, _ = interrupted("-o", "k.safetensors", "--epochs", "10000000")
     assert code == 130
-    assert "with --checkpoint FILE" in err
+    assert "the training is kept in 'k.safetensors.checkpoint': repeat" in err
     assert not Path("k.safetensors").exists()
+    code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors")
+    assert (code, "is there already: add --resume" in err) == (1, True)
+    again = ("--resume", "--epochs", "1")
+    code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *again)
+    assert (code, "nothing to add" in err) == (0, True)
+    assert sorted(map(str, Path().glob("k.*"))) == ["k.safetensors"]

@@ -78,10 +78,19 @@ def test_parameters_that_overflow_while_the_loss_stays_finite_are_found(backend)
     )
     model = fn.Model(network, backend=backend)
     x, y = np.full((2, 1), 1e10), np.zeros((2, 1))
-    with pytest.raises(fn.Diverged, match=r"a parameter overflowed in epoch 1, step 1 of 1"):
+    with pytest.raises(fn.Diverged, match=r"memory overflowed in epoch 1, step 1 of 1"):
         model.fit(x, y, optimizer=fn.SGD(1e20), epochs=5, batch_size=None)
     assert model.parameters.flat.tolist() == [1, 1, 0]
     assert len(model.history) == 0
+
+
+def test_an_optimizer_memory_that_overflows_is_found(backend):
+    # g^2 is infinite: the step g / sqrt(g^2) would be zero for ever, and the loss finite.
+    model = fn.Model(fn.Network(1, [fn.Dense(1, init=[[1.0]])]), backend=backend, dtype="float32")
+    x, y = np.ones((1, 1)), np.full((1, 1), 1.5e19)
+    with pytest.raises(fn.Diverged, match="memory overflowed"):
+        model.fit(x, y, optimizer="adam", epochs=5)
+    assert model.parameters.flat.tolist() == [1, 0]
 
 
 def test_the_step_that_is_named_is_the_one_that_overflowed(backend):
@@ -95,7 +104,7 @@ def test_the_step_that_is_named_is_the_one_that_overflowed(backend):
     x, y = np.full((10, 1), 1e-30), np.zeros((10, 1))
     x[5], y[5] = 1e10, -1e19
     with pytest.raises(
-        fn.Diverged, match=r"a parameter overflowed in epoch 1, step 6 of 10.*of step 5 "
+        fn.Diverged, match=r"memory overflowed in epoch 1, step 6 of 10.*of step 5 "
     ):
         model.fit(x, y, optimizer=fn.SGD(1e15), epochs=1, batch_size=1, shuffle=False)
     assert model.parameters.flat.tolist() == [np.float32(1e-20), 1]

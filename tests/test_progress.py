@@ -50,6 +50,15 @@ def test_the_bar_shows_epochs_and_losses(fit):
     assert written.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
+def test_a_bar_can_be_shown_for_one_fit_after_the_other(fit):
+    console, written = terminal()
+    bar = Bar(console=console)
+    fit(bar)
+    before = len(written.getvalue())
+    fit(bar)
+    assert "6/6" in written.getvalue()[before:]
+
+
 def test_the_bar_fits_narrow_terminals(fit):
     console, written = terminal(width=50)
     fit(Bar(console=console), validation=0.25)

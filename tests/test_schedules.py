@@ -55,9 +55,9 @@ def test_one_cycle_rises_to_the_rate_and_falls_far_below_the_first():
 
 
 def test_warm_up_is_a_line_to_the_first_rate_of_what_follows_whose_time_begins_then():
-    assert at(fn.WarmUp(4, 0.2), 0, 1, 4, 9) == pytest.approx([0, 0.05, 0.2, 0.2])
+    assert at(fn.WarmUp(4, 0.2, start=0), 0, 1, 4, 9) == pytest.approx([0, 0.05, 0.2, 0.2])
     assert at(fn.WarmUp(4, 0.2, start=0.5), 0, 2) == pytest.approx([0.1, 0.15])
-    followed = fn.WarmUp(4, fn.Step(0.2, 2, 0.1))
+    followed = fn.WarmUp(4, fn.Step(0.2, 2, 0.1), start=0)
     assert at(followed, 2, 4, 5.9, 6, 8) == pytest.approx([0.1, 0.2, 0.2, 0.02, 0.002])
     assert at(fn.WarmUp(2, fn.Cosine(0.2)), 2, 6, 10) == pytest.approx([0.2, 0.1, 0])
 

@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import child
 import numpy as np
@@ -51,6 +52,25 @@ def test_a_device_is_never_replaced_by_a_file(saved, tmp_path):
     with pytest.raises(fn.FileAccessError, match="device, not a file"):
         saved[0].save(tmp_path / "pipe")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_a_link_stays_a_link_and_a_mode_is_kept(saved, tmp_path):
+    model, path = saved
+    path.chmod(0o600)
+    (tmp_path / "link").symlink_to(path)
+    model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert_same_bits(fn.load(path, backend="numpy").parameters.flat, model.parameters.flat)
+
+
+def test_threads_that_save_to_one_path_do_not_disturb_each_other(saved):
+    model, path = saved
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(model.save, path) for _ in range(80)]:
+            done.result()
+    assert_same_bits(fn.load(path, backend="numpy").parameters.flat, model.parameters.flat)
+    assert os.listdir(path.parent) == [path.name]
 
 
 FULL_DISK = """

@@ -30,11 +30,11 @@ class Function:
         self.half = np.full((), 0.5, dtype)
 
     def forward(self, z: Array, a: Array) -> None:
-        """A = f(z)."""
+        """a = f(z)."""
         raise NotImplementedError
 
     def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
-        """D = d * f'(z)."""
+        """d = d * f'(z)."""
         raise NotImplementedError
 
 
@@ -183,6 +183,8 @@ class TanhGELU(Function):
         np.multiply(z * self.half, self.one + h, a)
 
     def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
+        # Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
+        z = np.clip(z, -30, 30)
         h = np.tanh(self.C * (z + self.K * z * z * z))
         slope = self.C * (self.one + 3 * self.K * z * z)
         np.add(self.half * (self.one + h), self.half * z * (self.one - h * h) * slope, t)
@@ -214,7 +216,7 @@ def softplus(z: Array, out: Array) -> None:
 
 #: log(erfc(x) exp(x^2) / t) by Chebyshev polynomials in 2 t - 1, t = 2 / (2 + x), 0 <= x: the
 #: form of Press et al., Numerical Recipes (2007), section 6.2.2, equation 6.2.21. The
-#: coefficients were computed anew at 60 digits (tests/test_activations.py holds the result
+#: coefficients were computed anew at 60 digits (tests/test_normal_cdf.py holds the result
 #: against math.erfc).
 _ERFC = (
     -1.3026537197817094,

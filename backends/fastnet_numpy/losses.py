@@ -13,7 +13,6 @@ import numpy as np
 
 from fastnet import functions
 from fastnet.checks import Array
-from fastnet_numpy.activations import softplus
 
 Terms = Callable[[Array, Array, Array, Array], None]
 
@@ -33,7 +32,7 @@ def mae(p: Array, y: Array, t: Array, d: Array) -> None:
 
 
 def huber(p: Array, y: Array, t: Array, d: Array, delta: float) -> None:
-    """C (r - c / 2) with slope c, c = r cut to [-delta, delta], r = p - y."""
+    """c (r - c / 2) with slope c, c = r cut to [-delta, delta], r = p - y."""
     np.subtract(p, y, t)
     np.clip(t, -delta, delta, d)
     np.subtract(t, d / 2, t)
@@ -57,15 +56,24 @@ def poisson(p: Array, y: Array, t: Array, d: Array) -> None:
 
 
 def poisson_rate(p: Array, y: Array, t: Array, d: Array, epsilon: float) -> None:
-    """P - y log(p + epsilon), with slope 1 - y / (p + epsilon)."""
+    """p - y log(p + epsilon), with slope 1 - y / (p + epsilon)."""
     np.subtract(p, y * np.log(p + epsilon), t)
     np.subtract(1, y / (p + epsilon), d)
 
 
 def binary_crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
-    """log(1 + exp(z)) - z y, with slope sigmoid(z) - y, z the logit."""
-    softplus(z, t)
-    np.subtract(t, z * y, t)
+    """max(z, 0) - z y + log1p(exp(-|z|)), with slope sigmoid(z) - y, z the logit.
+
+    In this order: where the answer is sure and right, the first two cancel exactly, and what is
+    left is small.
+    """
+    np.abs(z, t)
+    np.negative(t, t)
+    np.exp(t, t)
+    np.log1p(t, t)
+    np.maximum(z, 0, out=d)
+    np.subtract(d, z * y, d)
+    np.add(t, d, t)
     np.exp(-z, d)
     np.add(d, 1, d)
     np.reciprocal(d, d)

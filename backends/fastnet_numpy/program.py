@@ -109,7 +109,7 @@ class NumpyProgram:
 
     def _capped(self, rows: int) -> AbstractContextManager[None]:
         """The cap for a pass over all rows, block by block, beyond a few."""
-        if rows <= FEW_ROWS:
+        if rows <= FEW_ROWS and self.threads is None:
             return nullcontext()
         return capped(wanted(self.plan, min(rows, self.block_rows), self.threads))
 

@@ -14,9 +14,17 @@ from fastnet import checkpoints, files
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, note, say
 from fastnet.errors import DefinitionError, Diverged
 from fastnet.functions import ACTIVATIONS
-from fastnet.optimizers import OPTIMIZERS
+from fastnet.optimizers import LBFGS, OPTIMIZERS
 
 _HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
+
+
+#: More classes than this, with few rows to each, may well be a quantity in whole numbers.
+_MANY_CLASSES = 20
+_ROWS_A_CLASS = 5
+
+#: So many classes without training rows are named at most.
+_NAMED = 5
 
 
 def command(
@@ -84,7 +92,11 @@ def command(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64 (default float32).")] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="File to keep the training in, every minute and on Ctrl-C."),
+        typer.Option(
+            help="File to keep the training in, every minute and on Ctrl-C (default: the "
+            "output's name with .checkpoint, removed when the model is written).",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[
         bool | None,
@@ -118,8 +130,11 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     from fastnet.progress import Bar
     from fastnet.recipe import Fit, metric_name
 
-    output, checkpoint = Path(settings["output"]), settings.get("checkpoint")
-    resume = bool(settings.get("resume"))
+    output, resume = Path(settings["output"]), bool(settings.get("resume"))
+    checkpoint = settings.get("checkpoint")
+    passing = checkpoint is None and not isinstance(recipe.rule(), LBFGS)
+    if passing:
+        checkpoint = f"{output}.checkpoint"
     _check_places(data, output, checkpoint, resume)
     fit = Fit(data, settings["target"], recipe)
     table = fit.table
@@ -138,12 +153,20 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
             f"{' (figures: training/held out)' if held else ''}; "
             f"backend {fit.model.backend}"
         )
-        for name in fit.unseen():
+        rows = len(fit.training[1]) + held
+        if len(table.classes) > _MANY_CLASSES and rows < _ROWS_A_CLASS * len(table.classes):
+            note(
+                f"{len(table.classes):,} classes in {rows:,} rows: if {table.target!r} is a "
+                "quantity, add --task regression"
+            )
+        for name in fit.unseen()[:_NAMED]:
             note(f"all rows of the class {name!r} are held out: it cannot be learned")
         if resume and checkpoint is not None:
             note(_going_on(checkpoint, recipe.epochs))
         done = fit.run(checkpoint, resume, Bar(measure))
     except Diverged as error:
+        if passing and checkpoint is not None:
+            Path(checkpoint).unlink(missing_ok=True)
         what = str(error).partition(";")[0]
         raise Diverged(
             f"{what}; no model was written. Try a smaller --learning-rate than "
@@ -153,13 +176,15 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
         if checkpoint is None:
-            note("with --checkpoint FILE an interrupted training can be resumed")
+            note("a training by lbfgs cannot be resumed")
         elif Path(checkpoint).exists():
             note(f"the training is kept in {checkpoint!r}: repeat the command with --resume")
         else:
             note("it had not begun, so there is no checkpoint")
         raise typer.Exit(INTERRUPTED) from error
     done.model.save(output)
+    if passing and checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
     _show(done)
     say(f"model in {str(output)!r}; use it with")
     say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
