@@ -13,10 +13,12 @@ from threadpoolctl import ThreadpoolController
 
 from fastnet.plan import Affine, Plan
 
-#: Multiply-adds in a plan's largest product from which all threads are used. Measured on two
-#: cores (bench/test_threads.py): training 32-64-64-1 and 784-128-10 in batches of 128 and 256 is
-#: slower on two threads than on one, 1024-2048-2048-10 in batches of 1,024 is faster.
-WORTH_SHARING = 2**25
+#: Multiply-adds in a plan's largest product from which all threads are used: 8 million.
+#: Measured on two cores, training whole networks, one thread's time over two threads': below
+#: 2 million 0.6 to 1.0, at 4 million 0.7 to 1.25, at 8 to 32 million 1.0 to 1.6, the more the
+#: quieter the machine is. On a busy one the second thread costs more than it brings, so small
+#: networks are better off without it (bench/test_threads.py measures some of these).
+WORTH_SHARING = 2**23
 
 
 @cache
