@@ -74,7 +74,8 @@ def binary_crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     np.maximum(z, 0, out=d)
     np.subtract(d, z * y, d)
     np.add(t, d, t)
-    np.exp(-z, d)
+    np.negative(z, d)
+    np.exp(d, d)
     np.add(d, 1, d)
     np.reciprocal(d, d)
     np.subtract(d, y, d)
@@ -86,22 +87,23 @@ def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     `y` holds class indices `(rows,)`, or one-hot rows or probabilities `(rows, outputs)`.
     The row's loss stands in the first column of `t`, zeros in the others.
     """
-    shifted = z - np.maximum.reduce(z, axis=1, keepdims=True)
-    np.exp(shifted, d)
+    np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), t)
+    np.exp(t, d)
     total = np.add.reduce(d, axis=1, keepdims=True)
     np.divide(d, total, d)
-    t[:, 1:] = 0
     if y.ndim == 1:
         rows = np.arange(len(y))
-        np.subtract(np.log(total[:, 0]), shifted[rows, y], t[:, 0])
+        loss = np.log(total[:, 0]) - t[rows, y]
         d[rows, y] -= 1
     else:
         # Probabilities sum to 1 up to their rounding, by which both are taken as they are.
         weight = np.add.reduce(y, axis=1)
-        picked = np.add.reduce(np.where(y > 0, y * shifted, 0), axis=1)
-        np.subtract(weight * np.log(total[:, 0]), picked, t[:, 0])
+        picked = np.add.reduce(np.where(y > 0, y * t, 0), axis=1)
+        loss = weight * np.log(total[:, 0]) - picked
         np.multiply(d, weight[:, None], d)
         np.subtract(d, y, d)
+    t[:, 0] = loss
+    t[:, 1:] = 0
 
 
 def terms(loss: functions.Loss) -> Terms:
