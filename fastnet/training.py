@@ -47,7 +47,8 @@ class Progress(Protocol):
 class HeldBack:
     """Notes Ctrl-C instead of raising it, inside a `with` block, so that steps are finished.
 
-    A second one is raised, but only while the backend computes, when nothing is half changed.
+    A second one is raised, but only while the backend computes or a callback is at work, when
+    nothing of ours is half changed.
     A program that handles the signal itself is left alone, and so are threads other than the
     main one, which never see it.
 
@@ -134,6 +135,7 @@ class Trainer:
         self.shuffles = settings.shuffle and self.batches > 1
         self.orders: dict[int, Array] = {}
         self.budget = 1.0
+        self.interrupts = HeldBack()
         self.epoch_began = self.saved_at = time.monotonic()
 
         # What stopped a fit that is resumed may not hold for this one: more epochs, say.
@@ -155,12 +157,12 @@ class Trainer:
             Diverged: if the loss or a parameter stops being finite.
             KeyboardInterrupt: after Ctrl-C, once the steps under way are done.
         """
-        with HeldBack() as interrupts:
+        with self.interrupts:
             try:
                 if isinstance(self.settings.optimizer, LBFGS):
-                    self._minimise(self.settings.optimizer, interrupts)
+                    self._minimise(self.settings.optimizer)
                 else:
-                    self._steps(interrupts)
+                    self._steps()
             except FastnetError:
                 raise
             except (KeyboardInterrupt, Exception):  # Ctrl-C, or a callback that failed
@@ -169,12 +171,12 @@ class Trainer:
             self._save()
             self._restore_best()
 
-    def _steps(self, interrupts: HeldBack) -> None:
+    def _steps(self) -> None:
         state = self._state()
         while self.epoch < self.settings.epochs and not self.position.stopped:
             run = self._run(self._length())
             began = time.monotonic()
-            with interrupts.let_through():
+            with self.interrupts.let_through():
                 losses = self.program.train(state, self.data, run)
             took = time.monotonic() - began
             if not self._commit(state, losses):
@@ -186,7 +188,7 @@ class Trainer:
             fitting = len(losses) * RUN_SECONDS / max(took, 1e-9)
             self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
             self._save_if_due()
-            if interrupts.seen:
+            if self.interrupts.seen:
                 raise KeyboardInterrupt
 
     def _upload(self, data: Data) -> Data:
@@ -326,12 +328,12 @@ class Trainer:
         history.learning_rate += run.learning_rates[ends].tolist()
         history.seconds += [(time.monotonic() - self.epoch_began) / whole] * whole
 
-    def _minimise(self, rule: LBFGS, interrupts: HeldBack) -> None:
+    def _minimise(self, rule: LBFGS) -> None:
         """Leave the steps to L-BFGS: one of its iterations is an epoch."""
 
         def loss_and_gradient(flat: Array) -> tuple[float, Array]:
             parameters = self.program.to_device(flat)
-            with interrupts.let_through():
+            with self.interrupts.let_through():
                 return self.program.gradient(parameters, self.data, l2=self.settings.l2)
 
         def iterated(flat: Array, loss: float) -> bool:
@@ -345,7 +347,7 @@ class Trainer:
             self._epoch_done()
             if self.progress is not None:
                 self.progress.update(float(self.epoch), self.settings.epochs, history)
-            if interrupts.seen:
+            if self.interrupts.seen:
                 raise KeyboardInterrupt
             return self.position.stopped
 
@@ -376,10 +378,14 @@ class Trainer:
         if self.validation is not None:
             history.seconds[-1] = time.monotonic() - self.epoch_began
         self.epoch_began = time.monotonic()
+        with self.interrupts.let_through():
+            self._call_back()
+
+    def _call_back(self) -> None:
         for callback in self.callbacks:
             answer = callback()
             if isinstance(answer, bool | np.bool_) and answer:
-                position.stopped = True
+                self.position.stopped = True
 
     def _save_if_due(self) -> None:
         if self.save is None:

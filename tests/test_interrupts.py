@@ -51,6 +51,51 @@ def test_ctrl_c_in_a_callback_ends_the_fit_after_that_epoch(backend, tmp_path):
     assert history.epoch == list(range(1, 8))
 
 
+def test_a_second_ctrl_c_ends_a_callback_at_once_and_loses_nothing(backend, tmp_path):
+    def hangs(model, history):
+        if len(history) == 4:
+            signal.raise_signal(signal.SIGINT)
+            history.loss[-1] += 0  # the first is noted, and the callback goes on
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second one did not come through")
+
+    model, resumed, other = make(backend), make(backend), make(backend)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=50, callbacks=[hangs], checkpoint=path, **OPTIONS)
+    resumed.fit(X, Y, epochs=6, checkpoint=path, resume=True, **OPTIONS)
+    other.fit(X, Y, epochs=6, **OPTIONS)
+    assert_same_bits(resumed.parameters.flat, other.parameters.flat)
+    assert resumed.history.loss == other.history.loss
+
+
+class Signalling:
+    """A program that Ctrl-C hits, twice, whenever its results are taken over."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def __getattr__(self, name):
+        return getattr(self.program, name)
+
+    def to_host(self, array):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return self.program.to_host(array)
+
+
+def test_many_ctrl_c_while_a_run_is_taken_over_wait_until_it_is(backend, tmp_path):
+    model, resumed, other = make(backend), make(backend), make(backend)
+    model._program = Signalling(model._program)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=50, checkpoint=path, **OPTIONS)
+    assert int(load_file(path)["memory"].any()) == 1  # a run was made, and taken over whole
+    resumed.fit(X, Y, epochs=2, checkpoint=path, resume=True, **OPTIONS)
+    other.fit(X, Y, epochs=2, **OPTIONS)
+    assert_same_bits(resumed.parameters.flat, other.parameters.flat)
+
+
 @pytest.mark.parametrize("delay", [0.02, 0.05, 0.11])
 def test_ctrl_c_at_any_moment_leaves_what_the_fit_can_go_on_from(backend, tmp_path, delay):
     model, resumed, other = make(backend), make(backend), make(backend)
