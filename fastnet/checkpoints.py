@@ -76,7 +76,7 @@ def _digest(*arrays: Array | None) -> str:
     for array in arrays:
         if array is not None:
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
     return digest.hexdigest()
 
 

@@ -160,7 +160,7 @@ def _cause(error: OSError | ValueError) -> tuple[int, str]:
 
 
 def _sha256(whole: bytes | bytearray) -> str:
-    import hashlib  # 4 ms, of use only where there are files
+    import hashlib  # slow to import, and of use only where there are files
 
     return hashlib.sha256(whole).hexdigest()
 

@@ -42,9 +42,14 @@ class History:
         return True
 
     def to_dict(self) -> dict[str, list[float]]:
-        """A dict of lists, as `polars.DataFrame(...)` or `json.dumps(...)` take it."""
+        """A dict of lists of one length, as `polars.DataFrame(...)` or `json.dumps(...)` take it.
+
+        Without validation it has no `validation_loss`.
+        """
         named = {f.name: list(getattr(self, f.name)) for f in fields(self)}
-        return {name: values for name, values in named.items() if values or name == "loss"}
+        if not self.validation_loss:
+            del named["validation_loss"]
+        return named
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the losses over the epochs.

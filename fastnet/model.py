@@ -294,14 +294,14 @@ class Model:
         if saver is not None:
             path, due = Path(saver.path), (saver.seconds, saver.epochs)
             files.check_writable(path, "checkpoint")
-            same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if path.exists() and not resume:
                 raise DefinitionError(
                     f"checkpoint {str(path)!r} is there already: resume=True goes on from it; "
                     "remove it to begin anew, or name another."
                 )
+            same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if path.exists():
-                slots = 0 if isinstance(settings.optimizer, LBFGS) else settings.optimizer.slots
+                slots = len(position.memory)
                 position = checkpoints.read(path, same, flat, slots, batches)
             save = partial(checkpoints.write, path, same, flat, position)
         self.history = position.history

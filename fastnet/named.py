@@ -18,7 +18,7 @@ class Named:
     """The root of everything that has a name and constants. Frozen, comparable, hashable.
 
     Comparing and printing stand here, once: as `dataclass` makes them, anew for each of some
-    thirty classes, they would take 10 ms of `import fastnet`.
+    thirty classes, they would take a good part of `import fastnet`.
     """
 
     name: ClassVar[str]

@@ -20,7 +20,7 @@ import numpy as np
 from fastnet import random
 from fastnet.backend import Data, Program, Run, State
 from fastnet.checks import Array
-from fastnet.errors import Diverged, FastnetError
+from fastnet.errors import Diverged
 from fastnet.history import History
 from fastnet.lbfgs import minimise
 from fastnet.optimizers import LBFGS
@@ -29,7 +29,7 @@ from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
 from fastnet.settings import Settings
 
 #: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
-#: long enough that what happens between runs (0.1 ms) does not count.
+#: long enough that what happens between runs does not count.
 RUN_SECONDS = 0.05
 
 #: Entries of row order made ahead for one run: 32 MiB.
@@ -163,9 +163,7 @@ class Trainer:
                     self._minimise(self.settings.optimizer)
                 else:
                     self._steps()
-            except FastnetError:
-                raise
-            except (KeyboardInterrupt, Exception):  # Ctrl-C, or a callback that failed
+            except KeyboardInterrupt:
                 self._save()
                 raise
             self._save()
@@ -378,8 +376,12 @@ class Trainer:
         if self.validation is not None:
             history.seconds[-1] = time.monotonic() - self.epoch_began
         self.epoch_began = time.monotonic()
-        with self.interrupts.let_through():
-            self._call_back()
+        try:
+            with self.interrupts.let_through():
+                self._call_back()
+        except Exception:  # a callback's own: the epoch is done all the same
+            self._save()
+            raise
 
     def _call_back(self) -> None:
         for callback in self.callbacks:

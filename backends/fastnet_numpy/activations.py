@@ -5,8 +5,8 @@ pre-activation `z` and writes the activation `a`; `backward` turns `d`, the loss
 `a`, into its derivative by `z`, in place. `t` is scratch. Where `needs_z` is false, `a` may be
 the same buffer as `z`.
 
-Constants stand in arrays of no dimension: NumPy takes 0.3 microseconds to make one of a
-Python number, which is more than the arithmetic of a small layer.
+Constants stand in arrays of no dimension: to make one of a Python number takes NumPy longer
+than the arithmetic of a small layer.
 
 The four that most networks use (relu, tanh, sigmoid, softmax) make no array of a batch's size.
 The others make what their formulas need beyond `z`, `a`, `d` and `t` anew at every call: masks,

@@ -22,8 +22,8 @@ from fastnet_numpy.threads import capped, wanted
 #: half their speed again when nothing is split, because layers then leave the cache.
 BLOCK_ENTRIES = 2**20
 
-#: Rows up to which predicting does not cap the matrix library's threads: the cap takes 9
-#: microseconds, half of what one row does, and the library shares out no product so small.
+#: Rows up to which predicting does not cap the matrix library's threads: the cap takes half as
+#: long as a prediction of one row, and the library shares out no product so small.
 FEW_ROWS = 16
 
 
