@@ -14,10 +14,10 @@ from threadpoolctl import ThreadpoolController
 from fastnet.plan import Affine, Plan
 
 #: Multiply-adds in a plan's largest product from which all threads are used: 8 million.
-#: Measured on two cores, training whole networks, one thread's time over two threads': below
-#: 2 million 0.6 to 1.0, at 4 million 0.7 to 1.25, at 8 to 32 million 1.0 to 1.6, the more the
-#: quieter the machine is. On a busy one the second thread costs more than it brings, so small
-#: networks are better off without it (bench/test_threads.py measures some of these).
+#: Training whole networks on two cores (bench/test_threads.py, whose figures are in
+#: bench/results/), one thread's time over two threads' was 1.0 at 1 million, 1.1 to 1.3 from 2
+#: to 6 million, and 1.4 to 1.6 from here on, on a quiet machine. On a busy one the second
+#: thread costs more than it brings, the more so the smaller the products are.
 WORTH_SHARING = 2**23
 
 
