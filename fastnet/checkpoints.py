@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastnet import checks, files
 from fastnet.backend import Data
 from fastnet.checks import Array
 from fastnet.errors import ModelFileError
-from fastnet.history import History
+from fastnet.history import COLUMNS, History
 from fastnet.network import Network, detach
 from fastnet.position import Position, Watch
 from fastnet.settings import Settings
@@ -98,7 +98,8 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, position: Position) 
     arrays = {"parameters": flat, "memory": position.memory, "pending": position.pending}
     if position.best is not None:
         arrays["best"] = position.best
-    for name, values in asdict(history).items():
+    for name in COLUMNS:
+        values = getattr(history, name)
         arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
     files.write(path, "checkpoint", facts, arrays)
 

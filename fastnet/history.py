@@ -1,10 +1,14 @@
 """What happened in a fit, epoch by epoch."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
 from typing import Any
 
+from fastnet.checks import Array
 
-@dataclass(repr=False)
+#: The names of the lists.
+COLUMNS = ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
+
+
 class History:
     """One entry an epoch in each list.
 
@@ -17,11 +21,69 @@ class History:
         seconds: how long it took, validation included.
     """
 
-    epoch: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    def __init__(
+        self,
+        epoch: Iterable[int] = (),
+        loss: Iterable[float] = (),
+        validation_loss: Iterable[float] = (),
+        learning_rate: Iterable[float] = (),
+        seconds: Iterable[float] = (),
+    ) -> None:
+        given = (epoch, loss, validation_loss, learning_rate, seconds)
+        self._lists: dict[str, list[Any]] = dict(
+            zip(COLUMNS, (list(column) for column in given), strict=True)
+        )
+        # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than it
+        # takes to make Python's numbers for it, so these are made when somebody looks.
+        self._waiting: list[tuple[int, Array, Array, float]] = []
+
+    def extend(self, first: int, losses: Array, learning_rates: Array, seconds: float) -> None:
+        """Add epochs from number `first` on: `(epochs,)` each, and the seconds of each."""
+        self._waiting.append((first, losses, learning_rates, seconds))
+
+    def _list(self, name: str) -> list[Any]:
+        if self._waiting:
+            lists = self._lists
+            for first, losses, learning_rates, seconds in self._waiting:
+                lists["epoch"] += range(first, first + len(losses))
+                lists["loss"] += losses.tolist()
+                lists["learning_rate"] += learning_rates.tolist()
+                lists["seconds"] += [seconds] * len(losses)
+            self._waiting = []
+        return self._lists[name]
+
+    @property
+    def epoch(self) -> list[int]:
+        """Each epoch's number, from 1."""
+        return self._list("epoch")
+
+    @property
+    def loss(self) -> list[float]:
+        """Each epoch's mean loss."""
+        return self._list("loss")
+
+    @property
+    def validation_loss(self) -> list[float]:
+        """The loss on the validation rows after each epoch, or empty."""
+        return self._list("validation_loss")
+
+    @property
+    def learning_rate(self) -> list[float]:
+        """The learning rate of each epoch's last step."""
+        return self._list("learning_rate")
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each epoch took."""
+        return self._list("seconds")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all lists are equal."""
+        if not isinstance(other, History):
+            return NotImplemented
+        return all(self._list(name) == other._list(name) for name in COLUMNS)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __len__(self) -> int:
         """The epochs done."""
@@ -46,7 +108,7 @@ class History:
 
         Without validation it has no `validation_loss`.
         """
-        named = {f.name: list(getattr(self, f.name)) for f in fields(self)}
+        named = {name: list(self._list(name)) for name in COLUMNS}
         if not self.validation_loss:
             del named["validation_loss"]
         return named

@@ -319,12 +319,13 @@ class Trainer:
         position.pending = pending[whole * self.batches :]
         if not whole:
             return
-        epochs = pending[: whole * self.batches].reshape(whole, self.batches)
-        history.epoch += range(first + 1, first + whole + 1)
-        history.loss += ((epochs * self.batch_rows).sum(axis=1) / self.rows).tolist()
+        losses_of = pending[: whole * self.batches]
+        if self.batches > 1:
+            epochs = losses_of.reshape(whole, self.batches)
+            losses_of = (epochs * self.batch_rows).sum(axis=1) / self.rows
         ends = np.arange(first + 1, first + whole + 1) * self.batches - 1 - run.first_step
-        history.learning_rate += run.learning_rates[ends].tolist()
-        history.seconds += [(time.monotonic() - self.epoch_began) / whole] * whole
+        seconds = (time.monotonic() - self.epoch_began) / whole
+        history.extend(first + 1, losses_of, run.learning_rates[ends], seconds)
 
     def _minimise(self, rule: LBFGS) -> None:
         """Leave the steps to L-BFGS: one of its iterations is an epoch."""
@@ -355,17 +356,18 @@ class Trainer:
 
     def _epoch_done(self) -> None:
         position, history = self.position, self.position.history
-        watched = history.loss[-1]
+        stopping, rule = self.settings.early_stopping, self._plateau
+        watched = math.nan
         if self.validation is not None:
             watched = self.program.loss(self.program.to_device(self.flat), self.validation)
             history.validation_loss.append(watched)
-        stopping = self.settings.early_stopping
+        elif rule is not None:
+            watched = history.loss[-1]
         if stopping is not None:
             if position.stopping.better(watched, stopping.min_delta):
                 position.best = self.flat.copy()
             elif self._gave_up():
                 position.stopped = True
-        rule = self._plateau
         if (
             rule is not None
             and not position.plateau.better(watched, rule.min_delta)

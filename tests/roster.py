@@ -27,6 +27,7 @@ class Entry:
 #: entry-point group `fastnet.backends` is named like any other.
 BACKENDS = [
     Entry("numpy"),
+    Entry("numba", library="numba"),
 ]
 
 

@@ -1,0 +1,50 @@
+"""What this backend offers to fastnet. Numba is imported when it is used."""
+
+import importlib.util
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnet.backend import CONTRACT, Probe, Program
+from fastnet.plan import Plan
+
+
+class NumbaBackend:
+    """Runs wherever Numba does."""
+
+    name = "numba"
+    contract = CONTRACT
+
+    def probe(self) -> Probe:
+        """Usable where Numba is installed."""
+        if importlib.util.find_spec("numba") is None:
+            return Probe(
+                False, "numba is not installed", 'Install it with: pip install "fastnet[numba]"'
+            )
+        return Probe(usable=True)
+
+    def describe(self) -> Mapping[str, str]:
+        """Numba's version, the processor and its vectors, the threads."""
+        import llvmlite
+        import numba
+
+        from fastnet_numba.host import register_bytes
+        from fastnet_numba.threads import available
+
+        return {
+            "versions": f"numba {numba.__version__}, llvmlite {llvmlite.__version__}",
+            "device": f"{platform.processor() or platform.machine()}, "
+            f"vectors of {8 * register_bytes()} bits",
+            "threads": f"up to {available()}, where a step is long enough to share",
+        }
+
+    def compile(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> Program:
+        """Make the tables for `plan`; the kernels are the same for all."""
+        from fastnet_numba.program import NumbaProgram
+
+        return NumbaProgram(plan, dtype, threads)
+
+
+BACKEND = NumbaBackend()

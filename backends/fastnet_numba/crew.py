@@ -1,0 +1,39 @@
+"""Threads that work on the same step, and wait for each other.
+
+A waiting thread spins for a moment and then lets others run: pure spinning collapses as soon as
+another process wants the processor (50 times slower), and to ask the system at once costs more
+than most waits last.
+"""
+
+from fastnet_numba.compiled import kernel
+from fastnet_numba.vectors import give_way, observe, publish, spin
+
+#: How often a thread looks before it gives way.
+SPINS = 300
+
+#: Places between two threads' numbers, so that they lie in cache lines (and pairs of them) apart.
+APART = 16
+
+
+@kernel
+def meet(signals, thread, threads, turn):
+    """Wait until all threads have come to `turn`, which counts from 1.
+
+    The numbers are at `signals[thread * APART]`; the place behind the last thread's tells that
+    somebody could not be started, and all give up.
+
+    Returns:
+        whether all have come.
+    """
+    publish(signals, thread * APART, turn)
+    for other in range(threads):
+        looks = 0
+        while observe(signals, other * APART) < turn:
+            if looks < SPINS:
+                looks += 1
+                spin()
+            else:
+                if observe(signals, threads * APART) != 0:
+                    return False
+                give_way()
+    return True

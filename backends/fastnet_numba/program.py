@@ -1,0 +1,244 @@
+"""A plan, run by compiled kernels: prediction, loss, gradient, and whole runs of steps."""
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+from numpy import empty, ndarray
+
+from fastnet.backend import Data, Run, State
+from fastnet.checks import Array
+from fastnet.plan import Drop, Plan
+from fastnet_numba import tiny, training
+from fastnet_numba.crew import APART
+from fastnet_numba.layout import Layout, chunk_rows, lay_out
+from fastnet_numba.optimizers import constants
+from fastnet_numba.kernels import load
+from fastnet_numba.threads import wanted
+
+Draw = tuple[int, int] | None
+
+_NO_ROWS = np.zeros(0, np.int64)
+
+
+#: Rows up to which `predict_at_once` takes them, in an arena of their own.
+FEW_ROWS = 16
+
+#: How many layouts a program keeps, for batches of different sizes.
+_KEPT = 16
+
+
+class _Workspace:
+    """A layout, and the arenas for it that nobody uses at the moment."""
+
+    def __init__(self, layout: Layout, dtype: np.dtype[Any]) -> None:
+        self.layout = layout
+        self.dtype = dtype
+        self.free: list[Array] = []
+
+    def borrow(self) -> Array:
+        """An arena; `free` is where it goes back to."""
+        try:  # not `if`: another thread may be faster
+            return self.free.pop()
+        except IndexError:
+            return self.layout.new_arena(self.dtype)
+
+
+class NumbaProgram:
+    """A plan for one dtype. May be used from several threads at once."""
+
+    def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
+        self.plan = plan
+        self.dtype = dtype
+        self.threads = threads
+        self.kernels = load(dtype)
+        self.nothing = np.zeros(0, dtype)
+        self.tiles = self.kernels.tiles_for(self.nothing)
+        self.tiny = tiny.plan_of(plan, dtype)
+        self.dropping = any(isinstance(op, Drop) for op in plan.operations)
+        self._workspaces: dict[int, _Workspace] = {}
+        self.no_memory = np.zeros((0, 0), dtype)
+        few = self._workspace(FEW_ROWS)
+        self.few_table, self.few_arena = few.layout.prediction, few.borrow()
+        self.predict_few = self.kernels.predict_at_once
+        self.outputs = plan.outputs
+
+    def to_device(self, array: Array) -> Array:
+        """The array itself, or an aligned copy of it in one piece."""
+        return np.require(array, requirements=["C", "A"])
+
+    def to_host(self, array: Array) -> Array:
+        """The array itself."""
+        return array
+
+    def _workspace(self, rows: int) -> _Workspace:
+        """The layout for chunks of so many rows."""
+        found = self._workspaces.get(rows)
+        if found is None:
+            layout = lay_out(self.plan, self.dtype, rows, self.tiles)
+            found = _Workspace(layout, self.dtype)
+            kept = list(self._workspaces.items())[1 - _KEPT :]
+            self._workspaces = dict([*kept, (rows, found)])
+        return found
+
+    def _for_rows(self, rows: int) -> _Workspace:
+        """The workspace for so many rows, of a batch or of a thread's part of one."""
+        return self._workspace(chunk_rows(self.plan, self.dtype.itemsize, rows))
+
+    def predict(self, parameters: Array, x: Array) -> Array:
+        """Predictions `(rows, outputs)`, a new array."""
+        out = np.empty((len(x), self.plan.outputs), self.dtype)
+        state = State(parameters, self.no_memory)
+        self._run(training.PREDICT, state, Data(x, self.nothing), _whole_batch(len(x)), out)
+        return out
+
+    def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
+        """Predictions for a few rows that are as the kernel takes them; None for others."""
+        if type(x) is not ndarray or x.ndim != 2:
+            return None
+        rows = len(x)
+        if not 0 < rows <= FEW_ROWS:
+            return None
+        out = empty((rows, self.outputs), self.dtype)
+        try:
+            done = self.predict_few(self.few_table, parameters, self.few_arena, x, out)
+        except TypeError:  # another dtype, or not in one piece
+            return None
+        return out if done else None
+
+    def loss(self, parameters: Array, data: Data) -> float:
+        """The loss over all rows, without dropout or penalties."""
+        run = _whole_batch(len(data.x))
+        state = State(parameters, self.no_memory)
+        losses = self._run(training.LOSS_ONLY, state, data, run, self.nothing)
+        return float(losses[0])
+
+    def gradient(
+        self,
+        parameters: Array,
+        data: Data,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: Draw = None,
+    ) -> tuple[float, Array]:
+        """The loss with penalties, and its gradient, over all rows as one batch."""
+        seed, step = dropout or (0, 0)
+        run = _whole_batch(len(data.x), step, l1, l2, seed)
+        state, gradient = State(parameters, self.no_memory), np.empty_like(parameters)
+        dropping = dropout is not None
+        losses = self._run(training.GRADIENT, state, data, run, gradient, dropping)
+        return float(losses[0]), gradient
+
+    def train(self, state: State, data: Data, run: Run) -> Array:
+        """Do the steps of `run`, changing `state` in place."""
+        if tiny.suits(self.tiny, data, run):
+            losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
+        else:
+            losses = self._run(training.TRAIN, state, data, run, self.nothing, True)
+        made = len(losses) - (not math.isfinite(losses[-1]))
+        state.updates += made
+        return losses
+
+    def _run(
+        self, task: int, state: State, data: Data, run: Run, out: Array, dropping: bool = False
+    ) -> Array:
+        """Hand a task to the compiled `run`, in as many threads as it is worth.
+
+        Args:
+            out: where predictions or a gradient go.
+            dropping: whether dropout does its work.
+        """
+        rows = len(data.x)
+        parameters = _writable(state.parameters)
+        batch = min(run.batch_size, rows)
+        threads = min(wanted(self.plan, batch, self.threads), batch)
+        workspace = self._for_rows(-(-batch // threads))
+        layout = workspace.layout
+        table = layout.prediction if task == training.PREDICT else layout.training
+        size = self.plan.size
+        stride = -(-size // APART) * APART + APART
+        if task in (training.GRADIENT, training.TRAIN):
+            gradient = np.empty(threads * stride, self.dtype)
+        else:
+            gradient = out.reshape(-1)
+        losses = np.empty(len(run.learning_rates))
+        labels, y = _NO_ROWS, self.nothing
+        if data.y.dtype == np.intp:
+            labels = data.y
+        else:
+            y = data.y.reshape(-1)
+        code, own = (0, ()) if task != training.TRAIN else constants(run.optimizer)
+        whole = np.zeros(training.RUN_NUMBERS, np.int64)
+        for place, value in {
+            training.TASK: task,
+            training.FIRST_STEP: run.first_step,
+            training.STEPS: len(run.learning_rates),
+            training.BATCH: batch,
+            training.ROWS: rows,
+            training.SEED: np.uint64(run.seed).astype(np.int64),
+            training.DROPPING: dropping and self.dropping,
+            training.UPDATES: state.updates,
+            training.THREADS: threads,
+            training.OPTIMIZER: code,
+            training.STRIDE: stride,
+        }.items():
+            whole[place] = value
+        if task != training.TRAIN:
+            whole[training.STEPS] = 1
+        no = math.inf
+        real = np.array([
+            run.l1,
+            run.l2,
+            no if run.clip_value is None else run.clip_value,
+            no if run.clip_norm is None else run.clip_norm,
+            *own,
+        ])
+        weights = self.nothing if data.weight is None else data.weight
+        order = _NO_ROWS if run.order is None else run.order.reshape(-1)
+        shared = np.zeros((threads + 1) * APART)
+        signals = np.zeros((threads + 1) * APART, np.int64)
+        made = [0] * threads
+
+        def part(thread: int) -> None:
+            arena = workspace.borrow()
+            made[thread] = self.kernels.run(
+                table,
+                parameters,
+                state.memory,
+                gradient,
+                arena,
+                data.x.reshape(-1),
+                y,
+                labels,
+                weights,
+                order,
+                run.learning_rates,
+                losses,
+                whole,
+                real,
+                shared,
+                signals,
+                thread,
+            )
+            workspace.free.append(arena)
+
+        crew = [threading.Thread(target=part, args=(n,)) for n in range(1, threads)]
+        for one in crew:
+            one.start()
+        part(0)
+        for one in crew:
+            one.join()
+        if task == training.GRADIENT:
+            out[...] = gradient[:size]
+        return losses[: made[0]]
+
+
+def _writable(parameters: Array) -> Array:
+    """The parameters, or a copy if they are read-only, for which no kernel is compiled."""
+    return parameters if parameters.flags.writeable else parameters.copy()
+
+
+def _whole_batch(rows: int, step: int = 0, l1: float = 0.0, l2: float = 0.0, seed: int = 0) -> Run:
+    """All rows as one batch."""
+    return Run(step, np.zeros(1), rows, None, None, l1, l2, seed=seed)  # type: ignore[arg-type]

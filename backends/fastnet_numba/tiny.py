@@ -1,0 +1,211 @@
+"""Networks so small that all their numbers fit into some vectors: a path of its own.
+
+What takes time here is not arithmetic but the way from one instruction to the next that waits for
+it. So the lanes of a vector hold several examples, `width` lanes each, and a layer is a few
+multiply-adds on registers (see `groups.py`). Weights are kept twice, as they are and transposed,
+and both are updated.
+
+Letters: `w` weights, `v` the same transposed, `b` bias, `a` what comes out of a layer, `s` its
+slope, `d` the loss's derivative by it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnet import optimizers
+from fastnet.backend import Data, Run, State
+from fastnet.checks import Array
+from fastnet.functions import Crossentropy, Identity, Softmax
+from fastnet.plan import Activate, Affine, Drop, Plan
+from fastnet_numba.activations import apply
+from fastnet_numba.compiled import entry
+from fastnet_numba.groups import WIDTHS
+from fastnet_numba.host import LANES
+from fastnet_numba.layout import activation_code, loss_code
+from fastnet_numba.losses import term
+from fastnet_numba.vectors import (
+    choose, descend, every, fma, lanes, load, mix, over_examples, store, total,
+)  # fmt: skip
+
+#: The most rows of a batch: beyond, the tiles of the general path use the lanes better. Measured on
+#: 4-4-1 and 8-8-1, both paths take the same time at 64 to 128 rows.
+MOST_ROWS = 64
+
+#: Columns of the table of layers: the activation's code, whether there is a bias.
+CODE, HAS_BIAS, FIELDS = range(3)
+
+
+@dataclass(frozen=True)
+class TinyPlan:
+    """The layers of a plan that is small enough.
+
+    Attributes:
+        layers: each with its activation.
+        width: lanes of an example.
+        table: `(layers, FIELDS)` int64.
+        constants: `(layers, 2)` float64, the activations'.
+    """
+
+    layers: list[Affine]
+    width: int
+    table: Array
+    constants: Array
+
+
+def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
+    """The plan for this path, or None if it is not for it."""
+    if isinstance(plan.loss, Crossentropy):
+        return None
+    layers: list[Affine] = []
+    activations: list[Any] = []
+    for op in plan.operations:
+        match op:
+            case Affine():
+                layers.append(op)
+                activations.append(Identity())
+            case Activate():
+                if isinstance(op.activation, Softmax):
+                    return None
+                activations[-1] = op.activation
+            case Drop():
+                return None
+    widest = max(max(op.inputs, op.units) for op in layers)
+    fitting = [width for width in WIDTHS if widest <= width <= LANES[dtype.itemsize]]
+    if not fitting:
+        return None
+    codes = [activation_code(activation) for activation in activations]
+    table = [(code, op.bias is not None) for (code, _), op in zip(codes, layers, strict=True)]
+    return TinyPlan(
+        layers, fitting[0], np.array(table, np.int64), np.array([scales for _, scales in codes])
+    )
+
+
+def suits(tiny: TinyPlan | None, data: Data, run: Run) -> bool:
+    """Whether a run may take this path."""
+    rule = run.optimizer
+    return (
+        tiny is not None
+        and min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS
+        and data.weight is None
+        and isinstance(rule, optimizers.SGD)
+        and not (rule.momentum or run.l1 or run.l2)
+        and run.clip_value is None
+        and run.clip_norm is None
+    )
+
+
+def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
+    """Do the steps of a run: deal the numbers out to lanes, train, collect them."""
+    x, y, flat = data.x, data.y.reshape(len(data.x), plan.outputs), state.parameters
+    dtype, width, depth = x.dtype, tiny.width, len(tiny.layers)
+    size = LANES[dtype.itemsize]
+    examples = size // width
+    groups = -(-len(x) // examples)
+
+    def dealt(rows: Array) -> Array:
+        """Rows of numbers in the lanes of examples: `(groups, lanes)`."""
+        lanes = np.zeros((groups * examples, width), dtype)
+        lanes[: len(rows), : rows.shape[1]] = rows
+        return lanes.reshape(groups, size)
+
+    def repeated(matrix: Array) -> Array:
+        """A matrix, each row a vector that repeats it for every example: `(width, lanes)`."""
+        square = np.zeros((width, width), dtype)
+        square[: matrix.shape[0], : matrix.shape[1]] = matrix
+        return np.tile(square, examples)
+
+    # A layer: w, v, b and the mask of its units.
+    layers = np.zeros((depth, 2 * width + 2, size), dtype)
+    for layer, op in zip(layers, tiny.layers, strict=True):
+        w = op.weight.of(flat)
+        layer[:width], layer[width : 2 * width] = repeated(w), repeated(w.T)
+        if op.bias is not None:
+            layer[2 * width] = repeated(op.bias.of(flat)[None])[0]
+        layer[2 * width + 1] = repeated(np.ones((1, op.units)))[0]
+    moving = np.zeros((4 * (depth + 1), groups, size), dtype)
+    moving[0] = dealt(x)
+    moving[-1] = dealt(y)
+    moving[-2] = dealt(np.ones_like(y))
+    losses = np.empty(len(run.learning_rates))
+    code, constant = loss_code(plan.loss)
+    numbers = np.array([depth, width, groups, code], np.int64)
+    made = kernel(
+        tiny.table, tiny.constants, numbers, layers.reshape(-1), moving.reshape(-1),
+        run.learning_rates, losses, 1 / y.size, constant,
+    )  # fmt: skip
+    for layer, op in zip(layers, tiny.layers, strict=True):
+        op.weight.of(flat)[...] = layer[: op.inputs, : op.units]
+        if op.bias is not None:
+            op.bias.of(flat)[...] = layer[2 * width, : op.units]
+    return losses[:made]
+
+
+@entry
+def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
+    """The steps of a run.
+
+    Args:
+        table, constants: of the layers.
+        numbers: layers, width, vectors of a batch, the loss's code.
+        w: for every layer w, v, b and the mask of its units.
+        m: a of the input and of all layers, s and d likewise, room, the mask of outputs, y.
+        rates: the learning rate of each step.
+        losses: room for each step's loss.
+        scale_, constant_: of the loss: one over the outputs of a batch, and its own constant.
+
+    Returns:
+        how many steps' losses were found: one whose loss is not finite is the last.
+    """
+    depth, width, groups, loss = numbers[0], numbers[1], numbers[2], numbers[3]
+    size = lanes(m)
+    scale, constant = every(m, scale_), every(m, constant_)
+    layer = (2 * width + 2) * size
+    v, b, mask = width * size, 2 * width * size, (2 * width + 1) * size
+    row = groups * size
+    s, d = (depth + 1) * row, 2 * (depth + 1) * row
+    y = (4 * (depth + 1) - 1) * row
+    outputs = y - row
+    number = m.dtype.type
+    for step in range(len(rates)):
+        rate = number(-rates[step])
+        for n in range(depth):
+            here = n * layer
+            code = table[n, CODE]
+            negative, above = every(m, constants[n, 0]), every(m, constants[n, 1])
+            bias, units = load(w, here + b), load(w, here + mask)
+            for g in range(n * row, n * row + row, size):
+                z = mix(bias, load(m, g), w, here, width)
+                a, slope = apply(code, z, negative, above)
+                store(m, g + row, choose(units > 0.0, a, 0.0))
+                store(m, s + g + row, slope)
+        summed = every(m, 0.0)
+        for g in range(0, row, size):
+            p, inside = load(m, depth * row + g), load(m, outputs + g)
+            t, e = term(loss, p, load(m, y + g), constant)
+            summed = summed + choose(inside > 0.0, t, 0.0)
+            e = choose(inside > 0.0, e * scale, 0.0)
+            store(m, d + depth * row + g, e * load(m, s + depth * row + g))
+        found = total(summed) * scale_
+        losses[step] = found
+        if not math.isfinite(found):
+            return step + 1
+        for n in range(depth - 1, -1, -1):
+            here = n * layer
+            a_at, d_at = n * row, d + (n + 1) * row
+            if n > 0:
+                for g in range(0, row, size):
+                    e = mix(every(m, 0.0), load(m, d_at + g), w, here + v, width)
+                    store(m, d + n * row + g, e * load(m, s + n * row + g))
+            if n > 0:
+                descend(w, here + v, m, d_at, a_at, groups, width, rate)
+            descend(w, here, m, a_at, d_at, groups, width, rate)
+            if table[n, HAS_BIAS] != 0:
+                e = every(m, 0.0)
+                for g in range(0, row, size):
+                    e = e + load(m, d_at + g)
+                moved = fma(over_examples(e, width), every(m, rate), load(w, here + b))
+                store(w, here + b, moved)
+    return len(rates)

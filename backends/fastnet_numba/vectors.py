@@ -1,0 +1,105 @@
+"""Vectors, as the kernels use them: compiled, or emulated where the compiler is switched off.
+
+    x = load(array, at)             LANES numbers, an immutable value
+    y = fma(x, 2.0, x * x) - 1.0    arithmetic lane by lane; a scalar goes into every lane
+    z = choose(y > 0.0, y, x)       comparisons give masks
+    store(array, at, z)
+
+Scalars must be Python's floats written in the code, or of the array's own dtype.
+"""
+
+from numba import config
+
+if config.DISABLE_JIT:
+    from fastnet_numba.emulated import (
+        descend,
+        over_examples,
+        mix,
+        absolute,
+        address_of_tiles,
+        choose,
+        copy_sign,
+        every,
+        exponent,
+        flat,
+        fma,
+        give_way,
+        highest,
+        keep_first,
+        lanes,
+        load,
+        load_first,
+        mantissa,
+        observe,
+        pick,
+        polynomial,
+        power_of_two,
+        product,
+        publish,
+        spin,
+        square_root,
+        store,
+        store_first,
+        total,
+        transpose,
+    )
+else:
+    from fastnet_numba.atomics import give_way, observe, publish, spin
+    from fastnet_numba.groups import descend, mix, over_examples
+    from fastnet_numba.lanes import (
+        absolute,
+        choose,
+        copy_sign,
+        every,
+        exponent,
+        flat,
+        fma,
+        highest,
+        keep_first,
+        lanes,
+        load,
+        load_first,
+        mantissa,
+        pick,
+        polynomial,
+        power_of_two,
+        square_root,
+        store,
+        store_first,
+        total,
+        transpose,
+    )
+    from fastnet_numba.tiles import address_of_tiles, product
+
+__all__ = [
+    "descend",
+    "over_examples",
+    "mix",
+    "absolute",
+    "address_of_tiles",
+    "choose",
+    "copy_sign",
+    "every",
+    "exponent",
+    "flat",
+    "fma",
+    "give_way",
+    "highest",
+    "keep_first",
+    "lanes",
+    "load",
+    "load_first",
+    "mantissa",
+    "observe",
+    "pick",
+    "polynomial",
+    "power_of_two",
+    "product",
+    "publish",
+    "spin",
+    "square_root",
+    "store",
+    "store_first",
+    "total",
+    "transpose",
+]
