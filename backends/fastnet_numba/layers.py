@@ -24,6 +24,7 @@ from fastnet_numba.layout import (
     KIND,
     LAYER,
     ONES,
+    PACKED,
     OUTPUT_ROW,
     RECTIFY,
     SLOPE,
@@ -37,7 +38,7 @@ from fastnet_numba.layout import (
     UNITS,
     WEIGHT,
 )
-from fastnet_numba.products import ADD, ZERO, KEEP, MASK, RELU, TIMES, column, multiply, sum_of
+from fastnet_numba.products import ADD, ZERO, KEEP, MASK, RELU, TIMES, column, multiply, multiply_packed, sum_of
 from fastnet_numba.products import BIAS as BEGIN_BIAS
 from fastnet_numba.vectors import lanes, transpose
 
@@ -61,6 +62,7 @@ def forward(ops, p, m, rows, training, first, seed, step):
                     p, ops[o, WEIGHT], units,
                     rows, units, ops[o, INPUTS],
                     ZERO if bias < 0 else BEGIN_BIAS, end, p, max(bias, 0), zero,
+                    m, ops[0, PACKED],
                 )  # fmt: skip
         elif kind == ELEMENTWISE:
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
@@ -105,7 +107,7 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 # dw' = d' x: one row
                 multiply(
                     ops[0, TILES], g, g_at + weight, inputs, m, d, one, one, m, source, row,
-                    one, inputs, rows, begin, keep, m, zero, zero,
+                    one, inputs, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
                 )  # fmt: skip
                 if bias >= 0:
                     summed = sum_of(m, d, rows)
@@ -114,12 +116,12 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 # dw = x' d
                 multiply(
                     ops[0, TILES], g, g_at + weight, units, m, source, one, row, m, d, d_row,
-                    inputs, units, rows, begin, keep, m, zero, zero,
+                    inputs, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
                 )  # fmt: skip
                 if bias >= 0:
                     multiply(
                         ops[0, TILES], g, g_at + bias, units, m, ops[0, ONES], zero, zero, m, d, d_row,
-                        one, units, rows, begin, keep, m, zero, zero,
+                        one, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
                     )  # fmt: skip
             if is_first(ops, o):
                 return
@@ -133,13 +135,18 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
             if ops[o, TURNED] >= 0:
                 multiply(
                     ops[0, TILES], m, d_next, row, m, d, d_row, one, m, ops[o, TURNED], row,
-                    rows, row, units, zero, end, m, slope, row,
+                    rows, row, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                )  # fmt: skip
+            elif inputs > 1 and units > 1:
+                multiply_packed(
+                    ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, units, one,
+                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
                 )  # fmt: skip
             else:
                 # w is a single row or column, and that is w' as well
                 multiply(
                     ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, inputs,
-                    rows, inputs, units, zero, end, m, slope, row,
+                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue

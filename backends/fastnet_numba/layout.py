@@ -20,6 +20,7 @@ from fastnet import functions, random
 from fastnet.checks import Array
 from fastnet.plan import Activate, Affine, Drop, Plan
 from fastnet_numba.host import LANES
+from fastnet_numba.panels import LARGE_BYTES, PANEL, PANEL_DEPTH
 
 #: Kinds of operations.
 AFFINE, ELEMENTWISE, RECTIFY, SOFTMAX, DROP = range(5)
@@ -56,8 +57,11 @@ MSE, MAE, HUBER, POISSON, POISSON_RATE, QUANTILE, BINARY_CROSSENTROPY, CROSSENTR
 #: address of the tiles, the loss's code and the place of its constant.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
-    ONES, TILES, LOSS, LOSS_CONSTANT,
-) = range(15)  # fmt: skip
+    ONES, TILES, LOSS, LOSS_CONSTANT, PACKED, PLACES,
+) = range(17)  # fmt: skip
+
+#: Columns of the table.
+COLUMNS = max(FIELDS, PLACES)
 
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take.
 CHUNK_BYTES = 2**19
@@ -105,7 +109,7 @@ class Layout:
     """The tables of one plan, for chunks of so many rows.
 
     Attributes:
-        training: `(1 + operations, FIELDS)` int64: from the input to what the loss is made of.
+        training: `(1 + operations, COLUMNS)` int64: from the input to what the loss is made of.
         prediction: the same without dropout, with the output's activation.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
@@ -127,13 +131,23 @@ class Layout:
 
 
 def row_length(units: int, lanes: int) -> int:
-    """How far rows of a layer's output are apart."""
-    return 1 if units == 1 else -(-units // lanes) * lanes
+    """How far rows of a layer's output are apart.
+
+    Not by a multiple of 512 entries (2 or 4 KiB): the same column of many rows would share a few
+    places of the caches, and drive itself out.
+    """
+    if units == 1:
+        return 1
+    length = -(-units // lanes) * lanes
+    return length + lanes if length % 512 == 0 else length
 
 
 def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     """How many rows go through the network together, of `rows`."""
     lanes = LANES[itemsize]
+    weights = sum(op.weight.size for op in plan.operations if isinstance(op, Affine))
+    if weights * itemsize > LARGE_BYTES:
+        return min(rows, MOST_ROWS)  # weights from far away should serve many rows
     # Output, slope and the two derivatives of a layer, in a row of the batch.
     each = sum(3 * row_length(op.units, lanes) for op in plan.operations if isinstance(op, Affine))
     each += row_length(plan.inputs, lanes)
@@ -176,7 +190,7 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         return place
 
     def add(kind: int, fields: dict[int, int]) -> None:
-        row = [-1] * FIELDS
+        row = [-1] * COLUMNS
         common = {KIND: kind, INPUTS: width, UNITS: width, SOURCE: source,
                   SOURCE_ROW: source_row, TARGET: source, TARGET_ROW: source_row,
                   FUSED: 0}  # fmt: skip
@@ -204,7 +218,8 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
                 target_row = row_length(op.units, lanes)
                 target = arena.place(rows * target_row)
                 turned = -1
-                if not first and op.inputs > 1 and op.units > 1:
+                large = op.inputs * op.units * dtype.itemsize > LARGE_BYTES
+                if not first and op.inputs > 1 and op.units > 1 and not large:
                     turned = arena.place(-(-op.units // lanes) * lanes * source_row)
                 fields = {
                     UNITS: op.units,
@@ -251,8 +266,9 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         TILES: tiles,
         LOSS: loss,
         LOSS_CONSTANT: keep(constant),
+        PACKED: arena.place(PANEL_DEPTH * PANEL * lanes),
     }
-    first_row = [found.get(place, -1) for place in range(FIELDS)]
+    first_row = [found.get(place, -1) for place in range(COLUMNS)]
     return Layout(
         training=np.array([first_row, *training], np.int64),
         prediction=np.array([first_row, *prediction], np.int64),

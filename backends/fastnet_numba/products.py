@@ -5,9 +5,18 @@ copied panel by panel into one piece first (`packed`). A layer of one unit is a 
 column, for which vectors run along the inputs (`column`).
 """
 
+import numpy as np
+
 from fastnet_numba.compiled import entry, kernel
+from fastnet_numba.host import register_bytes
+from fastnet_numba.panels import LARGE_BYTES, PANEL, PANEL_DEPTH, WORTH_PACKING
 from fastnet_numba.tiles import ADD, BIAS, KEEP, MASK, RELU, TIMES, ZERO
-from fastnet_numba.vectors import address_of_tiles, every, fma, keep_first, lanes, load, load_first, product, total
+from fastnet_numba.vectors import (
+    address_of_tiles, every, fma, keep_first, lanes, load, load_first, product, store, total,
+    transpose,
+)  # fmt: skip
+
+REGISTER_BYTES = register_bytes()
 
 __all__ = ["ADD", "BIAS", "KEEP", "MASK", "RELU", "TIMES", "ZERO", "column", "multiply", "sum_of"]
 
@@ -21,13 +30,62 @@ def tiles_for(like):
 @kernel
 def multiply(
     tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row,
-    rows, columns, depth, begin, end, e, e_at, e_row,
+    rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
 ):  # fmt: skip
-    """C = A B: see `tiles.py`."""
-    product(
-        tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row,
-        rows, columns, depth, begin, end, e, e_at, e_row,
-    )  # fmt: skip
+    """C = A B: see `tiles.py`. `m[scratch]` is room for a packed panel."""
+    bytes_of_b = columns * depth * (REGISTER_BYTES // lanes(m))
+    if bytes_of_b > LARGE_BYTES and rows >= WORTH_PACKING:
+        multiply_packed(
+            tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, np.int64(0),
+            rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
+        )  # fmt: skip
+    else:
+        product(
+            tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row,
+            rows, columns, depth, begin, end, e, e_at, e_row,
+        )  # fmt: skip
+
+
+@kernel
+def multiply_packed(
+    tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, turned,
+    rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
+):  # fmt: skip
+    """C = A B with B copied panel by panel into one piece.
+
+    Where `turned` is not 0, b holds B's transpose: B (k, j) is `b[b_at + j * b_row + k]`.
+    """
+    size = lanes(m)
+    panel = PANEL * size
+    for k0 in range(0, depth, PANEL_DEPTH):
+        deep = min(PANEL_DEPTH, depth - k0)
+        opening = begin if k0 == 0 else ADD
+        closing = end if k0 + deep == depth else KEEP
+        for j0 in range(0, columns, panel):
+            wide = min(panel, columns - j0)
+            if turned != 0:
+                for j in range(0, wide, size):
+                    for k in range(0, deep, size):
+                        transpose(
+                            m, scratch + k * panel + j, panel,
+                            b, b_at + (j0 + j) * b_row + k0 + k, b_row,
+                            min(wide - j, size), min(deep - k, size),
+                        )  # fmt: skip
+            elif wide == panel:
+                for k in range(deep):
+                    here, there = b_at + (k0 + k) * b_row + j0, scratch + k * panel
+                    for j in range(0, panel, size):
+                        store(m, there + j, load(b, here + j))
+            else:
+                for k in range(deep):
+                    here, there = b_at + (k0 + k) * b_row + j0, scratch + k * panel
+                    for j in range(0, wide, size):
+                        store(m, there + j, load_first(b, here + j, wide - j))
+            # A bias begins with the columns, a slope with the rows too: both move with j0.
+            product(
+                tiles, c, c_at + j0, c_row, a, a_at + k0 * a_column, a_row, a_column,
+                m, scratch, panel, rows, wide, deep, opening, closing, e, e_at + j0, e_row,
+            )  # fmt: skip
 
 
 @kernel
