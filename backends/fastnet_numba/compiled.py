@@ -23,3 +23,7 @@ kernel: Callable[[Any], Any] = partial(
 inlined: Callable[[Any], Any] = partial(
     numba.njit, **OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
 )
+
+#: What is copied into the one or two that call it before anything is compiled: a kernel that only
+#: calls others would have them all optimised once more.
+spliced: Callable[[Any], Any] = partial(numba.njit, **OPTIONS, inline="always")

@@ -134,12 +134,16 @@ class _Watcher(event.Listener):  # type: ignore[misc]
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
+        self.depth = 0
 
     def on_start(self, event: Any) -> None:
         _announce(self.dtype.name)
+        self.depth += 1
+        numba.config.OPT = 1 if self.depth <= 1 else 0
 
     def on_end(self, event: Any) -> None:
-        pass
+        self.depth -= 1
+        numba.config.OPT = 1 if self.depth <= 1 else 0
 
 
 @cache
