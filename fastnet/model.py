@@ -93,6 +93,9 @@ class Model:
         self.backend = chosen.name
         threads = backends.requested_threads(self._threads)
         self._program: Program = chosen.compile(self._plan, np.dtype(self.dtype), threads)
+        # For a row alone, even to look these up takes a tenth of the time.
+        self._predict_at_once = self._program.predict_at_once
+        self._flat = self._parameters.flat
 
     @property
     def parameters(self) -> Parameters:
@@ -114,7 +117,7 @@ class Model:
         Raises:
             DataError: for no rows, another number of columns, or what is not numbers.
         """
-        found = self._program.predict_at_once(self._parameters.flat, x)
+        found = self._predict_at_once(self._flat, x)
         if found is not None:
             return found
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
@@ -403,7 +406,9 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
         state = dict(self.__dict__)
-        for name in ("_program", "_plan", "_parameters", "_training"):
+        for name in (
+            "_program", "_predict_at_once", "_flat", "_plan", "_parameters", "_training",
+        ):  # fmt: skip
             del state[name]
         return {**state, "flat": self._parameters.flat}
 

@@ -135,14 +135,14 @@ def softmax_back(m, d_at, a_at, rows, row, units):
             store(m, d_at + j, load(m, a_at + j) * (load(m, d_at + j) - common))
 
 
-@kernel
+@inlined
 def times(m, d_at, slope_at, count):
     """d = d slope."""
     for i in range(0, count, lanes(m)):
         store(m, d_at + i, load(m, d_at + i) * load(m, slope_at + i))
 
 
-@kernel
+@inlined
 def where_positive(m, d_at, a_at, count):
     """d where a > 0, else 0."""
     for i in range(0, count, lanes(m)):

@@ -1,12 +1,13 @@
 """Elementary functions of one vector, lane by lane and without branches.
 
-Each function states its largest error in ulp (spacings of the dtype at the exact result) over
-all arguments of float32 and over a dense sweep of float64's, as `tests/test_numba_elementwise.py`
-measures it. They hold with fused multiply-adds; in brackets stands what is reached without, if
-that is more. Results in the subnormal range are right to one spacing there. NaN gives NaN.
+Each function states its largest error in ulp (spacings of the dtype at the exact result), with
+and without fused multiply-adds, as `tests/test_numba_elementwise.py` measures it: over a dense
+sweep of all float32 numbers, and over a sample of float64's. Subnormal results are right to one
+spacing, the normal distribution's to its bound. NaN gives NaN; infinities, zeros and tiny
+arguments give what they give in NumPy.
 
-The constants are minimax fits (Remez's algorithm in 50 digits), each coefficient in turn rounded
-to the dtype and those after it fitted anew.
+The constants are minimax fits of relative error (Remez's algorithm in 50 digits): of polynomials
+each coefficient in turn was rounded to the dtype and those after it fitted anew.
 """
 
 import math
@@ -150,7 +151,7 @@ def _scaled_exp(x: Vector, rest: Vector) -> Vector:
 
 @inlined
 def exp(x: Vector) -> Vector:
-    """e^x: 1.1 ulp in float32, 1.1 in float64."""
+    """e^x = 2^n e^r: 1.3 ulp in float32, 1.4 in float64."""
     least, most = pick(x, -104.0, -745.2), pick(x, 89.0, 709.8)
     x = choose(x > most, most, x)
     x = choose(x < least, least, x)
@@ -163,7 +164,7 @@ def exp(x: Vector) -> Vector:
 
 @inlined
 def expm1(x: Vector) -> Vector:
-    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1): 1.5 ulp in float32, 1.5 in float64."""
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1): 1.9 ulp in float32, 1.9 in float64."""
     most = pick(x, 89.0, 709.8)
     y = choose(x > most, most, x)
     y = choose(y < -40.0, -40.0, y)
@@ -176,9 +177,9 @@ def expm1(x: Vector) -> Vector:
 
 @inlined
 def log(x: Vector) -> Vector:
-    """log(x) = k log(2) + log(1 + f), f = x / 2^k - 1: 1 ulp in float32, 1 in float64.
+    """k ln(2) + ln(1 + f), x = 2^k (1 + f): 0.9 ulp in float32, 0.9 in float64.
 
-    log(1 + f) = 2 atanh(s) = f - (h - s (h + s^2 P(s^2))), s = f / (2 + f), h = f^2 / 2, as in
+    ln(1 + f) = 2 atanh(s) = f - (h - s (h + s^2 P(s^2))), s = f / (2 + f), h = f^2 / 2, as in
     fdlibm's e_log.c.
     """
     tiny = x < pick(x, 2.0**-126, 2.0**-1022)
@@ -199,9 +200,9 @@ def log(x: Vector) -> Vector:
 
 @inlined
 def log1p(x: Vector) -> Vector:
-    """log(1 + x) = log(u) + (1 + x - u) / u, u = 1 + x rounded: 1.5 ulp in float32, 1.5 in float64.
+    """log(u) + (1 + x - u) / u, u = 1 + x rounded: 1.3 ulp in float32, 1.2 in float64.
 
-    1 + x - u = x - (u - 1), both differences exact. The source is fdlibm's s_log1p.c.
+    1 + x - u = x - (u - 1), both differences exact: the correction of fdlibm's s_log1p.c.
     """
     u = 1.0 + x
     y = log(u) + choose(u > 0.0, (x - (u - 1.0)) / u, 0.0)
@@ -226,12 +227,13 @@ def sigmoid(z: Vector) -> Vector:
 
 @inlined
 def tanh(x: Vector) -> Vector:
-    """tanh(x) = (q - p) / (q + p): 2.2 ulp in float32 (2.9), 2.5 in float64.
+    """(q - p) / (q + p) with the sign of x, q / p = exp(2|x|): 2.2 ulp in float32, 2.7 in float64.
 
-    q / p = exp(2 |x|) = 2^n exp(2 r) = 2^n (c + 1) / (c - 1), c = coth(r); times r, this is
-    q = 2^n (1 + g + r), p = 1 + g - r, where g = r coth(r) - 1. Where q is large, its error goes
-    out of (q - p) / ((q - p) + 2 p). There is no need to subtract n log(2) / 2 in parts: its
-    rounding error grows with n, but tanh's slope falls faster.
+    exp(2|x|) = 2^n exp(2 r), and exp(2 r) = (coth(r) + 1) / (coth(r) - 1), as in
+    fdlibm's e_exp.c; times r: q = 2^n (1 + g + r), p = 1 + g - r, g = r coth(r) - 1. Written as
+    (q - p) / ((q - p) + 2 p), the error of q - p goes out where it is large. There is no need to
+    subtract n log(2) / 2 in parts: its error grows with n, but tanh's slope falls faster. Without
+    fused multiply-adds it is 2.9 ulp in float32, 2.7 in float64.
     """
     magic, most = pick(x, _MAGIC32, _MAGIC64), pick(x, 9.5, 20.0)
     y = absolute(x)
@@ -248,7 +250,7 @@ def tanh(x: Vector) -> Vector:
 
 @inlined
 def softplus(z: Vector) -> Vector:
-    """log(1 + exp(z)) = max(z, 0) + log(1 + e), e = exp(-|z|): 2 ulp in float32, 2 in float64.
+    """log(1 + exp(z)) = max(z, 0) + log(1 + e), e = exp(-|z|): 2.1 ulp in float32, 2.4 in float64.
 
     log(1 + e) = 2 atanh(s) = e - s (e - s^2 P(s^2)), s = e / (2 + e).
     """
@@ -275,7 +277,7 @@ def _bell(x: Vector) -> Vector:
 
 @inlined
 def normal_pdf(z: Vector) -> Vector:
-    """exp(-z^2 / 2) / sqrt(2 pi): 2 ulp in float32, 2 in float64."""
+    """exp(-z^2 / 2) / sqrt(2 pi): 2.2 ulp in float32, 2.2 in float64."""
     most = pick(z, 14.4, 38.6)
     x = absolute(z)
     x = choose(x > most, most, x)
@@ -285,9 +287,11 @@ def normal_pdf(z: Vector) -> Vector:
 
 @inlined
 def normal_cdf(z: Vector) -> Vector:
-    """erfc(-z / sqrt(2)) / 2: 4 ulp in float32, 4 in float64.
+    """erfc(-z / sqrt(2)) / 2: 7 ulp in float32, 10 in float64.
 
-    Below zero exp(-z^2 / 2) A(|z|) / (2 B(|z|)), above zero 1 less that.
+    Below zero it is exp(-z^2 / 2) A(|z|) / (2 B(|z|)), above zero 1 less that at -z. A and B: one
+    rational approximation, as in Cody, Rational Chebyshev approximations for the error function
+    (1969), but over the whole range.
     """
     most = pick(z, 14.4, 38.6)
     x = absolute(z)

@@ -5,7 +5,7 @@ Where the loss is computed from logits, the output is those. The derivatives are
 """
 
 from fastnet_numba.activations import peak
-from fastnet_numba.compiled import kernel
+from fastnet_numba.compiled import inlined, kernel
 from fastnet_numba.elementwise import exp, log, sigmoid, softplus
 from fastnet_numba.layout import (
     BINARY_CROSSENTROPY,
@@ -64,7 +64,7 @@ def term(code, p, y, constant):
     return r * slope, slope
 
 
-@kernel
+@inlined
 def sign(x):
     """1, -1, 0 or NaN."""
     return choose(x > 0.0, 1.0, choose(x < 0.0, -1.0, x))

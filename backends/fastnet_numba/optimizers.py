@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnet import optimizers
 from fastnet.checks import Array
-from fastnet_numba.compiled import kernel
+from fastnet_numba.compiled import inlined, kernel
 
 #: The optimizers' codes.
 SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION = range(8)
@@ -37,6 +37,12 @@ def constants(optimizer: optimizers.Optimizer) -> tuple[int, Array]:
         case optimizers.Lion():
             return LION, np.array([optimizer.beta1, optimizer.beta2, optimizer.weight_decay])
     raise AssertionError(f"optimizer {optimizer.name!r} has no update")
+
+
+@inlined
+def sign(x, one, zero):
+    """1, -1 or 0."""
+    return one if x > zero else (-one if x < zero else zero)
 
 
 @kernel
@@ -69,7 +75,7 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
         for i in range(len(p)):
             m[i] = keep1 * m[i] + new1 * g[i]
             v[i] = keep2 * v[i] + new2 * (g[i] * g[i])
-            p[i] = stay * p[i] - length * (m[i] / (np.sqrt(v[i]) * widen + epsilon))
+            p[i] = stay * p[i] - length * (m[i] / (math.sqrt(v[i]) * widen + epsilon))
     elif code == RMSPROP:
         v, m = memory[0, low:high], memory[1, low:high]
         keep, new, epsilon = number(constants[0]), number(1 - constants[0]), number(constants[1])
@@ -77,32 +83,33 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
         if momentum == zero:
             for i in range(len(p)):
                 v[i] = keep * v[i] + new * (g[i] * g[i])
-                p[i] -= lr * (g[i] / (np.sqrt(v[i]) + epsilon))
+                p[i] -= lr * (g[i] / (math.sqrt(v[i]) + epsilon))
         else:
             for i in range(len(p)):
                 v[i] = keep * v[i] + new * (g[i] * g[i])
-                m[i] = momentum * m[i] + g[i] / (np.sqrt(v[i]) + epsilon)
+                m[i] = momentum * m[i] + g[i] / (math.sqrt(v[i]) + epsilon)
                 p[i] -= lr * m[i]
     elif code == ADAGRAD:
         s, epsilon = memory[0, low:high], number(constants[0])
         for i in range(len(p)):
             s[i] += g[i] * g[i]
-            p[i] -= lr * (g[i] / (np.sqrt(s[i]) + epsilon))
+            p[i] -= lr * (g[i] / (math.sqrt(s[i]) + epsilon))
     elif code == RPROP:
         last, length = memory[0, low:high], memory[1, low:high]
         grow, shrink = number(constants[0]), number(constants[1])
         smallest, largest = number(constants[2]), number(constants[3])
         for i in range(len(p)):
-            turned = np.sign(last[i]) * np.sign(g[i])
+            turned = sign(last[i], one, zero) * sign(g[i], one, zero)
             factor = grow if turned > zero else (shrink if turned < zero else one)
-            length[i] = min(max(length[i] * factor, smallest), largest)
+            grown = length[i] * factor
+            length[i] = smallest if grown < smallest else (largest if grown > largest else grown)
             last[i] = zero if turned < zero else g[i]
-            p[i] -= np.sign(last[i]) * length[i]
+            p[i] -= sign(last[i], one, zero) * length[i]
     else:  # Lion
         m = memory[0, low:high]
         keep1, new1 = number(constants[0]), number(1 - constants[0])
         keep2, new2 = number(constants[1]), number(1 - constants[1])
         stay = number(1 - rate * constants[2])
         for i in range(len(p)):
-            p[i] = stay * p[i] - lr * np.sign(keep1 * m[i] + new1 * g[i])
+            p[i] = stay * p[i] - lr * sign(keep1 * m[i] + new1 * g[i], one, zero)
             m[i] = keep2 * m[i] + new2 * g[i]

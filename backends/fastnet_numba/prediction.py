@@ -3,14 +3,14 @@
 import numba
 import numpy as np
 
-from fastnet_numba.compiled import OPTIONS, spliced
+from fastnet_numba.compiled import OPTIONS, inlined
 from fastnet_numba.layers import forward
 from fastnet_numba.layout import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X, X_ROW
 from fastnet_numba.rows import copy_row
 from fastnet_numba.vectors import flat
 
 
-@spliced
+@inlined
 def predict_rows(ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
     inputs, outputs = ops[0, INPUT_WIDTH], ops[0, OUTPUT_WIDTH]
@@ -37,9 +37,10 @@ def predict_at_once(ops, p, m, x, out):
     serves all threads.
 
     Returns:
-        False, and nothing is done, if `x` has other columns than the network reads.
+        False, and nothing is done, if `x` has other columns than the network reads, no rows, or
+        more than a chunk.
     """
-    if x.shape[1] != ops[0, INPUT_WIDTH]:
+    if x.shape[1] != ops[0, INPUT_WIDTH] or not 0 < len(x) <= ops[0, CHUNK]:
         return False
     predict_rows(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
     return True

@@ -95,17 +95,15 @@ class NumbaProgram:
 
     def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
         """Predictions for a few rows that are as the kernel takes them; None for others."""
-        if type(x) is not ndarray or x.ndim != 2:
+        if type(x) is not ndarray:
             return None
-        rows = len(x)
-        if not 0 < rows <= FEW_ROWS:
-            return None
-        out = empty((rows, self.outputs), self.dtype)
         try:
-            done = self.predict_few(self.few_table, parameters, self.few_arena, x, out)
-        except TypeError:  # another dtype, or not in one piece
-            return None
-        return out if done else None
+            out = empty((len(x), self.outputs), self.dtype)
+            if self.predict_few(self.few_table, parameters, self.few_arena, x, out):
+                return out
+        except TypeError:  # another dtype, another number of dimensions, or not in one piece
+            pass
+        return None
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties."""
@@ -185,7 +183,7 @@ class NumbaProgram:
         }.items():
             whole[place] = value
         if task != training.TRAIN:
-            whole[training.STEPS] = 1
+            whole[training.STEPS] = int(task != training.PREDICT)
         no = math.inf
         real = np.array([
             run.l1,

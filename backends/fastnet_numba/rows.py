@@ -1,6 +1,6 @@
 """Rows of the data, gathered into the arena."""
 
-from fastnet_numba.compiled import kernel
+from fastnet_numba.compiled import inlined, kernel
 from fastnet_numba.layout import (
     INPUT_WIDTH,
     OUTPUT_ROW,
@@ -13,7 +13,7 @@ from fastnet_numba.layout import (
 from fastnet_numba.vectors import lanes, load, load_first, store
 
 
-@kernel
+@inlined
 def copy_row(m, at, x, begin, count):
     """A row of `count` numbers; behind them zeros up to a whole vector."""
     step = lanes(m)

@@ -71,10 +71,6 @@ def run(
     """
     places = ops[0]
     task, threads, rows, size = whole[TASK], whole[THREADS], whole[ROWS], len(p)
-    if task == PREDICT:
-        low, high = rows * thread // threads, rows * (thread + 1) // threads
-        predict_rows(ops, p, m, x, g, low, high)
-        return 0
     batches = -(-rows // whole[BATCH])
     first_epoch = whole[FIRST_STEP] // batches
     each = 1 if places[LOSS] == CROSSENTROPY else places[OUTPUT_WIDTH]
@@ -86,7 +82,7 @@ def run(
     if thread == threads - 1:
         high = size
     moment = 0
-    if task != LOSS_ONLY:
+    if task >= GRADIENT:
         turn(ops, p, m)
     for s in range(whole[STEPS]):
         step = whole[FIRST_STEP] + s
@@ -182,4 +178,7 @@ def run(
             if not meet(signals, thread, threads, moment):
                 return s
         turn(ops, p, m)
+    if task == PREDICT:  # no steps then
+        low, high = rows * thread // threads, rows * (thread + 1) // threads
+        predict_rows(ops, p, m, x, g, low, high)
     return whole[STEPS]
