@@ -76,14 +76,16 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
         kind = vector_type(sig.return_type)
 
         def mixed(width: int) -> Any:
-            total = z
+            # Two sums, so that half as many multiply-adds wait for each other.
+            sums = [z, constant(kind, 0.0)]
             for q in range(width):
                 place = builder.add(at, _I(q * kind.count))
                 pointer = address(context, builder, sig.args[2], m, place)
                 align = sig.args[2].dtype.bitwidth // 8
                 row = builder.load(pointer, typ=kind, align=align)
-                total = multiply_add(builder, _spread(builder, x, width, q), row, total)
-            return total
+                spread = _spread(builder, x, width, q)
+                sums[q % 2] = multiply_add(builder, spread, row, sums[q % 2])
+            return builder.fadd(*sums)
 
         return _for_each_width(builder, width, kind, mixed)
 
