@@ -1,4 +1,7 @@
-"""Numbers that threads show each other, made of LLVM instructions. The twins are in `emulated.py`."""
+"""Numbers that threads show each other, made of LLVM instructions.
+
+The twins are in `emulated.py`.
+"""
 
 import ctypes
 import os
@@ -32,7 +35,7 @@ def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> 
     return builder.inttoptr(builder.add(first, builder.mul(at, _I(8))), _I.as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def publish(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
     """array[at] = value; whoever observes it sees all that was written before."""
 
@@ -44,7 +47,7 @@ def publish(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
     return types.void(array, types.intp, types.int64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
     """array[at], as another thread published it."""
 
@@ -62,7 +65,7 @@ def _call(builder: Any, name: str, result: Any) -> None:
     builder.call(found, [])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def spin(typing: Any) -> tuple[Any, Any]:
     """Tell the processor that this is a waiting loop."""
 
@@ -74,7 +77,7 @@ def spin(typing: Any) -> tuple[Any, Any]:
     return types.void(), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def give_way(typing: Any) -> tuple[Any, Any]:
     """Let the operating system run another thread."""
 

@@ -8,6 +8,8 @@ import numba
 
 #: For every kernel: the GIL is released, a division by zero gives infinity or NaN as in NumPy, and
 #: no rule of arithmetic is relaxed (no `fastmath`): NaN must be noticed, and sums have an order.
+#: Without Numba's runtime (`_nrt`) no references are counted: kernels make no arrays, and whoever
+#: calls an entry holds those it hands over. Counting took longer than the layers of small networks.
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 #: What Python calls.
@@ -24,3 +26,7 @@ kernel: Callable[[Any], Any] = partial(
 inlined: Callable[[Any], Any] = partial(
     numba.njit, **OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
 )
+
+#: What is copied into the two that call it before anything is compiled: else all that it calls
+#: would be optimised once more, for nothing.
+spliced: Callable[[Any], Any] = partial(numba.njit, **OPTIONS, inline="always")

@@ -16,24 +16,24 @@ APART = 16
 
 
 @kernel
-def meet(signals, thread, threads, turn):
-    """Wait until all threads have come to `turn`, which counts from 1.
+def meet(signals, worker, workers, turn):
+    """Wait until all workers have come to `turn`, which counts from 1.
 
-    The numbers are at `signals[thread * APART]`; the place behind the last thread's tells that
+    The numbers are at `signals[worker * APART]`; the place behind the last worker's tells that
     somebody could not be started, and all give up.
 
     Returns:
         whether all have come.
     """
-    publish(signals, thread * APART, turn)
-    for other in range(threads):
+    publish(signals, worker * APART, turn)
+    for other in range(workers):
         looks = 0
         while observe(signals, other * APART) < turn:
             if looks < SPINS:
                 looks += 1
                 spin()
             else:
-                if observe(signals, threads * APART) != 0:
+                if observe(signals, workers * APART) != 0:
                     return False
                 give_way()
     return True

@@ -16,7 +16,7 @@ Vector = Array
 
 
 def _inside(array: Array, at: int, count: int) -> None:
-    if not (array.ndim == 1 and 0 <= at and at + count <= len(array)):
+    if not (array.ndim == 1 and at >= 0 and at + count <= len(array)):
         raise IndexError(f"elements {at} to {at + count} of an array of shape {array.shape}")
 
 
@@ -83,7 +83,8 @@ def fma(x: Any, y: Any, z: Any) -> Vector:
 def choose(mask: Array, x: Any, y: Any) -> Vector:
     """x where the mask says yes, else y."""
     like = x if isinstance(x, np.ndarray) else y
-    return np.where(mask, x, y).astype(like.dtype)
+    chosen: Array = np.where(mask, x, y).astype(like.dtype)
+    return chosen
 
 
 def absolute(x: Vector) -> Vector:

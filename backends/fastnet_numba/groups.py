@@ -67,7 +67,7 @@ def _for_each_width(builder: Any, width: Any, kind: Any, build: Any) -> Any:
     return result
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, Any]:
     """z + x w for every example, with the matrix w at `m[at]`."""
 
@@ -93,11 +93,14 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
     return z(z, x, m, i, i), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def descend(
     typing: Any, w: Any, w_at: Any, m: Any, x_at: Any, d_at: Any, groups: Any, width: Any, rate: Any
 ) -> tuple[Any, Any]:
-    """w = w + rate x' d, with w at `w[w_at]`, x and d in `m`, summed over the examples of all `groups` vectors of x and d."""
+    """w = w + rate x' d, summed over the examples of all `groups` vectors of x and d.
+
+    The matrix is at `w[w_at]`, x and d begin at `m[x_at]` and `m[d_at]`.
+    """
     number = m.dtype
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -143,7 +146,7 @@ def descend(
     return types.void(w, i, m, i, i, i, i, number), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def over_examples(typing: Any, x: Any, width: Any) -> tuple[Any, Any]:
     """The sum over the examples, in the lanes of each of them."""
 

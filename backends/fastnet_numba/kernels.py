@@ -129,21 +129,17 @@ def _folder() -> Path | None:
     return folder
 
 
-class _Watcher(event.Listener):  # type: ignore[misc]
-    """Says that something is compiled."""
+class _Watcher(event.Listener):
+    """Says that something is compiled, when it begins."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.depth = 0
 
     def on_start(self, event: Any) -> None:
         _announce(self.dtype.name)
-        self.depth += 1
-        numba.config.OPT = 1 if self.depth <= 1 else 0
 
     def on_end(self, event: Any) -> None:
-        self.depth -= 1
-        numba.config.OPT = 1 if self.depth <= 1 else 0
+        pass
 
 
 @cache

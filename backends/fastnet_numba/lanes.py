@@ -25,7 +25,7 @@ _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 
 
-class Vector(types.Type):  # type: ignore[misc]  # numba is untyped
+class Vector(types.Type):
     """A vector of `lanes` numbers of the type `element`."""
 
     def __init__(self, element: Any) -> None:
@@ -34,7 +34,7 @@ class Vector(types.Type):  # type: ignore[misc]  # numba is untyped
         super().__init__(name=f"Vector({element}, {self.lanes})")
 
 
-class Mask(types.Type):  # type: ignore[misc]
+class Mask(types.Type):
     """What comparing two vectors gives: a yes or no in each lane."""
 
     def __init__(self, lanes: int) -> None:
@@ -53,13 +53,13 @@ def vector_type(vector: Vector) -> Any:
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, vector_type(vector))
 
 
 @register_model(Mask)
-class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
+class _MaskModel(models.PrimitiveModel):
     def __init__(self, manager: Any, mask: Mask) -> None:
         super().__init__(manager, mask, ir.VectorType(ir.IntType(1), mask.lanes))
 
@@ -164,7 +164,7 @@ def _vector_of(args: tuple[Any, ...]) -> Vector | None:
 def _operator(symbol: Any, build: Any, compares: bool = False) -> None:
     """Teach Numba `vector symbol vector`, with a scalar on either side."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
             vector = _vector_of(args)
             if vector is None or kws:
@@ -200,12 +200,12 @@ _operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), compares=True
 
 
 @infer_global(operator.neg)
-class _Negative(AbstractTemplate):  # type: ignore[misc]
+class _Negative(AbstractTemplate):
     def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
         return signature(args[0], args[0]) if isinstance(args[0], Vector) else None
 
 
-@lower_builtin(operator.neg, Vector)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.neg, Vector)
 def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
 
@@ -215,7 +215,7 @@ def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _Typed = tuple[Any, Any]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lanes(typing: Any, array: Any) -> _Typed:
     """How many lanes a vector from this array has."""
 
@@ -225,7 +225,7 @@ def lanes(typing: Any, array: Any) -> _Typed:
     return types.intp(array), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def flat(typing: Any, array: Any) -> _Typed:
     """An array in one piece as an array of one dimension, which does not keep it alive.
 
@@ -248,7 +248,7 @@ def flat(typing: Any, array: Any) -> _Typed:
     return types.Array(array.dtype, 1, "C", readonly=not array.mutable)(array), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing: Any, array: Any, at: Any) -> _Typed:
     """The vector that begins at `array[at]`."""
 
@@ -260,7 +260,7 @@ def load(typing: Any, array: Any, at: Any) -> _Typed:
     return Vector(array.dtype)(array, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     """Write a vector to where `array[at]` begins."""
 
@@ -272,7 +272,7 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     return types.void(array, types.intp, Vector(array.dtype)), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     """The first `count` lanes from `array[at]` on, zero in the others (all, if count is more)."""
 
@@ -284,7 +284,7 @@ def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     return Vector(array.dtype)(array, types.intp, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_first(typing: Any, array: Any, at: Any, value: Any, count: Any) -> _Typed:
     """Write the first `count` lanes to `array[at]` and on, and nothing behind them."""
 
@@ -297,7 +297,7 @@ def store_first(typing: Any, array: Any, at: Any, value: Any, count: Any) -> _Ty
     return types.void(array, types.intp, Vector(array.dtype), types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     """The first `count` lanes of `value`, zero in the others."""
 
@@ -309,7 +309,7 @@ def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     return value(value, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     """A vector of the kind of `like` (an array or a vector) with `scalar` in every lane."""
     element = like.element if isinstance(like, Vector) else like.dtype
@@ -320,10 +320,11 @@ def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     return Vector(element)(like, scalar), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     """x y + z, one rounding or two: see `multiply_add`. Scalars go into every lane."""
     vector = _vector_of((x, y, z))
+    assert vector is not None, "one of the three must be a vector"
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = vector_type(sig.return_type)
@@ -336,10 +337,11 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     return vector(x, y, z), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     """x where the mask says yes, else y. Scalars go into every lane."""
     vector = _vector_of((x, y))
+    assert vector is not None, "one of the two must be a vector"
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = vector_type(sig.return_type)
@@ -353,7 +355,7 @@ def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
 
 
 def _unary(name: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def function(typing: Any, x: Any) -> _Typed:
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = args[0].type
@@ -368,7 +370,7 @@ absolute = _unary("fabs")
 square_root = _unary("sqrt")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def copy_sign(typing: Any, x: Any, sign: Any) -> _Typed:
     """The size of x with the sign of `sign`."""
 
@@ -386,7 +388,7 @@ def _integers(kind: Any) -> tuple[Any, int, int]:
     return ir.VectorType(ir.IntType(64), kind.count), 52, 1023
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def power_of_two(typing: Any, n: Any) -> _Typed:
     """2^n for whole n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
 
@@ -405,7 +407,7 @@ def power_of_two(typing: Any, n: Any) -> _Typed:
     return n(n), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def exponent(typing: Any, x: Any) -> _Typed:
     """The binary exponent of a positive normal x, as a whole number in a vector of x's kind."""
 
@@ -420,7 +422,7 @@ def exponent(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def mantissa(typing: Any, x: Any) -> _Typed:
     """x / 2^exponent(x), in [1, 2), for a positive normal x."""
 
@@ -435,7 +437,7 @@ def mantissa(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
     """A constant that depends on the dtype: `single` in float32, `double` in float64."""
     vector = like if isinstance(like, Vector) else Vector(like.dtype)
@@ -447,7 +449,7 @@ def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
     return vector(like, single, double), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
 
@@ -469,7 +471,7 @@ def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
     return x(x, single, double), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def total(typing: Any, x: Any) -> _Typed:
     """The sum of the lanes, halves onto halves: always in the same order."""
 
@@ -479,16 +481,14 @@ def total(typing: Any, x: Any) -> _Typed:
     return x.element(x), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def highest(typing: Any, x: Any) -> _Typed:
     """The largest lane, NaN if there is one."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         def larger(x: Any, y: Any) -> Any:
             either = builder.fcmp_unordered("uno", x, x)
-            return builder.select(
-                builder.or_(either, builder.fcmp_ordered(">", x, y)), x, y
-            )
+            return builder.select(builder.or_(either, builder.fcmp_ordered(">", x, y)), x, y)
 
         return _fold(builder, args[0], larger)
 
@@ -508,7 +508,7 @@ def _fold(builder: Any, vector: Any, join: Any) -> Any:
     return builder.extract_element(vector, _LANE(0))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def transpose(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at: Any, row: Any, rows: Any,
     columns: Any,

@@ -15,7 +15,6 @@ from fastnet_numba.layout import (
     BIAS,
     CODE,
     CONSTANTS,
-    D,
     D_NEXT,
     DROP,
     ELEMENTWISE,
@@ -24,8 +23,8 @@ from fastnet_numba.layout import (
     KIND,
     LAYER,
     ONES,
-    PACKED,
     OUTPUT_ROW,
+    PACKED,
     RECTIFY,
     SLOPE,
     SOFTMAX,
@@ -37,8 +36,20 @@ from fastnet_numba.layout import (
     TURNED,
     UNITS,
     WEIGHT,
+    D,
 )
-from fastnet_numba.products import ADD, ZERO, KEEP, MASK, RELU, TIMES, column, multiply, multiply_packed, sum_of
+from fastnet_numba.products import (
+    ADD,
+    KEEP,
+    MASK,
+    RELU,
+    TIMES,
+    ZERO,
+    column,
+    multiply,
+    multiply_packed,
+    sum_of,
+)
 from fastnet_numba.products import BIAS as BEGIN_BIAS
 from fastnet_numba.vectors import lanes, transpose
 
@@ -54,7 +65,18 @@ def forward(ops, p, m, rows, training, first, seed, step):
             bias = ops[o, BIAS]
             end = RELU if ops[o, FUSED] else KEEP
             if units == 1:
-                column(p, ops[o, WEIGHT], bias, m, source, row, ops[o, INPUTS], ops[o, TARGET], rows, end)
+                column(
+                    p,
+                    ops[o, WEIGHT],
+                    bias,
+                    m,
+                    source,
+                    row,
+                    ops[o, INPUTS],
+                    ops[o, TARGET],
+                    rows,
+                    end,
+                )
             else:
                 multiply(
                     ops[0, TILES], m, ops[o, TARGET], ops[o, TARGET_ROW],
@@ -120,7 +142,8 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 )  # fmt: skip
                 if bias >= 0:
                     multiply(
-                        ops[0, TILES], g, g_at + bias, units, m, ops[0, ONES], zero, zero, m, d, d_row,
+                        ops[0, TILES], g, g_at + bias, units, m, ops[0, ONES], zero, zero,
+                        m, d, d_row,
                         one, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
                     )  # fmt: skip
             if is_first(ops, o):
@@ -167,5 +190,3 @@ def is_first(ops, o):
         if ops[i, KIND] == AFFINE:
             return False
     return True
-
-

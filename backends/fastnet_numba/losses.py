@@ -9,7 +9,6 @@ from fastnet_numba.compiled import inlined, kernel
 from fastnet_numba.elementwise import exp, log, sigmoid, softplus
 from fastnet_numba.layout import (
     BINARY_CROSSENTROPY,
-    D,
     HUBER,
     LOSS,
     LOSS_CONSTANT,
@@ -22,6 +21,7 @@ from fastnet_numba.layout import (
     POISSON,
     POISSON_RATE,
     ROW_WEIGHTS,
+    D,
     Y,
 )
 from fastnet_numba.vectors import (
@@ -150,5 +150,3 @@ def crossentropy(places, m, rows, order, first, labels, weighted, scale):
             for j in range(0, columns, step):
                 store(m, d_at + j, every(m, 0.0))
     return whole
-
-

@@ -68,7 +68,12 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
     elif code == ADAM:
         m, v = memory[0, low:high], memory[1, low:high]
         beta1, beta2, epsilon = constants[0], constants[1], number(constants[2])
-        keep1, new1, keep2, new2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
+        keep1, new1, keep2, new2 = (
+            number(beta1),
+            number(1 - beta1),
+            number(beta2),
+            number(1 - beta2),
+        )
         length = number(rate / (1 - beta1**t))
         widen = number(1 / math.sqrt(1 - beta2**t))
         stay = number(1 - rate * constants[3])

@@ -9,7 +9,6 @@ from fastnet_numba.compiled import kernel
 from fastnet_numba.layout import AFFINE, INPUTS, KIND, UNITS, WEIGHT
 
 
-
 @kernel
 def add_slice(g, other, low, high):
     """g += another thread's gradient, which begins at `g[other]`."""

@@ -3,14 +3,14 @@
 import numba
 import numpy as np
 
-from fastnet_numba.compiled import OPTIONS, inlined
+from fastnet_numba.compiled import OPTIONS, spliced
 from fastnet_numba.layers import forward
-from fastnet_numba.layout import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X, X_ROW
+from fastnet_numba.layout import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
 from fastnet_numba.rows import copy_row
 from fastnet_numba.vectors import flat
 
 
-@inlined
+@spliced
 def predict_rows(ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
     inputs, outputs = ops[0, INPUT_WIDTH], ops[0, OUTPUT_WIDTH]

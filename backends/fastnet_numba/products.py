@@ -12,7 +12,16 @@ from fastnet_numba.host import register_bytes
 from fastnet_numba.panels import LARGE_BYTES, PANEL, PANEL_DEPTH, WORTH_PACKING
 from fastnet_numba.tiles import ADD, BIAS, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.vectors import (
-    address_of_tiles, every, fma, keep_first, lanes, load, load_first, product, store, total,
+    address_of_tiles,
+    every,
+    fma,
+    keep_first,
+    lanes,
+    load,
+    load_first,
+    product,
+    store,
+    total,
     transpose,
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from fastnet.checks import Array
 from fastnet.plan import Drop, Plan
 from fastnet_numba import tiny, training
 from fastnet_numba.crew import APART
+from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.optimizers import constants
-from fastnet_numba.kernels import load
-from fastnet_numba.threads import wanted
+from fastnet_numba.threads import Crowd, wanted
 
 Draw = tuple[int, int] | None
 
@@ -57,6 +58,7 @@ class NumbaProgram:
         self.tiles = self.kernels.tiles_for(self.nothing)
         self.tiny = tiny.plan_of(plan, dtype)
         self.dropping = any(isinstance(op, Drop) for op in plan.operations)
+        self.crowd = Crowd()
         self._workspaces: dict[int, _Workspace] = {}
         self.no_memory = np.zeros((0, 0), dtype)
         few = self._workspace(FEW_ROWS)
@@ -130,7 +132,7 @@ class NumbaProgram:
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
-        if tiny.suits(self.tiny, data, run):
+        if self.tiny is not None and tiny.suits(data, run):
             losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
         else:
             losses = self._run(training.TRAIN, state, data, run, self.nothing, True)
@@ -139,25 +141,36 @@ class NumbaProgram:
         return losses
 
     def _run(
-        self, task: int, state: State, data: Data, run: Run, out: Array, dropping: bool = False
+        self,
+        task: int,
+        state: State,
+        data: Data,
+        run: Run,
+        out: Array,
+        dropping: bool = False,
+        alone: bool = False,
     ) -> Array:
         """Hand a task to the compiled `run`, in as many threads as it is worth.
 
         Args:
+            task: one of `training`'s.
+            state, data, run: see the contract.
             out: where predictions or a gradient go.
             dropping: whether dropout does its work.
+            alone: in one thread, whatever it is worth.
         """
         rows = len(data.x)
         parameters = _writable(state.parameters)
         batch = min(run.batch_size, rows)
-        threads = min(wanted(self.plan, batch, self.threads), batch)
-        workspace = self._for_rows(-(-batch // threads))
+        parts = min(wanted(self.plan, batch, self.threads), batch)
+        workers = 1 if alone else self.crowd.workers(parts)
+        workspace = self._for_rows(-(-batch // parts))
         layout = workspace.layout
         table = layout.prediction if task == training.PREDICT else layout.training
         size = self.plan.size
         stride = -(-size // APART) * APART + APART
         if task in (training.GRADIENT, training.TRAIN):
-            gradient = np.empty(threads * stride, self.dtype)
+            gradient = np.empty(parts * stride, self.dtype)
         else:
             gradient = out.reshape(-1)
         losses = np.empty(len(run.learning_rates))
@@ -168,45 +181,51 @@ class NumbaProgram:
             y = data.y.reshape(-1)
         code, own = (0, ()) if task != training.TRAIN else constants(run.optimizer)
         whole = np.zeros(training.RUN_NUMBERS, np.int64)
-        for place, value in {
+        numbers: dict[int, int] = {
             training.TASK: task,
             training.FIRST_STEP: run.first_step,
             training.STEPS: len(run.learning_rates),
             training.BATCH: batch,
             training.ROWS: rows,
-            training.SEED: np.uint64(run.seed).astype(np.int64),
+            training.SEED: run.seed - 2**64 if run.seed >= 2**63 else run.seed,
             training.DROPPING: dropping and self.dropping,
             training.UPDATES: state.updates,
-            training.THREADS: threads,
+            training.PARTS: parts,
+            training.WORKERS: workers,
             training.OPTIMIZER: code,
             training.STRIDE: stride,
-        }.items():
-            whole[place] = value
+        }
         if task != training.TRAIN:
-            whole[training.STEPS] = int(task != training.PREDICT)
+            numbers[training.STEPS] = int(task != training.PREDICT)
+        for place, value in numbers.items():
+            whole[place] = value
         no = math.inf
-        real = np.array([
-            run.l1,
-            run.l2,
-            no if run.clip_value is None else run.clip_value,
-            no if run.clip_norm is None else run.clip_norm,
-            *own,
-        ])
+        real = np.array(
+            [
+                run.l1,
+                run.l2,
+                no if run.clip_value is None else run.clip_value,
+                no if run.clip_norm is None else run.clip_norm,
+                *own,
+            ]
+        )
         weights = self.nothing if data.weight is None else data.weight
         order = _NO_ROWS if run.order is None else run.order.reshape(-1)
-        shared = np.zeros((threads + 1) * APART)
-        signals = np.zeros((threads + 1) * APART, np.int64)
-        made = [0] * threads
+        shared = np.zeros(parts * APART)
+        signals = np.zeros((workers + 1) * APART, np.int64)
+        arenas = [workspace.borrow() for _ in range(workers)]
+        made, busy = [0] * workers, [0.0] * workers
+        x = data.x.reshape(-1)
 
-        def part(thread: int) -> None:
-            arena = workspace.borrow()
-            made[thread] = self.kernels.run(
+        def work(worker: int) -> None:
+            began = time.thread_time()
+            made[worker] = self.kernels.run(
                 table,
                 parameters,
                 state.memory,
                 gradient,
-                arena,
-                data.x.reshape(-1),
+                arenas[worker],
+                x,
                 y,
                 labels,
                 weights,
@@ -217,16 +236,27 @@ class NumbaProgram:
                 real,
                 shared,
                 signals,
-                thread,
+                worker,
             )
-            workspace.free.append(arena)
+            busy[worker] = time.thread_time() - began
 
-        crew = [threading.Thread(target=part, args=(n,)) for n in range(1, threads)]
-        for one in crew:
-            one.start()
-        part(0)
+        crew = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(1, workers)]
+        started: list[threading.Thread] = []
+        began = time.perf_counter()
+        try:
+            for one in crew:
+                one.start()
+                started.append(one)
+        except RuntimeError:  # the system has no thread left: nothing is changed yet
+            signals[workers * APART] = 1
+            for one in started:
+                one.join()
+            return self._run(task, state, data, run, out, dropping, alone=True)
+        work(0)
         for one in crew:
             one.join()
+        self.crowd.note(workers, sum(busy), time.perf_counter() - began)
+        workspace.free += arenas
         if task == training.GRADIENT:
             out[...] = gradient[:size]
         return losses[: made[0]]

@@ -6,8 +6,8 @@ from fastnet_numba.layout import (
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     ROW_WEIGHTS,
-    X,
     X_ROW,
+    X,
     Y,
 )
 from fastnet_numba.vectors import lanes, load, load_first, store

@@ -54,7 +54,7 @@ _P = ir.PointerType()
 _VOID = ir.VoidType()
 
 
-class _Builder(ir.IRBuilder):  # type: ignore[misc]
+class _Builder(ir.IRBuilder):
     """With loops and places in memory."""
 
     def place(self, pointer: Any, at: Any, kind: Any) -> Any:
@@ -236,7 +236,7 @@ def _product(module: Any, kind: Any) -> Any:
     return function
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def address_of_tiles(typing: Any, like: Any) -> tuple[Any, Any]:
     """Where the product for arrays like `like` is, once it is compiled.
 
@@ -251,7 +251,7 @@ def address_of_tiles(typing: Any, like: Any) -> tuple[Any, Any]:
     return types.intp(like), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def product(
     typing: Any, tiles: Any,
     c: Any, c_at: Any, c_row: Any,

@@ -27,7 +27,16 @@ from fastnet_numba.host import LANES
 from fastnet_numba.layout import activation_code, loss_code
 from fastnet_numba.losses import term
 from fastnet_numba.vectors import (
-    choose, descend, every, fma, lanes, load, mix, over_examples, store, total,
+    choose,
+    descend,
+    every,
+    fma,
+    lanes,
+    load,
+    mix,
+    over_examples,
+    store,
+    total,
 )  # fmt: skip
 
 #: The most rows of a batch: beyond, the tiles of the general path use the lanes better. Measured on
@@ -83,12 +92,11 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
     )
 
 
-def suits(tiny: TinyPlan | None, data: Data, run: Run) -> bool:
-    """Whether a run may take this path."""
+def suits(data: Data, run: Run) -> bool:
+    """Whether a run of a plan that is small enough may take this path."""
     rule = run.optimizer
     return (
-        tiny is not None
-        and min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS
+        min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS
         and data.weight is None
         and isinstance(rule, optimizers.SGD)
         and not (rule.momentum or run.l1 or run.l2)

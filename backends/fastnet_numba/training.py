@@ -1,14 +1,15 @@
 """A whole run of training steps, compiled: the path for networks of every size.
 
-Each thread takes a part of a batch's rows through the network, chunk by chunk, and gets a
-gradient of its own. Then it adds all threads' gradients for its part of the parameters, and
-updates these. With several threads they meet after the gradients, before the update where
+A batch is shared out in parts. Each part's rows go through the network chunk by chunk, and give a
+gradient of their own; then all parts' gradients are added and the parameters updated, again in
+parts. Workers are the threads that do it: mostly one for each part, but on a busy machine one for
+all, which gives the same bits. Several meet after the gradients, before the update where
 penalties or the gradient's norm need everybody's part, and after the update.
 """
 
 import math
 
-from fastnet_numba.compiled import entry, kernel
+from fastnet_numba.compiled import entry, inlined
 from fastnet_numba.crew import APART, meet
 from fastnet_numba.layers import backward, forward, turn
 from fastnet_numba.layout import (
@@ -35,18 +36,33 @@ PREDICT, LOSS_ONLY, GRADIENT, TRAIN = range(4)
 
 #: The whole numbers of a run.
 (
-    TASK, FIRST_STEP, STEPS, BATCH, ROWS, SEED, DROPPING, UPDATES, THREADS, OPTIMIZER, STRIDE,
-    RUN_NUMBERS,
-) = range(12)  # fmt: skip
+    TASK, FIRST_STEP, STEPS, BATCH, ROWS, SEED, DROPPING, UPDATES, PARTS, WORKERS, OPTIMIZER,
+    STRIDE, RUN_NUMBERS,
+) = range(13)  # fmt: skip
 
 #: Its other numbers, before the optimizer's constants. Those of clipping are infinite for none.
 L1, L2, CLIP_VALUE, CLIP_NORM, OPTIMIZER_CONSTANTS = range(5)
 
 
+@inlined
+def bound(size, part, parts):
+    """Where a part of the flat vector begins, on a cache line: no two workers write to one."""
+    return size if part == parts else size * part // parts // APART * APART
+
+
+@inlined
+def gathered(shared, parts, column):
+    """The sum of what the parts have found."""
+    whole = 0.0
+    for part in range(parts):
+        whole += shared[part * APART + column]
+    return whole
+
+
 @entry
 def run(
     ops, p, memory, g, m, x, y, labels, weights, order, rates, losses,
-    whole, real, shared, signals, thread,
+    whole, real, shared, signals, worker,
 ):  # fmt: skip
     """The steps of a run.
 
@@ -54,33 +70,30 @@ def run(
         ops: the layout's table.
         p: parameters `(size,)`.
         memory: the optimizer's `(slots, size)`.
-        g: a gradient for each thread, STRIDE apart; or the predictions, flat.
-        m: this thread's arena.
+        g: a gradient for each part, STRIDE apart; or the predictions, flat.
+        m: this worker's arena.
         x, y, weights: the data, flat; y or weights are empty where there are none.
         labels: class indices, or empty.
         order: the rows' order, all epochs of the run one behind the other, or empty.
         rates: the learning rate of each step.
         losses: room for each step's loss.
         whole, real: numbers of the run.
-        shared: room for numbers that the threads show each other, APART for each.
+        shared: room for what the parts find, APART for each.
         signals: see `meet`.
-        thread: which of THREADS this is.
+        worker: which of WORKERS this is.
 
     Returns:
         how many steps' losses were found: one whose loss is not finite is the last.
     """
     places = ops[0]
-    task, threads, rows, size = whole[TASK], whole[THREADS], whole[ROWS], len(p)
+    task, rows, size, stride = whole[TASK], whole[ROWS], len(p), whole[STRIDE]
+    parts, workers = whole[PARTS], whole[WORKERS]
+    first, last = parts * worker // workers, parts * (worker + 1) // workers
+    low, high = bound(size, first, parts), bound(size, last, parts)
     batches = -(-rows // whole[BATCH])
     first_epoch = whole[FIRST_STEP] // batches
     each = 1 if places[LOSS] == CROSSENTROPY else places[OUTPUT_WIDTH]
     weighted = len(weights) > 0
-    own = thread * whole[STRIDE]
-    # Parts of whole cache lines, so that no two threads write to one.
-    low = min(size * thread // threads // APART * APART, size)
-    high = min(size * (thread + 1) // threads // APART * APART, size)
-    if thread == threads - 1:
-        high = size
     moment = 0
     if task >= GRADIENT:
         turn(ops, p, m)
@@ -94,53 +107,48 @@ def run(
             mass = 0.0
             for r in range(ahead + start, ahead + stop):
                 mass += weights[order[r]] if len(order) else weights[r]
-        each_mass = mass * each
-        factor = 1 / each_mass if each_mass > 0 else 0.0
+        factor = 1 / (mass * each) if mass > 0 else 0.0
 
-        begin = start + (stop - start) * thread // threads
-        end = start + (stop - start) * (thread + 1) // threads
-        loss = 0.0
-        more = False
-        for at in range(begin, end, places[CHUNK]):
-            count = min(places[CHUNK], end - at)
-            gather(places, m, x, y, weights, order, ahead + at, count)
-            forward(ops, p, m, count, whole[DROPPING], at - start, whole[SEED], step)
-            if places[LOSS] == CROSSENTROPY:
-                loss += crossentropy(
-                    places, m, count, order, ahead + at, labels, weighted, factor
-                )
-            else:
-                loss += elementwise_loss(places, m, count, weighted, factor)
-            if task != LOSS_ONLY:
-                backward(ops, p, g, own, m, count, more, whole[DROPPING] != 0)
-            more = True
-        if not more and task != LOSS_ONLY:
-            g[own : own + size] = 0
-
-        if threads > 1:
-            shared[thread * APART] = loss
-            moment += 1
-            if not meet(signals, thread, threads, moment):
-                return s
+        for part in range(first, last):
+            begin = start + (stop - start) * part // parts
+            end = start + (stop - start) * (part + 1) // parts
+            own = part * stride
             loss = 0.0
-            for other in range(threads):
-                loss += shared[other * APART]
-            for other in range(1, threads):
+            more = False
+            for at in range(begin, end, places[CHUNK]):
+                count = min(places[CHUNK], end - at)
+                gather(places, m, x, y, weights, order, ahead + at, count)
+                forward(ops, p, m, count, whole[DROPPING], at - start, whole[SEED], step)
+                if places[LOSS] == CROSSENTROPY:
+                    loss += crossentropy(
+                        places, m, count, order, ahead + at, labels, weighted, factor
+                    )
+                else:
+                    loss += elementwise_loss(places, m, count, weighted, factor)
                 if task != LOSS_ONLY:
-                    add_slice(g, other * whole[STRIDE], low, high)
-        loss *= factor
-        if task != LOSS_ONLY and (real[L1] > 0 or real[L2] > 0):
-            penalty = penalise(ops, p, g, low, high, real[L1], real[L2])
-            if threads > 1:
-                shared[thread * APART + 1] = penalty
+                    backward(ops, p, g, own, m, count, more, whole[DROPPING] != 0)
+                more = True
+            if not more and task != LOSS_ONLY:
+                g[own : own + size] = 0
+            shared[part * APART] = loss
+
+        moment += 1
+        if workers > 1 and not meet(signals, worker, workers, moment):
+            return s
+        loss = gathered(shared, parts, 0) * factor
+        if task != LOSS_ONLY:
+            for part in range(1, parts):
+                add_slice(g, part * stride, low, high)
+            if real[L1] > 0 or real[L2] > 0:
+                for part in range(first, last):
+                    here, there = bound(size, part, parts), bound(size, part + 1, parts)
+                    penalty = penalise(ops, p, g, here, there, real[L1], real[L2])
+                    shared[part * APART + 1] = penalty
                 moment += 1
-                if not meet(signals, thread, threads, moment):
+                if workers > 1 and not meet(signals, worker, workers, moment):
                     return s
-                penalty = 0.0
-                for other in range(threads):
-                    penalty += shared[other * APART + 1]
-            loss += penalty
-        if thread == 0:
+                loss += gathered(shared, parts, 1)
+        if worker == 0:
             losses[s] = loss
         if task != TRAIN or not math.isfinite(loss):
             return s + 1
@@ -150,21 +158,19 @@ def run(
         if real[CLIP_NORM] < math.inf:
             # Where the squares overflow, the norm need not: once more, in units of the largest.
             unit = 1.0
-            for attempt in range(2):
-                part = squares(g, low, high, unit)
-                peak = largest(g, low, high)
-                if threads > 1:
-                    shared[thread * APART + 2 + 2 * attempt] = part
-                    shared[thread * APART + 3 + 2 * attempt] = peak
-                    moment += 1
-                    if not meet(signals, thread, threads, moment):
-                        return s
-                    part, peak = 0.0, 0.0
-                    for other in range(threads):
-                        part += shared[other * APART + 2 + 2 * attempt]
-                        peak = max(peak, shared[other * APART + 3 + 2 * attempt])
-                norm = unit * math.sqrt(part)
-                if not (math.isinf(part) and math.isfinite(peak)):
+            for attempt in range(2, 6, 2):
+                for part in range(first, last):
+                    here, there = bound(size, part, parts), bound(size, part + 1, parts)
+                    shared[part * APART + attempt] = squares(g, here, there, unit)
+                    shared[part * APART + attempt + 1] = largest(g, here, there)
+                moment += 1
+                if workers > 1 and not meet(signals, worker, workers, moment):
+                    return s
+                square, peak = gathered(shared, parts, attempt), 0.0
+                for part in range(parts):
+                    peak = max(peak, shared[part * APART + attempt + 1])
+                norm = unit * math.sqrt(square)
+                if not (math.isinf(square) and math.isfinite(peak)):
                     break
                 unit = peak
             if norm > real[CLIP_NORM]:
@@ -173,12 +179,10 @@ def run(
             whole[OPTIMIZER], real[OPTIMIZER_CONSTANTS:], p, g, memory, low, high, rates[s],
             whole[UPDATES] + s + 1,
         )  # fmt: skip
-        if threads > 1:
-            moment += 1
-            if not meet(signals, thread, threads, moment):
-                return s
+        moment += 1
+        if workers > 1 and not meet(signals, worker, workers, moment):
+            return s
         turn(ops, p, m)
     if task == PREDICT:  # no steps then
-        low, high = rows * thread // threads, rows * (thread + 1) // threads
-        predict_rows(ops, p, m, x, g, low, high)
+        predict_rows(ops, p, m, x, g, rows * first // parts, rows * last // parts)
     return whole[STEPS]

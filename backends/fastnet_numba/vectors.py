@@ -12,13 +12,11 @@ from numba import config
 
 if config.DISABLE_JIT:
     from fastnet_numba.emulated import (
-        descend,
-        over_examples,
-        mix,
         absolute,
         address_of_tiles,
         choose,
         copy_sign,
+        descend,
         every,
         exponent,
         flat,
@@ -30,7 +28,9 @@ if config.DISABLE_JIT:
         load,
         load_first,
         mantissa,
+        mix,
         observe,
+        over_examples,
         pick,
         polynomial,
         power_of_two,
@@ -72,13 +72,11 @@ else:
     from fastnet_numba.tiles import address_of_tiles, product
 
 __all__ = [
-    "descend",
-    "over_examples",
-    "mix",
     "absolute",
     "address_of_tiles",
     "choose",
     "copy_sign",
+    "descend",
     "every",
     "exponent",
     "flat",
@@ -90,7 +88,9 @@ __all__ = [
     "load",
     "load_first",
     "mantissa",
+    "mix",
     "observe",
+    "over_examples",
     "pick",
     "polynomial",
     "power_of_two",
