@@ -25,7 +25,7 @@ from fastnet.history import History
 from fastnet.lbfgs import minimise
 from fastnet.optimizers import LBFGS
 from fastnet.position import Position
-from fastnet.schedules import ReduceOnPlateau, as_schedule, plateau
+from fastnet.schedules import ReduceOnPlateau, Schedule, plateau
 from fastnet.settings import Settings
 
 #: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
@@ -214,9 +214,12 @@ class Trainer:
     def _run(self, steps: int) -> Run:
         settings, position = self.settings, self.position
         assert not isinstance(settings.optimizer, LBFGS)
-        moments = np.arange(position.step, position.step + steps) / self.batches
-        schedule = as_schedule(settings.optimizer.learning_rate)
-        rates = schedule.rates(moments, float(settings.epochs))
+        rate = settings.optimizer.learning_rate
+        if isinstance(rate, Schedule):
+            moments = np.arange(position.step, position.step + steps) / self.batches
+            rates = rate.rates(moments, float(settings.epochs))
+        else:
+            rates = np.full(steps, float(rate))
         if self._plateau is not None:
             rates = np.maximum(rates * position.scale, np.minimum(rates, self._plateau.least))
         return Run(
@@ -314,7 +317,9 @@ class Trainer:
         position, history = self.position, self.position.history
         first = self.epoch
         position.step += len(losses)
-        pending = np.concatenate((position.pending, losses))
+        pending = losses
+        if len(position.pending):
+            pending = np.concatenate((position.pending, losses))
         whole = self.epoch - first
         position.pending = pending[whole * self.batches :]
         if not whole:
@@ -323,9 +328,10 @@ class Trainer:
         if self.batches > 1:
             epochs = losses_of.reshape(whole, self.batches)
             losses_of = (epochs * self.batch_rows).sum(axis=1) / self.rows
-        ends = np.arange(first + 1, first + whole + 1) * self.batches - 1 - run.first_step
+        end = (first + 1) * self.batches - 1 - run.first_step
+        rates = run.learning_rates[end :: self.batches][:whole]
         seconds = (time.monotonic() - self.epoch_began) / whole
-        history.extend(first + 1, losses_of, run.learning_rates[ends], seconds)
+        history.extend(first + 1, losses_of, rates, seconds)
 
     def _minimise(self, rule: LBFGS) -> None:
         """Leave the steps to L-BFGS: one of its iterations is an epoch."""

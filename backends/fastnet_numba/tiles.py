@@ -49,6 +49,10 @@ WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 #: Vectors in a row of a tile where there is no other row.
 ROW_WIDTH = 8
 
+#: How many rows of B are asked for before they are read, where each is read once: 784-128-10
+#: takes 3.8 us a row without, 2.5 with 8 or 16, 2.3 with 32.
+AHEAD = 32
+
 _I = ir.IntType(64)
 _P = ir.PointerType()
 _VOID = ir.VoidType()
@@ -84,6 +88,17 @@ def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...])
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     return function
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for a cache line that will be read soon; a place that is no memory is no error."""
+    name = "llvm.prefetch.p0"
+    found = builder.module.globals.get(name)
+    if found is None:
+        word = ir.IntType(32)
+        found = ir.Function(builder.module, ir.FunctionType(_VOID, [_P, word, word, word]), name)
+    word = ir.IntType(32)
+    builder.call(found, [pointer, word(0), word(3), word(1)])
 
 
 def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:
@@ -134,6 +149,11 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:
             sums[cell].add_incoming(values[cell], block)
     a_k, b_k = builder.mul(k, a_column), builder.mul(k, b_row)
     across = [load(b, builder.add(b_k, _I(kind.count * j))) for j in range(width)]
+    if width == ROW_WIDTH:
+        ahead = builder.add(b_k, builder.mul(b_row, _I(AHEAD)))
+        for j in range(width):
+            pointer = builder.place(b, builder.add(ahead, _I(kind.count * j)), kind)
+            _prefetch(builder, pointer)
     finished = {}
     for i in range(height):
         at = builder.add(builder.mul(a_row, _I(i)), a_k)

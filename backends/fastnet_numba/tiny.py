@@ -179,23 +179,27 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     number = m.dtype.type
     for step in range(len(rates)):
         rate = number(-rates[step])
-        for n in range(depth):
-            here = n * layer
-            code = table[n, CODE]
-            negative, above = every(m, constants[n, 0]), every(m, constants[n, 1])
-            bias, units = load(w, here + b), load(w, here + mask)
-            for g in range(n * row, n * row + row, size):
-                z = mix(bias, load(m, g), w, here, width)
-                a, slope = apply(code, z, negative, above)
-                store(m, g + row, choose(units > 0.0, a, 0.0))
-                store(m, s + g + row, slope)
         summed = every(m, 0.0)
         for g in range(0, row, size):
-            p, inside = load(m, depth * row + g), load(m, outputs + g)
-            t, e = term(loss, p, load(m, y + g), constant)
+            # One vector of examples forward and back, from register to register.
+            a = load(m, g)
+            for n in range(depth):
+                here, there = n * layer, (n + 1) * row + g
+                negative, above = every(m, constants[n, 0]), every(m, constants[n, 1])
+                z = mix(load(w, here + b), a, w, here, width)
+                a, slope = apply(table[n, CODE], z, negative, above)
+                a = choose(load(w, here + mask) > 0.0, a, 0.0)
+                store(m, there, a)
+                store(m, s + there, slope)
+            inside = load(m, outputs + g)
+            t, e = term(loss, a, load(m, y + g), constant)
             summed = summed + choose(inside > 0.0, t, 0.0)
             e = choose(inside > 0.0, e * scale, 0.0)
-            store(m, d + depth * row + g, e * load(m, s + depth * row + g))
+            for n in range(depth, 0, -1):
+                e = e * load(m, s + n * row + g)
+                store(m, d + n * row + g, e)
+                if n > 1:
+                    e = mix(every(m, 0.0), e, w, (n - 1) * layer + v, width)
         found = total(summed) * scale_
         losses[step] = found
         if not math.isfinite(found):
@@ -203,10 +207,6 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
         for n in range(depth - 1, -1, -1):
             here = n * layer
             a_at, d_at = n * row, d + (n + 1) * row
-            if n > 0:
-                for g in range(0, row, size):
-                    e = mix(every(m, 0.0), load(m, d_at + g), w, here + v, width)
-                    store(m, d + n * row + g, e * load(m, s + n * row + g))
             if n > 0:
                 descend(w, here + v, m, d_at, a_at, groups, width, rate)
             descend(w, here, m, a_at, d_at, groups, width, rate)
