@@ -1,5 +1,7 @@
 """What all tests share: the backend under test, a clean environment, an untouched np.random."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +16,16 @@ def backend(request: pytest.FixtureRequest) -> str:
     if missing is not None:
         (pytest.fail if missing.fails else pytest.skip)(missing.reason)
     return entry.name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_compiled():
+    """Once for all: processes that tests start would say that they do it."""
+    if importlib.util.find_spec("numba") is not None:
+        from fastnet_numba.kernels import load
+
+        for dtype in ("float32", "float64"):
+            load(np.dtype(dtype))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ Vector = Array
 
 
 def _inside(array: Array, at: int, count: int) -> None:
-    if not (array.ndim == 1 and at >= 0 and at + count <= len(array)):
+    if count and not (array.ndim == 1 and at >= 0 and at + count <= len(array)):
         raise IndexError(f"elements {at} to {at + count} of an array of shape {array.shape}")
 
 

@@ -1,0 +1,78 @@
+"""Nothing outside a buffer is touched: behind and before each lies a page that nobody may read."""
+
+import sys
+
+import child
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+CODE = """
+import ctypes, mmap, sys
+import numpy as np
+import fastnet as fn
+from fastnet import backend as contract, plan
+from fastnet_numba.layout import Layout
+from numba_cases import CASES, data, network
+
+libc = ctypes.CDLL(None, use_errno=True)
+PAGE, kept = mmap.PAGESIZE, []
+AT_END = sys.argv[1] == "end"
+
+def guarded(array):
+    '''A copy that ends where a forbidden page begins, or begins where one ends.'''
+    array = np.ascontiguousarray(array)
+    pages = -(-max(array.nbytes, 1) // PAGE)
+    region = mmap.mmap(-1, (pages + 2) * PAGE)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    kept.append(region)
+    for page in (0, pages + 1):
+        assert libc.mprotect(ctypes.c_void_p(base + page * PAGE), PAGE, 0) == 0
+    skip = PAGE + (pages * PAGE - array.nbytes if AT_END else 0)
+    made = np.frombuffer(region, array.dtype, array.size, skip).reshape(array.shape)
+    made[...] = array
+    return made
+
+new = Layout.new_arena
+Layout.new_arena = lambda self, dtype: guarded(new(self, dtype))
+for case in CASES:
+    for dtype in (np.float32, np.float64):
+        for threads in (1, 2):
+            x, y, weight = data(case, dtype)
+            net = network(case, 0.25)
+            program = contract.load("numba").compile(plan.lower(net), np.dtype(dtype), threads)
+            flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
+            y = y if y.dtype.kind == "i" else y.astype(dtype)
+            rows = contract.Data(guarded(x), guarded(y), guarded(weight))
+            program.predict(flat, rows.x)
+            program.predict_at_once(flat, guarded(x[:3]))
+            program.loss(flat, rows)
+            program.gradient(flat, rows, 0.1, 0.1, (1, 2))
+            for rule in (fn.Adam(0.01), fn.SGD(0.01), fn.Rprop(0.01), fn.Lion(0.01)):
+                memory = guarded(rule.memory(len(flat), np.dtype(dtype)))
+                order = guarded(np.stack([np.random.default_rng(i).permutation(len(x))
+                                          for i in range(4)]).astype(np.intp))
+                batch = max(len(x) // 3, 1)
+                steps = -(-len(x) // batch) * 2
+                rates = guarded(np.full(steps, 1e-3))
+                run = contract.Run(0, rates, batch, order, rule, 0.01, 0.01, 1.0, 1.0, 3)
+                losses = program.train(contract.State(flat, memory), rows, run)
+                assert np.isfinite(losses).all(), (case, losses)
+x, y = fn.datasets.xor()
+program = contract.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
+                                         np.dtype("float32"), 1)
+flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
+run = contract.Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))
+rows = contract.Data(guarded(x.astype("f4")), guarded(y.astype("f4")))
+program.train(contract.State(flat, guarded(np.zeros((1, len(flat)), "f4"))), rows, run)
+print("untouched")
+sys.stdout.flush()
+import os
+os._exit(0)  # the regions are still exported
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pages are protected by POSIX's mprotect")
+@pytest.mark.parametrize("side", ["end", "begin"])
+def test_no_kernel_reads_or_writes_outside_a_buffer(side):
+    assert child.run(CODE, side) == "untouched\n"

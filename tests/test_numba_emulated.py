@@ -1,0 +1,128 @@
+"""The kernels as plain Python: every load and store is checked, and coverage sees them."""
+
+import child
+import numpy as np
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+COMPARED = """
+import numpy as np
+from numba_cases import compare
+with np.errstate(all="ignore"):
+    for case in ("one-of-each", "column", "through-one", "vectors", "classes"):
+        for dtype in ("float32", "float64"):
+            print(max(compare(case, dtype, 1, batch=5, epochs=1)),
+                  max(compare(case, dtype, 2, 0.3, False, True, epochs=1)), dtype)
+"""
+
+TINY = """
+import numpy as np, fastnet as fn
+with np.errstate(all="ignore"):
+    x, y = fn.datasets.xor()
+    for dtype in ("float32", "float64"):
+        flat = []
+        for backend in ("numba", "numpy"):
+            model = fn.Model(fn.datasets.xor_network(True), backend=backend, dtype=dtype, seed=1)
+            model.fit(x, y, optimizer=fn.SGD(2.0), epochs=20, batch_size=None)
+            flat.append(model.parameters.flat)
+        print(np.abs(flat[0] - flat[1]).max(), dtype)
+"""
+
+
+def printed(code):
+    lines = child.run(code, NUMBA_DISABLE_JIT="1").splitlines()
+    assert lines
+    return [([float(value) for value in line.split()[:-1]], line.split()[-1]) for line in lines]
+
+
+def test_without_the_compiler_no_kernel_leaves_its_arrays_and_all_agree_with_numpy():
+    from numba_cases import NEAR
+
+    for distances, dtype in printed(COMPARED):
+        assert max(distances) < 10 * NEAR[dtype]
+
+
+def test_without_the_compiler_tiny_networks_agree_with_numpy():
+    for distances, dtype in printed(TINY):
+        assert max(distances) < {"float32": 1e-4, "float64": 1e-12}[dtype]
+
+
+def test_an_emulated_load_or_store_outside_its_array_is_an_error():
+    from fastnet_numba import emulated
+
+    array = np.zeros(20, np.float32)
+    width = emulated.lanes(array)
+    for at in (-1, 20 - width + 1):
+        with pytest.raises(IndexError):
+            emulated.load(array, at)
+        with pytest.raises(IndexError):
+            emulated.store(array, at, np.zeros(width, np.float32))
+    with pytest.raises(IndexError):
+        emulated.load_first(array, 19, 2)
+    emulated.load_first(array, 19, 1)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def array(request):
+    return np.random.default_rng(0).standard_normal(700).astype(request.param)
+
+
+def test_compiled_lanes_do_what_their_twins_say(array):
+    import numba
+
+    from fastnet_numba import emulated, lanes
+
+    def through(v):
+        def steps(m, out, count):
+            i = v.lanes(m)
+            x = v.load(m, 3)
+            v.store(out, 0, v.choose(x > 0.0, x * 2.0, v.absolute(x) / 3.0))
+            v.store(out, i, v.load_first(m, 5, count))
+            v.store_first(out, 2 * i, v.every(m, 7.0), count)
+            v.store(out, 3 * i, v.keep_first(x, count))
+            v.store(
+                out, 4 * i, v.power_of_two(v.exponent(v.absolute(x))) * v.mantissa(v.absolute(x))
+            )
+            v.store(out, 5 * i, v.copy_sign(v.square_root(v.absolute(x)), x))
+            out[6 * i] = v.highest(x)
+            out[6 * i + 1] = v.total(x)
+            v.transpose(out, 7 * i, i, m, 40, 9, min(count, i), min(count + 1, i))
+
+        return steps
+
+    compiled = numba.njit(through(lanes))
+    for count in (0, 1, emulated.lanes(array) - 1, emulated.lanes(array), 99):
+        found, wanted = np.full((2, 600), 5, array.dtype)
+        compiled(array, found, count)
+        through(emulated)(array, wanted, count)
+        np.testing.assert_allclose(found, wanted, rtol=2e-6 if array.itemsize == 4 else 1e-15)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 2])
+@pytest.mark.parametrize("end", [0, 1, 2, 3])
+def test_the_compiled_product_is_its_twin(array, begin, end):
+    import numba
+
+    from fastnet_numba import emulated, tiles
+
+    address = tiles.address_of_tiles
+    product = tiles.product
+    where = numba.njit(lambda like: address(like))(array)
+
+    @numba.njit
+    def compiled(tiles, c, cr, a, ar, ac, b, br, rows, columns, depth, begin, end, e, er):
+        product(tiles, c, 3, cr, a, 2, ar, ac, b, 1, br, rows, columns, depth, begin, end, e, 4, er)
+
+    sizes = [(1, 1, 1), (1, 40, 3), (6, 64, 5), (7, 17, 9), (13, 3, 2), (5, 33, 1), (11, 16, 4)]
+    for rows, columns, depth in sizes:
+        for strides in ((depth, 1), (1, rows)):
+            plain = (columns, array, *strides, array, columns, rows, columns, depth, begin, end)
+            found, wanted = np.full((2, 800), 0.5, array.dtype)
+            compiled(where, found, *plain, array, columns)
+            a = (array, 2, *strides, array, 1, columns, rows, columns, depth, begin, end)
+            emulated.product(0, wanted, 3, columns, *a, array, 4, 0 if begin == 2 else columns)
+            if begin == 2 and end >= 2:
+                continue  # a bias and a slope never come together
+            tolerance = 1e-5 if array.itemsize == 4 else 1e-13
+            np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,175 @@
+"""The Numba backend among processes and threads: caches, forks, crowds."""
+
+import subprocess
+import sys
+import threading
+
+import child
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from numba_cases import data, network
+
+import fastnet as fn
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+FIRST = """
+import fastnet as fn
+x, y = fn.datasets.synthetic(20, {inputs}, 1)
+model = fn.Model(fn.Network({inputs}, [fn.Dense(5, "{activation}"), fn.Dense(1)]), backend="numba")
+model.fit(x, y, epochs=1)
+print(model.predict(x).shape)
+"""
+
+
+def process(code, **variables):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=child.environment(**variables), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_first_process_says_that_it_compiles_and_the_next_does_not_compile(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first = process(FIRST.format(inputs=3, activation="relu"), **cache)
+    assert first.returncode == 0
+    assert first.stderr.count("compiles its float32 kernels") == 1
+    kept = sorted(tmp_path.rglob("*.nbc"))
+    assert kept
+    second = process(FIRST.format(inputs=50, activation="gelu"), **cache)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert sorted(tmp_path.rglob("*.nbc")) == kept
+
+
+def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    done = process(
+        FIRST.format(inputs=3, activation="relu"), NUMBA_CACHE_DIR=str(in_the_way / "below")
+    )
+    assert done.returncode == 0
+    assert done.stdout == "(20, 1)\n"
+    assert done.stderr.count("cannot keep its compiled kernels") == 1
+
+
+def test_another_source_has_another_folder(tmp_path, monkeypatch):
+    from fastnet_numba import kernels
+
+    copied = tmp_path / "fastnet_numba"
+    copied.mkdir()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(kernels, "__file__", str(copied / "kernels.py"))
+    names = []
+    for text in ("a = 1", "a = 2"):
+        (copied / "kernels.py").write_text(text)
+        kernels._folder.cache_clear()
+        names.append(kernels._folder().name)
+    kernels._folder.cache_clear()
+    assert names[0] != names[1]
+
+
+FORK = """
+import os, signal, numpy as np, fastnet as fn
+x, y = fn.datasets.synthetic(300, 8, 1)
+def trained():
+    model = fn.Model(fn.Network(8, [fn.Dense(20, "tanh"), fn.Dense(1)]), backend="numba", seed=1,
+                     threads=2)
+    model.fit(x, y, epochs=3)
+    return model.predict(x)
+before = trained()
+import warnings
+warnings.simplefilter("ignore")
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if np.array_equal(trained(), before) else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_fork_after_a_fit_with_two_threads_can_fit_and_predict():
+    assert child.run(FORK) == "0\n"
+
+
+def fitted(case="one-less", threads=2, **options):
+    x, y, _ = data(case, "float32")
+    model = fn.Model(network(case), backend="numba", seed=2, threads=threads)
+    model.fit(x, y, batch_size=8, epochs=30, **options)
+    return model.parameters.flat
+
+
+def test_two_models_in_two_threads_are_as_one_after_the_other():
+    cases = ["one-less", "one-more"]
+    wanted = [fitted(case) for case in cases]
+    found = {}
+    crew = [
+        threading.Thread(target=lambda case=case: found.update({case: fitted(case)}))
+        for case in cases
+    ]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+    for case, flat in zip(cases, wanted, strict=True):
+        assert_same_bits(found[case], flat)
+
+
+def test_beside_busy_processes_the_bits_are_the_same():
+    wanted = fitted()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        assert_same_bits(fitted(), wanted)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
+    wanted = fitted(threads=3)
+    start, begun = threading.Thread.start, []
+
+    def refused(self):
+        begun.append(self)
+        if len(begun) % 2 == 0:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert_same_bits(fitted(threads=3), wanted)
+    assert len(begun) > 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_divergence_is_noticed_on_every_path(threads):
+    x, y = fn.datasets.xor()
+    for net, batch in ((fn.datasets.xor_network(True), None), (fn.Network(3, [fn.Dense(1)]), 2)):
+        model = fn.Model(net, backend="numba", seed=1, threads=threads)
+        big = np.float32(1e18) * y + 1
+        with pytest.raises(fn.Diverged):
+            model.fit(x * 1e10, big, optimizer=fn.SGD(1e30), epochs=50, batch_size=batch)
+        assert np.isfinite(model.parameters.flat).all()
+
+
+ABSENT = """
+import sys
+sys.modules["numba"] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "numba" else find(name, *rest)
+import fastnet as fn
+net = fn.Network(2, [fn.Dense(1)])
+print(fn.Model(net).backend)
+try:
+    fn.Model(net, backend="numba")
+except fn.BackendUnavailable as error:
+    print(error)
+"""
+
+
+def test_without_numba_the_line_to_install_it_is_given():
+    backend, error = child.run(ABSENT).splitlines()
+    assert backend == "numpy"
+    assert 'pip install "fastnet[numba]"' in error
