@@ -1,117 +1,235 @@
-"""The Numba backend against NumPy's, for sizes that fit no vector."""
+"""Odd sizes on the Numba backend: wherever vectors, tiles, chunks and threads end, as in NumPy."""
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
+from compare import assert_near, assert_same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba_cases import CASES, NEAR, apart, compare, data, network
+from samples import biased, rows_for, weights_for
+from tolerances import FORWARD, GRADIENT_FLOAT32
 
 import fastnet as fn
 
-pytest.importorskip("numba", reason="numba is not installed")
+pytest.importorskip("numba", reason="numba: library absent: numba")
 
-DTYPES = ["float32", "float64"]
+#: A gradient, or parameters after a few steps, against NumPy's: sums in another order.
+NEAR = {"float64": 1e-12, "float32": GRADIENT_FLOAT32}
+
+#: Around the vectors' and the tiles' sizes, and the smallest.
+UNITS = (1, 2, 3, 15, 16, 17, 63, 65)
+
+#: Output activation, loss and the form of the targets.
+HEADS = {
+    "mse": ("identity", "mse", "real"),
+    "huber_of_softplus": ("softplus", fn.Huber(delta=0.3), "real"),
+    "mse_of_softmax": ("softmax", "mse", "real"),
+    "binary": ("sigmoid", "binary_crossentropy", "real"),
+    "poisson": ("identity", "poisson", "real"),
+    "index": ("softmax", "crossentropy", "index"),
+    "onehot": ("softmax", "crossentropy", "onehot"),
+    "soft": ("softmax", "crossentropy", "soft"),
+}
+
+ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "elu", "gelu", "leaky_relu", "silu")
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+def pair(network, dtype, threads=1, seed=1):
+    """A model on Numba and one on NumPy in float64, with the same parameters, biases too."""
+    found = biased(fn.Model(network, backend="numba", dtype=dtype, seed=seed, threads=threads))
+    wanted = fn.Model(network, backend="numpy", dtype="float64", seed=seed)
+    wanted.parameters.flat[...] = found.parameters.flat
+    return found, wanted
+
+
+def rows(network, count, dtype, form="index"):
+    """x and y that are the same numbers in `dtype` and in float64."""
+    x, y = rows_for(network, count, form=form)
+    return x.astype(dtype), y if y.dtype.kind == "i" else y.astype(dtype)
+
+
+def assert_agree(network, dtype, threads, count, batch_size, form="index", weighted=False):
+    """Prediction, loss, gradient and a few steps of training are those of NumPy's float64."""
+    x, y = rows(network, count, dtype, form)
+    weight = weights_for(count).astype(dtype) if weighted else None
+    found, wanted = pair(network, dtype, threads)
+    assert_near(found.predict(x), wanted.predict(x), 4 * FORWARD[dtype], dtype)
+    near = NEAR[dtype]
+    assert found.evaluate(x, y, weight) == pytest.approx(wanted.evaluate(x, y, weight), rel=near)
+    penalties = {"l1": 0.01, "l2": 0.1, "dropout_step": 7}
+    for options in ({}, penalties):
+        loss, gradient = found.loss_and_gradient(x, y, weight, **options)
+        wanted_loss, wanted_gradient = wanted.loss_and_gradient(x, y, weight, **options)
+        assert loss == pytest.approx(wanted_loss, rel=near)
+        assert_near(gradient, wanted_gradient, near, dtype)
+    options = {"optimizer": fn.SGD(0.02, momentum=0.5), "epochs": 2, "batch_size": batch_size}
+    histories = [
+        model.fit(x, y, sample_weight=weight, clip_norm=3.0, **options) for model in (found, wanted)
+    ]
+    assert_near(found.parameters.flat, wanted.parameters.flat, near, dtype)
+    assert histories[0].loss == pytest.approx(histories[1].loss, rel=near)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_it_agrees_with_numpy_in_sizes_that_fit_no_vector(case, threads, dtype):
-    for distance in compare(case, dtype, threads, batch=5):
-        assert distance < 10 * NEAR[dtype]
+@pytest.mark.parametrize("units", UNITS)
+def test_layers_of_odd_widths_do_what_numpy_does(units, threads, dtype):
+    before = UNITS[UNITS.index(units) - 1]
+    layers = [fn.Dense(units, "tanh"), fn.Dense(before, "relu"), fn.Dense(units, "gelu")]
+    network = fn.Network(before + 1, [*layers, fn.Dense(3)])
+    assert_agree(network, dtype, threads, count=37, batch_size=16)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("case", CASES)
-def test_it_agrees_with_dropout_weights_and_no_biases(case, threads, dtype):
-    given = {"dropout": 0.3, "bias": False, "weighted": True}
-    for distance in compare(case, dtype, threads, **given):
-        assert distance < 10 * NEAR[dtype]
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("head", HEADS)
+def test_outputs_of_odd_widths_do_what_numpy_does(head, units, threads, dtype):
+    output, loss, form = HEADS[head]
+    units += units == 1 and output == "softmax"  # which is over two units or more
+    network = fn.Network(4, [fn.Dense(5, "silu"), fn.Dense(units, output)], loss)
+    assert_agree(network, dtype, threads, count=19, batch_size=8, form=form, weighted=True)
 
 
-@settings(max_examples=60)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 17, 31, 40])
+def test_rows_that_leave_a_tail_are_trained_as_numpy_does(count, threads, weighted, dtype):
+    network = fn.Network(
+        7, [fn.Dropout(0.2), fn.Dense(9, "elu", bias=False), fn.Dropout(0.5), fn.Dense(1)]
+    )
+    assert_agree(network, dtype, threads, count, batch_size=11, weighted=weighted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [20, 24, 41])
+def test_layers_too_large_for_the_caches_do_what_numpy_does(count, dtype):
+    # Both products with the weights and that for their gradient are larger than a cache, with
+    # columns and depths that fill no whole panel.
+    layers = [fn.Dense(1_000, "tanh"), fn.Dense(531, "relu"), fn.Dense(1_000, "tanh")]
+    network = fn.Network(40, [*layers, fn.Dense(3, "softmax")], "crossentropy")
+    assert_agree(network, dtype, threads=2, count=count, batch_size=None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_batches_of_several_chunks_do_what_numpy_does(outputs, threads, dtype):
+    layers = [fn.Dense(33, "tanh"), fn.Dropout(0.3), fn.Dense(1, "softplus")]
+    network = fn.Network(3, [*layers, fn.Dense(outputs)])
+    assert_agree(network, dtype, threads, count=4_111, batch_size=4_000, weighted=True)
+
+
+LAYER = st.tuples(st.sampled_from(UNITS), st.sampled_from(ACTIVATIONS), st.booleans())
+
+
+@settings(max_examples=300)
 @given(
     inputs=st.integers(1, 40),
-    units=st.lists(st.sampled_from([1, 2, 3, 15, 16, 17, 63, 65]), min_size=1, max_size=3),
-    rows=st.integers(1, 40),
+    hidden=st.lists(LAYER, max_size=3),
+    dropped=st.sets(st.integers(0, 3), max_size=2),
+    head=st.sampled_from(sorted(HEADS)),
+    outputs=st.sampled_from(UNITS),
+    bias=st.booleans(),
+    count=st.integers(1, 40),
+    batch_size=st.integers(1, 45),
+    weighted=st.booleans(),
     threads=st.integers(1, 3),
-    dtype=st.sampled_from(DTYPES),
+    dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_any_network_has_numpys_gradient(inputs, units, rows, threads, dtype):
-    layers = [fn.Dense(n, "tanh") for n in units[:-1]] + [fn.Dense(units[-1])]
-    net = fn.Network(inputs, layers)
-    x, y = (a.astype(dtype) for a in fn.datasets.synthetic(rows, inputs, units[-1]))
-    found, wanted = (
-        fn.Model(net, backend=b, dtype=dtype, seed=1, threads=threads) for b in ("numba", "numpy")
-    )
-    assert apart(found.predict(x), wanted.predict(x)) < NEAR[dtype]
-    assert apart(found.loss_and_gradient(x, y)[1], wanted.loss_and_gradient(x, y)[1]) < NEAR[dtype]
+def test_any_network_does_what_numpy_does(
+    inputs, hidden, dropped, head, outputs, bias, count, batch_size, weighted, threads, dtype
+):
+    output, loss, form = HEADS[head]
+    outputs += outputs == 1 and output == "softmax"
+    layers = []
+    for place, (units, activation, has_bias) in enumerate(hidden):
+        if place in dropped:
+            layers.append(fn.Dropout(0.25))
+        layers.append(fn.Dense(units, activation, bias=has_bias))
+    network = fn.Network(inputs, [*layers, fn.Dense(outputs, output, bias=bias)], loss)
+    assert_agree(network, dtype, threads, count, batch_size, form, weighted)
 
 
-@pytest.mark.parametrize("rows", [1, 16, 17, 40])
-@pytest.mark.parametrize(
-    "form", [np.asfortranarray, lambda a: a[::-1][::-1], lambda a: np.repeat(a, 2, 1)[:, ::2]]
-)
-def test_the_form_of_the_rows_does_not_matter_whichever_path_takes_them(form, rows):
-    model = fn.Model(network("one-more"), backend="numba", seed=1)
-    x = np.resize(data("one-more", "float32")[0], (rows, 17))
-    kept = x.copy()
-    locked = form(x)
-    locked.flags.writeable = False
-    assert_same_bits(model.predict(locked), model.predict(kept))
-    assert_same_bits(model.predict(x.astype(np.float64)), model.predict(kept))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype):
-    for case in CASES:
-        model = fn.Model(network(case), backend="numba", dtype=dtype, seed=1)
-        x = np.resize(data(case, dtype)[0], (40, CASES[case][0]))
-        if case != "large":  # packed products sum in blocks
-            together = model.predict(x)
-            assert_same_bits(model.predict(x[3:4]), together[3:4])
-            assert_same_bits(model.predict(x[3:20]), together[3:20])
+#: Optimizers, each with its memory, beyond plain gradient descent.
+OPTIMIZERS = {
+    "nesterov": fn.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": fn.Adam(0.01),
+    "adamw": fn.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": fn.RMSprop(0.01, momentum=0.5),
+    "adagrad": fn.Adagrad(0.05),
+    "rprop": fn.Rprop(0.01),
+    "lion": fn.Lion(0.01),
+}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_the_same_run_has_the_same_bits(case, threads):
-    x, y, _ = data(case, "float32")
-
-    def trained():
-        model = fn.Model(network(case, 0.2), backend="numba", seed=4, threads=threads)
-        model.fit(x, y, optimizer="adam", epochs=5, batch_size=7, l2=0.01, clip_norm=0.5)
-        return model.parameters.flat
-
-    assert_same_bits(trained(), trained())
-
-
-def test_one_worker_has_the_bits_of_several(monkeypatch):
-    from fastnet_numba.threads import Crowd
-
-    x, y, weight = data("one-less", "float32")
-
-    def trained():
-        model = fn.Model(network("one-less", 0.2), backend="numba", seed=4, threads=3)
-        model.fit(x, y, sample_weight=weight, epochs=4, batch_size=9, l1=0.01, clip_norm=0.5)
-        return model.parameters.flat
-
-    together = trained()
-    monkeypatch.setattr(Crowd, "workers", lambda self, parts: 1)
-    assert_same_bits(trained(), together)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_shared_out_over_threads_are_updated_as_numpy_does(name, threads):
+    # 7 * 6 + 6 * 2 + 2 = 56 parameters: no whole cache lines for each thread.
+    network = fn.Network(7, [fn.Dense(6, "tanh", bias=False), fn.Dense(2)])
+    x, y = rows_for(network, 29)
+    found, wanted = pair(network, "float64", threads)
+    for model in (found, wanted):
+        model.fit(
+            x, y, optimizer=OPTIMIZERS[name], epochs=5, batch_size=8, l1=0.01, l2=0.1,
+            clip_value=0.3, clip_norm=0.5,
+        )  # fmt: skip
+    assert_near(found.parameters.flat, wanted.parameters.flat, 10 * NEAR["float64"])
 
 
-@pytest.mark.parametrize(("seed", "step"), [(2**64 - 1, 0), (2**63, 2**32 + 5), (7, 2**40)])
-def test_dropouts_masks_are_numpys_for_any_seed_and_step(seed, step):
-    net = fn.Network(6, [fn.Dense(33), fn.Dropout(0.4), fn.Dense(2)])
-    x, y = fn.datasets.synthetic(11, 6, 2)
-    found, wanted = (
-        fn.Model(net, backend=b, dtype="float64", seed=seed).loss_and_gradient(
-            x, y, dropout_step=step
-        )[1]
-        for b in ("numba", "numpy")
-    )
-    np.testing.assert_array_equal(found == 0, wanted == 0)
-    assert apart(found, wanted) < NEAR["float64"]
+def strided(a):
+    wide = np.full((2 * len(a), *(3 * n for n in a.shape[1:])), np.nan).astype(a.dtype)
+    view = wide[(slice(None, None, 2), *(slice(1, None, 3) for _ in a.shape[1:]))]
+    view[...] = a
+    return view
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+FORMS = {
+    "strided": strided,
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "reversed_columns": lambda a: np.flip(np.flip(a).copy()),
+    "read_only": read_only,
+    "fortran": np.asfortranarray,
+    "other_dtype": lambda a: a.astype(np.longdouble),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [1, 3, 16, 17, 40])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_rows_does_not_matter_however_few_they_are(form, count, dtype):
+    network = fn.Network(5, [fn.Dense(17, "tanh"), fn.Dense(2)])
+    x, y = rows(network, count, dtype)
+    weight = weights_for(count).astype(dtype)
+    plain, formed = (biased(fn.Model(network, backend="numba", dtype=dtype, seed=1)) for _ in "ab")
+    given_x, given_y, given_weight = (FORMS[form](a) for a in (x, y, weight))
+    assert_same_bits(formed.predict(given_x), plain.predict(x))
+    found = formed.loss_and_gradient(given_x, given_y, given_weight)
+    wanted = plain.loss_and_gradient(x, y, weight)
+    assert found[0] == wanted[0]
+    assert_same_bits(found[1], wanted[1])
+    options = {"optimizer": fn.Adam(0.01), "epochs": 2, "batch_size": 7}
+    formed.fit(given_x, given_y, sample_weight=given_weight, **options)
+    plain.fit(x, y, sample_weight=weight, **options)
+    assert_same_bits(formed.parameters.flat, plain.parameters.flat)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", [1, 17, 65])
+def test_a_row_is_predicted_alike_alone_in_company_and_by_any_number_of_threads(units, dtype):
+    network = fn.Network(9, [fn.Dense(units, "gelu"), fn.Dense(3, "softmax")], "crossentropy")
+    x, _ = rows(network, 1_201, dtype)
+    models = [pair(network, dtype, threads)[0] for threads in (1, 2, 3)]
+    whole = models[0].predict(x)
+    for model in models:
+        assert_same_bits(model.predict(x), whole)
+        assert_same_bits(model.predict(x[5:22]), whole[5:22])
+        assert_same_bits(model.predict(x[5:21]), whole[5:21])  # few enough to go at once
+        assert_same_bits(model.predict(x[1_200:]), whole[1_200:])

@@ -1,0 +1,96 @@
+"""The Numba backend's bits: the same for a row alone, for the same run again, for fewer workers."""
+
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from numba_cases import CASES, NEAR, apart, compare, data, network
+
+import fastnet as fn
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+DTYPES = ["float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_it_agrees_with_numpy_in_sizes_that_fit_no_vector(case, threads, dtype):
+    for distance in compare(case, dtype, threads, batch=5):
+        assert distance < 10 * NEAR[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+def test_it_agrees_with_dropout_weights_and_no_biases(case, threads, dtype):
+    given = {"dropout": 0.3, "bias": False, "weighted": True}
+    for distance in compare(case, dtype, threads, **given):
+        assert distance < 10 * NEAR[dtype]
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 40])
+@pytest.mark.parametrize(
+    "form", [np.asfortranarray, lambda a: a[::-1][::-1], lambda a: np.repeat(a, 2, 1)[:, ::2]]
+)
+def test_the_form_of_the_rows_does_not_matter_whichever_path_takes_them(form, rows):
+    model = fn.Model(network("one-more"), backend="numba", seed=1)
+    x = np.resize(data("one-more", "float32")[0], (rows, 17))
+    kept = x.copy()
+    locked = form(x)
+    locked.flags.writeable = False
+    assert_same_bits(model.predict(locked), model.predict(kept))
+    assert_same_bits(model.predict(x.astype(np.float64)), model.predict(kept))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype):
+    for case in CASES:
+        model = fn.Model(network(case), backend="numba", dtype=dtype, seed=1)
+        x = np.resize(data(case, dtype)[0], (40, CASES[case][0]))
+        if case != "large":  # packed products sum in blocks
+            together = model.predict(x)
+            assert_same_bits(model.predict(x[3:4]), together[3:4])
+            assert_same_bits(model.predict(x[3:20]), together[3:20])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_run_has_the_same_bits(case, threads):
+    x, y, _ = data(case, "float32")
+
+    def trained():
+        model = fn.Model(network(case, 0.2), backend="numba", seed=4, threads=threads)
+        model.fit(x, y, optimizer="adam", epochs=5, batch_size=7, l2=0.01, clip_norm=0.5)
+        return model.parameters.flat
+
+    assert_same_bits(trained(), trained())
+
+
+def test_one_worker_has_the_bits_of_several(monkeypatch):
+    from fastnet_numba.threads import Crowd
+
+    x, y, weight = data("one-less", "float32")
+
+    def trained():
+        model = fn.Model(network("one-less", 0.2), backend="numba", seed=4, threads=3)
+        model.fit(x, y, sample_weight=weight, epochs=4, batch_size=9, l1=0.01, clip_norm=0.5)
+        return model.parameters.flat
+
+    together = trained()
+    monkeypatch.setattr(Crowd, "workers", lambda self, parts: 1)
+    assert_same_bits(trained(), together)
+
+
+@pytest.mark.parametrize(("seed", "step"), [(2**64 - 1, 0), (2**63, 2**32 + 5), (7, 2**40)])
+def test_dropouts_masks_are_numpys_for_any_seed_and_step(seed, step):
+    net = fn.Network(6, [fn.Dense(33), fn.Dropout(0.4), fn.Dense(2)])
+    x, y = fn.datasets.synthetic(11, 6, 2)
+    found, wanted = (
+        fn.Model(net, backend=b, dtype="float64", seed=seed).loss_and_gradient(
+            x, y, dropout_step=step
+        )[1]
+        for b in ("numba", "numpy")
+    )
+    np.testing.assert_array_equal(found == 0, wanted == 0)
+    assert apart(found, wanted) < NEAR["float64"]
