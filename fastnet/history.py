@@ -1,5 +1,6 @@
 """What happened in a fit, epoch by epoch."""
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,20 +37,23 @@ class History:
         # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than it
         # takes to make Python's numbers for it, so these are made when somebody looks.
         self._waiting: list[tuple[int, Array, Array, float]] = []
+        self._lock = threading.Lock()
 
     def extend(self, first: int, losses: Array, learning_rates: Array, seconds: float) -> None:
         """Add epochs from number `first` on: `(epochs,)` each, and the seconds of each."""
-        self._waiting.append((first, losses, learning_rates, seconds))
+        with self._lock:
+            self._waiting.append((first, losses, learning_rates, seconds))
 
     def _list(self, name: str) -> list[Any]:
         if self._waiting:
-            lists = self._lists
-            for first, losses, learning_rates, seconds in self._waiting:
-                lists["epoch"] += range(first, first + len(losses))
-                lists["loss"] += losses.tolist()
-                lists["learning_rate"] += learning_rates.tolist()
-                lists["seconds"] += [seconds] * len(losses)
-            self._waiting = []
+            with self._lock:
+                lists = self._lists
+                for first, losses, learning_rates, seconds in self._waiting:
+                    lists["epoch"] += range(first, first + len(losses))
+                    lists["loss"] += losses.tolist()
+                    lists["learning_rate"] += learning_rates.tolist()
+                    lists["seconds"] += [seconds] * len(losses)
+                self._waiting = []
         return self._lists[name]
 
     @property
@@ -76,6 +80,13 @@ class History:
     def seconds(self) -> list[float]:
         """How long each epoch took."""
         return self._list("seconds")
+
+    def __getstate__(self) -> dict[str, list[Any]]:
+        """For pickle and copy: lists of its own."""
+        return {name: list(self._list(name)) for name in COLUMNS}
+
+    def __setstate__(self, state: dict[str, list[Any]]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def __eq__(self, other: object) -> bool:
         """Whether all lists are equal."""

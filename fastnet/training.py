@@ -321,7 +321,7 @@ class Trainer:
         if len(position.pending):
             pending = np.concatenate((position.pending, losses))
         whole = self.epoch - first
-        position.pending = pending[whole * self.batches :]
+        position.pending = pending[whole * self.batches :].copy()
         if not whole:
             return
         losses_of = pending[: whole * self.batches]
@@ -329,7 +329,7 @@ class Trainer:
             epochs = losses_of.reshape(whole, self.batches)
             losses_of = (epochs * self.batch_rows).sum(axis=1) / self.rows
         end = (first + 1) * self.batches - 1 - run.first_step
-        rates = run.learning_rates[end :: self.batches][:whole]
+        rates = run.learning_rates[end :: self.batches][:whole].copy()  # not the whole run's
         seconds = (time.monotonic() - self.epoch_began) / whole
         history.extend(first + 1, losses_of, rates, seconds)
 

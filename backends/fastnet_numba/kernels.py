@@ -23,7 +23,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-from numba.core import event, types
+from numba.core import caching, event, types
 
 from fastnet_numba import prediction, products, tiny, training
 
@@ -83,9 +83,27 @@ def _load(dtype: np.dtype[Any]) -> Kernels:
             _enable_cache(entry)
             entry.disable_compile(False)
             with _compiling(dtype):
-                entry.compile(signature)
+                _compile(entry, signature)
             entry.disable_compile()
     return Kernels(training.run, prediction.predict_at_once, products.tiles_for, tiny.steps)
+
+
+def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
+    """Take it from the cache or compile it, and do without a cache that does not work."""
+    try:
+        entry.compile(signature)
+    except Exception as error:  # a damaged file may raise anything when it is read
+        if _folder() is None:
+            raise
+        _log.warning(
+            "fastnet cannot use its compiled kernels in %s (%s: %s), so it compiles them anew; "
+            "remove the folder if this comes again.",
+            _folder(),
+            type(error).__name__,
+            error,
+        )
+        entry._cache = caching.NullCache()
+        entry.compile(signature)
 
 
 def _enable_cache(entry: Any) -> None:

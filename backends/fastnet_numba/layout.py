@@ -261,7 +261,7 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         OUTPUT: source,
         OUTPUT_ROW: source_row,
         D: arena.place(rows * widest),
-        D_NEXT: arena.place(rows * widest),
+        D_NEXT: arena.place(rows * widest + 8),  # and dropout's words, by four at once
         ONES: ones,
         TILES: tiles,
         LOSS: loss,

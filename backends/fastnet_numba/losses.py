@@ -1,7 +1,8 @@
 """Losses and their derivatives by the network's output, of a chunk of rows in the arena.
 
 Where the loss is computed from logits, the output is those. The derivatives are multiplied by
-`scale` and the rows' weights; so the gradient of the mean comes out at the end.
+each row's weight and divided by `mass`, all weights of the batch (times its outputs): so the
+gradient of the mean comes out at the end.
 """
 
 from fastnet_numba.activations import peak
@@ -71,12 +72,12 @@ def sign(x):
 
 
 @kernel
-def elementwise_loss(places, m, rows, weighted, scale_):
+def elementwise_loss(places, m, rows, weighted, mass):
     """The weighted sum of an elementwise loss over `rows` rows; D becomes its derivative."""
     step = lanes(m)
     code, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
     p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
-    constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, scale_)
+    constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, 1 / mass)
     along = row == 1  # a vector holds rows, not outputs
     lines = 1 if along else rows
     width = rows if along else columns
@@ -94,7 +95,8 @@ def elementwise_loss(places, m, rows, weighted, scale_):
                     w = load(m, w_at + j)
                 # Rows of weight 0 do not count, even where their loss is not finite.
                 t = choose(w > 0.0, t * w, 0.0)
-                d = choose(w > 0.0, d * (w * scale), 0.0)
+                # In this order: of tiny weights the inverse of the sum overflows, a share does not.
+                d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
             else:
                 d = d * scale
             summed = summed + keep_first(t, width - j)
@@ -104,7 +106,7 @@ def elementwise_loss(places, m, rows, weighted, scale_):
 
 
 @kernel
-def crossentropy(places, m, rows, order, first, labels, weighted, scale):
+def crossentropy(places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of -log softmax(z)_y over the rows; D becomes softmax(z) - y, scaled.
 
     With class indices they are `labels[row]`; else `labels` is empty, and Y holds one-hot rows or
@@ -124,7 +126,7 @@ def crossentropy(places, m, rows, order, first, labels, weighted, scale):
         share = every(m, total(summed))
         log_share = log(share)
         w = m[places[ROW_WEIGHTS] + r] if weighted else m[places[ONES]]
-        factor = every(m, w * scale)
+        factor = every(m, w / mass)
         if len(labels):
             label = labels[order[first + r] if len(order) else first + r]
             loss = total(keep_first(log_share - (every(m, m[z_at + label]) - top), 1))
@@ -133,16 +135,16 @@ def crossentropy(places, m, rows, order, first, labels, weighted, scale):
                 hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
                 store(m, d_at + j, (load(m, d_at + j) / share - hot) * factor)
         else:
-            mass, picked = every(m, 0.0), every(m, 0.0)
+            sure, picked = every(m, 0.0), every(m, 0.0)
             for j in range(0, columns, step):
                 y = keep_first(load(m, y_at + j), columns - j)
-                mass = mass + y
+                sure = sure + y
                 picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
-            mass = every(m, total(mass))
-            loss = total(keep_first(mass * log_share, 1)) - total(picked)
+            sure = every(m, total(sure))
+            loss = total(keep_first(sure * log_share, 1)) - total(picked)
             for j in range(0, columns, step):
                 y = keep_first(load(m, y_at + j), columns - j)
-                p = keep_first(load(m, d_at + j), columns - j) / share * mass
+                p = keep_first(load(m, d_at + j), columns - j) / share * sure
                 store(m, d_at + j, (p - y) * factor)
         if w > 0:
             whole += loss * w

@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+import numba
 import numpy as np
 from numpy import empty, ndarray
 
@@ -64,6 +65,8 @@ class NumbaProgram:
         few = self._workspace(FEW_ROWS)
         self.few_table, self.few_arena = few.layout.prediction, few.borrow()
         self.predict_few = self.kernels.predict_at_once
+        if numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
+            self.predict_few = lambda *arguments: False
         self.outputs = plan.outputs
 
     def to_device(self, array: Array) -> Array:
@@ -217,6 +220,8 @@ class NumbaProgram:
         made, busy = [0] * workers, [0.0] * workers
         x = data.x.reshape(-1)
 
+        failed: list[BaseException] = []
+
         def work(worker: int) -> None:
             began = time.thread_time()
             made[worker] = self.kernels.run(
@@ -240,21 +245,34 @@ class NumbaProgram:
             )
             busy[worker] = time.thread_time() - began
 
-        crew = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(1, workers)]
+        def join_in(worker: int) -> None:
+            try:
+                work(worker)
+            except BaseException as error:
+                signals[workers * APART] = 1  # or the others would wait for ever
+                failed.append(error)
+
+        crew = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
         started: list[threading.Thread] = []
         began = time.perf_counter()
         try:
             for one in crew:
-                one.start()
+                try:
+                    one.start()
+                except RuntimeError:  # the system has no thread left: nothing is changed yet
+                    signals[workers * APART] = 1
+                    for other in started:
+                        other.join()
+                    return self._run(task, state, data, run, out, dropping, alone=True)
                 started.append(one)
-        except RuntimeError:  # the system has no thread left: nothing is changed yet
-            signals[workers * APART] = 1
-            for one in started:
+            work(0)
+            for one in crew:
                 one.join()
-            return self._run(task, state, data, run, out, dropping, alone=True)
-        work(0)
-        for one in crew:
-            one.join()
+        except BaseException:  # Ctrl-C, anywhere
+            signals[workers * APART] = 1
+            raise
+        if failed:
+            raise failed[0]
         self.crowd.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:

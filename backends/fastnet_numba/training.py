@@ -107,7 +107,7 @@ def run(
             mass = 0.0
             for r in range(ahead + start, ahead + stop):
                 mass += weights[order[r]] if len(order) else weights[r]
-        factor = 1 / (mass * each) if mass > 0 else 0.0
+        mass *= each
 
         for part in range(first, last):
             begin = start + (stop - start) * part // parts
@@ -121,10 +121,10 @@ def run(
                 forward(ops, p, m, count, whole[DROPPING], at - start, whole[SEED], step)
                 if places[LOSS] == CROSSENTROPY:
                     loss += crossentropy(
-                        places, m, count, order, ahead + at, labels, weighted, factor
+                        places, m, count, order, ahead + at, labels, weighted, mass
                     )
                 else:
-                    loss += elementwise_loss(places, m, count, weighted, factor)
+                    loss += elementwise_loss(places, m, count, weighted, mass)
                 if task != LOSS_ONLY:
                     backward(ops, p, g, own, m, count, more, whole[DROPPING] != 0)
                 more = True
@@ -135,7 +135,7 @@ def run(
         moment += 1
         if workers > 1 and not meet(signals, worker, workers, moment):
             return s
-        loss = gathered(shared, parts, 0) * factor
+        loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
             for part in range(1, parts):
                 add_slice(g, part * stride, low, high)
