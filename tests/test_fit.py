@@ -1,7 +1,9 @@
 """What fit does besides steps: validation, early stopping, callbacks, history, its errors."""
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -275,3 +277,25 @@ def test_what_makes_no_sense_is_refused_when_it_is_made(make_it, says):
 @pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("f4"), "f4"])
 def test_a_dtype_may_be_given_as_numpy_has_it(dtype):
     assert fn.Model(NETWORK, dtype=dtype, backend="numpy").dtype == "float32"
+
+
+def test_a_copied_history_has_lists_of_its_own(backend):
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend=backend, seed=1)
+    history = model.fit([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0], epochs=5)
+    copied = copy.copy(history)
+    assert (len(history), len(copied)) == (5, 5)
+    assert copied == history == pickle.loads(pickle.dumps(history))
+    copied.loss.append(1.0)
+    assert len(history.loss) == 5
+
+
+def test_a_batch_of_tiny_weights_is_a_batch_like_any_other(backend):
+    x, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 0.5, 2.0]
+    model = fn.Model(fn.Network(1, [fn.Dense(1)]), backend=backend, seed=1)
+    wanted = fn.Model(model.network, backend="numpy", dtype="float64", seed=1)
+    for one in (model, wanted):
+        one.fit(
+            x, y, sample_weight=[1, 1, 1e-39, 1e-39], batch_size=2, shuffle=False, epochs=3,
+            optimizer="sgd",
+        )  # fmt: skip
+    np.testing.assert_allclose(model.parameters.flat, wanted.parameters.flat, rtol=1e-5)

@@ -13,12 +13,14 @@ logging.disable(logging.WARNING)  # that it compiles
 from fastnet_numba.host import register_bytes
 from numba_cases import compare
 cases = ("one-of-each", "through-one", "one-more", "classes")
-print(register_bytes(), max(max(compare(case, "float32", 2, batch=5)) for case in cases))
+import sys
+dtype = sys.argv[1]
+print(register_bytes(), max(max(compare(case, dtype, 2, 0.2, batch=5)) for case in cases))
 import numpy as np, fastnet as fn
 x, y = fn.datasets.xor()
 flat = []
 for backend in ("numba", "numpy"):
-    model = fn.Model(fn.datasets.xor_network(True), backend=backend, seed=1)
+    model = fn.Model(fn.datasets.xor_network(True), backend=backend, seed=1, dtype=dtype)
     model.fit(x, y, optimizer=fn.SGD(2.0), epochs=50, batch_size=None)
     flat.append(model.parameters.flat)
 print(np.abs(flat[0] - flat[1]).max())
@@ -29,11 +31,15 @@ print(np.abs(flat[0] - flat[1]).max())
     platform.machine() not in ("x86_64", "AMD64"), reason="x86 processors are imagined"
 )
 @pytest.mark.parametrize(
-    ("name", "features", "width"),
-    [("haswell", "+avx,+avx2,+fma,+bmi,+bmi2", 32), ("generic", "", 16)],
+    ("name", "features", "width", "dtype"),
+    [
+        ("haswell", "+avx,+avx2,+fma,+bmi,+bmi2", 32, "float32"),
+        ("generic", "", 16, "float32"),
+        ("generic", "", 16, "float64"),
+    ],
 )
-def test_narrower_vectors_give_the_same_results(name, features, width):
-    said = child.run(CODE, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+def test_narrower_vectors_give_the_same_results(name, features, width, dtype):
+    said = child.run(CODE, dtype, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
     found, distance, tiny = said.split()
     assert int(found) == width
     assert float(distance) < 1e-4

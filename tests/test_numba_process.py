@@ -53,6 +53,44 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
     assert done.stderr.count("cannot keep its compiled kernels") == 1
 
 
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_damaged_cache_is_told_and_does_no_harm(tmp_path, ending):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    code = FIRST.format(inputs=3, activation="relu")
+    assert process(code, **cache).returncode == 0
+    for file in tmp_path.rglob(f"*run*.{ending}"):
+        file.write_bytes(file.read_bytes()[:100])
+    again = process(code, **cache)
+    assert (again.returncode, again.stdout) == (0, "(20, 1)\n")
+    assert "cannot use its compiled kernels" in again.stderr
+
+
+INTERRUPTED = """
+import signal, threading, time
+import fastnet as fn
+x, y = fn.datasets.synthetic(64, 8, 1)
+model = fn.Model(fn.Network(8, [fn.Dense(20, "tanh"), fn.Dense(1)]), backend="numba", threads=3)
+seen = 0
+for delay in range(40):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + delay * 1e-5)
+        for _ in range(200):
+            model.loss_and_gradient(x, y)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        seen += 1
+time.sleep(0.5)
+print(seen > 20, threading.active_count())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no interval timers")
+def test_an_interrupt_leaves_no_worker_waiting():
+    code = "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+    # Python itself may note an interrupt in its own machinery on the error stream.
+    assert process(code + INTERRUPTED).stdout == "True 1\n"
+
+
 def test_another_source_has_another_folder(tmp_path, monkeypatch):
     from fastnet_numba import kernels
 
