@@ -12,6 +12,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastnet_numba.vector import call
+
 _I = ir.IntType(64)
 _VOID = ir.VoidType()
 
@@ -58,20 +60,13 @@ def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
     return types.int64(array, types.intp), build
 
 
-def _call(builder: Any, name: str, result: Any) -> None:
-    found = builder.module.globals.get(name)
-    if found is None:
-        found = ir.Function(builder.module, ir.FunctionType(result, []), name)
-    builder.call(found, [])
-
-
 @intrinsic
 def spin(typing: Any) -> tuple[Any, Any]:
     """Tell the processor that this is a waiting loop."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _X86:
-            _call(builder, "llvm.x86.sse2.pause", _VOID)
+            call(builder, "llvm.x86.sse2.pause", _VOID, [])
         return context.get_dummy_value()
 
     return types.void(), build
@@ -82,7 +77,7 @@ def give_way(typing: Any) -> tuple[Any, Any]:
     """Let the operating system run another thread."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _call(builder, _YIELD, ir.IntType(32))
+        call(builder, _YIELD, ir.IntType(32), [])
         return context.get_dummy_value()
 
     return types.void(), build

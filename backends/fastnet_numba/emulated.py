@@ -54,14 +54,6 @@ def load_first(array: Array, at: int, count: int) -> Vector:
     return value
 
 
-def store_first(array: Array, at: int, value: Vector, count: int) -> None:
-    """Write the first `count` lanes to `array[at]` and on, and nothing behind them."""
-    assert value.dtype == array.dtype, f"{value.dtype} vector for a {array.dtype} array"
-    count = max(min(count, len(value)), 0)
-    _inside(array, at, count)
-    array[at : at + count] = value[:count]
-
-
 def keep_first(value: Vector, count: int) -> Vector:
     """The first `count` lanes of `value`, zero in the others."""
     return np.where(np.arange(len(value)) < count, value, value.dtype.type(0))
@@ -90,11 +82,6 @@ def choose(mask: Array, x: Any, y: Any) -> Vector:
 def absolute(x: Vector) -> Vector:
     """|x|."""
     return np.abs(x)
-
-
-def square_root(x: Vector) -> Vector:
-    """The square root of x."""
-    return np.sqrt(x)
 
 
 def copy_sign(x: Vector, sign: Vector) -> Vector:

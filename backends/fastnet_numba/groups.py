@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.lanes import Vector, address, constant, multiply_add, splat, vector_type
+from fastnet_numba.vector import Vector, address, constant, multiply_add, splat, vector_type
 
 #: How many lanes an example may have.
 WIDTHS = (4, 8)

@@ -1,216 +1,36 @@
-"""Vectors as values of compiled code, made of LLVM instructions.
+"""What kernels do with vectors, made of LLVM instructions.
 
-This file and `tiles.py` are the only ones that speak LLVM. Everything here has a twin in
-`emulated.py` that says in NumPy what it does; `vectors.py` chooses between the two.
+Everything here has a twin in `emulated.py` that says in NumPy what it does; `vectors.py` chooses
+between the two.
 
 `at` is always an index in elements, not bytes. Nothing is checked: the callers' offsets come
 from `layout.py`, which also makes every buffer so long that a whole vector may be read or
 written wherever one begins inside it.
 """
 
-import operator
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.datamodel import models
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, register_model
+from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from fastnet_numba.host import LANES
+from fastnet_numba.vector import (
+    Vector,
+    address,
+    call,
+    constant,
+    first_lanes,
+    load_masked,
+    multiply_add,
+    suffix,
+    vector_of,
+    vector_type,
+    widen,
+)
 
 _INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
-
-
-class Vector(types.Type):
-    """A vector of `lanes` numbers of the type `element`."""
-
-    def __init__(self, element: Any) -> None:
-        self.element = element
-        self.lanes = LANES[element.bitwidth // 8]
-        super().__init__(name=f"Vector({element}, {self.lanes})")
-
-
-class Mask(types.Type):
-    """What comparing two vectors gives: a yes or no in each lane."""
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
-        super().__init__(name=f"Mask({lanes})")
-
-
-def element_type(number: Any) -> Any:
-    """The LLVM type of a Numba float."""
-    return ir.FloatType() if number.bitwidth == 32 else ir.DoubleType()
-
-
-def vector_type(vector: Vector) -> Any:
-    """The LLVM type of a vector."""
-    return ir.VectorType(element_type(vector.element), vector.lanes)
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, vector_type(vector))
-
-
-@register_model(Mask)
-class _MaskModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, mask: Mask) -> None:
-        super().__init__(manager, mask, ir.VectorType(ir.IntType(1), mask.lanes))
-
-
-# --- building blocks, for this file and for tiles.py -----------------------------------------
-
-
-def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    """Call an LLVM intrinsic or an external function by name."""
-    found = builder.module.globals.get(name)
-    if found is None:
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        found = ir.Function(builder.module, kind, name)
-    return builder.call(found, arguments)
-
-
-def suffix(kind: Any) -> str:
-    """How LLVM's intrinsics name a vector type, such as v16f32."""
-    bits = 32 if isinstance(kind.element, ir.FloatType) else 64
-    return f"v{kind.count}f{bits}"
-
-
-def constant(kind: Any, value: float) -> Any:
-    """The same number in every lane."""
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def splat(builder: Any, kind: Any, scalar: Any) -> Any:
-    """A scalar in every lane."""
-    empty = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(empty, scalar, _LANE(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_LANE, kind.count), None))
-
-
-def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
-    """x y + z: fused where the processor does that as fast as a product, else rounded twice."""
-    return call(builder, f"llvm.fmuladd.{suffix(x.type)}", x.type, [x, y, z])
-
-
-def first_lanes(builder: Any, kind: Any, count: Any) -> Any:
-    """The mask of the lanes below `count`, an i64."""
-    index = ir.VectorType(_LANE, kind.count)
-    most = builder.select(
-        builder.icmp_signed("<", count, _INDEX(kind.count)), count, _INDEX(kind.count)
-    )
-    limit = splat(builder, index, builder.trunc(most, _LANE))
-    return builder.icmp_signed("<", ir.Constant(index, list(range(kind.count))), limit)
-
-
-def load_masked(builder: Any, kind: Any, pointer: Any, mask: Any) -> Any:
-    """Load the lanes of the mask; the others are zero and their memory is not touched."""
-    name = f"llvm.masked.load.{suffix(kind)}.p0"
-    found = builder.module.globals.get(name)
-    if found is None:
-        arguments = [pointer.type, _LANE, mask.type, kind]
-        found = ir.Function(builder.module, ir.FunctionType(kind, arguments), name)
-    align = 4 if isinstance(kind.element, ir.FloatType) else 8
-    return builder.call(found, [pointer, _LANE(align), mask, constant(kind, 0.0)])
-
-
-def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
-    """Store the lanes of the mask; the others' memory is not touched."""
-    kind = value.type
-    name = f"llvm.masked.store.{suffix(kind)}.p0"
-    found = builder.module.globals.get(name)
-    if found is None:
-        arguments = [kind, pointer.type, _LANE, mask.type]
-        found = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), arguments), name)
-    align = 4 if isinstance(kind.element, ir.FloatType) else 8
-    builder.call(found, [value, pointer, _LANE(align), mask])
-
-
-def address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
-    """The address of element `at` of a one-dimensional contiguous array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    # By way of an integer, because Numba's pointer has the element's type and ours has none.
-    data = builder.inttoptr(builder.ptrtoint(data, _INDEX), ir.PointerType())
-    return builder.gep(data, [at], source_etype=element_type(array_type.dtype))
-
-
-def _widen(context: Any, builder: Any, kind: Any, given: Any, value: Any) -> Any:
-    """A vector as it is, a scalar in every lane."""
-    if isinstance(given, Vector):
-        return value
-    # A constant is rounded here and not in the loop.
-    element = types.float32 if isinstance(kind.element, ir.FloatType) else types.float64
-    return splat(builder, kind, context.cast(builder, value, given, element))
-
-
-# --- operators ---------------------------------------------------------------------------------
-
-
-def _vector_of(args: tuple[Any, ...]) -> Vector | None:
-    vectors = {arg for arg in args if isinstance(arg, Vector)}
-    if len(vectors) != 1:
-        return None
-    if not all(isinstance(arg, Vector | types.Float | types.Integer) for arg in args):
-        return None
-    return vectors.pop()
-
-
-def _operator(symbol: Any, build: Any, compares: bool = False) -> None:
-    """Teach Numba `vector symbol vector`, with a scalar on either side."""
-
-    class Template(AbstractTemplate):
-        def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
-            vector = _vector_of(args)
-            if vector is None or kws:
-                return None
-            return signature(Mask(vector.lanes) if compares else vector, *args)
-
-    infer_global(symbol)(Template)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = _vector_of(sig.args)
-        assert vector is not None
-        kind = vector_type(vector)
-        return build(
-            builder,
-            *(
-                _widen(context, builder, kind, given, value)
-                for given, value in zip(sig.args, args, strict=True)
-            ),
-        )
-
-    for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
-        lower_builtin(symbol, *pair)(lower)
-
-
-_operator(operator.add, lambda b, x, y: b.fadd(x, y))
-_operator(operator.sub, lambda b, x, y: b.fsub(x, y))
-_operator(operator.mul, lambda b, x, y: b.fmul(x, y))
-_operator(operator.truediv, lambda b, x, y: b.fdiv(x, y))
-_operator(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), compares=True)
-_operator(operator.lt, lambda b, x, y: b.fcmp_ordered("<", x, y), compares=True)
-_operator(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), compares=True)
-_operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), compares=True)
-
-
-@infer_global(operator.neg)
-class _Negative(AbstractTemplate):
-    def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
-        return signature(args[0], args[0]) if isinstance(args[0], Vector) else None
-
-
-@lower_builtin(operator.neg, Vector)
-def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.fneg(args[0])
-
-
-# --- functions ---------------------------------------------------------------------------------
 
 _Typed = tuple[Any, Any]
 
@@ -285,19 +105,6 @@ def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
 
 
 @intrinsic
-def store_first(typing: Any, array: Any, at: Any, value: Any, count: Any) -> _Typed:
-    """Write the first `count` lanes to `array[at]` and on, and nothing behind them."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = address(context, builder, sig.args[0], args[0], args[1])
-        mask = first_lanes(builder, args[2].type, args[3])
-        store_masked(builder, args[2], pointer, mask)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, Vector(array.dtype), types.intp), build
-
-
-@intrinsic
 def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     """The first `count` lanes of `value`, zero in the others."""
 
@@ -315,7 +122,7 @@ def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     element = like.element if isinstance(like, Vector) else like.dtype
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _widen(context, builder, vector_type(sig.return_type), sig.args[1], args[1])
+        return widen(context, builder, vector_type(sig.return_type), sig.args[1], args[1])
 
     return Vector(element)(like, scalar), build
 
@@ -323,13 +130,13 @@ def every(typing: Any, like: Any, scalar: Any) -> _Typed:
 @intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     """x y + z, one rounding or two: see `multiply_add`. Scalars go into every lane."""
-    vector = _vector_of((x, y, z))
+    vector = vector_of((x, y, z))
     assert vector is not None, "one of the three must be a vector"
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = vector_type(sig.return_type)
         wide = [
-            _widen(context, builder, kind, given, value)
+            widen(context, builder, kind, given, value)
             for given, value in zip(sig.args, args, strict=True)
         ]
         return multiply_add(builder, *wide)
@@ -340,13 +147,13 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
 @intrinsic
 def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     """x where the mask says yes, else y. Scalars go into every lane."""
-    vector = _vector_of((x, y))
+    vector = vector_of((x, y))
     assert vector is not None, "one of the two must be a vector"
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = vector_type(sig.return_type)
         wide = [
-            _widen(context, builder, kind, given, value)
+            widen(context, builder, kind, given, value)
             for given, value in zip(sig.args[1:], args[1:], strict=True)
         ]
         return builder.select(args[0], *wide)
@@ -354,20 +161,15 @@ def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     return vector(mask, x, y), build
 
 
-def _unary(name: str) -> Any:
-    @intrinsic
-    def function(typing: Any, x: Any) -> _Typed:
-        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind = args[0].type
-            return call(builder, f"llvm.{name}.{suffix(kind)}", kind, [args[0]])
+@intrinsic
+def absolute(typing: Any, x: Any) -> _Typed:
+    """|x|."""
 
-        return x(x), build
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        return call(builder, f"llvm.fabs.{suffix(kind)}", kind, [args[0]])
 
-    return function
-
-
-absolute = _unary("fabs")
-square_root = _unary("sqrt")
+    return x(x), build
 
 
 @intrinsic
@@ -444,7 +246,7 @@ def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         which = 1 if vector.element == types.float32 else 2
-        return _widen(context, builder, vector_type(vector), sig.args[which], args[which])
+        return widen(context, builder, vector_type(vector), sig.args[which], args[which])
 
     return vector(like, single, double), build
 
@@ -460,7 +262,7 @@ def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
         kind = args[0].type
         which = 1 if sig.args[0].element == types.float32 else 2
         coefficients = [
-            _widen(context, builder, kind, types.float64, builder.extract_value(args[which], i))
+            widen(context, builder, kind, types.float64, builder.extract_value(args[which], i))
             for i in range(len(sig.args[which]))
         ]
         total = coefficients[-1]
@@ -555,6 +357,3 @@ def transpose(
 
     i = types.intp
     return types.void(out, i, i, x, i, i, i, i), build
-
-
-__all__ = [name for name in globals() if not name.startswith("_")]

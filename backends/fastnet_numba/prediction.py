@@ -6,22 +6,19 @@ import numpy as np
 from fastnet_numba.compiled import OPTIONS, spliced
 from fastnet_numba.layers import forward
 from fastnet_numba.layout import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
-from fastnet_numba.rows import copy_row
+from fastnet_numba.rows import take
 from fastnet_numba.vectors import flat
 
 
 @spliced
 def predict_rows(ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
-    inputs, outputs = ops[0, INPUT_WIDTH], ops[0, OUTPUT_WIDTH]
+    outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
     for at in range(low, high, ops[0, CHUNK]):
         rows = min(ops[0, CHUNK], high - at)
         for r in range(rows):
-            if ops[0, X_ROW] == 1:
-                m[ops[0, X] + r] = x[at + r]
-            else:
-                copy_row(m, ops[0, X] + r * ops[0, X_ROW], x, (at + r) * inputs, inputs)
+            take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
         forward(ops, p, m, rows, none, none, none, none)
         for r in range(rows):
             here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]

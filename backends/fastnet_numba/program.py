@@ -1,7 +1,6 @@
 """A plan, run by compiled kernels: prediction, loss, gradient, and whole runs of steps."""
 
 import math
-import threading
 import time
 from typing import Any
 
@@ -17,7 +16,7 @@ from fastnet_numba.crew import APART
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.optimizers import constants
-from fastnet_numba.threads import Crowd, wanted
+from fastnet_numba.threads import Crowd, in_threads, wanted
 
 Draw = tuple[int, int] | None
 
@@ -163,7 +162,7 @@ class NumbaProgram:
             alone: in one thread, whatever it is worth.
         """
         rows = len(data.x)
-        parameters = _writable(state.parameters)
+        parameters = state.parameters if task == training.TRAIN else _writable(state.parameters)
         batch = min(run.batch_size, rows)
         parts = min(wanted(self.plan, batch, self.threads), batch)
         workers = 1 if alone else self.crowd.workers(parts)
@@ -220,8 +219,6 @@ class NumbaProgram:
         made, busy = [0] * workers, [0.0] * workers
         x = data.x.reshape(-1)
 
-        failed: list[BaseException] = []
-
         def work(worker: int) -> None:
             began = time.thread_time()
             made[worker] = self.kernels.run(
@@ -245,34 +242,9 @@ class NumbaProgram:
             )
             busy[worker] = time.thread_time() - began
 
-        def join_in(worker: int) -> None:
-            try:
-                work(worker)
-            except BaseException as error:
-                signals[workers * APART] = 1  # or the others would wait for ever
-                failed.append(error)
-
-        crew = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
-        started: list[threading.Thread] = []
         began = time.perf_counter()
-        try:
-            for one in crew:
-                try:
-                    one.start()
-                except RuntimeError:  # the system has no thread left: nothing is changed yet
-                    signals[workers * APART] = 1
-                    for other in started:
-                        other.join()
-                    return self._run(task, state, data, run, out, dropping, alone=True)
-                started.append(one)
-            work(0)
-            for one in crew:
-                one.join()
-        except BaseException:  # Ctrl-C, anywhere
-            signals[workers * APART] = 1
-            raise
-        if failed:
-            raise failed[0]
+        if not in_threads(work, workers, signals[workers * APART :]):  # nothing is changed yet
+            return self._run(task, state, data, run, out, dropping, alone=True)
         self.crowd.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:

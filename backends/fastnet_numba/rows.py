@@ -24,22 +24,23 @@ def copy_row(m, at, x, begin, count):
         store(m, at + whole, load_first(x, begin + whole, count - whole))
 
 
+@inlined
+def take(m, at, length, x, row, width):
+    """Row number `row` of x, `width` numbers, to `m[at]`, where rows have so much room."""
+    if length == 1:
+        m[at] = x[row]
+    else:
+        copy_row(m, at, x, row * width, width)
+
+
 @kernel
 def gather(places, m, x, y, weights, order, first, rows):
     """Rows `first` to `first + rows` of the order (of the data, without one) into the arena."""
-    inputs, outputs = places[INPUT_WIDTH], places[OUTPUT_WIDTH]
-    x_at, x_row = places[X], places[X_ROW]
-    y_at, y_row, w_at = places[Y], places[OUTPUT_ROW], places[ROW_WEIGHTS]
+    x_row, y_row = places[X_ROW], places[OUTPUT_ROW]
     for r in range(rows):
         row = order[first + r] if len(order) else first + r
-        if x_row == 1:
-            m[x_at + r] = x[row]
-        else:
-            copy_row(m, x_at + r * x_row, x, row * inputs, inputs)
+        take(m, places[X] + r * x_row, x_row, x, row, places[INPUT_WIDTH])
         if len(y):
-            if y_row == 1:
-                m[y_at + r] = y[row]
-            else:
-                copy_row(m, y_at + r * y_row, y, row * outputs, outputs)
+            take(m, places[Y] + r * y_row, y_row, y, row, places[OUTPUT_WIDTH])
         if len(weights):
-            m[w_at + r] = weights[row]
+            m[places[ROW_WEIGHTS] + r] = weights[row]

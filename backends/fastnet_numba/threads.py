@@ -1,7 +1,10 @@
-"""How many threads a step is shared out over."""
+"""Threads: how many a step is shared out over, and how they are started."""
 
 import os
+import threading
+from collections.abc import Callable
 
+from fastnet.checks import Array
 from fastnet.plan import Affine, Plan
 
 #: Multiply-adds of a forward pass that a thread should have. Measured on two cores, one thread's
@@ -24,6 +27,54 @@ def wanted(plan: Plan, rows: int, asked: int | None) -> int:
         return asked
     work = rows * sum(op.inputs * op.units for op in plan.operations if isinstance(op, Affine))
     return max(min(available(), work // WORTH_SHARING), 1)
+
+
+def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> bool:
+    """Do `work(0)` here and `work(1)`, ... in threads that are started for it and end with it.
+
+    None is kept, so a fork finds none missing.
+
+    Args:
+        work: waits for the others, unless `give_up[0]` is not 0.
+        workers: how many.
+        give_up: `(n,)` int64; its first number is set where one cannot go on.
+
+    Returns:
+        False if the system could not start them all; what was begun has given up then.
+
+    Raises:
+        BaseException: what `work` raised in any thread, or Ctrl-C here.
+    """
+    failed: list[BaseException] = []
+
+    def join_in(worker: int) -> None:
+        try:
+            work(worker)
+        except BaseException as error:
+            give_up[0] = 1  # or the others would wait for ever
+            failed.append(error)
+
+    crew = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
+    started: list[threading.Thread] = []
+    try:
+        for one in crew:
+            try:
+                one.start()
+            except RuntimeError:
+                give_up[0] = 1
+                for other in started:
+                    other.join()
+                return False
+            started.append(one)
+        work(0)
+        for one in crew:
+            one.join()
+    except BaseException:  # Ctrl-C, anywhere
+        give_up[0] = 1
+        raise
+    if failed:
+        raise failed[0]
+    return True
 
 
 class Crowd:

@@ -21,9 +21,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastnet_numba.host import registers
-from fastnet_numba.lanes import (
+from fastnet_numba.vector import (
     Vector,
     address,
+    call,
     constant,
     first_lanes,
     load_masked,
@@ -92,13 +93,8 @@ def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...])
 
 def _prefetch(builder: Any, pointer: Any) -> None:
     """Ask for a cache line that will be read soon; a place that is no memory is no error."""
-    name = "llvm.prefetch.p0"
-    found = builder.module.globals.get(name)
-    if found is None:
-        word = ir.IntType(32)
-        found = ir.Function(builder.module, ir.FunctionType(_VOID, [_P, word, word, word]), name)
     word = ir.IntType(32)
-    builder.call(found, [pointer, word(0), word(3), word(1)])
+    call(builder, "llvm.prefetch.p0", _VOID, [pointer, word(0), word(3), word(1)])
 
 
 def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:

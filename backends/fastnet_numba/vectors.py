@@ -37,9 +37,7 @@ if config.DISABLE_JIT:
         product,
         publish,
         spin,
-        square_root,
         store,
-        store_first,
         total,
         transpose,
     )
@@ -63,9 +61,7 @@ else:
         pick,
         polynomial,
         power_of_two,
-        square_root,
         store,
-        store_first,
         total,
         transpose,
     )
@@ -97,9 +93,7 @@ __all__ = [
     "product",
     "publish",
     "spin",
-    "square_root",
     "store",
-    "store_first",
     "total",
     "transpose",
 ]
