@@ -19,7 +19,7 @@ CASES = {
     "poisson": (3, [(2, "softplus"), (1, "identity")], "poisson", 13),
     "classes": (4, [(65, "leaky_relu"), (33, "softmax")], "crossentropy", 29),
     "many": (40, [(1000, "relu"), (2, "identity")], "mse", 6),
-    "large": (520, [(1100, "relu"), (300, "tanh"), (3, "identity")], "mse", 30),
+    "large": (600, [(1400, "relu"), (600, "tanh"), (3, "identity")], "mse", 40),
 }
 
 

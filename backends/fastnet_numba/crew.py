@@ -1,7 +1,7 @@
 """Threads that work on the same step, and wait for each other.
 
 A waiting thread spins for a moment and then lets others run: pure spinning collapses as soon as
-another process wants the processor (50 times slower), and to ask the system at once costs more
+another process wants the processor, and to ask the system at once costs more
 than most waits last.
 """
 

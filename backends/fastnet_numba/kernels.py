@@ -172,9 +172,9 @@ def _announce(dtype: str) -> None:
 def _compiling(dtype: np.dtype[Any]) -> Iterator[None]:
     level = numba.config.OPT
     collecting = gc.isenabled()
-    # Kernels spell out their vectors, so the first level does for them, and is a tenth faster.
+    # Kernels spell out their vectors, so the first level does for them, and takes less time.
     numba.config.OPT = min(level, 1)
-    gc.disable()  # a fifth of the compiler's time goes into looking for garbage it does not make
+    gc.disable()  # looking for garbage that the compiler does not make takes time too
     try:
         with event.install_listener("numba:compile", _Watcher(dtype)):
             yield

@@ -134,7 +134,7 @@ class NumbaProgram:
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
-        if self.tiny is not None and tiny.suits(data, run):
+        if self.tiny is not None and tiny.suits(self.tiny, data, run):
             losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
         else:
             losses = self._run(training.TRAIN, state, data, run, self.nothing, True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from fastnet.checks import Array
 from fastnet.plan import Affine, Plan
 
-#: Multiply-adds of a forward pass that a thread should have. Measured on two cores, one thread's
-#: time over two threads': 1.2 at 0.2 million in all (5 us a step), 1.4 at 0.4, 1.6 at 0.8 and 1.6
-#: million (38 us). On a busy machine two threads wait for each other, the longer the shorter the
-#: step, so the second one comes at a million.
+#: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
+#: (bench/test_choices.py), one thread's time over two threads': 1.35 at 0.2 million in all, 1.55 at
+#: 0.4, 1.75 at 0.8 and 1.9 at 1.6. Beside others, threads wait for each other, and the shorter the
+#: step is the more that costs, so the second one comes at a million.
 WORTH_SHARING = 2**19
 
 
@@ -78,24 +78,26 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
 
 
 class Crowd:
-    """Whether other processes want the processors: then threads that wait for each other lose.
+    """Whether others want the processors: then threads that wait for each other lose.
 
     Workers never sleep, so on a quiet machine each is at work all the time. Where they were not,
-    one worker does all parts for a while, with the same bits: on two cores beside a busy process
-    two took 2.5 times as long as one, even though they give way.
+    one worker does all parts of the next runs, with the same bits: few at first, because it may
+    have been NumPy's matrix library, whose threads spin on for a moment after a product, and twice
+    as many each time that it was no better afterwards.
     """
 
     #: The share of its time that a worker should have the processor.
     QUIET = 0.85
 
-    #: Runs that one worker does before several are tried again.
-    PATIENCE = 20
+    #: Runs that one worker does before several are tried again: at first, and at most.
+    PATIENCE = (4, 64)
 
     #: Seconds below which starting a thread counts for too much.
     LEAST = 0.002
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.patience = self.PATIENCE[0]
 
     def workers(self, parts: int) -> int:
         """How many workers to use for so many parts."""
@@ -106,5 +108,10 @@ class Crowd:
 
     def note(self, workers: int, busy: float, seconds: float) -> None:
         """Learn from a run: all workers' processor time, and how long it took."""
-        if workers > 1 and seconds > self.LEAST and busy < self.QUIET * workers * seconds:
-            self.waiting = self.PATIENCE
+        if workers == 1 or seconds < self.LEAST:
+            return
+        if busy < self.QUIET * workers * seconds:
+            self.waiting = self.patience
+            self.patience = min(2 * self.patience, self.PATIENCE[1])
+        else:
+            self.patience = self.PATIENCE[0]

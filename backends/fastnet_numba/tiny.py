@@ -39,9 +39,10 @@ from fastnet_numba.vectors import (
     total,
 )  # fmt: skip
 
-#: The most rows of a batch: beyond, the tiles of the general path use the lanes better. Measured on
-#: 4-4-1 and 8-8-1, both paths take the same time at 64 to 128 rows.
-MOST_ROWS = 64
+#: The most rows of a batch, by the lanes of an example. Measured (bench/test_choices.py): with 4
+#: the general path takes 3.0 times as long at 4 rows and still 2.0 times at 512, the most that
+#: were tried; with 8 it is 1.9 times at 4 rows, 1.1 at 16, and no more than the same from 64 on.
+MOST_ROWS = {4: 512, 8: 32}
 
 #: Columns of the table of layers: the activation's code, whether there is a bias.
 CODE, HAS_BIAS, FIELDS = range(3)
@@ -92,11 +93,11 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
     )
 
 
-def suits(data: Data, run: Run) -> bool:
+def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
     """Whether a run of a plan that is small enough may take this path."""
     rule = run.optimizer
     return (
-        min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS
+        min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS[tiny.width]
         and data.weight is None
         and isinstance(rule, optimizers.SGD)
         and not (rule.momentum or run.l1 or run.l2)
