@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COMMAND = "python -m pytest bench/test_peers.py bench/test_startup.py --benchmark-json={}"
+COMMAND = (
+    "python -m pytest bench/test_peers.py bench/test_startup.py bench/test_choices.py "
+    "--benchmark-json={}"
+)
 
 
 def report(results: Mapping[str, Any], command: str) -> str:

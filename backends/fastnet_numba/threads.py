@@ -8,8 +8,8 @@ from fastnet.checks import Array
 from fastnet.plan import Affine, Plan
 
 #: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
-#: (bench/test_choices.py), one thread's time over two threads': 1.35 at 0.2 million in all, 1.55 at
-#: 0.4, 1.75 at 0.8 and 1.9 at 1.6. Beside others, threads wait for each other, and the shorter the
+#: (bench/test_choices.py), one thread's time over two threads': 1.4 at 0.2 million in all, 1.5 at
+#: 0.4, 1.7 at 0.8 and 1.9 at 1.6. Beside others, threads wait for each other, and the shorter the
 #: step is the more that costs, so the second one comes at a million.
 WORTH_SHARING = 2**19
 
