@@ -1,7 +1,6 @@
 """What was reached against what was asked, as a Markdown table, from a run's JSON.
 
-    python -m pytest bench/test_peers.py bench/test_startup.py bench/test_choices.py \\
-        --benchmark-json=RESULTS.json
+    python -m pytest bench/test_{peers,startup,choices}.py --benchmark-json=RESULTS.json
     python -m bench.report RESULTS.json > RESULTS.md
 
 Ratios hold for the machine they were taken on, and nothing else at work on it.
