@@ -16,13 +16,13 @@ import numpy as np
 
 from fastnet import checks
 from fastnet.checks import Array
-from fastnet.errors import BackendUnavailable, FastnetError, unknown
+from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
 from fastnet.optimizers import Optimizer
 from fastnet.plan import Plan
 
 #: Raised by one whenever something below changes its meaning. Checked on loading, because a
 #: checkout's fastnet can meet an installed backend.
-CONTRACT = 1
+CONTRACT = 2
 
 #: The backends of this project, by the package that holds each; others join through the
 #: entry-point group `fastnet.backends`, whose entries name an object that is a `Backend`.
@@ -166,6 +166,8 @@ class Backend(Protocol):
 
     name: str
     contract: int
+    #: What `Model(precision=...)` may ask of it, beside None.
+    precisions: tuple[str, ...]
 
     def probe(self) -> Probe:
         """Look whether it can run here, without raising."""
@@ -175,9 +177,47 @@ class Backend(Protocol):
         """Facts for a person: "versions", "device", "threads"."""
         ...
 
-    def compile(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> Program:
-        """Make `plan` runnable with `threads` (None: as the backend thinks best)."""
+    def compile(
+        self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
+    ) -> Program:
+        """Make `plan` runnable.
+
+        Args:
+            plan: what.
+            dtype: of parameters and data.
+            threads: of the processor (None: as the backend thinks best).
+            precision: of products, one of `precisions`; None: the dtype's own.
+        """
         ...
+
+
+#: Precisions of matrix products below float32, which only who asks for them gets: TensorFloat-32
+#: multiplies 10 bits of significand of float32 numbers; bf16 and fp16 store what layers hand to
+#: each other in 16 bits. Sums, parameters and updates stay float32 in all of them.
+PRECISIONS = ("tf32", "bf16", "fp16")
+
+
+def requested_precision(precision: str | None, backend: Backend, dtype: str) -> str | None:
+    """The precision asked for, if `backend` has it.
+
+    Raises:
+        DefinitionError: if there is no such precision, or the dtype is not float32.
+        BackendUnavailable: if the backend does not have it.
+    """
+    if precision is None:
+        return None
+    if precision not in PRECISIONS:
+        raise DefinitionError(unknown("precision", precision, PRECISIONS))
+    if dtype != "float32":
+        raise DefinitionError(
+            f"precision {precision!r} goes with dtype 'float32', not {dtype!r}; leave one out."
+        )
+    if precision not in backend.precisions:
+        raise BackendUnavailable(
+            f"backend {backend.name!r} has not precision {precision!r}; backend='cupy' has, on "
+            "an NVIDIA GPU. Leave precision out for products in float32."
+        )
+    return precision
 
 
 def known() -> list[str]:

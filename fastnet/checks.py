@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnet import dlpack
 from fastnet.errors import DataError, DefinitionError
 
 Array = NDArray[Any]
@@ -105,6 +106,7 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     Raises:
         DataError: for text, objects, complex numbers, ragged rows, masked or sparse arrays.
     """
+    value = dlpack.on_host(value, what)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(f"{what} has masked entries; fill them first, as with {what}.filled(0).")
     try:

@@ -19,6 +19,10 @@ class BackendUnavailable(FastnetError, ImportError):
     """A backend that is unknown, or that cannot run here; the text says what to do."""
 
 
+class DoesNotFit(FastnetError, MemoryError):
+    """Work that needs more of a device's memory than is free; the text says what would fit."""
+
+
 class MissingExtra(FastnetError, ImportError):
     """An optional package that a function needs is not installed; the text has the pip line."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastnet import backend as backends
-from fastnet import checkpoints, checks, files, plan, random
+from fastnet import checkpoints, checks, dlpack, files, plan, random
 from fastnet.backend import Data, Program
 from fastnet.checkpoints import Checkpoint
 from fastnet.checks import Array
@@ -39,17 +39,20 @@ class Model:
         seed: decides initial weights, shuffles, dropout and the validation split, alike on all
             backends; None takes one from the operating system (`model.seed` tells it).
         threads: how many to use; None: `FASTNET_NUM_THREADS`, else as it pays.
+        precision: of matrix products, below float32: "tf32", "bf16" or "fp16", on backends that
+            have tensor cores; None: the dtype's own. Parameters, sums and updates stay float32.
+            It is a way to compute, like the backend, and not part of a saved model.
 
     Attributes:
-        network, dtype, seed: as given.
+        network, dtype, seed, precision: as given.
         backend: the name of the backend that runs it.
         history: of the last fit, also of one that was interrupted; None before the first.
         table: how the columns of a table become inputs and outputs, as `fastnet.tables` keeps
             it in models made from tables; None for others.
 
     Raises:
-        DefinitionError: for a dtype, seed or number of threads that makes no sense.
-        BackendUnavailable: if the backend is unknown or cannot run here.
+        DefinitionError: for a dtype, seed, precision or number of threads that makes no sense.
+        BackendUnavailable: if the backend is unknown, cannot run here, or has not the precision.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Model:
         dtype: Any = "float32",
         seed: int | None = None,
         threads: int | None = None,
+        precision: str | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
@@ -69,6 +73,7 @@ class Model:
         self.history: History | None = None
         self.table: dict[str, Any] | None = None
         self._threads = threads
+        self.precision = precision
         try:
             flat = plan.initial_parameters(network, self.seed)
         except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
@@ -92,7 +97,9 @@ class Model:
         chosen = backends.choose(backend)
         self.backend = chosen.name
         threads = backends.requested_threads(self._threads)
-        self._program: Program = chosen.compile(self._plan, np.dtype(self.dtype), threads)
+        precision = backends.requested_precision(self.precision, chosen, self.dtype)
+        dtype = np.dtype(self.dtype)
+        self._program: Program = chosen.compile(self._plan, dtype, threads, precision)
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once = self._program.predict_at_once
         self._flat = self._parameters.flat
@@ -102,16 +109,18 @@ class Model:
         """By name: "0.weight" `(inputs, units)`, "0.bias" `(units,)`, ...; `.flat` is all."""
         return self._parameters
 
-    def predict(self, x: Any) -> Array:
+    def predict(self, x: Any) -> Any:
         """What the network says.
 
         Args:
-            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. For a
+            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
+                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, and one on a
+                GPU stays there if the backend is there too. For a
                 model trained from a table these are standardised numbers:
                 `fastnet.tables.predict(model, table)` takes the table's own.
 
         Returns:
-            `(rows, outputs)` of the model's dtype: values, probabilities (sigmoid, softmax) or
+            `(rows, outputs)` of the model's dtype, a NumPy array, or an array like `x`: values, probabilities (sigmoid, softmax) or
             logarithms of rates (Poisson).
 
         Raises:
@@ -120,9 +129,16 @@ class Model:
         found = self._predict_at_once(self._flat, x)
         if found is not None:
             return found
+        if dlpack.on_gpu(x):
+            there = dlpack.as_cupy(x, "x")
+            if there.dtype.kind in "biuf":
+                there = there.astype(self.dtype, order="C", copy=False)
+            found = self._predict_at_once(self._flat, there)
+            if found is not None:
+                return dlpack.like(found, x)
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
         put = self._program.to_device
-        return self._program.predict(put(self._parameters.flat), put(rows))
+        return dlpack.like(self._program.predict(put(self._parameters.flat), put(rows)), x)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """The loss over all rows, without dropout and penalties.
@@ -434,7 +450,9 @@ def _seed(value: object) -> int:
     return seed
 
 
-def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], *, backend: str | None = None, precision: str | None = None
+) -> Model:
     """Read a model that `Model.save` or `fastnet train` wrote.
 
     One that was trained from a table takes the table's own columns through
@@ -442,7 +460,7 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
 
     Args:
         path: the file.
-        backend: as for `Model`.
+        backend, precision: as for `Model`.
 
     Raises:
         ModelFileError: if the file is truncated, altered, foreign or of a newer version.
@@ -456,7 +474,7 @@ def load(path: str | os.PathLike[str], *, backend: str | None = None) -> Model:
         model.network = Network.from_spec(facts["network"])
         model.dtype = checks.dtype(facts["dtype"]).name
         model.seed = _seed(facts["seed"])
-        model.history, model._threads = None, None
+        model.history, model._threads, model.precision = None, None, precision
         model.table = facts.get("table")
         flat = np.empty(plan.lower(model.network).size, model.dtype)
         pieces = Parameters(plan.lower(model.network).parameters, flat)

@@ -1,11 +1,17 @@
 """What all tests share: the backend under test, a clean environment, an untouched np.random."""
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from roster import BACKENDS, Entry, absence
+
+
+# The CUDA backend on a simulated device joins as somebody else's would, by its entry point.
+sys.path.append(str(Path(__file__).parent / "simulated"))
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda entry: entry.name, scope="session")

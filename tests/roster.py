@@ -28,6 +28,8 @@ class Entry:
 BACKENDS = [
     Entry("numpy"),
     Entry("numba", library="numba"),
+    Entry("simulated", library="fastnet_simulated"),
+    Entry("cupy", library="cupy", hardware="a CUDA GPU"),
 ]
 
 

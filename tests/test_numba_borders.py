@@ -40,7 +40,9 @@ for case in CASES:
         for threads in (1, 2):
             x, y, weight = data(case, dtype)
             net = network(case, 0.25)
-            program = contract.load("numba").compile(plan.lower(net), np.dtype(dtype), threads)
+            program = contract.load("numba").compile(
+                plan.lower(net), np.dtype(dtype), threads, None
+            )
             flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
             y = y if y.dtype.kind == "i" else y.astype(dtype)
             rows = contract.Data(guarded(x), guarded(y), guarded(weight))
@@ -60,7 +62,7 @@ for case in CASES:
                 assert np.isfinite(losses).all(), (case, losses)
 x, y = fn.datasets.xor()
 program = contract.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
-                                         np.dtype("float32"), 1)
+                                         np.dtype("float32"), 1, None)
 flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
 run = contract.Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))
 rows = contract.Data(guarded(x.astype("f4")), guarded(y.astype("f4")))

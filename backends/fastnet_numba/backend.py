@@ -16,6 +16,7 @@ class NumbaBackend:
 
     name = "numba"
     contract = CONTRACT
+    precisions = ()
 
     def probe(self) -> Probe:
         """Usable where Numba is installed."""
@@ -40,7 +41,9 @@ class NumbaBackend:
             "threads": f"up to {available()}, where a step is long enough to share",
         }
 
-    def compile(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> Program:
+    def compile(
+        self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
+    ) -> Program:
         """Make the tables for `plan`; the kernels are the same for all."""
         from fastnet_numba.program import NumbaProgram
 

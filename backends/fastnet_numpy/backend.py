@@ -17,6 +17,7 @@ class NumpyBackend:
 
     name = "numpy"
     contract = CONTRACT
+    precisions = ()
 
     def probe(self) -> Probe:
         """Always usable."""
@@ -31,7 +32,9 @@ class NumpyBackend:
             "threads": f"up to {threads} in large matrix products",
         }
 
-    def compile(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> NumpyProgram:
+    def compile(
+        self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
+    ) -> NumpyProgram:
         """Nothing is compiled: the plan is followed step by step."""
         return NumpyProgram(plan, dtype, threads)
 

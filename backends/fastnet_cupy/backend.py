@@ -1,0 +1,70 @@
+"""What this backend offers to fastnet. CuPy is imported when it is used."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnet.backend import CONTRACT, Probe, Program
+from fastnet.plan import Plan
+
+
+class CudaBackend:
+    """Runs plans on a device that has the seam of `device.py`.
+
+    Args:
+        name: by which it is chosen.
+        find: says whether the device can be used here, and if not, why.
+        open_device: opens it.
+        describe: facts about it, for a person.
+    """
+
+    contract = CONTRACT
+    precisions = ("tf32", "bf16", "fp16")
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], Probe],
+        open_device: Callable[[], Any],
+        describe: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self.name = name
+        self._find, self._open, self._describe = find, open_device, describe
+
+    def probe(self) -> Probe:
+        """Usable where there are the libraries and a GPU."""
+        return self._find()
+
+    def describe(self) -> Mapping[str, str]:
+        """The libraries' versions, and the GPU."""
+        return self._describe()
+
+    def compile(
+        self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
+    ) -> Program:
+        """Lay the plan out for kernels; `threads` are the host's affair."""
+        from fastnet_cupy.program import CudaProgram
+
+        return CudaProgram(plan, dtype, precision, self._open())
+
+
+def _find() -> Probe:
+    from fastnet_cupy import cupy_device
+
+    return cupy_device.find()
+
+
+def _open() -> Any:
+    from fastnet_cupy import cupy_device
+
+    return cupy_device.CupyDevice()
+
+
+def _describe() -> Mapping[str, str]:
+    from fastnet_cupy import cupy_device
+
+    return cupy_device.describe()
+
+
+BACKEND = CudaBackend("cupy", _find, _open, _describe)

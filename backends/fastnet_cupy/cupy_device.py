@@ -1,0 +1,457 @@
+"""The device on a real GPU, by CuPy: its memory, its kernels, its graphs.
+
+All work goes into one stream of the device's own, whoever asks for it and in whatever thread;
+what a thread captures goes into a stream made for that, so other threads are not disturbed.
+
+CuPy is imported when a device is opened or looked for, never before.
+"""
+
+import contextlib
+import ctypes
+import importlib.util
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnet.backend import Probe
+from fastnet.checks import Array
+from fastnet.errors import BackendUnavailable
+from fastnet_cupy import compiler, cublaslt
+from fastnet_cupy.device import Product, ProductSpec
+
+#: Tensor cores for bf16 and tf32, and asynchronous copies, came with it.
+_CAPABILITY = 80
+
+#: Dynamic shared memory that a kernel may have without being allowed more (CUDA programming
+#: guide, "Shared Memory": 48 KiB on every architecture).
+_SHARED_BYTES = 48 * 1024
+
+#: cudaError_t.
+_OUT_OF_MEMORY, _INSUFFICIENT_DRIVER, _NO_DEVICE = 2, 35, 100
+
+#: What a kernel gets for None: CuPy would hand over no argument at all.
+_NULL = np.uintp(0)
+
+
+class CupyDevice:
+    """The GPU that is current for CuPy when this is made. See `device.Device`."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy, self._runtime = cupy, cupy.cuda.runtime
+        self._id = cupy.cuda.Device().id
+        with self.current():
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._copies = cupy.cuda.Stream(non_blocking=True)
+        self._capturing = threading.local()
+        self._lock = threading.RLock()
+        self._modules: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+        self._kernels: dict[tuple[str, str, tuple[tuple[str, str], ...]], CupyKernel] = {}
+        self._products: dict[ProductSpec, cublaslt.PreparedProduct | None] = {}
+        self._workspace: Any = None
+        self._matrix_products: cublaslt.Products | None = None
+
+        def attribute(name: str) -> int:
+            number = getattr(self._runtime, f"cudaDevAttr{name}")
+            return int(self._runtime.deviceGetAttribute(number, self._id))
+
+        self.multiprocessors = attribute("MultiProcessorCount")
+        self.shared_bytes = attribute("MaxSharedMemoryPerBlockOptin")
+        self.architecture = f"sm_{cupy.cuda.Device(self._id).compute_capability}"
+
+    def current(self) -> Any:
+        """A context in which this device is this thread's current one, and then not any more."""
+        # A new one each time: in some versions of CuPy a shared one mixes threads up.
+        return self._cupy.cuda.Device(self._id)
+
+    def _queue(self) -> Any:
+        """The stream of this thread's work: the device's, or that of its capture."""
+        capturing = getattr(self._capturing, "stream", None)
+        return self._stream if capturing is None else capturing
+
+    @contextlib.contextmanager
+    def _making_room(self, bytes_: int) -> Iterator[None]:
+        """Make this device and its stream current, and let want of memory be told in bytes."""
+        try:
+            with self.current(), self._stream:
+                yield
+        except (MemoryError, self._runtime.CUDARuntimeError) as error:
+            if isinstance(error, MemoryError) or error.status == _OUT_OF_MEMORY:
+                raise MemoryError(f"there is no room for {bytes_:,} bytes: {error}") from error
+            raise
+
+    def memory(self) -> tuple[int, int]:
+        with self.current():
+            free, total = self._runtime.memGetInfo()
+            return free + self._cupy.get_default_memory_pool().free_bytes(), total
+
+    def holds(self, array: Any) -> bool:
+        """Whether `array` is one of this device's own; what fills it, later work waits for."""
+        if not isinstance(array, self._cupy.ndarray) or array.device.id != self._id:
+            return False
+        with self.current():
+            theirs = self._cupy.cuda.get_current_stream()
+            if theirs.ptr != self._stream.ptr:
+                event = self._cupy.cuda.Event(disable_timing=True)
+                event.record(theirs)
+                self._stream.wait_event(event)
+        return True
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self._making_room(math.prod(shape) * np.dtype(dtype).itemsize):
+            return self._cupy.empty(shape, dtype)
+
+    def upload(self, array: Array) -> Any:
+        new = self.empty(array.shape, array.dtype)
+        self.copy(new, array)
+        return new
+
+    def copy(self, target: Any, source: Any) -> None:
+        if not target.size:
+            return
+        queue = self._queue()
+        with self.current(), queue:
+            if isinstance(source, np.ndarray):
+                target.set(np.asarray(source, order="C"), stream=queue)
+                # From pinned memory, and on some machines from any, the copy goes on after set.
+                queue.synchronize()
+            elif target.flags.c_contiguous and source.flags.c_contiguous:
+                target.data.copy_from_device_async(source.data, target.nbytes, queue)
+            else:
+                target[...] = source
+
+    def download(self, array: Any) -> Array:
+        with self.current(), self._stream:
+            host: Array = array.get(stream=self._stream, blocking=True)
+        return host
+
+    def kernel(
+        self, file: str, name: str, defines: tuple[tuple[str, str], ...] = ()
+    ) -> "CupyKernel":
+        """The kernel `name` of `kernels/<file>`, compiled with `defines` as macros.
+
+        Raises:
+            FastnetError: if it does not compile.
+        """
+        with self._lock, self.current():
+            if (file, name, defines) not in self._kernels:
+                if (file, defines) not in self._modules:
+                    module = self._cupy.cuda.Module()
+                    module.load(compiler.compile_file(file, defines, self.architecture).cubin)
+                    self._modules[file, defines] = module
+                function = self._modules[file, defines].get_function(name)
+                self._kernels[file, name, defines] = CupyKernel(self, function)
+            return self._kernels[file, name, defines]
+
+    def product(self, spec: ProductSpec) -> Product | None:
+        """Prepare a matrix product, the same way whenever `spec` is asked for.
+
+        Raises:
+            FastnetError: if there is no way to compute it even without an epilogue.
+            MemoryError: if there is no room for the workspace.
+        """
+        with self._lock, self.current():
+            if self._matrix_products is None:
+                library = cublaslt.load(_cuda_major(self._cupy))
+                self._workspace = self.empty((cublaslt.WORKSPACE_BYTES,), np.uint8)
+                self._matrix_products = cublaslt.Products(library, self._workspace.data.ptr)
+            if spec not in self._products:
+                self._products[spec] = self._matrix_products.prepare(spec)
+            prepared = self._products[spec]
+        if prepared is None:
+            return None
+
+        def multiply(a: Any, b: Any, out: Any, bias: Any, mask: Any) -> None:
+            pointers = (0 if array is None else array.data.ptr for array in (a, b, out, bias, mask))
+            with self.current():
+                prepared(self._queue().ptr, *pointers)
+
+        return multiply
+
+    def capture(self, work: Callable[[], None]) -> "CupyGraph":
+        """Record what `work` launches. The graph keeps no array alive: its owner has to."""
+        with self.current():
+            stream = self._cupy.cuda.Stream(non_blocking=True)
+            # Relaxed, because a kernel may have to be loaded at its first launch.
+            stream.begin_capture(self._runtime.streamCaptureModeRelaxed)
+            self._capturing.stream = stream
+            try:
+                work()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    stream.end_capture()
+                raise
+            finally:
+                self._capturing.stream = None
+            return CupyGraph(self, stream.end_capture())
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A host array that `stage` can copy from while the device computes.
+
+        Raises:
+            MemoryError: if there is no room for it.
+        """
+        count = math.prod(shape)
+        if not count:
+            return np.empty(shape, dtype)
+        bytes_ = count * np.dtype(dtype).itemsize
+        with self._making_room(bytes_):
+            room = self._cupy.cuda.alloc_pinned_memory(bytes_)
+        return np.frombuffer(room, dtype, count).reshape(shape)
+
+    def stage(self, target: Any, source: Array, after: Any) -> "CupyEvent":
+        if after is None:  # then wait for what used the memory before it was `target`'s
+            after = self.event()
+        with self.current():
+            self._copies.wait_event(after.recorded)
+            self._runtime.memcpyAsync(
+                target.data.ptr, source.ctypes.data, source.nbytes,
+                self._runtime.memcpyHostToDevice, self._copies.ptr,
+            )  # fmt: skip
+            return CupyEvent(self._copies, keep=(target, source))
+
+    def wait_for(self, event: Any) -> None:
+        with self.current():
+            self._queue().wait_event(event.recorded)
+
+    def event(self) -> "CupyEvent":
+        with self.current():
+            return CupyEvent(self._queue())
+
+    def launch(self, function: Any, grid: tuple[int, int], arguments: Any, shared: int) -> None:
+        """Launch a function of CuPy's with (blocks, threads) of `grid`."""
+        with self.current():
+            queue = self._queue()
+            function((grid[0],), (grid[1],), arguments, shared_mem=shared, stream=queue)
+
+    def replay(self, graph: Any, times: int) -> None:
+        """Launch a graph of CuPy's, so many times in a row."""
+        with self.current():
+            for _ in range(times):
+                graph.launch(self._stream)
+
+
+class CupyKernel:
+    """A compiled kernel. See `device.Kernel`."""
+
+    def __init__(self, device: CupyDevice, function: Any) -> None:
+        self._device, self._function = device, function
+        self._allowed = _SHARED_BYTES
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, blocks: int, threads: int, arguments: tuple[Any, ...], shared: int = 0
+    ) -> None:
+        if shared > self._allowed:
+            self._allow(shared)
+        given = tuple(_NULL if argument is None else argument for argument in arguments)
+        self._device.launch(self._function, (blocks, threads), given, shared)
+
+    def _allow(self, shared: int) -> None:
+        """Let it have so much shared memory, and never less afterwards."""
+        from cupy.cuda import driver
+
+        which = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        with self._lock, self._device.current():
+            if shared > self._allowed:
+                driver.funcSetAttribute(self._function.ptr, which, shared)
+                self._allowed = shared
+
+
+class CupyGraph:
+    """Captured work. See `device.Graph`."""
+
+    def __init__(self, device: CupyDevice, graph: Any) -> None:
+        self._device, self._graph = device, graph
+
+    def replay(self, times: int) -> None:
+        self._device.replay(self._graph, times)
+
+
+class CupyEvent:
+    """The end of what a stream was asked so far. See `device.Event`.
+
+    Args:
+        stream: one of the device that is current.
+        keep: what must not be freed before.
+    """
+
+    def __init__(self, stream: Any, keep: Any = None) -> None:
+        from cupy.cuda import Event
+
+        self.recorded, self._keep = Event(), keep
+        self.recorded.record(stream)
+
+    def wait(self) -> None:
+        self.recorded.synchronize()
+
+    def milliseconds_since(self, earlier: Any) -> float:
+        from cupy.cuda import get_elapsed_time
+
+        self.recorded.synchronize()
+        return float(get_elapsed_time(earlier.recorded, self.recorded))
+
+
+def find() -> Probe:
+    """Whether there are both CuPy and a GPU that can be used; never raises."""
+    try:
+        absent = importlib.util.find_spec("cupy") is None
+    except (ImportError, ValueError):  # somebody keeps it from being found
+        absent = True
+    if absent:
+        return Probe(False, "CuPy is not installed", _how_to_install())
+    try:
+        import cupy
+    except Exception as error:
+        said = " ".join(line for line in str(error).split() if line.strip("="))
+        return Probe(
+            False,
+            f"CuPy is installed but cannot be imported ({type(error).__name__}: {said[:400]})",
+            f"Install it anew, in an environment with no other CuPy: {_pip(_driver_version())}",
+        )
+    try:
+        return _find_gpu(cupy)
+    except Exception as error:
+        return Probe(
+            False,
+            f"CuPy is installed, but the GPU cannot be used ({type(error).__name__}: {error})",
+            "See what the command nvidia-smi says.",
+        )
+
+
+def _find_gpu(cupy: Any) -> Probe:
+    """Whether the current GPU can be used, and NVIDIA's libraries are there."""
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if error.status == _INSUFFICIENT_DRIVER:
+            return _driver_missing(runtime)
+        if error.status != _NO_DEVICE:
+            raise
+        count = 0
+    if not count:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+        return Probe(
+            False,
+            f"CuPy is installed, but its driver finds no NVIDIA GPU{hidden}",
+            "The command nvidia-smi lists the GPUs; without one, use another backend.",
+        )
+    device = cupy.cuda.Device()
+    capability = int(device.compute_capability)
+    if capability < _CAPABILITY:
+        return Probe(
+            False,
+            f"{_name(cupy)} has compute capability {_dotted(capability)}, and fastnet needs "
+            f"{_dotted(_CAPABILITY)}",
+            "GPUs since Ampere (2020) have it; use another backend.",
+        )
+    return _find_libraries(cupy)
+
+
+def _driver_missing(runtime: Any) -> Probe:
+    """There is no driver, or an old one: CUDA has one error for both."""
+    version, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion() // 1000
+    if not version:
+        return Probe(
+            False,
+            "CuPy is installed, but there is no NVIDIA driver, and so no GPU",
+            "Where there is an NVIDIA GPU, install its driver; without one, use another backend.",
+        )
+    return Probe(
+        False,
+        f"CuPy is installed for CUDA {needed}, but the NVIDIA driver is for CUDA "
+        f"{version // 1000}.{version % 1000 // 10}",
+        f"Install a newer driver, or remove cupy-cuda{needed}x and install what fits the "
+        f"driver: {_pip(version)}",
+    )
+
+
+def _find_libraries(cupy: Any) -> Probe:
+    """Whether NVRTC and cuBLASLt can be loaded."""
+    major = _cuda_major(cupy)
+    missing = []
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception:  # CuPy looks for the library at the first call, and has many ways to fail
+        missing.append("nvrtc")
+    try:
+        cublaslt.load(major)
+    except BackendUnavailable:
+        missing.append("cublas")
+    if missing:
+        return Probe(
+            False,
+            f"CuPy and a GPU are there, but not NVIDIA's library {' and '.join(missing)} "
+            f"for CUDA {major}",
+            f'Install it with: pip install "cuda-toolkit[{",".join(missing)}]=={major}.*"',
+        )
+    return Probe(usable=True)
+
+
+def describe() -> Mapping[str, str]:
+    """Versions, the GPU, and how much it does at once."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    device = cupy.cuda.Device()
+    driver = runtime.driverGetVersion()
+    nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+    count = runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device.id)
+    _, bytes_ = device.mem_info
+    return {
+        "versions": f"cupy {cupy.__version__}, NVRTC {nvrtc}, "
+        f"cuBLASLt {cublaslt.load(_cuda_major(cupy)).version}, "
+        f"driver for CUDA {driver // 1000}.{driver % 1000 // 10}",
+        "device": f"{_name(cupy)}, {bytes_ / 2**30:.0f} GiB, "
+        f"compute capability {_dotted(int(device.compute_capability))}",
+        "threads": f"{count} multiprocessors",
+    }
+
+
+def _name(cupy: Any) -> str:
+    """Of the current GPU."""
+    name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _dotted(capability: int) -> str:
+    return f"{capability // 10}.{capability % 10}"
+
+
+def _cuda_major(cupy: Any) -> int:
+    """The CUDA that this CuPy was made for."""
+    return int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
+
+
+def _driver_version() -> int:
+    """1000 major + 10 minor of the CUDA that the driver knows; 0 without a driver."""
+    version = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver.cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return 0
+    return version.value
+
+
+def _how_to_install() -> str:
+    version = _driver_version()
+    if version:
+        return f"Install it with: {_pip(version)}"
+    return (
+        f"Nor is there an NVIDIA driver here. With a GPU and its driver: {_pip(13000)} "
+        '(or "fastnet[cuda12]", for a driver that only knows CUDA 12)'
+    )
+
+
+def _pip(driver: int) -> str:
+    """The line that installs the CuPy for a driver."""
+    return f'pip install "fastnet[cuda{12 if 0 < driver < 13000 else 13}]"'

@@ -1,0 +1,97 @@
+"""What everything stands on that runs one plan on one device: its tables, and its kernels."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastnet_cupy.device import Device, Kernel
+from fastnet_cupy.layout import Layout, tabulate
+from fastnet_cupy.precision import Number
+
+#: Threads of a block, in kernels that go over entries.
+THREADS = 256
+
+#: Blocks of such a kernel for each multiprocessor, at most: as many as can be at work at once.
+BLOCKS_EACH = 8
+
+#: Lanes of a warp.
+WARP = 32
+
+#: What a pass is asked for; as kernels/narrow.cu has it.
+PREDICT, LOSS, GRADIENT = range(3)
+
+
+@dataclass
+class Source:
+    """Rows to go through the network, on the device.
+
+    Attributes:
+        rows: how many there are.
+        x: `(rows, inputs)`.
+        y: `(rows, outputs)`, or None where there are labels, or nothing is held against.
+        labels: `(rows,)` int64, or None.
+        weights: `(rows,)`, or None.
+        order: `(epochs, rows)` int64, or None.
+    """
+
+    rows: int
+    x: Any
+    y: Any = None
+    labels: Any = None
+    weights: Any = None
+    order: Any = None
+
+
+@dataclass
+class Ground:
+    """A device, a network as it follows it, and the kernels for one kind of number.
+
+    Attributes:
+        device: where.
+        layout: the network.
+        number: the kind of number.
+        whole, reals: the layout's tables, on the device.
+    """
+
+    device: Device
+    layout: Layout
+    number: Number
+    whole: Any = field(init=False)
+    reals: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        tables = tabulate(self.layout)
+        self.whole = self.device.upload(tables.whole)
+        self.reals = self.device.upload(tables.reals)
+
+    def kernel(self, file: str, name: str, **defines: Any) -> Kernel:
+        """A kernel for this kind of number, with further macros."""
+        macros = [(self.number.macro, ""), *((key, str(value)) for key, value in defines.items())]
+        return self.device.kernel(file, name, tuple(macros))
+
+    def blocks(self, entries: int) -> int:
+        """Blocks for a kernel that goes over so many entries."""
+        most = BLOCKS_EACH * self.device.multiprocessors
+        return max(min(math.ceil(entries / THREADS), most), 1)
+
+    def real(self, *shape: int) -> Any:
+        """An array for sums, parameters and gradients."""
+        return self.device.empty(shape, self.number.real)
+
+    def store(self, *shape: int) -> Any:
+        """An array for what layers hand to each other."""
+        return self.device.empty(shape, self.number.store)
+
+    def whole_zero(self, *shape: int) -> Any:
+        """An array of int64 zeros."""
+        return self.device.upload(np.zeros(shape, np.int64))
+
+
+def lanes_of(columns: int, most: int = WARP) -> int:
+    """Lanes that share a row of so many columns: a power of two."""
+    lanes = 1
+    while lanes < columns and lanes < most:
+        lanes *= 2
+    return lanes

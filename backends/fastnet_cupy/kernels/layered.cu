@@ -1,0 +1,233 @@
+// The steps of a layer whose products are made elsewhere: rows in, activations, losses, and the
+// way back. Every kernel takes a fixed grid over its entries, whatever the number of rows.
+//
+// A batch's tail has fewer rows than the buffers: the rest of them repeat its last row, and
+// their derivatives are zero, so that products of whole buffers stay right.
+#include "control.cuh"
+#include "losses.cuh"
+
+#define LAYERED_THREADS 256
+// Columns whose sums one block makes, side by side, of the rows of its part.
+#define SUM_COLUMNS 32
+
+#define EACH_ENTRY(i, count)                                                     \
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_end = (count); \
+       i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
+
+// A batch's x `(buffer, inputs)`, masked by dropout (null: not wanted), y `(buffer, outputs)` or labels
+// `(buffer,)`, and weights `(buffer,)`.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    gather(const int *table_whole, const double *table_reals, const int64_t *control,
+           const int64_t *order, const real *data_x, const real *data_y,
+           const int64_t *data_labels, const real *data_weights, int buffer, store *x, real *y,
+           int *labels, real *weights) {
+  Table table = {table_whole, table_reals};
+  Batch batch = batch_of(control, control[NEXT]);
+  int inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
+  int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
+  if (x)
+    EACH_ENTRY(item, (int64_t)buffer * inputs) {
+      int64_t r = quotient(item, inputs), i = item - r * inputs;
+      int row = r < batch.rows ? (int)r : batch.rows - 1;
+      real value = data_x[row_of(batch, order, row) * inputs + i];
+      if (masks) value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step, item);
+      x[item] = to_store(value);
+    }
+  if (data_y)
+    EACH_ENTRY(item, (int64_t)batch.rows * outputs) {
+      int64_t r = quotient(item, outputs);
+      y[item] = data_y[row_of(batch, order, (int)r) * outputs + (item - r * outputs)];
+    }
+  EACH_ENTRY(r, batch.rows) {
+    int64_t row = row_of(batch, order, (int)r);
+    if (data_labels) labels[r] = (int)data_labels[row];
+    if (data_weights) weights[r] = data_weights[row];
+  }
+}
+
+// a = f(z + bias), masked, for `(buffer, units)` entries; bias null: z has it already. `slope`
+// becomes da / dz; null: `a` tells it, or nobody asks.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    activate(const int *table_whole, const double *table_reals, const int64_t *control, int l,
+             int code, int64_t count, const real *z, const real *bias, store *a, store *slope) {
+  Table table = {table_whole, table_reals};
+  int units = table.layer(l, LAYER_UNITS);
+  real below = table.below(l), above = table.above(l);
+  int masks = control[DROPPING] ? table.layer(l, LAYER_MASKS) : 0;
+  int first = table.layer(l, LAYER_FIRST_MASK);
+  uint64_t step = batch_of(control, control[NEXT]).step;
+  EACH_ENTRY(item, count) {
+    real in = bias ? z[item] + bias[item - quotient(item, units) * units] : z[item];
+    real out = activated(code, in, below, above), steep = 1;
+    if (slope) steep = slope_at(code, in, out, below, above);
+    if (masks) {
+      real factor = table.masked(first, masks, (uint64_t)control[SEED], step, item);
+      out *= factor;
+      steep *= factor;
+    }
+    a[item] = to_store(out);
+    if (slope) slope[item] = to_store(steep);
+  }
+}
+
+// The last layer's output z + bias, through its activation, in place; bias null: z has it
+// already. `slope` becomes da / dz; null: it is 1.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    finish_output(const int *table_whole, const double *table_reals, int l, int code,
+                  int64_t count, const real *bias, real *out, real *slope) {
+  Table table = {table_whole, table_reals};
+  int units = table.layer(l, LAYER_UNITS);
+  real below = table.below(l), above = table.above(l);
+  EACH_ENTRY(item, count) {
+    real z = bias ? out[item] + bias[item - quotient(item, units) * units] : out[item];
+    real a = activated(code, z, below, above);
+    out[item] = a;
+    if (slope) slope[item] = slope_at(code, z, a, below, above);
+  }
+}
+
+// Softmax of `rows` rows of `n` in place, each by a group of lanes.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    softmax(real *p, int rows, int n, int lanes) {
+  __shared__ real nobody[FN_WARP];
+  int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
+  for (int first = blockIdx.x * at_once; first < rows; first += gridDim.x * at_once) {
+    int r = first + threadIdx.x / lanes;
+    softmax_row(r < rows ? p + (int64_t)r * n : nobody, r < rows ? n : 0, lane, lanes);
+  }
+}
+
+// The loss of each row of a batch, each by a group of lanes, added up in parts[block] as float64,
+// and the derivative d `(buffer, outputs)` by the output `p`, or, where that is a softmax, by its
+// logits. peaks[block], unless
+// null, becomes the largest derivative's size.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    losses(const int *table_whole, const double *table_reals, const int64_t *control,
+           const double *scalars, const real *p, const real *y, const int *labels,
+           const real *weights, int buffer, int lanes, real *d, double *parts, real *peaks) {
+  __shared__ double scratch[FN_MOST_WARPS];
+  __shared__ real peak_scratch[FN_MOST_WARPS], nobody[FN_WARP];
+  Table table = {table_whole, table_reals};
+  int n = table[TABLE_OUTPUTS], code = table[TABLE_LOSS];
+  Batch batch = batch_of(control, control[NEXT]);
+  real mass = weights ? (real)scalars[MASS] : (real)batch.rows;
+  if (code != CROSSENTROPY) mass *= n;
+  int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
+  double sum = 0;
+  real peak = 0;
+  for (int first = blockIdx.x * at_once; first < buffer; first += gridDim.x * at_once) {
+    int r = first + threadIdx.x / lanes;
+    bool here = r < batch.rows;
+    int64_t at = (int64_t)r * n;
+    const real *row = here ? p + at : nobody;
+    real *back = here ? d + at : nobody;
+    Target target = {y ? y + (here ? at : 0) : nullptr, labels && here ? labels[r] : 0};
+    real weight = weights && here ? weights[r] : (real)1;
+    int m = here ? n : 0;
+    real loss = row_loss(code, table.constant(), row, target, weight, weight / mass, back, m, lane,
+                         lanes);
+    if (here && lane == 0) sum += loss;
+    if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, m, lane, lanes);
+    for (int j = lane; j < m; j += lanes) peak = larger(peak, abs_(back[j]));
+    if (!here && r < buffer)
+      for (int j = lane; j < n; j += lanes) d[at + j] = 0;
+  }
+  sum = block_sum(sum, scratch);
+  peak = block_peak(peak, peak_scratch);
+  if (threadIdx.x) return;
+  parts[blockIdx.x] = sum;
+  if (peaks) peaks[blockIdx.x] = peak;
+}
+
+// The largest derivative at the output is brought to this, for fp16: 2^11 below its end, for what
+// layers further down may make of it, and 2^28 above its least.
+#define SCALED_PEAK 16
+
+// scalars[SCALE] = the power of two that brings the largest of `count` peaks to SCALED_PEAK. One
+// block of one warp.
+extern "C" __global__ void __launch_bounds__(FN_WARP)
+    choose_scale(const real *peaks, int count, double *scalars) {
+  real peak = 0;
+  for (int i = threadIdx.x; i < count; i += FN_WARP) peak = larger(peak, peaks[i]);
+  peak = group_peak(peak, FN_WARP);
+  if (threadIdx.x) return;
+  int exponent = 0;
+  if (peak > 0 && isfinite(peak)) frexp((double)peak, &exponent);
+  scalars[SCALE] = peak > 0 && isfinite(peak) ? ldexp((double)SCALED_PEAK, -exponent) : 1.0;
+}
+
+// The derivative at the output as products read it: times the last activation's slope (null: 1),
+// and the step's scale where there is one.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    output_derivative(const double *scalars, int scaled, int64_t count, const real *d_out,
+                      const real *slope, store *d) {
+  real scale = scaled ? (real)scalars[SCALE] : (real)1;
+  EACH_ENTRY(item, count)
+    d[item] = to_store_cut(d_out[item] * (slope ? slope[item] : (real)1) * scale);
+}
+
+// d = wide_d times its layer's slope, told by `a` (code, below), or in `slope`, or 1 where both are
+// null. `wide_d` and `d` may be the same.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    through_slope(int code, double below, int64_t count, const real *wide_d, const store *a,
+                  const store *slope, store *d) {
+  EACH_ENTRY(item, count) {
+    real steep = slope ? to_real(slope[item])
+                       : (a ? slope_of(code, to_real(a[item]), (real)below) : (real)1);
+    d[item] = to_store_cut(wide_d[item] * steep);
+  }
+}
+
+#if FN_NARROW
+__device__ __forceinline__ real to_real(real value) { return value; }
+#endif
+
+// sums `(columns,)` of d `(rows, columns)`, in two stages: parts[part] of every part's rows, and
+// then, with the parts for rows, the sums of those.
+template <class T>
+__device__ __forceinline__ void column_sums(const T *d, int rows, int columns, int rows_of_part,
+                                            real *parts) {
+  __shared__ real lines[LAYERED_THREADS / SUM_COLUMNS][SUM_COLUMNS];
+  int blocks = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS;
+  int part = blockIdx.x / blocks, j = blockIdx.x % blocks * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
+  int line = threadIdx.x / SUM_COLUMNS;
+  int first = part * rows_of_part;
+  int last = first + rows_of_part < rows ? first + rows_of_part : rows;
+  real sum = 0;
+  if (j < columns)
+    for (int r = first + line; r < last; r += LAYERED_THREADS / SUM_COLUMNS)
+      sum += to_real(d[(int64_t)r * columns + j]);
+  lines[line][threadIdx.x % SUM_COLUMNS] = sum;
+  __syncthreads();
+  if (line || j >= columns) return;
+  sum = 0;
+  for (int other = 0; other < LAYERED_THREADS / SUM_COLUMNS; other++)
+    sum += lines[other][threadIdx.x];
+  parts[(int64_t)part * columns + j] = sum;
+}
+
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    sum_columns(const store *d, int rows, int columns, int rows_of_part, real *parts) {
+  column_sums(d, rows, columns, rows_of_part, parts);
+}
+
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    sum_parts(const real *parts, int rows, int columns, int rows_of_part, real *sums) {
+  column_sums(parts, rows, columns, rows_of_part, sums);
+}
+
+// Predictions of a batch, from the network's output p `(buffer, outputs)`: row r of the batch
+// becomes row first + r of `out`.
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+    hand_over(const int *table_whole, const int64_t *control, const real *p, real *out) {
+  Table table = {table_whole, nullptr};
+  Batch batch = batch_of(control, control[NEXT]);
+  int n = table[TABLE_OUTPUTS], code = table[TABLE_OUTPUT];
+  EACH_ENTRY(item, (int64_t)batch.rows * n)
+    out[batch.first * n + item] = code == SIGMOID ? sigmoid(p[item]) : p[item];
+}
+
+// The next step's turn, where no loss is taken. One block.
+extern "C" __global__ void __launch_bounds__(FN_WARP) advance(int64_t *control) {
+  if (threadIdx.x == 0) control[NEXT] += 1;
+}

@@ -1,0 +1,116 @@
+// Losses of a row and their derivatives by the network's output, as `fastnet.functions` defines
+// them. Where a loss is computed from logits, the output `p` is those.
+#pragma once
+#include "layout.cuh"
+#include "sums.cuh"
+
+// What a row is held against: `y` (outputs,), or a class's index.
+struct Target {
+  const real *y;
+  int label;
+};
+
+// One entry's loss; `slope` becomes its derivative by p.
+__device__ __forceinline__ real entry_loss(int code, real p, real y, real constant, real &slope) {
+  real r = p - y;
+  switch (code) {
+    case MSE:
+      slope = r + r;
+      return r * r;
+    case MAE:
+      slope = sign_(r);
+      return abs_(r);
+    case HUBER: {
+      real c = r > constant ? constant : (r < -constant ? -constant : r);
+      slope = c;
+      return c * (r - (real)0.5 * c);
+    }
+    case POISSON: {
+      real rate = exp_(p);
+      slope = rate - y;
+      return rate - y * p;
+    }
+    case POISSON_RATE: {
+      real near = p + constant;
+      slope = 1 - y / near;
+      return p - y * log_(near);
+    }
+    case QUANTILE:  // of r = y - p
+      r = -r;
+      slope = r > 0 ? -constant : (r < 0 ? 1 - constant : r);
+      return -r * slope;
+    default:  // binary cross-entropy
+      slope = sigmoid(p) - y;
+      // In this order: where the answer is sure and right, the first two cancel exactly.
+      return ((p < 0 ? (real)0 : p) - p * y) + log1p_(exp_(-abs_(p)));
+  }
+}
+
+// Softmax of a row of `n` in place, by a group of lanes of which this is number `lane`.
+__device__ __forceinline__ void softmax_row(real *row, int n, int lane, int lanes) {
+  real peak = row[0];
+  for (int j = lane; j < n; j += lanes) peak = larger(peak, row[j]);
+  peak = group_peak(peak, lanes);
+  real whole = 0;
+  __syncwarp();  // all have read row[0] before it is written
+  for (int j = lane; j < n; j += lanes) {
+    row[j] = exp_(row[j] - peak);
+    whole += row[j];
+  }
+  whole = group_sum(whole, lanes);
+  for (int j = lane; j < n; j += lanes) row[j] = row[j] / whole;
+}
+
+// dz_j = a_j (d_j - sum_k a_k d_k), for a = softmax(z), in place of d.
+__device__ __forceinline__ void softmax_row_back(const real *a, real *d, int n, int lane,
+                                                 int lanes) {
+  real shared = 0;
+  for (int j = lane; j < n; j += lanes) shared += a[j] * d[j];
+  shared = group_sum(shared, lanes);
+  for (int j = lane; j < n; j += lanes) d[j] = a[j] * (d[j] - shared);
+}
+
+// A row's loss times its weight, in every lane of the group; `d` becomes the derivative, times
+// `share`, the weight over the sum of all weights (and outputs). A row of weight 0 does not
+// count, even where its loss is not finite. `p` and `d` may be the same.
+__device__ __forceinline__ real row_loss(int code, real constant, const real *p, Target target,
+                                         real weight, real share, real *d, int n, int lane,
+                                         int lanes) {
+  real sum = 0;
+  if (code != CROSSENTROPY) {
+    for (int j = lane; j < n; j += lanes) {
+      real slope;
+      sum += entry_loss(code, p[j], target.y[j], constant, slope);
+      d[j] = weight > 0 ? slope * share : (real)0;
+    }
+    sum = group_sum(sum, lanes);
+    return weight > 0 ? sum * weight : (real)0;
+  }
+  real peak = p[0];
+  for (int j = lane; j < n; j += lanes) peak = larger(peak, p[j]);
+  peak = group_peak(peak, lanes);
+  for (int j = lane; j < n; j += lanes) sum += exp_(p[j] - peak);
+  sum = group_sum(sum, lanes);
+  // Probabilities sum to 1 up to their rounding, by which both are taken as they are.
+  real sure = 1, picked = 0;
+  if (target.y) {
+    sure = 0;
+    for (int j = lane; j < n; j += lanes) {
+      real y = target.y[j];
+      sure += y;
+      if (y > 0) picked += y * (p[j] - peak);
+    }
+    sure = group_sum(sure, lanes);
+    picked = group_sum(picked, lanes);
+  } else {
+    picked = p[target.label] - peak;
+  }
+  __syncwarp();  // all have read p before d, which may be p, is written
+  for (int j = lane; j < n; j += lanes) {
+    real y = target.y ? target.y[j] : (real)(j == target.label);
+    real slope = exp_(p[j] - peak) / sum * sure - y;
+    d[j] = weight > 0 ? slope * share : (real)0;
+  }
+  real loss = sure * log_(sum) - picked;
+  return weight > 0 ? loss * weight : (real)0;
+}

@@ -1,0 +1,78 @@
+// Kinds of numbers, chosen by one macro: FN_FLOAT64, FN_FLOAT32, FN_TF32, FN_BF16 or FN_FP16.
+//
+// `real`: sums, parameters, gradients, losses. `store`: what layers hand to each other. `to_real`
+// and `to_store` go from one to the other; `to_store` rounds as a product will read it.
+#pragma once
+#include "device.cuh"
+
+#ifdef FN_FLOAT64
+typedef double real;
+#else
+typedef float real;
+#endif
+
+#if defined(FN_BF16) || defined(FN_FP16)
+#define FN_NARROW 1
+typedef uint16_t store;
+#else
+#define FN_NARROW 0
+typedef real store;
+#endif
+
+__device__ __forceinline__ real to_real(store value) {
+#if defined(FN_BF16)
+  return fn_bf16_to_float(value);
+#elif defined(FN_FP16)
+  return fn_fp16_to_float(value);
+#else
+  return value;
+#endif
+}
+
+__device__ __forceinline__ store to_store(real value) {
+#if defined(FN_BF16)
+  return fn_float_to_bf16(value);
+#elif defined(FN_FP16)
+  return fn_float_to_fp16(value);
+#elif defined(FN_TF32)
+  return fn_round_tf32(value);
+#else
+  return value;
+#endif
+}
+
+// A derivative on its way back. fp16 ends at 65504: what is beyond is cut, not made infinite,
+// because the loss's scale is chosen by the derivatives at the output, and may be too large for
+// a layer further down.
+__device__ __forceinline__ store to_store_cut(real value) {
+#ifdef FN_FP16
+  value = value > 65504.f ? 65504.f : (value < -65504.f ? -65504.f : value);
+#endif
+  return to_store(value);
+}
+
+// C's functions, by one name for both kinds of `real`.
+__device__ __forceinline__ float exp_(float x) { return expf(x); }
+__device__ __forceinline__ double exp_(double x) { return exp(x); }
+__device__ __forceinline__ float expm1_(float x) { return expm1f(x); }
+__device__ __forceinline__ double expm1_(double x) { return expm1(x); }
+__device__ __forceinline__ float log_(float x) { return logf(x); }
+__device__ __forceinline__ double log_(double x) { return log(x); }
+__device__ __forceinline__ float log1p_(float x) { return log1pf(x); }
+__device__ __forceinline__ double log1p_(double x) { return log1p(x); }
+__device__ __forceinline__ float tanh_(float x) { return tanhf(x); }
+__device__ __forceinline__ double tanh_(double x) { return tanh(x); }
+__device__ __forceinline__ float erfc_(float x) { return erfcf(x); }
+__device__ __forceinline__ double erfc_(double x) { return erfc(x); }
+__device__ __forceinline__ float sqrt_(float x) { return sqrtf(x); }
+__device__ __forceinline__ double sqrt_(double x) { return sqrt(x); }
+__device__ __forceinline__ float abs_(float x) { return fabsf(x); }
+__device__ __forceinline__ double abs_(double x) { return fabs(x); }
+
+// 1, -1, 0 or NaN.
+__device__ __forceinline__ real sign_(real x) {
+  return x > 0 ? (real)1 : (x < 0 ? (real)-1 : x);
+}
+
+// The larger; NaN if one of them is.
+__device__ __forceinline__ real larger(real x, real y) { return x > y ? x : (y >= x ? y : x + y); }

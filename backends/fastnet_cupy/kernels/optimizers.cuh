@@ -1,0 +1,85 @@
+// The optimizers' updates of one parameter, as `fastnet.optimizers` defines them.
+#pragma once
+#include "numbers.cuh"
+
+// As in control.py.
+enum { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION };
+
+// What a step's row of `rates` holds: the learning rate (Adam: over 1 - beta1^t), Adam's
+// 1 / sqrt(1 - beta2^t), and what weight decay leaves of a parameter.
+enum { RATE, WIDEN, STAY, RATES };
+
+// The constants of an optimizer: `c` as control.py lists them, and a step's rates.
+struct Rule {
+  int code;
+  const double *c;
+  const double *rates;
+};
+
+// Move a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
+__device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m, real &n) {
+  const double *c = rule.c;
+  real rate = (real)rule.rates[RATE];
+  switch (rule.code) {
+    case SGD:
+      p -= rate * g;
+      break;
+    case MOMENTUM:
+      m = (real)c[0] * m + g;
+      p -= rate * m;
+      break;
+    case NESTEROV:
+      m = (real)c[0] * m + g;
+      p -= rate * (g + (real)c[0] * m);
+      break;
+    case ADAM:
+      m = (real)c[0] * m + (real)c[1] * g;
+      n = (real)c[2] * n + (real)c[3] * (g * g);
+      p = (real)rule.rates[STAY] * p -
+          rate * (m / (sqrt_(n) * (real)rule.rates[WIDEN] + (real)c[4]));
+      break;
+    case RMSPROP: {
+      m = (real)c[0] * m + (real)c[1] * (g * g);
+      real step = g / (sqrt_(m) + (real)c[2]);
+      if (c[3] != 0) {
+        n = (real)c[3] * n + step;
+        step = n;
+      }
+      p -= rate * step;
+      break;
+    }
+    case ADAGRAD:
+      m += g * g;
+      p -= rate * (g / (sqrt_(m) + (real)c[0]));
+      break;
+    case RPROP: {
+      real turned = sign_(m) * sign_(g);
+      real grown = n * (turned > 0 ? (real)c[0] : (turned < 0 ? (real)c[1] : (real)1));
+      n = grown < (real)c[2] ? (real)c[2] : (grown > (real)c[3] ? (real)c[3] : grown);
+      m = turned < 0 ? (real)0 : g;
+      p -= sign_(m) * n;
+      break;
+    }
+    default:  // Lion
+      p = (real)rule.rates[STAY] * p - rate * sign_((real)c[0] * m + (real)c[1] * g);
+      m = (real)c[2] * m + (real)c[3] * g;
+  }
+}
+
+// What the objective adds to a loss and does to a gradient, as control.py lists it.
+enum { L1, L2, CLIP_VALUE, CLIP_NORM, OBJECTIVE };
+
+// An entry of a gradient cut to [-limit, limit]; NaN stays.
+__device__ __forceinline__ real clipped(real g, real limit) {
+  return g > limit ? limit : (g < -limit ? -limit : g);
+}
+
+// Squares of a gradient's entries, and of the same entries times SHRINK: the first sum overflows
+// beyond 1e154, where the second is still finite.
+#define SHRINK 7.458340731200207e-155  // 2^-512
+
+// What the gradient is multiplied with, so that it is no longer than `limit`.
+__device__ __forceinline__ double norm_factor(double squares, double shrunk, double limit) {
+  double length = isinf(squares) ? sqrt(shrunk) / SHRINK : sqrt(squares);
+  return length > limit ? limit / length : 1.0;
+}

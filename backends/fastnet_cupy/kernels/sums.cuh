@@ -1,0 +1,50 @@
+// Sums in a fixed order, of a group of lanes and of a block.
+#pragma once
+#include "numbers.cuh"
+
+#define FN_WARP 32
+#define FN_MOST_WARPS 32
+#define FN_ALL_LANES 0xffffffffu
+
+// The sum over groups of `lanes` neighbouring lanes, a power of two, in every lane.
+template <class T>
+__device__ __forceinline__ T group_sum(T value, int lanes) {
+  for (int apart = lanes / 2; apart > 0; apart /= 2)
+    value += __shfl_xor_sync(FN_ALL_LANES, value, apart);
+  return value;
+}
+
+// The largest over such a group, NaN if there is one, in every lane.
+__device__ __forceinline__ real group_peak(real value, int lanes) {
+  for (int apart = lanes / 2; apart > 0; apart /= 2)
+    value = larger(value, __shfl_xor_sync(FN_ALL_LANES, value, apart));
+  return value;
+}
+
+// The sum over the block, in every thread. `scratch` holds a number for each warp; the block
+// is in step afterwards, and may use it again.
+template <class T>
+__device__ __forceinline__ T block_sum(T value, T *scratch) {
+  value = group_sum(value, FN_WARP);
+  int warps = blockDim.x / FN_WARP;
+  if (warps == 1) return value;
+  if (threadIdx.x % FN_WARP == 0) scratch[threadIdx.x / FN_WARP] = value;
+  __syncthreads();
+  T whole = 0;
+  for (int warp = 0; warp < warps; warp++) whole += scratch[warp];
+  __syncthreads();
+  return whole;
+}
+
+// The largest over the block, NaN if there is one, likewise.
+__device__ __forceinline__ real block_peak(real value, real *scratch) {
+  value = group_peak(value, FN_WARP);
+  int warps = blockDim.x / FN_WARP;
+  if (warps == 1) return value;
+  if (threadIdx.x % FN_WARP == 0) scratch[threadIdx.x / FN_WARP] = value;
+  __syncthreads();
+  real most = scratch[0];
+  for (int warp = 1; warp < warps; warp++) most = larger(most, scratch[warp]);
+  __syncthreads();
+  return most;
+}

@@ -1,0 +1,345 @@
+// A whole run of training steps of a tiny network by one block, in one launch.
+//
+// Parameters, the optimizer's memory, the gradient and all that a batch's rows make on their way
+// stay in shared memory from the first step to the last. A batch with more rows than `chunk`
+// goes through in chunks. Rows of a layer are an odd number of entries apart, so that neither a
+// warp along a row nor one along a column finds two of its entries in one bank.
+//
+// Letters: x what goes into a layer `(rows, inputs)`, w its weight `(inputs, units)`, a what comes
+// out, d the loss's derivative by a, and after the slope by z = x w + b.
+#include "control.cuh"
+#include "layout.cuh"
+#include "losses.cuh"
+#include "optimizers.cuh"
+
+#define TINY_THREADS 512
+
+// How far rows of `n` entries are apart.
+__device__ __forceinline__ constexpr int stride_of(int n) { return n | 1; }
+
+__device__ __forceinline__ void divide(int whole, int by, int &quotient, int &rest) {
+  quotient = by == 1 ? whole : whole / by;
+  rest = whole - quotient * by;
+}
+
+// What the rows of a batch are made of, and where they lie on the chip.
+struct Rows {
+  const real *x, *y, *weights;
+  const int64_t *labels, *order;
+};
+
+struct Chunk {
+  real *x, *y, *weight;
+  int *label;
+};
+
+// Bring `rows` rows of a batch from row `start` on into shared memory.
+__device__ __forceinline__ void fetch(const Table &table, const Rows &data, const Batch &batch, int start,
+                      int rows, const int64_t *control, const Chunk &chunk) {
+  int inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
+  int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
+  for (int item = threadIdx.x; item < rows * inputs; item += blockDim.x) {
+    int r, i;
+    divide(item, inputs, r, i);
+    real value = data.x[row_of(batch, data.order, start + r) * inputs + i];
+    if (masks)
+      value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step,
+                            (uint64_t)(start + r) * inputs + i);
+    chunk.x[r * stride_of(inputs) + i] = value;
+  }
+  for (int r = threadIdx.x; r < rows; r += blockDim.x) {
+    int64_t row = row_of(batch, data.order, start + r);
+    if (data.labels) chunk.label[r] = (int)data.labels[row];
+    if (data.weights) chunk.weight[r] = data.weights[row];
+  }
+  if (data.y)
+    for (int item = threadIdx.x; item < rows * outputs; item += blockDim.x) {
+      int r, j;
+      divide(item, outputs, r, j);
+      chunk.y[item] = data.y[row_of(batch, data.order, start + r) * outputs + j];
+    }
+}
+
+// a = f(x w + b), masked, and its slope where a does not tell it: TILE rows of a column a turn.
+template <int TILE>
+__device__ __forceinline__ void forward(const Table &table, int l, const real *p, const real *x,
+                                        real *a, real *slope, int rows, int start,
+                                        const int64_t *control, uint64_t step) {
+  int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
+  int xs = stride_of(inputs), as = stride_of(units), code = table.layer(l, LAYER_CODE);
+  const real *w = p + table.layer(l, LAYER_WEIGHT), *bias = w + inputs * units;
+  bool biased = table.layer(l, LAYER_BIASED), tells = table.layer_tells_slope(l);
+  int masks = control[DROPPING] ? table.layer(l, LAYER_MASKS) : 0;
+  int items = (rows + TILE - 1) / TILE * units;
+  for (int item = threadIdx.x; item < items; item += blockDim.x) {
+    int group, j;
+    divide(item, units, group, j);
+    real sum[TILE];
+    const real *from[TILE];
+#pragma unroll
+    for (int q = 0; q < TILE; q++) {
+      int r = group * TILE + q;
+      sum[q] = biased ? bias[j] : (real)0;
+      from[q] = x + (r < rows ? r : rows - 1) * xs;
+    }
+#pragma unroll 4
+    for (int i = 0; i < inputs; i++) {
+      real weight = w[i * units + j];
+#pragma unroll
+      for (int q = 0; q < TILE; q++) sum[q] += from[q][i] * weight;
+    }
+#pragma unroll
+    for (int q = 0; q < TILE; q++) {
+      int r = group * TILE + q;
+      if (r >= rows) break;
+      real out = code == IDENTITY ? sum[q]
+                                  : activated(code, sum[q], table.below(l), table.above(l));
+      if (!tells) {
+        real steep = slope_at(code, sum[q], out, table.below(l), table.above(l));
+        if (masks) {
+          real factor = table.masked(table.layer(l, LAYER_FIRST_MASK), masks,
+                                     (uint64_t)control[SEED], step,
+                                     (uint64_t)(start + r) * units + j);
+          out *= factor;
+          steep *= factor;
+        }
+        slope[r * as + j] = steep;
+      }
+      a[r * as + j] = out;
+    }
+  }
+}
+
+// The derivative by a layer's z, from that by its a, in place.
+__device__ __forceinline__ void through_slope(const Table &table, int l, const real *a,
+                                              const real *slope, real *d, int rows) {
+  int units = table.layer(l, LAYER_UNITS), code = table.layer(l, LAYER_CODE);
+  if (code == IDENTITY && table.layer(l, LAYER_MASKS) == 0) return;
+  for (int item = threadIdx.x; item < rows * units; item += blockDim.x) {
+    int r, j;
+    divide(item, units, r, j);
+    int at = r * stride_of(units) + j;
+    d[at] *= table.layer_tells_slope(l) ? slope_of(code, a[at], table.below(l)) : slope[at];
+  }
+}
+
+// dw = x' d and db = 1' d: TILE rows of the weight a turn, the bias being the row behind them.
+template <int TILE>
+__device__ __forceinline__ void gradient(const Table &table, int l, const real *x, const real *d,
+                                         real *g, int rows, bool first) {
+  int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
+  int xs = stride_of(inputs), ds = stride_of(units);
+  int lines = inputs + (table.layer(l, LAYER_BIASED) ? 1 : 0);
+  int items = (lines + TILE - 1) / TILE * units;
+  g += table.layer(l, LAYER_WEIGHT);
+  for (int item = threadIdx.x; item < items; item += blockDim.x) {
+    int group, j;
+    divide(item, units, group, j);
+    real sum[TILE] = {};
+#pragma unroll 4
+    for (int r = 0; r < rows; r++) {
+      real by = d[r * ds + j];
+#pragma unroll
+      for (int q = 0; q < TILE; q++) {
+        int i = group * TILE + q;
+        sum[q] += i < inputs ? x[r * xs + i] * by : by;
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < TILE; q++) {
+      int i = group * TILE + q;
+      if (i < lines) g[i * units + j] = first ? sum[q] : g[i * units + j] + sum[q];
+    }
+  }
+}
+
+// The derivative by the layer before's z: e = (d w') times that layer's slope. A warp goes along
+// the rows: all its lanes read the same weight.
+__device__ __forceinline__ void backward(const Table &table, int l, const real *p, const real *d,
+                                         const real *a, const real *slope, real *e, int rows) {
+  int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
+  int ds = stride_of(units), es = stride_of(inputs);
+  int code = table.layer(l - 1, LAYER_CODE);
+  bool tells = table.layer_tells_slope(l - 1);
+  const real *w = p + table.layer(l, LAYER_WEIGHT);
+  for (int item = threadIdx.x; item < rows * inputs; item += blockDim.x) {
+    int i, r;
+    divide(item, rows, i, r);
+    real sum = 0;
+#pragma unroll 4
+    for (int j = 0; j < units; j++) sum += d[r * ds + j] * w[i * units + j];
+    int at = r * es + i;
+    e[at] = sum * (tells ? slope_of(code, a[at], table.below(l - 1)) : slope[at]);
+  }
+}
+
+// Add the penalties' derivative to the gradient; return what they add to the loss, a thread's
+// share of it.
+__device__ __forceinline__ real penalise(const Table &table, const real *p, real *g, real l1,
+                                         real l2) {
+  real sum = 0;
+EACH_LAYER
+  for (int l = 0; l < table.layers(); l++) {
+    int first = table.layer(l, LAYER_WEIGHT);
+    int last = first + table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS);
+    for (int i = first + threadIdx.x; i < last; i += blockDim.x) {
+      real w = p[i];
+      sum += l1 * abs_(w) + (real)0.5 * l2 * w * w;
+      g[i] += l1 * sign_(w) + l2 * w;
+    }
+  }
+  return sum;
+}
+
+// Do a run's steps.
+//
+// table, reals: see layout.py. constants: the optimizer's, and the objective behind them.
+// parameters `(size,)` and memory `(slots, size)` are changed in place. rates `(steps, RATES)`.
+// losses `(steps,)`. chunk: rows that go through together. control[NOW] becomes the number of
+// updates made.
+extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
+    tiny_train(const int *table_whole, const double *table_reals, const double *constants,
+               const double *objective, int code, int slots, real *parameters, real *memory,
+               const real *data_x, const real *data_y, const int64_t *labels,
+               const real *weights, const int64_t *order, const double *rates, double *losses,
+               int64_t *control, int chunk_rows) {
+  FN_SHARED(chip);
+  __shared__ double double_scratch[FN_MOST_WARPS];
+  Table table = {table_whole, table_reals};
+  Rows data = {data_x, data_y, weights, labels, order};
+  int size = table[TABLE_SIZE], inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
+  int layers = table.layers(), loss_code = table[TABLE_LOSS];
+
+  real *at = (real *)chip;
+  real *p = at, *m = p + size, *g = m + slots * size, *scratch = g + size;
+  Chunk chunk;
+  chunk.x = scratch + FN_MOST_WARPS;
+  chunk.y = chunk.x + chunk_rows * stride_of(inputs);
+  chunk.weight = chunk.y + chunk_rows * outputs;
+  chunk.label = (int *)(chunk.weight + chunk_rows);
+  real *first_a = chunk.weight + 2 * chunk_rows;
+  int widest = inputs, wide = 0;
+EACH_LAYER
+  for (int l = 0; l < layers; l++) {
+    int units = table.layer(l, LAYER_UNITS);
+    widest = units > widest ? units : widest;
+    wide += stride_of(units);
+  }
+  real *first_slope = first_a + chunk_rows * wide;
+  real *d = first_slope + chunk_rows * wide, *e = d + chunk_rows * stride_of(widest);
+
+  for (int i = threadIdx.x; i < size; i += blockDim.x) p[i] = parameters[i];
+  for (int i = threadIdx.x; i < slots * size; i += blockDim.x) m[i] = memory[i];
+  int lanes = 1;  // of a row, in the loss
+  while (lanes < outputs && lanes < FN_WARP) lanes *= 2;
+  int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
+  real l1 = (real)objective[L1], l2 = (real)objective[L2];
+  real limit = (real)objective[CLIP_VALUE];
+  double longest = objective[CLIP_NORM];
+  int64_t size_of_batch = control[BATCH];
+  // Rows that never change are brought once.
+  bool resident = control[ROWS] <= size_of_batch && size_of_batch <= chunk_rows && !order &&
+                  !(table[TABLE_MASKS] && control[DROPPING]);
+  int64_t steps = control[STEPS], index = 0;
+  for (; index < steps; index++) {
+    Batch batch = batch_of(control, index);
+    real mass = (real)batch.rows;
+    if (weights) {
+      mass = 0;
+      for (int r = threadIdx.x; r < batch.rows; r += blockDim.x)
+        mass += weights[row_of(batch, order, r)];
+      mass = block_sum(mass, scratch);
+    }
+    if (loss_code != CROSSENTROPY) mass *= outputs;
+    real loss = 0;
+    for (int start = 0; start < batch.rows; start += chunk_rows) {
+      int rows = batch.rows - start < chunk_rows ? batch.rows - start : chunk_rows;
+      if (!resident || index == 0) fetch(table, data, batch, start, rows, control, chunk);
+      __syncthreads();
+      const real *x = chunk.x;
+      real *a = first_a, *slope = first_slope;
+EACH_LAYER
+      for (int l = 0; l < layers; l++) {
+        int units = table.layer(l, LAYER_UNITS);
+        if (rows * units > (int)blockDim.x)
+          forward<4>(table, l, p, x, a, slope, rows, start, control, batch.step);
+        else
+          forward<1>(table, l, p, x, a, slope, rows, start, control, batch.step);
+        __syncthreads();
+        x = a;
+        a += chunk_rows * stride_of(units);
+        slope += chunk_rows * stride_of(units);
+      }
+      real *out = a - chunk_rows * stride_of(outputs);
+      for (int first = 0; first < rows; first += at_once) {
+        int r = first + threadIdx.x / lanes;
+        bool here = r < rows;  // the others keep their warp company
+        int n = here ? outputs : 0;
+        real *row = here ? out + r * stride_of(outputs) : scratch;
+        real *back = here ? d + r * stride_of(outputs) : scratch;
+        if (table[TABLE_SOFTMAX]) softmax_row(row, n, lane, lanes);
+        __syncwarp();
+        Target target = {data.y ? chunk.y + (here ? r * outputs : 0) : nullptr,
+                         data.labels && here ? chunk.label[r] : 0};
+        real weight = weights && here ? chunk.weight[r] : (real)1;
+        real one = row_loss(loss_code, table.constant(), row, target, weight, weight / mass, back,
+                            n, lane, lanes);
+        if (here && lane == 0) loss += one;
+        if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, n, lane, lanes);
+      }
+      __syncthreads();
+      if (!table[TABLE_SOFTMAX]) {
+        through_slope(table, layers - 1, out, slope - chunk_rows * stride_of(outputs), d, rows);
+        __syncthreads();
+      }
+EACH_LAYER
+      for (int l = layers - 1; l >= 0; l--) {
+        int units = table.layer(l, LAYER_UNITS), before = table.layer(l, LAYER_INPUTS);
+        a -= chunk_rows * stride_of(units);
+        slope -= chunk_rows * stride_of(units);
+        const real *in = l ? a - chunk_rows * stride_of(before) : chunk.x;
+        if ((before + 1) * units > (int)blockDim.x)
+          gradient<4>(table, l, in, d, g, rows, start == 0);
+        else
+          gradient<1>(table, l, in, d, g, rows, start == 0);
+        if (l) {
+          backward(table, l, p, d, in, slope - chunk_rows * stride_of(before), e, rows);
+          real *taken = d;
+          d = e;
+          e = taken;
+          __syncthreads();
+        }
+      }
+    }
+    loss = block_sum(loss, scratch);
+    loss = mass > 0 ? loss / mass : (real)0;
+    __syncthreads();  // the gradient is whole
+    if (l1 != 0 || l2 != 0) {
+      loss += block_sum(penalise(table, p, g, l1, l2), scratch);
+      __syncthreads();
+    }
+    if (threadIdx.x == 0) losses[index] = (double)loss;
+    if (!isfinite(loss)) break;
+    real factor = 1;
+    if (!isinf(longest)) {
+      double squares = 0, shrunk = 0;
+      for (int i = threadIdx.x; i < size; i += blockDim.x) {
+        double entry = clipped(g[i], limit);
+        squares += entry * entry;
+        shrunk += entry * SHRINK * (entry * SHRINK);
+      }
+      squares = block_sum(squares, double_scratch);
+      factor = (real)norm_factor(squares, block_sum(shrunk, double_scratch), longest);
+    }
+    Rule rule = {code, constants, rates + index * RATES};
+    for (int i = threadIdx.x; i < size; i += blockDim.x) {
+      real none = 0;
+      update(rule, p[i], clipped(g[i], limit) * factor, slots > 0 ? m[i] : none,
+             slots > 1 ? m[size + i] : none);
+    }
+    __syncthreads();
+  }
+  for (int i = threadIdx.x; i < size; i += blockDim.x) parameters[i] = p[i];
+  for (int i = threadIdx.x; i < slots * size; i += blockDim.x) memory[i] = m[i];
+  if (threadIdx.x == 0) control[NOW] = index;
+}

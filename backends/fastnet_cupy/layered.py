@@ -1,0 +1,375 @@
+"""Networks of any shape: a matrix product a layer, and kernels for what stands between.
+
+Products are made by the device's library, with bias, activation, activation's mask and bias
+gradient done on the way out where it can (its epilogues), and by kernels of our own where it
+cannot: both give the same, up to rounding.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastnet_cupy.device import Epilogue, Product, ProductSpec
+from fastnet_cupy.ground import GRADIENT, PREDICT, THREADS, Ground, Source, lanes_of
+from fastnet_cupy.layout import IDENTITY, RELU, Layer
+from fastnet_cupy.precision import FLOAT32, FLOAT64, Number
+
+#: Rows of a part, in sums of columns; as many parts as that makes are then added up.
+PART_ROWS = 512
+
+#: Columns that one block sums; as kernels/layered.cu has it.
+SUM_COLUMNS = 32
+
+
+@dataclass
+class _Way:
+    """A hidden layer, or the last, on its way: its products and buffers.
+
+    Attributes:
+        forward: the product; `relu` says that it does bias and ReLU, `biased` that it does bias.
+        mask: the ReLU's bits, or None.
+        weight_gradient: the product; `sums` says that it makes the bias's gradient too.
+        back: the product with the turned weight, or None for the first layer; `masked` says that
+            it applies the mask of the layer before.
+        a: what comes out, as the next layer reads it; None for the last.
+        slope: the activation's, where `a` does not tell it.
+    """
+
+    layer: Layer
+    forward: Product
+    relu: bool = False
+    biased: bool = False
+    mask: Any = None
+    weight_gradient: Product | None = None
+    sums: bool = False
+    back: Product | None = None
+    masked: bool = False
+    a: Any = None
+    slope: Any = None
+
+
+class LayeredPass:
+    """One network's way through its layers, for batches of up to `rows` rows.
+
+    Args:
+        ground: what it stands on.
+        rows: of a batch, at most.
+        training: whether gradients are asked for.
+
+    Attributes: as `NarrowPass`'s.
+    """
+
+    count = 1
+
+    def __init__(self, ground: Ground, rows: int, training: bool) -> None:
+        self.ground, self.rows, self.training = ground, rows, training
+        layout, number, device = ground.layout, ground.number, ground.device
+        self.result = FLOAT64 if number.real == "float64" else FLOAT32
+        self.scaled = number.name == "fp16"
+        self.x = ground.store(rows, layout.inputs)
+        self.y = ground.real(rows, layout.outputs)
+        self.labels = device.empty((rows,), "int32")
+        self.row_weights = ground.real(rows)
+        hidden = [layer.units for layer in layout.layers[:-1]]
+        self.z = ground.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
+        self.out = ground.real(rows, layout.outputs)
+        last = layout.layers[-1]
+        self.out_slope = None
+        if last.code != IDENTITY:
+            self.out_slope = ground.real(rows, layout.outputs)
+        self.d_out = ground.real(rows, layout.outputs)
+        self.d = [ground.store(rows, layout.widest) for _ in range(2 if training else 0)]
+        self.lanes = lanes_of(layout.outputs)
+        self.loss_blocks = min(
+            math.ceil(rows * self.lanes / THREADS), 2 * device.multiprocessors
+        )
+        self.loss_count = self.loss_blocks
+        self.loss_parts = device.empty((self.loss_blocks,), "float64")
+        self.peaks = ground.real(self.loss_blocks) if self.scaled else None
+        self.stride = layout.size
+        self.gradients = ground.real(1 if training else 0, layout.size)
+        self.column_parts = None
+        self.ways: list[_Way] = []
+        for index in range(len(layout.layers)):
+            self.ways.append(self._way(index))
+        if training and not all(way.sums or not way.layer.biased for way in self.ways):
+            parts = math.ceil(rows / PART_ROWS)
+            self.column_parts = ground.real(parts, layout.widest)
+        self._kernels()
+
+    @staticmethod
+    def bytes(ground: Ground, rows: int) -> tuple[int, int]:
+        """Bytes of device memory: fixed, and for each row of a batch, in training."""
+        layout, number = ground.layout, ground.number
+        real = np.dtype(number.real).itemsize
+        hidden = layout.layers[:-1]
+        stored = layout.inputs + sum(layer.units for layer in hidden) + 2 * layout.widest
+        stored += sum(layer.units for layer in hidden if not layer.tells_slope)
+        reals = 5 * layout.outputs + 1 + (layout.widest if number.narrow else 0)
+        reals += 2 * layout.widest / PART_ROWS
+        each = stored * number.bytes + math.ceil(reals) * real + 4
+        return layout.size * real, each
+
+    def _kernels(self) -> None:
+        def kernel(name: str) -> Any:
+            return self.ground.kernel("layered.cu", name)
+
+        self.gather, self.activate = kernel("gather"), kernel("activate")
+        self.finish_output, self.softmax = kernel("finish_output"), kernel("softmax")
+        self.losses, self.choose_scale = kernel("losses"), kernel("choose_scale")
+        self.output_derivative = kernel("output_derivative")
+        self.through_slope = kernel("through_slope")
+        self.sum_columns, self.sum_parts = kernel("sum_columns"), kernel("sum_parts")
+        self.hand_over = kernel("hand_over")
+
+    def _way(self, index: int) -> _Way:
+        """The products and buffers of a layer."""
+        ground, layers = self.ground, self.ground.layout.layers
+        layer, last = layers[index], index == len(layers) - 1
+        number, rows = ground.number, self.rows
+        at = _aligned(layer.weight, number.bytes)
+        forward = ProductSpec(
+            rows, layer.units, layer.inputs, False, False, number,
+            self.result if last else number, alignment=at,
+        )  # fmt: skip
+        wide = replace(forward, result=self.result)
+        way = _Way(layer, self._product(wide))
+        plain_relu = layer.code == RELU and not layer.masks and not last and layer.biased
+        if self.training and plain_relu:
+            for epilogue in (Epilogue.RELU_MASK_BIAS, Epilogue.RELU_BIAS):
+                found = ground.device.product(replace(forward, epilogue=epilogue))
+                if found is not None:
+                    way.forward, way.relu, way.biased = found, True, True
+                    if epilogue is Epilogue.RELU_MASK_BIAS:
+                        way.mask = ground.device.empty((rows, forward.mask_row_bytes), "uint8")
+                    break
+        if layer.biased and not way.relu:
+            found = ground.device.product(replace(wide, epilogue=Epilogue.BIAS))
+            if found is not None:
+                way.forward, way.biased = found, True
+        if not last:
+            way.a = ground.store(rows, layer.units)
+            if not layer.tells_slope and self.training:
+                way.slope = ground.store(rows, layer.units)
+        if self.training:
+            self._way_back(way, index)
+        return way
+
+    def _way_back(self, way: _Way, index: int) -> None:
+        ground, layer, rows, number = self.ground, way.layer, self.rows, self.ground.number
+        real = np.dtype(number.real).itemsize
+        gradient = ProductSpec(
+            layer.inputs, layer.units, rows, True, False, number, self.result,
+            alignment=_aligned(layer.weight, real),
+        )  # fmt: skip
+        if layer.biased:
+            way.weight_gradient = ground.device.product(replace(gradient, epilogue=Epilogue.SUMS))
+            way.sums = way.weight_gradient is not None
+        if way.weight_gradient is None:
+            way.weight_gradient = self._product(gradient)
+        if index == 0:
+            return
+        at = _aligned(layer.weight, number.bytes)
+        back = ProductSpec(
+            rows, layer.inputs, layer.units, False, True, number, self.result, alignment=at
+        )
+        if self.ways[index - 1].mask is not None:
+            masked = replace(back, result=number, epilogue=Epilogue.MASK)
+            way.back = ground.device.product(masked)
+            way.masked = way.back is not None
+        if way.back is None:
+            way.back = self._product(back)
+
+    def _product(self, spec: ProductSpec) -> Product:
+        found = self.ground.device.product(spec)
+        assert found is not None, "a product without an epilogue is always there"
+        return found
+
+    def launch(
+        self,
+        mode: int,
+        block: Any,
+        scalars: Any,
+        parameters: Any,
+        copy: Any,
+        source: Source,
+        out: Any,
+    ) -> None:
+        """Do what `mode` asks for with the batch whose turn it is.
+
+        Args:
+            mode: PREDICT, LOSS or GRADIENT.
+            block, scalars: of the run.
+            parameters: `(size,)`.
+            copy: the same as products read them, where that is fewer bits.
+            source: the rows.
+            out: `(rows, outputs)`: where predictions go.
+        """
+        ground, layout, rows = self.ground, self.ground.layout, self.rows
+        weights = copy if ground.number.narrow else parameters
+        x = self._fetch(mode, block, source)
+        self._forward(block, parameters, weights, x)
+        entries = rows * layout.outputs
+        spread = ground.blocks(rows * self.lanes)
+        row = (np.int32(rows), np.int32(layout.outputs), np.int32(self.lanes))
+        if layout.softmax or (mode == PREDICT and layout.output_softmax):
+            self.softmax(spread, THREADS, (self.out, *row))
+        if mode == PREDICT:
+            self.hand_over(ground.blocks(entries), THREADS, (ground.whole, block, self.out, out))
+            return
+        self.losses(
+            self.loss_blocks,
+            THREADS,
+            (
+                ground.whole,
+                ground.reals,
+                block,
+                scalars,
+                self.out,
+                None if source.y is None else self.y,
+                None if source.labels is None else self.labels,
+                None if source.weights is None else self.row_weights,
+                np.int32(rows),
+                np.int32(self.lanes),
+                self.d_out,
+                self.loss_parts,
+                self.peaks,
+            ),
+        )
+        if mode == GRADIENT:
+            self._backward(scalars, weights, x)
+
+    def _fetch(self, mode: int, block: Any, source: Source) -> Any:
+        """Bring a batch into the buffers; return x, which may be the data itself."""
+        ground, layout = self.ground, self.ground.layout
+        whole = source.order is None and source.rows == self.rows
+        direct = whole and not ground.number.narrow and not layout.masks
+        self.gather(
+            ground.blocks(self.rows * (layout.outputs if direct else layout.inputs)),
+            THREADS,
+            (
+                ground.whole,
+                ground.reals,
+                block,
+                source.order,
+                source.x,
+                None if mode == PREDICT else source.y,
+                None if mode == PREDICT else source.labels,
+                None if mode == PREDICT else source.weights,
+                np.int32(self.rows),
+                None if direct else self.x,
+                self.y,
+                self.labels,
+                self.row_weights,
+            ),
+        )
+        return source.x if direct else self.x
+
+    def _forward(self, block: Any, parameters: Any, weights: Any, x: Any) -> None:
+        ground, rows = self.ground, self.rows
+        for index, way in enumerate(self.ways):
+            layer = way.layer
+            count = np.int64(rows * layer.units)
+            bias = parameters[layer.bias : layer.bias + layer.units] if layer.biased else None
+            weight = weights[layer.weight : layer.bias]
+            if way.a is None:
+                way.forward(x, weight, self.out, bias if way.biased else None, None)
+                self.finish_output(
+                    ground.blocks(rows * layer.units),
+                    THREADS,
+                    (
+                        ground.whole, ground.reals, np.int32(index), np.int32(layer.code), count,
+                        None if way.biased else bias, self.out, self.out_slope,
+                    ),
+                )  # fmt: skip
+                return
+            if way.relu:
+                narrow_bias = weights[layer.bias : layer.bias + layer.units]
+                way.forward(x, weight, way.a, narrow_bias, way.mask)
+            else:
+                z = way.a if self.z is None else self._matrix(self.z, layer.units)
+                way.forward(x, weight, z, bias if way.biased else None, None)
+                self.activate(
+                    ground.blocks(rows * layer.units),
+                    THREADS,
+                    (
+                        ground.whole, ground.reals, block, np.int32(index), np.int32(layer.code),
+                        count, z, None if way.biased else bias, way.a, way.slope,
+                    ),
+                )  # fmt: skip
+            x = way.a
+
+    def _backward(self, scalars: Any, weights: Any, x: Any) -> None:
+        """Fill the gradient, from the last layer to the first."""
+        ground, layout, rows = self.ground, self.ground.layout, self.rows
+        gradient, entries = self.gradients.reshape(-1), rows * layout.outputs
+        if self.peaks is not None:
+            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), scalars))
+        d = self.d_out
+        if ground.number.narrow or (self.out_slope is not None and not layout.softmax):
+            d = self._matrix(self.d[0], layout.outputs)
+            slope = None if layout.softmax else self.out_slope
+            self.output_derivative(
+                ground.blocks(entries),
+                THREADS,
+                (scalars, np.int32(self.scaled), np.int64(entries), self.d_out, slope, d),
+            )
+        for index in reversed(range(len(self.ways))):
+            way = self.ways[index]
+            layer = way.layer
+            source = self.ways[index - 1].a if index else x
+            dw = gradient[layer.weight : layer.bias]
+            db = gradient[layer.bias : layer.bias + layer.units] if layer.biased else None
+            assert way.weight_gradient is not None
+            way.weight_gradient(source, d, dw, db if way.sums else None, None)
+            if db is not None and not way.sums:
+                self._sum(d, layer.units, db)
+            if way.back is None:
+                return
+            d = self._through(way, self.ways[index - 1], d, weights, index)
+
+    def _through(self, way: _Way, before: _Way, d: Any, weights: Any, index: int) -> Any:
+        """The derivative by the z of the layer before, from that by this layer's."""
+        ground, layer, rows = self.ground, way.layer, self.rows
+        weight = weights[layer.weight : layer.bias]
+        onward = self._matrix(self.d[(len(self.ways) - index) % 2], layer.inputs)
+        assert way.back is not None
+        if way.masked:
+            way.back(d, weight, onward, None, before.mask)
+            return onward
+        wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
+        way.back(d, weight, wide, None, None)
+        told = before.slope is None and before.layer.code != IDENTITY
+        if before.slope is not None or told or ground.number.narrow:
+            self.through_slope(
+                ground.blocks(rows * layer.inputs),
+                THREADS,
+                (
+                    np.int32(before.layer.code), np.float64(before.layer.below),
+                    np.int64(rows * layer.inputs), wide, before.a if told else None, before.slope,
+                    onward,
+                ),
+            )  # fmt: skip
+        return onward
+
+    def _matrix(self, buffer: Any, columns: int) -> Any:
+        """The beginning of a buffer, as a matrix of so many columns."""
+        return buffer.reshape(-1)[: self.rows * columns].reshape(self.rows, columns)
+
+    def _sum(self, d: Any, columns: int, sums: Any) -> None:
+        """The sums of the columns of `d`, in two stages."""
+        parts = math.ceil(self.rows / PART_ROWS)
+        between = self.column_parts.reshape(-1)[: parts * columns]
+        groups = math.ceil(columns / SUM_COLUMNS)
+        shape = (np.int32(self.rows), np.int32(columns), np.int32(PART_ROWS))
+        self.sum_columns(groups * parts, THREADS, (d, *shape, between))
+        shape = (np.int32(parts), np.int32(columns), np.int32(parts))
+        self.sum_parts(groups, THREADS, (between, *shape, sums))
+
+
+def _aligned(offset: int, itemsize: int) -> int:
+    """Bytes that a piece of a flat vector begins at, at the least: a power of two up to 256."""
+    place = offset * itemsize
+    return min(place & -place, 256) if place else 256

@@ -1,0 +1,228 @@
+"""Networks of narrow layers: forward, loss, backward and weight gradient in one kernel."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnet_cupy.ground import Ground, Source
+from fastnet_cupy.layout import IDENTITY, Layout
+from fastnet_cupy.precision import Number
+
+#: Rows from which on it is worth to have a kernel made for a network, which takes a second or
+#: two the first time: in training, which repeats them; and otherwise.
+FEWEST_ROWS_TRAINING, FEWEST_ROWS = 64, 4096
+
+#: Widths that layers are padded to.
+WIDTHS = (16, 32, 64, 128)
+
+#: Layers, at most: all are taken apart in the kernel's code.
+MOST_LAYERS = 12
+
+#: How warps share a layer's output out: warps along the rows and along the columns, and 16 rows
+#: each of a warp. The first that fits is taken. Two tiles let tensor cores use each weight twice
+#: from one reading; four warps along the columns leave room for more layers.
+SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
+
+#: Registers for what a thread adds up, at most, of the 255 it can have: beyond, the compiler
+#: begins to move them to memory (tests/test_cupy_nvrtc.py holds it to that). Two tiles need
+#: more registers beside.
+MOST_SUMS, MOST_SUMS_TWO_TILES = 200, 144
+
+#: Bytes of shared memory that the kernel declares by itself, rounded up.
+OWN_BYTES = 1024
+
+
+def _padded(width: int, least: int) -> int | None:
+    return next((w for w in WIDTHS if w >= max(width, least)), None)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a kernel is made for; its macros, in words.
+
+    Attributes:
+        widths: of the input and of each layer, padded.
+        codes: the layers' activations.
+        slopes: whether slopes of hidden layers are kept.
+        output_slopes: whether the last layer has any.
+        masks: whether there is dropout behind layers.
+        row_warps, column_warps, tiles: as `SHARES`.
+    """
+
+    widths: tuple[int, ...]
+    codes: tuple[int, ...]
+    slopes: bool
+    output_slopes: bool
+    masks: bool
+    row_warps: int
+    column_warps: int
+    tiles: int
+
+    @property
+    def rows(self) -> int:
+        """Rows that a block takes through the network together."""
+        return self.row_warps * self.tiles * 16
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 32 * self.row_warps * self.column_warps
+
+    @property
+    def macros(self) -> dict[str, str]:
+        """For the compiler."""
+        return {
+            "FN_LAYERS": str(len(self.codes)),
+            "FN_WIDTHS": ",".join(map(str, self.widths)),
+            "FN_CODES": ",".join(map(str, self.codes)),
+            "FN_SLOPES": str(int(self.slopes)),
+            "FN_OUTPUT_SLOPES": str(int(self.output_slopes)),
+            "FN_MASKS": str(int(self.masks)),
+            "FN_ROW_WARPS": str(self.row_warps),
+            "FN_COLUMN_WARPS": str(self.column_warps),
+            "FN_TILES": str(self.tiles),
+        }
+
+    def shared_bytes(self, number: Number) -> int:
+        """Dynamic shared memory of a block: the arrays of kernels/narrow.cu, in its order."""
+        padding = 16 // number.bytes
+        weights = sum(
+            i * (j + padding) for i, j in zip(self.widths[:-1], self.widths[1:], strict=True)
+        )
+        inputs = self.rows * sum(w + padding for w in self.widths[:-1])
+        slopes = self.rows * sum(w + padding for w in self.widths[1:-1]) if self.slopes else 0
+        d = self.rows * (max(self.widths[1:]) + padding)
+        biases = sum(self.widths[1:])
+        output = self.rows * (self.widths[-1] + 1)
+        reals = biases + output * (1 + self.output_slopes) + self.threads
+        itemsize = np.dtype(number.real).itemsize
+        return (weights + inputs + slopes + d) * number.bytes + reals * itemsize
+
+    def sums(self, number: Number) -> int:
+        """Registers for what a thread adds up: gradients, and a layer's output."""
+        warps = self.row_warps * self.column_warps
+        kept = 0
+        for inputs, units in zip(self.widths[:-1], self.widths[1:], strict=True):
+            row_warps = min(inputs // 16, warps)
+            columns = max(units // 8 // (warps // row_warps), 1)
+            kept += inputs // 16 // row_warps * columns * 4 + 1
+        output = self.tiles * max(self.widths[1:]) // 8 // self.column_warps * 4
+        return (kept + output) * np.dtype(number.real).itemsize // 4
+
+
+def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None:
+    """The kernel for a network, None where none fits.
+
+    Args:
+        layout: the network.
+        number: the kind of number.
+        shared_bytes: what a block may have.
+    """
+    hidden = layout.layers[:-1]
+    if len(layout.layers) > MOST_LAYERS:
+        return None
+    for row_warps, column_warps, tiles in SHARES:
+        least = 8 * column_warps
+        inputs = _padded(layout.inputs, least)
+        units = [_padded(layer.units, least) for layer in layout.layers]
+        widths = tuple(width for width in (inputs, *units) if width is not None)
+        if len(widths) <= len(units):
+            return None
+        shape = Shape(
+            widths=widths,
+            codes=tuple(layer.code for layer in layout.layers),
+            slopes=not all(layer.tells_slope for layer in hidden),
+            output_slopes=layout.softmax or layout.layers[-1].code != IDENTITY,
+            masks=any(layer.masks for layer in hidden),
+            row_warps=row_warps,
+            column_warps=column_warps,
+            tiles=tiles,
+        )
+        if tiles > 1 and not number.narrow:
+            continue
+        limit = MOST_SUMS if tiles == 1 else MOST_SUMS_TWO_TILES
+        if shape.slopes and tiles > 1:
+            continue
+        if shape.sums(number) <= limit and shape.shared_bytes(number) + OWN_BYTES <= shared_bytes:
+            return shape
+    return None
+
+
+class NarrowPass:
+    """One network's way through the kernel made for it, for batches of up to `rows` rows.
+
+    Args:
+        ground: what it stands on.
+        shape: the kernel.
+        rows: of a batch, at most.
+        training: whether gradients are asked for.
+
+    Attributes:
+        loss_parts: `(count,)` float64, what `total` adds up.
+        gradients: `(count, stride)`, what `collect` or `move` add up.
+        count, stride: their shapes.
+        scaled: whether gradients carry the step's scale.
+    """
+
+    scaled = False
+
+    def __init__(self, ground: Ground, shape: Shape, rows: int, training: bool) -> None:
+        self.ground, self.shape = ground, shape
+        self.blocks = min(math.ceil(rows / shape.rows), ground.device.multiprocessors)
+        self.kernel = ground.kernel("narrow.cu", "narrow", **shape.macros)
+        self.count = self.loss_count = self.blocks
+        self.stride = -(-ground.layout.size // 32) * 32
+        self.loss_parts = ground.device.empty((self.blocks,), "float64")
+        self.gradients = ground.real(self.blocks if training else 0, self.stride)
+
+    @staticmethod
+    def bytes(ground: Ground, rows: int) -> tuple[int, int]:
+        """Bytes of device memory: fixed, and for each row of a batch."""
+        most = ground.device.multiprocessors * (ground.layout.size + 32)
+        return most * np.dtype(ground.number.real).itemsize, 0
+
+    def launch(
+        self,
+        mode: int,
+        block: Any,
+        scalars: Any,
+        parameters: Any,
+        copy: Any,
+        source: Source,
+        out: Any,
+    ) -> None:
+        """Do what `mode` asks for with the batch whose turn it is.
+
+        Args:
+            mode: PREDICT, LOSS or GRADIENT.
+            block, scalars: of the run.
+            parameters: `(size,)`.
+            copy: the same as products read them; not needed here.
+            source: the rows.
+            out: `(rows, outputs)`: where predictions go.
+        """
+        ground = self.ground
+        self.kernel(
+            self.blocks,
+            self.shape.threads,
+            (
+                np.int32(mode),
+                ground.whole,
+                ground.reals,
+                block,
+                scalars,
+                parameters,
+                source.order,
+                source.x,
+                source.y,
+                source.labels,
+                source.weights,
+                out,
+                self.loss_parts,
+                self.gradients,
+                np.int64(self.stride),
+            ),
+            self.shape.shared_bytes(ground.number),
+        )

@@ -1,0 +1,337 @@
+"""A plan, run on a device: prediction, loss, gradient, and whole runs of training steps."""
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastnet.backend import Data, Run, State
+from fastnet.checks import Array
+from fastnet.errors import DoesNotFit
+from fastnet.plan import Plan
+from fastnet_cupy import control, tiny
+from fastnet_cupy.device import Device
+from fastnet_cupy.ground import Ground, Source
+from fastnet_cupy.layered import LayeredPass
+from fastnet_cupy.layout import lay_out
+from fastnet_cupy.narrow import FEWEST_ROWS, FEWEST_ROWS_TRAINING, NarrowPass, Shape, shape_for
+from fastnet_cupy.precision import number_for
+from fastnet_cupy.steps import Collector, Growing, Pass, Steps, Training
+from fastnet_cupy.streaming import Stream
+
+Draw = tuple[int, int] | None
+
+#: Bytes from which on it is looked whether an array fits on the device; and the part of what is
+#: free that one array of data may take: the rest is for what steps need.
+LARGE_BYTES, DATA_SHARE = 2**24, 0.6
+
+#: Entries of the widest layer that predictions and losses work on together, layer by layer.
+BLOCK_ENTRIES = 2**24
+
+#: Sets of buffers that a program keeps, for batches of different sizes.
+KEPT = 6
+
+Made = TypeVar("Made")
+
+
+class CudaProgram:
+    """A plan for one dtype and precision. May be used from several threads, one at a time."""
+
+    def __init__(
+        self, plan: Plan, dtype: np.dtype[Any], precision: str | None, device: Device
+    ) -> None:
+        self.dtype, self.device = dtype, device
+        self.layout = lay_out(plan)
+        self.number = number_for(dtype, precision)
+        self.ground = Ground(device, self.layout, self.number)
+        self.shape = shape_for(self.layout, self.number, device.shared_bytes)
+        self.lock = threading.RLock()
+        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._tiny: tuple[Any, ...] | None = None
+
+    def to_device(self, array: Array) -> Any:
+        """A copy on the device; the array itself where that is too large for it."""
+        if self.device.holds(array):
+            return array
+        if array.nbytes >= LARGE_BYTES and array.nbytes > DATA_SHARE * self.device.memory()[0]:
+            return array
+        with self.lock:
+            return self.device.upload(np.ascontiguousarray(array))
+
+    def to_host(self, array: Any) -> Array:
+        """A copy on the host."""
+        if not self.device.holds(array):
+            return np.asarray(array)
+        with self.lock:
+            return self.device.download(array)
+
+    def predict(self, parameters: Any, x: Any) -> Array:
+        """Predictions `(rows, outputs)`, a new host array."""
+        out = np.empty((len(x), self.layout.outputs), self.dtype)
+        with self.lock:
+            for first, source in self._blocks(Data(x, None)):
+                predicted = self._predicted(parameters, source)
+                out[first : first + source.rows] = self.device.download(predicted)
+        return out
+
+    def predict_at_once(self, parameters: Any, x: Any) -> Any:
+        """Predictions on the device for rows that are there, if they are as kernels take them."""
+        if not self.device.holds(x):
+            return None
+        if x.ndim != 2 or x.shape[1] != self.layout.inputs or not len(x):
+            return None
+        if x.dtype != self.dtype or not x.flags.c_contiguous:
+            return None
+        with self.lock:
+            own = self.device.upload(parameters)
+            out = self.device.empty((len(x), self.layout.outputs), self.dtype)
+            for first, source in self._blocks(Data(x, None)):
+                self._predicted(own, source, out[first : first + source.rows])
+            return out
+
+    def _predicted(self, parameters: Any, source: Source, out: Any = None) -> Any:
+        """Predictions on the device."""
+        rows = source.rows
+        if out is None:
+            out = self.device.empty((rows, self.layout.outputs), self.dtype)
+        steps = self._asking(rows)
+        steps.begin(control.control(rows=rows, batch=rows, steps=1))
+        steps.cast(parameters)
+        steps.predict(parameters, source, out)
+        return out
+
+    def loss(self, parameters: Any, data: Data) -> float:
+        """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""
+        total = weights = 0.0
+        with self.lock:
+            for _, source in self._blocks(data):
+                steps = self._asking(source.rows)
+                steps.begin(control.control(rows=source.rows, batch=source.rows, steps=1))
+                steps.cast(parameters)
+                steps.loss(parameters, source)
+                losses, masses = steps.taken(1)
+                if masses[0] > 0:
+                    total += float(losses[0] * masses[0])
+                    weights += float(masses[0])
+        return total / weights
+
+    def gradient(
+        self,
+        parameters: Any,
+        data: Data,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: Draw = None,
+    ) -> tuple[float, Array]:
+        """The loss with penalties, and its gradient, over all rows as one batch."""
+        rows = len(data.x)
+        seed, step = dropout or (0, 0)
+        dropping = dropout is not None and self.layout.dropping
+        block = control.control(
+            rows=rows, batch=rows, steps=1, first_step=0, seed=seed, dropping=dropping
+        )
+        # A full batch is an epoch, so the step's number is the epoch's too.
+        block[control.FIRST_STEP] = block[control.FIRST_EPOCH] = step
+        with self.lock:
+            source = self._source(self._all(data))
+
+            def make() -> Collector:
+                return Collector(self.ground, self._pass(rows, training=True))
+
+            steps = self._keep(("gradient", rows), make)
+            steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
+            steps.cast(parameters)
+            steps.derive(parameters, source)
+            losses, _ = steps.taken(1)
+            return float(losses[0]), self.device.download(steps.gradient)
+
+    def train(self, state: State, data: Data, run: Run) -> Array:
+        """Do the steps of `run`, changing `state` in place."""
+        rows, steps = len(data.x), len(run.learning_rates)
+        batch = min(run.batch_size, rows)
+        code, slots = control.code(run.optimizer), control.slots(run.optimizer)
+        streamed = not self.device.holds(data.x)
+        with self.lock:
+            chunk = 0
+            if not streamed and self.number.mantissa >= 23:
+                itemsize = self.dtype.itemsize
+                shared = self.device.shared_bytes
+                chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
+            if chunk:
+                return self._train_tiny(state, data, run, chunk)
+            collecting = bool(run.l1 or run.l2 or run.clip_norm is not None)
+            weighted = data.weight is not None
+            key = ("training", batch, code, slots, collecting, weighted)
+
+            def make() -> Training:
+                way = self._pass(batch, training=True)
+                return Training(self.ground, way, code, slots, collecting)
+
+            training = self._keep(key, make)
+            stream = self._stream(data, batch) if streamed else None
+            block = control.control(
+                rows=rows,
+                batch=batch,
+                steps=steps,
+                first_step=run.first_step,
+                ordered=run.order is not None and not streamed,
+                streamed=stream.steps if stream else 0,
+                seed=run.seed,
+                dropping=self.layout.dropping,
+            )
+            training.enter(state, run, block)
+            if stream is not None:
+                stream.train(training, run, block)
+            else:
+                source = self._source(data)
+                if run.order is not None:
+                    source.order = training.take_order(run.order)
+                training.do(source, steps)
+            return training.leave(state, steps)
+
+    def _train_tiny(self, state: State, data: Data, run: Run, chunk: int) -> Array:
+        """A whole run in one launch."""
+        ground, steps = self.ground, len(run.learning_rates)
+        rows = len(data.x)
+        if self._tiny is None:
+            buffers = [Growing(ground, kind) for kind in ("float64", "float64", "int64")]
+            self._tiny = (tiny.Tiny(ground), *buffers)
+        kernel, rates, losses, order = self._tiny
+        put = self.device.upload
+        source = self._source(data)
+        if run.order is not None:
+            order.fill(run.order)
+            source.order = order.array
+        rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
+        losses.room(steps)
+        block = put(
+            control.control(
+                rows=rows,
+                batch=min(run.batch_size, rows),
+                steps=steps,
+                first_step=run.first_step,
+                ordered=run.order is not None,
+                seed=run.seed,
+                dropping=self.layout.dropping,
+            )
+        )
+        kernel.train(
+            block,
+            control.code(run.optimizer),
+            control.slots(run.optimizer),
+            put(control.constants(run.optimizer)),
+            put(control.objective(run)),
+            rates.array,
+            losses.array,
+            state.parameters,
+            state.memory,
+            source,
+            chunk,
+            min(run.batch_size, rows),
+        )
+        made = int(self.device.download(block)[control.NOW])
+        state.updates += made
+        return self.device.download(losses.array[: min(made + 1, steps)])
+
+    def _source(self, data: Data) -> Source:
+        """The rows of device arrays."""
+        labels = data.y is not None and data.y.ndim == 1
+        return Source(
+            len(data.x),
+            data.x,
+            None if labels else data.y,
+            data.y if labels else None,
+            data.weight,
+        )
+
+    def _blocks(self, data: Data) -> Iterator[tuple[int, Source]]:
+        """All rows in pieces that go through together, on the device: each one's first row."""
+        rows, size = len(data.x), max(BLOCK_ENTRIES // self.layout.widest, 1)
+        if self.shape is not None and self.device.holds(data.x):
+            size = rows  # no layer's output leaves the chip
+        for first in range(0, rows, size):
+            piece = slice(first, first + size)
+            arrays = (
+                None if array is None else self._on_device(array[piece])
+                for array in (data.x, data.y, data.weight)
+            )
+            yield first, self._source(Data(*arrays))
+
+    def _on_device(self, array: Any) -> Any:
+        return array if self.device.holds(array) else self.device.upload(array)
+
+    def _all(self, data: Data) -> Data:
+        """All rows on the device.
+
+        Raises:
+            DoesNotFit: if they are too many.
+        """
+        try:
+            arrays = (
+                None if array is None else self._on_device(array)
+                for array in (data.x, data.y, data.weight)
+            )
+            return Data(*arrays)
+        except MemoryError as error:
+            rows = len(data.x)
+            each = data.x.nbytes // rows
+            free, _ = self.device.memory()
+            raise DoesNotFit(
+                f"all {rows:,} rows as one batch need {rows * each:,} bytes on the GPU, of which "
+                f"{free:,} are free; {free // (2 * each):,} rows would fit."
+            ) from error
+
+    def _asking(self, rows: int) -> Steps:
+        """For predictions and losses of so many rows: buffers for the next power of two."""
+        narrow = self.shape is not None and rows >= FEWEST_ROWS
+        size = rows if narrow else max(2 ** (rows - 1).bit_length(), 16)
+
+        def make() -> Steps:
+            return Steps(self.ground, self._pass(size, training=False))
+
+        return self._keep(("asking", size, narrow), make)
+
+    def _pass(self, rows: int, training: bool) -> Pass:
+        """The way through the network that suits so many rows.
+
+        Raises:
+            DoesNotFit: if its buffers do not fit on the device.
+        """
+        least = FEWEST_ROWS_TRAINING if training else FEWEST_ROWS
+        shape: Shape | None = self.shape if rows >= least else None
+        kind: Any = LayeredPass if shape is None else NarrowPass
+        fixed, each = kind.bytes(self.ground, rows)
+        free, _ = self.device.memory()
+        needed = fixed + each * rows
+        fits = f"batch_size={max(free - fixed, 0) // max(each, 1):,}"
+        try:
+            if needed > free:
+                raise MemoryError
+            if shape is not None:
+                return NarrowPass(self.ground, shape, rows, training)
+            return LayeredPass(self.ground, rows, training)
+        except MemoryError as error:
+            raise DoesNotFit(
+                f"{rows:,} rows as one batch need {needed:,} bytes on the GPU, of which {free:,} "
+                f"are free; {fits} would fit."
+            ) from error
+
+    def _stream(self, data: Data, batch: int) -> Stream:
+        """The buffers through which data that stays on the host passes."""
+        host = Data(
+            data.x, self.to_host(data.y), None if data.weight is None else self.to_host(data.weight)
+        )
+        key = ("stream", id(data.x), batch)
+        return self._keep(key, lambda: Stream(self.device, host, batch))
+
+    def _keep(self, key: tuple[Any, ...], make: Any) -> Any:
+        """What was made for a key, or is made now; the oldest make room."""
+        found = self._kept.pop(key, None)
+        if found is None:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            found = make()
+        self._kept[key] = found
+        return found

@@ -1,0 +1,307 @@
+"""Runs of steps: the buffers that a run needs, and its launches, captured once and repeated.
+
+Pointers of a captured graph stay what they were. So a `Steps` has parameters, optimizer's memory,
+order, rates and losses of its own, copies a run's into them, and captures anew only where one of
+them had to grow, or the data is another.
+"""
+
+import math
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastnet.backend import Run, State
+from fastnet.checks import Array
+from fastnet_cupy import control
+from fastnet_cupy.device import Graph
+from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT, THREADS, Ground, Source
+
+#: Steps in a captured graph: what a replay costs the processor, some 5 us, is shared among them.
+#: Shorter runs are launched step by step.
+GRAPH_STEPS = 16
+
+#: Graphs that are kept: of the two buffers that streamed data takes turns in.
+KEPT_GRAPHS = 2
+
+
+class Pass(Protocol):
+    """A network's way forward and back, for batches of a size: narrow or layered.
+
+    Attributes:
+        loss_parts, loss_count: what a pass leaves of the loss.
+        gradients, count, stride: what it leaves of the gradient.
+        scaled: whether that carries the step's scale.
+    """
+
+    loss_parts: Any
+    loss_count: int
+    gradients: Any
+    count: int
+    stride: int
+    scaled: bool
+
+    def launch(
+        self,
+        mode: int,
+        block: Any,
+        scalars: Any,
+        parameters: Any,
+        copy: Any,
+        source: Source,
+        out: Any,
+    ) -> None:
+        """Do what `mode` asks for with the batch whose turn it is."""
+        ...
+
+
+class Growing:
+    """A device array that is replaced by a longer one when a run needs it."""
+
+    def __init__(self, ground: Ground, dtype: str) -> None:
+        self.ground, self.dtype = ground, dtype
+        self.array = ground.device.empty((1,), dtype)
+
+    def fill(self, values: Array) -> bool:
+        """Hold `values`, flat; say whether the array had to be replaced."""
+        flat = values.reshape(-1)
+        grown = self.room(flat.size)
+        self.ground.device.copy(self.array[: flat.size], flat)
+        return grown
+
+    def room(self, entries: int) -> bool:
+        """Have room for so many entries; say whether the array had to be replaced."""
+        if entries <= self.array.size:
+            return False
+        self.array = self.ground.device.empty((2 ** (entries - 1).bit_length(),), self.dtype)
+        return True
+
+
+class Steps:
+    """Steps of one pass over rows, one batch after another.
+
+    Args:
+        ground: what it stands on.
+        way: the pass.
+    """
+
+    def __init__(self, ground: Ground, way: Pass) -> None:
+        self.ground, self.way = ground, way
+        device = ground.device
+        self.block = ground.whole_zero(control.CONTROLS)
+        self.scalars = device.upload(np.ones(control.SCALARS))
+        self.objective = device.upload(np.zeros(4))
+        self.losses, self.masses = Growing(ground, "float64"), Growing(ground, "float64")
+        self.copy = ground.store(ground.layout.size) if ground.number.narrow else None
+        self.mass, self.total = ground.kernel("step.cu", "mass"), ground.kernel("step.cu", "total")
+        self.recast = ground.kernel("step.cu", "recast")
+        self.advance = ground.kernel("layered.cu", "advance")
+
+    def begin(self, block: Array, objective: Array | None = None) -> bool:
+        """Set the control block, and the objective, for a run.
+
+        Returns:
+            Whether an array that launches name had to be replaced.
+        """
+        device, steps = self.ground.device, int(block[control.STEPS])
+        device.copy(self.block, block)
+        device.copy(self.objective, np.array([0, 0, math.inf, math.inf]))
+        if objective is not None:
+            device.copy(self.objective, objective)
+        return self.losses.room(steps) | self.masses.room(steps)
+
+    def cast(self, parameters: Any) -> None:
+        """Bring the copy that products read up to date with the parameters."""
+        if self.copy is not None:
+            size = self.ground.layout.size
+            arguments = (parameters, self.copy, np.int64(size))
+            self.recast(self.ground.blocks(size), THREADS, arguments)
+
+    def predict(self, parameters: Any, source: Source, out: Any) -> None:
+        """Predictions of the next batch."""
+        self._pass(PREDICT, parameters, source, out)
+        self.advance(1, 32, (self.block,))
+
+    def loss(self, parameters: Any, source: Source) -> None:
+        """The loss of the next batch, and the weights behind it."""
+        self._pass(LOSS, parameters, source)
+        self._total(source)
+
+    def _pass(self, mode: int, parameters: Any, source: Source, out: Any = None) -> None:
+        if source.weights is not None and mode != PREDICT:
+            arguments = (self.block, source.weights, source.order, self.scalars)
+            self.mass(1, THREADS, arguments)
+        self.way.launch(mode, self.block, self.scalars, parameters, self.copy, source, out)
+
+    def _total(self, source: Source, collected: tuple[Any, Any, Any] | None = None) -> None:
+        nothing = (None, None, None)
+        blocks = 0 if collected is None else collected[0].size
+        self.total(
+            1,
+            THREADS,
+            (
+                self.ground.whole,
+                self.block,
+                self.scalars,
+                self.objective,
+                np.int32(source.weights is not None),
+                self.way.loss_parts,
+                np.int32(self.way.loss_count),
+                *(collected or nothing),
+                np.int32(blocks),
+                self.losses.array,
+                self.masses.array,
+            ),
+        )
+
+    def taken(self, steps: int) -> tuple[Array, Array]:
+        """The losses of so many steps, and the weights behind each."""
+        get = self.ground.device.download
+        return get(self.losses.array[:steps]), get(self.masses.array[:steps])
+
+
+class Collector(Steps):
+    """Steps that make a gradient and add it up, penalties and all, in one array."""
+
+    def __init__(self, ground: Ground, way: Pass) -> None:
+        super().__init__(ground, way)
+        blocks = ground.blocks(ground.layout.size)
+        self.collect = ground.kernel("step.cu", "collect")
+        self.gradient = ground.real(ground.layout.size)
+        self.sums = tuple(ground.device.empty((blocks,), "float64") for _ in range(3))
+
+    def derive(self, parameters: Any, source: Source) -> None:
+        """The next batch's loss, and its gradient in `gradient`."""
+        self._pass(GRADIENT, parameters, source)
+        self._collect(parameters)
+        self._total(source, self.sums)
+
+    def _collect(self, parameters: Any) -> None:
+        ground, way = self.ground, self.way
+        self.collect(
+            self.sums[0].size,
+            THREADS,
+            (
+                ground.whole,
+                ground.reals,
+                self.objective,
+                self.scalars,
+                parameters,
+                way.gradients,
+                np.int32(way.count),
+                np.int64(way.stride),
+                self.gradient,
+                *self.sums,
+            ),
+        )
+
+
+class Training(Collector):
+    """Training steps for one optimizer.
+
+    Args:
+        ground: what it stands on.
+        way: the pass.
+        code, slots: of the optimizer.
+        collecting: whether penalties or a limit of the gradient's norm need all of it before
+            any parameter moves.
+    """
+
+    def __init__(
+        self, ground: Ground, way: Pass, code: int, slots: int, collecting: bool
+    ) -> None:
+        super().__init__(ground, way)
+        self.code, self.slots, self.collecting = code, slots, collecting
+        size = ground.layout.size
+        self.parameters, self.memory = ground.real(size), ground.real(slots, size)
+        self.constants = ground.device.upload(np.zeros(5))
+        self.rates, self.order = Growing(ground, "float64"), Growing(ground, "int64")
+        self.move = ground.kernel("step.cu", "move")
+        self.graphs: dict[tuple[int, ...], tuple[Source, Graph]] = {}
+
+    def enter(self, state: State, run: Run, block: Array) -> None:
+        """Take over a run's state and all that its steps need, but for their rows."""
+        device = self.ground.device
+        moved = self.begin(block, control.objective(run))
+        moved |= self.rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
+        device.copy(self.constants, control.constants(run.optimizer))
+        device.copy(self.parameters, state.parameters)
+        if self.slots:
+            device.copy(self.memory, state.memory[: self.slots])
+        self.cast(self.parameters)
+        if moved:
+            self.graphs.clear()
+
+    def take_order(self, order: Array) -> Any:
+        """The order of the rows, on the device."""
+        if self.order.fill(order):
+            self.graphs.clear()
+        return self.order.array
+
+    def leave(self, state: State, steps: int) -> Array:
+        """Hand the state back, and the losses up to the first that is not finite."""
+        device = self.ground.device
+        device.copy(state.parameters, self.parameters)
+        if self.slots:
+            device.copy(state.memory[: self.slots], self.memory)
+        losses = device.download(self.losses.array[:steps])
+        bad = np.flatnonzero(~np.isfinite(losses))
+        made = int(bad[0]) if bad.size else steps
+        state.updates += made
+        return losses[: made + 1]
+
+    def do(self, source: Source, steps: int) -> None:
+        """The next steps, so many, on the rows of `source`."""
+        whole, rest = divmod(steps, GRAPH_STEPS)
+        if whole:
+            self._graph(source).replay(whole)
+        for _ in range(rest):
+            self._step(source)
+
+    def _graph(self, source: Source) -> Graph:
+        """The launches of GRAPH_STEPS steps on these very arrays."""
+        arrays = (source.x, source.y, source.labels, source.weights, source.order)
+        key = tuple(map(id, arrays))
+        found = self.graphs.get(key)
+        if found is None:
+
+            def work() -> None:
+                for _ in range(GRAPH_STEPS):
+                    self._step(source)
+
+            while len(self.graphs) >= KEPT_GRAPHS:
+                del self.graphs[next(iter(self.graphs))]
+            # The source is kept with the graph: so its arrays stay, and their ids are theirs.
+            found = self.graphs[key] = (source, self.ground.device.capture(work))
+        return found[1]
+
+    def _step(self, source: Source) -> None:
+        ground, way = self.ground, self.way
+        self._pass(GRADIENT, self.parameters, source)
+        parts = (way.gradients, np.int32(way.count), np.int64(way.stride), np.int32(way.scaled))
+        if self.collecting:
+            self._collect(self.parameters)
+            self._total(source, self.sums)
+            parts = (self.gradient, np.int32(1), np.int64(0), np.int32(0))
+        else:
+            self._total(source)
+        self.move(
+            ground.blocks(ground.layout.size),
+            THREADS,
+            (
+                self.block,
+                self.scalars,
+                self.objective,
+                self.constants,
+                np.int32(self.code),
+                np.int32(self.slots),
+                self.rates.array,
+                *parts,
+                np.int64(ground.layout.size),
+                self.parameters,
+                self.memory,
+                self.copy,
+            ),
+        )
+
+

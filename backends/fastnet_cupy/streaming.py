@@ -1,0 +1,111 @@
+"""Training on data that stays on the host: it passes through two buffers on the device.
+
+While the device computes on one, the host gathers the rows of the next steps into pinned memory,
+and a copy of them to the other is under way.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnet.backend import Data, Run
+from fastnet.checks import Array
+from fastnet_cupy.device import Device
+from fastnet_cupy.ground import Source
+from fastnet_cupy.steps import GRAPH_STEPS, Training
+
+#: Bytes of rows in one buffer, about: enough that a copy runs at the bus's speed.
+BUFFER_BYTES = 2**26
+
+
+@dataclass
+class _Buffer:
+    """Rows on their way.
+
+    Attributes:
+        host: pinned arrays: x, y or labels, and weights where there are any.
+        source: the same on the device.
+        copied: the moment at which the device has them, so that the host may gather anew.
+        used: the moment at which the device needs them no more.
+    """
+
+    host: list[Array]
+    source: Source
+    copied: Any = None
+    used: Any = None
+
+    @property
+    def device(self) -> list[Any]:
+        """The device's arrays, in the order of the host's."""
+        return [
+            array
+            for array in (
+                self.source.x, self.source.y, self.source.labels, self.source.weights,
+            )
+            if array is not None
+        ]  # fmt: skip
+
+
+class Stream:
+    """The two buffers, for data of one kind and batches of one size.
+
+    Args:
+        device: where.
+        data: host arrays.
+        batch: rows of a batch.
+
+    Attributes:
+        steps: whose batches a buffer holds.
+    """
+
+    def __init__(self, device: Device, data: Data, batch: int) -> None:
+        self.device, self.data, self.batch = device, data, batch
+        arrays = [data.x, data.y, *([] if data.weight is None else [data.weight])]
+        row = sum(array.nbytes // len(array) for array in arrays)
+        self.steps = max(BUFFER_BYTES // (row * batch), 1)
+        if self.steps > GRAPH_STEPS:
+            self.steps -= self.steps % GRAPH_STEPS
+        self.arrays = arrays
+        self.buffers = [self._buffer() for _ in range(2)]
+
+    def _buffer(self) -> _Buffer:
+        rows = self.steps * self.batch
+        shapes = [((rows, *array.shape[1:]), array.dtype) for array in self.arrays]
+        host = [self.device.pinned(shape, dtype) for shape, dtype in shapes]
+        x, y, *weights = (self.device.empty(shape, dtype) for shape, dtype in shapes)
+        labels = self.data.y.ndim == 1
+        source = Source(rows, x, None if labels else y, y if labels else None, *weights)
+        return _Buffer(host, source)
+
+    def train(self, training: Training, run: Run, block: Any) -> None:
+        """Do the steps of a run that `training` has entered."""
+        steps = len(run.learning_rates)
+        for turn, first in enumerate(range(0, steps, self.steps)):
+            buffer = self.buffers[turn % 2]
+            last = min(first + self.steps, steps)
+            if buffer.copied is not None:
+                buffer.copied.wait()
+            rows = self._rows(run, first, last)
+            for array, host in zip(self.arrays, buffer.host, strict=True):
+                # mode="clip" spares the buffer that the default makes; all rows are in range.
+                array.take(rows, 0, host[: len(rows)], "clip")
+            for target, host in zip(buffer.device, buffer.host, strict=True):
+                buffer.copied = self.device.stage(target, host, buffer.used)
+                self.device.wait_for(buffer.copied)
+            training.do(buffer.source, last - first)
+            buffer.used = self.device.event()
+
+    def _rows(self, run: Run, first: int, last: int) -> Array:
+        """Which rows steps `first` to `last` of the run take, each filled up to a whole batch."""
+        rows = len(self.data.x)
+        batches = math.ceil(rows / self.batch)
+        first_epoch = run.first_step // batches
+        pieces = []
+        for step in range(run.first_step + first, run.first_step + last):
+            epoch, place = divmod(step, batches)
+            places = np.arange(place * self.batch, (place + 1) * self.batch)
+            np.minimum(places, rows - 1, out=places)
+            pieces.append(places if run.order is None else run.order[epoch - first_epoch, places])
+        return np.concatenate(pieces)

@@ -1,0 +1,91 @@
+"""Arrays of other libraries, on the host or on a GPU, by DLPack (dmlc.github.io/dlpack).
+
+What comes in as a CuPy array or a PyTorch tensor goes out as one.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastnet.errors import DataError
+
+#: Kinds of devices whose memory the processor reads: kDLCPU, kDLCUDAHost, kDLCUDAManaged
+#: (dlpack.h, DLDeviceType); and NVIDIA's GPUs, kDLCUDA.
+_READABLE, _CUDA = (1, 3, 13), 2
+
+
+def foreign(value: Any) -> bool:
+    """Whether `value` is an array of another library that speaks DLPack."""
+    return hasattr(value, "__dlpack_device__") and not isinstance(value, np.ndarray | np.generic)
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether it lies in an NVIDIA GPU's memory."""
+    return foreign(value) and int(value.__dlpack_device__()[0]) == _CUDA
+
+
+def on_host(value: Any, what: str) -> Any:
+    """`value`, or a copy of it on the host where it lies on a GPU.
+
+    Args:
+        value: anything.
+        what: what the user calls it.
+
+    Raises:
+        DataError: if it lies where nothing here can read it.
+    """
+    if not foreign(value):
+        return value
+    kind = int(value.__dlpack_device__()[0])
+    if kind in _READABLE:
+        return value if hasattr(value, "__array__") else np.from_dlpack(value)
+    if kind == _CUDA:
+        return as_cupy(value, what).get()
+    raise DataError(
+        f"{what} lies on a device of DLPack's kind {kind}, which fastnet cannot read; "
+        "hand over a copy in the processor's memory."
+    )
+
+
+def as_cupy(value: Any, what: str) -> Any:
+    """An array on a GPU as CuPy's, without copying.
+
+    Raises:
+        DataError: without CuPy.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise DataError(
+            f"{what} lies on a GPU, and reading it there needs CuPy, which is not installed: "
+            "python -m pip install 'fastnet[cuda13]', or hand over a copy in the processor's "
+            "memory."
+        ) from error
+    if isinstance(value, cupy.ndarray):
+        return value
+    # A tensor that remembers how it was made must be let go of it first.
+    detached = value.detach() if hasattr(value, "detach") else value
+    return cupy.from_dlpack(detached)
+
+
+def like(result: Any, given: Any) -> Any:
+    """`result`, a NumPy or CuPy array, as an array of the library and device of `given`."""
+    if not foreign(given):
+        return result
+    if on_gpu(given) and isinstance(result, np.ndarray):
+        import cupy
+
+        result = cupy.asarray(result)
+    if type(given) is type(result):
+        return result
+    library = _library(given)
+    return result if library is None else library.from_dlpack(result)
+
+
+def _library(given: Any) -> Any:
+    """The module whose `from_dlpack` makes arrays like `given`; None if none is known."""
+    if hasattr(given, "__array_namespace__"):
+        return given.__array_namespace__()
+    module = sys.modules.get(type(given).__module__.partition(".")[0])
+    return module if hasattr(module, "from_dlpack") else None

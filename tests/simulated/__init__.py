@@ -1,0 +1,1 @@
+"""The kernels of the CUDA backend on the processor, for tests."""

@@ -1,0 +1,510 @@
+"""The simulated device itself: kernels with known results, and planted bugs that it must find."""
+
+import gc
+
+import numpy as np
+import pytest
+from simulated import building, compiled, sanitized
+from simulated.device import HostDevice, plain
+from simulated.products import round_tf32
+from simulated.sanitized import MEMORY, RACES, Launch
+
+from fastnet_cupy.device import Epilogue, ProductSpec
+from fastnet_cupy.precision import BF16, FLOAT32, FLOAT64, FP16, TF32, narrow, widen
+
+if building.absence() is not None:
+    pytest.skip(building.absence(), allow_module_level=True)
+
+SEEDS = [0, 1, 2, 3, 4, 5]
+
+SOUND = """
+#include "device.cuh"
+extern "C" __global__ void __launch_bounds__(256) total(const float *x, float *out, int n) {
+  __shared__ float part[8];
+  float s = 0;
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) s += x[i];
+  for (int d = 16; d; d /= 2) s += __shfl_xor_sync(0xffffffffu, s, d);
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = s;
+#ifndef MISSING_BARRIER
+  __syncthreads();
+#endif
+  if (threadIdx.x) return;
+  s = 0;
+  for (int w = 0; w < blockDim.x / 32; w++) s += part[w];
+  out[blockIdx.x] = s;
+}
+extern "C" __global__ void turn(float *x, int n) {  // the other way round, by dynamic memory
+  FN_SHARED(chip);
+  float *kept = (float *)chip;
+  for (int i = threadIdx.x; i < n; i += blockDim.x) kept[i] = x[i];
+  __syncthreads();
+  for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = kept[n - 1 - i];
+}
+template <class T>
+__device__ void swap_neighbours(T *x) {
+  __shared__ T kept[32];
+  kept[threadIdx.x] = x[threadIdx.x];
+  __syncwarp();
+  x[threadIdx.x] = kept[threadIdx.x ^ 1];
+}
+extern "C" __global__ void neighbours(float *x, int *y) {
+  swap_neighbours(x);
+  swap_neighbours(y);
+}
+extern "C" __global__ void shuffles(const double *x, double *out, unsigned *votes, int width) {
+  int lane = threadIdx.x;
+  double v = x[lane];
+  out[lane] = __shfl_sync(~0u, v, 5, width);
+  out[32 + lane] = __shfl_xor_sync(~0u, v, 3);
+  out[64 + lane] = __shfl_up_sync(~0u, v, 2, width);
+  out[96 + lane] = __shfl_down_sync(~0u, v, 2, width);
+  votes[lane] = __ballot_sync(~0u, lane % 3 == 0);
+  if (lane < 8) votes[lane] = __ballot_sync(0xffu, lane % 2);
+  votes[lane] += __any_sync(~0u, lane == 7) && !__all_sync(~0u, lane == 7) ? 1000 : 0;
+}
+extern "C" __global__ void convert(const float *x, uint16_t *half, float *half_back,
+                                   uint16_t *brain, float *brain_back, float *tf32, int64_t n) {
+  int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  half[i] = fn_float_to_fp16(x[i]);
+  half_back[i] = fn_fp16_to_float(half[i]);
+  brain[i] = fn_float_to_bf16(x[i]);
+  brain_back[i] = fn_bf16_to_float(brain[i]);
+  tf32[i] = fn_round_tf32(x[i]);
+}
+// a (16, 16), b (16, 8), c (16, 8), row by row.
+__device__ uint32_t pair(const uint16_t *a, const uint16_t *b) { return *a | (uint32_t)*b << 16; }
+#define FRAGMENTS                                                                \
+  int g = threadIdx.x / 4, t = threadIdx.x % 4;                                  \
+  uint32_t fa[4], fb[2];                                                         \
+  float fc[4];                                                                   \
+  for (int i = 0; i < 4; i++) fc[i] = c[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
+#define WRITE_BACK \
+  for (int i = 0; i < 4; i++) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = fc[i];
+extern "C" __global__ void narrow_mma(const uint16_t *a, const uint16_t *b, float *c, int brain) {
+  FRAGMENTS
+  for (int i = 0; i < 4; i++) {
+    const uint16_t *at = a + (g + i % 2 * 8) * 16 + 2 * t + i / 2 * 8;
+    fa[i] = pair(at, at + 1);
+  }
+  for (int i = 0; i < 2; i++) {
+    const uint16_t *at = b + (2 * t + i * 8) * 8 + g;
+    fb[i] = pair(at, at + 8);
+  }
+  if (brain) fn_mma_bf16(fc, fa, fb); else fn_mma_fp16(fc, fa, fb);
+  WRITE_BACK
+}
+extern "C" __global__ void tf32_mma(const float *a, const float *b, float *c) {
+  FRAGMENTS
+  for (int i = 0; i < 4; i++)
+    fa[i] = __float_as_uint(fn_round_tf32(a[(g + i % 2 * 8) * 8 + t + i / 2 * 4]));
+  for (int i = 0; i < 2; i++) fb[i] = __float_as_uint(fn_round_tf32(b[(t + i * 4) * 8 + g]));
+  fn_mma_tf32(fc, fa, fb);
+  WRITE_BACK
+}
+extern "C" __global__ void load(const uint16_t *x, uint16_t *out, uint16_t *turned, int shift) {
+  __shared__ __align__(16) uint16_t chip[264];
+  int lane = threadIdx.x, g = lane / 4, t = lane % 4;
+  for (int i = lane; i < 256; i += 32) chip[i] = x[i];
+  __syncwarp();
+  uint32_t m[4];
+  for (int way = 0; way < 2; way++) {
+    if (way) fn_load_matrices_turned(m, chip + 8 * lane + shift);
+    else fn_load_matrices(m, chip + 8 * lane + shift);
+    for (int i = 0; i < 4; i++) {
+      uint16_t *to = (way ? turned : out) + i * 64 + g * 8 + 2 * t;
+      to[0] = (uint16_t)m[i];
+      to[1] = (uint16_t)(m[i] >> 16);
+    }
+  }
+}
+"""
+
+UNSOUND = """
+#include "device.cuh"
+extern "C" __global__ void past_the_end(float *x, int n) { x[threadIdx.x + n] = 1; }
+extern "C" __global__ void past_the_chip(float *x) {
+  FN_SHARED(chip);
+  chip[threadIdx.x] = 1;
+  x[threadIdx.x] = chip[threadIdx.x];
+}
+extern "C" __global__ void past_the_array(float *x, int n) {
+  __shared__ float first[32], second[32];
+  float *at = n % 2 ? first : second;
+  at[threadIdx.x + n] = 1;
+  __syncwarp();
+  x[threadIdx.x] = first[31 - threadIdx.x] + second[31 - threadIdx.x];
+}
+extern "C" __global__ void overflow(int *x, int n) { x[threadIdx.x] = n + (int)threadIdx.x; }
+extern "C" __global__ void misaligned(float *x, int n) { x[0] = ((float4 *)(x + n))->y; }
+extern "C" __global__ void missing_warp_barrier(float *x) {
+  __shared__ float kept[32];
+  kept[threadIdx.x] = x[threadIdx.x];
+  float heard = __shfl_xor_sync(~0u, x[threadIdx.x], 1);
+  x[threadIdx.x] = heard + kept[threadIdx.x ^ 1];
+}
+extern "C" __global__ void half_the_warp(int *x) {
+  if (threadIdx.x % 2) __syncthreads(); else __syncwarp();
+}
+extern "C" __global__ void two_barriers(int *x) {
+  if (threadIdx.x % 2) {
+    __syncthreads();
+    x[0] = 1;
+  } else
+    __syncthreads();
+}
+extern "C" __global__ void two_shuffles(int *x) {
+  if (threadIdx.x % 2) x[threadIdx.x] = __shfl_sync(~0u, 1, 0);
+  else x[threadIdx.x] = __ballot_sync(~0u, 1);
+}
+extern "C" __global__ void foreign_mask(int *x) { x[threadIdx.x] = __shfl_sync(1u, 1, 0); }
+extern "C" __global__ void gone(float *x) {
+  if (threadIdx.x == 3) return;
+  x[threadIdx.x] = __shfl_sync(~0u, x[threadIdx.x], 3);
+}
+"""
+
+
+def launch(name, *arguments, blocks=1, threads=32, source=SOUND, **options):
+    compiled.kernels(source)[name].launch(blocks, threads, arguments, **options)
+
+
+def watched(name, *arguments, threads=32, sanitizer=MEMORY, source=UNSOUND, defines=(), **options):
+    sanitized.run(source, [Launch(name, 1, threads, arguments, **options)], defines, sanitizer)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sum_over_blocks_is_right_in_every_schedule(seed):
+    x, out = np.arange(2000, dtype="f4"), np.full(3, np.nan, "f4")
+    launch("total", x, out, np.int32(2000), blocks=3, threads=256, seed=seed)
+    assert out.sum() == x.sum()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shared_memory_of_both_kinds(seed):
+    x = np.arange(500, dtype="f4")
+    launch("turn", x, np.int32(500), threads=128, shared=2000, seed=seed)
+    np.testing.assert_array_equal(x, np.arange(500)[::-1])
+    x, y = np.arange(32, dtype="f4"), np.arange(32, dtype="i4")
+    launch("neighbours", x, y, seed=seed)
+    np.testing.assert_array_equal(x, np.arange(32) ^ 1)
+    np.testing.assert_array_equal(y, np.arange(32) ^ 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("width", [32, 8])
+def test_shuffles_and_votes(seed, width):
+    x, lane = np.random.default_rng(1).normal(size=32), np.arange(32)
+    out, votes = np.full((4, 32), np.nan), np.zeros(32, "u4")
+    launch("shuffles", x, out, votes, np.int32(width), seed=seed)
+    start = lane // width * width
+    np.testing.assert_array_equal(out[0], x[start + 5])
+    np.testing.assert_array_equal(out[1], x[lane ^ 3])
+    np.testing.assert_array_equal(out[2], x[np.where(lane - 2 < start, lane, lane - 2)])
+    below = np.where(lane + 2 >= start + width, lane, lane + 2)
+    np.testing.assert_array_equal(out[3], x[below])
+    thirds = sum(1 << i for i in range(0, 32, 3))
+    np.testing.assert_array_equal(votes, np.where(lane < 8, 0b10101010, thirds) + 1000)
+
+
+def test_conversions_round_as_numpy_and_the_backend_do():
+    bits = np.random.default_rng(2).integers(0, 2**32, 100_000, dtype="u4")
+    ties = np.arange(0, 2**32, 0x1000, dtype="u8").astype("u4")  # every tf32, bf16, fp16 tie
+    x = np.concatenate([bits, ties[::37], ties[-64:], ties[: 1 << 10]]).view("f4")
+    n = len(x)
+    half, half_back = np.zeros(n, "f2"), np.zeros(n, "f4")
+    brain, brain_back, tf32 = np.zeros(n, "u2"), np.zeros(n, "f4"), np.zeros(n, "f4")
+    launch(
+        "convert", x, half, half_back, brain, brain_back, tf32, np.int64(n),
+        blocks=-(-n // 256), threads=256,
+    )  # fmt: skip
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(half, x.astype("f2"))
+    np.testing.assert_array_equal(half_back, half.astype("f4"))
+    np.testing.assert_array_equal(brain_back, widen(narrow(x)))
+    np.testing.assert_array_equal(brain_back, widen(brain))
+    np.testing.assert_array_equal(tf32, round_tf32(x))
+    one_and_a_tie = np.float32(1 + 2.0**-11)
+    assert round_tf32(np.array([one_and_a_tie, -one_and_a_tie])).tolist() == [
+        1 + 2.0**-10, -1 - 2.0**-10,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "tf32"])
+def test_tensor_cores_multiply_as_numpy_does(kind, seed):
+    rng = np.random.default_rng(3)
+    depth = 8 if kind == "tf32" else 16
+    a, b = rng.normal(size=(16, depth)).astype("f4"), rng.normal(size=(depth, 8)).astype("f4")
+    c = rng.normal(size=(16, 8)).astype("f4")
+    before = c.astype("f8")
+    if kind == "tf32":
+        launch("tf32_mma", a, b, c, seed=seed)
+        a, b = round_tf32(a), round_tf32(b)
+    elif kind == "bf16":
+        a, b = narrow(a), narrow(b)
+        launch("narrow_mma", a, b, c, np.int32(1), seed=seed)
+        a, b = widen(a), widen(b)
+    else:
+        a[0, :4] = [1e-7, -6e-8, 0, -65504]  # also fp16's smallest and its largest
+        a, b = a.astype("f2"), b.astype("f2")
+        launch("narrow_mma", a, b, c, np.int32(0), seed=seed)
+    right = before + a.astype("f8") @ b.astype("f8")
+    np.testing.assert_allclose(c, right, rtol=2e-6, atol=2e-6 * np.abs(right).max(1).min())
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_matrices_are_loaded_straight_and_turned(seed):
+    x = np.arange(256, dtype="u2").reshape(4, 8, 8)
+    out, turned = np.zeros_like(x), np.zeros_like(x)
+    launch("load", x, out, turned, np.int32(0), seed=seed)
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(turned, x.transpose(0, 2, 1))
+
+
+def test_a_row_to_load_must_be_aligned():
+    x = np.zeros(256, "u2")
+    with pytest.raises(RuntimeError, match="not aligned to 16 bytes"):
+        launch("load", x, x.copy(), x.copy(), np.int32(1))
+    out = np.zeros(256, "u2")
+    launch("load", x, out, x.copy(), np.int32(0))  # and it runs again afterwards
+
+
+def test_a_missing_barrier_gives_wrong_sums_and_is_named_as_a_race():
+    broken = [("MISSING_BARRIER", "1")]
+    x = np.arange(2000, dtype="f4")
+    wrong = []
+    for seed in (1, 2, 3):
+        out = np.full(1, np.nan, "f4")
+        compiled.kernels(SOUND, broken)["total"].launch(1, 256, (x, out, np.int32(2000)), seed=seed)
+        wrong.append(out[0] != x.sum())
+    assert any(wrong)
+    out = np.zeros(1, "f4")
+    arguments = (x, out, np.int32(2000))
+    watched("total", *arguments, threads=64, source=SOUND, sanitizer=RACES)
+    assert out[0] == x.sum()
+    with pytest.raises(AssertionError, match=r"data race(.|\n)* total .*kernels\.cu"):
+        watched("total", *arguments, threads=64, source=SOUND, sanitizer=RACES, defines=broken)
+
+
+def test_a_shuffle_is_no_barrier_for_memory():
+    x = np.zeros(32, "f4")
+    watched("neighbours", x, np.zeros(32, "i4"), source=SOUND, sanitizer=RACES)
+    with pytest.raises(AssertionError, match=r"data race(.|\n)* missing_warp_barrier "):
+        watched("missing_warp_barrier", x, sanitizer=RACES)
+
+
+def test_accesses_past_the_end_are_found():
+    x = np.zeros(64, "f4")
+    watched("past_the_end", x, np.int32(32))
+    assert x.tolist() == [0] * 32 + [1] * 32
+    with pytest.raises(AssertionError, match="heap-buffer-overflow"):
+        watched("past_the_end", x, np.int32(33))
+    watched("past_the_chip", x, shared=32)
+    with pytest.raises(AssertionError, match="heap-buffer-overflow"):
+        watched("past_the_chip", x, shared=31)
+    watched("past_the_array", x, np.int32(0))
+    with pytest.raises(AssertionError, match=r"insufficient space|global-buffer-overflow"):
+        watched("past_the_array", x, np.int32(1))
+
+
+def test_overflows_and_misaligned_vectors_are_found():
+    x = np.zeros(32, "i4")
+    watched("overflow", x, np.int32(2**31 - 32))
+    with pytest.raises(AssertionError, match="signed integer overflow"):
+        watched("overflow", x, np.int32(2**31 - 31))
+    watched("misaligned", np.zeros(32, "f4"), np.int32(4))
+    with pytest.raises(AssertionError, match="misaligned address"):
+        watched("misaligned", np.zeros(32, "f4"), np.int32(1))
+
+
+def test_a_write_to_a_read_only_array_is_found():
+    x = np.zeros(64, "f4")
+    x.flags.writeable = False
+    with pytest.raises(AssertionError, match="read-only"):
+        watched("past_the_end", x, np.int32(0))
+
+
+def test_views_of_one_array_stay_so():
+    x = np.arange(96, dtype="f4")
+    launches = [
+        Launch("turn", 1, 32, (x[32:64], np.int32(32)), shared=128),
+        Launch("turn", 1, 32, (x, np.int32(96)), shared=384),
+    ]
+    sanitized.run(SOUND, launches)
+    np.testing.assert_array_equal(x, np.r_[95:63:-1, 32:64, 31:-1:-1])
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("half_the_warp", r"deadlock .* 16 wait .* for the block, 16 of warp 0 wait"),
+        ("two_barriers", "divergent: other threads of the block wait"),
+        ("two_shuffles", "divergent: another lane of its warp is"),
+        ("foreign_mask", "not in its own mask"),
+    ],
+)
+def test_threads_that_go_apart_are_told(name, message, seed):
+    with pytest.raises(RuntimeError, match=message):
+        launch(name, np.zeros(32, "i4"), source=UNSOUND, seed=seed)
+
+
+def test_a_thread_that_has_ended_says_nothing():
+    x = np.ones(32, "f4")
+    launch("gone", x, source=UNSOUND)
+    assert np.isnan(np.delete(x, 3)).all()
+
+
+def test_scalars_and_arrays_must_be_of_the_kernels_types():
+    x = np.zeros(8, "f4")
+    with pytest.raises(TypeError, match=r"kernel turn, argument 1 \(n\): it takes int32.*int64"):
+        launch("turn", x, np.int64(8))
+    with pytest.raises(TypeError, match=r"\(n\): it takes int32, given is int 8"):
+        launch("turn", x, 8)
+    with pytest.raises(TypeError, match=r"\(x\): it takes an array of float32.*float64"):
+        launch("turn", x.astype("f8"), np.int32(8))
+    with pytest.raises(TypeError, match="not contiguous"):
+        launch("turn", x[::2], np.int32(4))
+    with pytest.raises(ValueError, match="1 arguments; it takes 2: x, n"):
+        launch("turn", x)
+    with pytest.raises(ValueError, match="multiple of 32 up to 256"):
+        launch("total", x, x, np.int32(8), threads=512)
+
+
+def test_what_does_not_compile_is_told():
+    with pytest.raises(building.CompileError, match=r"kernels.cu:2.*nowhere"):
+        compiled.kernels('#include "device.cuh"\nint f() { return nowhere; }\n')
+
+
+def test_a_device_runs_a_kernel_of_the_backend():
+    device = HostDevice()
+    parameters = device.upload(np.arange(5, dtype="f4"))
+    copy = device.empty((5,), "u2")
+    recast = device.kernel("step.cu", "recast", (("FN_BF16", "1"),))
+    recast(2, 32, (parameters, copy, np.int64(5)))
+    np.testing.assert_array_equal(widen(device.download(copy)), np.arange(5))
+    with pytest.raises(TypeError, match=r"argument 0 is not an array of this device"):
+        recast(2, 32, (np.arange(5, dtype="f4"), copy, np.int64(5)))
+    with pytest.raises(TypeError, match=r"argument 1 is not an array of this device"):
+        recast(2, 32, (parameters, HostDevice().empty((5,), "u2"), np.int64(5)))
+    with pytest.raises(ValueError, match="bytes of shared memory"):
+        recast(2, 32, (parameters, copy, np.int64(5)), shared=device.shared_bytes + 1)
+    with pytest.raises(ValueError, match="has no kernel 'recst'"):
+        device.kernel("step.cu", "recst", (("FN_BF16", "1"),))
+
+
+def test_memory_is_counted():
+    device = HostDevice(memory_bytes=1 << 20)
+    first = device.empty((1 << 17,), "f4")
+    assert np.isnan(plain(first)).all()
+    part = first[:4].reshape(2, 2)
+    assert device.holds(part)
+    assert not device.holds(np.zeros(3))
+    assert device.memory() == (1 << 19, 1 << 20)
+    with pytest.raises(MemoryError, match="are free"):
+        device.empty((1 << 18,), "f4")
+    del first
+    gc.collect()
+    assert device.memory()[0] == 1 << 19  # a part keeps the whole
+    del part
+    gc.collect()
+    assert device.memory()[0] == 1 << 20
+
+
+def test_arrays_of_the_device_are_not_computed_with():
+    x = HostDevice().upload(np.zeros(3))
+    with pytest.raises(TypeError):
+        x + 1
+    with pytest.raises(TypeError):
+        np.concatenate([x, x])
+
+
+def test_a_graph_is_recorded_and_replayed():
+    device = HostDevice()
+    x, y = device.upload(np.arange(4, dtype="f4")), device.empty((4,), "f4")
+    turn = compiled.kernels(SOUND)["turn"]
+
+    def work():
+        device.launch(turn, 1, 32, (x, np.int32(4)), 16)
+        device.copy(y, x)
+        for forbidden in (lambda: device.empty((1,), "f4"), lambda: device.download(x)):
+            with pytest.raises(RuntimeError, match="while a graph is captured"):
+                forbidden()
+
+    graph = device.capture(work)
+    assert np.isnan(device.download(y)).all()
+    graph.replay(3)
+    np.testing.assert_array_equal(device.download(y), [3, 2, 1, 0])
+
+
+def test_staged_copies_come_late_and_in_order():
+    device = HostDevice()
+    sources = [device.pinned((4,), "f4") for _ in range(2)]
+    targets = [device.upload(np.zeros(4, "f4")) for _ in range(2)]
+    for i, source in enumerate(sources):
+        source[:] = i + 1
+    start = device.event()
+    events = [device.stage(t, s, start) for t, s in zip(targets, sources, strict=True)]
+    assert np.isnan(device.download(targets[0])).all()
+    sources[0][:] = 7  # too early, and so it shows
+    device.wait_for(events[1])
+    assert [device.download(t)[0] for t in targets] == [7, 2]
+    assert events[1].milliseconds_since(start) >= 0
+
+
+@pytest.mark.parametrize("operands", [FLOAT64, FLOAT32, TF32, BF16, FP16], ids=lambda n: n.name)
+@pytest.mark.parametrize("epilogue", Epilogue)
+def test_products_and_their_epilogues(operands, epilogue):
+    device = HostDevice()
+    spec = ProductSpec(5, 7, 11, True, False, operands, operands, epilogue)
+    product = device.product(spec)
+    if operands == FLOAT64 and epilogue is not Epilogue.NONE:
+        assert product is None
+        return
+    rng = np.random.default_rng(4)
+    stored = narrow if operands == BF16 else lambda v: v.astype(operands.store)
+    read = widen if operands == BF16 else lambda v: v.astype(operands.real)
+    a, b = stored(rng.normal(size=(11, 5))), stored(rng.normal(size=(11, 7)))
+    bias = stored(rng.normal(size=7))
+    bits = rng.integers(0, 2, (5, 7), dtype="u1")
+    mask = np.zeros((5, spec.mask_row_bytes), "u1")
+    mask[:, :1] = np.packbits(bits, axis=1, bitorder="little")
+    out = device.empty((5, 7), operands.store)
+    on_device = [device.upload(x) for x in (a, b)]
+    bias_there, mask_there = device.upload(bias), device.upload(mask)
+    product(*on_device, out, bias_there, mask_there)
+    wide_a, wide_b = read(a).astype("f8"), read(b).astype("f8")
+    if operands == TF32:
+        wide_a, wide_b = round_tf32(read(a)).astype("f8"), round_tf32(read(b)).astype("f8")
+    right = wide_a.T @ wide_b
+    if epilogue.value.endswith("bias"):
+        right = right + read(bias)
+    if epilogue is Epilogue.MASK:
+        right = right * bits
+    before = right
+    if "relu" in epilogue.value:
+        right = np.maximum(right, 0)
+    near = {"rtol": 0, "atol": max(2.0**-operands.mantissa, 2.0**-20) * 8}
+    np.testing.assert_allclose(read(device.download(out)), right, **near)
+    sums = read(device.download(bias_there))
+    if epilogue is Epilogue.SUMS:
+        np.testing.assert_allclose(sums, wide_b.sum(0), **near)
+    if epilogue is Epilogue.RELU_MASK_BIAS:
+        made = np.unpackbits(device.download(mask_there), axis=1, bitorder="little")
+        np.testing.assert_array_equal(made[:, :7], before > 0)
+
+
+def test_a_relu_epilogue_may_lose_nan():
+    device = HostDevice()
+    spec = ProductSpec(1, 1, 1, False, False, FLOAT32, FLOAT32, Epilogue.RELU_BIAS)
+    a, one = device.upload(np.full((1, 1), np.nan, "f4")), device.upload(np.ones((1, 1), "f4"))
+    out = device.empty((1, 1), "f4")
+    device.product(spec)(a, one, out, one, None)
+    assert device.download(out)[0, 0] == 0
+    assert HostDevice(epilogues=False).product(spec) is None
+    with pytest.raises(ValueError, match="lies in what it reads"):
+        device.product(spec)(a, one, a, one, None)
+    pair = device.upload(np.ones(2, "f4"))
+    with pytest.raises(ValueError, match="b is not aligned"):
+        device.product(spec)(a, pair[1:], out, one, None)
