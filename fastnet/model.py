@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -109,6 +109,10 @@ class Model:
         """By name: "0.weight" `(inputs, units)`, "0.bias" `(units,)`, ...; `.flat` is all."""
         return self._parameters
 
+    @overload
+    def predict(self, x: Array) -> Array: ...
+    @overload
+    def predict(self, x: Any) -> Any: ...
     def predict(self, x: Any) -> Any:
         """What the network says.
 
@@ -120,8 +124,8 @@ class Model:
                 `fastnet.tables.predict(model, table)` takes the table's own.
 
         Returns:
-            `(rows, outputs)` of the model's dtype, a NumPy array, or an array like `x`: values, probabilities (sigmoid, softmax) or
-            logarithms of rates (Poisson).
+            `(rows, outputs)` of the model's dtype, a NumPy array, or an array like `x`: values,
+            probabilities (sigmoid, softmax) or logarithms of rates (Poisson).
 
         Raises:
             DataError: for no rows, another number of columns, or what is not numbers.
@@ -460,7 +464,8 @@ def load(
 
     Args:
         path: the file.
-        backend, precision: as for `Model`.
+        backend: as for `Model`.
+        precision: as for `Model`.
 
     Raises:
         ModelFileError: if the file is truncated, altered, foreign or of a newer version.

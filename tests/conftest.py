@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from roster import BACKENDS, Entry, absence
 
-
 # The CUDA backend on a simulated device joins as somebody else's would, by its entry point.
 sys.path.append(str(Path(__file__).parent / "simulated"))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastnet.backend import CONTRACT, Probe, Program
 from fastnet.plan import Plan
+from fastnet_cupy.regimes import REGIMES, Regimes
 
 
 class CudaBackend:
@@ -17,6 +18,7 @@ class CudaBackend:
         find: says whether the device can be used here, and if not, why.
         open_device: opens it.
         describe: facts about it, for a person.
+        regimes: which way through a network is taken for which sizes.
     """
 
     contract = CONTRACT
@@ -28,8 +30,9 @@ class CudaBackend:
         find: Callable[[], Probe],
         open_device: Callable[[], Any],
         describe: Callable[[], Mapping[str, str]],
+        regimes: Regimes = REGIMES,
     ) -> None:
-        self.name = name
+        self.name, self.regimes = name, regimes
         self._find, self._open, self._describe = find, open_device, describe
 
     def probe(self) -> Probe:
@@ -46,7 +49,7 @@ class CudaBackend:
         """Lay the plan out for kernels; `threads` are the host's affair."""
         from fastnet_cupy.program import CudaProgram
 
-        return CudaProgram(plan, dtype, precision, self._open())
+        return CudaProgram(plan, dtype, precision, self._open(), self.regimes)
 
 
 def _find() -> Probe:

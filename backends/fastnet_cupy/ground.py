@@ -45,6 +45,29 @@ class Source:
 
 
 @dataclass
+class Turn:
+    """What a pass is asked to do with the batch whose turn it is.
+
+    Attributes:
+        mode: PREDICT, LOSS or GRADIENT.
+        block: the run's control block.
+        scalars: the step's.
+        parameters: `(size,)`.
+        copy: the same as products read them, where that is fewer bits; else None.
+        source: the rows.
+        out: `(rows, outputs)`: where predictions go; else None.
+    """
+
+    mode: int
+    block: Any
+    scalars: Any
+    parameters: Any
+    copy: Any
+    source: Source
+    out: Any = None
+
+
+@dataclass
 class Ground:
     """A device, a network as it follows it, and the kernels for one kind of number.
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastnet_cupy.device import Epilogue, Product, ProductSpec
-from fastnet_cupy.ground import GRADIENT, PREDICT, THREADS, Ground, Source, lanes_of
+from fastnet_cupy.ground import GRADIENT, PREDICT, THREADS, Ground, Turn, lanes_of
 from fastnet_cupy.layout import IDENTITY, RELU, Layer
-from fastnet_cupy.precision import FLOAT32, FLOAT64, Number
+from fastnet_cupy.precision import FLOAT32, FLOAT64
 
 #: Rows of a part, in sums of columns; as many parts as that makes are then added up.
 PART_ROWS = 512
@@ -82,15 +82,13 @@ class LayeredPass:
         self.d_out = ground.real(rows, layout.outputs)
         self.d = [ground.store(rows, layout.widest) for _ in range(2 if training else 0)]
         self.lanes = lanes_of(layout.outputs)
-        self.loss_blocks = min(
-            math.ceil(rows * self.lanes / THREADS), 2 * device.multiprocessors
-        )
+        self.loss_blocks = min(math.ceil(rows * self.lanes / THREADS), 2 * device.multiprocessors)
         self.loss_count = self.loss_blocks
         self.loss_parts = device.empty((self.loss_blocks,), "float64")
         self.peaks = ground.real(self.loss_blocks) if self.scaled else None
         self.stride = layout.size
         self.gradients = ground.real(1 if training else 0, layout.size)
-        self.column_parts = None
+        self.column_parts: Any = None
         self.ways: list[_Way] = []
         for index in range(len(layout.layers)):
             self.ways.append(self._way(index))
@@ -108,8 +106,9 @@ class LayeredPass:
         stored = layout.inputs + sum(layer.units for layer in hidden) + 2 * layout.widest
         stored += sum(layer.units for layer in hidden if not layer.tells_slope)
         reals = 5 * layout.outputs + 1 + (layout.widest if number.narrow else 0)
-        reals += 2 * layout.widest / PART_ROWS
-        each = stored * number.bytes + math.ceil(reals) * real + 4
+        reals += math.ceil(layout.widest / PART_ROWS)
+        masks = sum(layer.units // 8 + 16 for layer in hidden)
+        each = stored * number.bytes + reals * real + masks + 4
         return layout.size * real, each
 
     def _kernels(self) -> None:
@@ -187,46 +186,30 @@ class LayeredPass:
         assert found is not None, "a product without an epilogue is always there"
         return found
 
-    def launch(
-        self,
-        mode: int,
-        block: Any,
-        scalars: Any,
-        parameters: Any,
-        copy: Any,
-        source: Source,
-        out: Any,
-    ) -> None:
-        """Do what `mode` asks for with the batch whose turn it is.
-
-        Args:
-            mode: PREDICT, LOSS or GRADIENT.
-            block, scalars: of the run.
-            parameters: `(size,)`.
-            copy: the same as products read them, where that is fewer bits.
-            source: the rows.
-            out: `(rows, outputs)`: where predictions go.
-        """
-        ground, layout, rows = self.ground, self.ground.layout, self.rows
-        weights = copy if ground.number.narrow else parameters
-        x = self._fetch(mode, block, source)
-        self._forward(block, parameters, weights, x)
+    def launch(self, turn: Turn) -> None:
+        """Do what a turn asks for."""
+        ground, layout, rows, mode = self.ground, self.ground.layout, self.rows, turn.mode
+        weights = turn.copy if ground.number.narrow else turn.parameters
+        x = self._fetch(turn)
+        self._forward(turn, weights, x)
         entries = rows * layout.outputs
         spread = ground.blocks(rows * self.lanes)
         row = (np.int32(rows), np.int32(layout.outputs), np.int32(self.lanes))
         if layout.softmax or (mode == PREDICT and layout.output_softmax):
             self.softmax(spread, THREADS, (self.out, *row))
         if mode == PREDICT:
-            self.hand_over(ground.blocks(entries), THREADS, (ground.whole, block, self.out, out))
+            given = (ground.whole, turn.block, self.out, turn.out)
+            self.hand_over(ground.blocks(entries), THREADS, given)
             return
+        source = turn.source
         self.losses(
             self.loss_blocks,
             THREADS,
             (
                 ground.whole,
                 ground.reals,
-                block,
-                scalars,
+                turn.block,
+                turn.scalars,
                 self.out,
                 None if source.y is None else self.y,
                 None if source.labels is None else self.labels,
@@ -239,11 +222,12 @@ class LayeredPass:
             ),
         )
         if mode == GRADIENT:
-            self._backward(scalars, weights, x)
+            self._backward(turn.scalars, weights, x)
 
-    def _fetch(self, mode: int, block: Any, source: Source) -> Any:
+    def _fetch(self, turn: Turn) -> Any:
         """Bring a batch into the buffers; return x, which may be the data itself."""
-        ground, layout = self.ground, self.ground.layout
+        ground, layout, source = self.ground, self.ground.layout, turn.source
+        mode = turn.mode
         whole = source.order is None and source.rows == self.rows
         direct = whole and not ground.number.narrow and not layout.masks
         self.gather(
@@ -252,7 +236,7 @@ class LayeredPass:
             (
                 ground.whole,
                 ground.reals,
-                block,
+                turn.block,
                 source.order,
                 source.x,
                 None if mode == PREDICT else source.y,
@@ -267,8 +251,8 @@ class LayeredPass:
         )
         return source.x if direct else self.x
 
-    def _forward(self, block: Any, parameters: Any, weights: Any, x: Any) -> None:
-        ground, rows = self.ground, self.rows
+    def _forward(self, turn: Turn, weights: Any, x: Any) -> None:
+        ground, rows, parameters = self.ground, self.rows, turn.parameters
         for index, way in enumerate(self.ways):
             layer = way.layer
             count = np.int64(rows * layer.units)
@@ -295,8 +279,8 @@ class LayeredPass:
                     ground.blocks(rows * layer.units),
                     THREADS,
                     (
-                        ground.whole, ground.reals, block, np.int32(index), np.int32(layer.code),
-                        count, z, None if way.biased else bias, way.a, way.slope,
+                        ground.whole, ground.reals, turn.block, np.int32(index),
+                        np.int32(layer.code), count, z, None if way.biased else bias, way.a, way.slope,
                     ),
                 )  # fmt: skip
             x = way.a

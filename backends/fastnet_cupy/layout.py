@@ -221,4 +221,3 @@ def tabulate(layout: Layout) -> Tables:
         whole += [mask.threshold - 2**32 if mask.threshold >= 2**31 else mask.threshold, mask.layer]
         reals.append(mask.scale)
     return Tables(np.array(whole, np.int32), np.array(reals, np.float64))
-

@@ -2,17 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fastnet_cupy.ground import Ground, Source
+from fastnet_cupy.ground import Ground, Turn
 from fastnet_cupy.layout import IDENTITY, Layout
 from fastnet_cupy.precision import Number
-
-#: Rows from which on it is worth to have a kernel made for a network, which takes a second or
-#: two the first time: in training, which repeats them; and otherwise.
-FEWEST_ROWS_TRAINING, FEWEST_ROWS = 64, 4096
 
 #: Widths that layers are padded to.
 WIDTHS = (16, 32, 64, 128)
@@ -183,43 +178,25 @@ class NarrowPass:
         most = ground.device.multiprocessors * (ground.layout.size + 32)
         return most * np.dtype(ground.number.real).itemsize, 0
 
-    def launch(
-        self,
-        mode: int,
-        block: Any,
-        scalars: Any,
-        parameters: Any,
-        copy: Any,
-        source: Source,
-        out: Any,
-    ) -> None:
-        """Do what `mode` asks for with the batch whose turn it is.
-
-        Args:
-            mode: PREDICT, LOSS or GRADIENT.
-            block, scalars: of the run.
-            parameters: `(size,)`.
-            copy: the same as products read them; not needed here.
-            source: the rows.
-            out: `(rows, outputs)`: where predictions go.
-        """
-        ground = self.ground
+    def launch(self, turn: Turn) -> None:
+        """Do what a turn asks for."""
+        ground, source = self.ground, turn.source
         self.kernel(
             self.blocks,
             self.shape.threads,
             (
-                np.int32(mode),
+                np.int32(turn.mode),
                 ground.whole,
                 ground.reals,
-                block,
-                scalars,
-                parameters,
+                turn.block,
+                turn.scalars,
+                turn.parameters,
                 source.order,
                 source.x,
                 source.y,
                 source.labels,
                 source.weights,
-                out,
+                turn.out,
                 self.loss_parts,
                 self.gradients,
                 np.int64(self.stride),

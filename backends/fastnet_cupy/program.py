@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,8 +16,9 @@ from fastnet_cupy.device import Device
 from fastnet_cupy.ground import Ground, Source
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
-from fastnet_cupy.narrow import FEWEST_ROWS, FEWEST_ROWS_TRAINING, NarrowPass, Shape, shape_for
+from fastnet_cupy.narrow import NarrowPass, Shape, shape_for
 from fastnet_cupy.precision import number_for
+from fastnet_cupy.regimes import REGIMES, Regimes
 from fastnet_cupy.steps import Collector, Growing, Pass, Steps, Training
 from fastnet_cupy.streaming import Stream
 
@@ -40,8 +41,14 @@ class CudaProgram:
     """A plan for one dtype and precision. May be used from several threads, one at a time."""
 
     def __init__(
-        self, plan: Plan, dtype: np.dtype[Any], precision: str | None, device: Device
+        self,
+        plan: Plan,
+        dtype: np.dtype[Any],
+        precision: str | None,
+        device: Device,
+        regimes: Regimes = REGIMES,
     ) -> None:
+        self.regimes = regimes
         self.dtype, self.device = dtype, device
         self.layout = lay_out(plan)
         self.number = number_for(dtype, precision)
@@ -138,7 +145,8 @@ class CudaProgram:
             source = self._source(self._all(data))
 
             def make() -> Collector:
-                return Collector(self.ground, self._pass(rows, training=True))
+                least = self.regimes.narrow_asking
+                return Collector(self.ground, self._pass(rows, True, least))
 
             steps = self._keep(("gradient", rows), make)
             steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
@@ -155,7 +163,8 @@ class CudaProgram:
         streamed = not self.device.holds(data.x)
         with self.lock:
             chunk = 0
-            if not streamed and self.number.mantissa >= 23:
+            small = self.layout.products * batch <= self.regimes.tiny_products
+            if small and not streamed and self.number.mantissa >= 23:
                 itemsize = self.dtype.itemsize
                 shared = self.device.shared_bytes
                 chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
@@ -166,7 +175,7 @@ class CudaProgram:
             key = ("training", batch, code, slots, collecting, weighted)
 
             def make() -> Training:
-                way = self._pass(batch, training=True)
+                way = self._pass(batch, True, self.regimes.narrow_training)
                 return Training(self.ground, way, code, slots, collecting)
 
             training = self._keep(key, make)
@@ -193,8 +202,8 @@ class CudaProgram:
 
     def _train_tiny(self, state: State, data: Data, run: Run, chunk: int) -> Array:
         """A whole run in one launch."""
-        ground, steps = self.ground, len(run.learning_rates)
-        rows = len(data.x)
+        ground, steps, rows = self.ground, len(run.learning_rates), len(data.x)
+        batch = min(run.batch_size, rows)
         if self._tiny is None:
             buffers = [Growing(ground, kind) for kind in ("float64", "float64", "int64")]
             self._tiny = (tiny.Tiny(ground), *buffers)
@@ -209,7 +218,7 @@ class CudaProgram:
         block = put(
             control.control(
                 rows=rows,
-                batch=min(run.batch_size, rows),
+                batch=batch,
                 steps=steps,
                 first_step=run.first_step,
                 ordered=run.order is not None,
@@ -217,23 +226,22 @@ class CudaProgram:
                 dropping=self.layout.dropping,
             )
         )
-        kernel.train(
-            block,
-            control.code(run.optimizer),
-            control.slots(run.optimizer),
-            put(control.constants(run.optimizer)),
-            put(control.objective(run)),
-            rates.array,
-            losses.array,
-            state.parameters,
-            state.memory,
-            source,
-            chunk,
-            min(run.batch_size, rows),
+        given = tiny.TinyRun(
+            block=block,
+            code=control.code(run.optimizer),
+            slots=control.slots(run.optimizer),
+            constants=put(control.constants(run.optimizer)),
+            objective=put(control.objective(run)),
+            rates=rates.array,
+            losses=losses.array,
+            chunk=chunk,
+            batch=batch,
         )
+        kernel.train(given, state.parameters, state.memory, source)
         made = int(self.device.download(block)[control.NOW])
         state.updates += made
-        return self.device.download(losses.array[: min(made + 1, steps)])
+        done: Array = self.device.download(losses.array[: min(made + 1, steps)])
+        return done
 
     def _source(self, data: Data) -> Source:
         """The rows of device arrays."""
@@ -285,22 +293,22 @@ class CudaProgram:
 
     def _asking(self, rows: int) -> Steps:
         """For predictions and losses of so many rows: buffers for the next power of two."""
-        narrow = self.shape is not None and rows >= FEWEST_ROWS
+        narrow = self.shape is not None and rows >= self.regimes.narrow_asking
         size = rows if narrow else max(2 ** (rows - 1).bit_length(), 16)
 
         def make() -> Steps:
-            return Steps(self.ground, self._pass(size, training=False))
+            least = size if narrow else size + 1
+            return Steps(self.ground, self._pass(size, False, least))
 
         return self._keep(("asking", size, narrow), make)
 
-    def _pass(self, rows: int, training: bool) -> Pass:
-        """The way through the network that suits so many rows.
+    def _pass(self, rows: int, training: bool, narrow_from: int) -> Pass:
+        """The way through the network for so many rows: narrow from `narrow_from` on.
 
         Raises:
             DoesNotFit: if its buffers do not fit on the device.
         """
-        least = FEWEST_ROWS_TRAINING if training else FEWEST_ROWS
-        shape: Shape | None = self.shape if rows >= least else None
+        shape: Shape | None = self.shape if rows >= narrow_from else None
         kind: Any = LayeredPass if shape is None else NarrowPass
         fixed, each = kind.bytes(self.ground, rows)
         free, _ = self.device.memory()
@@ -326,9 +334,9 @@ class CudaProgram:
         key = ("stream", id(data.x), batch)
         return self._keep(key, lambda: Stream(self.device, host, batch))
 
-    def _keep(self, key: tuple[Any, ...], make: Any) -> Any:
+    def _keep(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made for a key, or is made now; the oldest make room."""
-        found = self._kept.pop(key, None)
+        found: Made | None = self._kept.pop(key, None)
         if found is None:
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]

@@ -6,7 +6,6 @@ them had to grow, or the data is another.
 """
 
 import math
-
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from fastnet.backend import Run, State
 from fastnet.checks import Array
 from fastnet_cupy import control
 from fastnet_cupy.device import Graph
-from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT, THREADS, Ground, Source
+from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT, THREADS, Ground, Source, Turn
 
 #: Steps in a captured graph: what a replay costs the processor, some 5 us, is shared among them.
 #: Shorter runs are launched step by step.
@@ -41,17 +40,8 @@ class Pass(Protocol):
     stride: int
     scaled: bool
 
-    def launch(
-        self,
-        mode: int,
-        block: Any,
-        scalars: Any,
-        parameters: Any,
-        copy: Any,
-        source: Source,
-        out: Any,
-    ) -> None:
-        """Do what `mode` asks for with the batch whose turn it is."""
+    def launch(self, turn: Turn) -> None:
+        """Do what a turn asks for."""
         ...
 
 
@@ -131,7 +121,8 @@ class Steps:
         if source.weights is not None and mode != PREDICT:
             arguments = (self.block, source.weights, source.order, self.scalars)
             self.mass(1, THREADS, arguments)
-        self.way.launch(mode, self.block, self.scalars, parameters, self.copy, source, out)
+        turn = Turn(mode, self.block, self.scalars, parameters, self.copy, source, out)
+        self.way.launch(turn)
 
     def _total(self, source: Source, collected: tuple[Any, Any, Any] | None = None) -> None:
         nothing = (None, None, None)
@@ -207,9 +198,7 @@ class Training(Collector):
             any parameter moves.
     """
 
-    def __init__(
-        self, ground: Ground, way: Pass, code: int, slots: int, collecting: bool
-    ) -> None:
+    def __init__(self, ground: Ground, way: Pass, code: int, slots: int, collecting: bool) -> None:
         super().__init__(ground, way)
         self.code, self.slots, self.collecting = code, slots, collecting
         size = ground.layout.size
@@ -303,5 +292,3 @@ class Training(Collector):
                 self.copy,
             ),
         )
-
-

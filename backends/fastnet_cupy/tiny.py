@@ -1,16 +1,12 @@
 """Tiny networks: a whole run of steps in one launch of one block."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastnet_cupy.ground import WARP, Ground, Source
 from fastnet_cupy.layout import Layout
-
-#: Multiplications of a step's way forward, at most. One multiprocessor of an H100 or H200 makes
-#: 128 a clock at best, some 10 us for twice as many on the way back too: about what the launches
-#: of a step's kernels take. An estimate: no GPU was at hand to measure it.
-MOST_PRODUCTS = 2**18
 
 #: Threads of the block, at most; as kernels/tiny.cu has it.
 MOST_THREADS = 512
@@ -23,7 +19,7 @@ OWN_BYTES = 1024
 
 #: Layers and parameters up to which a network gets a kernel of its own, in which its table is
 #: constants: loops over a few inputs are then taken apart, and no table is read on the way.
-OWN_LAYERS, OWN_PARAMETERS = 4, 512
+OWN_LAYERS, OWN_PARAMETERS = 4, 64
 
 
 def _stride(columns: int) -> int:
@@ -48,11 +44,36 @@ def chunk_rows(layout: Layout, slots: int, batch: int, itemsize: int, shared: in
         itemsize: bytes of a number.
         shared: bytes that a block may have.
     """
-    if layout.products * batch > MOST_PRODUCTS:
-        return 0
     fixed, each = _entries(layout, slots)
     room = (shared - OWN_BYTES) // itemsize - fixed
     return max(min(room // each, batch, MOST_ROWS), 0)
+
+
+@dataclass
+class TinyRun:
+    """What a run needs beside its state and rows, on the device.
+
+    Attributes:
+        block: the control block; its NOW becomes the number of updates made.
+        code: the optimizer's.
+        slots: vectors of its memory.
+        constants: its constants.
+        objective: penalties and limits.
+        rates: `(steps, RATES)`.
+        losses: `(steps,)` float64, to be filled.
+        chunk: rows that go through together.
+        batch: rows of a batch.
+    """
+
+    block: Any
+    code: int
+    slots: int
+    constants: Any
+    objective: Any
+    rates: Any
+    losses: Any
+    chunk: int
+    batch: int
 
 
 class Tiny:
@@ -72,38 +93,12 @@ class Tiny:
             table = {"FN_TABLE": ",".join(map(str, entries.tolist()))}
         self.kernel = ground.kernel("tiny.cu", "tiny_train", **table)
 
-    def train(
-        self,
-        block: Any,
-        code: int,
-        slots: int,
-        constants: Any,
-        objective: Any,
-        rates: Any,
-        losses: Any,
-        parameters: Any,
-        memory: Any,
-        source: Source,
-        chunk: int,
-        batch: int,
-    ) -> None:
-        """Launch a run.
-
-        Args:
-            block: the control block; its NOW becomes the number of updates made.
-            code, slots, constants: of the optimizer.
-            objective: penalties and limits.
-            rates: `(steps, RATES)`.
-            losses: `(steps,)` float64, to be filled.
-            parameters, memory: changed in place.
-            source: the rows.
-            chunk: rows that go through together.
-            batch: rows of a batch.
-        """
+    def train(self, run: TinyRun, parameters: Any, memory: Any, source: Source) -> None:
+        """Launch a run: parameters and memory are changed in place."""
         ground, layout = self.ground, self.ground.layout
         itemsize = np.dtype(ground.number.real).itemsize
-        fixed, each = _entries(layout, slots)
-        rows = min(batch, chunk)
+        fixed, each = _entries(layout, run.slots)
+        rows = min(run.batch, run.chunk)
         items = max(rows * layout.widest, layout.size)
         self.kernel(
             1,
@@ -111,10 +106,10 @@ class Tiny:
             (
                 ground.whole,
                 ground.reals,
-                constants,
-                objective,
-                np.int32(code),
-                np.int32(slots),
+                run.constants,
+                run.objective,
+                np.int32(run.code),
+                np.int32(run.slots),
                 parameters,
                 memory,
                 source.x,
@@ -122,12 +117,10 @@ class Tiny:
                 source.labels,
                 source.weights,
                 source.order,
-                rates,
-                losses,
-                block,
-                np.int32(chunk),
+                run.rates,
+                run.losses,
+                run.block,
+                np.int32(run.chunk),
             ),
-            (fixed + each * chunk) * itemsize,
+            (fixed + each * run.chunk) * itemsize,
         )
-
-

@@ -20,8 +20,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: Found without importing the backend: kernels need no Python.
-KERNELS = Path(find_spec("fastnet_cupy").origin).parent / "kernels"
+
+
+def _kernels() -> Path:
+    """The folder of the backend's kernels; the backend need not be imported for it."""
+    found = find_spec("fastnet_cupy")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("fastnet_cupy is not on the import path.")
+    return Path(found.origin).parent / "kernels"
+
+
+KERNELS = _kernels()
 
 Defines = Sequence[tuple[str, str]]
 

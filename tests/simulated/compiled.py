@@ -106,13 +106,12 @@ class CompiledKernel:
             self.check_array(place, argument)
             return struct.pack("=Q", argument.__array_interface__["data"][0])
         self.check_scalar(place, argument)
-        return argument.tobytes().ljust(8, b"\0")
+        return bytes(argument.tobytes()).ljust(8, b"\0")
 
     def check_scalar(self, place: int, argument: Any) -> None:
         """Raises TypeError if `argument` is not a NumPy scalar of the kernel's type."""
-        dtype = getattr(argument, "dtype", None)
         wanted = self.types[place]
-        if not isinstance(argument, np.generic) or dtype.str[1:] != wanted:
+        if not isinstance(argument, np.generic) or argument.dtype.str[1:] != wanted:
             raise self._mismatch(place, f"{np.dtype(wanted)}", argument)
 
     def check_array(self, place: int, argument: Any) -> None:

@@ -110,7 +110,9 @@ static inline T __ldg(const T *at) {
   return *at;
 }
 
-static inline void __syncthreads(fn_host::Place place = fn_host::here()) { fn_host::sync_block(place); }
+static inline void __syncthreads(fn_host::Place place = fn_host::here()) {
+  fn_host::sync_block(place);
+}
 static inline void __syncwarp(unsigned mask = 0xffffffffu, fn_host::Place place = fn_host::here()) {
   fn_host::sync_warp(mask, place);
 }

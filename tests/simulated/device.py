@@ -23,7 +23,7 @@ ALIGNMENT = 256
 class DeviceArray(np.ndarray[Any, Any]):
     """An array of the device: sliced and reshaped, but never computed with on this side."""
 
-    __array_ufunc__ = None
+    __array_ufunc__ = None  # type: ignore[assignment]  # NumPy's way to refuse operators
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Refuse NumPy's functions, as a CuPy array does."""
@@ -128,7 +128,8 @@ class HostDevice:
 
     def capture(self, work: Callable[[], None]) -> Graph:
         self._not_while_recording("capturing")
-        self._recording = steps = []
+        steps: list[Callable[[], None]] = []
+        self._recording = steps
         try:
             work()
         finally:
@@ -136,10 +137,9 @@ class HostDevice:
         return HostGraph(steps)
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        memory = np.full(
-            int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, 0xFF, np.uint8
-        )
-        return memory.view(dtype).reshape(shape)
+        array: Array = np.empty(shape, dtype)
+        array.reshape(-1).view(np.uint8)[...] = 0xFF
+        return array
 
     def stage(self, target: Any, source: Array, after: Any) -> Event:
         self._not_while_recording("staging")

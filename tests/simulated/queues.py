@@ -34,7 +34,7 @@ class HostEvent:
     def milliseconds_since(self, earlier: Any) -> float:
         """From `earlier` to this."""
         self.wait()
-        return (self.moment - earlier.moment) * 1e3
+        return float(self.moment - earlier.moment) * 1e3
 
 
 class LateCopies:

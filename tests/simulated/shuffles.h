@@ -76,10 +76,12 @@ static inline unsigned __ballot_sync(unsigned mask, int predicate,
   return lane.out[0];
 }
 
-static inline int __any_sync(unsigned mask, int predicate, fn_host::Place place = fn_host::here()) {
+static inline int __any_sync(unsigned mask, int predicate,
+                             fn_host::Place place = fn_host::here()) {
   return __ballot_sync(mask, predicate, place) != 0;
 }
 
-static inline int __all_sync(unsigned mask, int predicate, fn_host::Place place = fn_host::here()) {
+static inline int __all_sync(unsigned mask, int predicate,
+                             fn_host::Place place = fn_host::here()) {
   return __ballot_sync(mask, !predicate, place) == 0;
 }
