@@ -29,6 +29,8 @@ BACKENDS = [
     Entry("numpy"),
     Entry("numba", library="numba"),
     Entry("simulated", library="fastnet_simulated"),
+    Entry("simulated_layered", library="fastnet_simulated"),
+    Entry("simulated_narrow", library="fastnet_simulated"),
     Entry("cupy", library="cupy", hardware="a CUDA GPU"),
 ]
 

@@ -280,7 +280,8 @@ class LayeredPass:
                     THREADS,
                     (
                         ground.whole, ground.reals, turn.block, np.int32(index),
-                        np.int32(layer.code), count, z, None if way.biased else bias, way.a, way.slope,
+                        np.int32(layer.code), count, z, None if way.biased else bias, way.a,
+                        way.slope,
                     ),
                 )  # fmt: skip
             x = way.a
