@@ -31,6 +31,9 @@ LARGE_BYTES, DATA_SHARE = 2**24, 0.6
 #: Entries of the widest layer that predictions and losses work on together, layer by layer.
 BLOCK_ENTRIES = 2**24
 
+#: Bytes for a run's small arrays, and for what is lost where arrays begin at round addresses.
+SMALL_BYTES = 2**15
+
 #: Sets of buffers that a program keeps, for batches of different sizes.
 KEPT = 6
 
@@ -146,7 +149,7 @@ class CudaProgram:
 
             def make() -> Collector:
                 least = self.regimes.narrow_asking
-                return Collector(self.ground, self._pass(rows, True, least))
+                return Collector(self.ground, self._pass(rows, True, least, 1))
 
             steps = self._keep(("gradient", rows), make)
             steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
@@ -175,7 +178,7 @@ class CudaProgram:
             key = ("training", batch, code, slots, collecting, weighted)
 
             def make() -> Training:
-                way = self._pass(batch, True, self.regimes.narrow_training)
+                way = self._pass(batch, True, self.regimes.narrow_training, 2 + slots)
                 return Training(self.ground, way, code, slots, collecting)
 
             training = self._keep(key, make)
@@ -302,8 +305,10 @@ class CudaProgram:
 
         return self._keep(("asking", size, narrow), make)
 
-    def _pass(self, rows: int, training: bool, narrow_from: int) -> Pass:
+    def _pass(self, rows: int, training: bool, narrow_from: int, vectors: int = 0) -> Pass:
         """The way through the network for so many rows: narrow from `narrow_from` on.
+
+        `vectors` as long as the parameters are wanted beside it.
 
         Raises:
             DoesNotFit: if its buffers do not fit on the device.
@@ -311,6 +316,7 @@ class CudaProgram:
         shape: Shape | None = self.shape if rows >= narrow_from else None
         kind: Any = LayeredPass if shape is None else NarrowPass
         fixed, each = kind.bytes(self.ground, rows)
+        fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
         free, _ = self.device.memory()
         needed = fixed + each * rows
         fits = f"batch_size={max(free - fixed, 0) // max(each, 1):,}"
@@ -332,7 +338,14 @@ class CudaProgram:
             data.x, self.to_host(data.y), None if data.weight is None else self.to_host(data.weight)
         )
         key = ("stream", id(data.x), batch)
-        return self._keep(key, lambda: Stream(self.device, host, batch))
+        try:
+            return self._keep(key, lambda: Stream(self.device, host, batch))
+        except MemoryError as error:
+            free, _ = self.device.memory()
+            raise DoesNotFit(
+                f"the data stays on the host, and two batches of {batch:,} rows do not fit on the "
+                f"GPU beside the network: {free:,} bytes are free. Take a smaller batch_size."
+            ) from error
 
     def _keep(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made for a key, or is made now; the oldest make room."""

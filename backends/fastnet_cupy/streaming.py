@@ -16,8 +16,9 @@ from fastnet_cupy.device import Device
 from fastnet_cupy.ground import Source
 from fastnet_cupy.steps import GRAPH_STEPS, Training
 
-#: Bytes of rows in one buffer, about: enough that a copy runs at the bus's speed.
-BUFFER_BYTES = 2**26
+#: Bytes of rows in one buffer, about: enough that a copy runs at the bus's speed. Where room is
+#: scarce, a buffer takes this part of what is free.
+BUFFER_BYTES, BUFFER_SHARE = 2**26, 1 / 8
 
 
 @dataclass
@@ -64,7 +65,8 @@ class Stream:
         self.device, self.data, self.batch = device, data, batch
         arrays = [data.x, data.y, *([] if data.weight is None else [data.weight])]
         row = sum(array.nbytes // len(array) for array in arrays)
-        self.steps = max(BUFFER_BYTES // (row * batch), 1)
+        room = min(BUFFER_BYTES, int(device.memory()[0] * BUFFER_SHARE))
+        self.steps = max(room // (row * batch), 1)
         if self.steps > GRAPH_STEPS:
             self.steps -= self.steps % GRAPH_STEPS
         self.arrays = arrays

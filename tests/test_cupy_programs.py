@@ -1,0 +1,201 @@
+"""What the CUDA backend does around its kernels: graphs, streams, room, arrays that stay there."""
+
+import math
+
+import numpy as np
+import pytest
+from compare import assert_near, assert_same_bits
+from samples import rows_for, weights_for
+from simulated.building import absence
+from tolerances import FORWARD
+
+import fastnet as fn
+from fastnet import backend as contract
+from fastnet import plan
+from fastnet.backend import Data, Run, State
+from fastnet.errors import DoesNotFit
+from fastnet_cupy import program as programs
+from fastnet_cupy import steps, streaming
+from fastnet_cupy.program import CudaProgram
+from fastnet_cupy.regimes import Regimes
+
+missing = absence()
+pytestmark = pytest.mark.skipif(missing is not None, reason=missing or "")
+
+NETWORK = fn.Network(
+    6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "tanh"), fn.Dense(3, "softmax")],
+    "crossentropy",
+)  # fmt: skip
+LOWERED = plan.lower(NETWORK)
+ROWS = 75
+LAYERED, NARROW, TINY = Regimes(-1, 2**62, 2**62), Regimes(-1, 1, 1), Regimes()
+
+
+def a_program(regimes=LAYERED, dtype="float64", **device):
+    from simulated.device import HostDevice
+
+    return CudaProgram(LOWERED, np.dtype(dtype), None, HostDevice(**device), regimes)
+
+
+def some_rows(dtype="float64", rows=ROWS):
+    x, y = rows_for(NETWORK, rows)
+    return Data(x.astype(dtype), y, weights_for(rows).astype(dtype))
+
+
+def on_device(program, data):
+    return Data(*(program.to_device(a) for a in (data.x, data.y, data.weight)))
+
+
+def a_run(count, first=0, batch=16, shuffled=True, rows=ROWS, **options):
+    batches = math.ceil(rows / batch)
+    epochs = range(first // batches, (first + count - 1) // batches + 1)
+    order = np.stack([np.random.default_rng(e).permutation(rows) for e in epochs])
+    return Run(
+        first_step=first, learning_rates=np.full(count, 0.01), batch_size=batch,
+        order=order if shuffled else None, optimizer=fn.Adam(0.01), seed=3, **options,
+    )  # fmt: skip
+
+
+def trained(program, data, *runs):
+    flat = plan.initial_parameters(NETWORK, 7).astype(program.dtype)
+    memory = fn.Adam().memory(len(flat), flat.dtype)
+    state = State(program.to_device(flat), program.to_device(memory))
+    losses = np.concatenate([program.train(state, data, run) for run in runs])
+    return program.to_host(state.parameters), program.to_host(state.memory), losses
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, NARROW], ids=["layered", "narrow"])
+@pytest.mark.parametrize("options", [{}, {"l1": 0.01, "clip_norm": 0.1}], ids=["plain", "limited"])
+def test_a_captured_graph_does_what_its_launches_do(monkeypatch, regimes, options):
+    count = 2 * steps.GRAPH_STEPS + 5
+    program = a_program(regimes)
+    graphed = trained(program, on_device(program, some_rows()), a_run(count, **options))
+    monkeypatch.setattr(steps, "GRAPH_STEPS", 10**9)
+    program = a_program(regimes)
+    eager = trained(program, on_device(program, some_rows()), a_run(count, **options))
+    for found, wanted in zip(graphed, eager, strict=True):
+        assert_same_bits(found, wanted)
+
+
+def test_a_graph_is_captured_once_and_again_where_an_array_had_to_grow(monkeypatch):
+    program = a_program()
+    captured = []
+    capture = program.device.capture
+    monkeypatch.setattr(program.device, "capture", lambda work: captured.append(1) or capture(work))
+    data = on_device(program, some_rows())
+    length = steps.GRAPH_STEPS
+    trained(program, data, *(a_run(length, first * length) for first in range(4)))
+    assert len(captured) == 1
+    trained(program, data, a_run(20 * length))  # more losses than there was room for
+    assert len(captured) == 2
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("buffer_bytes", [1, 4_000, 2**26])
+def test_data_that_stays_on_the_host_is_trained_on_all_the_same(
+    monkeypatch, regimes, shuffled, buffer_bytes
+):
+    monkeypatch.setattr(streaming, "BUFFER_BYTES", buffer_bytes)
+    runs = [a_run(23, shuffled=shuffled), a_run(40, 23, shuffled=shuffled)]
+    program = a_program(LAYERED if regimes is TINY else regimes)
+    wanted = trained(program, on_device(program, some_rows()), *runs)
+    streamed = trained(a_program(regimes), some_rows(), *runs)
+    for found, kept in zip(streamed, wanted, strict=True):
+        assert_same_bits(found, kept)
+
+
+def test_data_too_large_for_the_device_stays_on_the_host_and_the_whole_contract_holds(monkeypatch):
+    monkeypatch.setattr(programs, "LARGE_BYTES", 1_000)
+    monkeypatch.setattr(programs, "BLOCK_ENTRIES", 17 * 500)
+    rows = 60_000
+    small, large = a_program(memory_bytes=3_000_000), a_program()
+    data = some_rows(rows=rows)
+    kept = on_device(small, data)
+    assert kept.x is data.x, "2.9 MB of rows do not leave room for steps in 3 MB"
+    assert large.device.holds(on_device(large, data).x)
+    flat = plan.initial_parameters(NETWORK, 7)
+    parameters, other = small.to_device(flat), large.to_device(flat)
+    assert_same_bits(small.predict(parameters, kept.x), large.predict(other, data.x))
+    loss = small.loss(parameters, kept)
+    assert loss == pytest.approx(large.loss(other, on_device(large, data)), rel=1e-12)
+    run = a_run(30, batch=256, rows=rows)
+    found = trained(small, kept, run)
+    for one, wanted in zip(found, trained(large, on_device(large, data), run), strict=True):
+        assert_same_bits(one, wanted)
+
+
+def test_a_batch_that_does_not_fit_is_said_with_the_bytes_and_the_batch_that_would():
+    program = a_program(memory_bytes=400_000)
+    data = on_device(program, some_rows(rows=2_000))
+    with pytest.raises(DoesNotFit, match=r"2,000 rows as one batch need [\d,]+ bytes") as caught:
+        trained(program, data, a_run(1, batch=2_000, rows=2_000))
+    assert isinstance(caught.value, MemoryError)
+    text = str(caught.value)
+    needed, free = (int(text.split(w)[0].split()[-1].replace(",", "")) for w in (" bytes", " are"))
+    assert needed > free
+    fits = int(text.split("batch_size=")[1].split()[0].replace(",", ""))
+    assert 16 < fits < 2_000
+    program = a_program(memory_bytes=400_000)
+    data = on_device(program, some_rows(rows=2_000))
+    _, _, losses = trained(program, data, a_run(2, batch=fits, rows=2_000))
+    assert np.isfinite(losses).all()
+
+
+def test_rows_that_cannot_be_one_batch_are_said():
+    program = a_program(memory_bytes=100_000)
+    data = some_rows(rows=5_000)
+    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    with pytest.raises(DoesNotFit, match=r"all 5,000 rows as one batch need .* would fit"):
+        program.gradient(flat, data)
+
+
+def test_predictions_of_rows_on_the_device_stay_there():
+    model = fn.Model(NETWORK, backend="simulated", seed=1)
+    x, _ = rows_for(NETWORK, 30)
+    program = model._program
+    there = program.to_device(x.astype(np.float32))
+    found = model.predict(there)
+    assert program.device.holds(found)
+    assert_same_bits(program.to_host(found), model.predict(x))
+    flat = model.parameters.flat
+    assert program.predict_at_once(flat, x) is None
+    assert program.predict_at_once(flat, program.to_device(x)) is None, "float64"
+    assert program.predict_at_once(flat, there[:, :3]) is None
+    assert program.predict_at_once(flat, there[:0]) is None
+
+
+def test_products_with_and_without_epilogues_agree():
+    data = some_rows()
+    flat = plan.initial_parameters(NETWORK, 7).astype(np.float32)
+    network = fn.Network(6, [fn.Dense(40, "relu"), fn.Dense(24, "relu"), fn.Dense(3)])
+    lowered = plan.lower(network)
+    flat = plan.initial_parameters(network, 3).astype(np.float32)
+    x, y = (a.astype(np.float32) for a in rows_for(network, ROWS))
+    found = []
+    for epilogues in (True, False):
+        from simulated.device import HostDevice
+
+        device = HostDevice(epilogues=epilogues)
+        program = CudaProgram(lowered, np.dtype(np.float32), None, device, LAYERED)
+        data = Data(program.to_device(x), program.to_device(y))
+        found.append(program.gradient(program.to_device(flat), data)[1])
+    assert_near(found[0], found[1], FORWARD["float32"])
+
+
+def test_a_program_keeps_buffers_for_a_few_sizes_only():
+    program = a_program()
+    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    free = []
+    for _ in range(3):
+        for rows in (1, 20, 50, 100, 200, 400, 900, 2_000):
+            program.predict(flat, program.to_device(some_rows(rows=rows).x))
+        free.append(program.device.memory()[0])
+    assert free[0] == free[1] == free[2], "buffers pile up"
+    assert len(program._kept) <= programs.KEPT
+
+
+def test_the_contract_says_which_precisions_there_are():
+    assert contract.load("simulated").precisions == contract.PRECISIONS
+    assert contract.load("cupy").precisions == contract.PRECISIONS
+    assert contract.load("numpy").precisions == contract.load("numba").precisions == ()
