@@ -103,6 +103,9 @@ class CupyDevice:
                 self._stream.wait_event(event)
         return True
 
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         with self._making_room(math.prod(shape) * np.dtype(dtype).itemsize):
             return self._cupy.empty(shape, dtype)

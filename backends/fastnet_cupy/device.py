@@ -128,6 +128,10 @@ class Device(Protocol):
         """Whether `array` is one of this device's own."""
         ...
 
+    def address(self, array: Any) -> int:
+        """Where a device array begins."""
+        ...
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array on the device; what it holds is undefined.
 

@@ -182,6 +182,8 @@ class CudaProgram:
                 return Training(self.ground, way, code, slots, collecting)
 
             training = self._keep(key, make)
+            if streamed:
+                data = self._on_host(data)
             stream = self._stream(data, batch) if streamed else None
             block = control.control(
                 rows=rows,
@@ -195,7 +197,7 @@ class CudaProgram:
             )
             training.enter(state, run, block)
             if stream is not None:
-                stream.train(training, run, block)
+                stream.train(training, data, run)
             else:
                 source = self._source(data)
                 if run.order is not None:
@@ -270,6 +272,10 @@ class CudaProgram:
             )
             yield first, self._source(Data(*arrays))
 
+    def _on_host(self, data: Data) -> Data:
+        weight = None if data.weight is None else self.to_host(data.weight)
+        return Data(data.x, self.to_host(data.y), weight)
+
     def _on_device(self, array: Any) -> Any:
         return array if self.device.holds(array) else self.device.upload(array)
 
@@ -334,12 +340,9 @@ class CudaProgram:
 
     def _stream(self, data: Data, batch: int) -> Stream:
         """The buffers through which data that stays on the host passes."""
-        host = Data(
-            data.x, self.to_host(data.y), None if data.weight is None else self.to_host(data.weight)
-        )
-        key = ("stream", id(data.x), batch)
+        key = ("stream", data.y.ndim, data.weight is not None, batch)
         try:
-            return self._keep(key, lambda: Stream(self.device, host, batch))
+            return self._keep(key, lambda: Stream(self.device, data, batch))
         except MemoryError as error:
             free, _ = self.device.memory()
             raise DoesNotFit(

@@ -206,7 +206,7 @@ class Training(Collector):
         self.constants = ground.device.upload(np.zeros(5))
         self.rates, self.order = Growing(ground, "float64"), Growing(ground, "int64")
         self.move = ground.kernel("step.cu", "move")
-        self.graphs: dict[tuple[int, ...], tuple[Source, Graph]] = {}
+        self.graphs: dict[tuple[int, ...], Graph] = {}
 
     def enter(self, state: State, run: Run, block: Array) -> None:
         """Take over a run's state and all that its steps need, but for their rows."""
@@ -248,9 +248,14 @@ class Training(Collector):
             self._step(source)
 
     def _graph(self, source: Source) -> Graph:
-        """The launches of GRAPH_STEPS steps on these very arrays."""
+        """The launches of GRAPH_STEPS steps on these very places.
+
+        It is known by them, and keeps none of the data: were it freed, and other data of as many
+        rows put in its place, the launches would still be the right ones.
+        """
         arrays = (source.x, source.y, source.labels, source.weights, source.order)
-        key = tuple(map(id, arrays))
+        address = self.ground.device.address
+        key = (source.rows, *(0 if array is None else address(array) for array in arrays))
         found = self.graphs.get(key)
         if found is None:
 
@@ -260,9 +265,8 @@ class Training(Collector):
 
             while len(self.graphs) >= KEPT_GRAPHS:
                 del self.graphs[next(iter(self.graphs))]
-            # The source is kept with the graph: so its arrays stay, and their ids are theirs.
-            found = self.graphs[key] = (source, self.ground.device.capture(work))
-        return found[1]
+            found = self.graphs[key] = self.ground.device.capture(work)
+        return found
 
     def _step(self, source: Source) -> None:
         ground, way = self.ground, self.way

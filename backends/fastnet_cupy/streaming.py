@@ -50,11 +50,11 @@ class _Buffer:
 
 
 class Stream:
-    """The two buffers, for data of one kind and batches of one size.
+    """The two buffers, for rows of one kind and batches of one size.
 
     Args:
         device: where.
-        data: host arrays.
+        data: host arrays like those that will pass; it is not kept.
         batch: rows of a batch.
 
     Attributes:
@@ -62,35 +62,34 @@ class Stream:
     """
 
     def __init__(self, device: Device, data: Data, batch: int) -> None:
-        self.device, self.data, self.batch = device, data, batch
-        arrays = [data.x, data.y, *([] if data.weight is None else [data.weight])]
+        self.device, self.batch = device, batch
+        arrays = _arrays(data)
         row = sum(array.nbytes // len(array) for array in arrays)
         room = min(BUFFER_BYTES, int(device.memory()[0] * BUFFER_SHARE))
         self.steps = max(room // (row * batch), 1)
         if self.steps > GRAPH_STEPS:
             self.steps -= self.steps % GRAPH_STEPS
-        self.arrays = arrays
-        self.buffers = [self._buffer() for _ in range(2)]
+        self.buffers = [self._buffer(arrays) for _ in range(2)]
 
-    def _buffer(self) -> _Buffer:
+    def _buffer(self, arrays: list[Array]) -> _Buffer:
         rows = self.steps * self.batch
-        shapes = [((rows, *array.shape[1:]), array.dtype) for array in self.arrays]
+        shapes = [((rows, *array.shape[1:]), array.dtype) for array in arrays]
         host = [self.device.pinned(shape, dtype) for shape, dtype in shapes]
         x, y, *weights = (self.device.empty(shape, dtype) for shape, dtype in shapes)
-        labels = self.data.y.ndim == 1
+        labels = arrays[1].ndim == 1
         source = Source(rows, x, None if labels else y, y if labels else None, *weights)
         return _Buffer(host, source)
 
-    def train(self, training: Training, run: Run, block: Any) -> None:
-        """Do the steps of a run that `training` has entered."""
+    def train(self, training: Training, data: Data, run: Run) -> None:
+        """Do the steps of a run that `training` has entered, on the rows of `data`."""
         steps = len(run.learning_rates)
         for turn, first in enumerate(range(0, steps, self.steps)):
             buffer = self.buffers[turn % 2]
             last = min(first + self.steps, steps)
             if buffer.copied is not None:
                 buffer.copied.wait()
-            rows = self._rows(run, first, last)
-            for array, host in zip(self.arrays, buffer.host, strict=True):
+            rows = self._rows(len(data.x), run, first, last)
+            for array, host in zip(_arrays(data), buffer.host, strict=True):
                 # mode="clip" spares the buffer that the default makes; all rows are in range.
                 array.take(rows, 0, host[: len(rows)], "clip")
             for target, host in zip(buffer.device, buffer.host, strict=True):
@@ -99,9 +98,8 @@ class Stream:
             training.do(buffer.source, last - first)
             buffer.used = self.device.event()
 
-    def _rows(self, run: Run, first: int, last: int) -> Array:
+    def _rows(self, rows: int, run: Run, first: int, last: int) -> Array:
         """Which rows steps `first` to `last` of the run take, each filled up to a whole batch."""
-        rows = len(self.data.x)
         batches = math.ceil(rows / self.batch)
         first_epoch = run.first_step // batches
         pieces = []
@@ -111,3 +109,8 @@ class Stream:
             np.minimum(places, rows - 1, out=places)
             pieces.append(places if run.order is None else run.order[epoch - first_epoch, places])
         return np.concatenate(pieces)
+
+
+def _arrays(data: Data) -> list[Array]:
+    """x, y or labels, and weights where there are any."""
+    return [data.x, data.y, *([] if data.weight is None else [data.weight])]

@@ -76,6 +76,9 @@ class HostDevice:
             owner = owner.base
         return id(owner) in self._live
 
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         self._not_while_recording("asking for memory")
         count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
