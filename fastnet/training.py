@@ -32,6 +32,10 @@ from fastnet.settings import Settings
 #: long enough that what happens between runs does not count.
 RUN_SECONDS = 0.05
 
+#: Where taking over what a run did takes long, as it does when many parameters come from a GPU,
+#: runs are this many times as long, but no longer than so many seconds.
+COMMIT_TIMES, LONGEST_RUN_SECONDS = 8, 2.0
+
 #: Entries of row order made ahead for one run: 32 MiB.
 ORDER_ENTRIES = 2**22
 
@@ -179,11 +183,13 @@ class Trainer:
             took = time.monotonic() - began
             if not self._commit(state, losses):
                 self._diverged(run, losses)
+            committing = time.monotonic() - began - took
             self._record(losses, run)
             if self.callbacks:
                 state = self._state()
-            # Grow towards runs of RUN_SECONDS, by no more than eightfold at once.
-            fitting = len(losses) * RUN_SECONDS / max(took, 1e-9)
+            # Grow towards runs of the length wanted, by no more than eightfold at once.
+            wanted = max(RUN_SECONDS, min(COMMIT_TIMES * committing, LONGEST_RUN_SECONDS))
+            fitting = len(losses) * wanted / max(took, 1e-9)
             self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
             self._save_if_due()
             if self.interrupts.seen:
@@ -255,11 +261,14 @@ class Trainer:
 
     def _commit(self, state: State, losses: Array) -> bool:
         """Take over what a run did, if it is all finite."""
-        flat = self.program.to_host(state.parameters)
-        if not (math.isfinite(losses[-1]) and self._finite(state)):
+        if not math.isfinite(losses[-1]):
+            return False
+        get = self.program.to_host
+        flat, memory = get(state.parameters), get(state.memory)
+        if not _finite(flat, memory):
             return False
         self.flat[...] = flat
-        np.copyto(self.position.memory, self.program.to_host(state.memory))
+        np.copyto(self.position.memory, memory)
         self.position.updates = state.updates
         return True
 
@@ -273,7 +282,7 @@ class Trainer:
             state = self._state()
             short = replace(run, learning_rates=run.learning_rates[:steps])
             self.program.train(state, self.data, short)
-            if self._finite(state):
+            if _finite(*map(self.program.to_host, (state.parameters, state.memory))):
                 good = steps
             else:
                 bad = steps
@@ -293,13 +302,6 @@ class Trainer:
             f"{self.batches}, at learning rate {run.learning_rates[place]:g}; the model "
             f"keeps its last finite parameters, of step {self.position.step} in all. Try a smaller "
             "learning rate, clip_norm=1.0, or scaled inputs and targets."
-        )
-
-    def _finite(self, state: State) -> bool:
-        """Whether parameters and memory are: an infinite memory would stop all movement."""
-        get = self.program.to_host
-        return bool(
-            np.isfinite(get(state.parameters)).all() and np.isfinite(get(state.memory)).all()
         )
 
     def _record(self, losses: Array, run: Run) -> None:
@@ -415,3 +417,8 @@ class Trainer:
         stopping = self.settings.early_stopping
         if stopping is not None and stopping.restore_best and self.position.best is not None:
             self.flat[...] = self.position.best
+
+
+def _finite(parameters: Array, memory: Array) -> bool:
+    """Whether both are: an infinite memory would stop all movement."""
+    return bool(np.isfinite(parameters).all() and np.isfinite(memory).all())
