@@ -19,6 +19,7 @@ from fastnet.errors import (
     DataError,
     DefinitionError,
     Diverged,
+    DoesNotFit,
     FastnetError,
     FileAccessError,
     MissingExtra,
@@ -75,7 +76,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Arrays",
     "BackendUnavailable", "BinaryCrossentropy", "Checkpoint", "Constant", "Cosine",
-    "Crossentropy", "DataError", "DefinitionError", "Dense", "Diverged", "Dropout",
+    "Crossentropy", "DataError", "DefinitionError", "Dense", "Diverged", "DoesNotFit", "Dropout",
     "EarlyStopping", "Exponential", "FastnetError", "FileAccessError", "GlorotNormal",
     "GlorotUniform", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
     "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "MissingExtra", "Model",

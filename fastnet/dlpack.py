@@ -39,6 +39,7 @@ def on_host(value: Any, what: str) -> Any:
         return value
     kind = int(value.__dlpack_device__()[0])
     if kind in _READABLE:
+        value = _alone(value)
         return value if hasattr(value, "__array__") else np.from_dlpack(value)
     if kind == _CUDA:
         return as_cupy(value, what).get()
@@ -64,9 +65,12 @@ def as_cupy(value: Any, what: str) -> Any:
         ) from error
     if isinstance(value, cupy.ndarray):
         return value
-    # A tensor that remembers how it was made must be let go of it first.
-    detached = value.detach() if hasattr(value, "detach") else value
-    return cupy.from_dlpack(detached)
+    return cupy.from_dlpack(_alone(value))
+
+
+def _alone(value: Any) -> Any:
+    """A tensor that remembers how it was made, without that; anything else as it is."""
+    return value.detach() if hasattr(value, "detach") else value
 
 
 def like(result: Any, given: Any) -> Any:
