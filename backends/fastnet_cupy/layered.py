@@ -260,6 +260,8 @@ class LayeredPass:
             weight = weights[layer.weight : layer.bias]
             if way.a is None:
                 way.forward(x, weight, self.out, bias if way.biased else None, None)
+                if layer.code == IDENTITY and (bias is None or way.biased):
+                    return
                 self.finish_output(
                     ground.blocks(rows * layer.units),
                     THREADS,

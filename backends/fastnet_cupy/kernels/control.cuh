@@ -40,10 +40,12 @@ __device__ __forceinline__ int64_t quotient(int64_t item, int64_t by) {
 // The rows of a step's batch.
 struct Batch {
   int64_t first;  // place of the first in the order, or in the data
+  int64_t start;  // rows of its epoch that were before it
   int rows;       // how many
   uint64_t step;  // the step, counted over the whole training
 };
 
+// The batch of the run's step `index`.
 __device__ __forceinline__ Batch batch_of(const int64_t *control, int64_t index) {
   int64_t size = control[BATCH], rows = control[ROWS];
   int64_t batches = quotient(rows + size - 1, size);
@@ -52,7 +54,7 @@ __device__ __forceinline__ Batch batch_of(const int64_t *control, int64_t index)
   Batch batch;
   batch.step = (uint64_t)step;
   batch.rows = (int)(rows - start < size ? rows - start : size);
-  batch.first = start;
+  batch.first = batch.start = start;
   if (control[ORDERED]) batch.first += (epoch - control[FIRST_EPOCH]) * rows;
   if (control[STREAMED])
     batch.first = (index - quotient(index, control[STREAMED]) * control[STREAMED]) * size;

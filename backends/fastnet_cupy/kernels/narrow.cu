@@ -152,11 +152,31 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
   }
 }
 
+// Entries that are read at once.
+struct __align__(16) Four {
+  real entry[4];
+};
+
 // Bring ROWS rows, from row `first` of the batch on; behind the last one it is repeated.
 __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, const int64_t *order,
                                            int first, const Chip &chip) {
   int inputs = task.table[TABLE_INPUTS];
   int masks = task.dropping ? task.table[TABLE_MASKS] : 0;
+  if (inputs % 4 == 0 && !masks) {
+    // Four at once, and all of a thread's on their way before the first is needed: a block is
+    // alone on its multiprocessor, so nobody else hides how far away they are.
+#pragma unroll
+    for (int item = threadIdx.x; item < ROWS * width(0) / 4; item += THREADS) {
+      int r = item / (width(0) / 4), i = item % (width(0) / 4) * 4;
+      int row = first + r < task.batch.rows ? first + r : task.batch.rows - 1;
+      Four four = {};
+      if (i < inputs) four = *(const Four *)(x + row_of(task.batch, order, row) * inputs + i);
+      store *to = chip.input<0>() + r * row_length(0) + i;
+      store_pair(to, four.entry[0], four.entry[1]);
+      store_pair(to + 2, four.entry[2], four.entry[3]);
+    }
+    return;
+  }
   for (int item = threadIdx.x; item < ROWS * width(0); item += THREADS) {
     int r = item / width(0), i = item % width(0);
     int row = first + r < task.batch.rows ? first + r : task.batch.rows - 1;

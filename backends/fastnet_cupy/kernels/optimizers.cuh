@@ -9,17 +9,22 @@ enum { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION };
 // 1 / sqrt(1 - beta2^t), and what weight decay leaves of a parameter.
 enum { RATE, WIDEN, STAY, RATES };
 
-// The constants of an optimizer: `c` as control.py lists them, and a step's rates.
+// An optimizer: its constants `c`, as control.py lists them, and a step's rates. Those are read
+// when a step begins: where they are far away, what comes before the update hides it.
 struct Rule {
   int code;
   const double *c;
-  const double *rates;
+  real rate, widen, stay;
+
+  __device__ __forceinline__ Rule(int code, const double *constants, const double *rates)
+      : code(code), c(constants), rate((real)rates[RATE]), widen((real)rates[WIDEN]),
+        stay((real)rates[STAY]) {}
 };
 
 // Move a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
 __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m, real &n) {
   const double *c = rule.c;
-  real rate = (real)rule.rates[RATE];
+  real rate = rule.rate;
   switch (rule.code) {
     case SGD:
       p -= rate * g;
@@ -35,8 +40,8 @@ __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &
     case ADAM:
       m = (real)c[0] * m + (real)c[1] * g;
       n = (real)c[2] * n + (real)c[3] * (g * g);
-      p = (real)rule.rates[STAY] * p -
-          rate * (m / (sqrt_(n) * (real)rule.rates[WIDEN] + (real)c[4]));
+      p = rule.stay * p -
+          rate * (m / (sqrt_(n) * rule.widen + (real)c[4]));
       break;
     case RMSPROP: {
       m = (real)c[0] * m + (real)c[1] * (g * g);
@@ -61,7 +66,7 @@ __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &
       break;
     }
     default:  // Lion
-      p = (real)rule.rates[STAY] * p - rate * sign_((real)c[0] * m + (real)c[1] * g);
+      p = rule.stay * p - rate * sign_((real)c[0] * m + (real)c[1] * g);
       m = (real)c[2] * m + (real)c[3] * g;
   }
 }

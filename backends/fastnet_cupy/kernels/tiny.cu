@@ -14,6 +14,14 @@
 
 #define TINY_THREADS 512
 
+// All threads are here, and see what the others have written. One warp is much sooner so far.
+__device__ __forceinline__ void in_step() {
+  if (blockDim.x == FN_WARP)
+    __syncwarp();
+  else
+    __syncthreads();
+}
+
 // How far rows of `n` entries are apart.
 __device__ __forceinline__ constexpr int stride_of(int n) { return n | 1; }
 
@@ -33,9 +41,23 @@ struct Chunk {
   int *label;
 };
 
+// From a step's batch to the next one's, without a division.
+__device__ __forceinline__ void next_batch(Batch &batch, int64_t size, int64_t rows,
+                                           bool ordered) {
+  batch.step++;
+  batch.start += size;
+  batch.first += batch.rows;
+  if (batch.start >= rows) {
+    batch.start = 0;
+    if (!ordered) batch.first = 0;  // else the next epoch's order lies behind
+  }
+  batch.rows = (int)(rows - batch.start < size ? rows - batch.start : size);
+}
+
 // Bring `rows` rows of a batch from row `start` on into shared memory.
-__device__ __forceinline__ void fetch(const Table &table, const Rows &data, const Batch &batch, int start,
-                      int rows, const int64_t *control, const Chunk &chunk) {
+__device__ __forceinline__ void fetch(const Table &table, const Rows &data, const Batch &batch,
+                                      int start, int rows, const int64_t *control,
+                                      const Chunk &chunk) {
   int inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
   int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
   for (int item = threadIdx.x; item < rows * inputs; item += blockDim.x) {
@@ -178,7 +200,7 @@ __device__ __forceinline__ void backward(const Table &table, int l, const real *
 __device__ __forceinline__ real penalise(const Table &table, const real *p, real *g, real l1,
                                          real l2) {
   real sum = 0;
-EACH_LAYER
+  EACH_LAYER
   for (int l = 0; l < table.layers(); l++) {
     int first = table.layer(l, LAYER_WEIGHT);
     int last = first + table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS);
@@ -219,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
   chunk.label = (int *)(chunk.weight + chunk_rows);
   real *first_a = chunk.weight + 2 * chunk_rows;
   int widest = inputs, wide = 0;
-EACH_LAYER
+  EACH_LAYER
   for (int l = 0; l < layers; l++) {
     int units = table.layer(l, LAYER_UNITS);
     widest = units > widest ? units : widest;
@@ -240,9 +262,10 @@ EACH_LAYER
   // Rows that never change are brought once.
   bool resident = control[ROWS] <= size_of_batch && size_of_batch <= chunk_rows && !order &&
                   !(table[TABLE_MASKS] && control[DROPPING]);
-  int64_t steps = control[STEPS], index = 0;
+  int64_t steps = control[STEPS], rows_of_data = control[ROWS], index = 0;
+  Batch batch = batch_of(control, 0);
   for (; index < steps; index++) {
-    Batch batch = batch_of(control, index);
+    Rule rule(code, constants, rates + index * RATES);
     real mass = (real)batch.rows;
     if (weights) {
       mass = 0;
@@ -255,17 +278,17 @@ EACH_LAYER
     for (int start = 0; start < batch.rows; start += chunk_rows) {
       int rows = batch.rows - start < chunk_rows ? batch.rows - start : chunk_rows;
       if (!resident || index == 0) fetch(table, data, batch, start, rows, control, chunk);
-      __syncthreads();
+      in_step();
       const real *x = chunk.x;
       real *a = first_a, *slope = first_slope;
-EACH_LAYER
+      EACH_LAYER
       for (int l = 0; l < layers; l++) {
         int units = table.layer(l, LAYER_UNITS);
         if (rows * units > (int)blockDim.x)
           forward<4>(table, l, p, x, a, slope, rows, start, control, batch.step);
         else
           forward<1>(table, l, p, x, a, slope, rows, start, control, batch.step);
-        __syncthreads();
+        in_step();
         x = a;
         a += chunk_rows * stride_of(units);
         slope += chunk_rows * stride_of(units);
@@ -287,12 +310,12 @@ EACH_LAYER
         if (here && lane == 0) loss += one;
         if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, n, lane, lanes);
       }
-      __syncthreads();
+      in_step();
       if (!table[TABLE_SOFTMAX]) {
         through_slope(table, layers - 1, out, slope - chunk_rows * stride_of(outputs), d, rows);
-        __syncthreads();
+        in_step();
       }
-EACH_LAYER
+      EACH_LAYER
       for (int l = layers - 1; l >= 0; l--) {
         int units = table.layer(l, LAYER_UNITS), before = table.layer(l, LAYER_INPUTS);
         a -= chunk_rows * stride_of(units);
@@ -307,16 +330,15 @@ EACH_LAYER
           real *taken = d;
           d = e;
           e = taken;
-          __syncthreads();
         }
+        in_step();  // d is whole, and at the end the gradient: the next rows may come
       }
     }
     loss = block_sum(loss, scratch);
     loss = mass > 0 ? loss / mass : (real)0;
-    __syncthreads();  // the gradient is whole
     if (l1 != 0 || l2 != 0) {
       loss += block_sum(penalise(table, p, g, l1, l2), scratch);
-      __syncthreads();
+      in_step();
     }
     if (threadIdx.x == 0) losses[index] = (double)loss;
     if (!isfinite(loss)) break;
@@ -331,13 +353,16 @@ EACH_LAYER
       squares = block_sum(squares, double_scratch);
       factor = (real)norm_factor(squares, block_sum(shrunk, double_scratch), longest);
     }
-    Rule rule = {code, constants, rates + index * RATES};
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
-      real none = 0;
-      update(rule, p[i], clipped(g[i], limit) * factor, slots > 0 ? m[i] : none,
-             slots > 1 ? m[size + i] : none);
+      real mine = p[i], first = slots > 0 ? m[i] : (real)0;
+      real second = slots > 1 ? m[size + i] : (real)0;
+      update(rule, mine, clipped(g[i], limit) * factor, first, second);
+      p[i] = mine;
+      if (slots > 0) m[i] = first;
+      if (slots > 1) m[size + i] = second;
     }
-    __syncthreads();
+    next_batch(batch, size_of_batch, rows_of_data, order != nullptr);
+    in_step();
   }
   for (int i = threadIdx.x; i < size; i += blockDim.x) parameters[i] = p[i];
   for (int i = threadIdx.x; i < slots * size; i += blockDim.x) memory[i] = m[i];
