@@ -112,14 +112,15 @@ class Program(Protocol):
         """Predictions `(rows, outputs)`, a new host array."""
         ...
 
-    def predict_at_once(self, parameters: Any, x: Any) -> Array | None:
+    def predict_at_once(self, parameters: Any, x: Any) -> Any:
         """Predictions for what a user handed over, if that needs neither a check nor a change.
 
-        For few rows the checks take longer than the network: a backend that can tell sooner
-        answers here. `parameters` are the host's.
+        For few rows the checks take longer than the network, and rows on a device should stay
+        there: a backend that can tell sooner answers here. `parameters` are the host's.
 
         Returns:
-            The same as `predict`; None where `x` has to be looked at first.
+            The same as `predict`, for rows on the backend's device an array there; None where `x`
+            has to be looked at first.
         """
         return None
 

@@ -61,7 +61,7 @@ def _find() -> Probe:
 def _open() -> Any:
     from fastnet_cupy import cupy_device
 
-    return cupy_device.CupyDevice()
+    return cupy_device.open_device()
 
 
 def _describe() -> Mapping[str, str]:

@@ -301,6 +301,21 @@ class CupyEvent:
         return float(get_elapsed_time(earlier.recorded, self.recorded))
 
 
+_open: dict[int, CupyDevice] = {}
+_opening = threading.Lock()
+
+
+def open_device() -> CupyDevice:
+    """The GPU that is current for CuPy: one device for all programs, with its compiled kernels."""
+    import cupy
+
+    number = cupy.cuda.Device().id
+    with _opening:
+        if number not in _open:
+            _open[number] = CupyDevice()
+        return _open[number]
+
+
 def find() -> Probe:
     """Whether there are both CuPy and a GPU that can be used; never raises."""
     try:

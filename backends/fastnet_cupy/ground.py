@@ -16,6 +16,9 @@ THREADS = 256
 #: Blocks of such a kernel for each multiprocessor, at most: as many as can be at work at once.
 BLOCKS_EACH = 8
 
+#: Columns that one block sums; as kernels/layered.cu has it.
+SUM_COLUMNS = 32
+
 #: Lanes of a warp.
 WARP = 32
 

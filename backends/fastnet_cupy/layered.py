@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 
 from fastnet_cupy.device import Epilogue, Product, ProductSpec
-from fastnet_cupy.ground import GRADIENT, PREDICT, THREADS, Ground, Turn, lanes_of
+from fastnet_cupy.ground import (
+    GRADIENT,
+    PREDICT,
+    SUM_COLUMNS,
+    THREADS,
+    Ground,
+    Turn,
+    lanes_of,
+)
 from fastnet_cupy.layout import IDENTITY, RELU, Layer
 from fastnet_cupy.precision import FLOAT32, FLOAT64
 
 #: Rows of a part, in sums of columns; as many parts as that makes are then added up.
 PART_ROWS = 512
-
-#: Columns that one block sums; as kernels/layered.cu has it.
-SUM_COLUMNS = 32
 
 
 @dataclass

@@ -156,7 +156,7 @@ class NarrowPass:
 
     Attributes:
         loss_parts: `(count,)` float64, what `total` adds up.
-        gradients: `(count, stride)`, what `collect` or `move` add up.
+        gradients: `(count, stride)`, to be added up.
         count, stride: their shapes.
         scaled: whether gradients carry the step's scale.
     """

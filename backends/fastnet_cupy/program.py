@@ -156,7 +156,8 @@ class CudaProgram:
             steps.cast(parameters)
             steps.derive(parameters, source)
             losses, _ = steps.taken(1)
-            return float(losses[0]), self.device.download(steps.gradient)
+            whole = steps.gradient[: self.layout.size]
+            return float(losses[0]), self.device.download(whole)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""

@@ -14,11 +14,23 @@ from fastnet.backend import Run, State
 from fastnet.checks import Array
 from fastnet_cupy import control
 from fastnet_cupy.device import Graph
-from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT, THREADS, Ground, Source, Turn
+from fastnet_cupy.ground import (
+    GRADIENT,
+    LOSS,
+    PREDICT,
+    SUM_COLUMNS,
+    THREADS,
+    Ground,
+    Source,
+    Turn,
+)
 
 #: Steps in a captured graph: what a replay costs the processor, some 5 us, is shared among them.
 #: Shorter runs are launched step by step.
 GRAPH_STEPS = 16
+
+#: Threads of the block that adds up weights; as kernels/step.cu has it.
+MASS_THREADS = 1024
 
 #: Graphs that are kept: of the two buffers that streamed data takes turns in.
 KEPT_GRAPHS = 2
@@ -120,7 +132,7 @@ class Steps:
     def _pass(self, mode: int, parameters: Any, source: Source, out: Any = None) -> None:
         if source.weights is not None and mode != PREDICT:
             arguments = (self.block, source.weights, source.order, self.scalars)
-            self.mass(1, THREADS, arguments)
+            self.mass(1, MASS_THREADS, arguments)
         turn = Turn(mode, self.block, self.scalars, parameters, self.copy, source, out)
         self.way.launch(turn)
 
@@ -158,7 +170,8 @@ class Collector(Steps):
         super().__init__(ground, way)
         blocks = ground.blocks(ground.layout.size)
         self.collect = ground.kernel("step.cu", "collect")
-        self.gradient = ground.real(ground.layout.size)
+        self.gradient = ground.real(max(ground.layout.size, way.stride))
+        self.sum_parts = ground.kernel("layered.cu", "sum_parts")
         self.sums = tuple(ground.device.empty((blocks,), "float64") for _ in range(3))
 
     def derive(self, parameters: Any, source: Source) -> None:
@@ -167,8 +180,18 @@ class Collector(Steps):
         self._collect(parameters)
         self._total(source, self.sums)
 
+    def _added(self) -> Any:
+        """The pass's gradient in one piece: its parts are added up."""
+        way = self.way
+        if way.count == 1:
+            return way.gradients
+        shape = (np.int32(way.count), np.int32(way.stride), np.int32(way.count))
+        groups = math.ceil(way.stride / SUM_COLUMNS)
+        self.sum_parts(groups, THREADS, (way.gradients, *shape, self.gradient))
+        return self.gradient
+
     def _collect(self, parameters: Any) -> None:
-        ground, way = self.ground, self.way
+        ground = self.ground
         self.collect(
             self.sums[0].size,
             THREADS,
@@ -178,9 +201,7 @@ class Collector(Steps):
                 self.objective,
                 self.scalars,
                 parameters,
-                way.gradients,
-                np.int32(way.count),
-                np.int64(way.stride),
+                self._added(),
                 self.gradient,
                 *self.sums,
             ),
@@ -271,13 +292,13 @@ class Training(Collector):
     def _step(self, source: Source) -> None:
         ground, way = self.ground, self.way
         self._pass(GRADIENT, self.parameters, source)
-        parts = (way.gradients, np.int32(way.count), np.int64(way.stride), np.int32(way.scaled))
         if self.collecting:
             self._collect(self.parameters)
             self._total(source, self.sums)
-            parts = (self.gradient, np.int32(1), np.int64(0), np.int32(0))
+            gradient, scaled = self.gradient, False
         else:
             self._total(source)
+            gradient, scaled = self._added(), way.scaled
         self.move(
             ground.blocks(ground.layout.size),
             THREADS,
@@ -289,7 +310,8 @@ class Training(Collector):
                 np.int32(self.code),
                 np.int32(self.slots),
                 self.rates.array,
-                *parts,
+                gradient,
+                np.int32(scaled),
                 np.int64(ground.layout.size),
                 self.parameters,
                 self.memory,

@@ -14,8 +14,8 @@
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_end = (count); \
        i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
 
-// A batch's x `(buffer, inputs)`, masked by dropout (null: not wanted), y `(buffer, outputs)` or labels
-// `(buffer,)`, and weights `(buffer,)`.
+// A batch's x `(buffer, inputs)`, masked by dropout (null: not wanted), y `(buffer, outputs)` or
+// labels `(buffer,)`, and weights `(buffer,)`.
 extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
     gather(const int *table_whole, const double *table_reals, const int64_t *control,
            const int64_t *order, const real *data_x, const real *data_y,
@@ -195,6 +195,7 @@ __device__ __forceinline__ void column_sums(const T *d, int rows, int columns, i
   int last = first + rows_of_part < rows ? first + rows_of_part : rows;
   real sum = 0;
   if (j < columns)
+#pragma unroll 4
     for (int r = first + line; r < last; r += LAYERED_THREADS / SUM_COLUMNS)
       sum += to_real(d[(int64_t)r * columns + j]);
   lines[line][threadIdx.x % SUM_COLUMNS] = sum;

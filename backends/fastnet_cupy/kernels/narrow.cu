@@ -3,7 +3,7 @@
 // A block takes ROWS rows of the batch at a time through the whole network. All weights, and the
 // rows' way through the layers, are in shared memory; the gradient of all its rows stays in
 // registers until its last rows are done. So of a batch only its rows cross the chip's border,
-// and of the gradient one part a block, which `collect` or `move` (step.cu) add up in order.
+// and of the gradient one part a block, which `sum_parts` (layered.cu) adds up in order.
 //
 // Letters: `x` what goes into a layer, `w` its weight, `a` what comes out, `d` the loss's
 // derivative, by a and then by z = x w + b. Layer L goes from width(L) to width(L + 1): the
@@ -12,7 +12,7 @@
 // Macros: FN_LAYERS; FN_WIDTHS, FN_LAYERS + 1 of them; FN_ROW_WARPS x FN_COLUMN_WARPS, the warps of
 // a block, as they share a layer's output out; FN_TILES, 16 rows each, of a warp; FN_CODES, the
 // layers' activations; FN_SLOPES, whether slopes are kept (1) or told from what came out (0);
-// FN_OUTPUT_SLOPES, whether the last layer has any; FN_MASKS, whether there is dropout behind layers.
+// FN_OUTPUT_SLOPES, whether the last layer has any; FN_MASKS, whether dropout stands behind layers.
 #include "control.cuh"
 #include "losses.cuh"
 #include "products.cuh"

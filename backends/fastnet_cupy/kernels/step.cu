@@ -7,33 +7,30 @@
 
 #define STEP_THREADS 256
 
+// Threads that add up weights: as many reads are on their way at once.
+#define MASS_THREADS 1024
+
 // scalars[MASS] = the sum of the weights of the batch's rows. One block.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS)
+extern "C" __global__ void __launch_bounds__(MASS_THREADS)
     mass(const int64_t *control, const real *weights, const int64_t *order, double *scalars) {
   __shared__ double scratch[FN_MOST_WARPS];
   Batch batch = batch_of(control, control[NEXT]);
   double sum = 0;
+#pragma unroll 8
   for (int r = threadIdx.x; r < batch.rows; r += blockDim.x)
     sum += weights[row_of(batch, order, r)];
   sum = block_sum(sum, scratch);
   if (threadIdx.x == 0) scalars[MASS] = sum;
 }
 
-// A parameter's entry of the gradient: its parts added up, by the scale that they carry.
-__device__ __forceinline__ real whole_entry(const real *parts, int count, int64_t stride,
-                                            int64_t i, real unscale) {
-  real sum = 0;
-  for (int part = 0; part < count; part++) sum += parts[part * stride + i];
-  return sum * unscale;
-}
-
-// gradient `(size,)` = the sum of `(count, stride)` parts, with the penalties' derivative.
+// gradient `(size,)` = the pass's, without the scale it carries, with the penalties' derivative;
+// both may be the same array.
 // For each block: penalties[block] what its parameters add to the loss, squares[block] the
 // squares of its entries, cut as they will be, and shrunk[block] the same, times SHRINK^2.
 extern "C" __global__ void __launch_bounds__(STEP_THREADS)
     collect(const int *table_whole, const double *table_reals, const double *objective,
-            const double *scalars, const real *parameters, const real *parts, int count,
-            int64_t stride, real *gradient, double *penalties, double *squares, double *shrunk) {
+            const double *scalars, const real *parameters, const real *passed, real *gradient,
+            double *penalties, double *squares, double *shrunk) {
   __shared__ double scratch[FN_MOST_WARPS];
   Table table = {table_whole, table_reals};
   int size = table[TABLE_SIZE];
@@ -42,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
   real unscale = (real)(1 / scalars[SCALE]);
   double penalty = 0, square = 0, small = 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += gridDim.x * blockDim.x) {
-    real g = whole_entry(parts, count, stride, i, unscale);
+    real g = passed[i] * unscale;
     if (penalised)
       for (int l = 0; l < table.layers(); l++) {
         int place = i - table.layer(l, LAYER_WEIGHT);
@@ -103,12 +100,12 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
   scalars[FACTOR] = blocks ? norm_factor(square, small, objective[CLIP_NORM]) : 1.0;
 }
 
-// Move every parameter by its entry of the gradient, the sum of `(count, stride)` parts.
+// Move every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
 // `copy` becomes the parameters as products read them; null: nobody reads one.
 extern "C" __global__ void __launch_bounds__(STEP_THREADS)
     move(const int64_t *control, const double *scalars, const double *objective,
-         const double *constants, int code, int slots, const double *rates, const real *parts,
-         int count, int64_t stride, int scaled, int64_t size, real *parameters, real *memory,
+         const double *constants, int code, int slots, const double *rates,
+         const real *gradient, int scaled, int64_t size, real *parameters, real *memory,
          store *copy) {
   if (control[STOPPED]) return;
   Rule rule(code, constants, rates + control[NOW] * RATES);
@@ -116,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
   real unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
-    real g = clipped(whole_entry(parts, count, stride, i, unscale), limit) * factor;
+    real g = clipped(gradient[i] * unscale, limit) * factor;
     real p = parameters[i], m = slots > 0 ? memory[i] : (real)0;
     real n = slots > 1 ? memory[size + i] : (real)0;
     update(rule, p, g, m, n);
