@@ -215,8 +215,8 @@ def requested_precision(precision: str | None, backend: Backend, dtype: str) -> 
         )
     if precision not in backend.precisions:
         raise BackendUnavailable(
-            f"backend {backend.name!r} has not precision {precision!r}; backend='cupy' has, on "
-            "an NVIDIA GPU. Leave precision out for products in float32."
+            f"backend {backend.name!r} does not have precision {precision!r}; backend='cupy' "
+            "does, on an NVIDIA GPU. Leave precision out for products in float32."
         )
     return precision
 

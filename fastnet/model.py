@@ -52,7 +52,7 @@ class Model:
 
     Raises:
         DefinitionError: for a dtype, seed, precision or number of threads that makes no sense.
-        BackendUnavailable: if the backend is unknown, cannot run here, or has not the precision.
+        BackendUnavailable: if the backend is unknown, cannot run here, or lacks the precision.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def test_precision_is_asked_for_by_name_and_where_it_is_to_be_had(tmp_path):
     with pytest.raises(DefinitionError, match="'tf32' goes with dtype 'float32', not 'float64'"):
         fn.Model(network, backend="simulated", precision="tf32", dtype="float64")
     for backend in ("numpy", "numba"):
-        with pytest.raises(BackendUnavailable, match=f"{backend}.*not precision 'bf16'.*cupy"):
+        with pytest.raises(BackendUnavailable, match=f"{backend}.*not have precision 'bf16'.*cupy"):
             fn.Model(network, backend=backend, precision="bf16")
     model = fn.Model(network, backend="simulated", precision="bf16", seed=1)
     assert model.precision == "bf16"
