@@ -227,6 +227,7 @@ class Training(Collector):
         self.constants = ground.device.upload(np.zeros(5))
         self.rates, self.order = Growing(ground, "float64"), Growing(ground, "int64")
         self.move = ground.kernel("step.cu", "move")
+        self.warm = False
         self.graphs: dict[tuple[int, ...], Graph] = {}
 
     def enter(self, state: State, run: Run, block: Array) -> None:
@@ -262,10 +263,19 @@ class Training(Collector):
 
     def do(self, source: Source, steps: int) -> None:
         """The next steps, so many, on the rows of `source`."""
+        if not self.warm:  # whatever is loaded at its first launch is not part of a graph
+            self.warm = True
+            first = min(steps, GRAPH_STEPS)
+            self._launch(source, first)
+            steps -= first
         whole, rest = divmod(steps, GRAPH_STEPS)
         if whole:
             self._graph(source).replay(whole)
-        for _ in range(rest):
+        self._launch(source, rest)
+
+    def _launch(self, source: Source, steps: int) -> None:
+        """So many steps, one launch after another."""
+        for _ in range(steps):
             self._step(source)
 
     def _graph(self, source: Source) -> Graph:
@@ -279,14 +289,11 @@ class Training(Collector):
         key = (source.rows, *(0 if array is None else address(array) for array in arrays))
         found = self.graphs.get(key)
         if found is None:
-
-            def work() -> None:
-                for _ in range(GRAPH_STEPS):
-                    self._step(source)
-
             while len(self.graphs) >= KEPT_GRAPHS:
                 del self.graphs[next(iter(self.graphs))]
-            found = self.graphs[key] = self.ground.device.capture(work)
+            found = self.graphs[key] = self.ground.device.capture(
+                lambda: self._launch(source, GRAPH_STEPS)
+            )
         return found
 
     def _step(self, source: Source) -> None:
