@@ -76,7 +76,7 @@ class Run:
         learning_rates: `(steps,)` float64, one a step.
         batch_size: rows of a batch, at most.
         order: `(epochs, rows)` intp: the order of the rows in each epoch that the run
-            touches; None: as they come.
+            touches; None: as they come. It is not changed afterwards: a backend may know it again.
         optimizer: its constants.
         l1: adds l1 * sum |w| over the weights (not the biases) to each step's loss.
         l2: adds l2 / 2 * sum w^2 likewise.

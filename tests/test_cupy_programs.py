@@ -1,6 +1,7 @@
 """What the CUDA backend does around its kernels: graphs, streams, room, arrays that stay there."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,23 @@ def test_a_graph_is_captured_once_and_again_where_an_array_had_to_grow(monkeypat
     assert len(captured) == 1
     trained(program, data, a_run(20 * length))  # more losses than there was room for
     assert len(captured) == 2
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, TINY], ids=["layered", "tiny"])
+def test_an_order_is_brought_once_an_epoch(monkeypatch, regimes):
+    program, data = a_program(regimes), some_rows()
+    sent = []
+    copy = program.device.copy
+
+    def counting(target, source):
+        sent.append(source.size)
+        copy(target, source)
+
+    monkeypatch.setattr(program.device, "copy", counting)
+    orders = [np.random.default_rng(e).permutation(ROWS) for e in range(3)]
+    runs = [replace(a_run(1, step), order=orders[step // 5][None]) for step in range(15)]
+    trained(program, on_device(program, data), *runs)
+    assert sent.count(ROWS) == 3, "five batches an epoch, a run each"
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])

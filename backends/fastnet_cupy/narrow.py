@@ -1,7 +1,7 @@
 """Networks of narrow layers: forward, loss, backward and weight gradient in one kernel."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,10 +20,13 @@ MOST_LAYERS = 12
 #: from one reading; four warps along the columns leave room for more layers.
 SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
 
-#: Registers for what a thread adds up, at most, of the 255 it can have: beyond, the compiler
-#: begins to move them to memory (tests/test_cupy_nvrtc.py holds it to that). Two tiles need
-#: more registers beside.
-MOST_SUMS, MOST_SUMS_TWO_TILES = 200, 144
+#: Registers for what a thread adds up, at most, in each of these shares: with more, the compiler
+#: begins to move some of the 255 that a thread can have to memory (tests/test_cupy_nvrtc.py holds
+#: it to that). Slopes of the last layer take more registers beside, so that fewer are left.
+MOST_SUMS, OUTPUT_SLOPES_TAKE = (144, 184, 160), 64
+
+#: Above so many the loops of products are not taken apart: that takes registers too.
+ROOMY_SUMS = 100
 
 #: Bytes of shared memory that the kernel declares by itself, rounded up.
 OWN_BYTES = 1024
@@ -44,6 +47,7 @@ class Shape:
         output_slopes: whether the last layer has any.
         masks: whether there is dropout behind layers.
         row_warps, column_warps, tiles: as `SHARES`.
+        crowded: whether registers are scarce, so that loops are not taken apart.
     """
 
     widths: tuple[int, ...]
@@ -54,6 +58,7 @@ class Shape:
     row_warps: int
     column_warps: int
     tiles: int
+    crowded: bool = False
 
     @property
     def rows(self) -> int:
@@ -78,6 +83,7 @@ class Shape:
             "FN_ROW_WARPS": str(self.row_warps),
             "FN_COLUMN_WARPS": str(self.column_warps),
             "FN_TILES": str(self.tiles),
+            "FN_CROWDED": str(int(self.crowded)),
         }
 
     def shared_bytes(self, number: Number) -> int:
@@ -118,7 +124,7 @@ def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None
     hidden = layout.layers[:-1]
     if len(layout.layers) > MOST_LAYERS:
         return None
-    for row_warps, column_warps, tiles in SHARES:
+    for (row_warps, column_warps, tiles), most in zip(SHARES, MOST_SUMS, strict=True):
         least = 8 * column_warps
         inputs = _padded(layout.inputs, least)
         units = [_padded(layer.units, least) for layer in layout.layers]
@@ -135,13 +141,13 @@ def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None
             column_warps=column_warps,
             tiles=tiles,
         )
-        if tiles > 1 and not number.narrow:
+        if tiles > 1 and (shape.slopes or not number.narrow):
             continue
-        limit = MOST_SUMS if tiles == 1 else MOST_SUMS_TWO_TILES
-        if shape.slopes and tiles > 1:
+        sums = shape.sums(number)
+        if sums + OUTPUT_SLOPES_TAKE * shape.output_slopes > most:
             continue
-        if shape.sums(number) <= limit and shape.shared_bytes(number) + OWN_BYTES <= shared_bytes:
-            return shape
+        if shape.shared_bytes(number) + OWN_BYTES <= shared_bytes:
+            return replace(shape, crowded=tiles == 1 and sums > ROOMY_SUMS)
     return None
 
 

@@ -19,7 +19,7 @@ from fastnet_cupy.layout import lay_out
 from fastnet_cupy.narrow import NarrowPass, Shape, shape_for
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
-from fastnet_cupy.steps import Collector, Growing, Pass, Steps, Training
+from fastnet_cupy.steps import Collector, Growing, Order, Pass, Steps, Training
 from fastnet_cupy.streaming import Stream
 
 Draw = tuple[int, int] | None
@@ -211,13 +211,13 @@ class CudaProgram:
         ground, steps, rows = self.ground, len(run.learning_rates), len(data.x)
         batch = min(run.batch_size, rows)
         if self._tiny is None:
-            buffers = [Growing(ground, kind) for kind in ("float64", "float64", "int64")]
-            self._tiny = (tiny.Tiny(ground), *buffers)
+            growing = Growing(ground, "float64"), Growing(ground, "float64")
+            self._tiny = (tiny.Tiny(ground), *growing, Order(ground))
         kernel, rates, losses, order = self._tiny
         put = self.device.upload
         source = self._source(data)
         if run.order is not None:
-            order.fill(run.order)
+            order.take(run.order)
             source.order = order.array
         rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
         losses.room(steps)

@@ -79,6 +79,25 @@ class Growing:
         return True
 
 
+class Order(Growing):
+    """The order of the rows: brought once, though an epoch may take many runs."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground, "int64")
+        self._last: Array | None = None
+
+    def take(self, order: Array) -> bool:
+        """Hold an order, `(epochs, rows)`; say whether the array had to be replaced."""
+        last = self._last
+        # Of two views of one array, which is kept alive here: so its memory is nobody else's.
+        if last is not None and order.base is not None and order.base is last.base:
+            same = order.ctypes.data == last.ctypes.data and order.shape == last.shape
+            if same:
+                return False
+        self._last = order
+        return self.fill(order)
+
+
 class Steps:
     """Steps of one pass over rows, one batch after another.
 
@@ -225,7 +244,7 @@ class Training(Collector):
         size = ground.layout.size
         self.parameters, self.memory = ground.real(size), ground.real(slots, size)
         self.constants = ground.device.upload(np.zeros(5))
-        self.rates, self.order = Growing(ground, "float64"), Growing(ground, "int64")
+        self.rates, self.order = Growing(ground, "float64"), Order(ground)
         self.move = ground.kernel("step.cu", "move")
         self.warm = False
         self.graphs: dict[tuple[int, ...], Graph] = {}
@@ -245,7 +264,7 @@ class Training(Collector):
 
     def take_order(self, order: Array) -> Any:
         """The order of the rows, on the device."""
-        if self.order.fill(order):
+        if self.order.take(order):
             self.graphs.clear()
         return self.order.array
 

@@ -9,6 +9,11 @@
 #pragma once
 #include "numbers.cuh"
 
+// Whether registers are scarce (1), so that loops over the depth are not taken apart.
+#ifndef FN_CROWDED
+#define FN_CROWDED 0
+#endif
+
 // Entries between the ends of one row and the next: rows begin at 16 bytes, and neither eight rows
 // of `fn_load_matrices` nor a fragment of float32 finds two entries in one bank.
 #define ROW_PADDING (16 / (int)sizeof(store))
@@ -62,7 +67,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
   int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbour
   const store *from_b = TURN_B ? b + (row + beside) * LDB + 8 * second
                                : b + (row + 8 * second) * LDB + beside;
-#pragma unroll(M *N < 8 ? 4 : 2)
+#pragma unroll(FN_CROWDED ? 1 : M * N < 8 ? 4 : 2)
   for (int k = 0; k < K; k += 16) {
     uint32_t fa[M][4], fb[4];
 #pragma unroll
@@ -99,7 +104,7 @@ __device__ __forceinline__ real entry(const store *matrix, int row, int column) 
 template <int M, int N, int K, bool TURN_A, bool TURN_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), t = threadIdx.x & 3;
-#pragma unroll 4
+#pragma unroll(FN_CROWDED ? 1 : 4)
   for (int k = 0; k < K; k += 8) {
     uint32_t fa[M][4];
 #pragma unroll
@@ -123,7 +128,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 template <int M, int N, int K, bool TURN_A, bool TURN_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), pair = lane_pair();
-#pragma unroll 4
+#pragma unroll(FN_CROWDED ? 1 : 4)
   for (int k = 0; k < K; k++) {
     real fa[M][2], fb[N][2];
 #pragma unroll
