@@ -217,3 +217,20 @@ def test_the_contract_says_which_precisions_there_are():
     assert contract.load("simulated").precisions == contract.PRECISIONS
     assert contract.load("cupy").precisions == contract.PRECISIONS
     assert contract.load("numpy").precisions == contract.load("numba").precisions == ()
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, NARROW], ids=["layered", "narrow"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_on_the_device_may_begin_anywhere(regimes, dtype):
+    from simulated.device import HostDevice
+
+    network = fn.Network(4, [fn.Dense(8, "tanh"), fn.Dense(2)])
+    lowered = plan.lower(network)
+    program = CudaProgram(lowered, np.dtype(dtype), None, HostDevice(), regimes)
+    flat = plan.initial_parameters(network, 1).astype(dtype)
+    x = rows_for(network, 32)[0].astype(dtype)
+    room = program.to_device(np.zeros(4 * 32 + 1, dtype))
+    there = room[1:].reshape(32, 4)
+    program.device.copy(there, x)
+    found = program.to_host(program.predict_at_once(flat, there))
+    assert_same_bits(found, program.predict(program.to_device(flat), program.to_device(x)))

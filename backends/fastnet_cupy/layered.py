@@ -234,7 +234,8 @@ class LayeredPass:
         ground, layout, source = self.ground, self.ground.layout, turn.source
         mode = turn.mode
         whole = source.order is None and source.rows == self.rows
-        direct = whole and not ground.number.narrow and not layout.masks
+        aligned = ground.device.address(source.x) % ProductSpec.alignment == 0
+        direct = whole and aligned and not ground.number.narrow and not layout.masks
         self.gather(
             ground.blocks(self.rows * (layout.outputs if direct else layout.inputs)),
             THREADS,

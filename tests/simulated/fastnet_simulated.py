@@ -29,7 +29,5 @@ BACKEND = CudaBackend("simulated", find, HostDevice, describe)
 
 #: The same, with one way through a network for all sizes: layer by layer, or where it fits in the
 #: kernel made for it.
-LAYERED = CudaBackend(
-    "simulated_layered", find, HostDevice, describe, Regimes(-1, NEVER, NEVER)
-)
+LAYERED = CudaBackend("simulated_layered", find, HostDevice, describe, Regimes(-1, NEVER, NEVER))
 NARROW = CudaBackend("simulated_narrow", find, HostDevice, describe, Regimes(-1, 1, 1))

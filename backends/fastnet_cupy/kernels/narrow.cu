@@ -162,7 +162,7 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
                                            int first, const Chip &chip) {
   int inputs = task.table[TABLE_INPUTS];
   int masks = task.dropping ? task.table[TABLE_MASKS] : 0;
-  if (inputs % 4 == 0 && !masks) {
+  if (inputs % 4 == 0 && !masks && (uint64_t)x % sizeof(Four) == 0) {
     // Four at once, and all of a thread's on their way before the first is needed: a block is
     // alone on its multiprocessor, so nobody else hides how far away they are.
 #pragma unroll

@@ -38,11 +38,12 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
   bool penalised = l1 != 0 || l2 != 0;
   real unscale = (real)(1 / scalars[SCALE]);
   double penalty = 0, square = 0, small = 0;
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += gridDim.x * blockDim.x) {
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
     real g = passed[i] * unscale;
     if (penalised)
       for (int l = 0; l < table.layers(); l++) {
-        int place = i - table.layer(l, LAYER_WEIGHT);
+        int64_t place = i - table.layer(l, LAYER_WEIGHT);
         if (place < 0 || place >= table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS))
           continue;
         real w = parameters[i];

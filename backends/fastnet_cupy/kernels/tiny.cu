@@ -136,7 +136,6 @@ __device__ __forceinline__ void forward(const Table &table, int l, const real *p
 __device__ __forceinline__ void through_slope(const Table &table, int l, const real *a,
                                               const real *slope, real *d, int rows) {
   int units = table.layer(l, LAYER_UNITS), code = table.layer(l, LAYER_CODE);
-  if (code == IDENTITY && table.layer(l, LAYER_MASKS) == 0) return;
   for (int item = threadIdx.x; item < rows * units; item += blockDim.x) {
     int r, j;
     divide(item, units, r, j);
@@ -311,7 +310,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
         if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, n, lane, lanes);
       }
       in_step();
-      if (!table[TABLE_SOFTMAX]) {
+      bool sloped = table.layer(layers - 1, LAYER_CODE) != IDENTITY;
+      if (sloped && !table[TABLE_SOFTMAX]) {
         through_slope(table, layers - 1, out, slope - chunk_rows * stride_of(outputs), d, rows);
         in_step();
       }
@@ -362,8 +362,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       if (slots > 1) m[size + i] = second;
     }
     next_batch(batch, size_of_batch, rows_of_data, order != nullptr);
-    in_step();
   }
+  in_step();
   for (int i = threadIdx.x; i < size; i += blockDim.x) parameters[i] = p[i];
   for (int i = threadIdx.x; i < slots * size; i += blockDim.x) memory[i] = m[i];
   if (threadIdx.x == 0) control[NOW] = index;

@@ -1,0 +1,395 @@
+"""Cases for kernels/layered.cu: rows in, activations, losses, and the way back."""
+
+import math
+from typing import Any
+
+import numpy as np
+from cuda_cases import (
+    BF16,
+    FLOAT32,
+    FP16,
+    NUMBERS,
+    REALS,
+    TF32,
+    Case,
+    Out,
+    activated,
+    block,
+    draw,
+    mask_of,
+    network,
+    orders,
+    rounding,
+    row_losses,
+    share_out,
+    soft,
+    tables,
+    told_slope,
+    turn,
+)
+from samples import EVERYWHERE, FREE_LOSSES, POSITIVE, RATE_LOSS, label
+from simulated.products import as_read, as_stored
+from tolerances import NORMAL_TAIL
+
+import fastnet as fn
+from fastnet_cupy import control
+from fastnet_cupy.layout import activation_code
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    made = []
+    for number in NUMBERS:
+        made += [*_gathers(number), *_activates(number), *_output_derivatives(number)]
+        made += [*_through_slopes(number), *_sums(number)]
+    for number in REALS:
+        made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_hand_overs(number)]
+    return [*made, *_scales(), *_advances()]
+
+
+def _stored(values: np.ndarray, number: Any) -> np.ndarray:
+    """Values as layers hand them to each other."""
+    return as_read(values, TF32) if number == TF32 else as_stored(values, number)
+
+
+def _gathers(number: Any) -> list[Case]:
+    rows, inputs, outputs = 50, 7, 3
+    _, plain = network(inputs, (5, "relu"), (outputs,))
+    _, dropping = network(inputs, 0.25, 0.5, (5, "relu"), 0.5, (outputs,))
+    order, late = orders(rows, 2), {"first_step": 2**32 + 5, "seed": 2**63 + 11}
+    made = []
+    for name, layout, buffer, state, its_order, target, weighted, has_x in [
+        ("whole", plain, 50, block(rows=rows, batch=50), None, "y", True, True),
+        ("only-labels", plain, 50, block(rows=rows, batch=50), None, "labels", False, False),
+        ("one-row", plain, 1, block(rows=rows, batch=1, index=3), None, "labels", True, True),
+        ("tail", plain, 20, block(rows=rows, batch=20, index=2), None, "y", True, True),
+        ("order", plain, 20, block(rows=rows, batch=20, index=4, ordered=True), order, "labels",
+         True, True),
+        ("streamed", plain, 8, block(rows=999, batch=8, index=7, streamed=6), None, "y", False,
+         True),
+        ("nothing-to-learn", plain, 20, block(rows=rows, batch=20), None, None, False, True),
+        ("dropout", dropping, 20, block(rows=rows, batch=20, index=2, dropping=True, **late), None,
+         "y", False, True),
+        ("no-dropout-now", dropping, 20, block(rows=rows, batch=20, **late), None, None, False,
+         True),
+    ]:  # fmt: skip
+        data = {
+            "data_x": draw(1, (rows, inputs), number), "data_y": draw(2, (rows, outputs), number),
+            "data_labels": np.arange(rows) * 7 % 11, "data_weights": draw(3, rows, number),
+        }  # fmt: skip
+        for key, wanted in [
+            ("data_y", target == "y"),
+            ("data_labels", target == "labels"),
+            ("data_weights", weighted),
+        ]:
+            data[key] = data[key] if wanted else None
+        batch = turn(state, its_order)
+        count = len(batch.rows)
+        there = np.minimum(np.arange(buffer), count - 1)  # a tail repeats its last row
+        x = data["data_x"][batch.rows[there]].astype("f8")
+        if state[control.DROPPING]:
+            seed = int(state[control.SEED]) % 2**64
+            x *= mask_of(layout.masks, seed, batch.step, x.shape)
+        y, labels = np.full((buffer, outputs), np.nan), np.full(buffer, -1)
+        weights = np.full(buffer, np.nan)
+        for key, array in [("data_y", y), ("data_labels", labels), ("data_weights", weights)]:
+            if data[key] is not None:
+                array[:count] = data[key][batch.rows]
+        made.append(
+            Case(
+                name, "layered.cu", "gather", number,
+                {
+                    **tables(layout), **data, "control": state, "order": its_order,
+                    "buffer": buffer, "y": Out(y, number.real), "labels": Out(labels, "i4"),
+                    "weights": Out(weights, number.real),
+                    "x": Out(x, number.store, near=rounding(number, stored=True))
+                    if has_x else None,
+                },
+                blocks=2,
+            )
+        )  # fmt: skip
+    return made
+
+
+def _at_ends(z: np.ndarray) -> np.ndarray:
+    """With what activations may stumble over."""
+    ends = [0, np.nan, np.inf, -np.inf, 100, -100, 1e-30, -1e-30]
+    z.reshape(-1)[: len(ends)] = ends[: z.size]
+    return z
+
+
+def _activates(number: Any) -> list[Case]:
+    rows, units, made = 13, 21, []
+    for activation in EVERYWHERE:
+        _, layout = network(4, 0.5, (3,), 0.3, (units, activation), 0.25, 0.5, (2,))
+        code, masks = layout.layers[1].code, layout.layers[1].masks
+        for name, biased, sloped, dropping in [
+            ("bias", True, True, False),
+            ("no-bias", False, False, False),
+            ("dropout", True, True, True),
+        ]:
+            z, bias = _at_ends(draw(4, (rows, units), number, 3)), draw(5, units, number)
+            state = block(rows=rows, batch=rows, index=3, dropping=dropping, seed=2**63)
+            a, slope = activated(activation, z.astype("f8") + (bias if biased else 0))
+            if dropping:
+                mask = mask_of(masks, 2**63, 3, z.shape)
+                with np.errstate(invalid="ignore"):
+                    a, slope = a * mask, slope * mask
+            if number == FP16:
+                a = np.where(np.abs(a) >= 65520, np.copysign(np.inf, a), a)
+            near = rounding(number, stored=True)
+            arguments = {
+                **tables(layout), "control": state, "l": 1, "code": code, "count": z.size,
+                "z": z, "bias": bias if biased else None, "a": Out(a, number.store, near=near),
+                "slope": Out(slope, number.store, near=near) if sloped else None,
+            }  # fmt: skip
+            title = f"{label(activation)}-{name}"
+            made.append(Case(title, "layered.cu", "activate", number, arguments, blocks=3))
+    return made
+
+
+def _finishes(number: Any) -> list[Case]:
+    made = [_tail(number)]
+    for activation in EVERYWHERE:
+        for rows, units, sloped in [(1, 1, True), (9, 33, True), (9, 33, False)]:
+            _, layout = network(4, (3, "relu"), (units, activation))
+            z, bias = draw(6, (rows, units), number, 3), draw(7, units, number)
+            if not sloped:
+                z, bias = _at_ends(z), None
+            a, slope = activated(activation, z.astype("f8") + (0 if bias is None else bias))
+            arguments = {
+                **tables(layout), "l": 1, "code": layout.layers[1].code, "count": z.size,
+                "bias": bias, "out": Out(a, number.real, z, near=rounding(number)),
+                "slope": Out(slope, number.real, near=rounding(number)) if sloped else None,
+            }  # fmt: skip
+            name = f"{label(activation)}-{rows}-{units}" + ("" if sloped else "-plain")
+            made.append(Case(name, "layered.cu", "finish_output", number, arguments, blocks=2))
+    return made
+
+
+def _tail(number: Any) -> Case:
+    """GELU's lower tail, whose numbers are small but must keep their digits."""
+    _, layout = network(1, (1, "gelu"))
+    z = np.linspace(-12, -2, 333).astype(number.real)
+    a, _ = activated(fn.GELU(), z.astype("f8"))
+    near = (max(rounding(number)[0], NORMAL_TAIL), 0.0)
+    arguments = {
+        **tables(layout), "l": 0, "code": layout.layers[0].code, "count": z.size, "bias": None,
+        "out": Out(a, number.real, z, near=near), "slope": None,
+    }  # fmt: skip
+    return Case("gelu-tail", "layered.cu", "finish_output", number, arguments, blocks=2)
+
+
+def _softmaxes(number: Any) -> list[Case]:
+    made = []
+    for rows, n, lanes, blocks in [
+        (1, 1, 1, 2), (37, 2, 2, 3), (9, 5, 8, 2), (33, 40, 32, 3), (5, 70, 16, 1), (70, 3, 4, 2),
+    ]:  # fmt: skip
+        z = draw(8, (rows, n), number, 10)
+        z[0] = 1000  # whose exponential overflows
+        if rows > 2:
+            z[1, 0], z[2] = -np.inf, np.nan
+        wanted = Out(soft(z.astype("f8")), number.real, z, near=rounding(number))
+        arguments = {"p": wanted, "rows": rows, "n": n, "lanes": lanes}
+        name = f"{rows}-{n}-{lanes}"
+        made.append(Case(name, "layered.cu", "softmax", number, arguments, blocks))
+    return made
+
+
+def _losses(number: Any) -> list[Case]:
+    made = []
+    for loss in FREE_LOSSES:
+        made.append(_loss(number, (1,), loss, 1, "y", None, 1))
+        made.append(_loss(number, (5,), loss, 8, "y", "some", 2))
+        made.append(_loss(number, (3, POSITIVE[2]), loss, 4, "y", "some", 2))  # behind a softmax
+    made.append(_loss(number, (70,), fn.MSE(), 32, "y", "some", 3))
+    made.append(_loss(number, (70,), fn.MSE(), 2, "y", None, 3))
+    made.append(_loss(number, (5,), fn.MSE(), 8, "y", "none", 2))
+    made.append(_loss(number, (5,), fn.MAE(), 16, "y", "spoilt", 2))
+    made.append(_loss(number, (3, POSITIVE[0]), RATE_LOSS, 4, "y", "some", 2))
+    made.append(_loss(number, (3, fn.Sigmoid()), fn.BinaryCrossentropy(), 4, "y", None, 2))
+    for form in ("labels", "onehot", "soft"):
+        for units, lanes in [(2, 1), (5, 8), (40, 32)]:
+            net = (units, fn.Softmax())
+            made.append(_loss(number, net, fn.Crossentropy(), lanes, form, "some", 2))
+        made.append(_loss(number, (7, fn.Softmax()), fn.Crossentropy(), 8, form, None, 1))
+    return made
+
+
+def _loss(
+    number: Any, last: Any, loss: Any, lanes: int, form: str, weighted: str | None, blocks: int
+) -> Case:
+    """A batch of 41 rows in a buffer of 50, all but the first of an order."""
+    _, layout = network(2, (3, "tanh"), last, loss=loss)
+    generator = np.random.default_rng(len(str(last)))
+    rows, buffer, n, threads = 41, 50, layout.outputs, 64
+    p = draw(9, (buffer, n), number, 2)
+    if layout.softmax:
+        p = soft(p.astype("f8")).astype(number.real)
+    if loss == RATE_LOSS:
+        p = np.abs(p)
+    y = np.abs(draw(10, (buffer, n), number))
+    if form != "y":
+        p[:3] *= 100
+        labels = generator.integers(0, n, buffer).astype("i4")
+        y = np.eye(n, dtype=number.real)[labels]
+        y = 0.7 * y + 0.1 / n if form == "soft" else y
+    elif loss.targets == "probability":
+        y = y / (1 + y)
+        y[0], p[0] = 1, 50
+    else:
+        p[1, 0] = y[1, 0]  # where the sign is 0
+    p[rows:], y[rows:] = np.nan, np.nan  # nobody's
+    weights = np.abs(draw(11, buffer, number))
+    weights[1::3] = 0
+    if weighted == "none":
+        weights[:] = 0
+    if weighted == "spoilt":
+        p[7, -1] = np.nan
+        p[1, 0] = np.inf  # of a row that does not count
+    held = labels[:rows] if form == "labels" else y[:rows].astype("f8")
+    counting = weights[:rows] if weighted else None
+    t, each, d = row_losses(loss, layout, p[:rows].astype("f8"), held, counting)
+    at_once = threads // lanes
+    owner = np.arange(rows) // at_once % blocks
+    peaks = [np.abs(d[owner == b]).max(initial=0) for b in range(blocks)]
+    derivative = np.zeros((buffer, n))
+    derivative[:rows] = d
+    relative, absolute = rounding(number)
+    near = (relative, absolute * np.nanmax(np.abs(d), initial=0))
+    # A row's loss is the difference of terms that may be larger than it is.
+    sums = (relative, absolute * np.nansum(np.abs(t)))
+    arguments = {
+        **tables(layout), "control": block(rows=91, batch=50, index=1),
+        "scalars": np.array([weights[:rows].sum(dtype="f8"), np.nan, np.nan]), "p": p,
+        "y": None if form == "labels" else y.astype(number.real),
+        "labels": labels if form == "labels" else None, "weights": weights if weighted else None,
+        "buffer": buffer, "lanes": lanes, "d": Out(derivative, number.real, near=near),
+        "parts": Out(share_out(rows, at_once, blocks, each), "f8", near=sums),
+        "peaks": Out(peaks, number.real, near=near),
+    }  # fmt: skip
+    name = "-".join([label(loss), "x".join(map(str, (n, lanes))), form, weighted or "alike"])
+    name += "-softmax" if layout.softmax else ""
+    return Case(name, "layered.cu", "losses", number, arguments, blocks, threads)
+
+
+def _scales() -> list[Case]:
+    made = []
+    for name, peaks in [
+        ("one", [3e-7]),
+        ("power-of-two", [0.5, 0.25]),
+        ("many", np.linspace(1e-9, 7.9, 70)),
+        ("zero", [0.0] * 33),
+        ("infinite", [1.0, np.inf]),
+        ("no-number", [*[1.0] * 40, np.nan]),
+        ("subnormal", [1e-42]),
+    ]:
+        array = np.array(peaks, "f4")
+        peak, scale = float(array.max()), 1.0
+        if peak > 0 and math.isfinite(peak):
+            scale = 16 * 2.0 ** -(math.floor(math.log2(peak)) + 1)
+        scalars = Out([1, 2, scale], "f8", [1, 2, 3])
+        arguments = {"peaks": array, "count": len(peaks), "scalars": scalars}
+        made.append(Case(name, "layered.cu", "choose_scale", FP16, arguments, threads=32))
+    return made
+
+
+def _cut(values: np.ndarray, number: Any) -> np.ndarray:
+    return np.clip(values, -65504, 65504) if number == FP16 else values
+
+
+def _output_derivatives(number: Any) -> list[Case]:
+    made = []
+    for name, count, scale, sloped in [
+        ("one", 1, 1.0, False),
+        ("slope", 150, 1.0, True),
+        ("scale", 150, 2.0**12, True),
+    ]:
+        d, slope = draw(12, count, number), draw(13, count, number)
+        d[0] = 3e4  # beyond fp16 with the scale, not infinite
+        wanted = _cut(d.astype("f8") * (slope if sloped else 1) * scale, number)
+        near = rounding(number, stored=True)
+        arguments = {
+            "scalars": np.array([np.nan, np.nan, scale]), "scaled": scale != 1, "count": count,
+            "d_out": d, "slope": slope if sloped else None,
+            "d": Out(wanted, number.store, near=near),
+        }  # fmt: skip
+        made.append(Case(name, "layered.cu", "output_derivative", number, arguments, 2))
+    return made
+
+
+def _through_slopes(number: Any) -> list[Case]:
+    made = []
+    near = rounding(number, stored=True)
+    for activation in [None, "kept", *EVERYWHERE[:6]]:
+        count = 1 if activation is None else 200
+        wide, z = draw(14, count, number, 4), draw(15, count, number)
+        code, below, a, slope, steep = 0, 0.0, None, None, np.ones(count)
+        if activation == "kept":
+            slope = _stored(z, number)
+            steep = as_read(slope, number).astype("f8")
+        elif activation is not None:
+            if activation.name != "identity":
+                code, below, _ = activation_code(activation)
+            a = _stored(activated(activation, z)[0], number)
+            # The slope as it is told by what came out, rounded as that is.
+            steep = told_slope(activation, as_read(a, number).astype("f8"))
+        wide[0] = 7e4
+        arguments = {
+            "code": code, "below": below, "count": count, "wide_d": wide, "a": a, "slope": slope,
+            "d": Out(_cut(wide * steep, number), number.store, near=near),
+        }  # fmt: skip
+        name = "one" if activation is None else "kept" if a is None else label(activation)
+        made.append(Case(name, "layered.cu", "through_slope", number, arguments, 2))
+    return made
+
+
+def _sums(number: Any) -> list[Case]:
+    made = []
+    for rows, columns, each in [(1, 1, 512), (40, 31, 13), (600, 33, 512), (17, 70, 5)]:
+        parts, groups = math.ceil(rows / each), math.ceil(columns / 32)
+        d = _stored(draw(16, (rows, columns), number), number)
+        wide = as_read(d, number).astype("f8")
+        between = np.add.reduceat(wide, np.arange(0, rows, each))
+        relative, absolute = rounding(number)
+        near = (relative, absolute * math.sqrt(rows))
+        shape, name = {"rows": rows, "columns": columns}, f"{rows}-{columns}"
+        arguments = {
+            "d": d, **shape, "rows_of_part": each, "parts": Out(between, number.real, near=near),
+        }  # fmt: skip
+        case = Case(name, "layered.cu", "sum_columns", number, arguments, groups * parts, 256)
+        made.append(case)
+        if number in REALS or number == BF16:
+            arguments = {
+                "parts": between.astype(number.real), "rows": parts, "columns": columns,
+                "rows_of_part": parts, "sums": Out(wide.sum(0), number.real, near=near),
+            }  # fmt: skip
+            made.append(Case(name, "layered.cu", "sum_parts", number, arguments, groups, 256))
+    return made
+
+
+def _hand_overs(number: Any) -> list[Case]:
+    _, plain = network(2, (3, "sigmoid"))
+    _, logits = network(2, (3, "sigmoid"), loss="binary_crossentropy")
+    made = []
+    for name, layout, batch, index in [
+        ("one-row", plain, 1, 7), ("plain", plain, 30, 0), ("sigmoid", logits, 30, 1),
+    ]:  # fmt: skip
+        p, rows = draw(17, (batch, 3), number), 41
+        state = block(rows=rows, batch=batch, index=index)
+        where, out = turn(state).rows, np.full((rows, 3), np.nan)
+        out[where] = p[: len(where)]
+        if layout == logits:
+            out = 1 / (1 + np.exp(-out))
+        arguments = {
+            "table_whole": tables(layout)["table_whole"], "control": state, "p": p,
+            "out": Out(out, number.real, near=rounding(number)),
+        }  # fmt: skip
+        made.append(Case(name, "layered.cu", "hand_over", number, arguments, blocks=2))
+    return made
+
+
+def _advances() -> list[Case]:
+    before = block(rows=9, batch=2, index=3)
+    arguments = {"control": Out(block(rows=9, batch=2, index=4), "i8", before)}
+    return [Case("one-step", "layered.cu", "advance", FLOAT32, arguments, threads=32)]

@@ -1,0 +1,265 @@
+"""Cases for kernels/step.cu: the weights' sum, penalties, loss, update, recast."""
+
+import math
+from typing import Any
+
+import numpy as np
+from cuda_cases import (
+    BF16,
+    FLOAT32,
+    FLOAT64,
+    FP16,
+    NUMBERS,
+    REALS,
+    Case,
+    Out,
+    block,
+    draw,
+    network,
+    orders,
+    rounding,
+    share_out,
+    tables,
+    turn,
+)
+from tolerances import FORWARD
+
+from fastnet import optimizers
+from fastnet_cupy import control
+from fastnet_cupy.layout import CROSSENTROPY
+from fastnet_numpy.optimizers import UPDATES
+
+#: Sums that are kept in float64 whatever the kind of number.
+SUM = (1e-13, 0.0)
+
+OPTIMIZERS = {
+    "sgd": optimizers.SGD(0.1),
+    "momentum": optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "adam": optimizers.Adam(0.01),
+    "adamw": optimizers.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": optimizers.RMSprop(0.01),
+    "rmsprop-momentum": optimizers.RMSprop(0.01, momentum=0.8),
+    "adagrad": optimizers.Adagrad(0.1),
+    "rprop": optimizers.Rprop(0.01, largest=0.5),
+    "lion": optimizers.Lion(0.01, weight_decay=0.1),
+}
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    return [
+        *(case for number in REALS for case in _masses(number)),
+        *(case for number in REALS for case in _collects(number)),
+        *_totals(),
+        *_moves(),
+        *_recasts(),
+    ]
+
+
+def _masses(number: Any) -> list[Case]:
+    weights = np.abs(draw(1, 301, number))
+    weights[::4] = 0
+    order = orders(301, 3)
+    made = []
+    for name, threads, state, its_order in [
+        ("one-row", 32, block(rows=301, batch=1, index=5), None),
+        ("a-row-a-thread", 64, block(rows=301, batch=64, index=1), None),
+        ("tail-in-order", 64, block(rows=301, batch=100, index=7, ordered=True), order),
+        (
+            "later-epoch",
+            256,
+            block(rows=301, batch=150, first_step=8, index=2, ordered=True),
+            order,
+        ),
+        ("streamed", 96, block(rows=9000, batch=100, index=5, streamed=3), None),
+        ("as-many-as-can-be", 1024, block(rows=301, batch=300), None),
+        ("never-mind-2^32", 64, block(rows=301, batch=300, first_step=2**33 + 1), None),
+    ]:
+        batch = turn(state, its_order)
+        scalars = [weights[batch.rows].sum(dtype="f8"), 7, 8]
+        arguments = {
+            "control": state, "weights": weights, "order": its_order,
+            "scalars": Out(scalars, "f8", [6, 7, 8], near=SUM),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "mass", number, arguments, threads=threads))
+    return made
+
+
+def _is_weight(layout: Any) -> np.ndarray:
+    weight = np.zeros(layout.size, bool)
+    for layer in layout.layers:
+        weight[layer.weight : layer.bias] = True
+    return weight
+
+
+def _collects(number: Any) -> list[Case]:
+    _, wide = network(7, (33, "tanh"), (5, "relu"))
+    _, least = network(1, (1,))
+    no = math.inf
+    made = []
+    for name, layout, blocks, threads, objective, scale, spread in [
+        ("plain", wide, 3, 64, [0, 0, no, no], 1.0, 1.0),
+        ("penalties", wide, 2, 96, [0.1, 0.2, no, no], 1.0, 1.0),
+        ("l1-alone", wide, 1, 256, [0.1, 0, no, 1], 1.0, 1.0),
+        ("cut-and-scaled", wide, 1, 32, [0, 0.3, 0.5, 1], 2.0**20, 2.0**20),
+        ("two-parameters", least, 2, 64, [0.1, 0.2, 0.5, no], 1.0, 1.0),
+        ("overflowing", wide, 3, 64, [0, 0, no, 1], 1.0, 1e30 if number == FLOAT32 else 1e200),
+        ("not-a-number", wide, 3, 64, [0, 0, 0.5, 1], 1.0, 1.0),
+    ]:
+        passed = draw(2, layout.size, number, spread)
+        if name == "not-a-number":
+            passed[70] = np.nan
+        p = draw(3, layout.size, number)
+        p[::5] = 0
+        l1, l2, limit, _ = objective
+        gradient = passed.astype("f8") / scale
+        wide_p, weight = p.astype("f8"), _is_weight(layout)
+        penalty = np.where(weight, l1 * np.abs(wide_p) + l2 / 2 * wide_p**2, 0)
+        gradient += np.where(weight, l1 * np.sign(wide_p) + l2 * wide_p, 0)
+        cut = np.clip(gradient, -limit, limit)
+        with np.errstate(over="ignore"):
+            sums = [penalty, cut**2, (cut * 2.0**-512) ** 2]
+            by_block = [share_out(layout.size, threads, blocks, s) for s in sums]
+        near, in_place = rounding(number)[0], name == "penalties"
+        # SHRINK^2 brings a number of usual size to the subnormal ones, 5e-324 apart.
+        errors = [(near, 0.0), (near, 0.0), (near, layout.size * 5e-324)]
+        outs = (Out(s, "f8", near=e) for s, e in zip(by_block, errors, strict=True))
+        arguments = {
+            **tables(layout), "objective": np.array(objective, "f8"),
+            "scalars": np.array([np.nan, np.nan, scale]), "parameters": p,
+            "passed": "gradient" if in_place else passed,
+            "gradient": Out(
+                gradient, number.real, passed if in_place else None,
+                near=(near, near * spread / scale),
+            ),
+            **dict(zip(("penalties", "squares", "shrunk"), outs, strict=True)),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "collect", number, arguments, blocks, threads))
+    return made
+
+
+def _totals() -> list[Case]:
+    """All its numbers are float64, whatever the kind of number."""
+    _, means = network(3, (4, "relu"), (5,))
+    _, classes = network(3, (5, "softmax"), loss="crossentropy")
+    no, huge, made = math.inf, 1e160, []
+    for name, layout, count, weighted, mass, spread, blocks, limit, stopped in [
+        ("rows", means, 1, 0, np.nan, 1.0, 0, no, 0),
+        ("weights", means, 3, 1, 2.5, 1.0, 0, no, 0),
+        ("classes", classes, 300, 0, np.nan, 1.0, 0, no, 0),
+        ("no-weights", means, 2, 1, 0.0, 0.0, 70, no, 0),
+        ("long-gradient", means, 2, 0, np.nan, 1.0, 70, 0.25, 0),
+        ("short-gradient", classes, 2, 1, 3.0, 1.0, 1, 1e9, 0),
+        ("longer-than-1e154", means, 2, 0, np.nan, 1.0, 3, 2.0, 0),
+        ("infinite-loss", means, 2, 0, np.nan, no, 3, 2.0, 0),
+        ("loss-is-no-number", classes, 2, 0, np.nan, np.nan, 0, no, 0),
+        ("stopped-before", means, 2, 1, 2.5, 1.0, 3, 2.0, 1),
+    ]:
+        generator = np.random.default_rng(len(name))
+        state = block(rows=10, batch=4, index=5)  # the tail: two rows
+        state[control.STOPPED] = stopped
+        loss_parts = spread * generator.uniform(1, 2, count)
+        entries = generator.uniform(1, 2, max(blocks, 1))  # a gradient's, one a block
+        if name == "longer-than-1e154":
+            entries *= huge
+        penalties = generator.uniform(size=max(blocks, 1))
+        with np.errstate(over="ignore"):
+            squares, shrunk = entries**2, (entries * 2.0**-512) ** 2
+        rows = mass if weighted else 2.0
+        each = 1 if layout.loss == CROSSENTROPY else 5
+        loss = loss_parts.sum() / each / rows if rows else 0.0
+        factor = 1.0
+        if blocks:
+            loss += penalties.sum()
+            peak = entries.max()
+            length = peak * np.linalg.norm(entries / peak)
+            factor = min(limit / length, 1.0)
+        after = state.copy()
+        after[control.NOW], after[control.NEXT] = 5, 6
+        after[control.STOPPED] = stopped or not np.isfinite(loss)
+        losses, masses = np.full(9, np.nan), np.full(9, np.nan)
+        if stopped:
+            factor = 7.0
+        else:
+            losses[5], masses[5] = loss, rows
+        parts = (penalties, squares, shrunk) if blocks else (None, None, None)
+        arguments = {
+            "table_whole": tables(layout)["table_whole"], "control": Out(after, "i8", state),
+            "scalars": Out([mass, factor, 2.0], "f8", [mass, 7.0, 2.0], near=SUM),
+            "objective": np.array([0, 0, no, limit]), "weighted": weighted,
+            "parts": loss_parts, "count": count, "blocks": blocks,
+            **dict(zip(("penalties", "squares", "shrunk"), parts, strict=True)),
+            "losses": Out(losses, "f8", near=SUM), "masses": Out(masses, "f8", near=SUM),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "total", FLOAT32, arguments, threads=64))
+    return made
+
+
+def _moves() -> list[Case]:
+    made = []
+    for number in (FLOAT64, FLOAT32, BF16, FP16):
+        for name, optimizer in OPTIMIZERS.items():
+            made.append(_move(name, number, optimizer, 333, 2, 64))
+        adam = OPTIMIZERS["adam"]
+        made.append(_move("one-parameter", number, adam, 1, 1, 32))
+        made.append(_move("cut-and-scaled", number, adam, 70, 1, 32, scale=2.0**12, limit=0.5))
+        made.append(_move("stopped", number, adam, 70, 1, 64, stopped=True))
+    return made
+
+
+def _move(
+    name: str, number: Any, optimizer: Any, size: int, blocks: int, threads: int,
+    scale: float = 1.0, limit: float = math.inf, stopped: bool = False,
+) -> Case:  # fmt: skip
+    """The second step of a run that begins after six updates."""
+    factor, slots = 0.75, control.slots(optimizer)
+    lrs = np.array([np.nan, 0.3 if optimizer.name == "sgd" else 0.02, np.nan])
+    passed = draw(4, size, number, scale)
+    p = draw(5, size, number)
+    memory = np.abs(draw(6, (optimizer.slots, size), number)) + number_one(number)
+    if optimizer.name == "rprop":
+        memory[0, ::2] *= -1  # the last gradient; where it is 0 there is no turn
+        memory[0, ::7] = 0
+    state = block(rows=4, batch=4, index=2, now=1)
+    state[control.STOPPED] = stopped
+    gradient = passed.astype("f8") / scale
+    gradient = np.clip(gradient, -limit, limit) * factor
+    moved, kept = p.astype("f8"), memory.astype("f8")
+    if not stopped:
+        UPDATES[optimizer.name](optimizer, kept, size, np.dtype("f8"))(moved, gradient, lrs[1], 8)
+    copied, near = None, FORWARD[number.real]
+    if number.narrow:
+        start = np.full(size, np.nan) if stopped else moved
+        copied = Out(start, number.store, near=rounding(number, stored=True))
+    arguments = {
+        "control": state, "scalars": np.array([np.nan, factor, scale]),
+        "objective": np.array([np.nan, np.nan, limit, np.nan]),
+        "constants": control.constants(optimizer), "code": control.code(optimizer),
+        "slots": slots, "rates": control.rates(optimizer, lrs, 6),
+        "gradient": passed, "scaled": scale != 1, "size": size,
+        "parameters": Out(moved, number.real, p, norm=near),
+        "memory": Out(kept[:slots], number.real, memory[:slots], norm=near) if slots else None,
+        "copy": copied,
+    }  # fmt: skip
+    return Case(name, "step.cu", "move", number, arguments, blocks, threads)
+
+
+def number_one(number: Any) -> Any:
+    """A 1 that keeps memories away from zero, where a root is steep."""
+    return np.dtype(number.real).type(1)
+
+
+def _recasts() -> list[Case]:
+    made = []
+    for number in NUMBERS:
+        p = draw(7, 333, number)
+        p[:3] = [0, 1 + 2.0**-12, -3e38]
+        with np.errstate(over="ignore"):
+            wanted = p.astype("f2").astype("f8") if number == FP16 else p
+        near = (2.0 ** -(number.mantissa + 1), 0.0) if number not in REALS else (0.0, 0.0)
+        arguments = {
+            "parameters": p, "size": 333, "copy": Out(wanted, number.store, near=near),
+        }  # fmt: skip
+        made.append(Case("three-blocks", "step.cu", "recast", number, arguments, 3, 64))
+    return made
