@@ -10,9 +10,9 @@ import numpy as np
 
 from fastnet.errors import DataError
 
-#: Kinds of devices whose memory the processor reads: kDLCPU, kDLCUDAHost, kDLCUDAManaged
-#: (dlpack.h, DLDeviceType); and NVIDIA's GPUs, kDLCUDA.
-_READABLE, _CUDA = (1, 3, 13), 2
+#: Kinds of devices whose memory the processor reads: kDLCPU, kDLCUDAHost (dlpack.h,
+#: DLDeviceType); and those of NVIDIA's GPUs: kDLCUDA, kDLCUDAManaged.
+_READABLE, _CUDA = (1, 3), (2, 13)
 
 
 def foreign(value: Any) -> bool:
@@ -22,7 +22,7 @@ def foreign(value: Any) -> bool:
 
 def on_gpu(value: Any) -> bool:
     """Whether it lies in an NVIDIA GPU's memory."""
-    return foreign(value) and int(value.__dlpack_device__()[0]) == _CUDA
+    return foreign(value) and int(value.__dlpack_device__()[0]) in _CUDA
 
 
 def on_host(value: Any, what: str) -> Any:
@@ -41,7 +41,7 @@ def on_host(value: Any, what: str) -> Any:
     if kind in _READABLE:
         value = _alone(value)
         return value if hasattr(value, "__array__") else np.from_dlpack(value)
-    if kind == _CUDA:
+    if kind in _CUDA:
         return as_cupy(value, what).get()
     raise DataError(
         f"{what} lies on a device of DLPack's kind {kind}, which fastnet cannot read; "
@@ -80,7 +80,8 @@ def like(result: Any, given: Any) -> Any:
     if on_gpu(given) and isinstance(result, np.ndarray):
         import cupy
 
-        result = cupy.asarray(result)
+        with cupy.cuda.Device(int(given.__dlpack_device__()[1])):
+            result = cupy.asarray(result)
     if type(given) is type(result):
         return result
     library = _library(given)

@@ -34,7 +34,7 @@ RUN_SECONDS = 0.05
 
 #: Where taking over what a run did takes long, as it does when many parameters come from a GPU,
 #: runs are this many times as long, but no longer than so many seconds.
-COMMIT_TIMES, LONGEST_RUN_SECONDS = 8, 2.0
+COMMIT_TIMES, LONGEST_RUN_SECONDS = 20, 2.0
 
 #: Entries of row order made ahead for one run: 32 MiB.
 ORDER_ENTRIES = 2**22

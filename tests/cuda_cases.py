@@ -288,7 +288,8 @@ def row_losses(
     with np.errstate(all="ignore"):
         terms(loss)(p, y, t, d)
         each = t.sum(1) * w
-        d = d * (w / (w.sum() * layout.loss_terms))[:, None]
+        terms_of_row = 1 if isinstance(loss, fn.Crossentropy) else layout.outputs
+        d = d * (w / (w.sum() * terms_of_row))[:, None]
     each[w == 0], d[w == 0] = 0, 0
     if layout.softmax:
         d = p * (d - (p * d).sum(1, keepdims=True))

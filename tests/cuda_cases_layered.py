@@ -44,6 +44,7 @@ def cases() -> list[Case]:
         made += [*_through_slopes(number), *_sums(number)]
     for number in REALS:
         made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_hand_overs(number)]
+    made += [_loss(BF16, (5,), fn.MSE(), 8, "y", "some", 2, "stored")]
     return [*made, *_scales(), *_advances()]
 
 
@@ -53,61 +54,36 @@ def _stored(values: np.ndarray, number: Any) -> np.ndarray:
 
 
 def _gathers(number: Any) -> list[Case]:
-    rows, inputs, outputs = 50, 7, 3
-    _, plain = network(inputs, (5, "relu"), (outputs,))
-    _, dropping = network(inputs, 0.25, 0.5, (5, "relu"), 0.5, (outputs,))
+    rows = 50
     order, late = orders(rows, 2), {"first_step": 2**32 + 5, "seed": 2**63 + 11}
     made = []
-    for name, layout, buffer, state, its_order, target, weighted, has_x in [
-        ("whole", plain, 50, block(rows=rows, batch=50), None, "y", True, True),
-        ("only-labels", plain, 50, block(rows=rows, batch=50), None, "labels", False, False),
-        ("one-row", plain, 1, block(rows=rows, batch=1, index=3), None, "labels", True, True),
-        ("tail", plain, 20, block(rows=rows, batch=20, index=2), None, "y", True, True),
-        ("order", plain, 20, block(rows=rows, batch=20, index=4, ordered=True), order, "labels",
-         True, True),
-        ("streamed", plain, 8, block(rows=999, batch=8, index=7, streamed=6), None, "y", False,
-         True),
-        ("nothing-to-learn", plain, 20, block(rows=rows, batch=20), None, None, False, True),
-        ("dropout", dropping, 20, block(rows=rows, batch=20, index=2, dropping=True, **late), None,
-         "y", False, True),
-        ("no-dropout-now", dropping, 20, block(rows=rows, batch=20, **late), None, None, False,
-         True),
+    for name, inputs, drops, buffer, state, its_order in [
+        ("whole", 7, (), 50, block(rows=rows, batch=50), None),
+        ("one-row", 7, (), 1, block(rows=rows, batch=1, index=3), None),
+        ("tail", 7, (), 20, block(rows=rows, batch=20, index=2), None),
+        ("order", 7, (), 20, block(rows=rows, batch=20, index=4, ordered=True), order),
+        ("streamed", 7, (), 8, block(rows=999, batch=8, index=7, streamed=6), None),
+        ("fours", 8, (), 20, block(rows=rows, batch=20, index=4, ordered=True), order),
+        ("fours-tail", 4, (), 20, block(rows=rows, batch=20, index=2), None),
+        ("dropout", 7, (0.25, 0.5), 20, block(rows=rows, batch=20, index=2, dropping=True, **late),
+         None),
+        ("fours-dropout", 8, (0.25,), 20, block(rows=rows, batch=20, dropping=True, **late), None),
+        ("no-dropout-now", 8, (0.25,), 20, block(rows=rows, batch=20, **late), None),
     ]:  # fmt: skip
-        data = {
-            "data_x": draw(1, (rows, inputs), number), "data_y": draw(2, (rows, outputs), number),
-            "data_labels": np.arange(rows) * 7 % 11, "data_weights": draw(3, rows, number),
-        }  # fmt: skip
-        for key, wanted in [
-            ("data_y", target == "y"),
-            ("data_labels", target == "labels"),
-            ("data_weights", weighted),
-        ]:
-            data[key] = data[key] if wanted else None
+        _, layout = network(inputs, *drops, (5, "relu"), 0.5, (3,))
+        data_x = draw(1, (rows, inputs), number)
         batch = turn(state, its_order)
-        count = len(batch.rows)
-        there = np.minimum(np.arange(buffer), count - 1)  # a tail repeats its last row
-        x = data["data_x"][batch.rows[there]].astype("f8")
+        there = np.minimum(np.arange(buffer), len(batch.rows) - 1)  # a tail repeats its last row
+        x = data_x[batch.rows[there]].astype("f8")
         if state[control.DROPPING]:
             seed = int(state[control.SEED]) % 2**64
             x *= mask_of(layout.masks, seed, batch.step, x.shape)
-        y, labels = np.full((buffer, outputs), np.nan), np.full(buffer, -1)
-        weights = np.full(buffer, np.nan)
-        for key, array in [("data_y", y), ("data_labels", labels), ("data_weights", weights)]:
-            if data[key] is not None:
-                array[:count] = data[key][batch.rows]
-        made.append(
-            Case(
-                name, "layered.cu", "gather", number,
-                {
-                    **tables(layout), **data, "control": state, "order": its_order,
-                    "buffer": buffer, "y": Out(y, number.real), "labels": Out(labels, "i4"),
-                    "weights": Out(weights, number.real),
-                    "x": Out(x, number.store, near=rounding(number, stored=True))
-                    if has_x else None,
-                },
-                blocks=2,
-            )
-        )  # fmt: skip
+        near = rounding(number, stored=True)
+        arguments = {
+            **tables(layout), "control": state, "order": its_order, "data_x": data_x,
+            "buffer": buffer, "x": Out(x, number.store, near=near),
+        }  # fmt: skip
+        made.append(Case(name, "layered.cu", "gather", number, arguments, blocks=2))
     return made
 
 
@@ -204,6 +180,11 @@ def _losses(number: Any) -> list[Case]:
         made.append(_loss(number, (3, POSITIVE[2]), loss, 4, "y", "some", 2))  # behind a softmax
     made.append(_loss(number, (70,), fn.MSE(), 32, "y", "some", 3))
     made.append(_loss(number, (70,), fn.MSE(), 2, "y", None, 3))
+    made.append(_loss(number, (4,), fn.MSE(), 4, "y", "some", 2, "stored"))
+    made.append(_loss(number, (3, POSITIVE[2]), fn.MSE(), 4, "y", "some", 2, "real"))
+    for form in ("y", "labels"):
+        last, loss = ((4,), fn.MSE()) if form == "y" else ((4, fn.Softmax()), fn.Crossentropy())
+        made.append(_loss(number, last, loss, 4, form, "some", 2, "neither"))
     made.append(_loss(number, (5,), fn.MSE(), 8, "y", "none", 2))
     made.append(_loss(number, (5,), fn.MAE(), 16, "y", "spoilt", 2))
     made.append(_loss(number, (3, POSITIVE[0]), RATE_LOSS, 4, "y", "some", 2))
@@ -217,12 +198,19 @@ def _losses(number: Any) -> list[Case]:
 
 
 def _loss(
-    number: Any, last: Any, loss: Any, lanes: int, form: str, weighted: str | None, blocks: int
-) -> Case:
-    """A batch of 41 rows in a buffer of 50, all but the first of an order."""
+    number: Any, last: Any, loss: Any, lanes: int, form: str, weighted: str | None, blocks: int,
+    given: str = "both",
+) -> Case:  # fmt: skip
+    """A batch of 41 rows in a buffer of 50, the second of the epoch, in an order.
+
+    `given`: "both" derivatives, the "stored" one alone, the "real" one alone, or "neither".
+    """
     _, layout = network(2, (3, "tanh"), last, loss=loss)
     generator = np.random.default_rng(len(str(last)))
-    rows, buffer, n, threads = 41, 50, layout.outputs, 64
+    rows, buffer, n, threads, size = 41, 50, layout.outputs, 64, 91
+    state, order = block(rows=size, batch=50, index=1, ordered=True), orders(size, 1)
+    where = turn(state, order).rows
+    assert len(where) == rows
     p = draw(9, (buffer, n), number, 2)
     if layout.softmax:
         p = soft(p.astype("f8")).astype(number.real)
@@ -231,7 +219,7 @@ def _loss(
     y = np.abs(draw(10, (buffer, n), number))
     if form != "y":
         p[:3] *= 100
-        labels = generator.integers(0, n, buffer).astype("i4")
+        labels = generator.integers(0, n, buffer)
         y = np.eye(n, dtype=number.real)[labels]
         y = 0.7 * y + 0.1 / n if form == "soft" else y
     elif loss.targets == "probability":
@@ -239,7 +227,7 @@ def _loss(
         y[0], p[0] = 1, 50
     else:
         p[1, 0] = y[1, 0]  # where the sign is 0
-    p[rows:], y[rows:] = np.nan, np.nan  # nobody's
+    p[rows:] = np.nan  # nobody's
     weights = np.abs(draw(11, buffer, number))
     weights[1::3] = 0
     if weighted == "none":
@@ -247,29 +235,47 @@ def _loss(
     if weighted == "spoilt":
         p[7, -1] = np.nan
         p[1, 0] = np.inf  # of a row that does not count
+    slope = None
+    if layout.outputs == 5 and not layout.softmax and form == "y":
+        slope = draw(18, (buffer, n), number)
     held = labels[:rows] if form == "labels" else y[:rows].astype("f8")
     counting = weights[:rows] if weighted else None
     t, each, d = row_losses(loss, layout, p[:rows].astype("f8"), held, counting)
+    if slope is not None:
+        d = d * slope[:rows]
     at_once = threads // lanes
     owner = np.arange(rows) // at_once % blocks
     peaks = [np.abs(d[owner == b]).max(initial=0) for b in range(blocks)]
     derivative = np.zeros((buffer, n))
     derivative[:rows] = d
+
+    def near(stored: bool = False) -> tuple[float, float]:
+        relative, absolute = rounding(number, stored=stored)
+        return relative, absolute * np.nanmax(np.abs(d), initial=0)
+
+    def placed(values: np.ndarray, dtype: Any) -> np.ndarray:
+        data = np.full((size, *values.shape[1:]), -1 if values.dtype.kind == "i" else np.nan, dtype)
+        data[where] = values[:rows]
+        return data
+
     relative, absolute = rounding(number)
-    near = (relative, absolute * np.nanmax(np.abs(d), initial=0))
     # A row's loss is the difference of terms that may be larger than it is.
     sums = (relative, absolute * np.nansum(np.abs(t)))
+    real_d, stored = (given in kinds for kinds in (("both", "real"), ("both", "stored")))
     arguments = {
-        **tables(layout), "control": block(rows=91, batch=50, index=1),
+        **tables(layout), "control": state, "order": order,
         "scalars": np.array([weights[:rows].sum(dtype="f8"), np.nan, np.nan]), "p": p,
-        "y": None if form == "labels" else y.astype(number.real),
-        "labels": labels if form == "labels" else None, "weights": weights if weighted else None,
-        "buffer": buffer, "lanes": lanes, "d": Out(derivative, number.real, near=near),
+        "data_y": None if form == "labels" else placed(y, number.real),
+        "data_labels": placed(labels, "i8") if form == "labels" else None,
+        "data_weights": placed(weights, number.real) if weighted else None,
+        "buffer": buffer, "lanes": lanes, "slope": slope,
+        "real_d": Out(derivative, number.real, near=near()) if real_d else None,
+        "d": Out(_cut(derivative, number), number.store, near=near(True)) if stored else None,
         "parts": Out(share_out(rows, at_once, blocks, each), "f8", near=sums),
-        "peaks": Out(peaks, number.real, near=near),
+        "peaks": None if given == "neither" else Out(peaks, number.real, near=near()),
     }  # fmt: skip
     name = "-".join([label(loss), "x".join(map(str, (n, lanes))), form, weighted or "alike"])
-    name += "-softmax" if layout.softmax else ""
+    name += ("-softmax" if layout.softmax else "") + ("" if given == "both" else f"-{given}")
     return Case(name, "layered.cu", "losses", number, arguments, blocks, threads)
 
 
@@ -300,19 +306,13 @@ def _cut(values: np.ndarray, number: Any) -> np.ndarray:
 
 def _output_derivatives(number: Any) -> list[Case]:
     made = []
-    for name, count, scale, sloped in [
-        ("one", 1, 1.0, False),
-        ("slope", 150, 1.0, True),
-        ("scale", 150, 2.0**12, True),
-    ]:
-        d, slope = draw(12, count, number), draw(13, count, number)
+    for name, count, scale in [("one", 1, 1.0), ("scale", 150, 2.0**12)]:
+        d = draw(12, count, number)
         d[0] = 3e4  # beyond fp16 with the scale, not infinite
-        wanted = _cut(d.astype("f8") * (slope if sloped else 1) * scale, number)
-        near = rounding(number, stored=True)
         arguments = {
-            "scalars": np.array([np.nan, np.nan, scale]), "scaled": scale != 1, "count": count,
-            "d_out": d, "slope": slope if sloped else None,
-            "d": Out(wanted, number.store, near=near),
+            "scalars": np.array([np.nan, np.nan, scale]), "count": count, "real_d": d,
+            "d": Out(_cut(d.astype("f8") * scale, number), number.store,
+                     near=rounding(number, stored=True)),
         }  # fmt: skip
         made.append(Case(name, "layered.cu", "output_derivative", number, arguments, 2))
     return made

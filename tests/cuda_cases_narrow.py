@@ -56,7 +56,7 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
     "dropout": (20, 0.25, (30, "relu"), 0.5, (16, "sigmoid"), 0.25, (3,)),
     "softmax": (5, (16, "elu"), (11, SOFTMAX)),
     "classes": (65, (100, "relu"), (10, SOFTMAX)),
-    "widest": (128, fn.Dense(128, "relu", bias=False), (128,)),
+    "widest": (64, fn.Dense(128, "relu", bias=False), (128,)),
     "few-rows": (64, (64, "relu"), (61, "relu"), (64,)),
 }
 TESTED = {

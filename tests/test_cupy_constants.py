@@ -9,7 +9,7 @@ from simulated import building
 
 from fastnet import optimizers, random
 from fastnet.backend import Run
-from fastnet_cupy import control, ground, layered, layout, tiny
+from fastnet_cupy import control, ground, layout, steps, tiny
 
 _COMMENT = re.compile(r"//[^\n]*")
 
@@ -69,8 +69,8 @@ def test_an_enum_has_the_values_of_its_module(first):
         ("sums.cuh", "FN_WARP", ground.WARP),
         ("step.cu", "STEP_THREADS", ground.THREADS),
         ("layered.cu", "LAYERED_THREADS", ground.THREADS),
-        ("layered.cu", "SUM_COLUMNS", layered.SUM_COLUMNS),
-        ("layered.cu", "SCALED_PEAK", define("narrow.cu", "SCALED_PEAK")),
+        ("step.cu", "MASS_THREADS", steps.MASS_THREADS),
+        ("layered.cu", "SUM_COLUMNS", ground.SUM_COLUMNS),
         ("tiny.cu", "TINY_THREADS", tiny.MOST_THREADS),
         ("philox.cuh", "FN_DROPOUT", random.DROPOUT),
     ],

@@ -94,9 +94,10 @@ def found(monkeypatch):
 
         runtime = Runtime(**machine)
 
-        def version():
+        def architectures():
             if not nvrtc:
                 raise RuntimeError("libnvrtc.so.13: cannot open shared object file")
+            return (75, 80, 90, 120)
 
         def load(major):
             if not cublas:
@@ -104,8 +105,9 @@ def found(monkeypatch):
 
         device = types.SimpleNamespace(id=0, compute_capability=runtime.capability)
         cuda = types.SimpleNamespace(
-            runtime=runtime, Device=lambda: device, nvrtc=types.SimpleNamespace(getVersion=version)
-        )
+            runtime=runtime, Device=lambda: device,
+            nvrtc=types.SimpleNamespace(getSupportedArchs=architectures),
+        )  # fmt: skip
         cupy = types.ModuleType("cupy")
         cupy.__spec__ = importlib.util.spec_from_loader("cupy", loader=None)
         cupy.cuda = cuda
@@ -145,6 +147,12 @@ def test_an_old_gpu_is_told_by_name(found):
     old = found(capability="75")
     assert old.reason == "NVIDIA Abacus has compute capability 7.5, and fastnet needs 8.0"
     assert found(capability="120").usable
+
+
+def test_a_gpu_that_is_newer_than_the_compiler_is_told(found):
+    new = found(capability="150")
+    assert "NVIDIA Abacus has compute capability 15.0, which" in new.reason
+    assert 'pip install --upgrade "cuda-toolkit[nvrtc]==13.*"' in new.remedy
 
 
 def test_libraries_that_are_missing_are_told_with_the_pip_line(found):

@@ -175,6 +175,7 @@ def test_predictions_of_rows_on_the_device_stay_there():
     there = program.to_device(x.astype(np.float32))
     found = model.predict(there)
     assert program.device.holds(found)
+    assert program.device.lent == program.device.handed_back == 1, "somebody reads it too soon"
     assert_same_bits(program.to_host(found), model.predict(x))
     flat = model.parameters.flat
     assert program.predict_at_once(flat, x) is None

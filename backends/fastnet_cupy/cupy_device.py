@@ -27,10 +27,6 @@ from fastnet_cupy.device import Product, ProductSpec
 #: Tensor cores for bf16 and tf32, and asynchronous copies, came with it.
 _CAPABILITY = 80
 
-#: Dynamic shared memory that a kernel may have without being allowed more (CUDA programming
-#: guide, "Shared Memory": 48 KiB on every architecture).
-_SHARED_BYTES = 48 * 1024
-
 #: cudaError_t.
 _OUT_OF_MEMORY, _INSUFFICIENT_DRIVER, _NO_DEVICE = 2, 35, 100
 
@@ -92,16 +88,28 @@ class CupyDevice:
             return free + self._cupy.get_default_memory_pool().free_bytes(), total
 
     def holds(self, array: Any) -> bool:
-        """Whether `array` is one of this device's own; what fills it, later work waits for."""
-        if not isinstance(array, self._cupy.ndarray) or array.device.id != self._id:
-            return False
+        return isinstance(array, self._cupy.ndarray) and array.device.id == self._id
+
+    def join(self) -> None:
         with self.current():
-            theirs = self._cupy.cuda.get_current_stream()
-            if theirs.ptr != self._stream.ptr:
-                event = self._cupy.cuda.Event(disable_timing=True)
-                event.record(theirs)
-                self._stream.wait_event(event)
-        return True
+            self._after(self._cupy.cuda.get_current_stream(), self._stream)
+
+    def lend(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.current():  # and in the caller's stream, from whose memory it then comes
+            new = self._cupy.empty(shape, dtype)
+        self.join()  # what used that memory before may still be at work
+        return new
+
+    def hand_back(self) -> None:
+        with self.current():
+            self._after(self._stream, self._cupy.cuda.get_current_stream())
+
+    def _after(self, first: Any, then: Any) -> None:
+        """Let what a stream is asked from now on wait for what another was asked so far."""
+        if first.ptr != then.ptr:
+            event = self._cupy.cuda.Event(disable_timing=True)
+            event.record(first)
+            then.wait_event(event)
 
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
@@ -245,7 +253,7 @@ class CupyKernel:
 
     def __init__(self, device: CupyDevice, function: Any) -> None:
         self._device, self._function = device, function
-        self._allowed = _SHARED_BYTES
+        self._allowed = 0
         self._lock = threading.Lock()
 
     def __call__(
@@ -257,7 +265,10 @@ class CupyKernel:
         self._device.launch(self._function, (blocks, threads), given, shared)
 
     def _allow(self, shared: int) -> None:
-        """Let it have so much shared memory, and never less afterwards."""
+        """Let it have so much shared memory, and never less afterwards.
+
+        48 KiB need no leave, but the kernel's own shared memory counts too: so it is always asked.
+        """
         from cupy.cuda import driver
 
         which = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -397,13 +408,22 @@ def _find_libraries(cupy: Any) -> Probe:
     major = _cuda_major(cupy)
     missing = []
     try:
-        cupy.cuda.nvrtc.getVersion()
+        architectures = cupy.cuda.nvrtc.getSupportedArchs()
     except Exception:  # CuPy looks for the library at the first call, and has many ways to fail
+        architectures = []
         missing.append("nvrtc")
     try:
         cublaslt.load(major)
     except BackendUnavailable:
         missing.append("cublas")
+    capability = int(cupy.cuda.Device().compute_capability)
+    if not missing and capability not in architectures:
+        return Probe(
+            False,
+            f"{_name(cupy)} has compute capability {_dotted(capability)}, which NVIDIA's library "
+            "nvrtc that is installed does not know",
+            f'Install a newer one: pip install --upgrade "cuda-toolkit[nvrtc]=={major}.*"',
+        )
     if missing:
         return Probe(
             False,

@@ -128,6 +128,21 @@ class Device(Protocol):
         """Whether `array` is one of this device's own."""
         ...
 
+    def join(self) -> None:
+        """Let later work wait for what the caller's own queue was asked so far.
+
+        Arrays that a user hands over are filled, and were freed, in the user's order of things.
+        """
+        ...
+
+    def lend(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new array of the caller's own queue, for this device's work to fill."""
+        ...
+
+    def hand_back(self) -> None:
+        """Let the caller's later work wait for all that was asked of this device so far."""
+        ...
+
     def address(self, array: Any) -> int:
         """Where a device array begins."""
         ...

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastnet_cupy.device import Epilogue, Product, ProductSpec
 from fastnet_cupy.ground import (
+    BLOCKS_EACH,
     GRADIENT,
     PREDICT,
     SUM_COLUMNS,
@@ -74,9 +75,6 @@ class LayeredPass:
         self.result = FLOAT64 if number.real == "float64" else FLOAT32
         self.scaled = number.name == "fp16"
         self.x = ground.store(rows, layout.inputs)
-        self.y = ground.real(rows, layout.outputs)
-        self.labels = device.empty((rows,), "int32")
-        self.row_weights = ground.real(rows)
         hidden = [layer.units for layer in layout.layers[:-1]]
         self.z = ground.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
         self.out = ground.real(rows, layout.outputs)
@@ -84,10 +82,14 @@ class LayeredPass:
         self.out_slope = None
         if last.code != IDENTITY:
             self.out_slope = ground.real(rows, layout.outputs)
-        self.d_out = ground.real(rows, layout.outputs)
+        self.real_d = None
+        if training and (self.scaled or (layout.softmax and number.narrow)):
+            self.real_d = ground.real(rows, layout.outputs)
         self.d = [ground.store(rows, layout.widest) for _ in range(2 if training else 0)]
         self.lanes = lanes_of(layout.outputs)
-        self.loss_blocks = min(math.ceil(rows * self.lanes / THREADS), 2 * device.multiprocessors)
+        self.loss_blocks = min(
+            math.ceil(rows * self.lanes / THREADS), BLOCKS_EACH * device.multiprocessors
+        )
         self.loss_count = self.loss_blocks
         self.loss_parts = device.empty((self.loss_blocks,), "float64")
         self.peaks = ground.real(self.loss_blocks) if self.scaled else None
@@ -110,10 +112,10 @@ class LayeredPass:
         hidden = layout.layers[:-1]
         stored = layout.inputs + sum(layer.units for layer in hidden) + 2 * layout.widest
         stored += sum(layer.units for layer in hidden if not layer.tells_slope)
-        reals = 5 * layout.outputs + 1 + (layout.widest if number.narrow else 0)
+        reals = 3 * layout.outputs + (layout.widest if number.narrow else 0)
         reals += math.ceil(layout.widest / PART_ROWS)
         masks = sum(layer.units // 8 + 16 for layer in hidden)
-        each = stored * number.bytes + reals * real + masks + 4
+        each = stored * number.bytes + reals * real + masks
         return layout.size * real, each
 
     def _kernels(self) -> None:
@@ -142,7 +144,9 @@ class LayeredPass:
         way = _Way(layer, self._product(wide))
         plain_relu = layer.code == RELU and not layer.masks and not last and layer.biased
         if self.training and plain_relu:
-            for epilogue in (Epilogue.RELU_MASK_BIAS, Epilogue.RELU_BIAS):
+            # Not in fp16: the way back would store infinity where `through_slope` cuts.
+            masked = () if self.scaled else (Epilogue.RELU_MASK_BIAS,)
+            for epilogue in (*masked, Epilogue.RELU_BIAS):
                 found = ground.device.product(replace(forward, epilogue=epilogue))
                 if found is not None:
                     way.forward, way.relu, way.biased = found, True, True
@@ -206,7 +210,12 @@ class LayeredPass:
             given = (ground.whole, turn.block, self.out, turn.out)
             self.hand_over(ground.blocks(entries), THREADS, given)
             return
-        source = turn.source
+        source, d = turn.source, None
+        real_d = self.real_d if mode == GRADIENT else None
+        if mode == GRADIENT:
+            d = self._matrix(self.d[0], layout.outputs)
+            if layout.softmax and real_d is None:
+                real_d = d  # they are of one type
         self.losses(
             self.loss_blocks,
             THREADS,
@@ -215,47 +224,44 @@ class LayeredPass:
                 ground.reals,
                 turn.block,
                 turn.scalars,
+                source.order,
                 self.out,
-                None if source.y is None else self.y,
-                None if source.labels is None else self.labels,
-                None if source.weights is None else self.row_weights,
+                source.y,
+                source.labels,
+                source.weights,
                 np.int32(rows),
                 np.int32(self.lanes),
-                self.d_out,
+                None if layout.softmax else self.out_slope,
+                real_d,
+                None if self.scaled else d,
                 self.loss_parts,
                 self.peaks,
             ),
         )
-        if mode == GRADIENT:
-            self._backward(turn.scalars, weights, x)
+        if mode != GRADIENT:
+            return
+        if self.scaled:
+            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), turn.scalars))
+            given = (turn.scalars, np.int64(entries), real_d, d)
+            self.output_derivative(ground.blocks(entries), THREADS, given)
+        self._backward(d, weights, x)
 
     def _fetch(self, turn: Turn) -> Any:
-        """Bring a batch into the buffers; return x, which may be the data itself."""
-        ground, layout, source = self.ground, self.ground.layout, turn.source
-        mode = turn.mode
+        """Bring a batch's x into the buffer; return it, or the data itself where that will do."""
+        ground, source = self.ground, turn.source
         whole = source.order is None and source.rows == self.rows
         aligned = ground.device.address(source.x) % ProductSpec.alignment == 0
-        direct = whole and aligned and not ground.number.narrow and not layout.masks
+        if whole and aligned and not ground.number.narrow and not ground.layout.masks:
+            return source.x
         self.gather(
-            ground.blocks(self.rows * (layout.outputs if direct else layout.inputs)),
+            ground.blocks(self.rows * ground.layout.inputs),
             THREADS,
             (
-                ground.whole,
-                ground.reals,
-                turn.block,
-                source.order,
-                source.x,
-                None if mode == PREDICT else source.y,
-                None if mode == PREDICT else source.labels,
-                None if mode == PREDICT else source.weights,
-                np.int32(self.rows),
-                None if direct else self.x,
-                self.y,
-                self.labels,
-                self.row_weights,
+                ground.whole, ground.reals, turn.block, source.order, source.x,
+                np.int32(self.rows), self.x,
             ),
-        )
-        return source.x if direct else self.x
+        )  # fmt: skip
+        return self.x
 
     def _forward(self, turn: Turn, weights: Any, x: Any) -> None:
         ground, rows, parameters = self.ground, self.rows, turn.parameters
@@ -294,21 +300,9 @@ class LayeredPass:
                 )  # fmt: skip
             x = way.a
 
-    def _backward(self, scalars: Any, weights: Any, x: Any) -> None:
-        """Fill the gradient, from the last layer to the first."""
-        ground, layout, rows = self.ground, self.ground.layout, self.rows
-        gradient, entries = self.gradients.reshape(-1), rows * layout.outputs
-        if self.peaks is not None:
-            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), scalars))
-        d = self.d_out
-        if ground.number.narrow or (self.out_slope is not None and not layout.softmax):
-            d = self._matrix(self.d[0], layout.outputs)
-            slope = None if layout.softmax else self.out_slope
-            self.output_derivative(
-                ground.blocks(entries),
-                THREADS,
-                (scalars, np.int32(self.scaled), np.int64(entries), self.d_out, slope, d),
-            )
+    def _backward(self, d: Any, weights: Any, x: Any) -> None:
+        """Fill the gradient, from the last layer to the first; `d`: by the last one's z."""
+        gradient = self.gradients.reshape(-1)
         for index in reversed(range(len(self.ways))):
             way = self.ways[index]
             layer = way.layer

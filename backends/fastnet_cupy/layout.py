@@ -116,11 +116,6 @@ class Layout:
         """Multiplications and additions of a forward pass, a row."""
         return sum(layer.inputs * layer.units for layer in self.layers)
 
-    @property
-    def loss_terms(self) -> int:
-        """Terms of a row's loss that its mean is taken over."""
-        return 1 if self.loss == CROSSENTROPY else self.outputs
-
 
 def activation_code(activation: Any) -> tuple[int, float, float]:
     """An elementwise activation's code, and the constants of its two sides."""

@@ -23,10 +23,11 @@ SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
 #: Registers for what a thread adds up, at most, in each of these shares: with more, the compiler
 #: begins to move some of the 255 that a thread can have to memory (tests/test_cupy_nvrtc.py holds
 #: it to that). Slopes of the last layer take more registers beside, so that fewer are left.
-MOST_SUMS, OUTPUT_SLOPES_TAKE = (144, 184, 160), 64
+MOST_SUMS, OUTPUT_SLOPES_TAKE = (144, 134, 143), 64
 
-#: Above so many the loops of products are not taken apart: that takes registers too.
-ROOMY_SUMS = 100
+#: Above so many, loops of products of 32-bit and 64-bit numbers are not taken apart: their factors
+#: come one by one, which takes registers too. (In 16 bits it would rather take more of them.)
+ROOMY_SUMS = 76
 
 #: Bytes of shared memory that the kernel declares by itself, rounded up.
 OWN_BYTES = 1024
@@ -147,7 +148,7 @@ def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None
         if sums + OUTPUT_SLOPES_TAKE * shape.output_slopes > most:
             continue
         if shape.shared_bytes(number) + OWN_BYTES <= shared_bytes:
-            return replace(shape, crowded=tiles == 1 and sums > ROOMY_SUMS)
+            return replace(shape, crowded=not number.narrow and sums > ROOMY_SUMS)
     return None
 
 

@@ -1,5 +1,6 @@
 """A plan, run on a device: prediction, loss, gradient, and whole runs of training steps."""
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from fastnet_cupy.steps import Collector, Growing, Order, Pass, Steps, Training
 from fastnet_cupy.streaming import Stream
 
 Draw = tuple[int, int] | None
+
+_log = logging.getLogger("fastnet")
 
 #: Bytes from which on it is looked whether an array fits on the device; and the part of what is
 #: free that one array of data may take: the rest is for what steps need.
@@ -60,13 +63,20 @@ class CudaProgram:
         self.lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._tiny: tuple[Any, ...] | None = None
+        self._brought: tuple[Any, Array, Array | None] | None = None
 
     def to_device(self, array: Array) -> Any:
         """A copy on the device; the array itself where that is too large for it."""
         if self.device.holds(array):
             return array
-        if array.nbytes >= LARGE_BYTES and array.nbytes > DATA_SHARE * self.device.memory()[0]:
-            return array
+        if array.nbytes >= LARGE_BYTES:
+            free, _ = self.device.memory()
+            if array.nbytes > DATA_SHARE * free:
+                _log.warning(
+                    "%s bytes of data stay in the processor's memory and stream through the GPU's, "
+                    "of which %s bytes are free.", f"{array.nbytes:,}", f"{free:,}",
+                )  # fmt: skip
+                return array
         with self.lock:
             return self.device.upload(np.ascontiguousarray(array))
 
@@ -95,10 +105,14 @@ class CudaProgram:
         if x.dtype != self.dtype or not x.flags.c_contiguous:
             return None
         with self.lock:
-            own = self.device.upload(parameters)
-            out = self.device.empty((len(x), self.layout.outputs), self.dtype)
-            for first, source in self._blocks(Data(x, None)):
-                self._predicted(own, source, out[first : first + source.rows])
+            self.device.join()
+            out = self.device.lend((len(x), self.layout.outputs), self.dtype)
+            try:
+                own = self.device.upload(parameters)
+                for first, source in self._blocks(Data(x, None)):
+                    self._predicted(own, source, out[first : first + source.rows])
+            finally:  # also after an error: the caller may then free x
+                self.device.hand_back()
             return out
 
     def _predicted(self, parameters: Any, source: Source, out: Any = None) -> Any:
@@ -183,8 +197,8 @@ class CudaProgram:
                 return Training(self.ground, way, code, slots, collecting)
 
             training = self._keep(key, make)
-            if streamed:
-                data = self._on_host(data)
+            data = self._on_host(data) if streamed else data
+            self._brought = self._brought if streamed else None
             stream = self._stream(data, batch) if streamed else None
             block = control.control(
                 rows=rows,
@@ -274,8 +288,11 @@ class CudaProgram:
             yield first, self._source(Data(*arrays))
 
     def _on_host(self, data: Data) -> Data:
-        weight = None if data.weight is None else self.to_host(data.weight)
-        return Data(data.x, self.to_host(data.y), weight)
+        """Streamed rows, with targets and weights that may have gone to the device: once a fit."""
+        if self._brought is None or self._brought[0] is not data.y:
+            weight = None if data.weight is None else self.to_host(data.weight)
+            self._brought = data.y, self.to_host(data.y), weight
+        return Data(data.x, *self._brought[1:])
 
     def _on_device(self, array: Any) -> Any:
         return array if self.device.holds(array) else self.device.upload(array)
@@ -323,10 +340,10 @@ class CudaProgram:
         shape: Shape | None = self.shape if rows >= narrow_from else None
         kind: Any = LayeredPass if shape is None else NarrowPass
         fixed, each = kind.bytes(self.ground, rows)
+        vectors += self.number.narrow
         fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
         free, _ = self.device.memory()
         needed = fixed + each * rows
-        fits = f"batch_size={max(free - fixed, 0) // max(each, 1):,}"
         try:
             if needed > free:
                 raise MemoryError
@@ -334,9 +351,11 @@ class CudaProgram:
                 return NarrowPass(self.ground, shape, rows, training)
             return LayeredPass(self.ground, rows, training)
         except MemoryError as error:
+            room = (free - fixed) // each if each else 0
+            fits = f"batch_size={room:,} would fit" if room > 0 else "no batch would fit"
             raise DoesNotFit(
                 f"{rows:,} rows as one batch need {needed:,} bytes on the GPU, of which {free:,} "
-                f"are free; {fits} would fit."
+                f"are free; {fits}."
             ) from error
 
     def _stream(self, data: Data, batch: int) -> Stream:

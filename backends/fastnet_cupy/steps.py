@@ -111,7 +111,7 @@ class Steps:
         device = ground.device
         self.block = ground.whole_zero(control.CONTROLS)
         self.scalars = device.upload(np.ones(control.SCALARS))
-        self.objective = device.upload(np.zeros(4))
+        self.objective = device.upload(np.array([0, 0, math.inf, math.inf]))
         self.losses, self.masses = Growing(ground, "float64"), Growing(ground, "float64")
         self.copy = ground.store(ground.layout.size) if ground.number.narrow else None
         self.mass, self.total = ground.kernel("step.cu", "mass"), ground.kernel("step.cu", "total")
@@ -126,7 +126,6 @@ class Steps:
         """
         device, steps = self.ground.device, int(block[control.STEPS])
         device.copy(self.block, block)
-        device.copy(self.objective, np.array([0, 0, math.inf, math.inf]))
         if objective is not None:
             device.copy(self.objective, objective)
         return self.losses.room(steps) | self.masses.room(steps)

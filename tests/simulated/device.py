@@ -64,6 +64,7 @@ class HostDevice:
         self._epilogues = epilogues
         self._recording: list[Callable[[], None]] | None = None
         self._copies = LateCopies()
+        self.lent = self.handed_back = 0
 
     def memory(self) -> tuple[int, int]:
         return self._memory_bytes - sum(self._live.values()), self._memory_bytes
@@ -75,6 +76,16 @@ class HostDevice:
         while owner.base is not None:
             owner = owner.base
         return id(owner) in self._live
+
+    def join(self) -> None:
+        pass
+
+    def lend(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        self.lent += 1
+        return self.empty(shape, dtype)
+
+    def hand_back(self) -> None:
+        self.handed_back = self.lent
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)

@@ -14,34 +14,31 @@
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_end = (count); \
        i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
 
-// A batch's x `(buffer, inputs)`, masked by dropout (null: not wanted), y `(buffer, outputs)` or
-// labels `(buffer,)`, and weights `(buffer,)`.
+// A batch's x `(buffer, inputs)`, masked by dropout.
 extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
     gather(const int *table_whole, const double *table_reals, const int64_t *control,
-           const int64_t *order, const real *data_x, const real *data_y,
-           const int64_t *data_labels, const real *data_weights, int buffer, store *x, real *y,
-           int *labels, real *weights) {
+           const int64_t *order, const real *data_x, int buffer, store *x) {
   Table table = {table_whole, table_reals};
   Batch batch = batch_of(control, control[NEXT]);
-  int inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
+  int inputs = table[TABLE_INPUTS];
   int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
-  if (x)
-    EACH_ENTRY(item, (int64_t)buffer * inputs) {
-      int64_t r = quotient(item, inputs), i = item - r * inputs;
+  if (inputs % 4 == 0 && !masks && (uint64_t)data_x % sizeof(Four) == 0) {
+    int fours = inputs / 4;
+    EACH_ENTRY(item, (int64_t)buffer * fours) {
+      int64_t r = quotient(item, fours), i = item - r * fours;
       int row = r < batch.rows ? (int)r : batch.rows - 1;
-      real value = data_x[row_of(batch, order, row) * inputs + i];
-      if (masks) value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step, item);
-      x[item] = to_store(value);
+      Four four = *(const Four *)(data_x + row_of(batch, order, row) * inputs + i * 4);
+      store_pair(x + item * 4, four.entry[0], four.entry[1]);
+      store_pair(x + item * 4 + 2, four.entry[2], four.entry[3]);
     }
-  if (data_y)
-    EACH_ENTRY(item, (int64_t)batch.rows * outputs) {
-      int64_t r = quotient(item, outputs);
-      y[item] = data_y[row_of(batch, order, (int)r) * outputs + (item - r * outputs)];
-    }
-  EACH_ENTRY(r, batch.rows) {
-    int64_t row = row_of(batch, order, (int)r);
-    if (data_labels) labels[r] = (int)data_labels[row];
-    if (data_weights) weights[r] = data_weights[row];
+    return;
+  }
+  EACH_ENTRY(item, (int64_t)buffer * inputs) {
+    int64_t r = quotient(item, inputs), i = item - r * inputs;
+    int row = r < batch.rows ? (int)r : batch.rows - 1;
+    real value = data_x[row_of(batch, order, row) * inputs + i];
+    if (masks) value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step, item);
+    x[item] = to_store(value);
   }
 }
 
@@ -98,39 +95,61 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 }
 
 // The loss of each row of a batch, each by a group of lanes, added up in parts[block] as float64,
-// and the derivative d `(buffer, outputs)` by the output `p`, or, where that is a softmax, by its
-// logits. peaks[block], unless
+// and the derivative `(buffer, outputs)` by the last layer's z. `p` is the network's output; where
+// that is a softmax, it is done. `slope` is the last activation's; null: 1.
+//
+// `real_d` holds the derivative on its way and `d` as products read it; either may be null, both
+// where only the loss is asked for. Behind a softmax `real_d` is needed. peaks[block], unless
 // null, becomes the largest derivative's size.
 extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
     losses(const int *table_whole, const double *table_reals, const int64_t *control,
-           const double *scalars, const real *p, const real *y, const int *labels,
-           const real *weights, int buffer, int lanes, real *d, double *parts, real *peaks) {
+           const double *scalars, const int64_t *order, const real *p, const real *data_y,
+           const int64_t *data_labels, const real *data_weights, int buffer, int lanes,
+           const real *slope, real *real_d, store *d, double *parts, real *peaks) {
   __shared__ double scratch[FN_MOST_WARPS];
   __shared__ real peak_scratch[FN_MOST_WARPS], nobody[FN_WARP];
   Table table = {table_whole, table_reals};
   int n = table[TABLE_OUTPUTS], code = table[TABLE_LOSS];
+  bool softmax = table[TABLE_SOFTMAX];
   Batch batch = batch_of(control, control[NEXT]);
-  real mass = weights ? (real)scalars[MASS] : (real)batch.rows;
+  real mass = data_weights ? (real)scalars[MASS] : (real)batch.rows;
   if (code != CROSSENTROPY) mass *= n;
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
   double sum = 0;
   real peak = 0;
-  for (int first = blockIdx.x * at_once; first < buffer; first += gridDim.x * at_once) {
-    int r = first + threadIdx.x / lanes;
+  for (int64_t first = blockIdx.x * at_once; first < buffer; first += gridDim.x * at_once) {
+    int64_t r = first + threadIdx.x / lanes, at = r * n;
     bool here = r < batch.rows;
-    int64_t at = (int64_t)r * n;
-    const real *row = here ? p + at : nobody;
-    real *back = here ? d + at : nobody;
-    Target target = {y ? y + (here ? at : 0) : nullptr, labels && here ? labels[r] : 0};
-    real weight = weights && here ? weights[r] : (real)1;
+    int64_t source = here ? row_of(batch, order, (int)r) : 0;
+    Target target = {data_y ? data_y + source * n : nullptr,
+                     data_labels && here ? (int)data_labels[source] : 0};
+    real weight = data_weights && here ? data_weights[source] : (real)1;
+    auto hand_on = [&](int j, real value) {
+      peak = larger(peak, abs_(value));
+      if (real_d) real_d[at + j] = value;
+      if (d) d[at + j] = to_store_cut(value);
+    };
+    auto put = [&](int j, real value) {
+      if (softmax && real_d)
+        real_d[at + j] = value;  // the way back through it comes first
+      else
+        hand_on(j, slope ? value * slope[at + j] : value);
+    };
     int m = here ? n : 0;
-    real loss = row_loss(code, table.constant(), row, target, weight, weight / mass, back, m, lane,
-                         lanes);
+    const real *row = here ? p + at : nobody;
+    real loss = row_loss(code, table.constant(), row, target, weight, weight / mass, m, lane,
+                         lanes, put);
     if (here && lane == 0) sum += loss;
-    if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, m, lane, lanes);
-    for (int j = lane; j < m; j += lanes) peak = larger(peak, abs_(back[j]));
+    if (softmax && real_d) {
+      real *back = here ? real_d + at : nobody;
+      softmax_row_back(row, back, m, lane, lanes);
+      for (int j = lane; j < m; j += lanes) hand_on(j, back[j]);
+    }
     if (!here && r < buffer)
-      for (int j = lane; j < n; j += lanes) d[at + j] = 0;
+      for (int j = lane; j < n; j += lanes) {
+        if (real_d) real_d[at + j] = 0;
+        if (d) d[at + j] = 0;
+      }
   }
   sum = block_sum(sum, scratch);
   peak = block_peak(peak, peak_scratch);
@@ -138,10 +157,6 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
   parts[blockIdx.x] = sum;
   if (peaks) peaks[blockIdx.x] = peak;
 }
-
-// The largest derivative at the output is brought to this, for fp16: 2^11 below its end, for what
-// layers further down may make of it, and 2^28 above its least.
-#define SCALED_PEAK 16
 
 // scalars[SCALE] = the power of two that brings the largest of `count` peaks to SCALED_PEAK. One
 // block of one warp.
@@ -156,14 +171,11 @@ extern "C" __global__ void __launch_bounds__(FN_WARP)
   scalars[SCALE] = peak > 0 && isfinite(peak) ? ldexp((double)SCALED_PEAK, -exponent) : 1.0;
 }
 
-// The derivative at the output as products read it: times the last activation's slope (null: 1),
-// and the step's scale where there is one.
+// The derivative at the output as products read it, times the step's scale.
 extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
-    output_derivative(const double *scalars, int scaled, int64_t count, const real *d_out,
-                      const real *slope, store *d) {
-  real scale = scaled ? (real)scalars[SCALE] : (real)1;
-  EACH_ENTRY(item, count)
-    d[item] = to_store_cut(d_out[item] * (slope ? slope[item] : (real)1) * scale);
+    output_derivative(const double *scalars, int64_t count, const real *real_d, store *d) {
+  real scale = (real)scalars[SCALE];
+  EACH_ENTRY(item, count) d[item] = to_store_cut(real_d[item] * scale);
 }
 
 // d = wide_d times its layer's slope, told by `a` (code, below), or in `slope`, or 1 where both are

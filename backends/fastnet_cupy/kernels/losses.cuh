@@ -70,18 +70,23 @@ __device__ __forceinline__ void softmax_row_back(const real *a, real *d, int n, 
   for (int j = lane; j < n; j += lanes) d[j] = a[j] * (d[j] - shared);
 }
 
-// A row's loss times its weight, in every lane of the group; `d` becomes the derivative, times
-// `share`, the weight over the sum of all weights (and outputs). A row of weight 0 does not
-// count, even where its loss is not finite. `p` and `d` may be the same.
+// The largest derivative at the output is brought to this, for fp16: 2^11 below its end, for what
+// layers further down may make of it, and 2^28 above its least.
+#define SCALED_PEAK 16
+
+// A row's loss times its weight, in every lane of the group; `put(j, slope)` takes the derivative
+// by p[j], times `share`, the weight over the sum of all weights (and outputs); it may overwrite
+// p[j]. A row of weight 0 does not count, even where its loss is not finite.
+template <class Put>
 __device__ __forceinline__ real row_loss(int code, real constant, const real *p, Target target,
-                                         real weight, real share, real *d, int n, int lane,
-                                         int lanes) {
+                                         real weight, real share, int n, int lane, int lanes,
+                                         Put put) {
   real sum = 0;
   if (code != CROSSENTROPY) {
     for (int j = lane; j < n; j += lanes) {
       real slope;
       sum += entry_loss(code, p[j], target.y[j], constant, slope);
-      d[j] = weight > 0 ? slope * share : (real)0;
+      put(j, weight > 0 ? slope * share : (real)0);
     }
     sum = group_sum(sum, lanes);
     return weight > 0 ? sum * weight : (real)0;
@@ -105,11 +110,11 @@ __device__ __forceinline__ real row_loss(int code, real constant, const real *p,
   } else {
     picked = p[target.label] - peak;
   }
-  __syncwarp();  // all have read p before d, which may be p, is written
+  __syncwarp();  // all have read p before put may overwrite it
   for (int j = lane; j < n; j += lanes) {
     real y = target.y ? target.y[j] : (real)(j == target.label);
     real slope = exp_(p[j] - peak) / sum * sure - y;
-    d[j] = weight > 0 ? slope * share : (real)0;
+    put(j, weight > 0 ? slope * share : (real)0);
   }
   real loss = sure * log_(sum) - picked;
   return weight > 0 ? loss * weight : (real)0;

@@ -140,6 +140,7 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
   if constexpr (L < FN_LAYERS) {
     int inputs = task.table.layer(L, LAYER_INPUTS), units = task.table.layer(L, LAYER_UNITS);
     const real *w = parameters + task.table.layer(L, LAYER_WEIGHT);
+#pragma unroll 8
     for (int item = threadIdx.x; item < width(L) * width(L + 1); item += THREADS) {
       int i = item / width(L + 1), j = item % width(L + 1);
       real value = i < inputs && j < units ? w[i * units + j] : (real)0;
@@ -152,28 +153,37 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
   }
 }
 
-// Entries that are read at once.
-struct __align__(16) Four {
-  real entry[4];
-};
-
 // Bring ROWS rows, from row `first` of the batch on; behind the last one it is repeated.
 __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, const int64_t *order,
                                            int first, const Chip &chip) {
   int inputs = task.table[TABLE_INPUTS];
   int masks = task.dropping ? task.table[TABLE_MASKS] : 0;
   if (inputs % 4 == 0 && !masks && (uint64_t)x % sizeof(Four) == 0) {
-    // Four at once, and all of a thread's on their way before the first is needed: a block is
-    // alone on its multiprocessor, so nobody else hides how far away they are.
+    // Several at once, first their rows' places and then they themselves: a block is alone on its
+    // multiprocessor, so nobody else hides how far away they are.
+    constexpr int ITEMS = ROWS * width(0) / 4;
+    constexpr int AT_ONCE = ITEMS / THREADS < 1 ? 1 : (ITEMS / THREADS < 4 ? ITEMS / THREADS : 4);
+    for (int base = threadIdx.x; base < ITEMS; base += AT_ONCE * THREADS) {
+      int64_t from[AT_ONCE];
+      Four four[AT_ONCE];
 #pragma unroll
-    for (int item = threadIdx.x; item < ROWS * width(0) / 4; item += THREADS) {
-      int r = item / (width(0) / 4), i = item % (width(0) / 4) * 4;
-      int row = first + r < task.batch.rows ? first + r : task.batch.rows - 1;
-      Four four = {};
-      if (i < inputs) four = *(const Four *)(x + row_of(task.batch, order, row) * inputs + i);
-      store *to = chip.input<0>() + r * row_length(0) + i;
-      store_pair(to, four.entry[0], four.entry[1]);
-      store_pair(to + 2, four.entry[2], four.entry[3]);
+      for (int q = 0; q < AT_ONCE; q++) {
+        int r = (base + q * THREADS) / (width(0) / 4);
+        int row = first + r < task.batch.rows ? first + r : task.batch.rows - 1;
+        from[q] = row_of(task.batch, order, row);
+      }
+#pragma unroll
+      for (int q = 0; q < AT_ONCE; q++) {
+        int i = (base + q * THREADS) % (width(0) / 4) * 4;
+        four[q] = i < inputs ? *(const Four *)(x + from[q] * inputs + i) : Four{};
+      }
+#pragma unroll
+      for (int q = 0; q < AT_ONCE; q++) {
+        int item = base + q * THREADS, r = item / (width(0) / 4), i = item % (width(0) / 4) * 4;
+        store *to = chip.input<0>() + r * row_length(0) + i;
+        store_pair(to, four[q].entry[0], four[q].entry[1]);
+        store_pair(to + 2, four[q].entry[2], four[q].entry[3]);
+      }
     }
     return;
   }
@@ -345,10 +355,6 @@ __device__ __forceinline__ void hand_over(const Task &task, const Chip &chip,
     hand_over<L + 1>(task, chip, gradient.behind, unscale, part);
 }
 
-// The largest derivative at the output is brought to this, for fp16: 2^11 below its end, for what
-// layers further down may make of it, and 2^28 above its least.
-#define SCALED_PEAK 16.f
-
 // What a step of `mode` does with its batch.
 //
 // parameters `(size,)`. data_x `(rows, inputs)`, data_y `(rows, outputs)` or labels `(rows,)`, and
@@ -405,8 +411,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       Target target = {data_y ? data_y + source * outputs : nullptr,
                        labels ? (int)labels[source] : 0};
       real weight = weights ? weights[source] : (real)1;
-      real one = row_loss(loss_code, task.table.constant(), row, target, weight, weight / mass,
-                          row, n, lane, lanes);
+      real one = row_loss(loss_code, task.table.constant(), row, target, weight, weight / mass, n,
+                          lane, lanes, [row](int j, real slope) { row[j] = slope; });
       if (here && lane == 0) loss += one;
       if (softmax) softmax_row_back(steep, row, n, lane, lanes);
       if (FN_OUTPUT_SLOPES && !softmax)
@@ -421,7 +427,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     if (peak > 0 && isfinite(peak)) {
       int exponent;
       frexpf(peak, &exponent);
-      float fitting = ldexpf(SCALED_PEAK, -exponent < 100 ? -exponent : 100);
+      float fitting = ldexpf((float)SCALED_PEAK, -exponent < 100 ? -exponent : 100);
       if (fitting < scale) {  // what was added up before is brought to the new scale, exactly
         gradient.multiply_by(fitting / scale);
         scale = fitting;

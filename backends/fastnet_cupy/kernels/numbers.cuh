@@ -51,6 +51,21 @@ __device__ __forceinline__ store to_store_cut(real value) {
   return to_store(value);
 }
 
+// Entries that are read at once.
+struct __align__(16) Four {
+  real entry[4];
+};
+
+// Two neighbouring entries, as they are stored.
+__device__ __forceinline__ void store_pair(store *to, real first, real second) {
+#if FN_NARROW
+  *(uint32_t *)to = (uint32_t)to_store(first) | (uint32_t)to_store(second) << 16;
+#else
+  to[0] = to_store(first);
+  to[1] = to_store(second);
+#endif
+}
+
 // C's functions, by one name for both kinds of `real`.
 __device__ __forceinline__ float exp_(float x) { return expf(x); }
 __device__ __forceinline__ double exp_(double x) { return exp(x); }

@@ -9,45 +9,50 @@ enum { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION };
 // 1 / sqrt(1 - beta2^t), and what weight decay leaves of a parameter.
 enum { RATE, WIDEN, STAY, RATES };
 
-// An optimizer: its constants `c`, as control.py lists them, and a step's rates. Those are read
-// when a step begins: where they are far away, what comes before the update hides it.
+// An optimizer: its constants, as control.py lists them, and a step's rates.
 struct Rule {
   int code;
-  const double *c;
+  real c[5];
   real rate, widen, stay;
 
-  __device__ __forceinline__ Rule(int code, const double *constants, const double *rates)
-      : code(code), c(constants), rate((real)rates[RATE]), widen((real)rates[WIDEN]),
-        stay((real)rates[STAY]) {}
+  __device__ __forceinline__ Rule(int code, const double *constants) : code(code) {
+#pragma unroll
+    for (int i = 0; i < 5; i++) c[i] = (real)constants[i];
+  }
+  __device__ __forceinline__ void take(const double *rates) {
+    rate = (real)rates[RATE];
+    widen = (real)rates[WIDEN];
+    stay = (real)rates[STAY];
+  }
 };
 
 // Move a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
 __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m, real &n) {
-  const double *c = rule.c;
+  const real(&c)[5] = rule.c;
   real rate = rule.rate;
   switch (rule.code) {
     case SGD:
       p -= rate * g;
       break;
     case MOMENTUM:
-      m = (real)c[0] * m + g;
+      m = c[0] * m + g;
       p -= rate * m;
       break;
     case NESTEROV:
-      m = (real)c[0] * m + g;
-      p -= rate * (g + (real)c[0] * m);
+      m = c[0] * m + g;
+      p -= rate * (g + c[0] * m);
       break;
     case ADAM:
-      m = (real)c[0] * m + (real)c[1] * g;
-      n = (real)c[2] * n + (real)c[3] * (g * g);
+      m = c[0] * m + c[1] * g;
+      n = c[2] * n + c[3] * (g * g);
       p = rule.stay * p -
-          rate * (m / (sqrt_(n) * rule.widen + (real)c[4]));
+          rate * (m / (sqrt_(n) * rule.widen + c[4]));
       break;
     case RMSPROP: {
-      m = (real)c[0] * m + (real)c[1] * (g * g);
-      real step = g / (sqrt_(m) + (real)c[2]);
+      m = c[0] * m + c[1] * (g * g);
+      real step = g / (sqrt_(m) + c[2]);
       if (c[3] != 0) {
-        n = (real)c[3] * n + step;
+        n = c[3] * n + step;
         step = n;
       }
       p -= rate * step;
@@ -55,19 +60,19 @@ __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &
     }
     case ADAGRAD:
       m += g * g;
-      p -= rate * (g / (sqrt_(m) + (real)c[0]));
+      p -= rate * (g / (sqrt_(m) + c[0]));
       break;
     case RPROP: {
       real turned = sign_(m) * sign_(g);
-      real grown = n * (turned > 0 ? (real)c[0] : (turned < 0 ? (real)c[1] : (real)1));
-      n = grown < (real)c[2] ? (real)c[2] : (grown > (real)c[3] ? (real)c[3] : grown);
+      real grown = n * (turned > 0 ? c[0] : (turned < 0 ? c[1] : (real)1));
+      n = grown < c[2] ? c[2] : (grown > c[3] ? c[3] : grown);
       m = turned < 0 ? (real)0 : g;
       p -= sign_(m) * n;
       break;
     }
     default:  // Lion
-      p = rule.stay * p - rate * sign_((real)c[0] * m + (real)c[1] * g);
-      m = (real)c[2] * m + (real)c[3] * g;
+      p = rule.stay * p - rate * sign_(c[0] * m + c[1] * g);
+      m = c[2] * m + c[3] * g;
   }
 }
 

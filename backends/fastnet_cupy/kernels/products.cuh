@@ -9,7 +9,8 @@
 #pragma once
 #include "numbers.cuh"
 
-// Whether registers are scarce (1), so that loops over the depth are not taken apart.
+// Whether registers are scarce (1), so that loops over the depth of products of 32-bit and 64-bit
+// numbers are not taken apart.
 #ifndef FN_CROWDED
 #define FN_CROWDED 0
 #endif
@@ -20,16 +21,6 @@
 
 __device__ __forceinline__ int lane_group() { return (threadIdx.x & 31) >> 2; }
 __device__ __forceinline__ int lane_pair() { return (threadIdx.x & 3) * 2; }
-
-// Two neighbouring entries, as they are stored.
-__device__ __forceinline__ void store_pair(store *to, real first, real second) {
-#if FN_NARROW
-  *(uint32_t *)to = (uint32_t)to_store(first) | (uint32_t)to_store(second) << 16;
-#else
-  to[0] = to_store(first);
-  to[1] = to_store(second);
-#endif
-}
 
 __device__ __forceinline__ void store_pair_cut(store *to, real first, real second) {
 #if FN_NARROW
@@ -67,7 +58,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
   int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbour
   const store *from_b = TURN_B ? b + (row + beside) * LDB + 8 * second
                                : b + (row + 8 * second) * LDB + beside;
-#pragma unroll(FN_CROWDED ? 1 : M * N < 8 ? 4 : 2)
+#pragma unroll(M *N < 8 ? 4 : 2)
   for (int k = 0; k < K; k += 16) {
     uint32_t fa[M][4], fb[4];
 #pragma unroll

@@ -109,7 +109,8 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
          const real *gradient, int scaled, int64_t size, real *parameters, real *memory,
          store *copy) {
   if (control[STOPPED]) return;
-  Rule rule(code, constants, rates + control[NOW] * RATES);
+  Rule rule(code, constants);
+  rule.take(rates + control[NOW] * RATES);
   real factor = (real)scalars[FACTOR], limit = (real)objective[CLIP_VALUE];
   real unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;

@@ -132,18 +132,6 @@ __device__ __forceinline__ void forward(const Table &table, int l, const real *p
   }
 }
 
-// The derivative by a layer's z, from that by its a, in place.
-__device__ __forceinline__ void through_slope(const Table &table, int l, const real *a,
-                                              const real *slope, real *d, int rows) {
-  int units = table.layer(l, LAYER_UNITS), code = table.layer(l, LAYER_CODE);
-  for (int item = threadIdx.x; item < rows * units; item += blockDim.x) {
-    int r, j;
-    divide(item, units, r, j);
-    int at = r * stride_of(units) + j;
-    d[at] *= table.layer_tells_slope(l) ? slope_of(code, a[at], table.below(l)) : slope[at];
-  }
-}
-
 // dw = x' d and db = 1' d: TILE rows of the weight a turn, the bias being the row behind them.
 template <int TILE>
 __device__ __forceinline__ void gradient(const Table &table, int l, const real *x, const real *d,
@@ -254,6 +242,11 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
   int lanes = 1;  // of a row, in the loss
   while (lanes < outputs && lanes < FN_WARP) lanes *= 2;
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
+  int few = 0;  // lanes that hold a batch's losses, if one warp does all
+  if (blockDim.x == FN_WARP) {
+    few = 1;
+    while (few < FN_WARP && few < control[BATCH] * lanes) few *= 2;
+  }
   real l1 = (real)objective[L1], l2 = (real)objective[L2];
   real limit = (real)objective[CLIP_VALUE];
   double longest = objective[CLIP_NORM];
@@ -263,8 +256,14 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
                   !(table[TABLE_MASKS] && control[DROPPING]);
   int64_t steps = control[STEPS], rows_of_data = control[ROWS], index = 0;
   Batch batch = batch_of(control, 0);
+  Rule rule(code, constants);
+  // A step's rates are far away: they are read a step ahead.
+  double own_rates[RATES] = {rates[RATE], rates[WIDEN], rates[STAY]};
+  int rows_of_share = 0;  // those that `plain_share` is for
+  real plain_share = 0;
   for (; index < steps; index++) {
-    Rule rule(code, constants, rates + index * RATES);
+    const double *ahead = rates + (index + 1 < steps ? index + 1 : index) * RATES;
+    double next_rates[RATES] = {ahead[RATE], ahead[WIDEN], ahead[STAY]};
     real mass = (real)batch.rows;
     if (weights) {
       mass = 0;
@@ -273,6 +272,10 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       mass = block_sum(mass, scratch);
     }
     if (loss_code != CROSSENTROPY) mass *= outputs;
+    if (batch.rows != rows_of_share) {
+      rows_of_share = batch.rows;
+      plain_share = 1 / mass;
+    }
     real loss = 0;
     for (int start = 0; start < batch.rows; start += chunk_rows) {
       int rows = batch.rows - start < chunk_rows ? batch.rows - start : chunk_rows;
@@ -293,6 +296,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
         slope += chunk_rows * stride_of(units);
       }
       real *out = a - chunk_rows * stride_of(outputs);
+      const real *out_slope = slope - chunk_rows * stride_of(outputs);
+      int out_code = table.layer(layers - 1, LAYER_CODE);
       for (int first = 0; first < rows; first += at_once) {
         int r = first + threadIdx.x / lanes;
         bool here = r < rows;  // the others keep their warp company
@@ -300,21 +305,22 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
         real *row = here ? out + r * stride_of(outputs) : scratch;
         real *back = here ? d + r * stride_of(outputs) : scratch;
         if (table[TABLE_SOFTMAX]) softmax_row(row, n, lane, lanes);
-        __syncwarp();
         Target target = {data.y ? chunk.y + (here ? r * outputs : 0) : nullptr,
                          data.labels && here ? chunk.label[r] : 0};
         real weight = weights && here ? chunk.weight[r] : (real)1;
-        real one = row_loss(loss_code, table.constant(), row, target, weight, weight / mass, back,
-                            n, lane, lanes);
+        real share = weights ? weight / mass : plain_share;
+        real one = row_loss(loss_code, table.constant(), row, target, weight, share, n, lane, lanes,
+                            [back](int j, real slope) { back[j] = slope; });
         if (here && lane == 0) loss += one;
-        if (table[TABLE_SOFTMAX]) softmax_row_back(row, back, n, lane, lanes);
+        if (table[TABLE_SOFTMAX])
+          softmax_row_back(row, back, n, lane, lanes);
+        else if (out_code != IDENTITY)
+          for (int j = lane; j < n; j += lanes)
+            back[j] *= tells_slope(out_code)
+                           ? slope_of(out_code, row[j], table.below(layers - 1))
+                           : out_slope[r * stride_of(outputs) + j];
       }
       in_step();
-      bool sloped = table.layer(layers - 1, LAYER_CODE) != IDENTITY;
-      if (sloped && !table[TABLE_SOFTMAX]) {
-        through_slope(table, layers - 1, out, slope - chunk_rows * stride_of(outputs), d, rows);
-        in_step();
-      }
       EACH_LAYER
       for (int l = layers - 1; l >= 0; l--) {
         int units = table.layer(l, LAYER_UNITS), before = table.layer(l, LAYER_INPUTS);
@@ -334,8 +340,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
         in_step();  // d is whole, and at the end the gradient: the next rows may come
       }
     }
-    loss = block_sum(loss, scratch);
-    loss = mass > 0 ? loss / mass : (real)0;
+    loss = few ? __shfl_sync(FN_ALL_LANES, group_sum(loss, few), 0) : block_sum(loss, scratch);
+    loss = weights ? (mass > 0 ? loss / mass : (real)0) : loss * plain_share;
     if (l1 != 0 || l2 != 0) {
       loss += block_sum(penalise(table, p, g, l1, l2), scratch);
       in_step();
@@ -353,6 +359,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       squares = block_sum(squares, double_scratch);
       factor = (real)norm_factor(squares, block_sum(shrunk, double_scratch), longest);
     }
+    rule.take(own_rates);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
       real mine = p[i], first = slots > 0 ? m[i] : (real)0;
       real second = slots > 1 ? m[size + i] : (real)0;
@@ -361,6 +368,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       if (slots > 0) m[i] = first;
       if (slots > 1) m[size + i] = second;
     }
+#pragma unroll
+    for (int i = 0; i < RATES; i++) own_rates[i] = next_rates[i];
     next_batch(batch, size_of_batch, rows_of_data, order != nullptr);
   }
   in_step();
