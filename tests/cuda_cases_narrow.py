@@ -39,7 +39,7 @@ import fastnet as fn
 from fastnet_cupy import control
 from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT
 from fastnet_cupy.layout import Layout
-from fastnet_cupy.narrow import Shape, shape_for
+from fastnet_cupy.narrow import Shape, shapes_for
 from fastnet_cupy.precision import Number
 
 #: Of a block, on a device that has enough for all networks here.
@@ -56,7 +56,7 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
     "dropout": (20, 0.25, (30, "relu"), 0.5, (16, "sigmoid"), 0.25, (3,)),
     "softmax": (5, (16, "elu"), (11, SOFTMAX)),
     "classes": (65, (100, "relu"), (10, SOFTMAX)),
-    "widest": (64, fn.Dense(128, "relu", bias=False), (128,)),
+    "widest": (128, fn.Dense(128, "relu", bias=False), (128,)),
     "few-rows": (64, (64, "relu"), (61, "relu"), (64,)),
 }
 TESTED = {
@@ -122,7 +122,7 @@ def least(number: Number, *, classes: bool = False) -> Case:
 def maker_for(name: str, number: Number) -> "Maker":
     """Of the cases of one network and kind of number."""
     net, layout = network(*NETWORKS[name], loss=LOSSES.get(name, "mse"))
-    shape = shape_for(layout, number, SHARED_BYTES)
+    shape = next(shapes_for(layout, number, SHARED_BYTES), None)
     assert shape is not None, f"{name} does not fit as {number.name}"
     return Maker(net, layout, number, shape)
 

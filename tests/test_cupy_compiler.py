@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import subprocess
 import sys
 
@@ -57,6 +58,20 @@ def compilations(monkeypatch):
     return asked
 
 
+#: Two kernels, of which one keeps more numbers than it may have registers.
+CROWD = """
+extern "C" __global__ void __launch_bounds__(1024, 2) crowded(float *a) {
+  float kept[64];
+#pragma unroll
+  for (int i = 0; i < 64; i++) kept[i] = a[threadIdx.x + 1024 * i];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < 64; i++) a[threadIdx.x + 1024 * i] = kept[63 - i] * kept[i];
+}
+extern "C" __global__ void roomy(float *a) { a[threadIdx.x] *= 2; }
+"""
+
+
 def entries():
     return sorted(compiler.cache_folder().iterdir())
 
@@ -70,7 +85,7 @@ def test_a_kernel_compiles_without_a_word(folder, architecture):
     cubin, log = compiled(folder, architecture=architecture)
     assert cubin.startswith(b"\x7fELF")
     assert cubin.count(b"\0add\0")
-    assert log == ""
+    assert not re.search("warning|remark|error", log, re.IGNORECASE)
 
 
 def test_the_cubin_is_whole(folder):
@@ -145,14 +160,16 @@ def test_whatever_it_is_made_from_makes_another_entry(folder, compilations, chan
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_entry_is_compiled_anew(folder, compilations, damage):
-    good = compiled(folder).cubin
+    good = compiled(folder)
     (entry,) = entries()
     whole = bytearray(entry.read_bytes())
     whole[-100] ^= 1
     entry.write_bytes({"cut": whole[:-50], "flipped": whole, "empty": b""}[damage])
-    assert compiled(folder).cubin == good
+    assert compiled(folder).cubin == good.cubin
     assert len(compilations) == 2
-    assert entry.read_bytes() == hashlib.sha256(good).digest() + good
+    mended = entry.read_bytes()
+    assert mended[:32] == hashlib.sha256(mended[32:]).digest()
+    assert mended.endswith(good.cubin)
 
 
 def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(
@@ -185,9 +202,19 @@ def test_a_long_compilation_is_announced_once(folder, monkeypatch, caplog):
     assert [record.message.count("compiles its CUDA kernels") for record in caplog.records] == [1]
 
 
-def test_the_log_tells_registers_when_asked(folder):
-    assert "Used" in compiled(folder, verbose=True).log
-    assert not compiler.cache_folder().exists()
+def test_the_log_tells_registers_and_spills_from_the_cache_too(folder, compilations):
+    first, again = compiled(folder), compiled(folder)
+    assert "Used" in first.log
+    assert again == first
+    assert len(compilations) == 1
+    assert not first.spills("add")
+
+
+def test_spills_are_told_of_the_kernel_that_has_them(folder):
+    (folder / "crowd.cu").write_text(CROWD)
+    made = compiler.compile_file("crowd.cu", (), "sm_90", folder)
+    assert made.spills("crowded")
+    assert not made.spills("roomy")
 
 
 def test_the_cache_is_in_the_users_folder(monkeypatch, tmp_path):

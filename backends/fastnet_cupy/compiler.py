@@ -27,16 +27,19 @@ _log = logging.getLogger("fastnet")
 KERNELS = Path(__file__).parent / "kernels"
 
 #: Raised by one when entries of the cache get another form.
-_FORMAT = 1
+_FORMAT = 2
 _DIGEST_BYTES = 32
 
 #: Seconds after which a compilation is announced.
 _PATIENCE = 1.0
 
-#: All but the first are NVRTC's defaults (NVRTC's guide, "Supported Compile Options"), named
-#: because results hang on them: -ftz=true would make subnormal numbers zero, and -fmad=false
-#: round a product apart from its sum, at half the speed.
-OPTIONS = ("-std=c++17", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "-fmad=true")
+#: The last lets the log tell of spills. All but that and the first are NVRTC's defaults (NVRTC's
+#: guide, "Supported Compile Options"), named because results hang on them: -ftz=true would make
+#: subnormal numbers zero, and -fmad=false round a product apart from its sum, at half the speed.
+OPTIONS = (
+    "-std=c++17", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "-fmad=true",
+    "--ptxas-options=-v",
+)  # fmt: skip
 
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 _ONCE = re.compile(r"\s*#\s*pragma\s+once\b")
@@ -47,11 +50,18 @@ class Compiled(NamedTuple):
 
     Attributes:
         cubin: an ELF file for one architecture.
-        log: what NVRTC said; empty where the cubin was in the cache.
+        log: what NVRTC said, with what each kernel takes.
     """
 
     cubin: bytes
     log: str
+
+    def spills(self, kernel: str) -> bool:
+        """Whether a kernel moves registers to memory, because it has too few."""
+        told = re.search(
+            rf"Function properties for {kernel}\n.*?(\d+) bytes spill stores, (\d+)", self.log
+        )
+        return told is not None and any(map(int, told.groups()))
 
 
 def source_of(file: str, defines: tuple[tuple[str, str], ...] = (), folder: Path = KERNELS) -> str:
@@ -89,8 +99,6 @@ def compile_file(
     file: str,
     defines: tuple[tuple[str, str], ...],
     architecture: str,
-    *,
-    verbose: bool = False,
     folder: Path = KERNELS,
 ) -> Compiled:
     """Machine code of `kernels/<file>`, from the cache or else compiled and kept there.
@@ -99,7 +107,6 @@ def compile_file(
         file: a name in `folder`.
         defines: macros, by name and value.
         architecture: such as "sm_90".
-        verbose: let the log tell registers and spills; such code is always compiled anew.
         folder: where the file and its headers are.
 
     Raises:
@@ -109,15 +116,13 @@ def compile_file(
 
     source = source_of(file, defines, folder)
     options = (*OPTIONS, f"--gpu-architecture={architecture}")
-    if verbose:
-        return _compile(file, source, (*options, "--ptxas-options=-v"), architecture)
     made_from = repr((_FORMAT, source, options, nvrtc.getVersion()))
     entry = f"{Path(file).stem}-{hashlib.sha256(made_from.encode()).hexdigest()}.cubin"
     kept = _read(cache_folder() / entry)
     if kept is not None:
-        return Compiled(kept, "")
+        return kept
     compiled = _compile(file, source, options, architecture)
-    _keep(cache_folder() / entry, compiled.cubin)
+    _keep(cache_folder() / entry, compiled)
     return compiled
 
 
@@ -130,7 +135,8 @@ def _compile(file: str, source: str, options: tuple[str, ...], architecture: str
             nvrtc.compileProgram(program, options)
         # CuPy takes the last byte off (`getCUBIN` in its nvrtc.pyx), as of a text that ends with
         # a zero. It is a zero here too, but part of the ELF file.
-        return Compiled(nvrtc.getCUBIN(program) + b"\0", nvrtc.getProgramLog(program))
+        log = nvrtc.getProgramLog(program).rstrip("\0")
+        return Compiled(nvrtc.getCUBIN(program) + b"\0", log)
     except nvrtc.NVRTCError as error:
         log = nvrtc.getProgramLog(program).strip()
         version = ".".join(map(str, nvrtc.getVersion()))
@@ -173,21 +179,25 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("fastnet")) / "cuda"
 
 
-def _read(path: Path) -> bytes | None:
-    """The cubin of an entry; None if there is none, or it is not whole."""
+def _read(path: Path) -> Compiled | None:
+    """An entry; None if there is none, or it is not whole."""
     try:
         whole = path.read_bytes()
     except OSError:
         return None
-    digest, cubin = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
-    return cubin if hashlib.sha256(cubin).digest() == digest else None
+    digest, content = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    log, _, cubin = content.partition(b"\0")
+    return Compiled(cubin, log.decode())
 
 
-def _keep(path: Path, cubin: bytes) -> None:
+def _keep(path: Path, compiled: Compiled) -> None:
     """Write an entry, whole or not at all; where that cannot be, it is said once."""
+    content = compiled.log.encode() + b"\0" + compiled.cubin
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, hashlib.sha256(cubin).digest() + cubin)
+        files.replace(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
         _cannot_keep(path.parent, error.strerror or str(error))
 

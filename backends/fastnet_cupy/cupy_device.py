@@ -153,11 +153,13 @@ class CupyDevice:
         with self._lock, self.current():
             if (file, name, defines) not in self._kernels:
                 if (file, defines) not in self._modules:
+                    compiled = compiler.compile_file(file, defines, self.architecture)
                     module = self._cupy.cuda.Module()
-                    module.load(compiler.compile_file(file, defines, self.architecture).cubin)
-                    self._modules[file, defines] = module
-                function = self._modules[file, defines].get_function(name)
-                self._kernels[file, name, defines] = CupyKernel(self, function)
+                    module.load(compiled.cubin)
+                    self._modules[file, defines] = module, compiled
+                module, compiled = self._modules[file, defines]
+                made = CupyKernel(self, module.get_function(name), compiled.spills(name))
+                self._kernels[file, name, defines] = made
             return self._kernels[file, name, defines]
 
     def product(self, spec: ProductSpec) -> Product | None:
@@ -251,8 +253,8 @@ class CupyDevice:
 class CupyKernel:
     """A compiled kernel. See `device.Kernel`."""
 
-    def __init__(self, device: CupyDevice, function: Any) -> None:
-        self._device, self._function = device, function
+    def __init__(self, device: CupyDevice, function: Any, spills: bool) -> None:
+        self._device, self._function, self.spills = device, function, spills
         self._allowed = 0
         self._lock = threading.Lock()
 

@@ -70,7 +70,13 @@ Product = Callable[[Any, Any, Any, Any, Any], None]
 
 
 class Kernel(Protocol):
-    """A compiled kernel."""
+    """A compiled kernel.
+
+    Attributes:
+        spills: whether it has too few registers, and moves some to memory and back.
+    """
+
+    spills: bool
 
     def __call__(
         self, blocks: int, threads: int, arguments: tuple[Any, ...], shared: int = 0

@@ -1,10 +1,12 @@
 """Networks of narrow layers: forward, loss, backward and weight gradient in one kernel."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastnet_cupy.device import Kernel
 from fastnet_cupy.ground import Ground, Turn
 from fastnet_cupy.layout import IDENTITY, Layout
 from fastnet_cupy.precision import Number
@@ -16,14 +18,14 @@ WIDTHS = (16, 32, 64, 128)
 MOST_LAYERS = 12
 
 #: How warps share a layer's output out: warps along the rows and along the columns, and 16 rows
-#: each of a warp. The first that fits is taken. Two tiles let tensor cores use each weight twice
+#: each of a warp, the quickest first. Two tiles let tensor cores use each weight twice
 #: from one reading; four warps along the columns leave room for more layers.
 SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
 
-#: Registers for what a thread adds up, at most, in each of these shares: with more, the compiler
-#: begins to move some of the 255 that a thread can have to memory (tests/test_cupy_nvrtc.py holds
-#: it to that). Slopes of the last layer take more registers beside, so that fewer are left.
-MOST_SUMS, OUTPUT_SLOPES_TAKE = (144, 134, 143), 64
+#: Registers for what a thread adds up, of the 255 it can have, with which it is not worth to try:
+#: the compiler needs some thirty more. With fewer it depends on the network, the architecture and
+#: the compiler's version whether it finds room for all, so it is asked.
+MOST_SUMS = 224
 
 #: Above so many, loops of products of 32-bit and 64-bit numbers are not taken apart: their factors
 #: come one by one, which takes registers too. (In 16 bits it would rather take more of them.)
@@ -114,8 +116,8 @@ class Shape:
         return (kept + output) * np.dtype(number.real).itemsize // 4
 
 
-def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None:
-    """The kernel for a network, None where none fits.
+def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Shape]:
+    """The kernels that a network may have, the quickest first.
 
     Args:
         layout: the network.
@@ -124,14 +126,14 @@ def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None
     """
     hidden = layout.layers[:-1]
     if len(layout.layers) > MOST_LAYERS:
-        return None
-    for (row_warps, column_warps, tiles), most in zip(SHARES, MOST_SUMS, strict=True):
+        return
+    for row_warps, column_warps, tiles in SHARES:
         least = 8 * column_warps
         inputs = _padded(layout.inputs, least)
         units = [_padded(layer.units, least) for layer in layout.layers]
         widths = tuple(width for width in (inputs, *units) if width is not None)
         if len(widths) <= len(units):
-            return None
+            return
         shape = Shape(
             widths=widths,
             codes=tuple(layer.code for layer in layout.layers),
@@ -145,11 +147,32 @@ def shape_for(layout: Layout, number: Number, shared_bytes: int) -> Shape | None
         if tiles > 1 and (shape.slopes or not number.narrow):
             continue
         sums = shape.sums(number)
-        if sums + OUTPUT_SLOPES_TAKE * shape.output_slopes > most:
+        if sums > MOST_SUMS or shape.shared_bytes(number) + OWN_BYTES > shared_bytes:
             continue
-        if shape.shared_bytes(number) + OWN_BYTES <= shared_bytes:
-            return replace(shape, crowded=not number.narrow and sums > ROOMY_SUMS)
-    return None
+        if number.narrow or sums <= ROOMY_SUMS:
+            yield shape
+        if not number.narrow:
+            yield replace(shape, crowded=True)
+
+
+def shape_for(
+    layout: Layout, number: Number, shared_bytes: int, spills: Callable[[Shape], bool]
+) -> Shape | None:
+    """The quickest of `shapes_for` whose kernel does not spill; None where there is none.
+
+    Args:
+        layout: the network.
+        number: the kind of number.
+        shared_bytes: what a block may have.
+        spills: compiles a shape's kernel, and says whether it moves registers to memory.
+    """
+    shapes = shapes_for(layout, number, shared_bytes)
+    return next((shape for shape in shapes if not spills(shape)), None)
+
+
+def kernel_for(ground: Ground, shape: Shape) -> Kernel:
+    """The kernel of a shape."""
+    return ground.kernel("narrow.cu", "narrow", **shape.macros)
 
 
 class NarrowPass:
@@ -173,7 +196,7 @@ class NarrowPass:
     def __init__(self, ground: Ground, shape: Shape, rows: int, training: bool) -> None:
         self.ground, self.shape = ground, shape
         self.blocks = min(math.ceil(rows / shape.rows), ground.device.multiprocessors)
-        self.kernel = ground.kernel("narrow.cu", "narrow", **shape.macros)
+        self.kernel = kernel_for(ground, shape)
         self.count = self.loss_count = self.blocks
         self.stride = -(-ground.layout.size // 32) * 32
         self.loss_parts = ground.device.empty((self.blocks,), "float64")

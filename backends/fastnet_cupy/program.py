@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastnet_cupy.device import Device
 from fastnet_cupy.ground import Ground, Source
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
-from fastnet_cupy.narrow import NarrowPass, Shape, shape_for
+from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
 from fastnet_cupy.steps import Collector, Growing, Order, Pass, Steps, Training
@@ -59,11 +60,23 @@ class CudaProgram:
         self.layout = lay_out(plan)
         self.number = number_for(dtype, precision)
         self.ground = Ground(device, self.layout, self.number)
-        self.shape = shape_for(self.layout, self.number, device.shared_bytes)
         self.lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._tiny: tuple[Any, ...] | None = None
         self._brought: tuple[Any, Array, Array | None] | None = None
+
+    @cached_property
+    def shape(self) -> Shape | None:
+        """The kernel made for this network, compiled when first wanted; None: there is none."""
+
+        def spills(shape: Shape) -> bool:
+            return kernel_for(self.ground, shape).spills
+
+        return shape_for(self.layout, self.number, self.device.shared_bytes, spills)
+
+    def _shape_from(self, rows: int, least: int) -> Shape | None:
+        """That kernel, for so many rows or more."""
+        return self.shape if rows >= least else None
 
     def to_device(self, array: Array) -> Any:
         """A copy on the device; the array itself where that is too large for it."""
@@ -277,7 +290,8 @@ class CudaProgram:
     def _blocks(self, data: Data) -> Iterator[tuple[int, Source]]:
         """All rows in pieces that go through together, on the device: each one's first row."""
         rows, size = len(data.x), max(BLOCK_ENTRIES // self.layout.widest, 1)
-        if self.shape is not None and self.device.holds(data.x):
+        narrow = self._shape_from(rows, self.regimes.narrow_asking)
+        if narrow is not None and self.device.holds(data.x):
             size = rows  # no layer's output leaves the chip
         for first in range(0, rows, size):
             piece = slice(first, first + size)
@@ -320,7 +334,7 @@ class CudaProgram:
 
     def _asking(self, rows: int) -> Steps:
         """For predictions and losses of so many rows: buffers for the next power of two."""
-        narrow = self.shape is not None and rows >= self.regimes.narrow_asking
+        narrow = self._shape_from(rows, self.regimes.narrow_asking) is not None
         size = rows if narrow else max(2 ** (rows - 1).bit_length(), 16)
 
         def make() -> Steps:
@@ -337,7 +351,7 @@ class CudaProgram:
         Raises:
             DoesNotFit: if its buffers do not fit on the device.
         """
-        shape: Shape | None = self.shape if rows >= narrow_from else None
+        shape = self._shape_from(rows, narrow_from)
         kind: Any = LayeredPass if shape is None else NarrowPass
         fixed, each = kind.bytes(self.ground, rows)
         vectors += self.number.narrow

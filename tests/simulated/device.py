@@ -219,7 +219,9 @@ class HostDevice:
 
 
 class HostKernel:
-    """A kernel of a device."""
+    """A kernel of a device. The processor has registers enough."""
+
+    spills = False
 
     def __init__(self, device: HostDevice, kernel: compiled.CompiledKernel) -> None:
         self._device = device
