@@ -13,7 +13,7 @@ import fastnet as fn
 pytest.importorskip("cupy", reason="cupy is not installed")
 
 from fastnet_cupy import cublaslt
-from fastnet_cupy.cublaslt import Layout, Library, Operation, Preference, Products
+from fastnet_cupy.cublaslt import Library, MatrixLayout, Operation, Preference, Products
 from fastnet_cupy.device import Epilogue, ProductSpec
 from fastnet_cupy.precision import BF16, FLOAT32, FLOAT64, FP16, TF32
 
@@ -125,7 +125,7 @@ ATTRIBUTES = [
         "TURN_A", "TURN_B", "EPILOGUE", "BIAS_POINTER", "MASK_POINTER", "MASK_ROW_BITS",
         "BIAS_TYPE",
     )],
-    *[(Layout, getattr(cublaslt, f"LAYOUT_{name}")) for name in (
+    *[(MatrixLayout, getattr(cublaslt, f"LAYOUT_{name}")) for name in (
         "TYPE", "ROWS", "COLUMNS", "LEADING",
     )],
     *[(Preference, one) for one in (
@@ -138,7 +138,7 @@ ATTRIBUTES = [
 def test_attributes_have_the_librarys_sizes(library, kind, attribute):
     make = {
         Operation: lambda: Operation(library, spec(epilogue=Epilogue.MASK)),
-        Layout: lambda: Layout(library, FLOAT32, ROWS, COLUMNS),
+        MatrixLayout: lambda: MatrixLayout(library, FLOAT32, ROWS, COLUMNS),
         Preference: lambda: Preference(library, 16),
     }
     descriptor = make[kind]()

@@ -18,7 +18,7 @@ from fastnet.errors import DoesNotFit
 from fastnet_cupy import program as programs
 from fastnet_cupy import steps, streaming
 from fastnet_cupy.program import CudaProgram
-from fastnet_cupy.regimes import Regimes
+from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
 
 missing = absence()
 pytestmark = pytest.mark.skipif(missing is not None, reason=missing or "")
@@ -29,7 +29,7 @@ NETWORK = fn.Network(
 )  # fmt: skip
 LOWERED = plan.lower(NETWORK)
 ROWS = 75
-LAYERED, NARROW, TINY = Regimes(-1, 2**62, 2**62), Regimes(-1, 1, 1), Regimes()
+TINY = REGIMES
 
 
 def a_program(regimes=LAYERED, dtype="float64", **device):

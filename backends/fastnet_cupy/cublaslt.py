@@ -262,7 +262,7 @@ class Operation(_Descriptor):
             self.set(MASK_ROW_BITS, 8 * spec.mask_row_bytes)
 
 
-class Layout(_Descriptor):
+class MatrixLayout(_Descriptor):
     """A matrix of ours, `(rows, columns)` row by row, as the library sees it: transposed."""
 
     family = "MatrixLayout"
@@ -290,13 +290,13 @@ class Preference(_Descriptor):
             self.set(attribute, alignment)
 
 
-def layouts(library: Library, spec: ProductSpec) -> tuple[Layout, Layout, Layout]:
+def layouts(library: Library, spec: ProductSpec) -> tuple[MatrixLayout, MatrixLayout, MatrixLayout]:
     """The layouts of a, b and out."""
     a, b = (spec.rows, spec.depth), (spec.depth, spec.columns)
     return (
-        Layout(library, spec.operands, *(a[::-1] if spec.turn_a else a)),
-        Layout(library, spec.operands, *(b[::-1] if spec.turn_b else b)),
-        Layout(library, spec.result, spec.rows, spec.columns),
+        MatrixLayout(library, spec.operands, *(a[::-1] if spec.turn_a else a)),
+        MatrixLayout(library, spec.operands, *(b[::-1] if spec.turn_b else b)),
+        MatrixLayout(library, spec.result, spec.rows, spec.columns),
     )
 
 

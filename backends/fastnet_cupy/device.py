@@ -23,7 +23,8 @@ class Epilogue(Enum):
     NONE = "none"
     #: out + bias, a number a column.
     BIAS = "bias"
-    #: max(out + bias, 0). Whether NaN stays NaN is the device's affair.
+    #: max(out + bias, 0). A device may make 0 of NaN: so only training uses it, where a NaN that
+    #: comes by here has come from parameters that are not finite, which are found out themselves.
     RELU_BIAS = "relu_bias"
     #: The same, and one bit an entry is kept in `mask`: whether it was positive.
     RELU_MASK_BIAS = "relu_mask_bias"

@@ -19,6 +19,9 @@ BLOCKS_EACH = 8
 #: Columns that one block sums; as kernels/layered.cu has it.
 SUM_COLUMNS = 32
 
+#: Bytes of shared memory that a kernel declares by itself, rounded up.
+OWN_BYTES = 1024
+
 #: Lanes of a warp.
 WARP = 32
 
@@ -109,6 +112,12 @@ class Ground:
     def store(self, *shape: int) -> Any:
         """An array for what layers hand to each other."""
         return self.device.empty(shape, self.number.store)
+
+    def add_up(self, parts: Any, rows: int, columns: int, sums: Any) -> None:
+        """sums `(columns,)` = the sums of the columns of parts `(rows, columns)`."""
+        shape = (np.int32(rows), np.int32(columns), np.int32(rows))
+        groups = math.ceil(columns / SUM_COLUMNS)
+        self.kernel("layered.cu", "sum_parts")(groups, THREADS, (parts, *shape, sums))
 
     def whole_zero(self, *shape: int) -> Any:
         """An array of int64 zeros."""

@@ -105,7 +105,7 @@ class LayeredPass:
         self._kernels()
 
     @staticmethod
-    def bytes(ground: Ground, rows: int) -> tuple[int, int]:
+    def bytes_needed(ground: Ground, rows: int) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch, in training."""
         layout, number = ground.layout, ground.number
         real = np.dtype(number.real).itemsize
@@ -127,7 +127,7 @@ class LayeredPass:
         self.losses, self.choose_scale = kernel("losses"), kernel("choose_scale")
         self.output_derivative = kernel("output_derivative")
         self.through_slope = kernel("through_slope")
-        self.sum_columns, self.sum_parts = kernel("sum_columns"), kernel("sum_parts")
+        self.sum_columns = kernel("sum_columns")
         self.hand_over = kernel("hand_over")
 
     def _way(self, index: int) -> _Way:
@@ -352,8 +352,7 @@ class LayeredPass:
         groups = math.ceil(columns / SUM_COLUMNS)
         shape = (np.int32(self.rows), np.int32(columns), np.int32(PART_ROWS))
         self.sum_columns(groups * parts, THREADS, (d, *shape, between))
-        shape = (np.int32(parts), np.int32(columns), np.int32(parts))
-        self.sum_parts(groups, THREADS, (between, *shape, sums))
+        self.ground.add_up(between, parts, columns, sums)
 
 
 def _aligned(offset: int, itemsize: int) -> int:

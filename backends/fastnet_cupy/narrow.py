@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastnet_cupy.device import Kernel
-from fastnet_cupy.ground import Ground, Turn
+from fastnet_cupy.ground import OWN_BYTES, Ground, Turn
 from fastnet_cupy.layout import IDENTITY, Layout
 from fastnet_cupy.precision import Number
 
@@ -30,9 +30,6 @@ MOST_SUMS = 224
 #: Above so many, loops of products of 32-bit and 64-bit numbers are not taken apart: their factors
 #: come one by one, which takes registers too. (In 16 bits it would rather take more of them.)
 ROOMY_SUMS = 76
-
-#: Bytes of shared memory that the kernel declares by itself, rounded up.
-OWN_BYTES = 1024
 
 
 def _padded(width: int, least: int) -> int | None:
@@ -203,7 +200,7 @@ class NarrowPass:
         self.gradients = ground.real(self.blocks if training else 0, self.stride)
 
     @staticmethod
-    def bytes(ground: Ground, rows: int) -> tuple[int, int]:
+    def bytes_needed(ground: Ground, rows: int) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
         most = ground.device.multiprocessors * (ground.layout.size + 32)
         return most * np.dtype(ground.number.real).itemsize, 0

@@ -194,8 +194,7 @@ class CudaProgram:
         streamed = not self.device.holds(data.x)
         with self.lock:
             chunk = 0
-            small = self.layout.products * batch <= self.regimes.tiny_products
-            if small and not streamed and self.number.mantissa >= 23:
+            if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
                 itemsize = self.dtype.itemsize
                 shared = self.device.shared_bytes
                 chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
@@ -232,6 +231,13 @@ class CudaProgram:
                     source.order = training.take_order(run.order)
                 training.do(source, steps)
             return training.leave(state, steps)
+
+    def _is_tiny(self, batch: int) -> bool:
+        """Whether one block alone is sooner done with a step than all with theirs."""
+        work, regimes = self.layout.products * batch, self.regimes
+        if work > regimes.tiny_products:
+            return work <= regimes.tiny_products_alone and batch < regimes.narrow_training
+        return True
 
     def _train_tiny(self, state: State, data: Data, run: Run, chunk: int) -> Array:
         """A whole run in one launch."""
@@ -353,7 +359,7 @@ class CudaProgram:
         """
         shape = self._shape_from(rows, narrow_from)
         kind: Any = LayeredPass if shape is None else NarrowPass
-        fixed, each = kind.bytes(self.ground, rows)
+        fixed, each = kind.bytes_needed(self.ground, rows)
         vectors += self.number.narrow
         fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
         free, _ = self.device.memory()

@@ -1,7 +1,7 @@
 """Which way through a network is taken for which sizes: tiny, narrow or layered.
 
-All figures here are estimates from the counts in the comments: no GPU was at hand when they were
-chosen. `bench/gpu.sh` measures what they decide.
+All figures here are estimates, from what is counted in the comments: no GPU was at hand when they
+were chosen. `bench/gpu.sh` measures what they decide.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,26 @@ class Regimes:
 
     Attributes:
         tiny_products: multiplications of a step's way forward up to which one block does whole
-            runs alone. A multiprocessor of an H100 or H200 makes 128 a clock at best: some 10 us
-            for 2^18 of them and twice as many on the way back, which is about what the launches
-            of a step's kernels take.
+            runs alone. Forward, back and gradient read shared memory about 1.25 times for each
+            of three products, and a multiprocessor reads 32 numbers a clock: 4 us for 2^16 on an
+            H100 or H200, about what the launches of a narrow step take.
+        tiny_products_alone: the same for batches too small for the narrow way: 2^18 take some
+            16 us, about as long as the launches of a layered step.
         narrow_training: rows of a batch from which on training takes the kernel that is made for
             one network; to make it takes a second or two, the first time on a machine.
         narrow_asking: rows from which on predictions, losses and gradients take it.
     """
 
-    tiny_products: int = 2**18
+    tiny_products: int = 2**16
+    tiny_products_alone: int = 2**18
     narrow_training: int = 64
     narrow_asking: int = 4096
 
 
 REGIMES = Regimes()
+
+_NEVER = 2**62
+
+#: One way for all sizes (narrow: where it fits), to be looked at by itself.
+LAYERED = Regimes(-1, -1, _NEVER, _NEVER)
+NARROW = Regimes(-1, -1, 1, 1)

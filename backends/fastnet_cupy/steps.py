@@ -18,7 +18,6 @@ from fastnet_cupy.ground import (
     GRADIENT,
     LOSS,
     PREDICT,
-    SUM_COLUMNS,
     THREADS,
     Ground,
     Source,
@@ -189,7 +188,6 @@ class Collector(Steps):
         blocks = ground.blocks(ground.layout.size)
         self.collect = ground.kernel("step.cu", "collect")
         self.gradient = ground.real(max(ground.layout.size, way.stride))
-        self.sum_parts = ground.kernel("layered.cu", "sum_parts")
         self.sums = tuple(ground.device.empty((blocks,), "float64") for _ in range(3))
 
     def derive(self, parameters: Any, source: Source) -> None:
@@ -203,9 +201,7 @@ class Collector(Steps):
         way = self.way
         if way.count == 1:
             return way.gradients
-        shape = (np.int32(way.count), np.int32(way.stride), np.int32(way.count))
-        groups = math.ceil(way.stride / SUM_COLUMNS)
-        self.sum_parts(groups, THREADS, (way.gradients, *shape, self.gradient))
+        self.ground.add_up(way.gradients, way.count, way.stride, self.gradient)
         return self.gradient
 
     def _collect(self, parameters: Any) -> None:

@@ -5,17 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnet_cupy.ground import WARP, Ground, Source
+from fastnet_cupy.ground import OWN_BYTES, WARP, Ground, Source
 from fastnet_cupy.layout import Layout
 
 #: Threads of the block, at most; as kernels/tiny.cu has it.
-MOST_THREADS = 512
+MOST_THREADS = 256
 
 #: Rows that go through together, at most.
 MOST_ROWS = 512
-
-#: Bytes of shared memory that the kernel declares by itself, rounded up.
-OWN_BYTES = 1024
 
 #: Layers and parameters up to which a network gets a kernel of its own, in which its table is
 #: constants: loops over a few inputs are then taken apart, and no table is read on the way.

@@ -6,8 +6,8 @@ With this folder and the one above it on the import path, the entry point beside
 from collections.abc import Mapping
 
 from fastnet.backend import Probe
+from fastnet_cupy import regimes
 from fastnet_cupy.backend import CudaBackend
-from fastnet_cupy.regimes import Regimes
 from simulated.building import absence, compiler
 from simulated.device import HostDevice
 
@@ -23,11 +23,8 @@ def describe() -> Mapping[str, str]:
     return {"versions": compiler().splitlines()[0], "device": "simulated", "threads": "one"}
 
 
-NEVER = 2**62
-
 BACKEND = CudaBackend("simulated", find, HostDevice, describe)
 
-#: The same, with one way through a network for all sizes: layer by layer, or where it fits in the
-#: kernel made for it.
-LAYERED = CudaBackend("simulated_layered", find, HostDevice, describe, Regimes(-1, NEVER, NEVER))
-NARROW = CudaBackend("simulated_narrow", find, HostDevice, describe, Regimes(-1, 1, 1))
+#: The same, with one way through a network for all sizes.
+LAYERED = CudaBackend("simulated_layered", find, HostDevice, describe, regimes.LAYERED)
+NARROW = CudaBackend("simulated_narrow", find, HostDevice, describe, regimes.NARROW)

@@ -15,7 +15,7 @@
        i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
 
 // A batch's x `(buffer, inputs)`, masked by dropout.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     gather(const int *table_whole, const double *table_reals, const int64_t *control,
            const int64_t *order, const real *data_x, int buffer, store *x) {
   Table table = {table_whole, table_reals};
@@ -44,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 
 // a = f(z + bias), masked, for `(buffer, units)` entries; bias null: z has it already. `slope`
 // becomes da / dz; null: `a` tells it, or nobody asks.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     activate(const int *table_whole, const double *table_reals, const int64_t *control, int l,
              int code, int64_t count, const real *z, const real *bias, store *a, store *slope) {
   Table table = {table_whole, table_reals};
@@ -69,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 
 // The last layer's output z + bias, through its activation, in place; bias null: z has it
 // already. `slope` becomes da / dz; null: it is 1.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     finish_output(const int *table_whole, const double *table_reals, int l, int code,
                   int64_t count, const real *bias, real *out, real *slope) {
   Table table = {table_whole, table_reals};
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 }
 
 // Softmax of `rows` rows of `n` in place, each by a group of lanes.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     softmax(real *p, int rows, int n, int lanes) {
   __shared__ real nobody[FN_WARP];
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
@@ -101,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 // `real_d` holds the derivative on its way and `d` as products read it; either may be null, both
 // where only the loss is asked for. Behind a softmax `real_d` is needed. peaks[block], unless
 // null, becomes the largest derivative's size.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     losses(const int *table_whole, const double *table_reals, const int64_t *control,
            const double *scalars, const int64_t *order, const real *p, const real *data_y,
            const int64_t *data_labels, const real *data_weights, int buffer, int lanes,
@@ -172,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(FN_WARP)
 }
 
 // The derivative at the output as products read it, times the step's scale.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     output_derivative(const double *scalars, int64_t count, const real *real_d, store *d) {
   real scale = (real)scalars[SCALE];
   EACH_ENTRY(item, count) d[item] = to_store_cut(real_d[item] * scale);
@@ -180,7 +180,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
 
 // d = wide_d times its layer's slope, told by `a` (code, below), or in `slope`, or 1 where both are
 // null. `wide_d` and `d` may be the same.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     through_slope(int code, double below, int64_t count, const real *wide_d, const store *a,
                   const store *slope, store *d) {
   EACH_ENTRY(item, count) {
@@ -219,19 +219,19 @@ __device__ __forceinline__ void column_sums(const T *d, int rows, int columns, i
   parts[(int64_t)part * columns + j] = sum;
 }
 
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     sum_columns(const store *d, int rows, int columns, int rows_of_part, real *parts) {
   column_sums(d, rows, columns, rows_of_part, parts);
 }
 
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     sum_parts(const real *parts, int rows, int columns, int rows_of_part, real *sums) {
   column_sums(parts, rows, columns, rows_of_part, sums);
 }
 
 // Predictions of a batch, from the network's output p `(buffer, outputs)`: row r of the batch
 // becomes row first + r of `out`.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS)
+extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     hand_over(const int *table_whole, const int64_t *control, const real *p, real *out) {
   Table table = {table_whole, nullptr};
   Batch batch = batch_of(control, control[NEXT]);

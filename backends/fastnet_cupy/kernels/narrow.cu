@@ -163,6 +163,7 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
     // multiprocessor, so nobody else hides how far away they are.
     constexpr int ITEMS = ROWS * width(0) / 4;
     constexpr int AT_ONCE = ITEMS / THREADS < 1 ? 1 : (ITEMS / THREADS < 4 ? ITEMS / THREADS : 4);
+#pragma unroll 1
     for (int base = threadIdx.x; base < ITEMS; base += AT_ONCE * THREADS) {
       int64_t from[AT_ONCE];
       Four four[AT_ONCE];

@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(MASS_THREADS)
 // both may be the same array.
 // For each block: penalties[block] what its parameters add to the loss, squares[block] the
 // squares of its entries, cut as they will be, and shrunk[block] the same, times SHRINK^2.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS)
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
     collect(const int *table_whole, const double *table_reals, const double *objective,
             const double *scalars, const real *parameters, const real *passed, real *gradient,
             double *penalties, double *squares, double *shrunk) {
@@ -68,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
 // One block: the step's loss from its `count` parts, the gradient's factor from the `blocks` parts
 // that `collect` made (0: it was not needed), and the next step's turn. losses[step] and
 // masses[step], the weights behind that mean. A loss that is not finite stops the run.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS)
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
     total(const int *table_whole, int64_t *control, double *scalars, const double *objective,
           int weighted, const double *parts, int count, const double *penalties,
           const double *squares, const double *shrunk, int blocks, double *losses,
@@ -103,7 +103,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
 
 // Move every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
 // `copy` becomes the parameters as products read them; null: nobody reads one.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS)
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
     move(const int64_t *control, const double *scalars, const double *objective,
          const double *constants, int code, int slots, const double *rates,
          const real *gradient, int scaled, int64_t size, real *parameters, real *memory,
@@ -127,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS)
 }
 
 // copy = the parameters as products read them.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS)
+extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
     recast(const real *parameters, store *copy, int64_t size) {
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart)

@@ -12,7 +12,8 @@
 #include "losses.cuh"
 #include "optimizers.cuh"
 
-#define TINY_THREADS 512
+// As many as leave each the registers that float64 takes.
+#define TINY_THREADS 256
 
 // All threads are here, and see what the others have written. One warp is much sooner so far.
 __device__ __forceinline__ void in_step() {

@@ -1,0 +1,1 @@
+"""Benchmarks on a GPU: `bash bench/gpu.sh`."""

@@ -1,0 +1,74 @@
+"""What this machine does at best: copies, and large matrix products. Floors are counted by them."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.gpu.contests import Contest
+from fastnet_cupy.device import Device, ProductSpec
+from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, narrow
+
+#: Times that each is done, and sets of operands, between which they take turns.
+TIMES, SETS = 10, 2
+
+NUMBERS = {number.name: number for number in (FLOAT32, TF32, BF16, FP16)}
+
+
+def _median(device: Device, work: Callable[[int], None]) -> float:
+    """Seconds of one `work`, by the device's events, after two that do not count."""
+    for turn in range(2):
+        work(turn)
+    seconds = []
+    for turn in range(TIMES):
+        start = device.event()
+        work(turn)
+        seconds.append(device.event().milliseconds_since(start) / 1e3)
+    return statistics.median(seconds)
+
+
+def copy(device: Device, entries: int = 2**28) -> float:
+    """Bytes a second that a copy on the device reads and writes."""
+    source = device.upload(np.random.default_rng(1).standard_normal(entries, np.float32))
+    target = device.empty((entries,), "float32")
+    return 2 * 4 * entries / _median(device, lambda turn: device.copy(target, source))
+
+
+def product(device: Device, number: Number, size: int = 8192) -> float:
+    """Operations a second of a square product, by the library that the backend has them from."""
+    spec = ProductSpec(size, size, size, False, False, number, number)
+    multiply = device.product(spec)
+    assert multiply is not None, "a product without an epilogue is always there"
+    rng = np.random.default_rng(1)
+
+    def matrix() -> Any:
+        values = rng.standard_normal((size, size), np.float32)
+        return device.upload(narrow(values) if number == BF16 else values.astype(number.store))
+
+    pairs = [(matrix(), matrix()) for _ in range(SETS)]
+    out = device.empty((size, size), number.store)
+
+    def work(turn: int) -> None:
+        multiply(*pairs[turn % SETS], out, None, None)
+
+    return 2 * size**3 / _median(device, work)
+
+
+def measure(device: Device, entries: int = 2**28, size: int = 8192) -> dict[str, float]:
+    """All ceilings: "copy" in bytes a second, and each precision's operations a second."""
+    found = {"copy": copy(device, entries)}
+    for name, number in NUMBERS.items():
+        found[name] = product(device, number, size)
+    return found
+
+
+def floor(contest: Contest, ceilings: dict[str, float]) -> float:
+    """Seconds that a step takes at least: max(flops / rate, bytes / copy).
+
+    `flops` and `bytes` are `Contest`'s, counted for a step that keeps everything between its
+    layers on the chip; `rate` is the measured one of the contest's precision. For a handful of
+    rows it says little: there it is one instruction waiting for another that takes the time.
+    """
+    operations = contest.flops / ceilings[contest.precision]
+    return max(operations, contest.bytes / ceilings["copy"])

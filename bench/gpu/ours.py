@@ -1,0 +1,101 @@
+"""fastnet in a contest: `program.train`, which is what `Model.fit` calls, with data on the device.
+
+`fit` takes arrays of the host and brings them over in each call; the peers have theirs there
+already. So a contest is between steps, and one more row tells what `fit` takes as a user has it.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+import fastnet as fn
+from bench.gpu.contests import SEED, Contest
+from fastnet import backend as backends
+from fastnet import plan
+from fastnet.backend import Data, Run, State
+from fastnet.checks import Array
+
+
+def _precision(contest: Contest) -> str | None:
+    return None if contest.precision == "float32" else contest.precision
+
+
+class Fastnet:
+    """Steps of a program of fastnet's.
+
+    Args:
+        contest: what is trained.
+        backend: on what: "cupy", "numpy", or one that a test brings.
+    """
+
+    name = "fastnet"
+
+    def __init__(self, contest: Contest, backend: str = "cupy") -> None:
+        self.contest = contest
+        lowered = plan.lower(contest.network)
+        precision = None if backend == "numpy" else _precision(contest)
+        compile_ = backends.load(backend).compile
+        self.program: Any = compile_(lowered, np.dtype("float32"), None, precision)
+        self.start = plan.initial_parameters(contest.network, SEED).astype(np.float32)
+        put = self.program.to_device
+        x, y = contest.data()
+        self.data = Data(put(x), put(y))
+        self.begin()
+
+    def begin(self) -> None:
+        """Go back to the first weights."""
+        put = self.program.to_device
+        memory = np.zeros((fn.SGD(0.1).slots, self.start.size), np.float32)
+        self.state = State(put(self.start.copy()), put(memory))
+        self.made = 0
+
+    def go(self, steps: int) -> None:
+        """Do the next steps; what was asked of the device is then done."""
+        rates = np.full(steps, self.contest.rate)
+        batch = self.contest.batch
+        run = Run(self.made, rates, batch, None, fn.SGD(self.contest.rate))
+        self.losses = self.program.train(self.state, self.data, run)
+        self.made += steps
+
+    def milliseconds(self, steps: int) -> float:
+        """Time of the next steps, by the device's events where it has them."""
+        device = getattr(self.program, "device", None)
+        if device is None:
+            before = time.perf_counter()
+            self.go(steps)
+            return (time.perf_counter() - before) * 1e3
+        start = device.event()
+        self.go(steps)
+        return float(device.event().milliseconds_since(start))
+
+    def parameters(self) -> Array:
+        """Where the training has come to, flat."""
+        return np.asarray(self.program.to_host(self.state.parameters))
+
+
+class Fit:
+    """`Model.fit` as a user has it: arrays of the host go in, every loss comes back.
+
+    Its steps are whole epochs of the contest's sets.
+    """
+
+    name = "fastnet fit"
+
+    def __init__(self, contest: Contest, backend: str = "cupy") -> None:
+        self.contest, self.backend = contest, backend
+        self.x, self.y = contest.data()
+
+    def milliseconds(self, epochs: int) -> float:
+        """Time of one fit, from the call to its return."""
+        contest = self.contest
+        model = fn.Model(
+            contest.network, backend=self.backend, dtype="float32", seed=SEED,
+            precision=_precision(contest),
+        )  # fmt: skip
+        before = time.perf_counter()
+        model.fit(
+            self.x, self.y, optimizer=fn.SGD(contest.rate), epochs=epochs,
+            batch_size=contest.batch,
+        )  # fmt: skip
+        return (time.perf_counter() - before) * 1e3

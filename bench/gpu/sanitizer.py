@@ -1,0 +1,82 @@
+"""compute-sanitizer on small shapes of every way through a network.
+
+    python -m bench.gpu.sanitizer memcheck|racecheck
+
+Ends with CANNOT_RUN where there is no such tool, or it does not know the device; some virtual
+machines do not let it.
+"""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+
+import fastnet as fn
+from fastnet import plan
+from fastnet.backend import Data, Run, State
+from fastnet_cupy.device import Device
+from fastnet_cupy.program import CudaProgram
+from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
+
+#: What it says of a device that it cannot watch.
+REFUSALS = ("not supported", "Unable to find", "LibraryNotLoaded", "Insufficient permission")
+
+#: As EX_TEMPFAIL of sysexits.h.
+CANNOT_RUN = 75
+
+WAYS = {
+    "tiny": REGIMES,
+    "narrow": NARROW,
+    "layered": LAYERED,
+}
+PRECISIONS = (None, "tf32", "bf16", "fp16")
+
+
+def train(device: Device, way: str, precision: str | None, steps: int = 3) -> np.ndarray:
+    """The losses of some steps of a small network with a tail of a batch and dropout."""
+    hidden = (fn.Dense(9, "gelu"), fn.Dropout(0.2), fn.Dense(5, "relu"))
+    network = fn.Network(3, [*hidden, fn.Dense(2, "softmax")], "crossentropy")
+    program = CudaProgram(plan.lower(network), np.dtype("float32"), precision, device, WAYS[way])
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(37, 3)).astype("f4"), rng.integers(0, 2, 37)
+    put = program.to_device
+    flat = plan.initial_parameters(network, 1).astype("f4")
+    state = State(put(flat), put(fn.Adam().memory(flat.size, flat.dtype)))
+    order = np.stack([rng.permutation(37) for _ in range(steps)])
+    run = Run(0, np.full(steps, 0.01), 16, order, fn.Adam(0.01), l2=0.01, clip_norm=1.0, seed=2)
+    return program.train(state, Data(put(x), put(y.astype(np.int64))), run)
+
+
+def all_ways(device: Device) -> None:
+    """Every way, in every precision that it has."""
+    for way in WAYS:
+        for precision in PRECISIONS[: 1 if way == "tiny" else None]:
+            losses = train(device, way, precision)
+            assert np.isfinite(losses).all(), f"{way} {precision}: {losses}"
+            print(f"{way:<8} {precision or 'float32':<8} {losses}", flush=True)
+
+
+def main(tool: str) -> int:
+    """Run this module's work under a tool of compute-sanitizer."""
+    command = shutil.which("compute-sanitizer")
+    if command is None:
+        print("compute-sanitizer is not installed here (it comes with the CUDA toolkit).")
+        return CANNOT_RUN
+    done = subprocess.run(
+        [command, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", __spec__.name],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    print(done.stdout)
+    if done.returncode and any(text in done.stdout for text in REFUSALS):
+        print(f"compute-sanitizer cannot watch this device with {tool}.")
+        return CANNOT_RUN
+    return done.returncode
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(main(sys.argv[1]))
+    from fastnet_cupy.cupy_device import CupyDevice
+
+    all_ways(CupyDevice())

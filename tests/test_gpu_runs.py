@@ -1,0 +1,111 @@
+"""Whole trainings on a GPU and on the simulated device: the same bits, by graphs or without."""
+
+import math
+
+import gpu_devices
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from samples import rows_for, weights_for
+
+import fastnet as fn
+from fastnet import backend as contract
+from fastnet import plan
+from fastnet.backend import Data, Run, State
+from fastnet_cupy import steps
+from fastnet_cupy.program import CudaProgram
+from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
+
+NEVER = 2**62
+WAYS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}
+
+NETWORK = fn.Network(
+    6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "relu"), fn.Dense(3, "softmax")],
+    "crossentropy",
+)  # fmt: skip
+ROWS, BATCH = 75, 16
+#: Two graphs and a few steps without.
+COUNT = 2 * steps.GRAPH_STEPS + 5
+
+#: How far a run's change of the parameters may be from NumPy's, relative to it.
+APART = {None: 1e-4, "tf32": 2e-2, "bf16": 0.15, "fp16": 2e-2}
+
+
+@pytest.fixture(params=gpu_devices.KINDS, scope="module")
+def device(request):
+    return gpu_devices.open_device(request.param)
+
+
+CASES = [
+    pytest.param(way, precision, id=f"{way}-{precision or 'float32'}")
+    for way in WAYS
+    for precision in (None, "tf32", "bf16", "fp16")
+    if way != "tiny" or precision is None
+]
+
+
+def compiled(device, way, precision):
+    return CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, WAYS[way])
+
+
+def trained(program):
+    """Parameters, the optimizer's memory and the losses after COUNT steps."""
+    x, y = rows_for(NETWORK, ROWS)
+    put = program.to_device
+    data = Data(put(x.astype("f4")), put(y), put(weights_for(ROWS).astype("f4")))
+    flat = plan.initial_parameters(NETWORK, 7).astype("f4")
+    state = State(put(flat.copy()), put(fn.Adam().memory(flat.size, flat.dtype)))
+    epochs = math.ceil(COUNT / math.ceil(ROWS / BATCH))
+    order = np.stack([np.random.default_rng(e).permutation(ROWS) for e in range(epochs)])
+    run = Run(0, np.full(COUNT, 0.01), BATCH, order, fn.Adam(0.01), l2=0.01, clip_norm=5.0, seed=3)
+    losses = program.train(state, data, run)
+    return program.to_host(state.parameters), program.to_host(state.memory), losses
+
+
+@pytest.mark.parametrize(("way", "precision"), CASES)
+def test_twice_gives_the_same_bits(device, way, precision):
+    first, second = (trained(compiled(device, way, precision)) for _ in range(2))
+    for found, wanted in zip(second, first, strict=True):
+        assert_same_bits(found, wanted)
+
+
+@pytest.mark.parametrize(("way", "precision"), [case for case in CASES if case.values[0] != "tiny"])
+def test_a_graph_gives_the_bits_of_its_launches(device, way, precision, monkeypatch):
+    graphed = trained(compiled(device, way, precision))
+    monkeypatch.setattr(steps, "GRAPH_STEPS", NEVER)
+    eager = trained(compiled(device, way, precision))
+    for found, wanted in zip(graphed, eager, strict=True):
+        assert_same_bits(found, wanted)
+
+
+@pytest.mark.parametrize(("way", "precision"), CASES)
+def test_every_way_gives_numpys_numbers(device, way, precision):
+    found, _, losses = trained(compiled(device, way, precision))
+    plain = contract.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    wanted, _, exact = trained(plain)
+    start = plan.initial_parameters(NETWORK, 7)
+    apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted - start)
+    assert apart <= APART[precision]
+    np.testing.assert_allclose(losses, exact, rtol=APART[precision])
+
+
+@pytest.mark.parametrize(("way", "precision"), CASES)
+def test_rows_of_zero_weight_and_all_asking_agree_with_numpy(device, way, precision):
+    """Predictions, losses and gradients, for more rows than one block takes."""
+    x, y = rows_for(NETWORK, 300)
+    weights = weights_for(300)
+    flat = plan.initial_parameters(NETWORK, 7)
+    program = compiled(device, way, precision)
+    plain = contract.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    put = program.to_device
+    there = put(flat.astype("f4"))
+    data = Data(put(x.astype("f4")), put(y), put(weights.astype("f4")))
+    exact = Data(x.astype("f8"), y, weights.astype("f8"))
+    near = APART[precision]
+    found, wanted = program.predict(there, data.x), plain.predict(flat, exact.x)
+    assert np.linalg.norm(found - wanted) <= near * np.linalg.norm(wanted)
+    assert program.loss(there, data) == pytest.approx(plain.loss(flat, exact), rel=near)
+    loss, gradient = program.gradient(there, data)
+    right_loss, right = plain.gradient(flat, exact)
+    assert loss == pytest.approx(right_loss, rel=near)
+    assert np.linalg.norm(gradient - right) <= near * np.linalg.norm(right)
