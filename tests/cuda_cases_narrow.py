@@ -37,7 +37,7 @@ from simulated.products import as_read, as_stored
 
 import fastnet as fn
 from fastnet_cupy import control
-from fastnet_cupy.ground import GRADIENT, LOSS, PREDICT
+from fastnet_cupy.context import GRADIENT, LOSS, PREDICT
 from fastnet_cupy.layout import Layout
 from fastnet_cupy.narrow import Shape, shapes_for
 from fastnet_cupy.precision import Number

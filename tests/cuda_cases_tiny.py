@@ -60,7 +60,7 @@ def _networks(number: Any) -> list[Case]:
         _run("dropout", number, network(6, 0.2, (8, "relu"), 0.5, (5, "tanh"), 0.25, 0.1, (2,))[0],
              adam, 23, 9, 4, ordered=True, first_step=2**32 + 1, seed=2**63 + 9),
         _run("wide", number, network(17, (40, "tanh"), (3,), loss="huber")[0], adam, 65, 65, 33,
-             threads=512),
+             threads=256),
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from simulated import building
 
 from fastnet import optimizers, random
 from fastnet.backend import Run
-from fastnet_cupy import control, ground, layout, steps, tiny
+from fastnet_cupy import context, control, layout, steps, tiny
 
 _COMMENT = re.compile(r"//[^\n]*")
 
@@ -44,7 +44,7 @@ NAMED = {
     "LAYER_INPUTS": (layout, "LAYER_"),
     "NEXT": (control, ""),
     "SGD": (control, ""),
-    "PREDICT": (ground, ""),
+    "PREDICT": (context, ""),
 }
 #: Those that stand for places in what Python makes: held against it, each in a test below.
 PLACES = ["TABLE_INPUTS", "MASK_THRESHOLD", "MASS", "RATE", "L1"]
@@ -66,11 +66,11 @@ def test_an_enum_has_the_values_of_its_module(first):
 @pytest.mark.parametrize(
     ("file", "name", "value"),
     [
-        ("sums.cuh", "FN_WARP", ground.WARP),
-        ("step.cu", "STEP_THREADS", ground.THREADS),
-        ("layered.cu", "LAYERED_THREADS", ground.THREADS),
+        ("sums.cuh", "FN_WARP", context.WARP),
+        ("step.cu", "STEP_THREADS", context.THREADS),
+        ("layered.cu", "LAYERED_THREADS", context.THREADS),
         ("step.cu", "MASS_THREADS", steps.MASS_THREADS),
-        ("layered.cu", "SUM_COLUMNS", ground.SUM_COLUMNS),
+        ("layered.cu", "SUM_COLUMNS", context.SUM_COLUMNS),
         ("tiny.cu", "TINY_THREADS", tiny.MOST_THREADS),
         ("philox.cuh", "FN_DROPOUT", random.DROPOUT),
     ],

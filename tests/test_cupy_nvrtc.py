@@ -23,7 +23,7 @@ from cupy.cuda import nvrtc
 
 from fastnet.plan import lower
 from fastnet_cupy import compiler, narrow, tiny
-from fastnet_cupy.ground import THREADS, WARP
+from fastnet_cupy.context import THREADS, WARP
 from fastnet_cupy.layout import lay_out, tabulate
 from fastnet_cupy.precision import BF16, FLOAT32, FLOAT64, FP16, TF32
 

@@ -17,7 +17,7 @@ from cuda_cases import FLOAT32, FLOAT64, FP16, TF32, Out
 from simulated import sanitized
 from simulated.sanitized import MEMORY, RACES
 
-from fastnet_cupy.ground import GRADIENT
+from fastnet_cupy.context import GRADIENT
 
 #: Kinds of number, by file and sanitizer: every branch of the preprocessor that matters to it.
 KINDS = {

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from fastnet_cupy.device import Epilogue, Product, ProductSpec
-from fastnet_cupy.ground import (
+from fastnet_cupy.context import (
     BLOCKS_EACH,
     GRADIENT,
     PREDICT,
     SUM_COLUMNS,
     THREADS,
-    Ground,
-    Turn,
+    Context,
+    Request,
     lanes_of,
 )
+from fastnet_cupy.device import Epilogue, Product, ProductSpec
 from fastnet_cupy.layout import IDENTITY, RELU, Layer
 from fastnet_cupy.precision import FLOAT32, FLOAT64
 
@@ -60,7 +60,7 @@ class LayeredPass:
     """One network's way through its layers, for batches of up to `rows` rows.
 
     Args:
-        ground: what it stands on.
+        context: its device and network.
         rows: of a batch, at most.
         training: whether gradients are asked for.
 
@@ -69,45 +69,45 @@ class LayeredPass:
 
     count = 1
 
-    def __init__(self, ground: Ground, rows: int, training: bool) -> None:
-        self.ground, self.rows, self.training = ground, rows, training
-        layout, number, device = ground.layout, ground.number, ground.device
+    def __init__(self, context: Context, rows: int, training: bool) -> None:
+        self.context, self.rows, self.training = context, rows, training
+        layout, number, device = context.layout, context.number, context.device
         self.result = FLOAT64 if number.real == "float64" else FLOAT32
         self.scaled = number.name == "fp16"
-        self.x = ground.store(rows, layout.inputs)
+        self.x = context.store(rows, layout.inputs)
         hidden = [layer.units for layer in layout.layers[:-1]]
-        self.z = ground.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
-        self.out = ground.real(rows, layout.outputs)
+        self.z = context.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
+        self.out = context.real(rows, layout.outputs)
         last = layout.layers[-1]
         self.out_slope = None
         if last.code != IDENTITY:
-            self.out_slope = ground.real(rows, layout.outputs)
+            self.out_slope = context.real(rows, layout.outputs)
         self.real_d = None
         if training and (self.scaled or (layout.softmax and number.narrow)):
-            self.real_d = ground.real(rows, layout.outputs)
-        self.d = [ground.store(rows, layout.widest) for _ in range(2 if training else 0)]
+            self.real_d = context.real(rows, layout.outputs)
+        self.d = [context.store(rows, layout.widest) for _ in range(2 if training else 0)]
         self.lanes = lanes_of(layout.outputs)
         self.loss_blocks = min(
             math.ceil(rows * self.lanes / THREADS), BLOCKS_EACH * device.multiprocessors
         )
         self.loss_count = self.loss_blocks
         self.loss_parts = device.empty((self.loss_blocks,), "float64")
-        self.peaks = ground.real(self.loss_blocks) if self.scaled else None
+        self.peaks = context.real(self.loss_blocks) if self.scaled else None
         self.stride = layout.size
-        self.gradients = ground.real(1 if training else 0, layout.size)
+        self.gradients = context.real(1 if training else 0, layout.size)
         self.column_parts: Any = None
         self.ways: list[_Way] = []
         for index in range(len(layout.layers)):
             self.ways.append(self._way(index))
         if training and not all(way.sums or not way.layer.biased for way in self.ways):
             parts = math.ceil(rows / PART_ROWS)
-            self.column_parts = ground.real(parts, layout.widest)
+            self.column_parts = context.real(parts, layout.widest)
         self._kernels()
 
     @staticmethod
-    def bytes_needed(ground: Ground, rows: int) -> tuple[int, int]:
+    def bytes_needed(context: Context, rows: int) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch, in training."""
-        layout, number = ground.layout, ground.number
+        layout, number = context.layout, context.number
         real = np.dtype(number.real).itemsize
         hidden = layout.layers[:-1]
         stored = layout.inputs + sum(layer.units for layer in hidden) + 2 * layout.widest
@@ -120,7 +120,7 @@ class LayeredPass:
 
     def _kernels(self) -> None:
         def kernel(name: str) -> Any:
-            return self.ground.kernel("layered.cu", name)
+            return self.context.kernel("layered.cu", name)
 
         self.gather, self.activate = kernel("gather"), kernel("activate")
         self.finish_output, self.softmax = kernel("finish_output"), kernel("softmax")
@@ -132,9 +132,9 @@ class LayeredPass:
 
     def _way(self, index: int) -> _Way:
         """The products and buffers of a layer."""
-        ground, layers = self.ground, self.ground.layout.layers
+        context, layers = self.context, self.context.layout.layers
         layer, last = layers[index], index == len(layers) - 1
-        number, rows = ground.number, self.rows
+        number, rows = context.number, self.rows
         at = _aligned(layer.weight, number.bytes)
         forward = ProductSpec(
             rows, layer.units, layer.inputs, False, False, number,
@@ -147,33 +147,33 @@ class LayeredPass:
             # Not in fp16: the way back would store infinity where `through_slope` cuts.
             masked = () if self.scaled else (Epilogue.RELU_MASK_BIAS,)
             for epilogue in (*masked, Epilogue.RELU_BIAS):
-                found = ground.device.product(replace(forward, epilogue=epilogue))
+                found = context.device.product(replace(forward, epilogue=epilogue))
                 if found is not None:
                     way.forward, way.relu, way.biased = found, True, True
                     if epilogue is Epilogue.RELU_MASK_BIAS:
-                        way.mask = ground.device.empty((rows, forward.mask_row_bytes), "uint8")
+                        way.mask = context.device.empty((rows, forward.mask_row_bytes), "uint8")
                     break
         if layer.biased and not way.relu:
-            found = ground.device.product(replace(wide, epilogue=Epilogue.BIAS))
+            found = context.device.product(replace(wide, epilogue=Epilogue.BIAS))
             if found is not None:
                 way.forward, way.biased = found, True
         if not last:
-            way.a = ground.store(rows, layer.units)
+            way.a = context.store(rows, layer.units)
             if not layer.tells_slope and self.training:
-                way.slope = ground.store(rows, layer.units)
+                way.slope = context.store(rows, layer.units)
         if self.training:
             self._way_back(way, index)
         return way
 
     def _way_back(self, way: _Way, index: int) -> None:
-        ground, layer, rows, number = self.ground, way.layer, self.rows, self.ground.number
+        context, layer, rows, number = self.context, way.layer, self.rows, self.context.number
         real = np.dtype(number.real).itemsize
         gradient = ProductSpec(
             layer.inputs, layer.units, rows, True, False, number, self.result,
             alignment=_aligned(layer.weight, real),
         )  # fmt: skip
         if layer.biased:
-            way.weight_gradient = ground.device.product(replace(gradient, epilogue=Epilogue.SUMS))
+            way.weight_gradient = context.device.product(replace(gradient, epilogue=Epilogue.SUMS))
             way.sums = way.weight_gradient is not None
         if way.weight_gradient is None:
             way.weight_gradient = self._product(gradient)
@@ -185,32 +185,32 @@ class LayeredPass:
         )
         if self.ways[index - 1].mask is not None:
             masked = replace(back, result=number, epilogue=Epilogue.MASK)
-            way.back = ground.device.product(masked)
+            way.back = context.device.product(masked)
             way.masked = way.back is not None
         if way.back is None:
             way.back = self._product(back)
 
     def _product(self, spec: ProductSpec) -> Product:
-        found = self.ground.device.product(spec)
+        found = self.context.device.product(spec)
         assert found is not None, "a product without an epilogue is always there"
         return found
 
-    def launch(self, turn: Turn) -> None:
-        """Do what a turn asks for."""
-        ground, layout, rows, mode = self.ground, self.ground.layout, self.rows, turn.mode
-        weights = turn.copy if ground.number.narrow else turn.parameters
-        x = self._fetch(turn)
-        self._forward(turn, weights, x)
+    def launch(self, request: Request) -> None:
+        """Do what a request asks for."""
+        context, layout, rows, mode = self.context, self.context.layout, self.rows, request.mode
+        weights = request.copy if context.number.narrow else request.parameters
+        x = self._fetch(request)
+        self._forward(request, weights, x)
         entries = rows * layout.outputs
-        spread = ground.blocks(rows * self.lanes)
+        spread = context.blocks(rows * self.lanes)
         row = (np.int32(rows), np.int32(layout.outputs), np.int32(self.lanes))
         if layout.softmax or (mode == PREDICT and layout.output_softmax):
             self.softmax(spread, THREADS, (self.out, *row))
         if mode == PREDICT:
-            given = (ground.whole, turn.block, self.out, turn.out)
-            self.hand_over(ground.blocks(entries), THREADS, given)
+            given = (context.whole, request.block, self.out, request.out)
+            self.hand_over(context.blocks(entries), THREADS, given)
             return
-        source, d = turn.source, None
+        source, d = request.source, None
         real_d = self.real_d if mode == GRADIENT else None
         if mode == GRADIENT:
             d = self._matrix(self.d[0], layout.outputs)
@@ -220,10 +220,10 @@ class LayeredPass:
             self.loss_blocks,
             THREADS,
             (
-                ground.whole,
-                ground.reals,
-                turn.block,
-                turn.scalars,
+                context.whole,
+                context.reals,
+                request.block,
+                request.scalars,
                 source.order,
                 self.out,
                 source.y,
@@ -241,30 +241,30 @@ class LayeredPass:
         if mode != GRADIENT:
             return
         if self.scaled:
-            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), turn.scalars))
-            given = (turn.scalars, np.int64(entries), real_d, d)
-            self.output_derivative(ground.blocks(entries), THREADS, given)
+            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), request.scalars))
+            given = (request.scalars, np.int64(entries), real_d, d)
+            self.output_derivative(context.blocks(entries), THREADS, given)
         self._backward(d, weights, x)
 
-    def _fetch(self, turn: Turn) -> Any:
+    def _fetch(self, request: Request) -> Any:
         """Bring a batch's x into the buffer; return it, or the data itself where that will do."""
-        ground, source = self.ground, turn.source
+        context, source = self.context, request.source
         whole = source.order is None and source.rows == self.rows
-        aligned = ground.device.address(source.x) % ProductSpec.alignment == 0
-        if whole and aligned and not ground.number.narrow and not ground.layout.masks:
+        aligned = context.device.address(source.x) % ProductSpec.alignment == 0
+        if whole and aligned and not context.number.narrow and not context.layout.masks:
             return source.x
         self.gather(
-            ground.blocks(self.rows * ground.layout.inputs),
+            context.blocks(self.rows * context.layout.inputs),
             THREADS,
             (
-                ground.whole, ground.reals, turn.block, source.order, source.x,
+                context.whole, context.reals, request.block, source.order, source.x,
                 np.int32(self.rows), self.x,
             ),
         )  # fmt: skip
         return self.x
 
-    def _forward(self, turn: Turn, weights: Any, x: Any) -> None:
-        ground, rows, parameters = self.ground, self.rows, turn.parameters
+    def _forward(self, request: Request, weights: Any, x: Any) -> None:
+        context, rows, parameters = self.context, self.rows, request.parameters
         for index, way in enumerate(self.ways):
             layer = way.layer
             count = np.int64(rows * layer.units)
@@ -275,10 +275,10 @@ class LayeredPass:
                 if layer.code == IDENTITY and (bias is None or way.biased):
                     return
                 self.finish_output(
-                    ground.blocks(rows * layer.units),
+                    context.blocks(rows * layer.units),
                     THREADS,
                     (
-                        ground.whole, ground.reals, np.int32(index), np.int32(layer.code), count,
+                        context.whole, context.reals, np.int32(index), np.int32(layer.code), count,
                         None if way.biased else bias, self.out, self.out_slope,
                     ),
                 )  # fmt: skip
@@ -290,10 +290,10 @@ class LayeredPass:
                 z = way.a if self.z is None else self._matrix(self.z, layer.units)
                 way.forward(x, weight, z, bias if way.biased else None, None)
                 self.activate(
-                    ground.blocks(rows * layer.units),
+                    context.blocks(rows * layer.units),
                     THREADS,
                     (
-                        ground.whole, ground.reals, turn.block, np.int32(index),
+                        context.whole, context.reals, request.block, np.int32(index),
                         np.int32(layer.code), count, z, None if way.biased else bias, way.a,
                         way.slope,
                     ),
@@ -319,7 +319,7 @@ class LayeredPass:
 
     def _through(self, way: _Way, before: _Way, d: Any, weights: Any, index: int) -> Any:
         """The derivative by the z of the layer before, from that by this layer's."""
-        ground, layer, rows = self.ground, way.layer, self.rows
+        context, layer, rows = self.context, way.layer, self.rows
         weight = weights[layer.weight : layer.bias]
         onward = self._matrix(self.d[(len(self.ways) - index) % 2], layer.inputs)
         assert way.back is not None
@@ -329,9 +329,9 @@ class LayeredPass:
         wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
         way.back(d, weight, wide, None, None)
         told = before.slope is None and before.layer.code != IDENTITY
-        if before.slope is not None or told or ground.number.narrow:
+        if before.slope is not None or told or context.number.narrow:
             self.through_slope(
-                ground.blocks(rows * layer.inputs),
+                context.blocks(rows * layer.inputs),
                 THREADS,
                 (
                     np.int32(before.layer.code), np.float64(before.layer.below),
@@ -352,7 +352,7 @@ class LayeredPass:
         groups = math.ceil(columns / SUM_COLUMNS)
         shape = (np.int32(self.rows), np.int32(columns), np.int32(PART_ROWS))
         self.sum_columns(groups * parts, THREADS, (d, *shape, between))
-        self.ground.add_up(between, parts, columns, sums)
+        self.context.add_up(between, parts, columns, sums)
 
 
 def _aligned(offset: int, itemsize: int) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastnet_cupy.context import OWN_BYTES, Context, Request
 from fastnet_cupy.device import Kernel
-from fastnet_cupy.ground import OWN_BYTES, Ground, Turn
 from fastnet_cupy.layout import IDENTITY, Layout
 from fastnet_cupy.precision import Number
 
@@ -167,16 +167,16 @@ def shape_for(
     return next((shape for shape in shapes if not spills(shape)), None)
 
 
-def kernel_for(ground: Ground, shape: Shape) -> Kernel:
+def kernel_for(context: Context, shape: Shape) -> Kernel:
     """The kernel of a shape."""
-    return ground.kernel("narrow.cu", "narrow", **shape.macros)
+    return context.kernel("narrow.cu", "narrow", **shape.macros)
 
 
 class NarrowPass:
     """One network's way through the kernel made for it, for batches of up to `rows` rows.
 
     Args:
-        ground: what it stands on.
+        context: its device and network.
         shape: the kernel.
         rows: of a batch, at most.
         training: whether gradients are asked for.
@@ -190,43 +190,43 @@ class NarrowPass:
 
     scaled = False
 
-    def __init__(self, ground: Ground, shape: Shape, rows: int, training: bool) -> None:
-        self.ground, self.shape = ground, shape
-        self.blocks = min(math.ceil(rows / shape.rows), ground.device.multiprocessors)
-        self.kernel = kernel_for(ground, shape)
+    def __init__(self, context: Context, shape: Shape, rows: int, training: bool) -> None:
+        self.context, self.shape = context, shape
+        self.blocks = min(math.ceil(rows / shape.rows), context.device.multiprocessors)
+        self.kernel = kernel_for(context, shape)
         self.count = self.loss_count = self.blocks
-        self.stride = -(-ground.layout.size // 32) * 32
-        self.loss_parts = ground.device.empty((self.blocks,), "float64")
-        self.gradients = ground.real(self.blocks if training else 0, self.stride)
+        self.stride = -(-context.layout.size // 32) * 32
+        self.loss_parts = context.device.empty((self.blocks,), "float64")
+        self.gradients = context.real(self.blocks if training else 0, self.stride)
 
     @staticmethod
-    def bytes_needed(ground: Ground, rows: int) -> tuple[int, int]:
+    def bytes_needed(context: Context, rows: int) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
-        most = ground.device.multiprocessors * (ground.layout.size + 32)
-        return most * np.dtype(ground.number.real).itemsize, 0
+        most = context.device.multiprocessors * (context.layout.size + 32)
+        return most * np.dtype(context.number.real).itemsize, 0
 
-    def launch(self, turn: Turn) -> None:
-        """Do what a turn asks for."""
-        ground, source = self.ground, turn.source
+    def launch(self, request: Request) -> None:
+        """Do what a request asks for."""
+        context, source = self.context, request.source
         self.kernel(
             self.blocks,
             self.shape.threads,
             (
-                np.int32(turn.mode),
-                ground.whole,
-                ground.reals,
-                turn.block,
-                turn.scalars,
-                turn.parameters,
+                np.int32(request.mode),
+                context.whole,
+                context.reals,
+                request.block,
+                request.scalars,
+                request.parameters,
                 source.order,
                 source.x,
                 source.y,
                 source.labels,
                 source.weights,
-                turn.out,
+                request.out,
                 self.loss_parts,
                 self.gradients,
                 np.int64(self.stride),
             ),
-            self.shape.shared_bytes(ground.number),
+            self.shape.shared_bytes(context.number),
         )

@@ -14,8 +14,8 @@ from fastnet.checks import Array
 from fastnet.errors import DoesNotFit
 from fastnet.plan import Plan
 from fastnet_cupy import control, tiny
+from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
-from fastnet_cupy.ground import Ground, Source
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
 from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
@@ -59,7 +59,7 @@ class CudaProgram:
         self.dtype, self.device = dtype, device
         self.layout = lay_out(plan)
         self.number = number_for(dtype, precision)
-        self.ground = Ground(device, self.layout, self.number)
+        self.context = Context(device, self.layout, self.number)
         self.lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._tiny: tuple[Any, ...] | None = None
@@ -70,7 +70,7 @@ class CudaProgram:
         """The kernel made for this network, compiled when first wanted; None: there is none."""
 
         def spills(shape: Shape) -> bool:
-            return kernel_for(self.ground, shape).spills
+            return kernel_for(self.context, shape).spills
 
         return shape_for(self.layout, self.number, self.device.shared_bytes, spills)
 
@@ -176,7 +176,7 @@ class CudaProgram:
 
             def make() -> Collector:
                 least = self.regimes.narrow_asking
-                return Collector(self.ground, self._pass(rows, True, least, 1))
+                return Collector(self.context, self._pass(rows, True, least, 1))
 
             steps = self._keep(("gradient", rows), make)
             steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
@@ -206,7 +206,7 @@ class CudaProgram:
 
             def make() -> Training:
                 way = self._pass(batch, True, self.regimes.narrow_training, 2 + slots)
-                return Training(self.ground, way, code, slots, collecting)
+                return Training(self.context, way, code, slots, collecting)
 
             training = self._keep(key, make)
             data = self._on_host(data) if streamed else data
@@ -241,11 +241,11 @@ class CudaProgram:
 
     def _train_tiny(self, state: State, data: Data, run: Run, chunk: int) -> Array:
         """A whole run in one launch."""
-        ground, steps, rows = self.ground, len(run.learning_rates), len(data.x)
+        context, steps, rows = self.context, len(run.learning_rates), len(data.x)
         batch = min(run.batch_size, rows)
         if self._tiny is None:
-            growing = Growing(ground, "float64"), Growing(ground, "float64")
-            self._tiny = (tiny.Tiny(ground), *growing, Order(ground))
+            growing = Growing(context, "float64"), Growing(context, "float64")
+            self._tiny = (tiny.Tiny(context), *growing, Order(context))
         kernel, rates, losses, order = self._tiny
         put = self.device.upload
         source = self._source(data)
@@ -345,7 +345,7 @@ class CudaProgram:
 
         def make() -> Steps:
             least = size if narrow else size + 1
-            return Steps(self.ground, self._pass(size, False, least))
+            return Steps(self.context, self._pass(size, False, least))
 
         return self._keep(("asking", size, narrow), make)
 
@@ -359,7 +359,7 @@ class CudaProgram:
         """
         shape = self._shape_from(rows, narrow_from)
         kind: Any = LayeredPass if shape is None else NarrowPass
-        fixed, each = kind.bytes_needed(self.ground, rows)
+        fixed, each = kind.bytes_needed(self.context, rows)
         vectors += self.number.narrow
         fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
         free, _ = self.device.memory()
@@ -368,8 +368,8 @@ class CudaProgram:
             if needed > free:
                 raise MemoryError
             if shape is not None:
-                return NarrowPass(self.ground, shape, rows, training)
-            return LayeredPass(self.ground, rows, training)
+                return NarrowPass(self.context, shape, rows, training)
+            return LayeredPass(self.context, rows, training)
         except MemoryError as error:
             room = (free - fixed) // each if each else 0
             fits = f"batch_size={room:,} would fit" if room > 0 else "no batch would fit"

@@ -13,16 +13,16 @@ import numpy as np
 from fastnet.backend import Run, State
 from fastnet.checks import Array
 from fastnet_cupy import control
-from fastnet_cupy.device import Graph
-from fastnet_cupy.ground import (
+from fastnet_cupy.context import (
     GRADIENT,
     LOSS,
     PREDICT,
     THREADS,
-    Ground,
+    Context,
+    Request,
     Source,
-    Turn,
 )
+from fastnet_cupy.device import Graph
 
 #: Steps in a captured graph: what a replay costs the processor, some 5 us, is shared among them.
 #: Shorter runs are launched step by step.
@@ -51,38 +51,38 @@ class Pass(Protocol):
     stride: int
     scaled: bool
 
-    def launch(self, turn: Turn) -> None:
-        """Do what a turn asks for."""
+    def launch(self, request: Request) -> None:
+        """Do what a request asks for."""
         ...
 
 
 class Growing:
     """A device array that is replaced by a longer one when a run needs it."""
 
-    def __init__(self, ground: Ground, dtype: str) -> None:
-        self.ground, self.dtype = ground, dtype
-        self.array = ground.device.empty((1,), dtype)
+    def __init__(self, context: Context, dtype: str) -> None:
+        self.context, self.dtype = context, dtype
+        self.array = context.device.empty((1,), dtype)
 
     def fill(self, values: Array) -> bool:
         """Hold `values`, flat; say whether the array had to be replaced."""
         flat = values.reshape(-1)
         grown = self.room(flat.size)
-        self.ground.device.copy(self.array[: flat.size], flat)
+        self.context.device.copy(self.array[: flat.size], flat)
         return grown
 
     def room(self, entries: int) -> bool:
         """Have room for so many entries; say whether the array had to be replaced."""
         if entries <= self.array.size:
             return False
-        self.array = self.ground.device.empty((2 ** (entries - 1).bit_length(),), self.dtype)
+        self.array = self.context.device.empty((2 ** (entries - 1).bit_length(),), self.dtype)
         return True
 
 
 class Order(Growing):
     """The order of the rows: brought once, though an epoch may take many runs."""
 
-    def __init__(self, ground: Ground) -> None:
-        super().__init__(ground, "int64")
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, "int64")
         self._last: Array | None = None
 
     def take(self, order: Array) -> bool:
@@ -101,21 +101,24 @@ class Steps:
     """Steps of one pass over rows, one batch after another.
 
     Args:
-        ground: what it stands on.
+        context: its device and network.
         way: the pass.
     """
 
-    def __init__(self, ground: Ground, way: Pass) -> None:
-        self.ground, self.way = ground, way
-        device = ground.device
-        self.block = ground.whole_zero(control.CONTROLS)
+    def __init__(self, context: Context, way: Pass) -> None:
+        self.context, self.way = context, way
+        device = context.device
+        self.block = context.whole_zero(control.CONTROLS)
         self.scalars = device.upload(np.ones(control.SCALARS))
         self.objective = device.upload(np.array([0, 0, math.inf, math.inf]))
-        self.losses, self.masses = Growing(ground, "float64"), Growing(ground, "float64")
-        self.copy = ground.store(ground.layout.size) if ground.number.narrow else None
-        self.mass, self.total = ground.kernel("step.cu", "mass"), ground.kernel("step.cu", "total")
-        self.recast = ground.kernel("step.cu", "recast")
-        self.advance = ground.kernel("layered.cu", "advance")
+        self.losses, self.masses = Growing(context, "float64"), Growing(context, "float64")
+        self.copy = context.store(context.layout.size) if context.number.narrow else None
+        self.mass, self.total = (
+            context.kernel("step.cu", "mass"),
+            context.kernel("step.cu", "total"),
+        )
+        self.recast = context.kernel("step.cu", "recast")
+        self.advance = context.kernel("layered.cu", "advance")
 
     def begin(self, block: Array, objective: Array | None = None) -> bool:
         """Set the control block, and the objective, for a run.
@@ -123,7 +126,7 @@ class Steps:
         Returns:
             Whether an array that launches name had to be replaced.
         """
-        device, steps = self.ground.device, int(block[control.STEPS])
+        device, steps = self.context.device, int(block[control.STEPS])
         device.copy(self.block, block)
         if objective is not None:
             device.copy(self.objective, objective)
@@ -132,9 +135,9 @@ class Steps:
     def cast(self, parameters: Any) -> None:
         """Bring the copy that products read up to date with the parameters."""
         if self.copy is not None:
-            size = self.ground.layout.size
+            size = self.context.layout.size
             arguments = (parameters, self.copy, np.int64(size))
-            self.recast(self.ground.blocks(size), THREADS, arguments)
+            self.recast(self.context.blocks(size), THREADS, arguments)
 
     def predict(self, parameters: Any, source: Source, out: Any) -> None:
         """Predictions of the next batch."""
@@ -150,8 +153,8 @@ class Steps:
         if source.weights is not None and mode != PREDICT:
             arguments = (self.block, source.weights, source.order, self.scalars)
             self.mass(1, MASS_THREADS, arguments)
-        turn = Turn(mode, self.block, self.scalars, parameters, self.copy, source, out)
-        self.way.launch(turn)
+        request = Request(mode, self.block, self.scalars, parameters, self.copy, source, out)
+        self.way.launch(request)
 
     def _total(self, source: Source, collected: tuple[Any, Any, Any] | None = None) -> None:
         nothing = (None, None, None)
@@ -160,7 +163,7 @@ class Steps:
             1,
             THREADS,
             (
-                self.ground.whole,
+                self.context.whole,
                 self.block,
                 self.scalars,
                 self.objective,
@@ -176,19 +179,19 @@ class Steps:
 
     def taken(self, steps: int) -> tuple[Array, Array]:
         """The losses of so many steps, and the weights behind each."""
-        get = self.ground.device.download
+        get = self.context.device.download
         return get(self.losses.array[:steps]), get(self.masses.array[:steps])
 
 
 class Collector(Steps):
     """Steps that make a gradient and add it up, penalties and all, in one array."""
 
-    def __init__(self, ground: Ground, way: Pass) -> None:
-        super().__init__(ground, way)
-        blocks = ground.blocks(ground.layout.size)
-        self.collect = ground.kernel("step.cu", "collect")
-        self.gradient = ground.real(max(ground.layout.size, way.stride))
-        self.sums = tuple(ground.device.empty((blocks,), "float64") for _ in range(3))
+    def __init__(self, context: Context, way: Pass) -> None:
+        super().__init__(context, way)
+        blocks = context.blocks(context.layout.size)
+        self.collect = context.kernel("step.cu", "collect")
+        self.gradient = context.real(max(context.layout.size, way.stride))
+        self.sums = tuple(context.device.empty((blocks,), "float64") for _ in range(3))
 
     def derive(self, parameters: Any, source: Source) -> None:
         """The next batch's loss, and its gradient in `gradient`."""
@@ -201,17 +204,17 @@ class Collector(Steps):
         way = self.way
         if way.count == 1:
             return way.gradients
-        self.ground.add_up(way.gradients, way.count, way.stride, self.gradient)
+        self.context.add_up(way.gradients, way.count, way.stride, self.gradient)
         return self.gradient
 
     def _collect(self, parameters: Any) -> None:
-        ground = self.ground
+        context = self.context
         self.collect(
             self.sums[0].size,
             THREADS,
             (
-                ground.whole,
-                ground.reals,
+                context.whole,
+                context.reals,
                 self.objective,
                 self.scalars,
                 parameters,
@@ -226,27 +229,29 @@ class Training(Collector):
     """Training steps for one optimizer.
 
     Args:
-        ground: what it stands on.
+        context: its device and network.
         way: the pass.
         code, slots: of the optimizer.
         collecting: whether penalties or a limit of the gradient's norm need all of it before
             any parameter moves.
     """
 
-    def __init__(self, ground: Ground, way: Pass, code: int, slots: int, collecting: bool) -> None:
-        super().__init__(ground, way)
+    def __init__(
+        self, context: Context, way: Pass, code: int, slots: int, collecting: bool
+    ) -> None:
+        super().__init__(context, way)
         self.code, self.slots, self.collecting = code, slots, collecting
-        size = ground.layout.size
-        self.parameters, self.memory = ground.real(size), ground.real(slots, size)
-        self.constants = ground.device.upload(np.zeros(5))
-        self.rates, self.order = Growing(ground, "float64"), Order(ground)
-        self.move = ground.kernel("step.cu", "move")
+        size = context.layout.size
+        self.parameters, self.memory = context.real(size), context.real(slots, size)
+        self.constants = context.device.upload(np.zeros(5))
+        self.rates, self.order = Growing(context, "float64"), Order(context)
+        self.move = context.kernel("step.cu", "move")
         self.warm = False
         self.graphs: dict[tuple[int, ...], Graph] = {}
 
     def enter(self, state: State, run: Run, block: Array) -> None:
         """Take over a run's state and all that its steps need, but for their rows."""
-        device = self.ground.device
+        device = self.context.device
         moved = self.begin(block, control.objective(run))
         moved |= self.rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
         device.copy(self.constants, control.constants(run.optimizer))
@@ -265,7 +270,7 @@ class Training(Collector):
 
     def leave(self, state: State, steps: int) -> Array:
         """Hand the state back, and the losses up to the first that is not finite."""
-        device = self.ground.device
+        device = self.context.device
         device.copy(state.parameters, self.parameters)
         if self.slots:
             device.copy(state.memory[: self.slots], self.memory)
@@ -299,19 +304,19 @@ class Training(Collector):
         rows put in its place, the launches would still be the right ones.
         """
         arrays = (source.x, source.y, source.labels, source.weights, source.order)
-        address = self.ground.device.address
+        address = self.context.device.address
         key = (source.rows, *(0 if array is None else address(array) for array in arrays))
         found = self.graphs.get(key)
         if found is None:
             while len(self.graphs) >= KEPT_GRAPHS:
                 del self.graphs[next(iter(self.graphs))]
-            found = self.graphs[key] = self.ground.device.capture(
+            found = self.graphs[key] = self.context.device.capture(
                 lambda: self._launch(source, GRAPH_STEPS)
             )
         return found
 
     def _step(self, source: Source) -> None:
-        ground, way = self.ground, self.way
+        context, way = self.context, self.way
         self._pass(GRADIENT, self.parameters, source)
         if self.collecting:
             self._collect(self.parameters)
@@ -321,7 +326,7 @@ class Training(Collector):
             self._total(source)
             gradient, scaled = self._added(), way.scaled
         self.move(
-            ground.blocks(ground.layout.size),
+            context.blocks(context.layout.size),
             THREADS,
             (
                 self.block,
@@ -333,7 +338,7 @@ class Training(Collector):
                 self.rates.array,
                 gradient,
                 np.int32(scaled),
-                np.int64(ground.layout.size),
+                np.int64(context.layout.size),
                 self.parameters,
                 self.memory,
                 self.copy,

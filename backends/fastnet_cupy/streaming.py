@@ -12,8 +12,8 @@ import numpy as np
 
 from fastnet.backend import Data, Run
 from fastnet.checks import Array
+from fastnet_cupy.context import Source
 from fastnet_cupy.device import Device
-from fastnet_cupy.ground import Source
 from fastnet_cupy.steps import GRAPH_STEPS, Training
 
 #: Bytes of rows in one buffer, about: enough that a copy runs at the bus's speed. Where room is

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet_cupy.ground import OWN_BYTES, WARP, Ground, Source
+from fastnet_cupy.context import OWN_BYTES, WARP, Context, Source
 from fastnet_cupy.layout import Layout
 
 #: Threads of the block, at most; as kernels/tiny.cu has it.
@@ -77,23 +77,23 @@ class Tiny:
     """Trains one tiny network.
 
     Args:
-        ground: what it stands on; its numbers are float32 or float64.
+        context: its device and network; its numbers are float32 or float64.
     """
 
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
-        layout = ground.layout
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        layout = context.layout
         own = len(layout.layers) <= OWN_LAYERS and layout.size <= OWN_PARAMETERS
         table = {}
         if own:
-            entries = ground.device.download(ground.whole)
+            entries = context.device.download(context.whole)
             table = {"FN_TABLE": ",".join(map(str, entries.tolist()))}
-        self.kernel = ground.kernel("tiny.cu", "tiny_train", **table)
+        self.kernel = context.kernel("tiny.cu", "tiny_train", **table)
 
     def train(self, run: TinyRun, parameters: Any, memory: Any, source: Source) -> None:
         """Launch a run: parameters and memory are changed in place."""
-        ground, layout = self.ground, self.ground.layout
-        itemsize = np.dtype(ground.number.real).itemsize
+        context, layout = self.context, self.context.layout
+        itemsize = np.dtype(context.number.real).itemsize
         fixed, each = _entries(layout, run.slots)
         rows = min(run.batch, run.chunk)
         items = max(rows * layout.widest, layout.size)
@@ -101,8 +101,8 @@ class Tiny:
             1,
             min(-(-items // WARP) * WARP, MOST_THREADS),
             (
-                ground.whole,
-                ground.reals,
+                context.whole,
+                context.reals,
                 run.constants,
                 run.objective,
                 np.int32(run.code),

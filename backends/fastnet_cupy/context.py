@@ -1,4 +1,4 @@
-"""What everything stands on that runs one plan on one device: its tables, and its kernels."""
+"""What one network on one device has: its tables there, its kernels, its kind of number."""
 
 import math
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Source:
 
 
 @dataclass
-class Turn:
+class Request:
     """What a pass is asked to do with the batch whose turn it is.
 
     Attributes:
@@ -74,7 +74,7 @@ class Turn:
 
 
 @dataclass
-class Ground:
+class Context:
     """A device, a network as it follows it, and the kernels for one kind of number.
 
     Attributes:
