@@ -3,8 +3,9 @@
 #
 #     bash bench/gpu.sh [RESULTS.json]
 #
-# from a checkout, with nothing installed but a Python (PYTHON names it) with CuPy, NumPy, pytest,
-# pytest-benchmark, hypothesis and SciPy; PyTorch and JAX are measured against where they are.
+# from a checkout, with nothing installed but a Python (PYTHON names it) with CuPy, NumPy, pytest
+# and pytest-benchmark. PyTorch and JAX are measured against where they are; tests that need
+# hypothesis or SciPy are skipped where those are not.
 # A step that fails does not keep the others from running, but the script then ends with 1.
 set -uo pipefail
 here=$PWD

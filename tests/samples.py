@@ -83,3 +83,8 @@ def biased(model: fn.Model, seed: int = 0) -> fn.Model:
         if name.endswith("bias"):
             piece[...] = generator.uniform(-0.5, 0.5, piece.shape)
     return model
+
+
+def float64_model(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:
+    """One whose biases are not zero."""
+    return biased(fn.Model(network, backend=backend, dtype="float64", seed=seed))

@@ -10,8 +10,8 @@ from fastnet import backend as backends
 from fastnet.backend import Probe
 
 #: What the steps of `bench/gpu.sh` need, and what they use where it is.
-NEEDED = ("numpy", "pytest", "pytest-benchmark", "hypothesis", "scipy")
-USED = ("torch", "jax", "pytest-xdist")
+NEEDED = ("numpy", "pytest", "pytest-benchmark")
+USED = ("torch", "jax", "hypothesis", "scipy", "pytest-xdist")
 
 PACKAGES = (
     *NEEDED, *USED, "threadpoolctl", "cupy-cuda13x", "cupy-cuda12x", "nvidia-cublas",

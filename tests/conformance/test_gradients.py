@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from compare import assert_near
 from differences import assert_model_gradient
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from samples import EVERYWHERE, FUSED, PAIRS, biased, label, rows_for, weights_for
+from samples import (
+    EVERYWHERE,
+    FUSED,
+    PAIRS,
+    biased,
+    float64_model,
+    label,
+    rows_for,
+    weights_for,
+)
 from tolerances import GRADIENT_FLOAT32
 
 import fastnet as fn
@@ -19,10 +26,6 @@ ARCHITECTURES = {
     "one_unit": [fn.Dense(1, "tanh"), fn.Dense(5, "tanh")],
     "dropout": [fn.Dropout(0.2), fn.Dense(8, "tanh"), fn.Dropout(0.5), fn.Dense(5, "silu")],
 }
-
-
-def float64_model(network, backend, seed=3):
-    return biased(fn.Model(network, backend=backend, dtype="float64", seed=seed))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=label)
@@ -100,29 +103,3 @@ def test_a_float32_gradient_is_near_the_float64_one(backend, pair):
     loss_double, wanted = double.loss_and_gradient(x, y)
     assert_near(found, wanted, GRADIENT_FLOAT32, dtype=np.float32)
     assert loss_single == pytest.approx(loss_double, rel=GRADIENT_FLOAT32)
-
-
-SMALL = st.integers(1, 9)
-
-
-@settings(max_examples=40)
-@given(
-    inputs=SMALL,
-    hidden=st.lists(SMALL, max_size=3),
-    outputs=SMALL,
-    rows=st.integers(1, 17),
-    pair=st.sampled_from([(fn.Identity(), fn.MSE()), (fn.Tanh(), fn.Huber()), *FUSED]),
-    weighted=st.booleans(),
-    bias=st.booleans(),
-    seed=st.integers(0, 3),
-)
-def test_any_shape_has_the_exact_gradient(
-    backend, inputs, hidden, outputs, rows, pair, weighted, bias, seed
-):
-    output, loss = pair
-    outputs += output == fn.Softmax()  # which is over two units or more
-    layers = [fn.Dense(units, "sigmoid", bias=bias) for units in hidden]
-    network = fn.Network(inputs, [*layers, fn.Dense(outputs, output)], loss)
-    x, y = rows_for(network, rows, seed)
-    weight = weights_for(rows, seed) if weighted else None
-    assert_model_gradient(float64_model(network, backend, seed), x, y, weight, l2=0.1)

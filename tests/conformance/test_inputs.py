@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from samples import rows_for, weights_for
 from tolerances import FORWARD, REORDERED
 
@@ -120,41 +118,6 @@ def test_a_row_with_nan_stays_alone_through_softmax_too(backend):
     found = model.predict(x)
     assert np.isnan(found[3]).all()
     assert_same_bits(np.delete(found, 3, axis=0), np.delete(wanted, 3, axis=0))
-
-
-@settings(max_examples=30)
-@given(
-    rows=st.integers(1, 40),
-    batch_size=st.integers(1, 45),
-    inputs=st.integers(1, 17),
-    units=st.integers(1, 17),
-    shuffle=st.booleans(),
-    weighted=st.booleans(),
-)
-def test_steps_of_any_size_are_gradient_steps_on_their_rows(
-    backend, rows, batch_size, inputs, units, shuffle, weighted
-):
-    network = fn.Network(inputs, [fn.Dense(units, "tanh"), fn.Dense(1)])
-    x, y = rows_for(network, rows)
-    weight = weights_for(rows) if weighted else None
-    model, by_hand = (fn.Model(network, backend=backend, dtype="float64", seed=2) for _ in "ab")
-    model.fit(
-        x, y, optimizer=fn.SGD(0.1), epochs=2, batch_size=batch_size, shuffle=shuffle,
-        sample_weight=weight,
-    )  # fmt: skip
-    for epoch in range(2):
-        order = np.arange(rows)
-        if shuffle and batch_size < rows:
-            order = fn.random.permutation(2, fn.random.SHUFFLE, epoch, rows)
-        for start in range(0, rows, batch_size):
-            batch = order[start : start + batch_size]
-            part = None if weight is None else weight[batch]
-            if part is not None and not part.any():
-                continue  # a batch whose weights are all zero teaches nothing
-            by_hand.parameters.flat[...] -= (
-                0.1 * by_hand.loss_and_gradient(x[batch], y[batch], part)[1]
-            )
-    assert_near(model.parameters.flat, by_hand.parameters.flat, 10 * FORWARD["float64"])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 1_023, 70_001])
