@@ -90,7 +90,7 @@ def found(monkeypatch):
     """What `find` says with a runtime that is made up."""
 
     def find(nvrtc=True, cublas=True, **machine):
-        from fastnet_cupy import cublaslt, cupy_device
+        from fastnet_cupy import cublaslt, finding
 
         runtime = Runtime(**machine)
 
@@ -113,7 +113,7 @@ def found(monkeypatch):
         cupy.cuda = cuda
         monkeypatch.setitem(__import__("sys").modules, "cupy", cupy)
         monkeypatch.setattr(cublaslt, "load", load)
-        return cupy_device.find()
+        return finding.find()
 
     return find
 

@@ -53,9 +53,9 @@ class CudaBackend:
 
 
 def _find() -> Probe:
-    from fastnet_cupy import cupy_device
+    from fastnet_cupy import finding
 
-    return cupy_device.find()
+    return finding.find()
 
 
 def _open() -> Any:
@@ -65,9 +65,9 @@ def _open() -> Any:
 
 
 def _describe() -> Mapping[str, str]:
-    from fastnet_cupy import cupy_device
+    from fastnet_cupy import finding
 
-    return cupy_device.describe()
+    return finding.describe()
 
 
 BACKEND = CudaBackend("cupy", _find, _open, _describe)
