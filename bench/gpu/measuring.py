@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.gpu.contests import CHANGES_AGREE, LOSSES_AGREE, Contest
 from bench.gpu.ours import Fastnet, Fit
+from fastnet import backend as backends
 from fastnet.checks import Array
 
 #: Of one timed run, about, in milliseconds; runs of which the median counts; steps of a run at
@@ -164,5 +165,5 @@ def _give_back() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].cuda.empty_cache()
         sys.modules["torch"].compiler.reset()
-    if "cupy" in sys.modules:
+    if "cupy" in sys.modules and backends.probe("cupy").usable:
         sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
