@@ -1,5 +1,7 @@
 """The devices that kernels are tried on: the simulated one, and a GPU where there is one."""
 
+import os
+
 import pytest
 from roster import BACKENDS, absence
 from simulated import building
@@ -20,6 +22,8 @@ def open_device(kind):
         from fastnet_cupy.cupy_device import CupyDevice
 
         return CupyDevice()
+    if os.environ.get("FASTNET_REQUIRE_GPU") == "1":
+        pytest.skip("FASTNET_REQUIRE_GPU=1 asks for the GPU itself")
     if building.absence() is not None:
         pytest.skip(building.absence())
     from simulated.device import HostDevice

@@ -93,8 +93,8 @@ def network(inputs, hidden, outputs, activation="relu"):
 NARROW = {
     FP16: [network(32, [64] * 5, 16), network(64, [128] * 2, 16, "gelu")],
     BF16: [network(32, [64] * 5, 16, "gelu"), network(64, [128] * 2, 16)],
-    TF32: [network(32, [64] * 2, 16)],
-    FLOAT32: [network(32, [64] * 2, 16, "gelu")],
+    TF32: [network(32, [64] * 2, 16), network(32, [64] * 5, 16), network(64, [128] * 2, 16)],
+    FLOAT32: [network(32, [64] * 2, 16, "gelu"), network(32, [64] * 5, 16)],
     FLOAT64: [network(16, [32] * 3, 16, "tanh")],
 }
 

@@ -160,11 +160,41 @@ def test_a_batch_that_does_not_fit_is_said_with_the_bytes_and_the_batch_that_wou
     assert np.isfinite(losses).all()
 
 
+def test_a_search_for_the_batch_that_fits_is_told_the_truth():
+    program = a_program(memory_bytes=800_000)
+    data = on_device(program, some_rows(rows=2_000))
+    for batch in (300, 350, 400, 450):  # each with buffers of its own, which do not all fit
+        _, _, losses = trained(program, data, a_run(1, batch=batch, rows=2_000))
+        assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])
+def test_data_of_which_only_a_part_is_on_the_device_is_trained_on_all_the_same(regimes):
+    program = a_program(LAYERED if regimes is TINY else regimes)
+    wanted = trained(program, on_device(program, some_rows()), a_run(23))
+    for part in ("x", "y", "weight"):
+        program, data = a_program(regimes), some_rows()
+        setattr(data, part, program.to_device(getattr(data, part)))
+        for found, kept in zip(trained(program, data, a_run(23)), wanted, strict=True):
+            assert_same_bits(found, kept)
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, NARROW], ids=["layered", "narrow"])
+def test_more_rows_than_fit_are_predicted_piece_by_piece(monkeypatch, regimes):
+    monkeypatch.setattr(programs, "LARGE_BYTES", 1_000)
+    small, large = a_program(regimes, memory_bytes=500_000), a_program(regimes)
+    flat, data = plan.initial_parameters(NETWORK, 7), some_rows(rows=20_000)
+    found = small.predict(small.to_device(flat), data.x)
+    assert_near(found, large.predict(large.to_device(flat), data.x), FORWARD["float64"])
+    loss = large.loss(large.to_device(flat), data)
+    assert small.loss(small.to_device(flat), data) == pytest.approx(loss, rel=1e-12)
+
+
 def test_rows_that_cannot_be_one_batch_are_said():
     program = a_program(memory_bytes=100_000)
     data = some_rows(rows=5_000)
     flat = program.to_device(plan.initial_parameters(NETWORK, 7))
-    with pytest.raises(DoesNotFit, match=r"all 5,000 rows as one batch need .* would fit"):
+    with pytest.raises(DoesNotFit, match=r"5,000 rows at once are more than .* fewer"):
         program.gradient(flat, data)
 
 

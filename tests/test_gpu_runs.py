@@ -14,10 +14,9 @@ from fastnet import plan
 from fastnet.backend import Data, Run, State
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
-from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
+from fastnet_cupy.regimes import WAYS
 
 NEVER = 2**62
-WAYS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}
 
 NETWORK = fn.Network(
     6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "relu"), fn.Dense(3, "softmax")],

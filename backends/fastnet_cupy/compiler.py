@@ -61,7 +61,10 @@ class Compiled(NamedTuple):
         told = re.search(
             rf"Function properties for {kernel}\n.*?(\d+) bytes spill stores, (\d+)", self.log
         )
-        return told is not None and any(map(int, told.groups()))
+        if told is None:
+            _log.warning("the compiler does not tell whether kernel %r spills registers.", kernel)
+            return False
+        return any(map(int, told.groups()))
 
 
 def source_of(file: str, defines: tuple[tuple[str, str], ...] = (), folder: Path = KERNELS) -> str:

@@ -43,6 +43,7 @@ class CupyDevice:
         self._kernels: dict[tuple[str, str, tuple[tuple[str, str], ...]], CupyKernel] = {}
         self._products: dict[ProductSpec, cublaslt.PreparedProduct | None] = {}
         self._workspace: Any = None
+        self.product_bytes = cublaslt.WORKSPACE_BYTES
         self._matrix_products: cublaslt.Products | None = None
 
         def attribute(name: str) -> int:
@@ -64,10 +65,15 @@ class CupyDevice:
         return self._stream if capturing is None else capturing
 
     @contextlib.contextmanager
-    def _making_room(self, bytes_: int) -> Iterator[None]:
-        """Make this device and its stream current, and let want of memory be told in bytes."""
+    def _making_room(self, bytes_: int, *where: Any) -> Iterator[None]:
+        """Make this device and its stream current, and let want of memory be told in bytes.
+
+        `where`: what is made current instead.
+        """
         try:
-            with self.current(), self._stream:
+            with contextlib.ExitStack() as stack:
+                for one in where or (self.current(), self._stream):
+                    stack.enter_context(one)
                 yield
         except (MemoryError, self._runtime.CUDARuntimeError) as error:
             if isinstance(error, MemoryError) or error.status == _OUT_OF_MEMORY:
@@ -87,7 +93,8 @@ class CupyDevice:
             self._after(self._cupy.cuda.get_current_stream(), self._stream)
 
     def lend(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        with self.current():  # and in the caller's stream, from whose memory it then comes
+        # In the caller's stream, from whose memory it then comes.
+        with self._making_room(math.prod(shape) * np.dtype(dtype).itemsize, self.current()):
             new = self._cupy.empty(shape, dtype)
         self.join()  # what used that memory before may still be at work
         return new
@@ -142,6 +149,9 @@ class CupyDevice:
         Raises:
             FastnetError: if it does not compile.
         """
+        found = self._kernels.get((file, name, defines))
+        if found is not None:  # without the lock, behind which another may be compiled
+            return found
         with self._lock, self.current():
             if (file, name, defines) not in self._kernels:
                 if (file, defines) not in self._modules:
@@ -165,6 +175,7 @@ class CupyDevice:
             if self._matrix_products is None:
                 library = cublaslt.load(cuda_major(self._cupy))
                 self._workspace = self.empty((cublaslt.WORKSPACE_BYTES,), np.uint8)
+                self.product_bytes = 0
                 self._matrix_products = cublaslt.Products(library, self._workspace.data.ptr)
             if spec not in self._products:
                 self._products[spec] = self._matrix_products.prepare(spec)

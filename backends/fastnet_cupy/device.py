@@ -121,11 +121,13 @@ class Device(Protocol):
         multiprocessors: how many blocks can certainly be at work at once.
         shared_bytes: dynamic shared memory that a block may have, in bytes.
         architecture: of the code, such as "sm_90".
+        product_bytes: that the first matrix product will take for itself; 0 once it has.
     """
 
     multiprocessors: int
     shared_bytes: int
     architecture: str
+    product_bytes: int
 
     def memory(self) -> tuple[int, int]:
         """Bytes that can be had now, and bytes in all."""

@@ -17,6 +17,7 @@ from fastnet_cupy.context import (
     PREDICT,
     SUM_COLUMNS,
     THREADS,
+    WARP,
     Context,
     Request,
     lanes_of,
@@ -30,8 +31,8 @@ PART_ROWS = 512
 
 
 @dataclass
-class _Way:
-    """A hidden layer, or the last, on its way: its products and buffers.
+class _LayerPlan:
+    """How one layer is computed: its products and buffers.
 
     Attributes:
         forward: the product; `relu` says that it does bias and ReLU, `biased` that it does bias.
@@ -96,27 +97,29 @@ class LayeredPass:
         self.stride = layout.size
         self.gradients = context.real(1 if training else 0, layout.size)
         self.column_parts: Any = None
-        self.ways: list[_Way] = []
+        self.plans: list[_LayerPlan] = []
         for index in range(len(layout.layers)):
-            self.ways.append(self._way(index))
-        if training and not all(way.sums or not way.layer.biased for way in self.ways):
+            self.plans.append(self._plan(index))
+        if training and not all(plan.sums or not plan.layer.biased for plan in self.plans):
             parts = math.ceil(rows / PART_ROWS)
             self.column_parts = context.real(parts, layout.widest)
         self._kernels()
 
     @staticmethod
-    def bytes_needed(context: Context, rows: int) -> tuple[int, int]:
-        """Bytes of device memory: fixed, and for each row of a batch, in training."""
+    def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
+        """Bytes of device memory: fixed, and for each row of a batch."""
         layout, number = context.layout, context.number
         real = np.dtype(number.real).itemsize
         hidden = layout.layers[:-1]
-        stored = layout.inputs + sum(layer.units for layer in hidden) + 2 * layout.widest
+        stored = layout.inputs + sum(layer.units for layer in hidden)
+        reals = 2 * layout.outputs + (layout.widest if number.narrow else 0)
+        if not training:
+            return 0, stored * number.bytes + reals * real
+        stored += 2 * layout.widest
         stored += sum(layer.units for layer in hidden if not layer.tells_slope)
-        reals = 3 * layout.outputs + (layout.widest if number.narrow else 0)
-        reals += math.ceil(layout.widest / PART_ROWS)
+        reals += layout.outputs + math.ceil(layout.widest / PART_ROWS)
         masks = sum(layer.units // 8 + 16 for layer in hidden)
-        each = stored * number.bytes + reals * real + masks
-        return layout.size * real, each
+        return layout.size * real, stored * number.bytes + reals * real + masks
 
     def _kernels(self) -> None:
         def kernel(name: str) -> Any:
@@ -130,7 +133,7 @@ class LayeredPass:
         self.sum_columns = kernel("sum_columns")
         self.hand_over = kernel("hand_over")
 
-    def _way(self, index: int) -> _Way:
+    def _plan(self, index: int) -> _LayerPlan:
         """The products and buffers of a layer."""
         context, layers = self.context, self.context.layout.layers
         layer, last = layers[index], index == len(layers) - 1
@@ -141,7 +144,7 @@ class LayeredPass:
             self.result if last else number, alignment=at,
         )  # fmt: skip
         wide = replace(forward, result=self.result)
-        way = _Way(layer, self._product(wide))
+        plan = _LayerPlan(layer, self._product(wide))
         plain_relu = layer.code == RELU and not layer.masks and not last and layer.biased
         if self.training and plain_relu:
             # Not in fp16: the way back would store infinity where `through_slope` cuts.
@@ -149,46 +152,46 @@ class LayeredPass:
             for epilogue in (*masked, Epilogue.RELU_BIAS):
                 found = context.device.product(replace(forward, epilogue=epilogue))
                 if found is not None:
-                    way.forward, way.relu, way.biased = found, True, True
+                    plan.forward, plan.relu, plan.biased = found, True, True
                     if epilogue is Epilogue.RELU_MASK_BIAS:
-                        way.mask = context.device.empty((rows, forward.mask_row_bytes), "uint8")
+                        plan.mask = context.device.empty((rows, forward.mask_row_bytes), "uint8")
                     break
-        if layer.biased and not way.relu:
+        if layer.biased and not plan.relu:
             found = context.device.product(replace(wide, epilogue=Epilogue.BIAS))
             if found is not None:
-                way.forward, way.biased = found, True
+                plan.forward, plan.biased = found, True
         if not last:
-            way.a = context.store(rows, layer.units)
+            plan.a = context.store(rows, layer.units)
             if not layer.tells_slope and self.training:
-                way.slope = context.store(rows, layer.units)
+                plan.slope = context.store(rows, layer.units)
         if self.training:
-            self._way_back(way, index)
-        return way
+            self._plan_back(plan, index)
+        return plan
 
-    def _way_back(self, way: _Way, index: int) -> None:
-        context, layer, rows, number = self.context, way.layer, self.rows, self.context.number
+    def _plan_back(self, plan: _LayerPlan, index: int) -> None:
+        context, layer, rows, number = self.context, plan.layer, self.rows, self.context.number
         real = np.dtype(number.real).itemsize
         gradient = ProductSpec(
             layer.inputs, layer.units, rows, True, False, number, self.result,
             alignment=_aligned(layer.weight, real),
         )  # fmt: skip
         if layer.biased:
-            way.weight_gradient = context.device.product(replace(gradient, epilogue=Epilogue.SUMS))
-            way.sums = way.weight_gradient is not None
-        if way.weight_gradient is None:
-            way.weight_gradient = self._product(gradient)
+            plan.weight_gradient = context.device.product(replace(gradient, epilogue=Epilogue.SUMS))
+            plan.sums = plan.weight_gradient is not None
+        if plan.weight_gradient is None:
+            plan.weight_gradient = self._product(gradient)
         if index == 0:
             return
         at = _aligned(layer.weight, number.bytes)
         back = ProductSpec(
             rows, layer.inputs, layer.units, False, True, number, self.result, alignment=at
         )
-        if self.ways[index - 1].mask is not None:
+        if self.plans[index - 1].mask is not None:
             masked = replace(back, result=number, epilogue=Epilogue.MASK)
-            way.back = context.device.product(masked)
-            way.masked = way.back is not None
-        if way.back is None:
-            way.back = self._product(back)
+            plan.back = context.device.product(masked)
+            plan.masked = plan.back is not None
+        if plan.back is None:
+            plan.back = self._product(back)
 
     def _product(self, spec: ProductSpec) -> Product:
         found = self.context.device.product(spec)
@@ -241,7 +244,7 @@ class LayeredPass:
         if mode != GRADIENT:
             return
         if self.scaled:
-            self.choose_scale(1, 32, (self.peaks, np.int32(self.loss_blocks), request.scalars))
+            self.choose_scale(1, WARP, (self.peaks, np.int32(self.loss_blocks), request.scalars))
             given = (request.scalars, np.int64(entries), real_d, d)
             self.output_derivative(context.blocks(entries), THREADS, given)
         self._backward(d, weights, x)
@@ -265,69 +268,70 @@ class LayeredPass:
 
     def _forward(self, request: Request, weights: Any, x: Any) -> None:
         context, rows, parameters = self.context, self.rows, request.parameters
-        for index, way in enumerate(self.ways):
-            layer = way.layer
+        for index, plan in enumerate(self.plans):
+            layer = plan.layer
             count = np.int64(rows * layer.units)
             bias = parameters[layer.bias : layer.bias + layer.units] if layer.biased else None
             weight = weights[layer.weight : layer.bias]
-            if way.a is None:
-                way.forward(x, weight, self.out, bias if way.biased else None, None)
-                if layer.code == IDENTITY and (bias is None or way.biased):
+            if plan.a is None:
+                plan.forward(x, weight, self.out, bias if plan.biased else None, None)
+                if layer.code == IDENTITY and (bias is None or plan.biased):
                     return
                 self.finish_output(
                     context.blocks(rows * layer.units),
                     THREADS,
                     (
                         context.whole, context.reals, np.int32(index), np.int32(layer.code), count,
-                        None if way.biased else bias, self.out, self.out_slope,
+                        None if plan.biased else bias, self.out, self.out_slope,
                     ),
                 )  # fmt: skip
                 return
-            if way.relu:
+            if plan.relu:
                 narrow_bias = weights[layer.bias : layer.bias + layer.units]
-                way.forward(x, weight, way.a, narrow_bias, way.mask)
+                plan.forward(x, weight, plan.a, narrow_bias, plan.mask)
             else:
-                z = way.a if self.z is None else self._matrix(self.z, layer.units)
-                way.forward(x, weight, z, bias if way.biased else None, None)
+                z = plan.a if self.z is None else self._matrix(self.z, layer.units)
+                plan.forward(x, weight, z, bias if plan.biased else None, None)
                 self.activate(
                     context.blocks(rows * layer.units),
                     THREADS,
                     (
                         context.whole, context.reals, request.block, np.int32(index),
-                        np.int32(layer.code), count, z, None if way.biased else bias, way.a,
-                        way.slope,
+                        np.int32(layer.code), count, z, None if plan.biased else bias, plan.a,
+                        plan.slope,
                     ),
                 )  # fmt: skip
-            x = way.a
+            x = plan.a
 
     def _backward(self, d: Any, weights: Any, x: Any) -> None:
         """Fill the gradient, from the last layer to the first; `d`: by the last one's z."""
         gradient = self.gradients.reshape(-1)
-        for index in reversed(range(len(self.ways))):
-            way = self.ways[index]
-            layer = way.layer
-            source = self.ways[index - 1].a if index else x
+        for index in reversed(range(len(self.plans))):
+            plan = self.plans[index]
+            layer = plan.layer
+            source = self.plans[index - 1].a if index else x
             dw = gradient[layer.weight : layer.bias]
             db = gradient[layer.bias : layer.bias + layer.units] if layer.biased else None
-            assert way.weight_gradient is not None
-            way.weight_gradient(source, d, dw, db if way.sums else None, None)
-            if db is not None and not way.sums:
+            assert plan.weight_gradient is not None
+            plan.weight_gradient(source, d, dw, db if plan.sums else None, None)
+            if db is not None and not plan.sums:
                 self._sum(d, layer.units, db)
-            if way.back is None:
+            if plan.back is None:
                 return
-            d = self._through(way, self.ways[index - 1], d, weights, index)
+            d = self._through(index, d, weights)
 
-    def _through(self, way: _Way, before: _Way, d: Any, weights: Any, index: int) -> Any:
+    def _through(self, index: int, d: Any, weights: Any) -> Any:
         """The derivative by the z of the layer before, from that by this layer's."""
-        context, layer, rows = self.context, way.layer, self.rows
+        plan, before = self.plans[index], self.plans[index - 1]
+        context, layer, rows = self.context, plan.layer, self.rows
         weight = weights[layer.weight : layer.bias]
-        onward = self._matrix(self.d[(len(self.ways) - index) % 2], layer.inputs)
-        assert way.back is not None
-        if way.masked:
-            way.back(d, weight, onward, None, before.mask)
+        onward = self._matrix(self.d[(len(self.plans) - index) % 2], layer.inputs)
+        assert plan.back is not None
+        if plan.masked:
+            plan.back(d, weight, onward, None, before.mask)
             return onward
         wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
-        way.back(d, weight, wide, None, None)
+        plan.back(d, weight, wide, None, None)
         told = before.slope is None and before.layer.code != IDENTITY
         if before.slope is not None or told or context.number.narrow:
             self.through_slope(

@@ -165,6 +165,8 @@ def lay_out(plan: Plan) -> Layout:
                     layers[-1]["masks"] = (*layers[-1].get("masks", ()), mask)
                 else:
                     input_masks.append(mask)
+            case _:
+                raise AssertionError(f"operation {op!r} has no kernel")
     output, output_softmax = IDENTITY, False
     if plan.output is not None:
         output_softmax = plan.output.activation.name == "softmax"
@@ -188,9 +190,9 @@ class Tables:
     """A layout as two arrays.
 
     Attributes:
-        whole: int32: the number of layers, of input masks, softmax, output, output_softmax,
-            loss; then COLUMNS of each layer; then threshold (as int32) and layer of each mask,
-            those of the input first.
+        whole: int32: inputs, outputs, size, the number of layers, of input masks, softmax,
+            output, output_softmax, loss; then COLUMNS of each layer; then threshold (as int32)
+            and layer of each mask, those of the input first.
         reals: float64: the loss's constant; then each layer's below and above; then each
             mask's scale.
     """

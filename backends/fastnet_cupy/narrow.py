@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastnet_cupy.context import OWN_BYTES, Context, Request
+from fastnet_cupy.context import OWN_BYTES, WARP, Context, Request
 from fastnet_cupy.device import Kernel
 from fastnet_cupy.layout import IDENTITY, Layout
 from fastnet_cupy.precision import Number
@@ -68,7 +68,7 @@ class Shape:
     @property
     def threads(self) -> int:
         """Of a block."""
-        return 32 * self.row_warps * self.column_warps
+        return WARP * self.row_warps * self.column_warps
 
     @property
     def macros(self) -> dict[str, str]:
@@ -195,14 +195,14 @@ class NarrowPass:
         self.blocks = min(math.ceil(rows / shape.rows), context.device.multiprocessors)
         self.kernel = kernel_for(context, shape)
         self.count = self.loss_count = self.blocks
-        self.stride = -(-context.layout.size // 32) * 32
+        self.stride = -(-context.layout.size // WARP) * WARP
         self.loss_parts = context.device.empty((self.blocks,), "float64")
         self.gradients = context.real(self.blocks if training else 0, self.stride)
 
     @staticmethod
-    def bytes_needed(context: Context, rows: int) -> tuple[int, int]:
+    def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
-        most = context.device.multiprocessors * (context.layout.size + 32)
+        most = context.device.multiprocessors * (context.layout.size + WARP) if training else 0
         return most * np.dtype(context.number.real).itemsize, 0
 
     def launch(self, request: Request) -> None:

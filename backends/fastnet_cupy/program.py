@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -63,7 +64,7 @@ class CudaProgram:
         self.lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._tiny: tuple[Any, ...] | None = None
-        self._brought: tuple[Any, Array, Array | None] | None = None
+        self._brought: list[tuple[Any, Array]] = []
 
     @cached_property
     def shape(self) -> Shape | None:
@@ -103,7 +104,7 @@ class CudaProgram:
     def predict(self, parameters: Any, x: Any) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""
         out = np.empty((len(x), self.layout.outputs), self.dtype)
-        with self.lock:
+        with self.lock, self._said(len(x)):
             for first, source in self._blocks(Data(x, None)):
                 predicted = self._predicted(parameters, source)
                 out[first : first + source.rows] = self.device.download(predicted)
@@ -117,7 +118,7 @@ class CudaProgram:
             return None
         if x.dtype != self.dtype or not x.flags.c_contiguous:
             return None
-        with self.lock:
+        with self.lock, self._said(len(x)):
             self.device.join()
             out = self.device.lend((len(x), self.layout.outputs), self.dtype)
             try:
@@ -142,7 +143,7 @@ class CudaProgram:
     def loss(self, parameters: Any, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""
         total = weights = 0.0
-        with self.lock:
+        with self.lock, self._said(len(data.x)):
             for _, source in self._blocks(data):
                 steps = self._asking(source.rows)
                 steps.begin(control.control(rows=source.rows, batch=source.rows, steps=1))
@@ -171,14 +172,15 @@ class CudaProgram:
         )
         # A full batch is an epoch, so the step's number is the epoch's too.
         block[control.FIRST_STEP] = block[control.FIRST_EPOCH] = step
-        with self.lock:
+        shape = self._shape_from(rows, self.regimes.narrow_asking)
+        with self.lock, self._said(rows):
             source = self._source(self._all(data))
 
             def make() -> Collector:
-                least = self.regimes.narrow_asking
-                return Collector(self.context, self._pass(rows, True, least, 1))
+                return Collector(self.context, self._pass(shape, rows, True, 1))
 
-            steps = self._keep(("gradient", rows), make)
+            lacking = self._lacking(shape, rows, True, 1, "{} rows would fit")
+            steps = self._keep(("gradient", rows), make, lacking)
             steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
             steps.cast(parameters)
             steps.derive(parameters, source)
@@ -191,7 +193,7 @@ class CudaProgram:
         rows, steps = len(data.x), len(run.learning_rates)
         batch = min(run.batch_size, rows)
         code, slots = control.code(run.optimizer), control.slots(run.optimizer)
-        streamed = not self.device.holds(data.x)
+        streamed = not all(map(self.device.holds, _arrays(data)))
         with self.lock:
             chunk = 0
             if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
@@ -203,14 +205,16 @@ class CudaProgram:
             collecting = bool(run.l1 or run.l2 or run.clip_norm is not None)
             weighted = data.weight is not None
             key = ("training", batch, code, slots, collecting, weighted)
+            shape = self._shape_from(batch, self.regimes.narrow_training)
 
             def make() -> Training:
-                way = self._pass(batch, True, self.regimes.narrow_training, 2 + slots)
-                return Training(self.context, way, code, slots, collecting)
+                pass_ = self._pass(shape, batch, True, 2 + slots)
+                return Training(self.context, pass_, code, slots, collecting)
 
-            training = self._keep(key, make)
+            lacking = self._lacking(shape, batch, True, 2 + slots, "batch_size={} would fit")
+            training = self._keep(key, make, lacking)
             data = self._on_host(data) if streamed else data
-            self._brought = self._brought if streamed else None
+            self._brought = self._brought if streamed else []
             stream = self._stream(data, batch) if streamed else None
             block = control.control(
                 rows=rows,
@@ -295,10 +299,8 @@ class CudaProgram:
 
     def _blocks(self, data: Data) -> Iterator[tuple[int, Source]]:
         """All rows in pieces that go through together, on the device: each one's first row."""
-        rows, size = len(data.x), max(BLOCK_ENTRIES // self.layout.widest, 1)
-        narrow = self._shape_from(rows, self.regimes.narrow_asking)
-        if narrow is not None and self.device.holds(data.x):
-            size = rows  # no layer's output leaves the chip
+        rows = len(data.x)
+        size = self._block_rows(rows, self.device.holds(data.x))
         for first in range(0, rows, size):
             piece = slice(first, first + size)
             arrays = (
@@ -307,95 +309,142 @@ class CudaProgram:
             )
             yield first, self._source(Data(*arrays))
 
+    def _block_rows(self, rows: int, there: bool) -> int:
+        """Rows that go through together, of so many, which are on the device or not."""
+        narrow = self._shape_from(rows, self.regimes.narrow_asking)
+        each = self.layout.outputs * self.dtype.itemsize
+        size = rows  # no layer's output leaves the chip
+        if narrow is None:
+            each += 2 * LayeredPass.bytes_needed(self.context, rows, False)[1]
+        if narrow is None or not there:
+            size = max(BLOCK_ENTRIES // self.layout.widest, 1)
+            each += self.layout.inputs * self.dtype.itemsize
+        if min(size, rows) * each < LARGE_BYTES:
+            return size
+        fitting = self.device.memory()[0] // 2 // each
+        return max(min(size, fitting), 16)
+
     def _on_host(self, data: Data) -> Data:
-        """Streamed rows, with targets and weights that may have gone to the device: once a fit."""
-        if self._brought is None or self._brought[0] is not data.y:
-            weight = None if data.weight is None else self.to_host(data.weight)
-            self._brought = data.y, self.to_host(data.y), weight
-        return Data(data.x, *self._brought[1:])
+        """Streamed data, of which some may have gone to the device: it is brought home once."""
+        there = [array for array in _arrays(data) if self.device.holds(array)]
+        if [id(array) for array in there] != [id(array) for array, _ in self._brought]:
+            self._brought = [(array, self.to_host(array)) for array in there]
+        home = {id(array): host for array, host in self._brought}
+        return Data(*(home.get(id(array), array) for array in (data.x, data.y, data.weight)))
 
     def _on_device(self, array: Any) -> Any:
         return array if self.device.holds(array) else self.device.upload(array)
 
     def _all(self, data: Data) -> Data:
-        """All rows on the device.
-
-        Raises:
-            DoesNotFit: if they are too many.
-        """
-        try:
-            arrays = (
-                None if array is None else self._on_device(array)
-                for array in (data.x, data.y, data.weight)
-            )
-            return Data(*arrays)
-        except MemoryError as error:
-            rows = len(data.x)
-            each = data.x.nbytes // rows
-            free, _ = self.device.memory()
-            raise DoesNotFit(
-                f"all {rows:,} rows as one batch need {rows * each:,} bytes on the GPU, of which "
-                f"{free:,} are free; {free // (2 * each):,} rows would fit."
-            ) from error
+        """All rows on the device."""
+        arrays = (data.x, data.y, data.weight)
+        return Data(*(None if array is None else self._on_device(array) for array in arrays))
 
     def _asking(self, rows: int) -> Steps:
         """For predictions and losses of so many rows: buffers for the next power of two."""
-        narrow = self._shape_from(rows, self.regimes.narrow_asking) is not None
-        size = rows if narrow else max(2 ** (rows - 1).bit_length(), 16)
+        shape = self._shape_from(rows, self.regimes.narrow_asking)
+        if shape is None:
+            size = max(2 ** (rows - 1).bit_length(), 16)
+        else:  # with more, its blocks take turns
+            size = min(rows, shape.rows * self.device.multiprocessors)
 
         def make() -> Steps:
-            least = size if narrow else size + 1
-            return Steps(self.context, self._pass(size, False, least))
+            return Steps(self.context, self._pass(shape, size, False))
 
-        return self._keep(("asking", size, narrow), make)
+        return self._keep(("asking", size, shape is None), make, self._lacking(shape, size, False))
 
-    def _pass(self, rows: int, training: bool, narrow_from: int, vectors: int = 0) -> Pass:
-        """The way through the network for so many rows: narrow from `narrow_from` on.
-
-        `vectors` as long as the parameters are wanted beside it.
+    def _pass(self, shape: Shape | None, rows: int, training: bool, vectors: int = 0) -> Pass:
+        """The way through the network for so many rows: by a narrow kernel, or layer by layer.
 
         Raises:
-            DoesNotFit: if its buffers do not fit on the device.
+            MemoryError: if its buffers do not fit on the device, with `vectors` as long as the
+                parameters beside them.
         """
-        shape = self._shape_from(rows, narrow_from)
+        fixed, each = self._needs(shape, rows, training, vectors)
+        if fixed + each * rows > self.device.memory()[0]:
+            raise MemoryError
+        if shape is not None:
+            return NarrowPass(self.context, shape, rows, training)
+        return LayeredPass(self.context, rows, training)
+
+    def _needs(
+        self, shape: Shape | None, rows: int, training: bool, vectors: int
+    ) -> tuple[int, int]:
+        """Bytes of a pass: fixed, and for each row."""
         kind: Any = LayeredPass if shape is None else NarrowPass
-        fixed, each = kind.bytes_needed(self.context, rows)
+        fixed, each = kind.bytes_needed(self.context, rows, training)
         vectors += self.number.narrow
         fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
-        free, _ = self.device.memory()
-        needed = fixed + each * rows
-        try:
-            if needed > free:
-                raise MemoryError
-            if shape is not None:
-                return NarrowPass(self.context, shape, rows, training)
-            return LayeredPass(self.context, rows, training)
-        except MemoryError as error:
+        return fixed + (self.device.product_bytes if shape is None else 0), each
+
+    def _lacking(
+        self, shape: Shape | None, rows: int, training: bool, vectors: int = 0, advice: str = ""
+    ) -> Callable[[], str]:
+        """Says what a pass needs and what would fit; `advice` has `{}` for the number of rows."""
+
+        def text() -> str:
+            fixed, each = self._needs(shape, rows, training, vectors)
+            free, _ = self.device.memory()
             room = (free - fixed) // each if each else 0
-            fits = f"batch_size={room:,} would fit" if room > 0 else "no batch would fit"
-            raise DoesNotFit(
-                f"{rows:,} rows as one batch need {needed:,} bytes on the GPU, of which {free:,} "
-                f"are free; {fits}."
-            ) from error
+            fits = advice.format(f"{room:,}") if room > 0 and advice else "no batch would fit"
+            return (
+                f"{rows:,} rows as one batch need {fixed + each * rows:,} bytes on the GPU, of "
+                f"which {free:,} are free; {fits}."
+            )
+
+        return text
 
     def _stream(self, data: Data, batch: int) -> Stream:
         """The buffers through which data that stays on the host passes."""
         key = ("stream", data.y.ndim, data.weight is not None, batch)
-        try:
-            return self._keep(key, lambda: Stream(self.device, data, batch))
-        except MemoryError as error:
-            free, _ = self.device.memory()
-            raise DoesNotFit(
-                f"the data stays on the host, and two batches of {batch:,} rows do not fit on the "
-                f"GPU beside the network: {free:,} bytes are free. Take a smaller batch_size."
-            ) from error
 
-    def _keep(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        """What was made for a key, or is made now; the oldest make room."""
+        def lacking() -> str:
+            return (
+                f"the data stays in the processor's memory, and two batches of {batch:,} rows do "
+                f"not fit twice, there and on the GPU beside the network, which has "
+                f"{self.device.memory()[0]:,} bytes free; take a smaller batch_size."
+            )
+
+        return self._keep(key, lambda: Stream(self.device, data, batch), lacking)
+
+    def _keep(
+        self, key: tuple[Any, ...], make: Callable[[], Made], lacking: Callable[[], str]
+    ) -> Made:
+        """What was made for a key, or is made now; the oldest make room, all if need be.
+
+        Raises:
+            DoesNotFit: if there is no room even so; `lacking` has the words.
+        """
         found: Made | None = self._kept.pop(key, None)
         if found is None:
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
-            found = make()
+            try:
+                found = make()
+            except MemoryError:
+                self._kept.clear()
+                self._tiny = None
+                try:
+                    found = make()
+                except MemoryError as error:
+                    raise DoesNotFit(lacking()) from error
         self._kept[key] = found
         return found
+
+    @contextmanager
+    def _said(self, rows: int) -> Iterator[None]:
+        """Let want of memory on the device be told as such."""
+        try:
+            yield
+        except DoesNotFit:
+            raise
+        except MemoryError as error:
+            raise DoesNotFit(
+                f"{rows:,} rows at once are more than fits on the GPU, which has "
+                f"{self.device.memory()[0]:,} bytes free; hand over fewer."
+            ) from error
+
+
+def _arrays(data: Data) -> list[Any]:
+    """Those that there are."""
+    return [array for array in (data.x, data.y, data.weight) if array is not None]

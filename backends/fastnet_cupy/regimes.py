@@ -19,7 +19,7 @@ class Regimes:
         tiny_products_alone: the same for batches too small for the narrow way: 2^18 take some
             16 us, about as long as the launches of a layered step.
         narrow_training: rows of a batch from which on training takes the kernel that is made for
-            one network; to make it takes a second or two, the first time on a machine.
+            one network; to make it takes some seconds, the first time on a machine.
         narrow_asking: rows from which on predictions, losses and gradients take it.
     """
 
@@ -36,3 +36,4 @@ _NEVER = 2**62
 #: One way for all sizes (narrow: where it fits), to be looked at by itself.
 LAYERED = Regimes(-1, -1, _NEVER, _NEVER)
 NARROW = Regimes(-1, -1, 1, 1)
+WAYS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}

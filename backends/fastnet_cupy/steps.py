@@ -18,6 +18,7 @@ from fastnet_cupy.context import (
     LOSS,
     PREDICT,
     THREADS,
+    WARP,
     Context,
     Request,
     Source,
@@ -93,8 +94,9 @@ class Order(Growing):
             same = order.ctypes.data == last.ctypes.data and order.shape == last.shape
             if same:
                 return False
+        grown = self.fill(order)
         self._last = order
-        return self.fill(order)
+        return grown
 
 
 class Steps:
@@ -102,11 +104,11 @@ class Steps:
 
     Args:
         context: its device and network.
-        way: the pass.
+        pass_: the network's way forward and back.
     """
 
-    def __init__(self, context: Context, way: Pass) -> None:
-        self.context, self.way = context, way
+    def __init__(self, context: Context, pass_: Pass) -> None:
+        self.context, self.pass_ = context, pass_
         device = context.device
         self.block = context.whole_zero(control.CONTROLS)
         self.scalars = device.upload(np.ones(control.SCALARS))
@@ -142,7 +144,7 @@ class Steps:
     def predict(self, parameters: Any, source: Source, out: Any) -> None:
         """Predictions of the next batch."""
         self._pass(PREDICT, parameters, source, out)
-        self.advance(1, 32, (self.block,))
+        self.advance(1, WARP, (self.block,))
 
     def loss(self, parameters: Any, source: Source) -> None:
         """The loss of the next batch, and the weights behind it."""
@@ -154,7 +156,7 @@ class Steps:
             arguments = (self.block, source.weights, source.order, self.scalars)
             self.mass(1, MASS_THREADS, arguments)
         request = Request(mode, self.block, self.scalars, parameters, self.copy, source, out)
-        self.way.launch(request)
+        self.pass_.launch(request)
 
     def _total(self, source: Source, collected: tuple[Any, Any, Any] | None = None) -> None:
         nothing = (None, None, None)
@@ -168,8 +170,8 @@ class Steps:
                 self.scalars,
                 self.objective,
                 np.int32(source.weights is not None),
-                self.way.loss_parts,
-                np.int32(self.way.loss_count),
+                self.pass_.loss_parts,
+                np.int32(self.pass_.loss_count),
                 *(collected or nothing),
                 np.int32(blocks),
                 self.losses.array,
@@ -186,11 +188,11 @@ class Steps:
 class Collector(Steps):
     """Steps that make a gradient and add it up, penalties and all, in one array."""
 
-    def __init__(self, context: Context, way: Pass) -> None:
-        super().__init__(context, way)
+    def __init__(self, context: Context, pass_: Pass) -> None:
+        super().__init__(context, pass_)
         blocks = context.blocks(context.layout.size)
         self.collect = context.kernel("step.cu", "collect")
-        self.gradient = context.real(max(context.layout.size, way.stride))
+        self.gradient = context.real(max(context.layout.size, pass_.stride))
         self.sums = tuple(context.device.empty((blocks,), "float64") for _ in range(3))
 
     def derive(self, parameters: Any, source: Source) -> None:
@@ -201,10 +203,10 @@ class Collector(Steps):
 
     def _added(self) -> Any:
         """The pass's gradient in one piece: its parts are added up."""
-        way = self.way
-        if way.count == 1:
-            return way.gradients
-        self.context.add_up(way.gradients, way.count, way.stride, self.gradient)
+        pass_ = self.pass_
+        if pass_.count == 1:
+            return pass_.gradients
+        self.context.add_up(pass_.gradients, pass_.count, pass_.stride, self.gradient)
         return self.gradient
 
     def _collect(self, parameters: Any) -> None:
@@ -230,16 +232,16 @@ class Training(Collector):
 
     Args:
         context: its device and network.
-        way: the pass.
+        pass_: the network's way forward and back.
         code, slots: of the optimizer.
         collecting: whether penalties or a limit of the gradient's norm need all of it before
             any parameter moves.
     """
 
     def __init__(
-        self, context: Context, way: Pass, code: int, slots: int, collecting: bool
+        self, context: Context, pass_: Pass, code: int, slots: int, collecting: bool
     ) -> None:
-        super().__init__(context, way)
+        super().__init__(context, pass_)
         self.code, self.slots, self.collecting = code, slots, collecting
         size = context.layout.size
         self.parameters, self.memory = context.real(size), context.real(slots, size)
@@ -316,7 +318,7 @@ class Training(Collector):
         return found
 
     def _step(self, source: Source) -> None:
-        context, way = self.context, self.way
+        context, pass_ = self.context, self.pass_
         self._pass(GRADIENT, self.parameters, source)
         if self.collecting:
             self._collect(self.parameters)
@@ -324,7 +326,7 @@ class Training(Collector):
             gradient, scaled = self.gradient, False
         else:
             self._total(source)
-            gradient, scaled = self._added(), way.scaled
+            gradient, scaled = self._added(), pass_.scaled
         self.move(
             context.blocks(context.layout.size),
             THREADS,

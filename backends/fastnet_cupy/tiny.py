@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastnet_cupy.context import OWN_BYTES, WARP, Context, Source
-from fastnet_cupy.layout import Layout
+from fastnet_cupy.layout import Layout, tabulate
 
 #: Threads of the block, at most; as kernels/tiny.cu has it.
 MOST_THREADS = 256
@@ -86,8 +86,8 @@ class Tiny:
         own = len(layout.layers) <= OWN_LAYERS and layout.size <= OWN_PARAMETERS
         table = {}
         if own:
-            entries = context.device.download(context.whole)
-            table = {"FN_TABLE": ",".join(map(str, entries.tolist()))}
+            entries = tabulate(layout).whole.tolist()
+            table = {"FN_TABLE": ",".join(map(str, entries))}
         self.kernel = context.kernel("tiny.cu", "tiny_train", **table)
 
     def train(self, run: TinyRun, parameters: Any, memory: Any, source: Source) -> None:

@@ -25,6 +25,7 @@ def all_results(
     seconds: float,
     fit: Callable[[Contest], dict[str, Any]] | None = None,
     run_milliseconds: float = measuring.RUN_MILLISECONDS,
+    keep: Callable[[list[dict[str, Any]]], None] = lambda results: None,
 ) -> list[dict[str, Any]]:
     """Hold the contests, and print each one's line.
 
@@ -35,6 +36,7 @@ def all_results(
         seconds: after which no further contestant begins.
         fit: times `Model.fit` in some of them.
         run_milliseconds: of one timed run, about.
+        keep: is given the results so far, after each contest.
     """
     until, reference = time.monotonic() + seconds, measuring.Reference()
     print(table.HEAD, flush=True)
@@ -51,6 +53,7 @@ def all_results(
                 who["fastnet fit"] = {"failed": f"{type(error).__name__}: {error}"[:300]}
         row = table.row(contest, ceilings.floor(contest, found), who)
         results.append(row)
+        keep(results)
         print(table.line(row), flush=True)
     for row in results:
         for note in table.notes(row):
@@ -95,17 +98,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"Contestants: {', '.join(makers)}.\n")
     fit = None if asked.small else lambda contest: measuring.fitted(contest, asked.backend)
     spent = 1.0 if asked.small else measuring.RUN_MILLISECONDS
-    results = all_results(who, makers, found, asked.seconds, fit, spent)
+    stored: dict[str, Any] = {
+        "datetime": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"{COMMAND} {asked.results}",
+        "backend": dict(backends.load(asked.backend).describe()),
+        "machine": machine.facts(), "versions": machine.versions(),
+        "checked": [step for step in asked.checked.split(";") if step.strip()],
+        "ceilings": found,
+    }  # fmt: skip
+
+    def keep(results: list[dict[str, Any]]) -> None:
+        if asked.results is not None:
+            text = json.dumps({**stored, "results": results}, indent=1)
+            asked.results.write_text(text + "\n", encoding="utf-8")
+
+    results = all_results(who, makers, found, asked.seconds, fit, spent, keep)
     if asked.results is not None:
-        stored = {
-            "datetime": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": f"{COMMAND} {asked.results}",
-            "backend": dict(backends.load(asked.backend).describe()),
-            "machine": machine.facts(), "versions": machine.versions(),
-            "checked": [step for step in asked.checked.split(";") if step.strip()],
-            "ceilings": found, "results": results,
-        }  # fmt: skip
-        asked.results.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         print(f"\nWritten to {asked.results}.")
     return int(any("failed" in row["contestants"]["fastnet"] for row in results) or not results)
 

@@ -47,6 +47,7 @@ class HostDevice:
     """
 
     architecture = "host"
+    product_bytes = 0
 
     def __init__(
         self,

@@ -410,7 +410,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         for (int j = lane; j < n; j += lanes) steep[j] = row[j];
       int64_t source = here ? row_of(task.batch, order, first + r) : 0;
       Target target = {data_y ? data_y + source * outputs : nullptr,
-                       labels ? (int)labels[source] : 0};
+                       labels && here ? (int)labels[source] : 0};
       real weight = weights ? weights[source] : (real)1;
       real one = row_loss(loss_code, task.table.constant(), row, target, weight, weight / mass, n,
                           lane, lanes, [row](int j, real slope) { row[j] = slope; });
