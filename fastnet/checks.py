@@ -74,6 +74,26 @@ def number(
     return result
 
 
+def functions(value: Any, what: str) -> list[Any]:
+    """Some functions, in a list or the like; None: none.
+
+    Raises:
+        DefinitionError: if one of them cannot be called.
+    """
+    if value is None:
+        return []
+    try:
+        found = list(value)
+    except TypeError:
+        raise DefinitionError(f"{what} is {value!r}; put it in a list.") from None
+    for index, one in enumerate(found):
+        if not callable(one):
+            raise DefinitionError(
+                f"{what.removesuffix('s')} {index} is {one!r}; it must be a function."
+            )
+    return found
+
+
 def path(value: Any, what: str = "path") -> Path:
     """The name of a file.
 

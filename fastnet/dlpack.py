@@ -68,6 +68,12 @@ def as_cupy(value: Any, what: str) -> Any:
     return cupy.from_dlpack(_alone(value))
 
 
+def as_rows(value: Any, dtype: str) -> Any:
+    """Rows on a GPU as CuPy's: numbers cast to `dtype`, C-contiguous; anything else as it is."""
+    rows = as_cupy(value, "x")
+    return rows.astype(dtype, order="C", copy=False) if rows.dtype.kind in "biuf" else rows
+
+
 def _alone(value: Any) -> Any:
     """A tensor that remembers how it was made, without that; anything else as it is."""
     return value.detach() if hasattr(value, "detach") else value

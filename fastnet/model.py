@@ -134,10 +134,7 @@ class Model:
         if found is not None:
             return found
         if dlpack.on_gpu(x):
-            there = dlpack.as_cupy(x, "x")
-            if there.dtype.kind in "biuf":
-                there = there.astype(self.dtype, order="C", copy=False)
-            found = self._predict_at_once(self._flat, there)
+            found = self._predict_at_once(self._flat, dlpack.as_rows(x, self.dtype))
             if found is not None:
                 return dlpack.like(found, x)
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
@@ -262,7 +259,7 @@ class Model:
             raise DefinitionError(
                 f"checkpoint is {saver!r}; it must be a path or fn.Checkpoint(...)."
             )
-        called = _callables(callbacks)
+        called = checks.functions(callbacks, "callbacks")
         if early_stopping is not None and validation is None:
             raise DefinitionError(
                 "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
@@ -493,16 +490,3 @@ def load(
         raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
     model._begin(flat, backend)
     return model
-
-
-def _callables(callbacks: Any) -> list[Callable[[Model, History], Any]]:
-    if callbacks is None:
-        return []
-    try:
-        found = list(callbacks)
-    except TypeError:
-        raise DefinitionError(f"callbacks is {callbacks!r}; put it in a list.") from None
-    for index, callback in enumerate(found):
-        if not callable(callback):
-            raise DefinitionError(f"callback {index} is {callback!r}; it must be a function.")
-    return found
