@@ -15,11 +15,13 @@ class Entry:
         name: what `Model(backend=...)` is given.
         library: the module it stands on; without it there is nothing to test.
         hardware: what it needs besides, in words; None: any machine will do.
+        tool: a program that it needs to be tested, in words; None: none.
     """
 
     name: str
     library: str = "numpy"
     hardware: str | None = None
+    tool: str | None = None
 
 
 #: To test one more backend, add its line: `Entry("numba", library="numba")`, or
@@ -28,9 +30,9 @@ class Entry:
 BACKENDS = [
     Entry("numpy"),
     Entry("numba", library="numba"),
-    Entry("simulated", library="fastnet_simulated"),
-    Entry("simulated_layered", library="fastnet_simulated"),
-    Entry("simulated_narrow", library="fastnet_simulated"),
+    Entry("simulated", library="fastnet_simulated", tool="g++"),
+    Entry("simulated_layered", library="fastnet_simulated", tool="g++"),
+    Entry("simulated_narrow", library="fastnet_simulated", tool="g++"),
     Entry("cupy", library="cupy", hardware="a CUDA GPU"),
 ]
 
@@ -44,10 +46,10 @@ class Absence:
 
 
 def absence(entry: Entry) -> Absence | None:
-    """What is missing for `entry`: its library or its hardware, which are two things.
+    """What is missing for `entry`: its library, its hardware or its tool, which are three things.
 
-    With FASTNET_REQUIRE_GPU=1 neither may be missing for a backend that needs hardware. A
-    backend that needs none and has its library must run.
+    With FASTNET_REQUIRE_GPU=1 neither of the first two may be missing for a backend that needs
+    hardware. A backend that has all it needs must run.
     """
     required = entry.hardware is not None and os.environ.get("FASTNET_REQUIRE_GPU") == "1"
     if importlib.util.find_spec(entry.library) is None:
@@ -55,6 +57,8 @@ def absence(entry: Entry) -> Absence | None:
     found = probe(entry.name)
     if found.usable:
         return None
+    if entry.tool is not None:
+        return Absence(f"{entry.name}: tool absent: {entry.tool}: {found.reason}", fails=False)
     if entry.hardware is None:
         return Absence(f"{entry.name} does not run: {found.reason}. {found.remedy}", fails=True)
     return Absence(

@@ -39,7 +39,7 @@ WARNINGS = (
     "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-variable",
     "-Wno-maybe-uninitialized", "-Wno-sign-compare",
 )  # fmt: skip
-#: -O1 compiles the kernels faster, but whole trainings then take longer.
+#: Tests run what they compile many times.
 OPTIMISED = ("-O2",)
 #: Sums are rounded as they are written, the same on every processor.
 LANGUAGE = ("-std=c++17", "-ffp-contract=off")
