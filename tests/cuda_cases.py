@@ -190,10 +190,13 @@ def tables(layout: Layout) -> dict[str, np.ndarray]:
     return {"table_whole": made.whole, "table_reals": made.reals}
 
 
-def block(index: int = 0, now: int = 0, **settings: Any) -> np.ndarray:
-    """A control block whose next step is number `index` of the run."""
+def block(index: int = 0, now: int = 0, streamed: int = 0, **settings: Any) -> np.ndarray:
+    """A control block whose next step is number `index` of the run.
+
+    `streamed`: steps whose batches lie one behind the other in the data; 0: all rows do.
+    """
     made = control.control(**{"steps": 9, **settings})
-    made[control.NEXT], made[control.NOW] = index, now
+    made[control.NEXT], made[control.NOW], made[control.STREAMED] = index, now, streamed
     return made
 
 

@@ -35,11 +35,10 @@ def control(
     steps: int,
     first_step: int = 0,
     ordered: bool = False,
-    streamed: int = 0,
     seed: int = 0,
     dropping: bool = False,
 ) -> Array:
-    """The control block that a run begins with, `(CONTROLS,)` int64.
+    """The control block that a run begins with, `(CONTROLS,)` int64, for data of all rows.
 
     Args:
         rows: of the data.
@@ -47,7 +46,6 @@ def control(
         steps: of the run.
         first_step: its first, counted over the whole training.
         ordered: whether there is an order of the rows.
-        streamed: steps whose batches lie one behind the other in the data; 0: all rows do.
         seed: of dropout, below 2^64.
         dropping: whether dropout does its work.
     """
@@ -55,7 +53,7 @@ def control(
     block[FIRST_STEP] = first_step
     block[BATCH], block[ROWS], block[STEPS] = batch, rows, steps
     block[FIRST_EPOCH] = first_step // math.ceil(rows / batch)
-    block[ORDERED], block[STREAMED], block[DROPPING] = ordered, streamed, dropping
+    block[ORDERED], block[DROPPING] = ordered, dropping
     block[SEED] = seed - 2**64 if seed >= 2**63 else seed
     return block
 

@@ -194,14 +194,23 @@ class CudaProgram:
         batch = min(run.batch_size, rows)
         code, slots = control.code(run.optimizer), control.slots(run.optimizer)
         streamed = not all(map(self.device.holds, _arrays(data)))
-        with self.lock:
+        block = control.control(
+            rows=rows,
+            batch=batch,
+            steps=steps,
+            first_step=run.first_step,
+            ordered=run.order is not None and not streamed,
+            seed=run.seed,
+            dropping=self.layout.dropping,
+        )
+        with self.lock, self._said(rows):
             chunk = 0
             if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
                 itemsize = self.dtype.itemsize
                 shared = self.device.shared_bytes
                 chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
             if chunk:
-                return self._train_tiny(state, data, run, chunk)
+                return self._train_tiny(state, data, run, block, chunk)
             collecting = bool(run.l1 or run.l2 or run.clip_norm is not None)
             weighted = data.weight is not None
             key = ("training", batch, code, slots, collecting, weighted)
@@ -215,21 +224,13 @@ class CudaProgram:
             training = self._keep(key, make, lacking)
             data = self._on_host(data) if streamed else data
             self._brought = self._brought if streamed else []
-            stream = self._stream(data, batch) if streamed else None
-            block = control.control(
-                rows=rows,
-                batch=batch,
-                steps=steps,
-                first_step=run.first_step,
-                ordered=run.order is not None and not streamed,
-                streamed=stream.steps if stream else 0,
-                seed=run.seed,
-                dropping=self.layout.dropping,
-            )
-            training.enter(state, run, block)
-            if stream is not None:
+            if streamed:
+                stream = self._stream(data, batch)
+                block[control.STREAMED] = stream.steps
+                training.enter(state, run, block)
                 stream.train(training, data, run)
             else:
+                training.enter(state, run, block)
                 source = self._source(data)
                 if run.order is not None:
                     source.order = training.take_order(run.order)
@@ -243,10 +244,11 @@ class CudaProgram:
             return work <= regimes.tiny_products_alone and batch < regimes.narrow_training
         return True
 
-    def _train_tiny(self, state: State, data: Data, run: Run, chunk: int) -> Array:
-        """A whole run in one launch."""
-        context, steps, rows = self.context, len(run.learning_rates), len(data.x)
-        batch = min(run.batch_size, rows)
+    def _train_tiny(
+        self, state: State, data: Data, run: Run, control_block: Array, chunk: int
+    ) -> Array:
+        """A whole run in one launch, of which `chunk` rows go through together."""
+        context, steps = self.context, len(run.learning_rates)
         if self._tiny is None:
             growing = Growing(context, "float64"), Growing(context, "float64")
             self._tiny = (tiny.Tiny(context), *growing, Order(context))
@@ -258,17 +260,7 @@ class CudaProgram:
             source.order = order.array
         rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
         losses.room(steps)
-        block = put(
-            control.control(
-                rows=rows,
-                batch=batch,
-                steps=steps,
-                first_step=run.first_step,
-                ordered=run.order is not None,
-                seed=run.seed,
-                dropping=self.layout.dropping,
-            )
-        )
+        block = put(control_block)
         given = tiny.TinyRun(
             block=block,
             code=control.code(run.optimizer),
@@ -278,7 +270,7 @@ class CudaProgram:
             rates=rates.array,
             losses=losses.array,
             chunk=chunk,
-            batch=batch,
+            batch=int(control_block[control.BATCH]),
         )
         kernel.train(given, state.parameters, state.memory, source)
         made = int(self.device.download(block)[control.NOW])

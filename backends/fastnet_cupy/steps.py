@@ -25,7 +25,7 @@ from fastnet_cupy.context import (
 )
 from fastnet_cupy.device import Graph
 
-#: Steps in a captured graph: what a replay costs the processor, some 5 us, is shared among them.
+#: Steps in a captured graph: what a replay costs the processor is shared among them.
 #: Shorter runs are launched step by step.
 GRAPH_STEPS = 16
 
@@ -115,10 +115,8 @@ class Steps:
         self.objective = device.upload(np.array([0, 0, math.inf, math.inf]))
         self.losses, self.masses = Growing(context, "float64"), Growing(context, "float64")
         self.copy = context.store(context.layout.size) if context.number.narrow else None
-        self.mass, self.total = (
-            context.kernel("step.cu", "mass"),
-            context.kernel("step.cu", "total"),
-        )
+        self.mass = context.kernel("step.cu", "mass")
+        self.total = context.kernel("step.cu", "total")
         self.recast = context.kernel("step.cu", "recast")
         self.advance = context.kernel("layered.cu", "advance")
 
