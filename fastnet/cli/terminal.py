@@ -1,6 +1,7 @@
 """How the command line speaks: results, remarks, errors, exit codes."""
 
 import contextlib
+import json
 import os
 import sys
 from typing import Annotated, Any
@@ -27,6 +28,11 @@ BackendOption = Annotated[
     ),
 ]
 
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON document, for programs."),
+]
+
 
 def note(text: str, style: str = "") -> None:
     """A line on standard error; never broken, so that it can be searched and copied."""
@@ -36,6 +42,12 @@ def note(text: str, style: str = "") -> None:
 def say(text: str = "") -> None:
     """A line on standard output."""
     Console().print(Text(text), soft_wrap=True)
+
+
+def document(plain: Any) -> None:
+    """One JSON document on standard output: floats with every bit, text as it is."""
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    write(text.encode("utf-8", "replace") + b"\n")
 
 
 def write(whole: bytes) -> None:

@@ -2,16 +2,17 @@
 
 import math
 import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table as Grid
 
 from fastnet import checkpoints, files
-from fastnet.cli.terminal import INTERRUPTED, BackendOption, note, say
+from fastnet.cli import report
+from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.errors import DefinitionError, Diverged
 from fastnet.functions import ACTIVATIONS
 from fastnet.optimizers import LBFGS, OPTIMIZERS
@@ -44,6 +45,36 @@ def command(
         typer.Option(
             help="classification or regression. Without it, text and whole numbers are classes, "
             "numbers with a decimal point are quantities.",
+            show_default=False,
+        ),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            help="Missing values: impute (the default; the rule is above) or error (refuse them)."
+        ),
+    ] = None,
+    categories: Annotated[
+        int | None,
+        typer.Option(
+            help="Texts of a column that are inputs of their own, the most frequent; the rest "
+            "are 'other' (default 20)."
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns to leave out, with commas between; may be repeated.",
+            metavar="COLUMNS",
+            show_default=False,
+        ),
+    ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns to take for text, such as codes that are numbers, and identifiers that "
+            "would be left out.",
+            metavar="COLUMNS",
             show_default=False,
         ),
     ] = None,
@@ -106,16 +137,39 @@ def command(
         Path | None,
         typer.Option(help="TOML file with these options; those given here go before it."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the loss of every epoch into this file (.png, .svg or .pdf).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a network on a table: one row an example, one column the target.
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
-    Every other column must hold numbers; they are standardised by themselves. The model that
-    did best on the rows held out is kept.
+    A part of the rows is held out: the model that did best on them is kept, and the report says
+    how good it is on them. What is learned of the columns is learned from the other rows alone,
+    and stored with the model.
+
+    Numbers are standardised; true and false are 1 and 0. Where a number is missing (an empty
+    field, NaN, NA, n/a, null, none, ?, - or .) the median takes its place, and an input says so.
+
+    Text becomes an input for each of its most frequent values; the rest, and what was never
+    seen, is "other". Missing text (an empty field) is a value of its own. Text that differs in
+    more than half of the rows (names, identifiers) is left out, and so are columns that are the
+    same in every row.
+
+    Rows without a target are left out. Dates and times are refused: turn them into numbers, or
+    leave them out with --drop.
     """
     options = dict(locals())
-    del options["data"], options["config"]
+    for place in ("data", "config", "plot", "as_json"):
+        del options[place]
+    for names in ("drop", "categorical"):
+        options[names] = _names(options[names])
     from fastnet.cli import config as configuration
 
     read = configuration.read(config) if config is not None else {}
@@ -123,10 +177,26 @@ def command(
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is needed, here or in --config.")
-    _train(data, settings, configuration.recipe(settings))
+    done, output = _train(data, settings, configuration.recipe(settings), plot)
+    if as_json:
+        document(_plain(done, output))
+    else:
+        _show(done)
+        say(f"model in {str(output)!r}; use it with")
+        say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
 
 
-def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
+def _names(given: Iterable[str] | None) -> list[str] | None:
+    """The columns in repeated options with commas in them."""
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _train(
+    data: Path, settings: dict[str, Any], recipe: Any, plot: Path | None
+) -> tuple[Any, Path]:
+    """Train and write model and picture; say on standard error how it goes."""
     from fastnet.progress import Bar
     from fastnet.recipe import Fit, metric_name
 
@@ -136,6 +206,10 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     if passing:
         checkpoint = f"{output}.checkpoint"
     _check_places(data, output, checkpoint, resume)
+    if plot is not None:
+        from fastnet import plots
+
+        plots.check(plot, "plot")
     fit = Fit(data, settings["target"], recipe)
     table = fit.table
     aim = f" into {len(table.classes)} classes" if table.classes else ""
@@ -148,6 +222,10 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
 
     try:
         note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
+        if len(table.features) != len(table.columns):
+            note(f"the columns are {len(table.features):,} inputs of the network")
+        if fit.without_target:
+            note(f"{fit.without_target:,} rows have no target and are left out")
         note(
             f"{len(fit.training[1]):,} rows to train on, {held:,} held out"
             f"{' (figures: training/held out)' if held else ''}; "
@@ -185,29 +263,41 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     done.model.save(output)
     if passing and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
-    _show(done)
-    say(f"model in {str(output)!r}; use it with")
-    say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
+    if plot is not None:
+        _draw(done, plot)
+        note(f"picture in {str(plot)!r}")
+    return done, output
+
+
+def _draw(done: Any, path: Path) -> None:
+    """Draw the losses, and where the best epoch was."""
+    from fastnet import plots
+
+    axes = done.history.plot()
+    title = f"{done.table.target}: {done.metric} {done.training.metric:.4g}"
+    if done.validation is not None:
+        title += f", held out {done.validation.metric:.4g}"
+        axes.axvline(done.best_epoch, color="grey", linestyle=":", label="best epoch")
+        axes.legend(frameon=False)
+    # A name is shown as it is, not read as mathematics between dollar signs.
+    axes.set_title(title, fontsize=11, parse_math=False)
+    plots.save(axes.figure, path)
 
 
 def _show(done: Any) -> None:
-    """The result of a training as a table, and the facts around it."""
-    parts = [("training", done.training), ("validation", done.validation)]
-    grid = Grid(box=None, pad_edge=False, header_style="bold")
-    grid.add_column("")
-    shown = [(name, part) for name, part in parts if part is not None]
-    for name, _ in shown:
-        grid.add_column(name, justify="right")
-    percent = done.metric == "accuracy"
-    grid.add_row("rows", *(f"{part.rows:,}" for _, part in shown))
-    grid.add_row("loss (without penalty)", *(f"{part.loss:.4g}" for _, part in shown))
-    form = ".2%" if percent else ".4f"
-    grid.add_row(done.metric, *(format(part.metric, form) for _, part in shown))
-    if not percent:
-        # The loss is the mean squared error of the standardised target.
-        scale = done.table.target_scale
-        grid.add_row("RMSE", *(f"{scale * math.sqrt(part.loss):.4g}" for _, part in shown))
-    Console().print(grid)
+    """The result of a training: what became of the columns, and how good the model is."""
+    report.columns(
+        [(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns]
+    )
+    say()
+    parts = {"training": _figures(done.training)}
+    if done.validation is not None:
+        parts["validation"] = _figures(done.validation)
+    report.figures(parts)
+    if done.validation is not None and done.validation.confusion is not None:
+        say()
+        report.confusion(done.validation.confusion.tolist(), done.table.classes)
+    say()
     history = done.history
     classes = f", {len(done.table.classes)} classes" if done.table.classes else ""
     best = f", the best was {done.best_epoch}" if history.validation_loss else ""
@@ -215,6 +305,44 @@ def _show(done: Any) -> None:
         f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs{best}; "
         f"{sum(history.seconds):.2f} s"
     )
+
+
+def _figures(part: Any) -> dict[str, Any]:
+    """Rows and metrics; an undefined one is None."""
+    found = {k: None if math.isnan(v) else v for k, v in part.metrics.items()}
+    return {"rows": part.rows, **found}
+
+
+def _plain(done: Any, output: Path) -> dict[str, Any]:
+    """The result of a training for programs."""
+    history = {
+        name: [None if math.isnan(value) else value for value in values]
+        for name, values in done.history.to_dict().items()
+    }
+    parts = {
+        name: None if part is None else {**_figures(part), "loss": part.loss}
+        for name, part in (("training", done.training), ("validation", done.validation))
+    }
+    counts = done.validation.confusion if done.validation is not None else None
+    return {
+        "model": str(output),
+        "task": done.table.task,
+        "target": done.table.target,
+        "classes": list(done.table.classes),
+        "without_target": done.without_target,
+        "columns": [asdict(column) for column in done.columns],
+        **parts,
+        "confusion": None if counts is None else counts.tolist(),
+        "parameters": done.model.parameters.flat.size,
+        "network": done.model.network.spec(),
+        "backend": done.model.backend,
+        "dtype": done.model.dtype,
+        "seed": done.model.seed,
+        "epochs": len(done.history),
+        "best_epoch": done.best_epoch,
+        "seconds": sum(done.history.seconds),
+        "history": history,
+    }
 
 
 def _rate(recipe: Any) -> float:
