@@ -28,9 +28,7 @@ MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
 #: A text column of which so much is numbers, or dates, is one with a mistake in it.
 MOSTLY = 0.9
 
-_TRUTH = ("true", "false")
-
-_DAY = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d{2}"
+_DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d{2}"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _NAMED = rf"\d{{1,2}}[-. ]+{_MONTH}[-., ]+\d{{2,4}}|{_MONTH}\.? \d{{1,2}},? \d{{4}}"
 _HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d{2}:?\d{2}))?"
@@ -46,16 +44,17 @@ class Place:
         what: the table, as errors call it.
         name: the column's.
         before: rows of the table before the first of these.
-        spare: whether the column may be left out: a trained model needs each of its own.
+        role: whether the column is a "spare" one, which may be left out, the "target", or one
+            that a trained model "needs".
     """
 
     what: str
     name: str
     before: int = 0
-    spare: bool = True
+    role: str = "spare"
 
     def __str__(self) -> str:
-        return f"{self.what}: column {self.name!r}"
+        return f"{self.what}: {'the target' if self.role == 'target' else 'column'} {self.name!r}"
 
     def row(self, index: int) -> str:
         """How errors call the row of an index into these."""
@@ -64,45 +63,53 @@ class Place:
     @property
     def leave_out(self) -> str:
         """What may be done instead of mending."""
-        return f"leave it out (--drop {self.name}), or " if self.spare else "the model needs it: "
+        if self.role == "spare":
+            return f"leave it out (--drop {self.name}), or "
+        return "the model needs it: " if self.role == "needed" else ""
 
 
-def kind(column: "pl.Series", place: Place) -> str:
-    """What a column holds: "number", "text", or "nothing".
+def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | None]":
+    """What a column holds, and its values.
+
+    Returns:
+        "number" with `numbers`, "text" with `texts`, or "nothing" with None.
 
     Raises:
-        DataError: for dates and times, for nested and binary columns, and for text that is
-            mostly numbers.
+        DataError: for dates and times, for nested and binary columns, for infinity, and for text
+            that is mostly numbers.
     """
     pl = polars()
     if column.dtype in (pl.Categorical, pl.Enum):
-        return "text" if column.count() else "nothing"
+        return ("text", texts(column, place)) if column.count() else ("nothing", None)
     if column.dtype != pl.String:
         _check_type(column, place)
-        return "nothing" if _missing(column).all() else "number"
-    column = column.str.strip_chars()
-    words, parsed = column.str.to_lowercase(), _parsed(column)
-    truth = words.is_in(_TRUTH)
-    present = column.is_not_null() & ~words.is_in(["", *MISSING])
-    count = int(present.sum())
-    if not count:
-        return "nothing"
-    wrong = (present & parsed.is_null() & ~truth).arg_true()
+    values, wrong = _parsed(column)
+    known = int(len(values) - np.isnan(values).sum())
     if not len(wrong):
-        _check_length(column, place)
-        return "nothing" if parsed.is_nan().sum() == count else "number"
-    if count - len(wrong) >= MOSTLY * count:
+        if not known:
+            return "nothing", None
+        if column.dtype == pl.String:
+            _check_length(column, place)
+        _check_finite(values, place)
+        return "number", values
+    present = known + len(wrong)
+    if known >= MOSTLY * present:
         row = int(wrong[0])
+        remedy = (
+            "leave that row out"
+            if place.role == "target"
+            else f"leave the column out (--drop {place.name}), or take all of it for text "
+            f"(--categorical {place.name})"
+        )
         raise DataError(
             f"{place} holds {shorten(column[row])} in {place.row(row)}, and numbers in "
-            f"{count - len(wrong):,} others; correct it, leave the column out (--drop "
-            f"{place.name}), or take all of it for text (--categorical {place.name})."
+            f"{known:,} others; correct it, or {remedy}."
         )
-    dates = column.str.contains(_DATE)
-    if dates.sum() >= MOSTLY * count:
-        row = int(dates.arg_true()[0])
+    dates = column.gather(wrong).str.contains(_DATE)
+    if dates.sum() >= MOSTLY * present:
+        row = int(wrong[int(dates.arg_true()[0])])
         raise _dates(place, f"{shorten(column[row])} in {place.row(row)}")
-    return "text"
+    return "text", texts(column, place)
 
 
 def numbers(column: "pl.Series", place: Place) -> Array:
@@ -117,33 +124,35 @@ def numbers(column: "pl.Series", place: Place) -> Array:
     pl = polars()
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        column = column.str.strip_chars()
-    else:
+    if column.dtype != pl.String:
         _check_type(column, place)
-    values: Array = _parsed(column).to_numpy(writable=True)
-    if column.dtype == pl.String:
-        odd = (np.isnan(values) & column.is_not_null().to_numpy()).nonzero()[0]
-        if len(odd):
-            words = column.gather(odd).str.to_lowercase()
-            values[odd[(words == "true").to_numpy()]] = 1
-            values[odd[(words == "false").to_numpy()]] = 0
-            wrong = ~words.is_in(["", *MISSING, *_TRUTH, "nan", "+nan", "-nan"])
-            if wrong.any():
-                row = int(odd[int(wrong.arg_true()[0])])
-                also = "correct it, or leave that row out" if place.spare else "correct it"
-                raise DataError(
-                    f"{place} holds {shorten(column[row])} in {place.row(row)}, which is not a "
-                    f"number; {also}."
-                )
-    infinite = np.isinf(values)
-    if infinite.any():
-        row = int(np.argmax(infinite))
+    values, wrong = _parsed(column)
+    if len(wrong):
+        row = int(wrong[0])
+        also = "correct it" if place.role == "needed" else "correct it, or leave that row out"
         raise DataError(
-            f"{place} holds {values[row]} in {place.row(row)}; it must be a finite number: "
-            "correct it, or leave that row out."
+            f"{place} holds {shorten(column[row])} in {place.row(row)}, which is not a number; "
+            f"{also}."
         )
+    _check_finite(values, place)
     return values
+
+
+def _parsed(column: "pl.Series") -> tuple[Array, Array]:
+    """A column as numbers, NaN where there is none, and the places of what is not a number."""
+    pl = polars()
+    found = column.cast(pl.Float64, strict=False)
+    values: Array = found.to_numpy(writable=True)
+    odd: Array = (found.is_null() & column.is_not_null()).arg_true().to_numpy()
+    if not len(odd) or column.dtype != pl.String:
+        return values, odd
+    words = column.gather(odd).str.strip_chars()
+    again = words.cast(pl.Float64, strict=False)
+    words = words.str.to_lowercase()
+    again = again.fill_null((words == "true").replace_strict({True: 1.0, False: None}))
+    again = again.fill_null((words == "false").replace_strict({True: 0.0, False: None}))
+    values[odd] = again.to_numpy()
+    return values, odd[(again.is_null() & ~words.is_in(["", *MISSING])).to_numpy()]
 
 
 def texts(column: "pl.Series", place: Place) -> "pl.Series":
@@ -186,17 +195,17 @@ def refuse_missing(values: "Array | pl.Series", place: Place, remedy: str) -> No
         return
     count = int(gaps.sum())
     also = f" ({count:,} rows have none)" if count > 1 else ""
-    raise DataError(
-        f"{place} has no value in {place.row(int(np.argmax(gaps)))}{also}; {remedy}."
-    )
+    raise DataError(f"{place} has no value in {place.row(int(np.argmax(gaps)))}{also}; {remedy}.")
 
 
-def _parsed(column: "pl.Series") -> "pl.Series":
-    return column.cast(polars().Float64, strict=False)
-
-
-def _missing(column: "pl.Series") -> "pl.Series":
-    return column.is_null() | (column.is_nan() if column.dtype.is_float() else False)
+def _check_finite(values: Array, place: Place) -> None:
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise DataError(
+            f"{place} holds {values[row]} in {place.row(row)}; it must be a finite number: "
+            "correct it, or leave that row out."
+        )
 
 
 def _check_type(column: "pl.Series", place: Place) -> None:

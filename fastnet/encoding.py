@@ -94,7 +94,7 @@ class Number:
     def encode(self, values: Array, out: Array) -> None:
         """Write its inputs, standardised, into `out` `(rows, inputs)`."""
         gaps = np.isnan(values)
-        if gaps.any():
+        if self.fill is not None and gaps.any():
             values = np.where(gaps, self.fill, values)
         out[:, 0] = (values - self.mean) / self.scale
         if self.indicator:
@@ -205,8 +205,7 @@ Column = Number | Categories
 _KINDS: dict[str, type[Number] | type[Categories]] = {c.kind: c for c in (Number, Categories)}
 
 _REFUSED = (
-    "the model was trained without missing values there: fill it in, or train with "
-    "--missing impute"
+    "the model was trained without missing values there: fill it in, or train with --missing impute"
 )
 
 
@@ -224,11 +223,11 @@ def from_plain(plain: Any) -> Column:
     """
     if not isinstance(plain, dict) or plain.get("kind") not in ("number", "categories"):
         raise ValueError(f"a column is {shorten(plain)}")
-    kind = _KINDS[plain["kind"]]
+    kind: Any = _KINDS[plain["kind"]]
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "kind"}
     if set(facts) != {field.name for field in fields(kind)}:
         raise ValueError(f"a column has the facts {shorten(sorted(map(str, facts)))}")
-    column = kind(**facts)
+    column: Column = kind(**facts)
     if not column.valid():
         raise ValueError(f"a column is {shorten(plain)}")
     return column

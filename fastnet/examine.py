@@ -189,15 +189,16 @@ def examine(
     frame, what = table_files.read(source), table_files.name_of(source)
     dropped, forced = tuple(drop), tuple(categorical)
     _check_names(frame, what, target, dropped, forced)
-    there = _has_target(frame[target], Place(what, target))
+    aim = Place(what, target, role="target")
+    there = _has_target(frame[target], aim)
     if not there.any():
-        raise DataError(f"{what}: the target {target!r} has no values at all; fill it in.")
+        raise DataError(f"{aim} has no values at all; fill it in.")
     if missing == "error" and not there.all():
         row = int(np.argmin(there)) + 1
         also = f" ({int((~there).sum()):,} rows have none)" if (~there).sum() > 1 else ""
         raise DataError(
-            f"{what}: the target {target!r} has no value in data row {row}{also}; fill it in, "
-            "leave those rows out, or let them be left out (--missing impute)."
+            f"{aim} has no value in data row {row}{also}; fill it in, leave those rows out, or "
+            "let them be left out (--missing impute)."
         )
     values: dict[str, Any] = {}
     for name in frame.columns:
@@ -209,13 +210,11 @@ def examine(
         elif name in forced:
             found = columns.texts(frame[name], place)
         else:
-            kind = columns.kind(frame[name], place)
-            read = columns.numbers if kind == "number" else columns.texts
-            found = None if kind == "nothing" else read(frame[name], place)
+            _, found = columns.judge(frame[name], place)
         values[name] = found if found is None or there.all() else _filtered(found, there)
     rows = np.flatnonzero(there)
     column = frame[target].gather(rows)
-    classes, y = _targets(column, task, Place(what, target), rows)
+    classes, y = _targets(column, task, aim, rows)
     found_task = "classification" if classes else "regression"
     lost = frame.height - len(rows)
     return Examined(what, target, found_task, classes, values, dropped, forced, y, lost)
@@ -233,8 +232,7 @@ def _check_names(
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             guess = f"; did you mean {near[0]!r}?" if near else "."
             raise DataError(
-                f"{what} has no column {name!r} {role}{guess} "
-                f"Its columns: {listed(frame.columns)}."
+                f"{what} has no column {name!r} {role}{guess} Its columns: {listed(frame.columns)}."
             )
     if target in dropped or target in forced:
         option = "drop" if target in dropped else "categorical"
@@ -252,10 +250,9 @@ def _has_target(column: "pl.Series", place: Place) -> Array:
     pl = table_files.polars()
     if column.dtype.is_float():
         column = column.fill_nan(None)
-    elif column.dtype == pl.String and columns.kind(column, place) == "number":
-        return ~columns.missing(columns.numbers(column, place))
     elif column.dtype == pl.String:
-        return ~columns.missing(columns.texts(column, place))
+        _, values = columns.judge(column, place)
+        return np.zeros(len(column), bool) if values is None else ~columns.missing(values)
     return np.asarray(column.is_not_null().to_numpy())
 
 
@@ -264,17 +261,16 @@ def _targets(
 ) -> tuple[tuple[Class, ...], Array]:
     """The classes in order, none for a regression, and class indices or numbers `(rows,)`."""
     pl = table_files.polars()
-    where = f"{place.what}: the target {place.name!r}"
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         column = _typed(columns.texts(column, place), place)
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
-        raise DataError(f"{where} holds {column.dtype}; it must hold numbers or text.")
+        raise DataError(f"{place} holds {column.dtype}; it must hold numbers or text.")
     fractions = column.dtype.is_float() or column.dtype.is_decimal()
     if (task or ("regression" if fractions else "classification")) == "classification":
-        return _classes(column, where, rows)
+        return _classes(column, place, rows)
     if column.dtype == pl.String:
         raise DataError(
-            f"{where} holds text ({shorten(column[0])} in data row {rows[0] + 1}), so it is no "
+            f"{place} holds text ({shorten(column[0])} in data row {rows[0] + 1}), so it is no "
             "quantity; use task 'classification', or correct it."
         )
     y = column.cast(pl.Float64).to_numpy()
@@ -285,22 +281,23 @@ def _targets(
             "correct it, or leave that row out."
         )
     if y.min() == y.max():
-        raise DataError(f"{where} is {y[0]:g} in every row; nothing to learn.")
+        raise DataError(f"{place} is {y[0]:g} in every row; nothing to learn.")
     return (), y
 
 
 def _typed(column: "pl.Series", place: Place) -> "pl.Series":
     """Text as whole numbers, numbers or truth values, if it is so throughout."""
     pl = table_files.polars()
-    if columns.kind(column, place) != "number":
+    kind, values = columns.judge(column, place)
+    if kind != "number":
         return column
     if column.str.to_lowercase().is_in(["true", "false"]).all():
         return column.str.to_lowercase() == "true"
     whole = column.cast(pl.Int64, strict=False)
-    return whole if not whole.null_count() else pl.Series(columns.numbers(column, place))
+    return whole if not whole.null_count() else pl.Series(values)
 
 
-def _classes(column: "pl.Series", where: str, rows: Array) -> tuple[tuple[Class, ...], Array]:
+def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Class, ...], Array]:
     """The classes in order, and the index of each row's."""
     pl = table_files.polars()
     if column.dtype.is_float() or column.dtype.is_decimal():
@@ -309,18 +306,18 @@ def _classes(column: "pl.Series", where: str, rows: Array) -> tuple[tuple[Class,
         if uneven.any():
             row = int(np.argmax(uneven))
             raise DataError(
-                f"{where} is {values[row]:g} in data row {rows[row] + 1}; classes are whole "
+                f"{place} is {values[row]:g} in data row {rows[row] + 1}; classes are whole "
                 "numbers or text. For a quantity use task 'regression'."
             )
         column = pl.Series(values).cast(pl.Int64)
     classes = tuple(column.unique().sort().to_list())
     if len(classes) < 2:
         raise DataError(
-            f"{where} is {shorten(classes[0])} in every row; a classification needs two classes "
+            f"{place} is {shorten(classes[0])} in every row; a classification needs two classes "
             "or more."
         )
     if column.dtype.is_integer() and not fit(classes):
-        raise DataError(f"{where} holds whole numbers beyond 64 bits.")
+        raise DataError(f"{place} holds whole numbers beyond 64 bits.")
     # Ranks among the values are the places in their order.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)
 
@@ -336,4 +333,3 @@ def _remark(column: Column, values: Any) -> str:
         return ""
     shown = listed(column.values, 3)
     return shown + (", the rest as other" if column.other else "")
-

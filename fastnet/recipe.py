@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastnet import backend as backends
 from fastnet import __version__, checks, metrics, random
+from fastnet import backend as backends
 from fastnet.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.examine import Examined, Treated, examine
@@ -290,9 +290,7 @@ class Fit:
         }
         table = replace(self.table, training=facts)
         self.model.table = table.to_dict()
-        return Trained(
-            self.model, table, self.columns, self.without_target, history, first, second
-        )
+        return Trained(self.model, table, self.columns, self.without_target, history, first, second)
 
     def unseen(self) -> list[Class]:
         """The classes that no training row shows, because all their rows are held out."""

@@ -34,6 +34,9 @@ BLOCK_CELLS = 2**20
 #: A row longer than this is none: somewhere a quote was opened and not closed.
 _LONGEST_ROW = 64 * 2**20
 
+#: Without any of these no field is to be stripped, and none is empty in quotes.
+_PADDED = (b" ", b"\t", b'"')
+
 _NEWLINE, _RETURN, _QUOTE, _COMMA = b'\n\r",'
 
 
@@ -78,7 +81,7 @@ def read(source: Any) -> "pl.DataFrame":
         MissingExtra: without Polars (`pip install "fastnet[tables]"`).
     """
     parts = list(blocks(source))
-    return polars().concat(parts) if len(parts) > 1 else parts[0]  # type: ignore[no-any-return]
+    return polars().concat(parts) if len(parts) > 1 else parts[0]
 
 
 def blocks(source: Any) -> "Iterator[pl.DataFrame]":
@@ -215,6 +218,11 @@ class _Rows:
                 break
         else:
             raise DataError(f"{self.what} is empty; it must hold a header and rows.")
+        if b"\r" in line.rstrip(b"\r") and b'"' not in line:
+            raise DataError(
+                f"{self.what} has lines that end in a carriage return alone, as old Macs wrote "
+                "them; save it with the usual line ends."
+            )
         try:
             fields = next(csv.reader(io.StringIO(line.decode(), newline="")))
         except UnicodeDecodeError as error:
@@ -225,16 +233,19 @@ class _Rows:
             raise DataError(f"{self.what}: the header is no CSV ({error}).") from error
         self.names = [name.strip() for name in fields]
         _check_names(self.names, self.what)
-        return min(start, len(data))
+        return min(int(start), len(data))
 
     def parse(self, data: bytes, ends: Array, commas: Array) -> "pl.DataFrame":
         """Make a frame of whole rows; `ends` are the places of their line ends."""
         pl = polars()
         data, ends = self._without_blank_lines(data, ends, commas)
         try:
-            frame = pl.read_csv(
-                data, has_header=False, schema=dict.fromkeys(self.names, pl.String)
-            ) if len(ends) else pl.DataFrame(schema=dict.fromkeys(self.names, pl.String))
+            schema = dict.fromkeys(self.names, pl.String)
+            frame = (
+                pl.read_csv(data, has_header=False, schema=schema)
+                if len(ends)
+                else pl.DataFrame(schema=schema)
+            )
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             self._check_encoding(data, ends)
             raise self._broken(data, f" ({_first_line(error)})") from error
@@ -242,8 +253,9 @@ class _Rows:
             raise self._broken(data, "")
         self.rows += frame.height
         self.line += data.count(b"\n")
-        found = frame.with_columns(pl.all().str.strip_chars().replace("", None))
-        return found  # type: ignore[no-any-return]
+        if any(mark in data for mark in _PADDED):
+            frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
+        return frame  # type: ignore[no-any-return]
 
     def _without_blank_lines(self, data: bytes, ends: Array, commas: Array) -> tuple[bytes, Array]:
         """Leave blank lines out; name the first row of another length than the header."""

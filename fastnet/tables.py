@@ -182,7 +182,7 @@ class Table:
             DataError: if a column holds what it cannot hold.
         """
         return [
-            column.read(frame[column.name], Place(what, column.name, before, spare=False))
+            column.read(frame[column.name], Place(what, column.name, before, "needed"))
             for column in self.columns
         ]
 
@@ -324,7 +324,7 @@ def _of_numbers(plain: Any) -> Any:
         return plain
     facts = dict(plain)
     mean, scale = facts.pop("mean"), facts.pop("scale")
-    given = (facts.get("columns"), mean, scale)
+    given: tuple[Any, ...] = (facts.get("columns"), mean, scale)
     if not all(isinstance(g, list) for g in given) or len({len(g) for g in given}) != 1:
         return plain
     names = ("name", "mean", "scale", "fill", "indicator")

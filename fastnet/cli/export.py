@@ -1,7 +1,7 @@
 """`fastnet export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,8 @@ def command(
 
     files.check_writable(output, "output")
     # Nothing is computed, so it does not matter which backends run here.
-    load(model, backend="numpy").to_onnx(output)
+    exported: Any = load(model, backend="numpy")
+    exported.to_onnx(output)
     size = output.stat().st_size
     if as_json:
         document({"output": str(output), "bytes": size})

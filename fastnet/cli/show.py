@@ -19,6 +19,9 @@ def command(
     """Show what a file holds: network, sizes, the columns of its table, how it was trained.
 
         fastnet show digits.safetensors
+
+    Of a column of numbers it shows the mean, the standard deviation, and what takes the place of
+    a missing one; of a column of categories the categories.
     """
     from fastnet import files
 
@@ -140,8 +143,10 @@ def _show_checkpoint(file: Path, as_json: bool) -> None:
         return
     say(f"{str(file)!r}: a checkpoint, {file.stat().st_size:,} bytes: a training that can go on")
     say(f"{found['epochs']:,} epochs done, {found['parameters']:,} parameters of {found['dtype']}")
-    say(f"optimizer {found['optimizer']['name']}, batches of {found['batch_size']:,} rows, "
-        f"seed {found['seed']}")
+    say(
+        f"optimizer {found['optimizer']['name']}, batches of {found['batch_size']:,} rows, "
+        f"seed {found['seed']}"
+    )
     for name in ("loss", "validation_loss"):
         if found[name] is not None:
             say(f"last {name.replace('_', ' ')} {found[name]:.6g}")

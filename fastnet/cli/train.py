@@ -177,13 +177,13 @@ def command(
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is needed, here or in --config.")
-    done, output = _train(data, settings, configuration.recipe(settings), plot)
+    done, written = _train(data, settings, configuration.recipe(settings), plot)
     if as_json:
-        document(_plain(done, output))
+        document(_plain(done, written))
     else:
         _show(done)
-        say(f"model in {str(output)!r}; use it with")
-        say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
+        say(f"model in {str(written)!r}; use it with")
+        say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
 
 
 def _names(given: Iterable[str] | None) -> list[str] | None:
@@ -286,9 +286,7 @@ def _draw(done: Any, path: Path) -> None:
 
 def _show(done: Any) -> None:
     """The result of a training: what became of the columns, and how good the model is."""
-    report.columns(
-        [(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns]
-    )
+    report.columns([(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns])
     say()
     parts = {"training": _figures(done.training)}
     if done.validation is not None:
