@@ -28,7 +28,10 @@ MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
 #: A text column of which so much is numbers, or dates, is one with a mistake in it.
 MOSTLY = 0.9
 
-_DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d{2}"
+_DAY = (
+    r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"
+    r"|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d{2}"
+)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _NAMED = rf"\d{{1,2}}[-. ]+{_MONTH}[-., ]+\d{{2,4}}|{_MONTH}\.? \d{{1,2}},? \d{{4}}"
 _HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d{2}:?\d{2}))?"

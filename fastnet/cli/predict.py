@@ -46,9 +46,8 @@ def command(
 
     if output is not None:
         table_files.ending(output, "the output")
-        if output.resolve() in (data.resolve(), model.resolve()):
-            which = "table" if output.resolve() == data.resolve() else "model"
-            raise DefinitionError(f"output is {str(output)!r}, the {which} itself; name another.")
+        if output.resolve() == data.resolve():
+            raise DefinitionError(f"output is {str(output)!r}, the table itself; name another.")
         files.check_writable(output, "output")
     found = tables.stream(load(model, backend=backend), data)
     if output is not None:
