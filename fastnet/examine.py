@@ -326,10 +326,10 @@ def _remark(column: Column, values: Any) -> str:
     """How a column is encoded, in a few words."""
     if isinstance(column, Number):
         if column.indicator:
-            return f"median {column.fill:.6g} where missing, and an input that says so"
+            return f"median {column.fill:.6g} imputed; an input says where"
         steps = np.diff(values)
         if len(steps) > 1 and (steps == 1).all():
-            return "counts the rows: --drop it, if it says no more"
+            return "a row number? if so, --drop it"
         return ""
     shown = listed(column.values, 3)
     return shown + (", the rest as other" if column.other else "")

@@ -56,10 +56,10 @@ def test_the_report_says_what_became_of_each_column(folder):
     code, out, err = run(*TRAIN, "--plot", "loss.png")
     assert code == 0, err
     lines = dict(re.findall(r"^(\w+) +(.+)$", out, re.MULTILINE))
-    assert lines["id"].startswith("number           1           counts the rows: --drop it")
+    assert lines["id"].startswith("number           1           a row number? if so, --drop it")
     assert lines["name"].startswith("left out                     text, 320 different in 320 rows")
     assert re.match(r"categories +2 +'(fe)?male', '(fe)?male'", lines["sex"])
-    assert re.match(r"number +2 +80 +median [\d.]+ where missing, and an", lines["age"])
+    assert re.match(r"number +2 +80 +median [\d.]+ imputed; an input says", lines["age"])
     assert re.match(r"categories +4 +8 +'S', 'C', 'Q'", lines["port"])
     assert re.search(r"^rows +320 +80$", out, re.MULTILINE)
     for name in ("accuracy", "log loss", "ROC AUC"):

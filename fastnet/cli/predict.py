@@ -1,5 +1,6 @@
 """`fastnet predict`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,8 +39,10 @@ def command(
     the probability of each class; for quantities there is the prediction alone.
 
     Files are read, predicted and written block by block, so they may be larger than memory. The
-    output is there whole, or not at all. With --json predictions are printed as an array with
-    an object for each row; with --json and -o, what was done.
+    output file is there whole, or not at all; what is printed ends where an error is met.
+
+    With --json predictions are printed as an array with an object for each row; with -o it tells
+    what was done.
     """
     from fastnet import files, table_files, tables
     from fastnet.model import load
@@ -51,7 +54,7 @@ def command(
         files.check_writable(output, "output")
     found = tables.stream(load(model, backend=backend), data)
     if output is not None:
-        table_files.write(found, output)
+        table_files.write(_shown(found), output)
     elif as_json:
         _print_json(found)
     else:
@@ -62,6 +65,21 @@ def command(
         document({**done, "missing": dict(found.missing), "unknown": dict(found.unseen)})
     elif output is not None:
         note(f"{found.rows:,} predictions in {str(output)!r}")
+
+
+def _shown(found: Any) -> Iterator[Any]:
+    """The frames, while the rows that are done are shown where standard error is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True)
+    text = TextColumn("{task.completed:,.0f} rows")
+    off = not console.is_terminal or console.is_dumb_terminal
+    with Progress(text, console=console, transient=True, auto_refresh=False, disable=off) as bar:
+        task = bar.add_task("")
+        for frame in found:
+            bar.update(task, completed=found.rows, refresh=True)
+            yield frame
 
 
 def _print_json(found: Any) -> None:

@@ -46,92 +46,127 @@ def command(
             help="classification or regression. Without it, text and whole numbers are classes, "
             "numbers with a decimal point are quantities.",
             show_default=False,
+            rich_help_panel="Columns",
         ),
     ] = None,
     missing: Annotated[
         str | None,
         typer.Option(
-            help="Missing values: impute (the default; the rule is above) or error (refuse them)."
+            help="Missing values: impute, as said above (the default), or error to refuse them.",
+            rich_help_panel="Columns",
         ),
     ] = None,
     categories: Annotated[
         int | None,
         typer.Option(
-            help="Texts of a column that are inputs of their own, the most frequent; the rest "
-            "are 'other' (default 20)."
+            help="Categories of a text column that get an input of their own (default 20).",
+            rich_help_panel="Columns",
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            help="Columns to leave out, with commas between; may be repeated.",
+            help="Columns to leave out, with commas between (a list in --config takes any name).",
             metavar="COLUMNS",
             show_default=False,
+            rich_help_panel="Columns",
         ),
     ] = None,
     categorical: Annotated[
         list[str] | None,
         typer.Option(
-            help="Columns to take for text, such as codes that are numbers, and identifiers that "
-            "would be left out.",
+            help="Columns to one-hot encode whatever they hold: codes that are numbers, or text "
+            "that would be left out.",
             metavar="COLUMNS",
             show_default=False,
+            rich_help_panel="Columns",
         ),
     ] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(help="Units of the hidden layers, or none (default 64,64)."),
+        typer.Option(
+            help="Units of the hidden layers, or none (default 64,64).", rich_help_panel="Network"
+        ),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option(help=f"Of the hidden layers (default relu): {_HIDDEN}."),
+        typer.Option(
+            help=f"Of the hidden layers (default relu): {_HIDDEN}.", rich_help_panel="Network"
+        ),
     ] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}."),
+        typer.Option(
+            help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="How often every row is seen, at most (default 200).")
+        int | None,
+        typer.Option(
+            help="How often every row is seen, at most (default 200).", rich_help_panel="Training"
+        ),
     ] = None,
     batch_size: Annotated[
-        str | None, typer.Option(help="Rows of a step, or all (default 32).")
+        str | None,
+        typer.Option(help="Rows of a step, or all (default 32).", rich_help_panel="Training"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Length of a step (default the optimizer's own).")
+        float | None,
+        typer.Option(
+            help="Length of a step (default the optimizer's own).", rich_help_panel="Training"
+        ),
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option(help="Part of the rows, at random, held out to judge by (default 0.2)."),
+        typer.Option(
+            help="Part of the rows, at random, held out to judge by (default 0.2).",
+            rich_help_panel="Training",
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
             help="Stop after so many epochs without a better loss on the rows held out; the best "
             "is kept (default 20).",
+            rich_help_panel="Training",
         ),
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="Part of the hidden units dropped (default 0).")
+        float | None,
+        typer.Option(
+            help="Part of the hidden units dropped (default 0).", rich_help_panel="Network"
+        ),
     ] = None,
     l2: Annotated[
-        float | None, typer.Option(help="Penalty on large weights (default 0.003).")
+        float | None,
+        typer.Option(help="Penalty on large weights (default 0.003).", rich_help_panel="Training"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed, the same model (default 0).")
+        int | None,
+        typer.Option(help="The same seed, the same model (default 0).", rich_help_panel="Training"),
     ] = None,
     backend: BackendOption = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64 (default float32).")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32 or float64 (default float32).", rich_help_panel="Network"),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             help="File to keep the training in, every minute and on Ctrl-C (default: the "
             "output's name with .checkpoint, removed when the model is written).",
             show_default=False,
+            rich_help_panel="Training",
         ),
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Go on from the checkpoint, if it is there."),
+        typer.Option(
+            "--resume",
+            help="Go on from the checkpoint, if it is there.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -150,20 +185,22 @@ def command(
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
-    A part of the rows is held out: the model that did best on them is kept, and the report says
-    how good it is on them. What is learned of the columns is learned from the other rows alone,
-    and stored with the model.
+    A part of the rows, taken at random, is held out. The model that did best on them is kept, and
+    the report says how well it does on them and on the training rows, and what became of each
+    column. Medians, means and categories are those of the training rows, and are stored with
+    the model.
 
-    Numbers are standardised; true and false are 1 and 0. Where a number is missing (an empty
-    field, NaN, NA, n/a, null, none, ?, - or .) the median takes its place, and an input says so.
+    Numbers are standardised; true and false are 1 and 0. A missing number (an empty field, NaN,
+    NA, n/a, null, none, ?, - or .) is imputed: the median takes its place, and one more input
+    says where.
 
-    Text becomes an input for each of its most frequent values; the rest, and what was never
-    seen, is "other". Missing text (an empty field) is a value of its own. Text that differs in
-    more than half of the rows (names, identifiers) is left out, and so are columns that are the
-    same in every row.
+    Text is one-hot encoded: an input for each of the most frequent categories, and one for all
+    others, also those that no training row has. Missing text (an empty field) is a category of
+    its own.
 
-    Rows without a target are left out. Dates and times are refused: turn them into numbers, or
-    leave them out with --drop.
+    Left out are columns with the same value in every row, and text that differs in more than half
+    of the rows, such as names and identifiers. So are rows without a target. Dates and times are
+    refused: turn them into numbers, or --drop them.
     """
     options = dict(locals())
     for place in ("data", "config", "plot", "as_json"):
