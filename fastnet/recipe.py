@@ -113,6 +113,10 @@ class Recipe:
         if self.missing not in MISSING:
             raise DefinitionError(unknown("way with missing values", self.missing, MISSING))
         checks.whole(self.categories, "categories")
+        for key, names in (("drop", self.drop), ("categorical", self.categorical)):
+            listed = isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)
+            if not listed:
+                raise DefinitionError(f"{key} is {names!r}; it must be a tuple of columns' names.")
         both = set(self.drop) & set(self.categorical)
         if both:
             raise DefinitionError(f"drop and categorical both name {both.pop()!r}; keep one.")

@@ -126,10 +126,12 @@ def _file_blocks(path: Path, what: str) -> "Iterator[pl.DataFrame]":
         if path.is_dir():
             raise DataError(f"{what} is a folder; give one file of it.")
         with open(path, "rb") as file:
-            if not file.read(1):
+            if kind == ".csv":  # read once, from the beginning, so that it may be a pipe
+                yield from _csv_blocks(file, what)
+            elif not os.fstat(file.fileno()).st_size:
                 raise DataError(f"{what} is empty; it must hold a header and rows.")
-            file.seek(0)
-            yield from _csv_blocks(file, what) if kind == ".csv" else _parquet_blocks(path, what)
+            else:
+                yield from _parquet_blocks(path, what)
     except FileNotFoundError as error:
         raise ModelFileMissing(
             error.errno, f"there is no file {what} (looked in {str(Path.cwd())!r})"

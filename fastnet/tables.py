@@ -188,7 +188,14 @@ class Table:
 
     def encode(self, values: list[Any], dtype: str = "float64") -> Array:
         """What `read` found as the network's inputs, standardised, `(rows, inputs)`."""
-        out = np.empty((len(values[0]), len(self.features)), dtype)
+        shape = (len(values[0]), len(self.features))
+        try:
+            out = np.empty(shape, dtype)
+        except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
+            raise DataError(
+                f"{shape[0]:,} rows of {shape[1]:,} inputs do not fit into memory; give fewer "
+                "rows, or leave columns out."
+            ) from error
         place = 0
         with np.errstate(over="ignore"):
             for column, read in zip(self.columns, values, strict=True):

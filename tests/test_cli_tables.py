@@ -305,6 +305,11 @@ def test_show_of_training_facts_that_make_no_sense(trained):
     code, out, _ = run("show", "v.safetensors")
     assert code == 0
     assert re.search(r"^rows +-$", out, re.M)
+    model.table["training"] = {"training": {"accuracy": float("nan"), "log_loss": 10**400}}
+    model.save("v.safetensors")
+    assert re.search(r"^log loss +-$", run("show", "v.safetensors")[1], re.M)
+    found = json.loads(run("show", "v.safetensors", "--json")[1])["training"]
+    assert found == {"training": {"accuracy": None, "log_loss": 10**400}}
 
 
 def test_export_knows_its_endings(trained):

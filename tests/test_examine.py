@@ -183,6 +183,13 @@ def test_facts_that_are_asked_for_in_vain():
         examine(twenty_rows(a=1, b=2), "y").learn(np.arange(20), 20, True)
 
 
+@pytest.mark.parametrize("key", ["drop", "categorical"])
+@pytest.mark.parametrize("names", ["id", 3, (1,), None])
+def test_columns_are_named_in_a_tuple(key, names):
+    with pytest.raises(DefinitionError, match=f"{key} is "):
+        recipe.Recipe(**{key: names})
+
+
 def test_missing_values_are_refused_where_that_is_asked():
     for column in ([1.0, None] * 10, ["x", None] * 10, [1.0, math.nan] * 10):
         with pytest.raises(

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import random as plain_random
+import threading
 
 import child
 import numpy as np
@@ -122,6 +123,17 @@ def test_files_that_are_none(tmp_path):
             table_files.read(other)
     with pytest.raises(DataError, match="make no table"):
         table_files.read({"a": [1, 2], "b": [1, 2, 3]})
+
+
+def test_csv_may_come_through_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    whole = twenty_rows().write_csv().encode()
+    writer = threading.Thread(target=pipe.write_bytes, args=(whole,))
+    writer.start()
+    found = table_files.read(pipe)
+    writer.join()
+    assert found.height == 20
 
 
 def test_a_damaged_parquet_file_is_refused_or_read_as_it_was(tmp_path):

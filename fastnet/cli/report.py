@@ -1,5 +1,6 @@
 """How columns and figures are shown: legible in 80 columns, and short for wide tables."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,11 +47,15 @@ def columns(lines: Sequence[Line], missing: bool = True) -> None:
             same = [line for line in lines if line[1] == kind]
             inputs = sum(line[2] for line in same)
             say(f"{_count(len(same), 'column')} {_PHRASES[kind]}, {_count(inputs, 'input')}")
-        notable = [line for line in lines if line[1] != "number" or line[3]]
+        notable = [
+            line for line in lines if line[1] != "number" or line[3] or (missing and line[4])
+        ]
         shown = notable[:MOST_LINES]
-        if not shown:
-            return
         say()
+    rest = len(lines) - len(shown)
+    if not shown:
+        say("--json has all of them")
+        return
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     grid.add_column("column", no_wrap=True)
     grid.add_column("kind", no_wrap=True)
@@ -64,7 +69,6 @@ def columns(lines: Sequence[Line], missing: bool = True) -> None:
             cells.append(f"{gaps:,}" if gaps else "")
         grid.add_row(*(Text(cell) for cell in (*cells, remark)))
     Console().print(grid)
-    rest = len(lines) - len(shown)
     if rest:
         say(f"and {_count(rest, 'more column')}; --json has all of them")
 
@@ -95,10 +99,11 @@ def figures(parts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _figure(key: str, value: Any) -> str:
-    if not isinstance(value, int | float) or value != value:
-        return "-"
-    if key == "rows":
+    # Whoever wrote the file: what is no figure is a dash.
+    if key == "rows" and isinstance(value, int):
         return f"{value:,}"
+    if not isinstance(value, float) or not math.isfinite(value):
+        return "-"
     if key == "accuracy":
         return f"{value:.2%}"
     return f"{value:.4f}" if key in ("roc_auc", "r2") else f"{value:.4g}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import sys
 from typing import Annotated, Any
@@ -45,9 +46,18 @@ def say(text: str = "") -> None:
 
 
 def document(plain: Any) -> None:
-    """One JSON document on standard output: floats with every bit, text as it is."""
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    """One JSON document on standard output: floats with every bit, and null for NaN."""
+    text = json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False)
     write(text.encode("utf-8", "replace") + b"\n")
+
+
+def _finite(plain: Any) -> Any:
+    """With None for what JSON cannot hold."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def write(whole: bytes) -> None:

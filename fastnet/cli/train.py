@@ -1,6 +1,5 @@
 """`fastnet train`."""
 
-import math
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -325,10 +324,10 @@ def _show(done: Any) -> None:
     """The result of a training: what became of the columns, and how good the model is."""
     report.columns([(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns])
     say()
-    parts = {"training": _figures(done.training)}
-    if done.validation is not None:
-        parts["validation"] = _figures(done.validation)
-    report.figures(parts)
+    parts = {"training": done.training, "validation": done.validation}
+    report.figures(
+        {name: {"rows": p.rows, **p.metrics} for name, p in parts.items() if p is not None}
+    )
     if done.validation is not None and done.validation.confusion is not None:
         say()
         report.confusion(done.validation.confusion.tolist(), done.table.classes)
@@ -342,20 +341,10 @@ def _show(done: Any) -> None:
     )
 
 
-def _figures(part: Any) -> dict[str, Any]:
-    """Rows and metrics; an undefined one is None."""
-    found = {k: None if math.isnan(v) else v for k, v in part.metrics.items()}
-    return {"rows": part.rows, **found}
-
-
 def _plain(done: Any, output: Path) -> dict[str, Any]:
     """The result of a training for programs."""
-    history = {
-        name: [None if math.isnan(value) else value for value in values]
-        for name, values in done.history.to_dict().items()
-    }
     parts = {
-        name: None if part is None else {**_figures(part), "loss": part.loss}
+        name: None if part is None else {"rows": part.rows, "loss": part.loss, **part.metrics}
         for name, part in (("training", done.training), ("validation", done.validation))
     }
     counts = done.validation.confusion if done.validation is not None else None
@@ -376,7 +365,7 @@ def _plain(done: Any, output: Path) -> dict[str, Any]:
         "epochs": len(done.history),
         "best_epoch": done.best_epoch,
         "seconds": sum(done.history.seconds),
-        "history": history,
+        "history": done.history.to_dict(),
     }
 
 
