@@ -21,7 +21,7 @@ import numpy as np
 from fastnet.checks import Array
 from fastnet.columns import Place, missing, numbers, refuse_missing, shorten, texts
 from fastnet.errors import DataError
-from fastnet.table_files import polars
+from fastnet.extras import polars
 
 if TYPE_CHECKING:
     import polars as pl

@@ -25,6 +25,7 @@ from fastnet.checks import Array
 from fastnet.columns import Place, listed, shorten
 from fastnet.encoding import Categories, Column, Number, moments
 from fastnet.errors import DataError, DefinitionError, unknown
+from fastnet.extras import polars
 from fastnet.tables import TASKS, Class, Table, fit
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _filtered(values: Any, there: Array) -> Any:
 
 def _has_target(column: "pl.Series", place: Place) -> Array:
     """Which rows have a target; a word for a missing number counts only beside numbers."""
-    pl = table_files.polars()
+    pl = polars()
     if column.dtype.is_float():
         column = column.fill_nan(None)
     elif column.dtype == pl.String:
@@ -260,7 +261,7 @@ def _targets(
     column: "pl.Series", task: str | None, place: Place, rows: Array
 ) -> tuple[tuple[Class, ...], Array]:
     """The classes in order, none for a regression, and class indices or numbers `(rows,)`."""
-    pl = table_files.polars()
+    pl = polars()
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         column = _typed(columns.texts(column, place), place)
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
@@ -287,7 +288,7 @@ def _targets(
 
 def _typed(column: "pl.Series", place: Place) -> "pl.Series":
     """Text as whole numbers, numbers or truth values, if it is so throughout."""
-    pl = table_files.polars()
+    pl = polars()
     kind, values = columns.judge(column, place)
     if kind != "number":
         return column
@@ -299,7 +300,7 @@ def _typed(column: "pl.Series", place: Place) -> "pl.Series":
 
 def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Class, ...], Array]:
     """The classes in order, and the index of each row's."""
-    pl = table_files.polars()
+    pl = polars()
     if column.dtype.is_float() or column.dtype.is_decimal():
         values = column.cast(pl.Float64).to_numpy()
         uneven = (np.rint(values) != values) | (np.abs(values) >= 2**53)

@@ -5,22 +5,18 @@ The columns of a CSV file stay text: what they hold is decided by `fastnet.colum
 counted from 1; the header is none, and blank lines are none.
 """
 
-import csv
 import io
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fastnet import files
-from fastnet.checks import Array
+from fastnet import csv_blocks, files
+from fastnet.csv_blocks import first_line
 from fastnet.errors import DataError, FileAccessError, ModelFileMissing
-from fastnet.extras import need
+from fastnet.extras import polars
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,23 +26,6 @@ ENDINGS = (".csv", ".parquet")
 #: Bytes of CSV that are read at a time, and cells of other tables.
 BLOCK_BYTES = 8 * 2**20
 BLOCK_CELLS = 2**20
-
-#: A row longer than this is none: somewhere a quote was opened and not closed.
-_LONGEST_ROW = 64 * 2**20
-
-#: Without any of these no field is to be stripped, and none is empty in quotes.
-_PADDED = (b" ", b"\t", b'"')
-
-_NEWLINE, _RETURN, _QUOTE, _COMMA = b'\n\r",'
-
-
-def polars() -> Any:
-    """The library that tables are read with.
-
-    Raises:
-        MissingExtra: if it is not installed.
-    """
-    return need("polars", "tables", "reading tables")
 
 
 def ending(path: str | os.PathLike[str], what: str) -> str:
@@ -96,7 +75,7 @@ def blocks(source: Any) -> "Iterator[pl.DataFrame]":
         try:
             frame = pl.DataFrame(source)
         except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-            raise DataError(f"the columns make no table: {_first_line(error)}.") from error
+            raise DataError(f"the columns make no table: {first_line(error)}.") from error
         found = _slices(frame, frame.height, frame.width)
     else:
         raise DataError(
@@ -127,7 +106,7 @@ def _file_blocks(path: Path, what: str) -> "Iterator[pl.DataFrame]":
             raise DataError(f"{what} is a folder; give one file of it.")
         with open(path, "rb") as file:
             if kind == ".csv":  # read once, from the beginning, so that it may be a pipe
-                yield from _csv_blocks(file, what)
+                yield from csv_blocks.read(file, what, BLOCK_BYTES)
             elif not os.fstat(file.fileno()).st_size:
                 raise DataError(f"{what} is empty; it must hold a header and rows.")
             else:
@@ -150,190 +129,8 @@ def _parquet_blocks(path: Path, what: str) -> "Iterator[pl.DataFrame]":
         columns = len(scan.collect_schema())
         yield from _slices(scan, scan.select(pl.len()).collect().item(), columns)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        hint = f"it is no whole Parquet file ({_first_line(error)})"
+        hint = f"it is no whole Parquet file ({first_line(error)})"
         raise DataError(f"{what} cannot be read: {hint}.") from error
-
-
-def _csv_blocks(file: BinaryIO, what: str) -> "Iterator[pl.DataFrame]":
-    """Whole rows, every column as text, stripped; a field without any is a null."""
-    pending = file.read(BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in pending[:65_536]:
-        raise DataError(
-            f"{what} is no text, so no CSV; compressed or Parquet data needs its own ending, "
-            "and text must be UTF-8."
-        )
-    rows: _Rows | None = None
-    last = False
-    while not last:
-        more = file.read(BLOCK_BYTES)
-        last, data = not more, pending + more
-        newlines, commas = _marks(data)
-        whole = len(data) if last else int(newlines[-1]) + 1 if len(newlines) else 0
-        if not whole and len(data) > _LONGEST_ROW:
-            raise DataError(
-                f"{what} has a row longer than {_LONGEST_ROW:,} bytes; look for an open quote "
-                f"{_odd_line(data, rows.line if rows else 1)}."
-            )
-        pending = data[whole:]
-        data = data[:whole]
-        if whole and (not len(newlines) or newlines[-1] != whole - 1):
-            newlines = np.append(newlines, whole)  # the last row has no line end
-        if rows is None and whole:
-            rows = _Rows(what)
-            start = rows.read_header(data, newlines)
-            data, newlines, commas = data[start:], newlines - start, commas - start
-        if rows is not None and data:
-            yield rows.parse(data, newlines[newlines >= 0], commas[commas >= 0])
-    if rows is None:
-        raise DataError(f"{what} is empty; it must hold a header and rows.")
-
-
-def _marks(data: bytes) -> tuple[Array, Array]:
-    """Where newlines and commas stand outside of quotes."""
-    characters = np.frombuffer(data, np.uint8)
-    newlines = np.flatnonzero(characters == _NEWLINE)
-    commas = np.flatnonzero(characters == _COMMA)
-    quotes = np.flatnonzero(characters == _QUOTE)
-    if len(quotes):  # after an even number of them, a doubled one counts as two
-        newlines = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-        commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
-    return newlines, commas
-
-
-class _Rows:
-    """The rows of a CSV file as frames, and where in the file they are."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.names: list[str] = []
-        #: Rows and lines that are done.
-        self.rows, self.line = 0, 1
-
-    def read_header(self, data: bytes, newlines: Array) -> int:
-        """Take the names from the first line that is not blank; say where it ends."""
-        start = 0
-        for newline in newlines.tolist():
-            line = data[start:newline]
-            start = newline + 1
-            self.line += line.count(b"\n") + 1
-            if line.strip():
-                break
-        else:
-            raise DataError(f"{self.what} is empty; it must hold a header and rows.")
-        if b"\r" in line.rstrip(b"\r") and b'"' not in line:
-            raise DataError(
-                f"{self.what} has lines that end in a carriage return alone, as old Macs wrote "
-                "them; save it with the usual line ends."
-            )
-        try:
-            fields = next(csv.reader(io.StringIO(line.decode(), newline="")))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self.what} is not UTF-8 text ({error} in the header); save it as UTF-8."
-            ) from error
-        except csv.Error as error:
-            raise DataError(f"{self.what}: the header is no CSV ({error}).") from error
-        self.names = [name.strip() for name in fields]
-        _check_names(self.names, self.what)
-        return min(int(start), len(data))
-
-    def parse(self, data: bytes, ends: Array, commas: Array) -> "pl.DataFrame":
-        """Make a frame of whole rows; `ends` are the places of their line ends."""
-        pl = polars()
-        data, ends = self._without_blank_lines(data, ends, commas)
-        try:
-            schema = dict.fromkeys(self.names, pl.String)
-            frame = (
-                pl.read_csv(data, has_header=False, schema=schema)
-                if len(ends)
-                else pl.DataFrame(schema=schema)
-            )
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            self._check_encoding(data, ends)
-            raise self._broken(data, f" ({_first_line(error)})") from error
-        if frame.height != len(ends):
-            raise self._broken(data, "")
-        self.rows += frame.height
-        self.line += data.count(b"\n")
-        if any(mark in data for mark in _PADDED):
-            frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
-        return frame  # type: ignore[no-any-return]
-
-    def _without_blank_lines(self, data: bytes, ends: Array, commas: Array) -> tuple[bytes, Array]:
-        """Leave blank lines out; name the first row of another length than the header."""
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        fields = np.diff(np.searchsorted(commas, ends), prepend=0) + 1
-        characters = np.frombuffer(data, np.uint8)
-        lengths = ends - starts
-        bare = lengths == 0
-        bare[lengths == 1] = characters[starts[lengths == 1]] == _RETURN
-        doubtful = np.flatnonzero(bare | (fields != len(self.names)))
-        if not len(doubtful):
-            return data, ends
-        kept = np.ones(len(data), bool)
-        for blank, index in enumerate(doubtful.tolist()):
-            start, end = int(starts[index]), int(ends[index])
-            if data[start:end].strip():
-                line = self.line + data.count(b"\n", 0, end)
-                raise DataError(
-                    f"{self.what}: data row {self.rows + index - blank + 1} (it ends in line "
-                    f"{line}) has {fields[index]} fields, the header names {len(self.names)}; "
-                    "look for a missing or spare comma, or an open quote."
-                )
-            kept[start : end + 1] = False
-        self.line += len(doubtful)
-        left = characters[kept].tobytes()
-        return left, (np.cumsum(kept) - 1)[np.minimum(np.delete(ends, doubtful), len(data) - 1)]
-
-    def _check_encoding(self, data: bytes, ends: Array) -> None:
-        try:
-            data.decode()
-        except UnicodeDecodeError as error:
-            row = self.rows + int(np.searchsorted(ends, error.start)) + 1
-            raise DataError(
-                f"{self.what} is not UTF-8 text: data row {row} holds the byte "
-                f"0x{data[error.start]:02x}; save it as UTF-8 (it may be Latin-1 or Windows-1252)."
-            ) from error
-
-    def _broken(self, data: bytes, reason: str) -> DataError:
-        return DataError(
-            f"{self.what} cannot be read as CSV{reason}; look for an open quote "
-            f"{_odd_line(data, self.line)}."
-        )
-
-
-def _odd_line(data: bytes, first: int) -> str:
-    """Where a quote may have been left open: the first line with an odd number of them."""
-    for number, line in enumerate(data.split(b"\n"), start=first):
-        if line.count(b'"') % 2:
-            return f"(perhaps in line {number})"
-    return f"(from line {first} on)"
-
-
-def _check_names(names: list[str], what: str) -> None:
-    if len(names) == 1:
-        for mark, name in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
-            if mark in names[0]:
-                raise DataError(
-                    f"{what} has {name} between its columns; save it with commas between them."
-                )
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
-        raise DataError(
-            f"{what} has more than one column {twice[0]!r}; give every column a name of its own "
-            "(the first line must hold the names)."
-        )
-    if "" in names:
-        raise DataError(
-            f"{what}: column {names.index('') + 1} has no name in the header; give it one, "
-            "or leave it out (a saved row number, perhaps)."
-        )
-    for name in names:
-        if "\n" in name or "\r" in name:
-            raise DataError(
-                f"{what}: a column's name runs over several lines ({name[:60]!r}); look at the "
-                "header's quotes and line ends."
-            )
 
 
 def write_csv(frames: "Iterable[pl.DataFrame]", put: Callable[[bytes], Any]) -> None:
@@ -379,7 +176,3 @@ def _parts(frames: "Iterable[pl.DataFrame]", folder: Path) -> "Iterator[pl.LazyF
             paths.append(Path(parts) / f"{index}.parquet")
             frame.write_parquet(paths[-1])
         yield pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0].rstrip(".")

@@ -23,6 +23,7 @@ from fastnet.checks import Array
 from fastnet.columns import Place, listed, shorten
 from fastnet.encoding import Column, Number, finite, text
 from fastnet.errors import DataError, ModelFileError
+from fastnet.extras import polars
 
 if TYPE_CHECKING:
     import polars as pl
@@ -230,7 +231,7 @@ class Table:
             `prediction`; for classes also `probability`, that of the prediction, and
             `probability_<class>` for each.
         """
-        pl = table_files.polars()
+        pl = polars()
         if self.task == "regression":
             return pl.DataFrame({"prediction": self.quantities(outputs)})  # type: ignore[no-any-return]
         best = np.argmax(outputs, axis=1)
@@ -259,7 +260,7 @@ def predict(model: "Model", source: Any) -> "pl.DataFrame":
         DataError: if the columns do not match, or hold what they cannot.
         ModelFileError: if what the model knows of its table is damaged.
     """
-    return table_files.polars().concat(list(stream(model, source)))  # type: ignore[no-any-return]
+    return polars().concat(list(stream(model, source)))  # type: ignore[no-any-return]
 
 
 def stream(model: "Model", source: Any) -> "Stream":

@@ -13,7 +13,7 @@ import pytest
 from frames import twenty_rows, voyage
 
 import fastnet as fn
-from fastnet import recipe, table_files, tables
+from fastnet import csv_blocks, recipe, table_files, tables
 from fastnet.errors import DataError
 
 QUICK = recipe.Recipe(hidden=(4,), epochs=2)
@@ -104,7 +104,7 @@ def test_files_that_are_no_csv(tmp_path, monkeypatch, text, said, block):
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "BLOCK_BYTES", 100)
-    monkeypatch.setattr(table_files, "_LONGEST_ROW", 1000)
+    monkeypatch.setattr(csv_blocks, "_LONGEST_ROW", 1000)
     with pytest.raises(DataError, match=r"longer than 1,000 bytes.*\(perhaps in line 3\)"):
         read('a,y\n1,u\n1,"u\n' + "2,v\n" * 1000, tmp_path)
 

@@ -46,7 +46,7 @@ def columns(lines: Sequence[Line], missing: bool = True) -> None:
         for kind in dict.fromkeys(line[1] for line in lines):
             same = [line for line in lines if line[1] == kind]
             inputs = sum(line[2] for line in same)
-            say(f"{_count(len(same), 'column')} {_PHRASES[kind]}, {_count(inputs, 'input')}")
+            say(f"{count(len(same), 'column')} {_PHRASES[kind]}, {count(inputs, 'input')}")
         notable = [
             line for line in lines if line[1] != "number" or line[3] or (missing and line[4])
         ]
@@ -70,7 +70,7 @@ def columns(lines: Sequence[Line], missing: bool = True) -> None:
         grid.add_row(*(Text(cell) for cell in (*cells, remark)))
     Console().print(grid)
     if rest:
-        say(f"and {_count(rest, 'more column')}; --json has all of them")
+        say(f"and {count(rest, 'more column')}; --json has all of them")
 
 
 _PHRASES = {"number": "of numbers", "categories": "of categories", "left out": "left out"}
@@ -122,5 +122,6 @@ def confusion(counts: Any, classes: Sequence[object]) -> None:
     Console().print(grid)
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """How many, as `3 columns`."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

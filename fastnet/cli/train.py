@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,8 @@ import numpy as np
 import typer
 
 from fastnet import checkpoints, files
-from fastnet.cli import report
+from fastnet.cli import outcome
+from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.errors import DefinitionError, Diverged
 from fastnet.functions import ACTIVATIONS
@@ -215,9 +215,9 @@ def command(
             raise typer.BadParameter(f"{flag} is needed, here or in --config.")
     done, written = _train(data, settings, configuration.recipe(settings), plot)
     if as_json:
-        document(_plain(done, written))
+        document(outcome.plain(done, written))
     else:
-        _show(done)
+        outcome.show(done)
         say(f"model in {str(written)!r}; use it with")
         say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
 
@@ -257,7 +257,7 @@ def _train(
         return f"{metric} " + "/".join(f"{value:.3f}" for value in found.values())
 
     try:
-        note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
+        note(f"{table.task} of {table.target!r}{aim} from {count(len(table.columns), 'column')}")
         if len(table.features) != len(table.columns):
             note(f"the columns are {len(table.features):,} inputs of the network")
         if fit.without_target:
@@ -300,73 +300,9 @@ def _train(
     if passing and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if plot is not None:
-        _draw(done, plot)
+        outcome.draw(done, plot)
         note(f"picture in {str(plot)!r}")
     return done, output
-
-
-def _draw(done: Any, path: Path) -> None:
-    """Draw the losses, and where the best epoch was."""
-    from fastnet import plots
-
-    axes = done.history.plot()
-    title = f"{done.table.target}: {done.metric} {done.training.metric:.4g}"
-    if done.validation is not None:
-        title += f", held out {done.validation.metric:.4g}"
-        axes.axvline(done.best_epoch, color="grey", linestyle=":", label="best epoch")
-        axes.legend(frameon=False)
-    # A name is shown as it is, not read as mathematics between dollar signs.
-    axes.set_title(title, fontsize=11, parse_math=False)
-    plots.save(axes.figure, path)
-
-
-def _show(done: Any) -> None:
-    """The result of a training: what became of the columns, and how good the model is."""
-    report.columns([(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns])
-    say()
-    parts = {"training": done.training, "validation": done.validation}
-    report.figures(
-        {name: {"rows": p.rows, **p.metrics} for name, p in parts.items() if p is not None}
-    )
-    if done.validation is not None and done.validation.confusion is not None:
-        say()
-        report.confusion(done.validation.confusion.tolist(), done.table.classes)
-    say()
-    history = done.history
-    classes = f", {len(done.table.classes)} classes" if done.table.classes else ""
-    best = f", the best was {done.best_epoch}" if history.validation_loss else ""
-    say(
-        f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs{best}; "
-        f"{sum(history.seconds):.2f} s"
-    )
-
-
-def _plain(done: Any, output: Path) -> dict[str, Any]:
-    """The result of a training for programs."""
-    parts = {
-        name: None if part is None else {"rows": part.rows, "loss": part.loss, **part.metrics}
-        for name, part in (("training", done.training), ("validation", done.validation))
-    }
-    counts = done.validation.confusion if done.validation is not None else None
-    return {
-        "model": str(output),
-        "task": done.table.task,
-        "target": done.table.target,
-        "classes": list(done.table.classes),
-        "without_target": done.without_target,
-        "columns": [asdict(column) for column in done.columns],
-        **parts,
-        "confusion": None if counts is None else counts.tolist(),
-        "parameters": done.model.parameters.flat.size,
-        "network": done.model.network.spec(),
-        "backend": done.model.backend,
-        "dtype": done.model.dtype,
-        "seed": done.model.seed,
-        "epochs": len(done.history),
-        "best_epoch": done.best_epoch,
-        "seconds": sum(done.history.seconds),
-        "history": done.history.to_dict(),
-    }
 
 
 def _rate(recipe: Any) -> float:
@@ -385,10 +321,6 @@ def _going_on(checkpoint: str, epochs: int) -> str:
     if done >= epochs:
         return f"the checkpoint has {done} epochs behind it, --epochs {epochs}: nothing to add"
     return f"going on after epoch {done} of the checkpoint"
-
-
-def _count(columns: int) -> str:
-    return f"{columns} column" if columns == 1 else f"{columns} columns"
 
 
 def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:
