@@ -211,6 +211,17 @@ def test_errors_in_later_blocks_name_the_row_and_leave_no_file(
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_an_interrupted_writing_leaves_nothing(tmp_path, ending):
+    def frames():
+        yield twenty_rows()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table_files.write(frames(), tmp_path / f"out.{ending}")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_what_is_written_block_by_block_is_read_again(tmp_path, monkeypatch, trained, ending):
     monkeypatch.setattr(table_files, "BLOCK_CELLS", 99)
     out = tmp_path / f"out.{ending}"

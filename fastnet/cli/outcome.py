@@ -13,13 +13,12 @@ def draw(done: Any, path: Path) -> None:
     from fastnet import plots
 
     axes = done.history.plot()
-    title = f"{done.table.target}: {done.metric} {done.training.metric:.4g}"
+    title = f"{done.metric} {done.training.metric:.4g}"
     if done.validation is not None:
         title += f", held out {done.validation.metric:.4g}"
         axes.axvline(done.best_epoch, color="grey", linestyle=":", label="best epoch")
         axes.legend(frameon=False)
-    # A name is shown as it is, not read as mathematics between dollar signs.
-    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.set_title(title, fontsize=11)
     plots.save(axes.figure, path)
 
 
