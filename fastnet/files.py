@@ -121,7 +121,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         ModelFileMissing: if there is none.
         FileAccessError: if it cannot be read.
     """
-    with _open(path) as file:
+    with _opened(checks.path(path)) as file:
         head = _head(path, file)
         file.seek(0)
         whole = bytearray(file.read())
@@ -149,14 +149,12 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     Raises:
         ModelFileError: if it is none of fastnet's; `read` says more of that.
     """
-    with _open(path) as file:
+    with _opened(checks.path(path)) as file:
         return str(_head(path, file).get("kind"))
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to read, and errors of reading it as ours."""
-    checks.path(path)
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
             yield file
