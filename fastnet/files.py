@@ -110,6 +110,16 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
         ) from error
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a file says that it holds: "model" or "checkpoint"; it may yet be damaged.
+
+    Raises:
+        ModelFileError: if it is none of fastnet's; `read` says more of that.
+    """
+    with _opened(checks.path(path)) as file:
+        return str(_head(path, file).get("kind"))
+
+
 def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
     """Read one file.
 
@@ -141,16 +151,6 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
-
-
-def kind_of(path: str | os.PathLike[str]) -> str:
-    """What a file says that it holds: "model" or "checkpoint"; it may yet be damaged.
-
-    Raises:
-        ModelFileError: if it is none of fastnet's; `read` says more of that.
-    """
-    with _opened(checks.path(path)) as file:
-        return str(_head(path, file).get("kind"))
 
 
 @contextlib.contextmanager
