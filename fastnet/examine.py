@@ -26,7 +26,7 @@ from fastnet.columns import Place, listed, shorten
 from fastnet.encoding import Categories, Column, Number, moments
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.extras import polars
-from fastnet.tables import TASKS, Class, Table, fit
+from fastnet.tables import TASKS, Class, Table, in_64_bits
 
 if TYPE_CHECKING:
     import polars as pl
@@ -317,7 +317,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
             f"{place} is {shorten(classes[0])} in every row; a classification needs two classes "
             "or more."
         )
-    if column.dtype.is_integer() and not fit(classes):
+    if column.dtype.is_integer() and not in_64_bits(classes):
         raise DataError(f"{place} holds whole numbers beyond 64 bits.")
     # Ranks among the values are the places in their order.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)

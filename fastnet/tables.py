@@ -350,9 +350,9 @@ def _distinct(classes: Any) -> bool:
     kinds = {type(value) for value in classes}
     if len(kinds) != 1 or not kinds <= {int, str, bool} or len(set(classes)) < len(classes):
         return False
-    return all(map(text, classes)) if kinds == {str} else kinds != {int} or fit(classes)
+    return all(map(text, classes)) if kinds == {str} else kinds != {int} or in_64_bits(classes)
 
 
-def fit(classes: tuple[int, ...]) -> bool:
+def in_64_bits(classes: tuple[int, ...]) -> bool:
     """Whether whole numbers fit into 64 bits, as a column of predictions holds them."""
     return -(2**63) <= min(classes) <= max(classes) < 2**63

@@ -160,8 +160,10 @@ def test_rows_without_a_target_are_counted(folder):
     voyage().with_columns(survived=pl.Series([None, *voyage()["survived"][1:]])).write_csv("t.csv")
     code, out, err = run("train", "t.csv", "--target", "survived", "-o", "t.safetensors", "--json")
     assert code == 0
-    assert "1 rows have no target and are left out" in err
+    assert "1 row without a target left out" in err
     assert json.loads(out)["without_target"] == 1
+    out = run("train", "t.csv", "--target", "survived", "-o", "t.safetensors", "--epochs", 1)[1]
+    assert "1 row without a target left out" in out
 
 
 @pytest.mark.parametrize(

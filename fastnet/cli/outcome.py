@@ -26,6 +26,8 @@ def show(done: Any) -> None:
     """The result of a training: what became of the columns, and how good the model is."""
     report.columns([(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in done.columns])
     say()
+    if done.without_target:
+        say(f"{report.count(done.without_target, 'row')} without a target left out")
     parts = {"training": done.training, "validation": done.validation}
     report.figures(
         {name: {"rows": p.rows, **p.metrics} for name, p in parts.items() if p is not None}
@@ -44,7 +46,11 @@ def show(done: Any) -> None:
 
 
 def plain(done: Any, output: Path) -> dict[str, Any]:
-    """The result of a training for programs."""
+    """The result of a training for programs; what `--json` prints.
+
+    Keys are only added, never renamed. `confusion` has a row for each class, in the order of
+    `classes`, and a column for each prediction; a metric that is undefined is null.
+    """
     parts = {
         name: None if part is None else {"rows": part.rows, "loss": part.loss, **part.metrics}
         for name, part in (("training", done.training), ("validation", done.validation))

@@ -261,7 +261,7 @@ def _train(
         if len(table.features) != len(table.columns):
             note(f"the columns are {len(table.features):,} inputs of the network")
         if fit.without_target:
-            note(f"{fit.without_target:,} rows have no target and are left out")
+            note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
             f"{len(fit.training[1]):,} rows to train on, {held:,} held out"
             f"{' (figures: training/held out)' if held else ''}; "
