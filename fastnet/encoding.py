@@ -221,7 +221,7 @@ def from_plain(plain: Any) -> Column:
     Raises:
         ValueError: if it makes no sense.
     """
-    if not isinstance(plain, dict) or plain.get("kind") not in ("number", "categories"):
+    if not isinstance(plain, dict) or str(plain.get("kind")) not in _KINDS:
         raise ValueError(f"a column is {shorten(plain)}")
     kind: Any = _KINDS[plain["kind"]]
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "kind"}

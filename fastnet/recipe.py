@@ -162,7 +162,7 @@ class Part:
         loss: the network's own, without penalties.
         metrics: `accuracy`, `log_loss` and `roc_auc`, or `r2`, `rmse` and `mae` in the target's
             unit: `fastnet.metrics` has the formulas. NaN where rows that are all alike leave one
-            undefined.
+            undefined, and for the area of very many classes.
         confusion: how many rows of each class were predicted as which, `(class, prediction)`;
             None for quantities and for more than `FEW_CLASSES`.
     """

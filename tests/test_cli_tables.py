@@ -351,6 +351,27 @@ def test_help_fits_the_page(command):
     assert "--json" in out
 
 
+def test_colours_are_left_out_where_that_is_asked():
+    def error(**environment):
+        code, _, err = run("show", "no.safetensors", **environment)
+        assert code == 1
+        return err
+
+    assert "31m" in error(FORCE_COLOR="1")
+    assert "31m" not in error()
+    assert "31m" not in error(FORCE_COLOR="1", NO_COLOR="1")
+
+
+def test_show_needs_no_polars(trained):
+    code = (
+        "import sys; sys.modules['polars'] = None; sys.argv = ['fastnet', 'show', 'v.safetensors'];"
+        "from fastnet.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "categories" in done.stdout
+
+
 def test_results_are_on_standard_output_and_nothing_else(trained):
     command = [sys.executable, "-m", "fastnet", *TRAIN, "--epochs", "2", "--json"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -60,6 +60,12 @@ def test_area_where_classes_are_absent():
     assert metrics.confusion(y, y, 3).tolist() == [[150, 0, 0], [0, 150, 0], [0, 0, 0]]
 
 
+def test_areas_of_very_many_classes_are_not_taken():
+    for classes, known in ((100, True), (101, False)):
+        y, p = chances(classes)
+        assert math.isnan(metrics.of_classes(y, p)["roc_auc"]) != known
+
+
 def test_areas_that_are_known():
     y = np.array([0, 0, 1, 1])
     for score, area in (([1, 2, 3, 4], 1), ([4, 3, 2, 1], 0), ([5, 5, 5, 5], 0.5)):
