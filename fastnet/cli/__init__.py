@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 
 from fastnet import __version__
 from fastnet import backend as backends
-from fastnet.cli import train, xor
+from fastnet.cli import bench, train, xor
 from fastnet.cli.terminal import (
     HOW_TO_CHOOSE,
     INTERRUPTED,
@@ -94,6 +94,7 @@ def list_backends() -> None:
 
 app.command("xor")(xor.command)
 app.command("train")(train.command)
+app.command("bench")(bench.command)
 
 
 @app.command()
