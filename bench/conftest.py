@@ -9,6 +9,7 @@ What is unknown or missing is said, and the rest runs.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -210,7 +211,9 @@ def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
     """How to repeat the run, and what was not in it."""
-    command = ["python", "-m", "pytest", *map(str, config.invocation_params.args)]
-    output_json["machine_info"]["command"] = " ".join(command)
+    given = map(str, config.invocation_params.args)
+    inside = [one for one in given if not one.startswith("--benchmark-json")]
+    command = ["python", "-m", "pytest", *inside, "--benchmark-json=RESULTS.json"]
+    output_json["machine_info"]["command"] = shlex.join(command)
     left_out = list(dict.fromkeys([*config.stash[_remarks], *_skipped]))
     output_json["machine_info"]["left_out"] = left_out

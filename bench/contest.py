@@ -110,12 +110,12 @@ class Contest:
         match = self.match
         trains = match.kind == "training"
 
-        def maker(name: str) -> Maker:
-            return contestants.maker(name, match.kind, match.work, threads, match.rows)
+        def maker(name: str, dtype: str = "float32") -> Maker:
+            return contestants.maker(name, match.kind, match.work, threads, match.rows, dtype)
 
         self.timings, self.problems = contest(
             {name: maker(name) for name in names},
-            maker("numpy"),
+            maker("numpy", "float64"),
             match.work.common if trains else 1,
             trains,
             rounds,

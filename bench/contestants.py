@@ -124,7 +124,7 @@ def program(name: str, what: Literal["import", "epoch"]) -> str | None:
 
 
 def maker(
-    name: str, kind: Kind, work: Workload, threads: int, rows: int = 0
+    name: str, kind: Kind, work: Workload, threads: int, rows: int = 0, dtype: str = "float32"
 ) -> Callable[[int], Contestant]:
     """Make the contestant, for so many epochs or calls.
 
@@ -134,13 +134,14 @@ def maker(
         work: the network, and how it is trained.
         threads: of the processor, for everyone.
         rows: of one prediction.
+        dtype: of everything; for fastnet's backends alone.
     """
     if family(name) == "fastnet":
         if kind == "training":
-            return lambda times: Fit(work, name, times, threads)
+            return lambda times: Fit(work, name, times, threads, dtype)
         if kind == "gradient":
-            return lambda times: Gradient(work, name, times, threads)
-        return lambda times: Predict(work, name, times, rows, threads)
+            return lambda times: Gradient(work, name, times, threads, dtype)
+        return lambda times: Predict(work, name, times, rows, threads, dtype)
     peer = _peer(name)
     made = partial(find_class(name, kind), threads=threads, **peer.how)
     if kind == "prediction":
@@ -174,10 +175,10 @@ def _module(name: str) -> Any:
 class Gradient:
     """`model.loss_and_gradient` of one batch."""
 
-    def __init__(self, work: Workload, backend: str, calls: int, threads: int) -> None:
+    def __init__(self, work: Workload, backend: str, calls: int, threads: int, dtype: str) -> None:
         self.units = calls
         self.x, self.y = (array[: work.batch] for array in work.data())
-        self.model = Model(work.network, backend=backend, seed=SEED, threads=threads)
+        self.model = Model(work.network, backend=backend, seed=SEED, threads=threads, dtype=dtype)
 
     def begin(self) -> None:
         pass

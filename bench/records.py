@@ -28,7 +28,7 @@ class Record:
             and its place in it; None where it is in none.
         flops, bytes: what one unit must compute and move at the least; 0 where nobody counted.
         warm_up: seconds of the first, untimed run, with all that is compiled in it.
-        apart: how far the results were from NumPy's, of the largest number; None for NumPy's own.
+        apart: how far the results were from NumPy's in float64, of the largest number.
         turn: units in one timed turn.
         amount: bytes, where bytes are measured and not time (memory, installed size).
         rate: of a ceiling, operations or bytes a second.

@@ -25,9 +25,13 @@ TRIES, ROUNDS = 3, 5
 
 
 def ratio(work: Workload, first: Maker, second: Maker) -> float:
-    """The first one's time over the second's; both come to NumPy's parameters."""
+    """The first one's time over the second's; both come to the same parameters."""
     found, problems = contest(
-        {"first": first, "second": second}, numpy(work), work.common, trains=True, rounds=ROUNDS
+        {"first": first, "second": second},
+        lambda epochs: Fit(work, "numpy", epochs, 1, "float64"),
+        work.common,
+        trains=True,
+        rounds=ROUNDS,
     )
     assert not problems
     pairs = zip(found["first"].seconds, found["second"].seconds, strict=True)

@@ -85,7 +85,7 @@ def test_other_functions(
     asked_for = with_functions(
         *(("relu", "softmax", "crossentropy") if classes else (function, "identity", "mse"))
     )
-    numpy = Fit(asked_for, "numpy", 1, 1)
+    numpy = Fit(asked_for, "numpy", 1, 1, "float64")
     start = numpy.result().copy()
     numpy.go()
     maker = partial(Fit, asked_for, "numba", threads=1)

@@ -7,9 +7,9 @@
     seconds = turns({name: paced(maker, work.common) for name, maker in makers.items()}, rounds=5)
 
 All contestants begin with the same parameters and see the same rows in the same order. Each first
-does a short run whose result must agree with the reference; only then are they timed, in turns, so
-that drift of the machine hits all alike. The first run, with all that is compiled in it, is timed
-apart.
+does a short run whose result must agree with NumPy's in float64; only then are they timed, in turns,
+so that drift of the machine hits all alike. The first run, with all that is compiled in it, is
+timed apart.
 """
 
 import gc
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,7 +49,7 @@ MOST_TRIES = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, and how it is trained; float32.
+    """A network, and how it is trained.
 
     Attributes:
         name: as in reports.
@@ -168,8 +168,8 @@ QUICK = {
     )
 }
 
-#: How far apart float32 results may be, of the largest number: rounding, grown over the steps of
-#: a training; and in one pass.
+#: How far float32 results may be from float64's, of the largest number: rounding, grown over the
+#: steps of a training, where a ReLU may fall on the other side; and in one pass.
 TRAINED_APART, PASS_APART = 1e-3, 1e-5
 
 
@@ -201,18 +201,25 @@ class Fit:
         backend: by whom.
         epochs: of one `go`.
         threads: how many to use; None: as it pays.
+        dtype: of everything.
     """
 
     def __init__(
-        self, work: Workload, backend: str, epochs: int, threads: int | None = None
+        self,
+        work: Workload,
+        backend: str,
+        epochs: int,
+        threads: int | None = None,
+        dtype: str = "float32",
     ) -> None:
-        self.work, self.backend, self.epochs, self.threads = work, backend, epochs, threads
+        self.work, self.epochs = work, epochs
+        self.how: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
         self.units = epochs * work.steps
         self.x, self.y = work.data()
         self.begin()
 
     def begin(self) -> None:
-        self.model = Model(self.work.network, backend=self.backend, seed=SEED, threads=self.threads)
+        self.model = Model(self.work.network, seed=SEED, **self.how)
 
     def go(self) -> None:
         self.model.fit(
@@ -236,12 +243,20 @@ class Predict:
         calls: of one `go`.
         rows: of one call.
         threads: how many to use; None: as it pays.
+        dtype: of everything.
     """
 
     def __init__(
-        self, work: Workload, backend: str, calls: int, rows: int, threads: int | None = None
+        self,
+        work: Workload,
+        backend: str,
+        calls: int,
+        rows: int,
+        threads: int | None = None,
+        dtype: str = "float32",
     ) -> None:
-        self.model = Model(work.network, backend=backend, seed=SEED, threads=threads)
+        how: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
+        self.model = Model(work.network, seed=SEED, **how)
         self.x, self.units = predicted(work, rows), calls
 
     def begin(self) -> None:
@@ -269,7 +284,7 @@ class Timing:
         seconds: of one unit, one a turn.
         units: of a turn.
         warm_up: seconds of the first run, with all that is compiled in it.
-        apart: how far its result was from the reference's, of the largest number.
+        apart: how far its result was from that of NumPy in float64, of the largest number.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -293,7 +308,7 @@ def contest(
 
     Args:
         makers: of the contestants, by name.
-        reference: NumPy's maker, to whose result all must come.
+        reference: of NumPy's backend in float64, to whose result all must come.
         common: epochs, or calls, of the first run.
         trains: whether results are parameters, which must not be those of the start.
         rounds: turns of each; 0: the first run is all.
@@ -301,11 +316,11 @@ def contest(
     Returns:
         What those came to who were timed, and what is wrong with the others.
     """
-    numpy = reference(common)
-    numpy.begin()
-    start = numpy.result().copy() if trains else None
-    numpy.go()
-    wanted = numpy.result().copy()
+    exact = reference(common)
+    exact.begin()
+    start = exact.result().copy() if trains else None
+    exact.go()
+    wanted = exact.result().copy()
     met: dict[str, Timing] = {}
     problems: dict[str, str] = {}
     for name, maker in makers.items():
@@ -343,7 +358,7 @@ def meet(maker: Maker, common: int, reference: Array, start: Array | None) -> Ti
     result = contestant.result()
     if result.shape != reference.shape:
         raise Disagrees(f"the result has shape {result.shape}, not {reference.shape}.")
-    if start is not None and np.array_equal(result, start):
+    if start is not None and np.array_equal(result, start.astype(result.dtype)):
         raise Disagrees("nothing was learned: the parameters are those of the start.")
     apart = float(np.abs(result - reference).max() / np.abs(reference).max())
     within = PASS_APART if start is None else TRAINED_APART

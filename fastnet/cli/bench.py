@@ -125,23 +125,22 @@ def _row(name: str, there: list[str]) -> Row:
         count, work = PREDICTED[name], QUICK["tab"]
         shape = "-".join(map(str, work.sizes))
         row = Row(name, f"{shape}, predict {count:,} {'row' if count == 1 else 'rows'}", "call")
-        makers: dict[str, Maker] = {who: _predicting(work, who, count) for who in [*there, "numpy"]}
-        common = 1
+        makers: dict[str, Maker] = {who: _predicting(work, who, count) for who in there}
+        exact, common = _predicting(work, "numpy", count, "float64"), 1
     else:
         work = QUICK[name]
         shape = "-".join(map(str, work.sizes))
         row, common = Row(name, f"{shape}, batch {work.batch}", "step"), work.common
-        makers = {who: partial(Fit, work, who) for who in [*there, "numpy"]}
-    found, row.problems = contest(
-        {who: makers[who] for who in there}, makers["numpy"], common, row.unit == "step", ROUNDS
-    )
+        makers = {who: partial(Fit, work, who) for who in there}
+        exact = partial(Fit, work, "numpy", dtype="float64")
+    found, row.problems = contest(makers, exact, common, row.unit == "step", ROUNDS)
     row.seconds = {who: statistics.median(timing.seconds) for who, timing in found.items()}
     row.warm_up = {who: timing.warm_up for who, timing in found.items()}
     return row
 
 
-def _predicting(work: Workload, backend: str, rows: int) -> Maker:
-    return lambda calls: Predict(work, backend, calls, rows)
+def _predicting(work: Workload, backend: str, rows: int, dtype: str = "float32") -> Maker:
+    return lambda calls: Predict(work, backend, calls, rows, dtype=dtype)
 
 
 @contextmanager
