@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from bench.workloads import Workload
 from fastnet import backend as backends
-from fastnet.benchmark import SEED, Contestant, Fit, Predict
+from fastnet.benchmark import Contestant, Fit, Predict, model
 from fastnet.checks import Array
-from fastnet.model import Model
 
 Kind = Literal["training", "gradient", "prediction"]
 
@@ -178,7 +177,7 @@ class Gradient:
     def __init__(self, work: Workload, backend: str, calls: int, threads: int, dtype: str) -> None:
         self.units = calls
         self.x, self.y = (array[: work.batch] for array in work.data())
-        self.model = Model(work.network, backend=backend, seed=SEED, threads=threads, dtype=dtype)
+        self.model = model(work, backend, threads, dtype)
 
     def begin(self) -> None:
         pass

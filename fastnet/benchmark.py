@@ -7,9 +7,9 @@
     seconds = turns({name: paced(maker, work.common) for name, maker in makers.items()}, rounds=5)
 
 All contestants begin with the same parameters and see the same rows in the same order. Each first
-does a short run whose result must agree with NumPy's in float64; only then are they timed, in turns,
-so that drift of the machine hits all alike. The first run, with all that is compiled in it, is
-timed apart.
+does a short run whose result must agree with NumPy's in float64; only then are they timed, in
+turns, so that drift of the machine hits all alike. The first run, with all that is compiled in it,
+is timed apart.
 """
 
 import gc
@@ -136,7 +136,7 @@ class Workload:
 
     def start(self) -> list[tuple[Array, Array]]:
         """Each layer's first weights `(inputs, units)` and bias `(units,)`, new ones."""
-        given = Model(self.network, backend="numpy", seed=SEED).parameters
+        given = model(self, "numpy", None, "float32").parameters
         pairs = [(given[f"{i}.weight"], given[f"{i}.bias"]) for i in range(len(given) // 2)]
         return [(weight.copy(), bias.copy()) for weight, bias in pairs]
 
@@ -193,6 +193,13 @@ class Contestant(Protocol):
         ...
 
 
+def model(work: Workload, backend: str, threads: int | None, dtype: str) -> Model:
+    """The model that everyone begins with: in float64, too, with float32's first weights."""
+    made = Model(work.network, backend=backend, seed=SEED, threads=threads, dtype=dtype)
+    made.parameters.flat[...] = made.parameters.flat.astype(np.float32)
+    return made
+
+
 class Fit:
     """`model.fit`, with all that it does: checks, shuffles, a loss kept of every step.
 
@@ -219,7 +226,7 @@ class Fit:
         self.begin()
 
     def begin(self) -> None:
-        self.model = Model(self.work.network, seed=SEED, **self.how)
+        self.model = model(self.work, **self.how)
 
     def go(self) -> None:
         self.model.fit(
@@ -255,8 +262,7 @@ class Predict:
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
-        how: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
-        self.model = Model(work.network, seed=SEED, **how)
+        self.model = model(work, backend, threads, dtype)
         self.x, self.units = predicted(work, rows), calls
 
     def begin(self) -> None:

@@ -29,9 +29,9 @@ the libraries that one might take instead. Every number is computed from the fil
 _HOW = """\
 Everyone starts from the same weights and goes through the same rows in the same order, in the same
 dtype, with as many threads. Before any time counts, results must agree with NumPy's in float64.
-Then all take turns, so that a machine that drifts does so for everyone; a figure is the median of the turns. What
-is compiled or warmed up is paid before, and told apart below. Speed relative to NumPy means: how
-many times as fast as fastnet's NumPy backend."""
+Then all take turns, so that a machine that drifts does so for everyone; a figure is the median of
+the turns. What is compiled or warmed up is paid before, and told apart below. Speed relative to
+NumPy means: how many times as fast as fastnet's NumPy backend."""
 
 _EFFICIENCY = """\
 Arithmetic and memory count what a step must compute and move at the least, over its time; the
@@ -105,8 +105,8 @@ def _facts(results: Results, folder: Path) -> list[str]:
     if apart:
         worst = max(apart, key=lambda one: one.record.apart or 0.0)
         facts.append(
-            f"- Agreement: within {worst.record.apart:.1e} of the largest number in float64's result "
-            f"(the farthest: {safe(worst.name)} at {safe(worst.record.workload)})"
+            f"- Agreement: within {worst.record.apart:.1e} of the largest number of a run in "
+            f"float64 (the farthest: {safe(worst.name)} at {safe(worst.record.workload)})"
         )
     for source in results.sources:
         commit = f", commit {safe(source.commit)}" if source.commit else ""
