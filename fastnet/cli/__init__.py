@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 
 from fastnet import __version__
 from fastnet import backend as backends
-from fastnet.cli import export, predict, show, train, xor
+from fastnet.cli import bench, export, predict, show, train, xor
 from fastnet.cli.terminal import (
     HOW_TO_CHOOSE,
     INTERRUPTED,
@@ -116,6 +116,7 @@ def _plain(name: str, chosen: bool) -> dict[str, Any]:
 
 app.command("xor")(xor.command)
 app.command("train")(train.command)
+app.command("bench")(bench.command)
 app.command("predict")(predict.command)
 app.command("show")(show.command)
 app.command("export")(export.command)
