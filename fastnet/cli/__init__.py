@@ -116,10 +116,10 @@ def _plain(name: str, chosen: bool) -> dict[str, Any]:
 
 app.command("xor")(xor.command)
 app.command("train")(train.command)
-app.command("bench")(bench.command)
 app.command("predict")(predict.command)
 app.command("show")(show.command)
 app.command("export")(export.command)
+app.command("bench")(bench.command)
 
 
 def main() -> None:
