@@ -110,6 +110,16 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
         ) from error
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a file says that it holds: "model" or "checkpoint"; it may yet be damaged.
+
+    Raises:
+        ModelFileError: if it is none of fastnet's; `read` says more of that.
+    """
+    with _opened(checks.path(path)) as file:
+        return str(_head(path, file).get("kind"))
+
+
 def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
     """Read one file.
 
@@ -121,19 +131,10 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         ModelFileMissing: if there is none.
         FileAccessError: if it cannot be read.
     """
-    checks.path(path)
-    try:
-        with open(path, "rb") as file:
-            head = _head(path, file)
-            file.seek(0)
-            whole = bytearray(file.read())
-    except FileNotFoundError as error:
-        raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
-    except ModelFileError:
-        raise
-    except (OSError, ValueError) as error:
-        number, reason = _cause(error)
-        raise FileAccessError(number, f"cannot read {str(path)!r}: {reason}") from error
+    with _opened(checks.path(path)) as file:
+        head = _head(path, file)
+        file.seek(0)
+        whole = bytearray(file.read())
     if head.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
     place = whole.find(head["digest"].encode())
@@ -150,6 +151,20 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
+    except ModelFileError:
+        raise
+    except (OSError, ValueError) as error:
+        number, reason = _cause(error)
+        raise FileAccessError(number, f"cannot read {str(path)!r}: {reason}") from error
 
 
 def _cause(error: OSError | ValueError) -> tuple[int, str]:
@@ -194,12 +209,19 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
 
 def replace(path: Path, whole: bytes) -> None:
     """Write beside, fsync, rename over, fsync the folder. A link stays, a mode is kept."""
+    with replacing(path) as file:
+        file.write(whole)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, in the place of `path` when all went well, else gone."""
     path = Path(os.path.realpath(path))
     _sweep(path)
     with _beside(path) as (file, temporary):
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-        file.write(whole)
+        yield file
         file.flush()
         os.fsync(file.fileno())
         if os.name == "nt":  # no renaming of open files there; elsewhere the lock stays till then
