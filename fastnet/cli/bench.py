@@ -1,6 +1,5 @@
 """`fastnet bench`: which backend is the fastest here, for which size."""
 
-import json
 import platform
 import statistics
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from rich.text import Text
 from fastnet import __version__
 from fastnet import backend as backends
 from fastnet.benchmark import QUICK, Fit, Maker, Predict, Workload, contest
-from fastnet.cli.terminal import note, say
+from fastnet.cli.terminal import JsonOption, document, note, say
 from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
 
 #: Turns of each backend at each size.
@@ -70,7 +69,7 @@ def command(
             help="Time this backend only; may be given several times.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Time the backends on this machine: which is the fastest for which size, and what to set.
 
@@ -87,8 +86,8 @@ def command(
             step(name)
             rows.append(_row(name, there))
     if as_json:
-        document = {"machine": _machine(there), "rows": [asdict(row) for row in rows]}
-        say(json.dumps(document | {"not_timed": absent, "advice": _advice(rows)}, indent=2))
+        timed = {"machine": _machine(there), "rows": [asdict(row) for row in rows]}
+        document({**timed, "not_timed": absent, "advice": _advice(rows)})
     else:
         _show(rows, there, absent)
     wrong = [f"{who} at {row.name}: {why}" for row in rows for who, why in row.problems.items()]
