@@ -10,7 +10,6 @@ What is unknown or missing is said, and the rest runs.
 
 import os
 import shlex
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,16 @@ if TYPE_CHECKING:
 
 #: What each name that was asked for and is unknown, missing or left out was said of.
 _remarks = pytest.StashKey[list[str]]()
+
+
+#: What tells a library its threads, where the system cannot; the last is JAX's.
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NPROC",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,23 +62,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Give everyone the same processors, before a library counts them."""
     config.stash[_remarks] = []
-    there, wanted = _processors(), config.getoption("--threads")
+    there, wanted = processors(), config.getoption("--threads")
     if wanted is None:
         return
     if not 1 <= wanted <= there:
         raise pytest.UsageError(f"--threads is {wanted}; this machine has {there} for this process")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in _VARIABLES:
         os.environ[name] = str(wanted)
-    if hasattr(os, "sched_setaffinity"):  # JAX cannot be told otherwise
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
     else:
         config.stash[_remarks].append(
-            "this system cannot hold a process to some processors: JAX takes all of them"
+            "this system cannot hold a process to some processors: JAX may take more"
         )
 
 
-def _processors() -> int:
-    """How many this process may use."""
+def processors() -> int:
+    """How many this process may use (the hardware's threads, where a core has two)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -78,7 +87,7 @@ def _processors() -> int:
 def _named(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
     """The known ones of the names that an option gives; of the others it is said.
 
-    If none of them is known, the session ends.
+    If nothing is left to run, the session ends.
     """
     from fastnet.errors import unknown
 
@@ -92,7 +101,7 @@ def _named(config: pytest.Config, option: str, known: list[str], default: list[s
             if remark not in remarks:
                 remarks.append(remark)
     found = [name for name in asked if name in known]
-    if not found:
+    if not found and option != "--peer":  # without peers there are still our backends
         pytest.exit("\n".join(remarks), pytest.ExitCode.USAGE_ERROR)
     return found
 
@@ -153,23 +162,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             )
             for measure in measures
             for name in _contestants(config)
-            if program(name, measure.program) and (name == "numba" or not measure.cold)
+            if program(name, measure.program)
         ]
         metafunc.parametrize(("measure", "contestant"), cases)
+    elif "installed" in metafunc.fixturenames:
+        known = metafunc.module.INSTALLED
+        metafunc.parametrize("installed", [name for name in _contestants(config) if name in known])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--workload`, what is no workload is left out, but for the ceilings."""
+    if not config.getoption("--workload"):
+        return
+
+    def wanted(item: pytest.Item) -> bool:
+        return "match" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ceilings"
+
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture(scope="session")
 def threads(pytestconfig: pytest.Config) -> int:
     """How many everyone may use."""
-    return int(pytestconfig.getoption("--threads") or _processors())
+    return int(pytestconfig.getoption("--threads") or processors())
 
 
 @pytest.fixture(scope="session")
-def contests(request: pytest.FixtureRequest) -> Iterator[dict[str, "Contest"]]:
-    """Those that were held already, by the match's name; the last one only is kept."""
-    held: dict[str, Contest] = {}
-    yield held
-    held.clear()
+def contests() -> dict[str, "Contest"]:
+    """Those that were held already, by the match's name."""
+    return {}
 
 
 def chosen_for(request: pytest.FixtureRequest, match: "Match") -> list[str]:
@@ -188,7 +210,7 @@ def chosen_for(request: pytest.FixtureRequest, match: "Match") -> list[str]:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """State the threads."""
-    threads = config.getoption("--threads") or _processors()
+    threads = config.getoption("--threads") or processors()
     return [f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} for everyone"]
 
 
@@ -211,9 +233,15 @@ def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
     """How to repeat the run, and what was not in it."""
-    given = map(str, config.invocation_params.args)
-    inside = [one for one in given if not one.startswith("--benchmark-json")]
+    given, inside = iter(map(str, config.invocation_params.args)), []
+    for one in given:
+        if one == "--benchmark-json":
+            next(given)
+        elif not one.startswith("--benchmark-json="):
+            inside.append(one)
     command = ["python", "-m", "pytest", *inside, "--benchmark-json=RESULTS.json"]
-    output_json["machine_info"]["command"] = shlex.join(command)
-    left_out = list(dict.fromkeys([*config.stash[_remarks], *_skipped]))
-    output_json["machine_info"]["left_out"] = left_out
+    # Not in `machine_info`: it would differ from that of every run to compare with.
+    output_json["fastnet"] = {
+        "command": shlex.join(command),
+        "left_out": list(dict.fromkeys([*config.stash[_remarks], *_skipped])),
+    }

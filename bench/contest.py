@@ -26,9 +26,12 @@ class Played:
     def __call__(self) -> float:
         return self.now
 
+    def __repr__(self) -> str:
+        return "time.perf_counter, in turns"
+
     def pass_by(self, seconds: Iterator[float]) -> None:
         """Let the next of the times pass."""
-        self.now += next(seconds)
+        self.now += next(seconds, 0.0)  # a profiler calls once more
 
 
 played = Played()
@@ -109,6 +112,9 @@ class Contest:
         """Everyone's first run, and `rounds` turns."""
         match = self.match
         trains = match.kind == "training"
+
+        for name in names:
+            contestants.bring(name)
 
         def maker(name: str, dtype: str = "float32") -> Maker:
             return contestants.maker(name, match.kind, match.work, threads, match.rows, dtype)

@@ -148,6 +148,17 @@ def maker(
     return lambda times: made(work, times)
 
 
+def bring(name: str) -> None:
+    """Import what a contestant stands on: that is no part of its first run."""
+    if family(name) == "fastnet":
+        backends.load(name)
+        libraries: tuple[str, ...] = (name,) if name in ("numba", "cupy") else ()
+    else:
+        libraries = _peer(name).libraries
+    for library in libraries:
+        import_module(library)
+
+
 def versions(name: str) -> dict[str, str]:
     """Of the libraries that a contestant stands on."""
     libraries: tuple[str, ...] = (name,) if name in ("numba", "cupy") else ()

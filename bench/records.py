@@ -17,7 +17,7 @@ class Record:
 
     Attributes:
         kind: what is measured.
-        workload: its name; for a process the measure ("import", "first step, warm", ...), for a
+        workload: its name; for a process the measure ("import", "first epoch", ...), for a
             ceiling "matrix product" or "copy".
         contestant: who, as in the charts: "numpy", "numba", "by hand", "torch", "jax", ...
         family: "fastnet", "peer", or "hand" for loops written by hand in NumPy.
@@ -27,7 +27,8 @@ class Record:
         axis, value: the series that the workload belongs to ("width", "depth", "batch", "rows")
             and its place in it; None where it is in none.
         flops, bytes: what one unit must compute and move at the least; 0 where nobody counted.
-        warm_up: seconds of the first, untimed run, with all that is compiled in it.
+        warm_up: seconds to make the contestant and for its first, untimed run, with all that is
+            compiled or loaded for it; what is on disk from before helps, imports are done.
         apart: how far the results were from NumPy's in float64, of the largest number.
         turn: units in one timed turn.
         amount: bytes, where bytes are measured and not time (memory, installed size).

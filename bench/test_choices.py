@@ -4,7 +4,6 @@ Each prints and stores one ratio, the time of the first path over that of the se
 second is the faster.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
 import fastnet as fn
+from bench.conftest import processors
 from fastnet.checks import Array
 
 pytestmark = [
     pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
-    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="threads are compared: two processors"),
+    pytest.mark.skipif(processors() < 2, reason="threads are compared: two processors"),
 ]
 
 ROUNDS = 9

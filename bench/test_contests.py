@@ -34,7 +34,6 @@ def test_contest(
     if reason is not None:
         pytest.skip(reason)
     if match.name not in contests:
-        contests.clear()
         contest = contests[match.name] = Contest(match)
         rounds = ROUNDS if benchmark.enabled else 0
         contest.play(chosen_for(request, match), threads, rounds)

@@ -14,11 +14,10 @@ from bench import handwritten
 from bench.workloads import NAMED, Workload
 from fastnet.benchmark import Fit, Maker, contest
 
-#: Numba's speed over NumPy's, at least. In quiet runs it is 150 to 240 and 1.4 to 1.8 (the files
-#: in `bench/results`); what falls below half of that is no noise.
+#: Numba's speed over NumPy's, at least.
 FASTER = {"xor": 60.0, "mnist": 1.2}
 
-#: NumPy's time over that of the loop by hand, at most. In quiet runs it is 0.7 to 1.1.
+#: NumPy's time over that of the loop by hand, at most.
 BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
 
 TRIES, ROUNDS = 3, 5

@@ -45,7 +45,7 @@ def compare(
     found: dict[str, list[float]] = {"ours": [], "other": []}
 
     def turn() -> None:
-        for name, seconds in turns({"ours": ours, "other": other}, 1).items():
+        for name, seconds in turns({"ours": ours, "other": other}, 1)[0].items():
             found[name] += seconds
 
     benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS, warmup_rounds=1)

@@ -1,7 +1,8 @@
 """What a new process pays: to import, to a first trained epoch, in memory; and the disk.
 
-Programs are as short as a tutorial has them; everyone trains 32-64-64-1 on 256 rows in batches of
-32 (for memory, on 102,400). Processes take turns. A time is that from the start of the process.
+Programs are as short as a tutorial has them; everyone trains 32-64-64-1 for an epoch of 256 rows in
+batches of 32 (for memory, of 102,400). Processes take turns. A time is that from the start of the
+process. Numba and JAX keep what they compile on disk, but where nothing is to be compiled before.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -22,6 +24,8 @@ from bench.records import Record
 from bench.sizes import INSTALLED, installed_bytes
 
 pytestmark = pytest.mark.benchmark(timer=played)
+
+Program = Literal["import", "epoch"]
 
 #: Processes of each; fewer where all is compiled anew.
 ROUNDS, COLD_ROUNDS = 5, 3
@@ -48,23 +52,37 @@ print(json.dumps([end, peak]))
 
 @dataclass
 class Measure:
-    """One thing that is asked of a new process; `cold` without what was compiled before."""
+    """One thing that is asked of a new process, and what was found.
+
+    Attributes:
+        name: of it.
+        program: which, see `contestants.program`.
+        rows: of the epoch.
+        cold: without what was compiled before and kept on disk.
+        in_bytes: whether memory counts, not time.
+        found: seconds and peak bytes of each process, by contestant.
+        problems: of contestants whose program failed.
+    """
 
     name: str
-    program: str
+    program: Program
     rows: int = FEW
     cold: bool = False
     in_bytes: bool = False
     found: dict[str, list[tuple[float, float | None]]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
-    def run(self, name: str, folder: Path) -> None:
+    def run(self, name: str, caches: Path) -> None:
         """Start a contestant's process once."""
-        text = contestants.program(name, self.program)  # type: ignore[arg-type]
-        assert text is not None
+        text = contestants.program(name, self.program)
         # With bytecode, as after any installation: without it all source is compiled each time.
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        taken = self.found.setdefault(name, [])
+        kept = caches / (f"{name} {len(taken)}" if self.cold else "kept")
+        env["JAX_COMPILATION_CACHE_DIR"] = str(kept)
+        env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         if self.cold:
-            env["NUMBA_CACHE_DIR"] = str(folder / f"{len(self.found.get(name, []))}")
+            env["NUMBA_CACHE_DIR"] = str(kept)
         began = time.time()
         done = subprocess.run(
             [sys.executable, "-c", f"rows = {self.rows}\n{text}\n{_END}"],
@@ -73,17 +91,22 @@ class Measure:
             text=True,
         )
         if done.returncode:
-            pytest.fail(f"{name}, {self.name}: {done.stderr.strip().splitlines()[-1]}")
+            last = [f"exit status {done.returncode}", *done.stderr.strip().splitlines()][-1]
+            self.problems[name] = last
+            return
         end, peak = json.loads(done.stdout.splitlines()[-1])
-        self.found.setdefault(name, []).append((end - began, peak))
+        taken.append((end - began, peak))
 
-    def take_turns(self, names: list[str], rounds: int, folder: Path) -> None:
-        """Everyone once for the files to come into memory, then in turns."""
+    def take_turns(self, names: list[str], rounds: int, caches: Path) -> None:
+        """Everyone once, for the files to come into memory and what is kept to be compiled; then
+        in turns.
+        """
         for _ in range(rounds + 1):
             for name in names:
-                self.run(name, folder)
+                if name not in self.problems:
+                    self.run(name, caches)
         for name in names:
-            if rounds:
+            if rounds and name not in self.problems:
                 del self.found[name][0]
 
 
@@ -92,7 +115,7 @@ MEASURES = {
     for measure in (
         Measure("import", "import"),
         Measure("first epoch", "epoch"),
-        Measure("first epoch, nothing compiled yet", "epoch", cold=True),
+        Measure("first epoch, nothing compiled before", "epoch", cold=True),
         Measure("peak memory of importing", "import", in_bytes=True),
         Measure("peak memory of training", "epoch", rows=MANY, in_bytes=True),
     )
@@ -131,6 +154,8 @@ def test_process(
         there = [name for name in names if not contestants.missing(name)]
         rounds = COLD_ROUNDS if taken.cold else ROUNDS
         taken.take_turns(there, rounds if benchmark.enabled else 0, tmp_path)
+    if contestant in taken.problems:
+        pytest.fail(f"{contestant}, {measure}: {taken.problems[contestant]}")
     seconds, peaks = zip(*taken.found[contestant], strict=True)
     peak = max((each for each in peaks if each is not None), default=None)
     if taken.in_bytes and peak is None:
@@ -151,24 +176,23 @@ def test_process(
 
 
 @pytest.mark.benchmark(timer=time.perf_counter)
-@pytest.mark.parametrize("contestant", INSTALLED)
-def test_installed_size(contestant: str, threads: int, benchmark: BenchmarkFixture) -> None:
-    """Bytes on disk, with all that is needed."""
-    requirement = INSTALLED[contestant]
+def test_installed_size(installed: str, threads: int, benchmark: BenchmarkFixture) -> None:
+    """Bytes on disk, with all that is needed, of what is installed here."""
+    requirement = INSTALLED[installed]
     try:
         size = benchmark.pedantic(installed_bytes, (requirement,))
     except PackageNotFoundError as error:
-        pytest.skip(f"{contestant}: {error}")
+        pytest.skip(f"{installed}: {error}")
     assert size > 2**20
     benchmark.group = "installed size"
     benchmark.extra_info["record"] = Record(
         kind="process",
         workload="installed size",
-        contestant=contestant,
-        family=contestants.family(contestant),
-        what=f"pip install {requirement!r}, with all that it requires",
+        contestant=installed,
+        family=contestants.family(installed),
+        what="on disk, with all that is required",
         unit="process",
         threads=threads,
         amount=float(size),
-        versions=contestants.versions(contestant),
+        versions=contestants.versions(installed),
     ).to_dict()

@@ -46,7 +46,7 @@ SERIES = {
             for n in (8, 32, 128, 512, 2_048)
         ),
         *(
-            _in_series("batch", n, [32, 64, 64, 1], n, 1_024 if n == 1 else max(n, 16_384))
+            _in_series("batch", n, [32, 64, 64, 1], n, 1_024 if n == 1 else max(2 * n, 16_384))
             for n in (1, 16, 256, 4_096, 65_536)
         ),
     )

@@ -1,10 +1,12 @@
 """Fair timing on one machine: `fastnet bench` and the project's benchmark suite stand on it.
 
-    from fastnet.benchmark import QUICK, Fit, compare
+    from functools import partial
+    from fastnet.benchmark import QUICK, Fit, paced, turns
 
     work = QUICK["tab"]
     makers = {name: partial(Fit, work, name) for name in ("numpy", "numba")}
-    seconds = turns({name: paced(maker, work.common) for name, maker in makers.items()}, rounds=5)
+    there = {name: paced(maker, work.common) for name, maker in makers.items()}
+    seconds, problems = turns(there, rounds=5)
 
 All contestants begin with the same parameters and see the same rows in the same order. Each first
 does a short run whose result must agree with NumPy's in float64; only then are they timed, in
@@ -120,12 +122,15 @@ class Workload:
         return f"{shape}, {' and '.join(names)}, batch {self.batch:,}, {rule}"
 
     def data(self) -> tuple[Array, Array]:
-        """x `(rows, inputs)` float32 and y `(rows, outputs)` float32, or classes `(rows,)`."""
+        """x `(rows, inputs)` float32 and y `(rows, outputs)` float32, or classes `(rows,)`; new
+        arrays, so that no contestant can spoil another's.
+        """
         if self.network.inputs == 3 and self.rows == 4:
             x, y = datasets.xor()
             return x.astype(np.float32), y.astype(np.float32)
         classes = self.network.loss.targets == "class"
-        return _synthetic(self.rows, self.network.inputs, self.network.outputs, classes)
+        x, y = _synthetic(self.rows, self.network.inputs, self.network.outputs, classes)
+        return x.copy(), y.copy()
 
     def orders(self, epochs: int) -> Array | None:
         """The rows of each step, `(steps, batch)` intp; None where a step takes them all."""
@@ -279,7 +284,7 @@ class Predict:
 
 def predicted(work: Workload, rows: int) -> Array:
     """What is predicted: x `(rows, inputs)` float32."""
-    return _synthetic(rows, work.network.inputs, work.network.outputs)[0]
+    return _synthetic(rows, work.network.inputs, work.network.outputs)[0].copy()
 
 
 @dataclass(frozen=True)
@@ -289,7 +294,8 @@ class Timing:
     Attributes:
         seconds: of one unit, one a turn.
         units: of a turn.
-        warm_up: seconds of the first run, with all that is compiled in it.
+        warm_up: seconds to make the contestant and for its first run, with all that is compiled or
+            loaded for it; what is on disk from before helps.
         apart: how far its result was from that of NumPy in float64, of the largest number.
     """
 
@@ -338,10 +344,19 @@ def contest(
             problems[name] = f"{type(error).__name__}: {error}"
     if not rounds:
         return met, problems
-    there = {name: paced(makers[name], common) for name in met}
-    for name, seconds in turns(there, rounds).items():
-        met[name] = replace(met[name], seconds=seconds, units=there[name].units)
-    return met, problems
+    there: dict[str, Contestant] = {}
+    for name in met:
+        try:
+            there[name] = paced(makers[name], common)
+        except Exception as error:
+            problems[name] = f"{type(error).__name__}: {error}"
+    found, fallen = turns(there, rounds)
+    problems.update(fallen)
+    timed = {
+        name: replace(met[name], seconds=seconds, units=there[name].units)
+        for name, seconds in found.items()
+    }
+    return timed, problems
 
 
 def meet(maker: Maker, common: int, reference: Array, start: Array | None) -> Timing:
@@ -356,9 +371,9 @@ def meet(maker: Maker, common: int, reference: Array, start: Array | None) -> Ti
     Raises:
         Disagrees: if it does not come there.
     """
+    began = time.perf_counter()
     contestant = maker(common)
     contestant.begin()
-    began = time.perf_counter()
     contestant.go()
     warm_up = time.perf_counter() - began
     result = contestant.result()
@@ -397,15 +412,39 @@ def paced(maker: Maker, common: int, turn: float = TURN_SECONDS) -> Contestant:
     return contestant
 
 
-def turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of one unit of each contestant, `rounds` of them, taken in turns."""
+def turns(
+    contestants: Mapping[str, Contestant], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of one unit of each contestant, `rounds` of them, taken in turns.
+
+    Each round begins with another contestant, so that none always comes after the same one.
+
+    Returns:
+        The times of those who came to finite results in every turn, and what is wrong with others.
+    """
     found: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, contestant in contestants.items():
-            contestant.begin()
-            gc.collect()
-            time.sleep(PAUSE)
-            began = time.perf_counter()
-            contestant.go()
-            found[name].append((time.perf_counter() - began) / contestant.units)
-    return found
+    problems: dict[str, str] = {}
+    names = list(contestants)
+    for turn in range(rounds):
+        first = turn % max(len(names), 1)
+        for name in names[first:] + names[:first]:
+            if name in problems:
+                continue
+            try:
+                found[name].append(_timed(contestants[name]))
+            except Exception as error:  # another library's may be any: the others go on
+                problems[name] = f"{type(error).__name__}: {error}"
+    return {name: times for name, times in found.items() if name not in problems}, problems
+
+
+def _timed(contestant: Contestant) -> float:
+    """Seconds of one unit of one turn."""
+    contestant.begin()
+    gc.collect()
+    time.sleep(PAUSE)
+    began = time.perf_counter()
+    contestant.go()
+    took = (time.perf_counter() - began) / contestant.units
+    if not np.isfinite(contestant.result()).all():
+        raise Disagrees("the result of a turn is not finite.")
+    return took

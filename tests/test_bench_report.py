@@ -56,11 +56,14 @@ def ceilings(flops, copied, threads=1):
     ]
 
 
-def whole(benchmarks, **machine):
+def whole(benchmarks, command=None, left_out=None, **machine):
     machine = {"cpu": CPU, "python_version": "3.12.1", "system": "Linux", "machine": "x86_64",
                **machine}  # fmt: skip
-    return {"machine_info": machine, "commit_info": {"id": "0123456789abcdef", "dirty": False},
-            "datetime": "2026-11-25T03:00:00", "benchmarks": benchmarks}  # fmt: skip
+    told = {"command": command, "left_out": left_out}
+    told = {key: value for key, value in told.items() if value is not None}
+    return {"machine_info": machine, "fastnet": told, "datetime": "2026-11-25T03:00:00",
+            "commit_info": {"id": "0123456789abcdef", "dirty": False},
+            "benchmarks": benchmarks}  # fmt: skip
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def test_each_run_is_held_against_its_own_ceilings(make):
     one, two = re.split(r"(?m)^## With 2 threads$", text)
     heading = "### fastnet against the others, and against the machine"
     assert rows(one, heading)["tab"][4:] == ["50.0 %", "-", "-", "arithmetic"]
-    assert rows(two, heading)["tab"][4:] == ["25.0 %", "-", "-", "arithmetic"]
+    assert rows(two, heading)["tab"][4:] == ["25.0 %", "-", "-", "neither"]
     assert "## With 1 thread\n" in one
 
 

@@ -1,6 +1,7 @@
 """`pytest bench` as its users call it, in a process of its own; and what it measures by hand."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ pytest.importorskip("bench.contest", reason="the benchmarks are not beside these
 
 from bench import contestants, sizes
 from bench.records import Record
-from fastnet.benchmark import QUICK
+from fastnet.benchmark import QUICK, TURN_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ def test_what_is_unknown_is_said_and_the_rest_runs(results):
         "unknown peer 'tensorflow'. Known: ",
     ):
         assert remark in out
-        assert any(remark in said for said in stored["machine_info"]["left_out"])
+        assert any(remark in said for said in stored["fastnet"]["left_out"])
     assert "scikit-learn, xor: its regression has no sigmoid" in out
     assert "1 thread for everyone" in out
 
@@ -82,14 +83,14 @@ def test_times_are_those_of_one_step(results):
         record = one["extra_info"]["record"]
         if record["kind"] in ("training", "prediction"):
             assert one["stats"]["rounds"] == 7
-            # A step of XOR and a row's prediction are far from a turn's tenth of a second.
-            assert 0 < one["stats"]["max"] < 0.02
-            assert one["stats"]["max"] * record["turn"] > one["stats"]["max"]
+            # A turn is as long as it was paced to be, within what a busy machine does to it.
+            turn = one["stats"]["min"] * record["turn"]
+            assert TURN_SECONDS / 10 < turn < TURN_SECONDS * 10
 
 
 def test_the_command_can_be_repeated(results):
     _, stored = results
-    said = stored["machine_info"]["command"]
+    said = stored["fastnet"]["command"]
     assert said.startswith("python -m pytest ")
     assert "'--workload=predict 1'" in said
     assert said.endswith("--benchmark-json=RESULTS.json")
@@ -122,12 +123,78 @@ def test_a_wrong_peer_fails_and_the_others_are_timed(tmp_path):
             "--benchmark-disable",
         ],
         cwd=ROOT,
-        env=child.environment(PYTHONPATH=f"{tmp_path}:{child.environment()['PYTHONPATH']}"),
+        env=child.environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{child.environment()['PYTHONPATH']}"),
         capture_output=True,
         text=True,
         timeout=300,
     )  # fmt: skip
     assert "scikit-learn at tab: the result is off by" in done.stdout
+    assert "1 failed, 2 passed" in done.stdout
+
+
+@pytest.mark.parametrize("fails", ["the first run", "a later run"])
+def test_a_peer_that_fails_takes_nobody_with_it(fails, tmp_path):
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(
+        "from bench.peers import scikit_learn\n"
+        "go, runs = scikit_learn.Trainer.go, []\n"
+        "def fails(self):\n"
+        "    runs.append(self)\n"
+        f"    if {fails == 'the first run'} or len(runs) > 4:\n"
+        "        raise MemoryError('it fell over')\n"
+        "    go(self)\n"
+        "scikit_learn.Trainer.go = fails\n"
+    )
+    file = tmp_path / "results.json"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "failing", "-p", "no:cacheprovider",
+            "bench/test_contests.py", "--workload=tab", "--backend=numpy", "--peer=scikit-learn",
+            f"--benchmark-json={file}",
+        ],
+        cwd=ROOT,
+        env=child.environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert "scikit-learn at tab: MemoryError: it fell over" in done.stdout
+    assert "1 failed, 2 passed" in done.stdout
+    stored = json.loads(file.read_text())["benchmarks"]
+    assert [one["stats"]["rounds"] for one in stored] == [7, 7]
+
+
+def test_a_run_can_be_compared_with_an_earlier_one(tmp_path):
+    how = (
+        "bench/test_contests.py", "--workload=xor", "--backend=numpy",
+        f"--benchmark-storage={tmp_path}",
+    )  # fmt: skip
+    assert bench(*how, "--benchmark-save=before")[0] == 0
+    code, out = bench(*how, "--benchmark-compare", f"--benchmark-histogram={tmp_path}/times")
+    assert code == 0, out
+    assert "xor-numpy] (0001_before)" in out
+    assert list(tmp_path.glob("times*.svg"))
+
+
+def test_a_process_that_fails_takes_nobody_with_it(tmp_path):
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(
+        "from bench.peers import scikit_learn\n"
+        "scikit_learn.IMPORT = 'raise MemoryError(\"it fell over\")'\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "failing", "-p", "no:cacheprovider",
+            "bench/test_process.py", "-k", "import and not memory", "--backend=numpy",
+            "--peer=scikit-learn", "--benchmark-disable",
+        ],
+        cwd=ROOT,
+        env=child.environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert "scikit-learn, import: MemoryError: it fell over" in done.stdout
     assert "1 failed, 2 passed" in done.stdout
 
 

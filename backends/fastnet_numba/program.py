@@ -24,9 +24,9 @@ _NO_ROWS = np.zeros(0, np.int64)
 
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
-#: than this, and a handful in any case. Python's lock is held for them, some 0.1 ms at most: a
-#: longer call's way (threads, arenas, the tables of a run) costs about as much by itself as half of
-#: these products, `bench/test_contests.py --workload rows`.
+#: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
+#: for the handful of a large network. A longer call's way (threads, arenas, the tables of a run)
+#: costs a good part of that by itself.
 FEW_PRODUCTS = 2**22
 FEWEST, MOST = 16, 512
 

@@ -19,13 +19,17 @@ IMPORT = "import jax, jax.numpy"
 
 #: What a new process does to its first epoch, as short as a tutorial has it.
 FIRST_EPOCH = """
+import numpy as np
 import jax
-import jax.numpy as jnp
-keys = iter(jax.random.split(jax.random.key(0), 6))
-x, y = jax.random.normal(next(keys), (rows, 32)), jax.random.normal(next(keys), (rows, 1))
+random = np.random.default_rng(0)
+x = random.standard_normal((rows, 32), np.float32)
+y = random.standard_normal((rows, 1), np.float32)
 sizes = [(32, 64), (64, 64), (64, 1)]
-layers = [(jax.random.normal(next(keys), s) / s[0] ** 0.5, jnp.zeros(s[1])) for s in sizes]
-order = jax.random.permutation(next(keys), rows).reshape(-1, 32)
+layers = [
+    (random.standard_normal(s, np.float32) / np.float32(s[0] ** 0.5), np.zeros(s[1], np.float32))
+    for s in sizes
+]
+order = random.permutation(rows).astype(np.int32).reshape(-1, 32)
 
 def loss(layers, x, y):
     for w, b in layers[:-1]:
@@ -34,13 +38,13 @@ def loss(layers, x, y):
     return ((x @ w + b - y) ** 2).mean()
 
 @jax.jit
-def epoch(layers, order):
+def epoch(layers, x, y, order):
     def step(layers, rows):
         gradient = jax.grad(loss)(layers, x[rows], y[rows])
         return jax.tree.map(lambda p, g: p - 0.05 * g, layers, gradient), None
     return jax.lax.scan(step, layers, order)[0]
 
-jax.block_until_ready(epoch(layers, order))
+jax.block_until_ready(epoch(layers, x, y, order))
 """
 
 

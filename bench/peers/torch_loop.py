@@ -2,11 +2,11 @@
 
 As PyTorch's performance tuning guide has it: gradients set to None, data as tensors that are there
 already, `inference_mode` to predict, `fused=True` for the optimizer of the second way and the
-third, where the pass forward and the loss are compiled (`torch.compile`, whole graph) and their
-gradient with them.
+third, where the pass forward and the loss are compiled (`torch.compile`, whole graph, for these
+shapes) and their gradient with them.
 """
 
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ IMPORT = "import torch"
 
 #: What a new process does to its first epoch, as short as a tutorial has it.
 FIRST_EPOCH = """
+import numpy as np
 import torch
-x, y = torch.randn(rows, 32), torch.randn(rows, 1)
+random = np.random.default_rng(0)
+x = torch.from_numpy(random.standard_normal((rows, 32), np.float32))
+y = torch.from_numpy(random.standard_normal((rows, 1), np.float32))
 nn = torch.nn
 network = nn.Sequential(
     nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
@@ -37,20 +40,15 @@ for rows in torch.randperm(rows).split(32):
 
 
 class _Network:
-    """A network in PyTorch with a workload's first weights."""
+    """A network in PyTorch, made with a workload's first weights, and its loss."""
 
-    def __init__(self, work: Workload, threads: int, way: str) -> None:
+    def __init__(self, work: Workload, way: str) -> None:
         import torch
 
-        self.torch, self.work, self.threads, self.way = torch, work, threads, way
-        self.x, self.y = (torch.from_numpy(array) for array in work.data())
-
-    def begin(self) -> None:
-        torch, nn = self.torch, self.torch.nn
-        torch.set_num_threads(self.threads)
+        nn = torch.nn
         made = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
         modules: list[Any] = []
-        for (weights, bias), name in zip(self.work.start(), self.work.activations, strict=True):
+        for (weights, bias), name in zip(work.start(), work.activations, strict=True):
             linear = nn.Linear(*weights.shape)
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(weights.T))
@@ -58,102 +56,124 @@ class _Network:
             modules.append(linear)
             if name != "identity":
                 modules.append(made[name]())
-        self.network = nn.Sequential(*modules)
-
-    def forward(self) -> Callable[..., Any]:
-        """Rows and targets to their loss."""
-        network, loss_of = self.network, self.torch.nn.functional.mse_loss
+        network = nn.Sequential(*modules)
+        self.network, self.call = network, network
+        self.linears = [module for module in network if isinstance(module, nn.Linear)]
+        self.parameters = list(network.parameters())
+        self.first = [parameter.detach().clone() for parameter in self.parameters]
 
         def loss(x: Any, y: Any) -> Any:
-            return loss_of(network(x), y)
+            return nn.functional.mse_loss(network(x), y)
 
-        return loss
+        self.loss: Any = loss
+        if way == "compile":
+            # Anew for each network: else this code's earlier sizes make later ones dynamic, and
+            # after some of them it is not compiled at all.
+            torch._dynamo.reset()
+            self.loss = torch.compile(loss, fullgraph=True, dynamic=False)
+            self.call = torch.compile(network, fullgraph=True, dynamic=False)
 
-    def linears(self) -> list[Any]:
-        return [module for module in self.network if hasattr(module, "weight")]
+    def begin(self) -> None:
+        """Go back to the first weights: that changes numbers, and no code."""
+        import torch
+
+        with torch.no_grad():
+            for parameter, first in zip(self.parameters, self.first, strict=True):
+                parameter.copy_(first)
 
 
-class Trainer(_Network):
+@lru_cache(maxsize=1)
+def _compiled(name: str, rows: int, work: Workload) -> _Network:
+    """The last compiled network, for contestants that do the same for longer or shorter."""
+    return _Network(work, "compile")
+
+
+def _network(work: Workload, way: str, rows: int) -> _Network:
+    """A network for batches or calls of so many rows, with its first weights."""
+    made = _compiled(work.name, rows, work) if way == "compile" else _Network(work, way)
+    made.begin()
+    return made
+
+
+class Trainer:
     """Steps of training."""
 
     def __init__(self, work: Workload, epochs: int, threads: int, way: str) -> None:
-        super().__init__(work, threads, way)
+        import torch
+
+        self.torch, self.work, self.threads, self.way = torch, work, threads, way
+        self.x, self.y = (torch.from_numpy(array) for array in work.data())
         self.units = epochs * work.steps
         orders = work.orders(epochs)
         self.rows: list[Any] = [None] * self.units
         if orders is not None:
-            self.rows = list(self.torch.from_numpy(orders))
-        super().begin()
-        self.first = [parameter.detach().clone() for parameter in self.network.parameters()]
-        # Compiled once: going back to the start changes numbers, and no code.
-        loss = self.forward()
-        self.loss = self.torch.compile(loss, fullgraph=True) if way == "compile" else loss
+            self.rows = list(torch.from_numpy(orders))
+        self.made = _network(work, way, work.batch)
 
     def begin(self) -> None:
         torch = self.torch
         torch.set_num_threads(self.threads)
-        with torch.no_grad():
-            for parameter, first in zip(self.network.parameters(), self.first, strict=True):
-                parameter.copy_(first)
+        self.made.begin()
         optimizer = self.work.optimizer
-        made = torch.optim.Adam if isinstance(optimizer, Adam) else torch.optim.SGD
+        rule = torch.optim.Adam if isinstance(optimizer, Adam) else torch.optim.SGD
         how = {} if self.way == "eager" else {"fused": True}
-        self.rule = made(self.network.parameters(), lr=rate(optimizer), **how)
+        self.rule = rule(self.made.parameters, lr=rate(optimizer), **how)
 
     def go(self) -> None:
-        x, y, loss, rule = self.x, self.y, self.loss, self.rule
+        x, y, loss, rule = self.x, self.y, self.made.loss, self.rule
         for rows in self.rows:
             rule.zero_grad(set_to_none=True)
-            some, wanted = (x, y) if rows is None else (x[rows], y[rows])
-            loss(some, wanted).backward()
+            if rows is None:
+                loss(x, y).backward()
+            else:  # some times as fast as x[rows]
+                loss(x.index_select(0, rows), y.index_select(0, rows)).backward()
             rule.step()
 
     def result(self) -> Array:
         return flat(
-            (one.weight.detach().numpy().T, one.bias.detach().numpy()) for one in self.linears()
+            (one.weight.detach().numpy().T, one.bias.detach().numpy()) for one in self.made.linears
         )
 
 
-class Gradient(_Network):
+class Gradient:
     """The loss and its gradient for one batch."""
 
     def __init__(self, work: Workload, calls: int, threads: int, way: str) -> None:
-        super().__init__(work, threads, way)
-        self.units = calls
-        self.x, self.y = self.x[: work.batch], self.y[: work.batch]
-        super().begin()
-        loss = self.forward()
-        self.loss = self.torch.compile(loss, fullgraph=True) if way == "compile" else loss
+        import torch
+
+        self.torch, self.units, self.threads = torch, calls, threads
+        self.x, self.y = (torch.from_numpy(array[: work.batch]) for array in work.data())
+        self.made = _network(work, way, work.batch)
 
     def begin(self) -> None:
         self.torch.set_num_threads(self.threads)
 
     def go(self) -> None:
-        grad, parameters = self.torch.autograd.grad, list(self.network.parameters())
+        grad, made = self.torch.autograd.grad, self.made
         for _ in range(self.units):
-            self.gradient = grad(self.loss(self.x, self.y), parameters)
+            self.gradient = grad(made.loss(self.x, self.y), made.parameters)
 
     def result(self) -> Array:
         pairs = zip(self.gradient[::2], self.gradient[1::2], strict=True)
         return flat((weight.numpy().T, bias.numpy()) for weight, bias in pairs)
 
 
-class Predictor(_Network):
+class Predictor:
     """Predictions."""
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int, way: str) -> None:
-        super().__init__(work, threads, way)
-        self.units = calls
-        self.x = self.torch.from_numpy(predicted(work, rows))
-        super().begin()
-        self.network.eval()
-        self.call = self.torch.compile(self.network) if way == "compile" else self.network
+        import torch
+
+        self.torch, self.units, self.threads = torch, calls, threads
+        self.x = torch.from_numpy(predicted(work, rows))
+        self.made = _network(work, way, rows)
+        self.made.network.eval()
 
     def begin(self) -> None:
         self.torch.set_num_threads(self.threads)
 
     def go(self) -> None:
-        call, x = self.call, self.x
+        call, x = self.made.call, self.x
         with self.torch.inference_mode():
             for _ in range(self.units):
                 self.answer = call(x)

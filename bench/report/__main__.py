@@ -35,8 +35,14 @@ NumPy means: how many times as fast as fastnet's NumPy backend."""
 
 _EFFICIENCY = """\
 Arithmetic and memory count what a step must compute and move at the least, over its time; the
-ceilings are the best matrix product and the best copy of the same run. The larger share is what
-bounds the step."""
+ceilings are NumPy's best matrix product and the best copy of the same run. More than all of it is
+possible: other code can be faster than NumPy's matrix library, and a cache than memory. What
+reaches half of a ceiling is said to be bound by it; tiny steps are by neither, but by the time that
+one instruction waits for another."""
+
+_WARM_UP = """\
+With all that is compiled or loaded for it; imports are done, and what each library keeps on disk is
+there from before. It is not in the times above."""
 
 _GROWTH = """\
 The dashed line is what the arithmetic alone would take at the ceiling for matrix products."""
@@ -276,7 +282,7 @@ def _warm_up(made: Document, results: Results) -> None:
         rows = tables.warm_up(results.cases(threads, "training", "prediction", "gradient"))
         if rows:
             made.add(f"## The first run, with {quantities.threads(threads)}")
-            made.add("With all that is compiled in it; it is not in the times above.")
+            made.add(_WARM_UP)
             made.add(*rows)
 
 

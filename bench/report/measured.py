@@ -23,24 +23,26 @@ class Source:
     Attributes:
         path: of the file, as it was given.
         machine: pytest-benchmark's `machine_info`.
+        told: what the suite adds: the command, and what was left out.
         date: when it was written, "2026-11-25".
         commit: what was measured, shortened, or "".
     """
 
     path: Path
     machine: Mapping[str, Any]
+    told: Mapping[str, Any]
     date: str
     commit: str
 
     @property
     def command(self) -> str:
         """What made the file, or "" where nobody stored it."""
-        return str(self.machine.get("command", ""))
+        return str(self.told.get("command", ""))
 
     @property
     def left_out(self) -> list[str]:
         """What was not run, and why."""
-        return [str(line) for line in self.machine.get("left_out", ())]
+        return [str(line) for line in self.told.get("left_out", ())]
 
     @property
     def processor(self) -> str:

@@ -68,7 +68,9 @@ def _read_one(path: Path) -> tuple[Source, list[Measured]]:
         commit = whole.get("commit_info") or {}
         short = str(commit.get("id") or "")[:10]
         dirty = ", with changes" if short and commit.get("dirty") else ""
-        source = Source(path, machine, str(whole["datetime"])[:10], short + dirty)
+        source = Source(
+            path, machine, whole.get("fastnet") or {}, str(whole["datetime"])[:10], short + dirty
+        )
         _ = source.processor, source.left_out
         held = [one for one in benchmarks if "record" in (one.get("extra_info") or {})]
     except (KeyError, TypeError, AttributeError) as error:

@@ -40,6 +40,10 @@ def _bold(text: str, really: bool) -> str:
     return f"**{text}**" if really else text
 
 
+#: The share of a ceiling from which it is said to be what bounds a step.
+BOUND = 0.5
+
+
 def against(results: Results, cases: Sequence[Case]) -> list[str]:
     """fastnet's compiled backends, NumPy where there is none: against NumPy, the best peer, and
     what the machine can do at best.
@@ -63,7 +67,7 @@ def against(results: Results, cases: Sequence[Case]) -> list[str]:
 
 
 def _efficiency(results: Results, one: Measured) -> list[str]:
-    """Operations and bytes a second, the shares of the ceilings, and which is larger."""
+    """Operations and bytes a second, the shares of the ceilings, and which of them is near."""
     cells, shares = [], {}
     for name, of, amount, unit in (
         ("arithmetic", "matrix product", one.record.flops, "FLOP"),
@@ -74,7 +78,10 @@ def _efficiency(results: Results, one: Measured) -> list[str]:
             shares[name] = rate / ceiling
         cells.append(quantities.rate(rate, unit) if amount else NOTHING)
         cells.append(quantities.percent(shares[name]) if name in shares else NOTHING)
-    return [*cells, max(shares, key=lambda name: shares[name], default=NOTHING)]
+    if not shares:
+        return [*cells, NOTHING]
+    near = [name for name, share in shares.items() if share >= BOUND]
+    return [*cells, max(near, key=lambda name: shares[name], default="neither")]
 
 
 def slower(cases: Sequence[Case], threads: int) -> list[str]:

@@ -1,5 +1,6 @@
 """`fastnet bench`: which backend is the fastest here, for which size."""
 
+import os
 import platform
 import statistics
 from collections.abc import Iterator
@@ -223,19 +224,22 @@ def _lead(row: Row) -> str:
 
 def _advice(rows: list[Row]) -> list[str]:
     """What to set, in sentences."""
-    timed = [row for row in rows if len(row.seconds) > 1]
+    own = backends.choose("auto").name
+    timed = [row for row in rows if len(row.seconds) > 1 and own in row.seconds]
     if not timed:
         return []
-    own = backends.choose("auto").name
     better: dict[str, list[str]] = {}
     for row in timed:
-        if own in row.seconds and row.seconds[own] > NOTABLE * row.seconds[row.fastest]:
+        if row.seconds[own] > NOTABLE * row.seconds[row.fastest]:
             better.setdefault(row.fastest, []).append(row.name)
-    if not better:
-        return [f"Nothing to set: left alone, fastnet takes {own}, as fast as any for these sizes."]
-    lines = [f"Left alone, fastnet takes {own}."]
+    lines = [f"Left alone, fastnet takes {own}, as fast as any that was timed: nothing to set."]
+    if better:
+        lines = [f"Left alone, fastnet takes {own}."]
     for name, sizes in better.items():
         lines.append(f"For sizes like {', '.join(sizes)}, {name} is faster: FASTNET_BACKEND={name}")
+    asked = os.environ.get("FASTNET_BACKEND", "").strip()
+    if asked and asked != "auto":
+        lines.append(f"FASTNET_BACKEND={asked} is set now, so fastnet takes that.")
     return lines
 
 
