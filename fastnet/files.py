@@ -50,7 +50,6 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     from safetensors.numpy import save
 
     path = checks.path(path)
-    _refuse_device(path)
     head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
     text = json.dumps(head, separators=(",", ":"))
     whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {_KEY: text})
@@ -59,7 +58,17 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     # first such place, because it comes before the facts.
     mark = f'\\"digest\\":\\"{_ZEROS}'.encode()
     place = whole.index(mark) + len(mark) - 64
-    whole = whole[:place] + digest.encode() + whole[place + 64 :]
+    store(path, whole[:place] + digest.encode() + whole[place + 64 :])
+    return path
+
+
+def store(path: Path, whole: bytes) -> None:
+    """Write a whole file, or leave what was there as it was.
+
+    Raises:
+        FileAccessError: if it cannot be written (it is also an `OSError`, with its errno).
+    """
+    _refuse_device(path)
     try:
         replace(path, whole)
     except (OSError, ValueError) as error:
@@ -76,7 +85,6 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
             number,
             f"cannot write {str(path)!r}: {reason}; what was there before is unchanged. {remedy}",
         ) from error
-    return path
 
 
 def _refuse_device(path: Path) -> None:
@@ -121,19 +129,10 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         ModelFileMissing: if there is none.
         FileAccessError: if it cannot be read.
     """
-    checks.path(path)
-    try:
-        with open(path, "rb") as file:
-            head = _head(path, file)
-            file.seek(0)
-            whole = bytearray(file.read())
-    except FileNotFoundError as error:
-        raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
-    except ModelFileError:
-        raise
-    except (OSError, ValueError) as error:
-        number, reason = _cause(error)
-        raise FileAccessError(number, f"cannot read {str(path)!r}: {reason}") from error
+    with _opened(checks.path(path)) as file:
+        head = _head(path, file)
+        file.seek(0)
+        whole = bytearray(file.read())
     if head.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
     place = whole.find(head["digest"].encode())
@@ -150,6 +149,31 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ModelFileMissing: if there is none.
+        FileAccessError: if it cannot be read.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ModelFileMissing(error.errno, f"there is no file {str(path)!r}") from error
+    except ModelFileError:
+        raise
+    except (OSError, ValueError) as error:
+        number, reason = _cause(error)
+        raise FileAccessError(number, f"cannot read {str(path)!r}: {reason}") from error
 
 
 def _cause(error: OSError | ValueError) -> tuple[int, str]:
