@@ -8,7 +8,7 @@ import numpy as np
 from fastnet import checks
 from fastnet.checks import Array
 from fastnet.errors import DefinitionError, ModelFileError
-from fastnet.functions import LOSSES, Activation, Identity, Loss
+from fastnet.functions import LOSSES, Activation, Identity, Loss, Softmax
 from fastnet.model import Model
 from fastnet.named import resolve
 from fastnet.network import Dense, Dropout, Network
@@ -80,6 +80,8 @@ class Chain:
                 f"{self._width}."
             )
         self._finite(name, weight, bias)
+        if self._layers and getattr(self._layers[-1], "activation", None) == Softmax():
+            raise self.refuse(f"{name} follows a softmax, which fastnet has at the end only.")
         self._layers.append(Dense(weight.shape[1], activation or Identity(), bias is not None))
         self._arrays.append((weight, bias))
 
@@ -96,6 +98,13 @@ class Chain:
                 "layer before it."
             )
         self._layers[-1] = Dense(last.units, activation, last.bias)
+
+    def function(self, name: str, kind: type[Activation], **constants: float) -> Activation:
+        """An activation with constants, which may be such as fastnet does not have."""
+        try:
+            return kind(**constants)
+        except DefinitionError as error:
+            raise self.refuse(f"{name}: {error}") from error
 
     def drop(self, name: str, rate: float) -> None:
         """Dropout while training."""

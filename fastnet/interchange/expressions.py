@@ -147,6 +147,9 @@ class Algebra:
         Raises:
             Unrecognised: if it is none.
         """
+        plain = line(p)
+        if plain is not None:
+            return Recognised(Identity(), *plain)
         self._closed = True
         try:
             for u in self._arguments():
@@ -170,8 +173,6 @@ class Algebra:
                 yield {key: -value for key, value in found.items()}
 
     def _matches(self, p: Polynomial, u: Polynomial) -> Iterator[Activation]:
-        if near(p, u):
-            yield Identity()
         for activation, form in self._forms(u):
             try:
                 if near(p, form()):

@@ -41,9 +41,16 @@ def read(model: Any) -> Chain:
     if keras is None or not isinstance(model, keras.Model):
         raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
     chain = Chain(f"the model {model.name!r}")
+    flat = False
     for layer in _layers(keras, chain, model):
         where = f"layer {layer.name!r} ({type(layer).__name__})"
         _check(chain, where, layer)
+        flat = flat or len(model.input_shape) == 2 or isinstance(layer, keras.layers.Flatten)
+        if not flat and isinstance(layer, keras.layers.Dense | keras.layers.Normalization):
+            raise chain.refuse(
+                f"{where} reads shape {model.input_shape}; fastnet reads (rows, inputs): put a "
+                "Flatten before it."
+            )
         _take(keras, chain, where, layer)
     return chain
 
@@ -146,11 +153,11 @@ def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
     kind = type(layer)
     if kind is kinds.ReLU and layer.max_value is None and not layer.threshold:
         slope = float(layer.negative_slope)
-        return LeakyReLU(slope=slope) if slope else ReLU()
+        return chain.function(where, LeakyReLU, slope=slope) if slope else ReLU()
     if kind is kinds.LeakyReLU:
-        return LeakyReLU(slope=float(layer.negative_slope))
+        return chain.function(where, LeakyReLU, slope=float(layer.negative_slope))
     if kind is kinds.ELU:
-        return ELU(alpha=float(layer.alpha))
+        return chain.function(where, ELU, alpha=float(layer.alpha))
     if kind is kinds.Softmax and layer.axis in (1, -1):
         return Softmax()
     raise chain.refuse(

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastnet.checks import Array
 from fastnet.errors import ModelFileError
+from fastnet.functions import ACTIVATIONS
 from fastnet.interchange import expressions as ex
 from fastnet.interchange.expressions import Algebra, Recognised, Unrecognised
 from fastnet.interchange.onnx_file import OnnxFile, label
@@ -60,8 +61,8 @@ class Arithmetic:
             found = signal.stage.algebra.recognise(signal.p)
         except Unrecognised:
             raise self._refuse(
-                f"what it is given, or gives, is no activation of {signal.stage.name} that "
-                f"fastnet has."
+                f"from {signal.stage.name} to here the graph computes no activation that fastnet "
+                f"has ({', '.join(ACTIVATIONS)})."
             ) from None
         if signal.stage.weight is None and found.activation.name != "identity":
             raise self._refuse(

@@ -85,7 +85,7 @@ def read(module: Any) -> Chain:
     chain = Chain("the module")
     for name, part in _parts(torch.nn, module, ""):
         kind = type(part)
-        where = f"{name} {part!r}" if name else repr(part)
+        where = f"{name} {_short(part)}".lstrip()
         if kind is torch.nn.Linear:
             weight, bias = _array(chain, where, part.weight), part.bias
             chain.dense(where, weight.T, None if bias is None else _array(chain, where, bias))
@@ -114,6 +114,12 @@ def _parts(nn: Any, module: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, module
 
 
+def _short(part: Any) -> str:
+    """A module in one line, as PyTorch shows it."""
+    text = " ".join(repr(part).split())
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def _array(chain: Chain, where: str, parameter: Any) -> Any:
     """A parameter as a NumPy array of its own."""
     if parameter.is_meta or str(parameter.dtype) not in ("torch.float32", "torch.float64"):
@@ -137,9 +143,9 @@ def _activation(nn: Any, chain: Chain, where: str, part: Any) -> Activation:
     if kind in plain:
         return plain[kind]()
     if kind is nn.LeakyReLU:
-        return LeakyReLU(slope=part.negative_slope)
+        return chain.function(where, LeakyReLU, slope=part.negative_slope)
     if kind is nn.ELU:
-        return ELU(alpha=part.alpha)
+        return chain.function(where, ELU, alpha=part.alpha)
     if kind is nn.GELU:
         return GELU(approximate=part.approximate)
     if kind is nn.Softplus and part.beta == 1 and part.threshold >= _LEAST_THRESHOLD:
