@@ -54,8 +54,8 @@ class Chain:
             raise self.refuse(f"{name} comes after a layer; fastnet takes it before the first.")
         scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
         self._finite(name, scale, shift)
-        self._scale = self._scale * scale
-        self._shift = self._shift * scale + shift
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._scale, self._shift = self._scale * scale, self._shift * scale + shift
 
     def dense(
         self, name: str, weight: Array, bias: Array | None, activation: Activation | None = None
@@ -182,12 +182,13 @@ class Chain:
         if index > 0:
             raise self.refuse("it drops inputs after it standardises them; leave Dropout out.")
         weight, bias = first[0].astype(np.float64), first[1]
-        column = np.broadcast_to(scale, weight.shape[0])[:, None]
-        moved = np.broadcast_to(shift, weight.shape[0]) @ weight
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.broadcast_to(shift, weight.shape[0]) @ weight
+            weight = weight * np.broadcast_to(scale, weight.shape[0])[:, None]
         if bias is not None or np.any(moved):
             bias = moved if bias is None else bias + moved
-        self._finite("the standardisation", weight * column, bias)
-        self._arrays[index] = (weight * column, bias)
+        self._finite("the standardisation", weight, bias)
+        self._arrays[index] = (weight, bias)
         self._layers[index] = Dense(layer.units, layer.activation, bias is not None)
         self._scale, self._shift = 1.0, 0.0
 

@@ -132,14 +132,12 @@ class Arithmetic:
             )
         size = gain.size if isinstance(gain, np.ndarray) else np.size(bias)
         old = 0.0 if stage.bias is None else stage.bias
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused in the end
-            total = (old * found[0] + found[1]) * gain + bias
-            gains = stage.gain * found[0] * gain
+        total = (old * found[0] + found[1]) * gain + bias
         unbiased = stage.bias is None and not found[1] and not isinstance(bias, np.ndarray)
         fresh = replace(
             stage,
             width=size,
-            gain=gains,
+            gain=stage.gain * found[0] * gain,
             bias=None if unbiased else total,
             algebra=Algebra(),
             steps=stage.steps + 1,

@@ -33,6 +33,9 @@ _STANDARD = ("", "ai.onnx")
 #: The oldest operator set that is read: before it, Add and Gemm broadcast in another way.
 _OLDEST_OPSET = 7
 
+#: Weights have two, standardisations in front of a Flatten some more.
+_MOST_DIMENSIONS = 8
+
 #: A constant that several layers share counts every time; beyond this many times the file's
 #: size, the network is no longer what the file says, but a bomb.
 _SHARING = 8
@@ -105,7 +108,7 @@ class OnnxFile:
         field, dtype = _TYPES[tensor.data_type]
         size = math.prod(shape)
         wrong = f"constant {name!r} {shape} does not hold as many numbers as its shape says."
-        if min(shape, default=1) < 0 or size > 2**40:
+        if min(shape, default=1) < 0 or size > 2**40 or len(shape) > _MOST_DIMENSIONS:
             raise self.refuse(wrong)
         if tensor.data_location == 1:
             data = self._beside(tensor, size * np.dtype(dtype).itemsize)

@@ -248,7 +248,8 @@ class Operations(Arithmetic):
             return Size(tuple(entries))
         if len(parts) == 2 and axis in (1, -1):
             one, other = self._same(*(self._signal(part) for part in parts))
-            if ex.near(one.p, ex.add(ex.ONE, other.p, -1.0)):
+            opposite = ex.near(one.p, ex.add(ex.ONE, other.p, -1.0))
+            if opposite and self.settled(other).activation.name == "sigmoid":
                 return replace(other, ended=True)
         raise self._refuse(
             "fastnet reads it of 1 - p and p only, the probabilities of two classes."

@@ -32,7 +32,8 @@ def read(path: str | os.PathLike[str]) -> Chain:
     Raises:
         ModelFileError: if it is damaged, or no dense network; names the node.
     """
-    return _Reader(OnnxFile(path)).chain()
+    with np.errstate(all="ignore"):  # what is not finite in the end is refused there
+        return _Reader(OnnxFile(path)).chain()
 
 
 class _Reader:
@@ -163,10 +164,10 @@ class _Reader:
             bias = None if place.bias is None else np.asarray(place.bias * found.scale)
             if found.shift:
                 bias = np.asarray(found.shift if bias is None else bias + found.shift)
-            if place.weight is None:
+            weight = place.weight
+            if weight is None:
                 chain.standardise("its scaling of the input", gain, 0.0 if bias is None else bias)
                 continue
-            weight = place.weight
             self._file.spend(weight.nbytes)
             if np.any(gain != 1):
                 weight = (weight * gain).astype(weight.dtype)

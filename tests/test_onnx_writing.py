@@ -1,0 +1,200 @@
+"""Models as ONNX graphs: what onnxruntime says of them is what `predict` says."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import EVERYWHERE, PAIRS, biased, label, rows_for
+
+import fastnet as fn
+from fastnet import tables
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+#: What an exported graph owes, of the largest output; GELU's erf is float32 in float64 too.
+EXPORTED = {"float32": 1e-5, "float64": 1e-13, "erf": 1e-6}
+
+
+def ask(path, x):
+    """What onnxruntime says."""
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [entry.name for entry in session.get_inputs()] == ["x"]
+    return session.run(["prediction"], {"x": x})[0]
+
+
+def agree(found, wanted, tolerance):
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    assert np.isfinite(found).all()
+    assert np.abs(found - wanted).max() <= tolerance * max(1.0, float(np.abs(wanted).max()))
+
+
+def tolerance(network, dtype):
+    exact = any(
+        layer.activation == fn.GELU() for layer in network.layers if isinstance(layer, fn.Dense)
+    )
+    return EXPORTED["erf" if exact and dtype == "float64" else dtype]
+
+
+def network_of(hidden, output, loss="mse"):
+    layers = [
+        fn.Dense(5, hidden),
+        fn.Dropout(0.2),
+        fn.Dense(4, hidden, bias=False),
+        fn.Dense(3, output),
+    ]
+    return fn.Network(6, layers, loss)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", EVERYWHERE, ids=label)
+def test_every_activation_at_any_number_of_rows(tmp_path, hidden, dtype):
+    network = network_of(hidden, hidden)
+    model = biased(fn.Model(network, backend="numpy", dtype=dtype, seed=1))
+    assert model.to_onnx(tmp_path / "model.onnx") is None
+    for rows in (1, 2, 7, 1000):
+        x = (4 * rows_for(network, rows)[0]).astype(dtype)
+        found = ask(tmp_path / "model.onnx", x)
+        agree(found, model.predict(x), tolerance(network, dtype))
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("pair", PAIRS, ids=label)
+def test_every_output_and_loss(tmp_path, pair, dtype):
+    network = network_of("tanh", *pair)
+    model = biased(fn.Model(network, backend="numpy", dtype=dtype, seed=2))
+    model.to_onnx(str(tmp_path / "model.onnx"))
+    x = rows_for(network, 7)[0].astype(dtype)
+    agree(ask(tmp_path / "model.onnx", x), model.predict(x), tolerance(network, dtype))
+
+
+@given(
+    widths=st.lists(st.integers(1, 20), min_size=2, max_size=5),
+    rows=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_any_shape_goes_out_and_comes_back(tmp_path, widths, rows, seed, data):
+    layers = [
+        fn.Dense(units, data.draw(st.sampled_from(EVERYWHERE)), bias=data.draw(st.booleans()))
+        for units in widths[1:]
+    ]
+    dtype = data.draw(st.sampled_from(["float32", "float64"]))
+    model = biased(
+        fn.Model(fn.Network(widths[0], layers), backend="numpy", dtype=dtype, seed=seed)
+    )
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    x = rows_for(model.network, rows)[0].astype(dtype)
+    agree(ask(path, x), model.predict(x), tolerance(model.network, dtype))
+    found = fn.from_onnx(path, backend="numpy", loss="mse")
+    assert found.network == model.network
+    assert found.dtype == dtype
+    assert_same_bits(found.parameters.flat, model.parameters.flat)
+
+
+def test_the_graph_is_standard_and_says_what_it_is(tmp_path):
+    model = fn.Model(network_of("gelu", "softmax", "crossentropy"), backend="numpy", seed=1)
+    model.to_onnx(tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 17)]
+    assert proto.ir_version == 8
+    assert proto.producer_name == "fastnet"
+    assert not proto.functions
+    rows = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    assert rows.dim_param == "rows"
+    assert "Dropout" not in {node.op_type for node in proto.graph.node}
+
+
+def test_extreme_rows_stay_what_predict_says(tmp_path):
+    for hidden in EVERYWHERE:
+        for dtype in ("float32", "float64"):
+            network = fn.Network(1, [fn.Dense(1, hidden, init=np.eye(1))])
+            model = fn.Model(network, backend="numpy", dtype=dtype)
+            x = np.array([[0.0], [-0.0], [80.0], [-80.0], [1e4], [-1e4], [1e-30]], dtype)
+            model.to_onnx(tmp_path / "model.onnx")
+            agree(ask(tmp_path / "model.onnx", x), model.predict(x), tolerance(network, dtype))
+
+
+def of_a_table(task, dtype):
+    """A model as `fastnet train` makes it, of a table with large offsets."""
+    generator = np.random.default_rng(3)
+    x = generator.standard_normal((200, 3)) * [1.0, 1e3, 1e-3] + [1e6, -5e3, 0.0]
+    classes = task == "classification"
+    head = fn.Dense(3, "softmax") if classes else fn.Dense(1)
+    network = fn.Network(3, [fn.Dense(8, "tanh"), head], "crossentropy" if classes else "mse")
+    model = biased(fn.Model(network, backend="numpy", dtype=dtype, seed=4))
+    facts = tables.Table(
+        ("a", "b", "Ä"),
+        tuple(x.mean(axis=0).tolist()),
+        tuple(x.std(axis=0).tolist()),
+        "y",
+        task,
+        ("no", "perhaps", "ja") if classes else (),
+        0.0 if classes else 1e6,
+        1.0 if classes else 3.0,
+    )
+    model.table = facts.to_dict()
+    frame = tables.predict(model, dict(zip("abÄ", x.T, strict=True)))
+    columns = [name for name in frame.columns if name.startswith("probability_")]
+    return model, x, frame.select(columns or ["prediction"]).to_numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_table_is_standardised_in_the_graph(tmp_path, task, dtype):
+    pytest.importorskip("polars", reason="Polars is not installed")
+    model, x, wanted = of_a_table(task, dtype)
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    found = ask(path, x)
+    assert found.dtype == (np.float64 if task == "regression" else np.dtype(dtype))
+    assert np.abs(found - wanted).max() <= 1e-5
+    back = fn.from_onnx(path, backend="numpy")
+    assert back.dtype == "float64"
+    assert np.abs(back.predict(x) - wanted).max() <= 1e-5
+    (entry,) = onnx.load(path).metadata_props
+    assert entry.key == "fastnet.table"
+    said = json.loads(entry.value)
+    assert said["columns"] == ["a", "b", "Ä"]
+    assert (said["target"], said["task"]) == ("y", task)
+    assert said["classes"] == (["no", "perhaps", "ja"] if task == "classification" else [])
+
+
+def test_a_model_that_cannot_be_written_leaves_what_was_there(tmp_path):
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    before = path.read_bytes()
+    model.parameters["0.weight"][0, 0] = np.nan
+    with pytest.raises(fn.DataError, match=r"'0.weight' holds nan in row 0, column 0"):
+        model.to_onnx(path)
+    assert path.read_bytes() == before
+    model.parameters["0.weight"][0, 0] = 0
+    with pytest.raises(fn.FileAccessError, match="Make the folder"):
+        model.to_onnx(tmp_path / "none" / "model.onnx")
+    with pytest.raises(fn.FileAccessError, match="is a folder"):
+        model.to_onnx(tmp_path)
+    with pytest.raises(fn.DefinitionError, match="path is 3"):
+        model.to_onnx(3)
+    model.table = {"columns": []}
+    with pytest.raises(fn.ModelFileError, match="incomplete"):
+        model.to_onnx(path)
+    assert path.read_bytes() == before
+
+
+def test_without_onnx_the_pip_line_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    with pytest.raises(fn.MissingExtra, match=r"pip install 'fastnet\[onnx\]'"):
+        model.to_onnx(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(fn.MissingExtra, match=r"pip install 'fastnet\[onnx\]'"):
+        fn.from_onnx(tmp_path / "model.onnx")
