@@ -86,9 +86,7 @@ def test_any_shape_goes_out_and_comes_back(tmp_path, widths, rows, seed, data):
         for units in widths[1:]
     ]
     dtype = data.draw(st.sampled_from(["float32", "float64"]))
-    model = biased(
-        fn.Model(fn.Network(widths[0], layers), backend="numpy", dtype=dtype, seed=seed)
-    )
+    model = biased(fn.Model(fn.Network(widths[0], layers), backend="numpy", dtype=dtype, seed=seed))
     path = tmp_path / "model.onnx"
     model.to_onnx(path)
     x = rows_for(model.network, rows)[0].astype(dtype)
