@@ -119,8 +119,8 @@ class Model:
 
         Args:
             x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
-                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, and one on a
-                GPU stays there if the backend is there too. For a
+                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, a tensor
+                without gradient; one on a GPU stays there if the backend is there too. For a
                 model trained from a table these are standardised numbers:
                 `fastnet.tables.predict(model, table)` takes the table's own.
 

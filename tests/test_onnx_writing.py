@@ -1,8 +1,10 @@
 """Models as ONNX graphs: what onnxruntime says of them is what `predict` says."""
 
+import importlib.util
 import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +198,15 @@ def test_without_onnx_the_pip_line_is_said(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(fn.MissingExtra, match=r"pip install 'fastnet\[onnx\]'"):
         fn.from_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_readmes_example_runs(tmp_path, monkeypatch, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    section = readme.split("## From and to other libraries")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    if importlib.util.find_spec("torch") is None:
+        code = code.split("module = ")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert float(capsys.readouterr().out.splitlines()[-1]) < 1e-5

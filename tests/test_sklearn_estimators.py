@@ -39,7 +39,7 @@ def estimators():
         "in float32": (regressor(), x[:, 0]),
         "scaled": (make_pipeline(StandardScaler(), classifier()), labels[:, 0]),
         "scaled twice": (
-            make_pipeline(StandardScaler(with_mean=False), 
+            make_pipeline(StandardScaler(with_mean=False),
                           StandardScaler(with_std=False), regressor()),
             x[:, 0],
         ),

@@ -82,7 +82,7 @@ def _whole(found: Polynomial) -> Polynomial:
 
 def near(a: Polynomial, b: Polynomial) -> bool:
     """Whether two are the same but for the rounding of constants."""
-    spare = 1e-12 * max(map(abs, [*a.values(), *b.values()]), default=0.0)
+    spare = min(1e-12 * max(map(abs, [*a.values(), *b.values()]), default=0.0), 0.1 * _NEAR)
     return all(
         abs(a.get(monomial, 0.0) - b.get(monomial, 0.0))
         <= _NEAR * abs(b.get(monomial, 0.0)) + spare

@@ -25,7 +25,8 @@ def from_onnx(
     products with constants before the first layer, such as a standardisation, are folded into
     its weights, and those after the last into its own. Of a classifier with labels and
     probabilities the probabilities are taken; of two columns 1 - p and p, the second. Inputs of
-    more than two dimensions that the graph flattens are given as `(rows, inputs)`.
+    more than two dimensions that the graph flattens are given as `(rows, inputs)`. What fastnet
+    wrote of a table takes the table's numbers, and comes back without the columns' names.
 
     Args:
         path: the file. Weights that lie in files beside it are read; none outside its folder.

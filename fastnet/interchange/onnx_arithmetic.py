@@ -148,7 +148,7 @@ class Arithmetic:
         array = self._constant(value)
         if array.dtype.kind != "f":
             raise self._refuse(f"its constant holds {array.dtype}; fastnet reads floats.")
-        if array.size == 1:
+        if array.size == 1 and array.ndim <= len(signal.stage.shape or "ab"):
             return self._number(array)
         return self._per_unit(array, signal.stage.width)
 

@@ -15,6 +15,9 @@ from fastnet.interchange.onnx_arithmetic import Arithmetic
 from fastnet.interchange.onnx_file import FLOATS
 from fastnet.interchange.onnx_values import Signal, Size, Value
 
+#: Element types of whole numbers, int32 and int64.
+_WHOLE = (6, 7)
+
 
 class Operations(Arithmetic):
     """All operations of a dense network; `OPERATIONS` gives them by their names in ONNX."""
@@ -146,8 +149,12 @@ class Operations(Arithmetic):
 
     def cast(self, a: Value) -> Value:
         kind, _ = self._has(to=0, saturate=1)
-        if isinstance(a, Signal) and kind not in FLOATS:
+        whole = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
+        if kind not in (_WHOLE if whole else FLOATS):
             raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet reads floats.")
+        if isinstance(a, np.ndarray) and not whole:
+            self._file.spend(a.nbytes)
+            return a.astype(np.float32 if kind == FLOATS[0] else np.float64)
         return a
 
     def dropout(self, a: Value, ratio: Value | None = None, training: Value | None = None) -> Value:
@@ -166,11 +173,7 @@ class Operations(Arithmetic):
         (zero_is_zero,) = self._has(allowzero=0)
         if isinstance(a, np.ndarray):
             return self._reshaped(a, shape)
-        entries: tuple[int | str | None, ...]
-        if isinstance(shape, Size):
-            entries = shape.entries
-        else:
-            entries = tuple(self._constant(shape).reshape(-1).tolist())
+        entries = shape.entries if isinstance(shape, Size) else tuple(self._places(shape))
         rows = ("rows", -1) if zero_is_zero else ("rows", -1, 0)
         last = entries[1] if len(entries) == 2 else None
         right = isinstance(last, int) and (last > 0 or (last == -1 and entries[0] != -1))
@@ -180,9 +183,15 @@ class Operations(Arithmetic):
 
     def _reshaped(self, a: Array, shape: Value) -> Array:
         try:
-            return a.reshape(self._constant(shape).reshape(-1).tolist())
+            return a.reshape(self._places(shape))
         except (ValueError, TypeError, OverflowError) as error:
             raise self._refuse(f"{error}.") from error
+
+    def _places(self, shape: Value) -> list[int]:
+        array = self._constant(shape)
+        if array.dtype.kind != "i" or array.ndim != 1:
+            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not whole numbers.")
+        return [int(size) for size in array]
 
     def _flat(self, signal: Signal, width: int | None) -> Signal:
         stage = signal.stage
