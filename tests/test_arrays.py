@@ -86,14 +86,28 @@ def test_frames_of_polars(backend):
         model_of(backend).predict(polars.DataFrame({"a": ["x"], "b": [1], "c": [2]}))
 
 
-def test_arrays_of_jax(backend):
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
+@pytest.fixture(scope="module")
+def jax():
+    state = np.random.get_state()  # which JAX draws from when it is imported
+    found = pytest.importorskip("jax", reason="JAX is not installed")
+    np.random.set_state(state)
+    return found
+
+
+def test_arrays_of_jax(backend, jax):
     found = check(backend, jax.numpy.array(X), jax.numpy.array(Y), jax.numpy.array(WEIGHT))
     assert isinstance(found, jax.Array)
     short = jax.numpy.array(X, "bfloat16")
     wanted = np.asarray(short.astype("float32"))
     assert isinstance(check(backend, short, wanted=wanted), jax.Array)
     check(backend, np.asarray(short), wanted=wanted)
+
+
+def test_arrays_of_fewer_bits(backend):
+    types = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    for kind in (types.bfloat16, types.float8_e5m2, np.float16):
+        short = X.astype(kind)
+        check(backend, short, wanted=short.astype(np.float32))
 
 
 def test_tensors_of_pytorch(backend):
