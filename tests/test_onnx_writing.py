@@ -190,6 +190,29 @@ def test_a_model_that_cannot_be_written_leaves_what_was_there(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_model_too_large_for_the_format_is_said(tmp_path, monkeypatch):
+    from fastnet.interchange import onnx_writer
+
+    monkeypatch.setattr(onnx_writer, "_MOST_BYTES", 11)
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    with pytest.raises(fn.DefinitionError, match=r"12 bytes of parameters.*less than 2 GiB"):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert not os.listdir(tmp_path)
+
+
+def test_rows_that_are_not_finite_stay_what_predict_says(tmp_path):
+    x = np.array([[np.nan, 1], [1, 2], [np.inf, 1], [-np.inf, 0]])
+    for dtype in ("float32", "float64"):
+        for activation in [*EVERYWHERE, fn.Softmax()]:
+            network = fn.Network(2, [fn.Dense(3, activation)])
+            model = fn.Model(network, backend="numpy", dtype=dtype, seed=1)
+            model.to_onnx(tmp_path / "model.onnx")
+            with np.errstate(all="ignore"):
+                wanted = model.predict(x)
+            found = ask(tmp_path / "model.onnx", x.astype(dtype))
+            np.testing.assert_allclose(found, wanted, 1e-5, 1e-5)
+
+
 def test_without_onnx_the_pip_line_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")

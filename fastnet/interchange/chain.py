@@ -139,7 +139,10 @@ class Chain:
             raise self.refuse(str(error)) from error
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
         network = Network(inputs, self._ended(fitting), fitting)
-        model = Model(network, backend=backend, dtype=kind, seed=seed)
+        # To draw a start that is overwritten would take longer than all else: begin with zeros.
+        blank = [_started(layer, "zeros") for layer in network.layers]
+        model = Model(Network(inputs, blank, fitting), backend=backend, dtype=kind, seed=seed)
+        model.network = network
         for index, pair in enumerate(self._arrays):
             if pair is not None:
                 model.parameters[f"{index}.weight"] = pair[0]
@@ -196,3 +199,10 @@ class Chain:
         for array in arrays:
             if array is not None and not np.isfinite(array).all():
                 raise self.refuse(f"{name} holds numbers that are not finite.")
+
+
+def _started(layer: Dense | Dropout, init: str) -> Dense | Dropout:
+    """A layer whose weights start in another way."""
+    if isinstance(layer, Dropout):
+        return layer
+    return Dense(layer.units, layer.activation, layer.bias, init)
