@@ -79,9 +79,14 @@ class _Writer:
             producer_version=__version__,
         )
         if self._table is not None:
-            facts = self._table.to_dict()
-            kept = {key: facts[key] for key in ("columns", "target", "task", "classes")}
-            text = json.dumps(kept, ensure_ascii=False)
+            table = self._table
+            facts = {
+                "inputs": getattr(table, "features", table.columns),
+                "target": table.target,
+                "task": table.task,
+                "classes": table.classes,
+            }
+            text = json.dumps(facts, ensure_ascii=False)
             helper.set_model_props(proto, {"fastnet.table": text})
         return proto
 
