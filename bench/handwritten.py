@@ -1,14 +1,44 @@
-"""The loop that a person writes by hand in NumPy for the same network: what to beat.
+"""The loop that a person writes by hand in NumPy for the same network: what NumPy is held to.
 
 Plain, as in a good tutorial: dense layers, one activation, mean squared error, gradient
 descent. It checks nothing, reports nothing, and does only the work of the training.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
+from bench.peers import flat, rate
+from fastnet import random
+from fastnet.benchmark import SEED, Workload, predicted
 from fastnet.checks import Array
+from fastnet.optimizers import SGD
+
+IMPORT = "import numpy"
+
+#: What a new process does to its first epoch, as short as a tutorial has it.
+FIRST_EPOCH = """
+import numpy as np
+random = np.random.default_rng(0)
+x = random.standard_normal((rows, 32), np.float32)
+y = random.standard_normal((rows, 1), np.float32)
+sizes = [(32, 64), (64, 64), (64, 1)]
+w1, w2, w3 = (random.standard_normal(s, np.float32) / np.float32(s[0] ** 0.5) for s in sizes)
+b1, b2, b3 = (np.zeros(s[1], np.float32) for s in sizes)
+order = random.permutation(rows)
+for start in range(0, rows, 32):
+    a0, t = x[order[start : start + 32]], y[order[start : start + 32]]
+    a1 = np.maximum(a0 @ w1 + b1, 0)
+    a2 = np.maximum(a1 @ w2 + b2, 0)
+    d3 = (a2 @ w3 + b3 - t) * np.float32(2 / len(t))
+    d2 = (d3 @ w3.T) * (a2 > 0)
+    d1 = (d2 @ w2.T) * (a1 > 0)
+    for w, b, a, d in ((w3, b3, a2, d3), (w2, b2, a1, d2), (w1, b1, a0, d1)):
+        w -= np.float32(0.05) * (a.T @ d)
+        b -= np.float32(0.05) * d.sum(axis=0)
+"""
 
 
 def train_sigmoid(
@@ -37,18 +67,129 @@ def train_relu(
     orders: Iterable[Array],
 ) -> None:
     """Mini-batches, ReLU in every hidden layer; `orders` has the order of rows of each epoch."""
-    last = len(weights) - 1
     for order in orders:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            a = [x[rows]]
-            for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
-                z = a[-1] @ w + b
-                a.append(np.maximum(z, 0) if layer < last else z)
-            d = (a[-1] - y[rows]) * (2 / a[-1].size)
-            for layer in range(last, -1, -1):
-                dw, db = a[layer].T @ d, d.sum(axis=0)
-                if layer:
-                    d = (d @ weights[layer].T) * (a[layer] > 0)
-                weights[layer] -= lr * dw
-                biases[layer] -= lr * db
+            for (w, b), (dw, db) in zip(
+                zip(weights, biases, strict=True),
+                gradient_relu(weights, biases, x[rows], y[rows]),
+                strict=True,
+            ):
+                w -= lr * dw
+                b -= lr * db
+
+
+def gradient_relu(
+    weights: list[Array], biases: list[Array], x: Array, y: Array
+) -> list[tuple[Array, Array]]:
+    """The derivative by each layer's weights and bias."""
+    last = len(weights) - 1
+    a = forward_relu(weights, biases, x)
+    d = (a[-1] - y) * (2 / a[-1].size)
+    found = []
+    for layer in range(last, -1, -1):
+        found.append((a[layer].T @ d, d.sum(axis=0)))
+        if layer:
+            d = (d @ weights[layer].T) * (a[layer] > 0)
+    return found[::-1]
+
+
+def forward_relu(weights: list[Array], biases: list[Array], x: Array) -> list[Array]:
+    """The rows, and what each layer makes of them."""
+    a = [x]
+    last = len(weights) - 1
+    for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        z = a[-1] @ w + b
+        a.append(np.maximum(z, 0) if layer < last else z)
+    return a
+
+
+def unable(work: Workload) -> str | None:
+    """Why it is not written for a workload; None if it is."""
+    if not isinstance(work.optimizer, SGD):
+        return "by hand only plain gradient descent is written"
+    return None
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The matrix libraries of this process."""
+    return ThreadpoolController()
+
+
+class _OnThreads:
+    """Does its work on so many threads of the matrix library, which otherwise takes all."""
+
+    threads: int
+    work_through: Callable[[], None]
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        with _libraries().limit(limits=self.threads, user_api="blas"):
+            self.work_through()
+
+
+class Trainer(_OnThreads):
+    """Steps of training; each epoch's shuffle is in the time, as in a person's loop it would be."""
+
+    def __init__(self, work: Workload, epochs: int, threads: int) -> None:
+        self.work, self.epochs, self.threads = work, epochs, threads
+        self.units = epochs * work.steps
+        self.x, self.y = work.data()
+        self.begin()
+
+    def begin(self) -> None:
+        start = self.work.start()
+        self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
+
+    def work_through(self) -> None:
+        work = self.work
+        lr = rate(work.optimizer)
+        given = (self.weights, self.biases, self.x, self.y)
+        if work.batch == work.rows and work.activations[0] == "sigmoid":
+            train_sigmoid(*given, self.epochs, lr)
+            return
+        orders: Iterable[Array] = (
+            random.permutation(SEED, random.SHUFFLE, e, work.rows) for e in range(self.epochs)
+        )
+        if work.batch == work.rows:
+            orders = [np.arange(work.rows)] * self.epochs
+        train_relu(*given, work.batch, lr, orders)
+
+    def result(self) -> Array:
+        return flat(zip(self.weights, self.biases, strict=True))
+
+
+class Gradient(_OnThreads):
+    """The gradient for one batch."""
+
+    def __init__(self, work: Workload, calls: int, threads: int) -> None:
+        self.units, self.threads = calls, threads
+        self.x, self.y = (array[: work.batch] for array in work.data())
+        start = work.start()
+        self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
+
+    def work_through(self) -> None:
+        for _ in range(self.units):
+            self.gradient = gradient_relu(self.weights, self.biases, self.x, self.y)
+
+    def result(self) -> Array:
+        return flat(self.gradient)
+
+
+class Predictor(_OnThreads):
+    """Predictions."""
+
+    def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
+        self.units, self.threads, self.x = calls, threads, predicted(work, rows)
+        start = work.start()
+        self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
+
+    def work_through(self) -> None:
+        for _ in range(self.units):
+            self.answer = forward_relu(self.weights, self.biases, self.x)[-1]
+
+    def result(self) -> Array:
+        return self.answer

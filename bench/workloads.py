@@ -1,58 +1,58 @@
-"""The workloads that every benchmark shares: what is trained, on what, how."""
+"""What is trained and predicted, by everybody alike: the one place that names it.
 
-from dataclasses import dataclass
+- `NAMED`: xor, tab32, tab, tab-adam, mnist, wide;
+- `SERIES`: depth 1 to 8, width 8 to 2,048, batch 1 to 65,536;
+- `PREDICTED`: rows of one call.
 
-import fastnet as fn
-from fastnet.checks import Array
+What `fastnet bench` runs too stands in `fastnet.benchmark.QUICK`.
+"""
 
+from dataclasses import replace
 
-@dataclass(frozen=True)
-class Workload:
-    """A network and its training.
+from fastnet.benchmark import QUICK, Workload, relu
+from fastnet.optimizers import SGD, Adam
 
-    Attributes:
-        name: as in the reports.
-        network: what is trained.
-        rows: of data.
-        batch: rows of a step; None: all.
-        epochs: of one timed fit.
-        learning_rate: of plain gradient descent.
-        dtype: of everything.
-    """
+__all__ = ["NAMED", "PREDICTED", "SERIES", "TAB", "TRAINED", "Workload"]
 
-    name: str
-    network: fn.Network
-    rows: int
-    batch: int | None
-    epochs: int
-    learning_rate: float
-    dtype: str = "float32"
+TAB = QUICK["tab"]
 
-    @property
-    def steps(self) -> int:
-        """Training steps of one timed fit."""
-        return self.epochs * -(-self.rows // (self.batch or self.rows))
-
-    def data(self) -> tuple[Array, Array]:
-        """The rows."""
-        if self.name == "xor":
-            return fn.datasets.xor()
-        return fn.datasets.synthetic(self.rows, self.network.inputs, self.network.outputs)
-
-
-def _relu(inputs: int, *units: int) -> fn.Network:
-    *hidden, outputs = units
-    return fn.Network(inputs, [*(fn.Dense(u, "relu") for u in hidden), fn.Dense(outputs)], "mse")
-
-
-#: Each takes about a fifth of a second on NumPy, `wide` but for its size.
-WORKLOADS = {
-    workload.name: workload
-    for workload in (
-        Workload("xor", fn.datasets.xor_network(True), 4, None, 10_000, 2.0, "float64"),
-        Workload("tab", _relu(32, 64, 64, 1), 12_800, 256, 25, 0.05),
-        Workload("tab32", _relu(32, 64, 64, 1), 12_800, 32, 10, 0.05),
-        Workload("mnist", _relu(784, 128, 10), 12_800, 128, 5, 0.05),
-        Workload("wide", _relu(1024, 2048, 2048, 10), 2_048, 1_024, 1, 0.01),
+#: As in the project's first measurements: XOR, tables, digits, and what a BLAS is made for.
+NAMED = {
+    work.name: work
+    for work in (
+        QUICK["xor"],
+        QUICK["tab32"],
+        TAB,
+        replace(TAB, name="tab-adam", optimizer=Adam(1e-3)),
+        QUICK["mnist"],
+        Workload("wide", relu(1024, 2048, 2048, 10), 2_048, 1_024, SGD(0.01), slow=True),
     )
 }
+
+
+def _in_series(axis: str, value: int, sizes: list[int], batch: int, rows: int) -> Workload:
+    slow = value >= 2_048
+    rule = SGD(0.01)
+    network = relu(*sizes)
+    return Workload(f"{axis} {value}", network, rows, batch, rule, 1, axis, value, slow)
+
+
+SERIES = {
+    work.name: work
+    for work in (
+        *(_in_series("depth", n, [32, *[64] * n, 1], 256, 12_800) for n in (1, 2, 4, 8)),
+        *(
+            _in_series("width", n, [32, n, n, 1], 256, 12_800 if n < 512 else 2_048)
+            for n in (8, 32, 128, 512, 2_048)
+        ),
+        *(
+            _in_series("batch", n, [32, 64, 64, 1], n, 1_024 if n == 1 else max(n, 16_384))
+            for n in (1, 16, 256, 4_096, 65_536)
+        ),
+    )
+}
+
+TRAINED = {**NAMED, **SERIES}
+
+#: Rows of one call of `predict`, on tab's network.
+PREDICTED = (1, 64, 100_000)

@@ -215,6 +215,39 @@ def epochs_done(path: str | os.PathLike[str]) -> int:
     return len(arrays.get("history.epoch", ()))
 
 
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint is, for people: its network's plain form, its settings, and where it is.
+
+    Raises:
+        ModelFileError: if the file is damaged.
+        ModelFileMissing: if there is none.
+    """
+    facts, arrays = files.read(path, "checkpoint")
+    try:
+        same = facts["same"]
+        spec = same["network"]
+        for layer in spec["layers"]:
+            if isinstance(layer.get("init"), dict) and layer["init"].get("name") == "arrays":
+                del layer["init"]  # of initial weights that were given only digests are kept
+        Network.from_spec(spec)
+        losses = {
+            name: float(arrays[f"history.{name}"][-1]) if len(arrays[f"history.{name}"]) else None
+            for name in ("loss", "validation_loss")
+        }
+        return {
+            "epochs": len(arrays["history.epoch"]),
+            "parameters": int(arrays["parameters"].size),
+            "dtype": str(arrays["parameters"].dtype),
+            "optimizer": {"name": str(same["optimizer"]["name"]), **same["optimizer"]},
+            "batch_size": checks.whole(same["batch_size"], "batch_size"),
+            "seed": checks.whole(same["seed"], "seed", least=0),
+            **losses,
+            "network": spec,
+        }
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -20,3 +20,12 @@ def need(module: str, extra: str, purpose: str) -> Any:
             f"{purpose} needs {package}, which is not installed: "
             f"python -m pip install 'fastnet[{extra}]'"
         ) from error
+
+
+def polars() -> Any:
+    """The library that tables are read with.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    return need("polars", "tables", "reading tables")

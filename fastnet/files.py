@@ -118,6 +118,16 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
         ) from error
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a file says that it holds: "model" or "checkpoint"; it may yet be damaged.
+
+    Raises:
+        ModelFileError: if it is none of fastnet's; `read` says more of that.
+    """
+    with _opened(checks.path(path)) as file:
+        return str(_head(path, file).get("kind"))
+
+
 def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]]:
     """Read one file.
 
@@ -218,12 +228,19 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
 
 def replace(path: Path, whole: bytes) -> None:
     """Write beside, fsync, rename over, fsync the folder. A link stays, a mode is kept."""
+    with replacing(path) as file:
+        file.write(whole)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, in the place of `path` when all went well, else gone."""
     path = Path(os.path.realpath(path))
     _sweep(path)
     with _beside(path) as (file, temporary):
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-        file.write(whole)
+        yield file
         file.flush()
         os.fsync(file.fileno())
         if os.name == "nt":  # no renaming of open files there; elsewhere the lock stays till then

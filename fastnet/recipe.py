@@ -6,24 +6,32 @@ done = train("digits.csv", "digit", Recipe(hidden=(128,), epochs=50))
 done.model.save("digits.safetensors")
 """
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from fastnet import __version__, checks, metrics, random
 from fastnet import backend as backends
-from fastnet import checks, random
 from fastnet.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
+from fastnet.examine import Examined, Treated, examine
 from fastnet.functions import ACTIVATIONS
 from fastnet.history import History
 from fastnet.model import Model
 from fastnet.named import resolve
 from fastnet.network import Network
 from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
-from fastnet.tables import TASKS, Class, Examined, Table, examine
+from fastnet.tables import TASKS, Class, Table
+
+#: What may be done about missing values.
+MISSING = ("impute", "error")
+
+#: So many classes have a confusion matrix that can be read.
+FEW_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,13 @@ class Recipe:
             parameters are kept.
         layers: the hidden layers as a network's file holds them, instead of `hidden`,
             `activation` and `dropout`.
+        missing: "impute": the median of the training rows takes the place of a missing number,
+            missing text is a category of its own, and rows without a target are left out;
+            "error": missing values are refused. `fastnet.encoding` has the whole rule.
+        categories: how many texts of a column are inputs of their own, the most frequent; the
+            rest share one.
+        drop: columns to leave out.
+        categorical: columns to take for text, whatever they hold, such as codes that are numbers.
 
     Raises:
         DefinitionError: for a setting that makes no sense.
@@ -73,6 +88,10 @@ class Recipe:
     l2: float = 0.003
     patience: int = 20
     layers: tuple[Mapping[str, Any], ...] | None = None
+    missing: str = "impute"
+    categories: int = 20
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in TASKS:
@@ -91,6 +110,16 @@ class Recipe:
         checks.number(self.dropout, "dropout", least=0, below=1)
         checks.number(self.l2, "l2", least=0)
         checks.whole(self.patience, "patience", least=0)
+        if self.missing not in MISSING:
+            raise DefinitionError(unknown("way with missing values", self.missing, MISSING))
+        checks.whole(self.categories, "categories")
+        for key, names in (("drop", self.drop), ("categorical", self.categorical)):
+            listed = isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)
+            if not listed:
+                raise DefinitionError(f"{key} is {names!r}; it must be a tuple of columns' names.")
+        both = set(self.drop) & set(self.categorical)
+        if both:
+            raise DefinitionError(f"drop and categorical both name {both.pop()!r}; keep one.")
         self.rule()
         self.network(1, 1, "regression")
 
@@ -126,14 +155,27 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Part:
-    """The training rows, or those held out: how many, and how good the model is on them.
+    """How good a model is on the training rows, or on those held out.
 
-    `metric` is the accuracy for classes, and R² for quantities (NaN where they are all alike).
+    Attributes:
+        rows: how many.
+        loss: the network's own, without penalties.
+        metrics: `accuracy`, `log_loss` and `roc_auc`, or `r2`, `rmse` and `mae` in the target's
+            unit: `fastnet.metrics` has the formulas. NaN where rows that are all alike leave one
+            undefined, and for the area of very many classes.
+        confusion: how many rows of each class were predicted as which, `(class, prediction)`;
+            None for quantities and for more than `FEW_CLASSES`.
     """
 
     rows: int
     loss: float
-    metric: float
+    metrics: dict[str, float]
+    confusion: Array | None = None
+
+    @property
+    def metric(self) -> float:
+        """The accuracy, or R²."""
+        return self.metrics["accuracy" if "accuracy" in self.metrics else "r2"]
 
 
 @dataclass(frozen=True)
@@ -142,13 +184,19 @@ class Trained:
 
     Attributes:
         model: trained, with its table's facts.
-        table: these facts.
+        table: these facts. `table.training`, which model files keep too, has the `fastnet` that
+            trained, `backend`, `epochs` done, the `best_epoch`, and for `training` and
+            `validation` (None without) their `rows` and metrics.
+        columns: what became of each column.
+        without_target: how many rows were left out because they have no target.
         history: of the fit.
-        training, validation: rows, loss and metric; None where no rows were held out.
+        training, validation: rows, loss and metrics; None where no rows were held out.
     """
 
     model: Model
     table: Table
+    columns: tuple[Treated, ...]
+    without_target: int
     history: History
     training: Part
     validation: Part | None
@@ -161,8 +209,7 @@ class Trained:
     @property
     def best_epoch(self) -> int:
         """The epoch whose parameters the model has."""
-        losses = self.history.validation_loss
-        return losses.index(min(losses)) + 1 if losses else len(self.history)
+        return best_epoch(self.history)
 
 
 class Fit:
@@ -182,12 +229,21 @@ class Fit:
     def __init__(self, source: Any, target: str, recipe: Recipe) -> None:
         self.recipe = recipe
         backends.choose(recipe.backend)  # before a large table is read
-        examined = examine(source, target, recipe.task)
+        examined = examine(
+            source,
+            target,
+            recipe.task,
+            drop=recipe.drop,
+            categorical=recipe.categorical,
+            missing=recipe.missing,
+        )
         training, held_out = _split(len(examined.y), recipe)
-        self.table = examined.standardised(training)
+        fills = recipe.missing == "impute"
+        self.table, self.columns = examined.learn(training, recipe.categories, fills)
+        self.without_target = examined.without_target
         outputs = len(self.table.classes) or 1
         self.model = Model(
-            recipe.network(len(self.table.columns), outputs, self.table.task),
+            recipe.network(len(self.table.features), outputs, self.table.task),
             backend=recipe.backend,
             dtype=recipe.dtype,
             seed=recipe.seed,
@@ -197,6 +253,7 @@ class Fit:
         self.held_out = (
             _rows(examined, self.table, held_out, self.model.dtype) if len(held_out) else None
         )
+        self._known = examined.y[training], examined.y[held_out]
 
     def run(
         self,
@@ -225,13 +282,19 @@ class Fit:
             checkpoint=checkpoint,
             resume=resume,
         )
-        return Trained(
-            self.model,
-            self.table,
-            history,
-            self._part(self.training),
-            self._part(self.held_out) if self.held_out else None,
-        )
+        first = self._part(self.training, self._known[0])
+        second = self._part(self.held_out, self._known[1]) if self.held_out else None
+        facts = {
+            "fastnet": __version__,
+            "backend": self.model.backend,
+            "epochs": len(history),
+            "best_epoch": best_epoch(history),
+            "training": _plain(first),
+            "validation": _plain(second) if second else None,
+        }
+        table = replace(self.table, training=facts)
+        self.model.table = table.to_dict()
+        return Trained(self.model, table, self.columns, self.without_target, history, first, second)
 
     def unseen(self) -> list[Class]:
         """The classes that no training row shows, because all their rows are held out."""
@@ -239,21 +302,29 @@ class Fit:
         return [name for index, name in enumerate(self.table.classes) if index not in seen]
 
     def measure(self) -> dict[str, float]:
-        """The metric now, on the training rows and on those held out."""
+        """Accuracy or R² now, on the training rows and on those held out."""
         found = {"training": self._metric(self.training)}
         if self.held_out:
             found["validation"] = self._metric(self.held_out)
         return found
 
-    def _part(self, rows: tuple[Array, Array]) -> Part:
-        return Part(len(rows[1]), self.model.evaluate(*rows), self._metric(rows))
-
     def _metric(self, rows: tuple[Array, Array]) -> float:
         x, y = rows
         outputs = self.model.predict(x)
         if self.table.task == "classification":
-            return float(np.mean(np.argmax(outputs, axis=1) == y))
-        return r_squared(y, outputs[:, 0])
+            return metrics.accuracy(y, np.argmax(outputs, axis=1))
+        return metrics.r2(y, outputs[:, 0])
+
+    def _part(self, rows: tuple[Array, Array], known: Array) -> Part:
+        """`known` are the classes, or the quantities in their own unit."""
+        outputs, loss = self.model.predict(rows[0]), self.model.evaluate(*rows)
+        if self.table.task == "regression":
+            found = metrics.of_quantities(known, self.table.quantities(outputs))
+            return Part(len(known), loss, found)
+        count = len(self.table.classes)
+        best = np.argmax(outputs, axis=1)
+        counts = metrics.confusion(known, best, count) if count <= FEW_CLASSES else None
+        return Part(len(known), loss, metrics.of_classes(known, outputs), counts)
 
 
 def train(source: Any, target: str, recipe: Recipe | None = None, **how: Any) -> Trained:
@@ -266,11 +337,16 @@ def metric_name(table: Table) -> str:
     return "accuracy" if table.task == "classification" else "R²"
 
 
-def r_squared(y: Array, predicted: Array) -> float:
-    """1 - sum (y - p)^2 / sum (y - mean y)^2, in float64; NaN where y is constant."""
-    y, predicted = y.astype(np.float64), predicted.astype(np.float64)
-    total = float(np.sum((y - y.mean()) ** 2))
-    return 1 - float(np.sum((y - predicted) ** 2)) / total if total else float("nan")
+def best_epoch(history: History) -> int:
+    """The epoch with the lowest loss on the rows held out, the last where there are none."""
+    losses = history.validation_loss
+    return losses.index(min(losses)) + 1 if losses else len(history)
+
+
+def _plain(part: Part) -> dict[str, Any]:
+    """As JSON holds it, which has no NaN."""
+    found = {k: None if math.isnan(v) else v for k, v in part.metrics.items()}
+    return {"rows": part.rows, **found}
 
 
 def _split(rows: int, recipe: Recipe) -> tuple[Array, Array]:
@@ -287,6 +363,9 @@ def _split(rows: int, recipe: Recipe) -> tuple[Array, Array]:
 
 
 def _rows(examined: Examined, table: Table, rows: Array, dtype: str) -> tuple[Array, Array]:
-    x = (examined.x[rows] - np.array(table.mean)) / np.array(table.scale)
+    values: list[Any] = []
+    for name in table.names:
+        every: Any = examined.values[name]
+        values.append(every[rows] if isinstance(every, np.ndarray) else every.gather(rows))
     y = table.targets(examined.y[rows])
-    return x.astype(dtype), y if table.task == "classification" else y.astype(dtype)
+    return table.encode(values, dtype), y if table.task == "classification" else y.astype(dtype)

@@ -1,26 +1,29 @@
-"""How the columns of a table become inputs and targets, and predictions a table again.
+"""What a model knows of the table it was trained on, and its predictions as a table.
 
     from fastnet import tables
 
     model = fn.load("digits.safetensors")       # written by `fastnet train`
     tables.predict(model, "new.csv")            # a Polars frame
+    for frame in tables.stream(model, "large.parquet"):     # the same, block by block
+        ...
 
-Needs Polars (`pip install "fastnet[tables]"`). Numbers are standardised: less the mean,
-divided by the standard deviation, both of the training rows.
+Needs Polars (`pip install "fastnet[tables]"`). `fastnet.encoding` says how columns become inputs.
 """
 
-import difflib
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnet import columns as _columns
+from fastnet import encoding, table_files
 from fastnet.checks import Array
-from fastnet.columns import listed, numbers, polars, present, read, shorten
-from fastnet.errors import DataError, DefinitionError, ModelFileError, unknown
+from fastnet.columns import Place, listed, shorten
+from fastnet.encoding import Column, Number, finite, text
+from fastnet.errors import DataError, ModelFileError
+from fastnet.extras import polars
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,27 +40,54 @@ class Table:
     """What a model must know about the table it was trained on.
 
     Attributes:
-        columns: the inputs, in the network's order.
-        mean, scale: what is taken from each input, and what it is then divided by.
+        columns: how each input column becomes inputs, in the network's order.
         target: the column that is predicted.
         task: "classification" or "regression".
         classes: in the order of the network's outputs; all text, all integers or all truth
             values; empty for regression.
         target_mean, target_scale: predictions are `target_mean + target_scale * output`.
+        left_out: columns of the training that are not looked at.
+        training: how it went, for people: `fastnet.recipe.Trained` says what is in it.
     """
 
-    columns: tuple[str, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
+    columns: tuple[Column, ...]
     target: str
     task: str
     classes: tuple[Class, ...] = ()
     target_mean: float = 0.0
     target_scale: float = 1.0
+    left_out: tuple[str, ...] = ()
+    training: Mapping[str, Any] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The input columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the network's inputs, as "age", "age=missing", "city=Rome", "city=other"."""
+        return tuple(name for column in self.columns for name in column.inputs)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is taken from each input before the network sees it; 0 for one that is 0 or 1."""
+        return tuple(value for column in self.columns for value in column.means)
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """What each input is then divided by; 1 for one that is 0 or 1."""
+        return tuple(value for column in self.columns for value in column.scales)
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form that `Model.table` and model files hold."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            **plain,
+            "columns": [encoding.to_plain(column) for column in self.columns],
+            "classes": list(self.classes),
+            "left_out": list(self.left_out),
+        }
 
     @classmethod
     def from_dict(cls, plain: Any) -> "Table":
@@ -66,29 +96,39 @@ class Table:
         Raises:
             ModelFileError: if something is missing or makes no sense.
         """
+        where = "the model's facts about its table"
+        plain = _of_numbers(plain)
         if not isinstance(plain, Mapping) or set(plain) != set(cls.__dataclass_fields__):
-            raise ModelFileError("the model's facts about its table are incomplete.")
+            raise ModelFileError(f"{where} are incomplete, or of a newer fastnet.")
         entries: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()
         }
+        if not isinstance(entries["columns"], tuple):
+            raise ModelFileError(f"{where}: columns is {shorten(plain['columns'])}.")
+        try:
+            entries["columns"] = tuple(map(encoding.from_plain, entries["columns"]))
+        except ValueError as error:
+            raise ModelFileError(f"{where}: {error}.") from error
         found = cls(**entries)
-        count = len(found.columns) if isinstance(found.columns, tuple) else 0
-        text = isinstance(found.target, str) and _all(found.columns, str)
+        names = [*found.names, found.target]
+        spare = found.left_out
         rules = {
-            "columns": count > 0 and text and len({*found.columns, found.target}) == count + 1,
-            "mean": _finite(found.mean, count),
-            "scale": _finite(found.scale, count) and min(found.scale) > 0,
+            "columns": len(names) == len(set(map(str, names))) > 1,
+            "target": text(found.target),
             "task": found.task in TASKS,
             "classes": _distinct(found.classes)
             if found.task == "classification"
             else found.classes == (),
-            "target_mean": _finite((found.target_mean,), 1),
-            "target_scale": _finite((found.target_scale,), 1) and found.target_scale > 0,
+            "target_mean": finite(found.target_mean),
+            "target_scale": finite(found.target_scale) and found.target_scale > 0,
+            "left_out": isinstance(spare, tuple)
+            and all(map(text, spare))
+            and not set(spare) & set(names),
+            "training": found.training is None or isinstance(found.training, Mapping),
         }
         for name, right in rules.items():
             if not right:
-                value = shorten(plain[name])
-                raise ModelFileError(f"the model's facts about its table: {name} is {value}.")
+                raise ModelFileError(f"{where}: {name} is {shorten(plain[name])}.")
         return found
 
     @classmethod
@@ -107,7 +147,7 @@ class Table:
         found = cls.from_dict(model.table)
         network = model.network
         outputs = len(found.classes) if found.task == "classification" else 1
-        sizes = (len(found.columns), outputs)
+        sizes = (len(found.features), outputs)
         softmax = network.output.name == "softmax"
         if sizes != (network.inputs, network.outputs) or softmax != bool(found.classes):
             raise ModelFileError(
@@ -116,30 +156,73 @@ class Table:
             )
         return found
 
-    def inputs(self, frame: "pl.DataFrame", what: str = "the table") -> Array:
-        """The columns of a table, standardised, `(rows, columns)` float64.
+    def check_columns(self, names: list[str], what: str) -> None:
+        """Make sure that a table has the columns of the training.
 
         Raises:
-            DataError: if columns are missing or not known, or hold what is no number.
+            DataError: naming those that are missing and those that are not known.
         """
-        missing = [name for name in self.columns if name not in frame.columns]
-        extra = [name for name in frame.columns if name not in (*self.columns, self.target)]
-        if missing or extra:
-            parts = [f"it lacks {listed(missing)}"] if missing else []
+        absent = [name for name in self.names if name not in names]
+        known = {*self.names, *self.left_out, self.target}
+        extra = [name for name in names if name not in known]
+        if absent or extra:
+            parts = [f"it lacks {listed(absent)}"] if absent else []
             parts += [f"the model does not know {listed(extra)}: leave out"] if extra else []
             raise DataError(
                 f"{what} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."
             )
-        x = np.stack([numbers(frame, name, what, spare=False) for name in self.columns], axis=1)
+
+    def read(self, frame: "pl.DataFrame", what: str, before: int = 0) -> list[Any]:
+        """The values of each column in another table, of which `before` rows came earlier.
+
+        Returns:
+            For numbers `(rows,)` float64 with NaN where missing, for categories a Polars series.
+
+        Raises:
+            DataError: if a column holds what it cannot hold.
+        """
+        return [
+            column.read(frame[column.name], Place(what, column.name, before, "needed"))
+            for column in self.columns
+        ]
+
+    def encode(self, values: list[Any], dtype: str = "float64") -> Array:
+        """What `read` found as the network's inputs, standardised, `(rows, inputs)`."""
+        shape = (len(values[0]), len(self.features))
+        try:
+            out = np.empty(shape, dtype)
+        except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
+            raise DataError(
+                f"{shape[0]:,} rows of {shape[1]:,} inputs do not fit into memory; give fewer "
+                "rows, or leave columns out."
+            ) from error
+        place = 0
         with np.errstate(over="ignore"):
-            return np.asarray((x - np.array(self.mean)) / np.array(self.scale))
+            for column, read in zip(self.columns, values, strict=True):
+                width = len(column.inputs)
+                column.encode(read, out[:, place : place + width])
+                place += width
+        return out
+
+    def inputs(self, frame: "pl.DataFrame", what: str = "the table") -> Array:
+        """A table as the network's inputs, standardised, `(rows, inputs)` float64.
+
+        Raises:
+            DataError: if columns are missing or not known, or hold what they cannot.
+        """
+        self.check_columns(frame.columns, what)
+        return self.encode(self.read(frame, what))
 
     def targets(self, values: Array) -> Array:
         """Target numbers `(rows,)` as the network learns them; class indices stay."""
         if self.task == "classification":
             return values
         return np.asarray((values - self.target_mean) / self.target_scale)
+
+    def quantities(self, outputs: Array) -> Array:
+        """The network's outputs `(rows, 1)` in the target's own unit, `(rows,)` float64."""
+        return np.asarray(self.target_mean + self.target_scale * outputs[:, 0].astype(np.float64))
 
     def answers(self, outputs: Array) -> "pl.DataFrame":
         """The network's outputs `(rows, outputs)` as a table.
@@ -150,8 +233,7 @@ class Table:
         """
         pl = polars()
         if self.task == "regression":
-            values = self.target_mean + self.target_scale * outputs[:, 0].astype(np.float64)
-            return pl.DataFrame({"prediction": values})  # type: ignore[no-any-return]
+            return pl.DataFrame({"prediction": self.quantities(outputs)})  # type: ignore[no-any-return]
         best = np.argmax(outputs, axis=1)
         found = {
             "prediction": pl.Series(self.classes)[best],
@@ -162,110 +244,81 @@ class Table:
         return pl.DataFrame(found)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class Examined:
-    """A table that can be learned from.
-
-    Attributes:
-        table: its facts, not yet standardised.
-        x: `(rows, columns)` float64.
-        y: `(rows,)`, class indices or numbers.
-    """
-
-    table: Table
-    x: Array
-    y: Array
-
-    def standardised(self, rows: Array) -> Table:
-        """The facts, with mean and scale of the given rows.
-
-        Raises:
-            DataError: if a column's numbers are too large to be squared.
-        """
-        mean, scale = _moments(self.x[rows], self.table.columns)
-        found = replace(self.table, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
-        if found.task == "classification":
-            return found
-        mean, scale = _moments(self.y[rows, None], (found.target,))
-        return replace(found, target_mean=float(mean[0]), target_scale=float(scale[0]))
-
-
-def examine(source: Any, target: str, task: str | None = None) -> Examined:
-    """Read a table and make sure that it can be learned from.
-
-    Args:
-        source: a path, a Polars frame or a mapping of columns.
-        target: the column to predict.
-        task: "classification" or "regression"; None: as the target is. Text, truth values
-            and whole numbers are classes, other numbers are quantities.
-
-    Raises:
-        DataError: if it cannot, with the column and the row.
-        DefinitionError: for another task.
-    """
-    if task is not None and task not in TASKS:
-        raise DefinitionError(unknown("task", task, TASKS))
-    pl = polars()
-    frame, what = read(source)
-    if target not in frame.columns:
-        near = difflib.get_close_matches(target, frame.columns, n=1, cutoff=0.5)
-        guess = f"; did you mean {near[0]!r}?" if near else "."
-        raise DataError(
-            f"{what} has no column {target!r} to be the target{guess} "
-            f"Its columns: {listed(frame.columns)}."
-        )
-    inputs = tuple(name for name in frame.columns if name != target)
-    if not inputs:
-        raise DataError(f"{what} has no column but the target {target!r}; nothing to learn from.")
-    present(frame, target, what)
-    x = np.stack([numbers(frame, name, what) for name in inputs], axis=1)
-    task = task or _task(frame[target])
-    classes: tuple[Class, ...] = ()
-    if task == "classification":
-        classes, y = _classes(frame, target, what)
-    else:
-        if frame[target].dtype in (pl.String, pl.Categorical, pl.Enum):
-            raise DataError(
-                f"{what}: the target {target!r} holds text ({shorten(frame[target][0])} in data "
-                "row 1), so it is no quantity; use task 'classification', or correct it."
-            )
-        y = numbers(frame, target, what)
-        if y.min() == y.max():
-            raise DataError(
-                f"{what}: the target {target!r} is {y[0]:g} in every row; nothing to learn."
-            )
-    return Examined(Table(inputs, (), (), target, task, classes), x, y)
-
-
 def predict(model: "Model", source: Any) -> "pl.DataFrame":
     """What a model that was trained from a table says about the rows of another.
 
     Args:
         model: trained by `fastnet train`.
         source: a path, a Polars frame or a mapping of columns: those of the training, in any
-            order. The target may be among them; it is not looked at.
+            order. The target, and columns that the training left out, may be among them; they
+            are not looked at.
 
     Returns:
         A frame with `prediction`, and for classes with probabilities.
 
     Raises:
-        DataError: if the columns do not match, or hold what is no number.
+        DataError: if the columns do not match, or hold what they cannot.
         ModelFileError: if what the model knows of its table is damaged.
     """
-    facts = Table.of(model)
-    frame, what = _columns.read(source)
-    with np.errstate(over="ignore"):
-        x = facts.inputs(frame, what).astype(model.dtype)
-    outputs = model.predict(x)
-    if not np.isfinite(outputs).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(outputs))[0])
-        column = int(np.argmax(np.abs(x[row])))
-        name = facts.columns[column]
-        raise DataError(
-            f"{what}: data row {row + 1} is too far from the training rows for a prediction "
-            f"(column {name!r} holds {frame[name][row]}; around {facts.mean[column]:g} is usual)."
+    return polars().concat(list(stream(model, source)))  # type: ignore[no-any-return]
+
+
+def stream(model: "Model", source: Any) -> "Stream":
+    """Like `predict`, block by block, so that a file may be larger than memory.
+
+    The blocks, one below the other, are what `predict` returns, bit for bit.
+    """
+    return Stream(model, source)
+
+
+class Stream:
+    """Predictions as an iterator of frames, and what was noticed so far.
+
+    Attributes:
+        rows: how many were predicted.
+        missing: how many values were missing, by column.
+        unseen: how many texts were none of a column's categories, by column.
+    """
+
+    def __init__(self, model: "Model", source: Any) -> None:
+        self.rows = 0
+        self.missing: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()
+        self._model, self._table = model, Table.of(model)
+        self._what = table_files.name_of(source)
+        self._blocks = table_files.blocks(source)
+
+    def __iter__(self) -> "Iterator[pl.DataFrame]":
+        return self
+
+    def __next__(self) -> "pl.DataFrame":
+        frame = next(self._blocks)
+        if not self.rows:
+            self._table.check_columns(frame.columns, self._what)
+        values = self._table.read(frame, self._what, self.rows)
+        x = self._table.encode(values, self._model.dtype)
+        outputs = self._model.predict(x)
+        if not np.isfinite(outputs).all():
+            raise self._too_far(frame, x, int(np.argwhere(~np.isfinite(outputs))[0][0]))
+        self.rows += frame.height
+        for column, read in zip(self._table.columns, values, strict=True):
+            for found, rows in (
+                (self.missing, _columns.missing(read)),
+                (self.unseen, column.unseen(read)),
+            ):
+                if rows.any():
+                    found[column.name] += int(rows.sum())
+        return self._table.answers(outputs)
+
+    def _too_far(self, frame: "pl.DataFrame", x: Array, row: int) -> DataError:
+        widths = [len(column.inputs) for column in self._table.columns]
+        worst = int(np.argmax(np.abs(x[row])))
+        column = self._table.columns[int(np.searchsorted(np.cumsum(widths), worst, "right"))]
+        usual = f"; around {column.mean:g} is usual" if isinstance(column, Number) else ""
+        return DataError(
+            f"{self._what}: data row {self.rows + row + 1} is too far from the training rows for "
+            f"a prediction (column {column.name!r} holds {frame[column.name][row]}{usual})."
         )
-    return facts.answers(outputs)
 
 
 def class_name(value: Class) -> str:
@@ -273,72 +326,21 @@ def class_name(value: Class) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _task(column: "pl.Series") -> str:
-    if column.dtype.is_float() or column.dtype.is_decimal():
-        return "regression"
-    return "classification"
-
-
-def _classes(frame: "pl.DataFrame", name: str, what: str) -> tuple[tuple[Class, ...], Array]:
-    """The classes in order, and the index of each row's."""
-    pl = polars()
-    column = frame[name]
-    if column.dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    if column.dtype.is_float() or column.dtype.is_decimal():
-        values = numbers(frame, name, what)
-        uneven = (np.rint(values) != values) | (np.abs(values) >= 2**53)
-        if uneven.any():
-            row = int(np.argmax(uneven))
-            raise DataError(
-                f"{what}: the target {name!r} is {values[row]:g} in data row {row + 1}; classes "
-                "are whole numbers or text. For a quantity use task 'regression'."
-            )
-        column = pl.Series(name, values).cast(pl.Int64)
-    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Boolean)):
-        raise DataError(
-            f"{what}: the target {name!r} holds {column.dtype}; it must hold numbers or text."
-        )
-    classes = tuple(column.unique().sort().to_list())
-    if len(classes) < 2:
-        raise DataError(
-            f"{what}: the target {name!r} is {shorten(classes[0])} in every row; a "
-            "classification needs two classes or more."
-        )
-    if column.dtype.is_integer() and not _fit(classes):
-        raise DataError(f"{what}: the target {name!r} holds whole numbers beyond 64 bits.")
-    places = {value: index for index, value in enumerate(classes)}
-    return classes, np.array([places[value] for value in column.to_list()], np.intp)
-
-
-def _moments(values: Array, names: tuple[str, ...]) -> tuple[Array, Array]:
-    """Mean and standard deviation of each column; a constant one has the scale 1."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = values.mean(axis=0), values.std(axis=0)
-    constant = values.min(axis=0) == values.max(axis=0)
-    mean = np.where(constant, values[0], mean)
-    # Below the smallest normal number a quotient could overflow.
-    scale = np.where(constant | (scale < np.finfo(np.float64).tiny), 1.0, scale)
-    wrong = ~np.isfinite(mean + scale)
-    if wrong.any():
-        name = names[int(np.argmax(wrong))]
-        largest = np.abs(values[:, int(np.argmax(wrong))]).max()
-        raise DataError(
-            f"column {name!r} reaches {largest:g}, too large for a standard deviation; "
-            "use another unit, or its logarithm."
-        )
-    return mean, scale
-
-
-def _all(values: Any, kind: type) -> bool:
-    return isinstance(values, tuple) and all(isinstance(value, kind) for value in values)
-
-
-def _finite(values: Any, count: int) -> bool:
-    if not isinstance(values, tuple) or len(values) != count:
-        return False
-    # JSON's whole numbers may be too long for a float; ours are never written as such.
-    return all(isinstance(v, float) and math.isfinite(v) for v in values)
+def _of_numbers(plain: Any) -> Any:
+    """The facts of files from before columns could hold anything but numbers, in today's form."""
+    if not isinstance(plain, Mapping) or "mean" not in plain or "scale" not in plain:
+        return plain
+    facts = dict(plain)
+    mean, scale = facts.pop("mean"), facts.pop("scale")
+    given: tuple[Any, ...] = (facts.get("columns"), mean, scale)
+    if not all(isinstance(g, list) for g in given) or len({len(g) for g in given}) != 1:
+        return plain
+    names = ("name", "mean", "scale", "fill", "indicator")
+    facts["columns"] = [
+        {"kind": "number", **dict(zip(names, (*each, None, False), strict=True))}
+        for each in zip(*given, strict=True)
+    ]
+    return {**facts, "left_out": [], "training": None}
 
 
 def _distinct(classes: Any) -> bool:
@@ -348,9 +350,9 @@ def _distinct(classes: Any) -> bool:
     kinds = {type(value) for value in classes}
     if len(kinds) != 1 or not kinds <= {int, str, bool} or len(set(classes)) < len(classes):
         return False
-    return kinds != {int} or _fit(classes)
+    return all(map(text, classes)) if kinds == {str} else kinds != {int} or in_64_bits(classes)
 
 
-def _fit(classes: tuple[int, ...]) -> bool:
+def in_64_bits(classes: tuple[int, ...]) -> bool:
     """Whether whole numbers fit into 64 bits, as a column of predictions holds them."""
     return -(2**63) <= min(classes) <= max(classes) < 2**63

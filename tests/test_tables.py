@@ -1,46 +1,79 @@
-"""Tables: what is learned from them, what is refused, and how predictions become a table."""
+"""What a model knows of its table, how rows are encoded, and predictions as a table."""
 
-import datetime
 import math
 
 import numpy as np
 import polars as pl
 import pytest
+from frames import twenty_rows as frame
+from frames import voyage
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastnet as fn
 from fastnet import recipe, tables
-from fastnet.errors import DataError, MissingExtra, ModelFileError
+from fastnet.encoding import Categories, Number
+from fastnet.errors import DataError, ModelFileError
 
 QUICK = recipe.Recipe(hidden=(4,), epochs=2)
 
 
-def frame(**changed):
-    """Twenty rows that can be learned from; `changed` replaces columns or adds them."""
-    rows = np.arange(20)
-    columns = {"a": rows * 0.5, "b": rows % 3, "y": [("no", "yes")[r % 2] for r in rows]}
-    return pl.DataFrame({**columns, **changed})
-
-
-def examine(text, tmp_path, target="y"):
-    """What a CSV file of this text is taken for."""
-    path = tmp_path / "t.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return tables.examine(path, target)
-
-
-# --- what is taken -----------------------------------------------------------------------------
+# --- encoding ----------------------------------------------------------------------------------
 
 
 def test_inputs_are_standardised_over_the_training_rows_alone():
-    fit = recipe.Fit(frame(c=7.0), "y", recipe.Recipe(dtype="float64"))
+    fit = recipe.Fit(frame(), "y", recipe.Recipe(dtype="float64"))
     x, _ = fit.training
-    assert fit.table.columns == ("a", "b", "c")
+    assert fit.table.names == fit.table.features == ("a", "b")
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(x[:, :2].std(axis=0), 1)
-    assert fit.table.scale[2] == 1
-    assert (x[:, 2] == 0).all()
+    np.testing.assert_allclose(x.std(axis=0), 1)
     assert len(fit.held_out[1]) == 4
     assert not np.allclose(fit.held_out[0].mean(axis=0), 0)
+
+
+def test_encoding_is_scikit_learns():
+    table = voyage()
+    settings = recipe.Recipe(validation=0, dtype="float64", drop=("id", "name", "port"))
+    fit = recipe.Fit(table, "survived", settings)
+    x, _ = fit.training
+    assert fit.table.features == ("class", "sex=male", "sex=female", "age", "age=missing")
+    age = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    expected = [
+        StandardScaler().fit_transform(table[["class"]].to_numpy()),
+        OneHotEncoder(categories=[["male", "female"]]).fit_transform(table[["sex"]]).toarray(),
+        age.fit_transform(table[["age"]].to_numpy())[:, :1],
+        age[0].transform(table[["age"]].to_numpy())[:, 1:],
+    ]
+    np.testing.assert_allclose(x, np.concatenate(expected, axis=1), rtol=1e-12, atol=1e-12)
+    raw = x * fit.table.scale + fit.table.mean
+    np.testing.assert_allclose(raw[:, 0], table["class"], rtol=1e-12)
+    np.testing.assert_array_equal(raw[:, [1, 2, 4]], x[:, [1, 2, 4]])
+
+
+COLOURS = Categories("c", ("red", "blue"), other=True, missing="category")
+
+
+@pytest.mark.parametrize(
+    ("column", "rows"),
+    [
+        (COLOURS, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        (Categories("c", ("red", "blue")), [[1, 0], [0, 1], [0, 0], [0, 0]]),
+        (Categories("c", ("blue",), other=True), [[0, 1], [1, 0], [0, 1], [0, 1]]),
+        (Categories("c", ("red",), missing="category"), [[1, 0], [0, 0], [0, 0], [0, 1]]),
+    ],
+)
+def test_categories_as_inputs(column, rows):
+    facts = tables.Table((column,), "y", "regression")
+    table = pl.DataFrame({"c": ["red", " blue", "green", ""]})
+    np.testing.assert_array_equal(facts.inputs(table), rows)
+    assert len(facts.features) == len(facts.mean) == len(facts.scale) == len(rows[0])
+
+
+def test_numbers_as_inputs():
+    facts = tables.Table((Number("n", 1.0, 2.0, 5.0, True),), "y", "regression")
+    table = pl.DataFrame({"n": ["3", " -1e0 ", "NA", "true"]})
+    np.testing.assert_array_equal(facts.inputs(table), [[1, 0], [-1, 0], [2, 1], [0, 0]])
 
 
 def test_quantities_are_standardised_and_turned_back():
@@ -71,163 +104,6 @@ def test_classes_keep_their_type(target, classes):
     assert set(found["prediction"]) <= set(classes)
     names = [f"probability_{str(c).lower()}" for c in classes]
     assert found.columns == ["prediction", "probability", *names]
-
-
-def test_the_target_says_what_the_task_is():
-    assert tables.examine(frame(), "y").table.task == "classification"
-    numbers = frame(y=np.arange(20) % 2)
-    assert tables.examine(numbers, "y").table.task == "classification"
-    assert tables.examine(numbers, "y", "regression").table.task == "regression"
-    halves = frame(y=np.arange(20) / 2)
-    assert tables.examine(halves, "y").table.task == "regression"
-    whole = frame(y=(np.arange(20) % 2).astype(float))
-    assert tables.examine(whole, "y", "classification").table.classes == (0, 1)
-
-
-def test_whole_numbers_are_classes_however_many():
-    many = pl.DataFrame({"a": np.arange(50), "y": np.arange(50)})
-    assert len(tables.examine(many, "y").table.classes) == 50
-
-
-def test_kinds_of_columns_that_count_as_numbers(tmp_path):
-    text = "flag, n ,x,y\ntrue,1,1e3,u\nFalse, 2,-.5,v\nTRUE,+3,7,u\n\n\n"
-    found = examine(text, tmp_path)
-    assert found.table.columns == ("flag", "n", "x")
-    np.testing.assert_array_equal(found.x, [[1, 1, 1000], [0, 2, -0.5], [1, 3, 7]])
-    np.testing.assert_array_equal(found.y, [0, 1, 0])
-
-
-def test_quotes_byte_mark_and_line_ends(tmp_path):
-    text = '\ufeffa,"b, c",y\r\n1,2,"u, ""v"""\r\n3,4,w\r\n'
-    found = examine(text, tmp_path)
-    assert found.table.columns == ("a", "b, c")
-    assert found.table.classes == ('u, "v"', "w")
-
-
-def test_parquet_and_csv_are_the_same_table(tmp_path):
-    frame().write_csv(tmp_path / "t.csv")
-    frame().write_parquet(tmp_path / "t.parquet")
-    one = recipe.train(tmp_path / "t.csv", "y", QUICK).model
-    two = recipe.train(tmp_path / "t.parquet", "y", QUICK).model
-    np.testing.assert_array_equal(one.parameters.flat, two.parameters.flat)
-    assert one.table == two.table
-
-
-def test_kinds_of_text_that_are_classes():
-    labels = frame()["y"]
-    for kind in (pl.Categorical, pl.Enum(["yes", "no"])):
-        assert tables.examine(frame(y=labels.cast(kind)), "y").table.classes == ("no", "yes")
-
-
-# --- what is refused ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "is empty"),
-        ("\n \n", "is empty"),
-        ("a,y\n", "has no rows"),
-        ("a,y\n\n\n", "has no rows"),
-        ("y\n1\n2\n", "no column but the target"),
-        ("a,z\n1,2\n", "has no column 'y'"),
-        ("a,a,y\n1,2,u\n", "more than one column 'a'"),
-        ("a, a,y\n1,2,u\n", "more than one column 'a'"),
-        (",a,y\n1,2,u\n", "column 1 has no name"),
-        ("a;y\n1;2\n", "has ';' between its columns"),
-        ("a\ty\n1\t2\n", "has 'tab' between its columns"),
-        ("a,y\n1,u\n2,v,9\n", r"data row 2 \(it ends in line 3\) has 3 fields, the header names 2"),
-        ("a,b,y\n1,2,u\n3,v\n", r"data row 2 \(it ends in line 3\) has 2 fields"),
-        ('a,y\n1,"u\n2,v\n', "look for an open quote"),
-        ("a,y\n1,u\n,v\n", "column 'a' has no value in data row 2; missing values"),
-        ("a,y\n1,u\n,v\n,v\n3,u\n", r"data row 2 \(2 rows have none\)"),
-        ("a,b,y\n1,,u\n2,,v\n", "column 'b' has no values at all"),
-        ("a,y\n1,u\n2,\n", "column 'y' has no value in data row 2"),
-        ("a,y\n1,u\nNA,v\n", "'NA' for a missing value in data row 2"),
-        ("a,y\n1,u\nfoo,v\n", "column 'a' holds 'foo' in data row 2, which is not a number"),
-        ("a,y\nred,u\nblue,v\n", r"column 'a' holds text \('red' in data row 1\)"),
-        ("a,y\n2020-01-01,u\n2020-01-02,v\n", r"holds text \('2020-01-01' in data row 1\)"),
-        ("a,y\n1,u\nnan,v\n", "column 'a' holds nan in data row 2"),
-        ("a,y\n1,u\n-inf,v\n", "column 'a' holds -inf in data row 2"),
-        ("a,y\n1,u\n1e999,v\n", "column 'a' holds inf in data row 2"),
-        ("a,y\n1,1.5\n2,inf\n", "column 'y' holds inf in data row 2"),
-        ("a,y\n1,u\n99999999999999999999,v\n", "99999999999999999999 in data row 2, a whole"),
-        ("a,y\n1,u\n2,u\n", "the target 'y' is 'u' in every row"),
-        ("a,y\n1,2.5\n2,2.5\n", "the target 'y' is 2.5 in every row"),
-        ("a,y\n1,\u00e9\n".encode("latin-1"), "is not UTF-8 text"),
-        ("a,y\n1,u\n".encode("utf-16"), "text must be UTF-8"),
-        (b"PAR1\x00\x01\x02", "is no text"),
-        (b"a,y\n1,u\n\x00\xff,v\n", "is no text"),
-    ],
-)
-def test_tables_that_are_refused(tmp_path, text, said):
-    with pytest.raises(DataError, match=said) as error:
-        examine(text, tmp_path)
-    assert "t.csv" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ([datetime.date(2020, 1, 1)] * 20, "dates or times"),
-        ([datetime.timedelta(1)] * 20, "dates or times"),
-        ([[1, 2]] * 20, "it must hold numbers"),
-        ([None] * 20, "no values at all"),
-        (["1"] * 20, "numbers stored as text"),
-        ([b"1"] * 20, "it must hold numbers"),
-        ([1e300, -1e300] * 10, "too large for a standard deviation"),
-    ],
-)
-def test_columns_that_are_refused(column, said):
-    with pytest.raises(DataError, match=said) as error:
-        recipe.train(frame(a=column), "y", QUICK)
-    assert "'a'" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("target", "task", "said"),
-    [
-        ([datetime.date(2020, 1, d + 1) for d in range(20)], None, "it must hold numbers or text"),
-        (["u", "v"] * 10, "regression", "holds text"),
-        (np.arange(20) + 0.5, "classification", "is 0.5 in data row 1"),
-        (pl.Series([2**64, 1] * 10, dtype=pl.Int128), None, "beyond 64 bits"),
-    ],
-)
-def test_targets_that_are_refused(target, task, said):
-    with pytest.raises(DataError, match=said):
-        tables.examine(frame(y=target), "y", task)
-
-
-def test_files_that_are_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
-        tables.examine(tmp_path / "no.csv", "y")
-    (tmp_path / "d.csv").mkdir()
-    with pytest.raises(DataError, match="is a folder"):
-        tables.examine(tmp_path / "d.csv", "y")
-    (tmp_path / "t.txt").write_text("a,y\n1,2\n")
-    with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
-        tables.examine(tmp_path / "t.txt", "y")
-    (tmp_path / "t.parquet").write_text("a,y\n1,2\n" * 9)
-    with pytest.raises(DataError, match="no whole Parquet file"):
-        tables.examine(tmp_path / "t.parquet", "y")
-    for other in (3, [[1, 2]], np.zeros((2, 2))):
-        with pytest.raises(DataError, match="it must be a path, a Polars frame"):
-            tables.examine(other, "y")
-
-
-def test_too_few_rows():
-    with pytest.raises(DataError, match=r"the table has 2 rows.*leaves 1 to train on"):
-        recipe.train(frame().head(2), "y", QUICK)
-
-
-def test_a_class_that_is_held_out_wholly_is_named():
-    labels = ["u"] * 10 + ["v"] * 9 + ["w"]
-    seen = [
-        recipe.Fit(frame(y=labels), "y", recipe.Recipe(seed=seed)).unseen() for seed in range(12)
-    ]
-    assert ["w"] in seen
-    assert [] in seen
 
 
 # --- predictions -------------------------------------------------------------------------------
@@ -270,9 +146,9 @@ def test_a_saved_model_predicts_the_same(trained, tmp_path):
         (frame().drop("b"), "it lacks 'b'"),
         (frame(c=1), "does not know 'c'"),
         (frame().rename({"a": "A"}), "it lacks 'a'; the model does not know 'A'"),
-        (frame(a=["x"] * 20), "holds text"),
-        (frame(a=[None, *range(19)]), "no value in data row 1"),
-        (frame(a=[math.nan] * 20), "holds nan in data row 1"),
+        (frame(a=["x"] * 20), "'a' holds 'x' in data row 1, which is not a number"),
+        (frame(a=[*["1"] * 9, "foo", *["2"] * 10]), "'a' holds 'foo' in data row 10"),
+        (frame(a=[math.inf] * 20), "holds inf in data row 1"),
         (frame().head(0), "has no rows"),
         (frame(b=[0.0] * 12 + [1e300] * 8), "data row 13 is too far from the training rows.*'b'"),
     ],
@@ -287,21 +163,117 @@ def test_a_model_without_a_table_says_so():
         tables.predict(fn.Model(fn.datasets.xor_network()), frame())
 
 
+def test_what_is_missing_or_new_is_counted():
+    done = recipe.train(voyage(), "survived", QUICK)
+    new = voyage(30, gaps=False).with_columns(
+        age=pl.Series([None, math.nan, *[20.0] * 28]), sex=pl.Series(["F"] * 3 + ["male"] * 27)
+    )
+    found = tables.stream(done.model, new)
+    assert sum(frame.height for frame in found) == found.rows == 30
+    assert (found.missing, found.unseen) == ({"age": 2}, {"sex": 3})
+
+
+def test_columns_that_were_left_out_may_be_there_or_not():
+    done = recipe.train(voyage(), "survived", QUICK)
+    assert done.table.left_out == ("name",)
+    expected = tables.predict(done.model, voyage())
+    assert tables.predict(done.model, voyage().drop("name", "survived")).equals(expected)
+    assert tables.predict(done.model, voyage().with_columns(name=3)).equals(expected)
+
+
+def test_missing_values_are_refused_by_a_model_that_refused_them():
+    strict = recipe.Recipe(hidden=(4,), epochs=2, missing="error")
+    done = recipe.train(voyage(gaps=False), "survived", strict)
+    tables.predict(done.model, voyage(gaps=False))
+    with pytest.raises(DataError, match=r"'age' has no value in data row 3 \(80 rows.*without"):
+        tables.predict(done.model, voyage())
+    with pytest.raises(DataError, match=r"'port' has no value in data row 8 \(8 rows"):
+        tables.predict(done.model, voyage().with_columns(age=1))
+
+
+def test_numbers_and_text_are_read_from_any_type(trained):
+    expected = tables.predict(trained, frame())
+    for column in (
+        frame()["b"].cast(pl.String),
+        frame()["b"].cast(pl.Float32),
+        frame()["b"].cast(pl.Decimal(4, 1)),
+        frame()["b"].cast(pl.String).cast(pl.Categorical),
+    ):
+        assert tables.predict(trained, frame(b=column)).equals(expected)
+    coded = recipe.Recipe(hidden=(4,), epochs=2, categorical=("b",))
+    model = recipe.train(frame(), "y", coded).model
+    expected = tables.predict(model, frame())
+    for column in (frame()["b"].cast(pl.String), frame()["b"].cast(pl.Float64)):
+        assert tables.predict(model, frame(b=column)).equals(expected)
+
+
+def test_facts_of_the_first_files_are_read(trained):
+    facts = tables.Table.of(trained)
+    plain = {
+        "columns": ["a", "b"],
+        "mean": list(facts.mean),
+        "scale": list(facts.scale),
+        "target": "y",
+        "task": "classification",
+        "classes": ["no", "yes"],
+        "target_mean": 0.0,
+        "target_scale": 1.0,
+    }
+    old = fn.Model(trained.network, seed=1)
+    old.parameters.flat[:] = trained.parameters.flat
+    old.table = plain
+    assert tables.predict(old, frame()).equals(tables.predict(trained, frame()))
+    with pytest.raises(DataError, match="'a' has no value in data row 1"):
+        tables.predict(old, frame(a=None))
+    for key, value in {"mean": [1.0], "scale": [0.0, 1.0], "columns": [1, 2]}.items():
+        old.table = {**plain, key: value}
+        with pytest.raises(ModelFileError, match="the model's facts about its table"):
+            tables.predict(old, frame())
+
+
+A = {"kind": "number", "name": "a", "mean": 0.0, "scale": 1.0, "fill": None, "indicator": False}
+B = {**A, "name": "b"}
+TEXT = {"kind": "categories", "name": "b", "values": ["x"], "other": False, "missing": "unseen"}
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        {"columns": ["a"]},
-        {"columns": ["a", "a"]},
-        {"columns": ["a", "y"]},
-        {"columns": ["a", 3]},
+        {"columns": [A]},
+        {"columns": [A, A]},
+        {"columns": [A, {**A, "name": "y"}]},
+        {"columns": [A, 3]},
         {"columns": "ab"},
         {"columns": []},
-        {"mean": [0.0]},
-        {"mean": [0.0, math.inf]},
-        {"mean": [0.0, "1"]},
-        {"scale": [1.0, 0.0]},
-        {"scale": [1.0, -1.0]},
-        {"scale": None},
+        {"columns": None},
+        {"columns": [A, {**B, "name": 3}]},
+        {"columns": [A, {**B, "name": "\ud800"}]},
+        {"columns": [A, {**B, "kind": "date"}]},
+        {"columns": [A, {**B, "kind": ["number"]}]},
+        {"columns": [A, {**B, "more": 1}]},
+        {"columns": [A, {**B, "indicator": True}]},
+        {"columns": [A, {**B, "indicator": 0}]},
+        {"columns": [A, {**B, "fill": math.nan}]},
+        {"columns": [A, {**B, "fill": "1"}]},
+        {"columns": [A, {**TEXT, "values": []}]},
+        {"columns": [A, {**TEXT, "values": ["x", "x"]}]},
+        {"columns": [A, {**TEXT, "values": [1]}]},
+        {"columns": [A, {**TEXT, "values": ["\ud800"]}]},
+        {"columns": [A, {**TEXT, "values": "x"}]},
+        {"columns": [A, {**TEXT, "other": 1}]},
+        {"columns": [A, {**TEXT, "missing": "maybe"}]},
+        {"columns": [A, {**TEXT, "missing": ["unseen"]}]},
+        {"columns": [A, {**TEXT, "values": ["x", "z"]}]},
+        {"left_out": ["a"]},
+        {"left_out": [3]},
+        {"left_out": None},
+        {"training": 3},
+        {"classes": ["no", "\ud800"]},
+        {"columns": [A, {**B, "mean": math.inf}]},
+        {"columns": [A, {**B, "mean": "1"}]},
+        {"columns": [A, {**B, "scale": 0.0}]},
+        {"columns": [A, {**B, "scale": -1.0}]},
+        {"columns": [A, {**B, "scale": None}]},
         {"target": 3},
         {"task": "both"},
         {"task": "regression"},
@@ -333,22 +305,21 @@ def test_facts_of_another_form_are_refused(trained, facts):
         tables.predict(model, frame())
 
 
-def test_without_polars_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "polars", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'fastnet\[tables\]'"):
-        tables.examine("t.csv", "y")
-
-
 # --- figures -----------------------------------------------------------------------------------
 
 
-def test_r_squared_is_scikit_learns():
-    from sklearn.metrics import r2_score
+def test_a_class_that_is_held_out_wholly_is_named():
+    labels = ["u"] * 10 + ["v"] * 9 + ["w"]
+    seen = [
+        recipe.Fit(frame(y=labels), "y", recipe.Recipe(seed=seed)).unseen() for seed in range(12)
+    ]
+    assert ["w"] in seen
+    assert [] in seen
 
-    y = fn.random.normal(1, fn.random.DATA, 0, 50)
-    guess = y + fn.random.normal(2, fn.random.DATA, 0, 50)
-    assert recipe.r_squared(y, guess) == pytest.approx(r2_score(y, guess), rel=1e-12)
-    assert math.isnan(recipe.r_squared(np.ones(3), np.ones(3)))
+
+def test_too_few_rows():
+    with pytest.raises(DataError, match=r"the table has 2 rows.*leaves 1 to train on"):
+        recipe.train(frame().head(2), "y", QUICK)
 
 
 def test_the_best_epoch_is_the_one_that_is_kept():

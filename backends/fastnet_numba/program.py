@@ -10,7 +10,7 @@ from numpy import empty, ndarray
 
 from fastnet.backend import Data, Run, State
 from fastnet.checks import Array
-from fastnet.plan import Drop, Plan
+from fastnet.plan import Affine, Drop, Plan
 from fastnet_numba import tiny, training
 from fastnet_numba.crew import APART
 from fastnet_numba.kernels import load
@@ -23,8 +23,12 @@ Draw = tuple[int, int] | None
 _NO_ROWS = np.zeros(0, np.int64)
 
 
-#: Rows up to which `predict_at_once` takes them, in an arena of their own.
-FEW_ROWS = 16
+#: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
+#: than this, and a handful in any case. Python's lock is held for them, some 0.1 ms at most: a
+#: longer call's way (threads, arenas, the tables of a run) costs about as much by itself as half of
+#: these products, `bench/test_contests.py --workload rows`.
+FEW_PRODUCTS = 2**22
+FEWEST, MOST = 16, 512
 
 #: How many layouts a program keeps, for batches of different sizes.
 _KEPT = 16
@@ -61,7 +65,9 @@ class NumbaProgram:
         self.crowd = Crowd()
         self._workspaces: dict[int, _Workspace] = {}
         self.no_memory = np.zeros((0, 0), dtype)
-        few = self._workspace(FEW_ROWS)
+        weights = sum(op.weight.size for op in plan.operations if isinstance(op, Affine))
+        most = chunk_rows(plan, dtype.itemsize, min(max(FEW_PRODUCTS // weights, FEWEST), MOST))
+        few = self._workspace(most)
         self.few_table, self.few_arena = few.layout.prediction, few.borrow()
         self.predict_few = self.kernels.predict_at_once
         if numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout

@@ -5,8 +5,7 @@ command itself, and with 130 after Ctrl-C.
 """
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,18 +14,17 @@ from rich.table import Table as Grid
 
 from fastnet import __version__
 from fastnet import backend as backends
-from fastnet.cli import train, xor
+from fastnet.cli import bench, export, predict, show, train, xor
 from fastnet.cli.terminal import (
     HOW_TO_CHOOSE,
     INTERRUPTED,
-    BackendOption,
     Commands,
+    JsonOption,
+    document,
     how_chosen,
-    note,
     say,
-    write,
 )
-from fastnet.errors import BackendUnavailable, DefinitionError
+from fastnet.errors import BackendUnavailable
 
 app = typer.Typer(
     cls=Commands,
@@ -57,19 +55,29 @@ def root(
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
+        fastnet show digits.safetensors
+
         fastnet predict digits.safetensors new.csv
+
+    Results are on standard output, everything else on standard error. It ends with 0, with 1
+    after an error, with 2 after a mistake in the command, and with 130 after Ctrl-C.
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 
 
 @app.command("backends")
-def list_backends() -> None:
+def list_backends(as_json: JsonOption = False) -> None:
     """List who can compute here, and why others cannot."""
     try:
         chosen, trouble = backends.choose().name, None
     except BackendUnavailable as error:
         chosen, trouble = "", error
+    if as_json:
+        document([_plain(name, name == chosen) for name in backends.known()])
+        if trouble is not None:
+            raise trouble
+        return
     grid = Grid(box=None, pad_edge=False, show_header=True, header_style="bold")
     grid.add_column("", width=1)
     grid.add_column("backend", no_wrap=True)
@@ -92,46 +100,26 @@ def list_backends() -> None:
     say(HOW_TO_CHOOSE)
 
 
+def _plain(name: str, chosen: bool) -> dict[str, Any]:
+    """What is known of a backend, for programs."""
+    found = backends.probe(name)
+    facts = backends.load(name).describe() if found.usable else {}
+    return {
+        "name": name,
+        "chosen": chosen,
+        "usable": found.usable,
+        "facts": {key: str(value) for key, value in facts.items()},
+        "reason": found.reason or None,
+        "remedy": found.remedy or None,
+    }
+
+
 app.command("xor")(xor.command)
 app.command("train")(train.command)
-
-
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="Model that `fastnet train` wrote.")],
-    data: Annotated[Path, typer.Argument(help="Table to predict: .csv or .parquet.")],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for the predictions: .csv or .parquet. Without it they are printed as CSV.",
-            show_default=False,
-        ),
-    ] = None,
-    backend: BackendOption = None,
-) -> None:
-    """Predict the target of every row of a table, in the table's order.
-
-        fastnet predict digits.safetensors new.csv -o predictions.csv
-
-    The table needs the columns that the model was trained with, in any order. The target may
-    be there; it is not looked at.
-    """
-    from fastnet import columns, files, tables
-    from fastnet.model import load
-
-    if output is not None:
-        columns.ending(output, "the output")
-        if output.absolute() == data.absolute():
-            raise DefinitionError(f"output is {str(output)!r}, the table itself; name another.")
-        files.check_writable(output, "output")
-    found = tables.predict(load(model, backend=backend), data)
-    if output is None:
-        write(columns.render(found, ".csv"))
-        return
-    columns.write(found, output)
-    note(f"{found.height:,} predictions in {str(output)!r}")
+app.command("predict")(predict.command)
+app.command("show")(show.command)
+app.command("export")(export.command)
+app.command("bench")(bench.command)
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ from fastnet.recipe import Recipe
 #: What the command takes beside the recipe: option and key alike.
 PLACES = {"target": str, "output": str, "checkpoint": str, "resume": bool}
 
-_TEXT = ("task", "dtype", "backend")
+_TEXT = ("task", "dtype", "backend", "missing")
+_NAMES = ("drop", "categorical")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -95,6 +96,9 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
         if not isinstance(found["layers"], list):
             raise DefinitionError(f"layers is {found['layers']!r}; write [[layers]] tables.")
         found["layers"] = tuple(found["layers"])
+    for key in _NAMES:
+        if key in found:
+            found[key] = names(found[key], key)
     for key in ("validation", "dropout", "l2"):
         if key in found:
             found[key] = checks.number(found[key], key)
@@ -137,6 +141,19 @@ def batch_size(value: Any) -> Any:
             raise DefinitionError(f"batch_size is {value!r}; write a number of rows, or all.")
         value = int(text)
     return checks.whole(value, "batch_size")
+
+
+def names(value: Any, key: str) -> tuple[str, ...]:
+    """Names of columns, from "id,name" or a list.
+
+    Raises:
+        DefinitionError: if they are none.
+    """
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DefinitionError(f"{key} is {value!r}; write names of columns, as in ['id', 'name'].")
+    return tuple(value)
 
 
 def _one_form(settings: Mapping[str, Any], where: str) -> None:

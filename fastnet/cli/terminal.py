@@ -1,6 +1,8 @@
 """How the command line speaks: results, remarks, errors, exit codes."""
 
 import contextlib
+import json
+import math
 import os
 import sys
 from typing import Annotated, Any
@@ -27,6 +29,11 @@ BackendOption = Annotated[
     ),
 ]
 
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON document, for programs."),
+]
+
 
 def note(text: str, style: str = "") -> None:
     """A line on standard error; never broken, so that it can be searched and copied."""
@@ -36,6 +43,21 @@ def note(text: str, style: str = "") -> None:
 def say(text: str = "") -> None:
     """A line on standard output."""
     Console().print(Text(text), soft_wrap=True)
+
+
+def document(plain: Any) -> None:
+    """One JSON document on standard output: floats with every bit, and null for NaN."""
+    text = json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False)
+    write(text.encode("utf-8", "replace") + b"\n")
+
+
+def _finite(plain: Any) -> Any:
+    """With None for what JSON cannot hold."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def write(whole: bytes) -> None:

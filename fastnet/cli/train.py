@@ -1,17 +1,17 @@
 """`fastnet train`."""
 
-import math
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table as Grid
 
 from fastnet import checkpoints, files
-from fastnet.cli.terminal import INTERRUPTED, BackendOption, note, say
+from fastnet.cli import outcome
+from fastnet.cli.report import count
+from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.errors import DefinitionError, Diverged
 from fastnet.functions import ACTIVATIONS
 from fastnet.optimizers import LBFGS, OPTIMIZERS
@@ -45,77 +45,167 @@ def command(
             help="classification or regression. Without it, text and whole numbers are classes, "
             "numbers with a decimal point are quantities.",
             show_default=False,
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            help="Missing values: impute, as said above (the default), or error to refuse them.",
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    categories: Annotated[
+        int | None,
+        typer.Option(
+            help="Categories of a text column that get an input of their own (default 20).",
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns to leave out, with commas between (a list in --config takes any name).",
+            metavar="COLUMNS",
+            show_default=False,
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns to one-hot encode whatever they hold: codes that are numbers, or text "
+            "that would be left out.",
+            metavar="COLUMNS",
+            show_default=False,
+            rich_help_panel="Columns",
         ),
     ] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(help="Units of the hidden layers, or none (default 64,64)."),
+        typer.Option(
+            help="Units of the hidden layers, or none (default 64,64).", rich_help_panel="Network"
+        ),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option(help=f"Of the hidden layers (default relu): {_HIDDEN}."),
+        typer.Option(
+            help=f"Of the hidden layers (default relu): {_HIDDEN}.", rich_help_panel="Network"
+        ),
     ] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}."),
+        typer.Option(
+            help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="How often every row is seen, at most (default 200).")
+        int | None,
+        typer.Option(
+            help="How often every row is seen, at most (default 200).", rich_help_panel="Training"
+        ),
     ] = None,
     batch_size: Annotated[
-        str | None, typer.Option(help="Rows of a step, or all (default 32).")
+        str | None,
+        typer.Option(help="Rows of a step, or all (default 32).", rich_help_panel="Training"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Length of a step (default the optimizer's own).")
+        float | None,
+        typer.Option(
+            help="Length of a step (default the optimizer's own).", rich_help_panel="Training"
+        ),
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option(help="Part of the rows, at random, held out to judge by (default 0.2)."),
+        typer.Option(
+            help="Part of the rows, at random, held out to judge by (default 0.2).",
+            rich_help_panel="Training",
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
             help="Stop after so many epochs without a better loss on the rows held out; the best "
             "is kept (default 20).",
+            rich_help_panel="Training",
         ),
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="Part of the hidden units dropped (default 0).")
+        float | None,
+        typer.Option(
+            help="Part of the hidden units dropped (default 0).", rich_help_panel="Network"
+        ),
     ] = None,
     l2: Annotated[
-        float | None, typer.Option(help="Penalty on large weights (default 0.003).")
+        float | None,
+        typer.Option(help="Penalty on large weights (default 0.003).", rich_help_panel="Training"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed, the same model (default 0).")
+        int | None,
+        typer.Option(help="The same seed, the same model (default 0).", rich_help_panel="Training"),
     ] = None,
     backend: BackendOption = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or float64 (default float32).")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32 or float64 (default float32).", rich_help_panel="Network"),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             help="File to keep the training in, every minute and on Ctrl-C (default: the "
             "output's name with .checkpoint, removed when the model is written).",
             show_default=False,
+            rich_help_panel="Training",
         ),
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Go on from the checkpoint, if it is there."),
+        typer.Option(
+            "--resume",
+            help="Go on from the checkpoint, if it is there.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML file with these options; those given here go before it."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the loss of every epoch into this file (.png, .svg or .pdf).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a network on a table: one row an example, one column the target.
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
-    Every other column must hold numbers; they are standardised by themselves. The model that
-    did best on the rows held out is kept.
+    A part of the rows, taken at random, is held out. The model that did best on them is kept, and
+    the report says how well it does on them and on the training rows, and what became of each
+    column. Medians, means and categories are those of the training rows, and are stored with
+    the model.
+
+    Numbers are standardised; true and false are 1 and 0. A missing number (an empty field, NaN,
+    NA, n/a, null, none, ?, - or .) is imputed: the median takes its place, and one more input
+    says where.
+
+    Text is one-hot encoded: an input for each of the most frequent categories, and one for all
+    others, also those that no training row has. Missing text (an empty field) is a category of
+    its own.
+
+    Left out are columns with the same value in every row, and text that differs in more than half
+    of the rows, such as names and identifiers. So are rows without a target. Dates and times are
+    refused: turn them into numbers, or --drop them.
     """
     options = dict(locals())
-    del options["data"], options["config"]
+    for place in ("data", "config", "plot", "as_json"):
+        del options[place]
+    for names in ("drop", "categorical"):
+        options[names] = _names(options[names])
     from fastnet.cli import config as configuration
 
     read = configuration.read(config) if config is not None else {}
@@ -123,10 +213,26 @@ def command(
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is needed, here or in --config.")
-    _train(data, settings, configuration.recipe(settings))
+    done, written = _train(data, settings, configuration.recipe(settings), plot)
+    if as_json:
+        document(outcome.plain(done, written))
+    else:
+        outcome.show(done)
+        say(f"model in {str(written)!r}; use it with")
+        say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
 
 
-def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
+def _names(given: Iterable[str] | None) -> list[str] | None:
+    """The columns in repeated options with commas in them."""
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _train(
+    data: Path, settings: dict[str, Any], recipe: Any, plot: Path | None
+) -> tuple[Any, Path]:
+    """Train and write model and picture; say on standard error how it goes."""
     from fastnet.progress import Bar
     from fastnet.recipe import Fit, metric_name
 
@@ -136,6 +242,10 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     if passing:
         checkpoint = f"{output}.checkpoint"
     _check_places(data, output, checkpoint, resume)
+    if plot is not None:
+        from fastnet import plots
+
+        plots.check(plot, "plot")
     fit = Fit(data, settings["target"], recipe)
     table = fit.table
     aim = f" into {len(table.classes)} classes" if table.classes else ""
@@ -147,7 +257,11 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
         return f"{metric} " + "/".join(f"{value:.3f}" for value in found.values())
 
     try:
-        note(f"{table.task} of {table.target!r}{aim} from {_count(len(table.columns))}")
+        note(f"{table.task} of {table.target!r}{aim} from {count(len(table.columns), 'column')}")
+        if len(table.features) != len(table.columns):
+            note(f"the columns are {len(table.features):,} inputs of the network")
+        if fit.without_target:
+            note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
             f"{len(fit.training[1]):,} rows to train on, {held:,} held out"
             f"{' (figures: training/held out)' if held else ''}; "
@@ -185,36 +299,10 @@ def _train(data: Path, settings: dict[str, Any], recipe: Any) -> None:
     done.model.save(output)
     if passing and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
-    _show(done)
-    say(f"model in {str(output)!r}; use it with")
-    say(f"    fastnet predict {shlex.quote(str(output))} new.csv")
-
-
-def _show(done: Any) -> None:
-    """The result of a training as a table, and the facts around it."""
-    parts = [("training", done.training), ("validation", done.validation)]
-    grid = Grid(box=None, pad_edge=False, header_style="bold")
-    grid.add_column("")
-    shown = [(name, part) for name, part in parts if part is not None]
-    for name, _ in shown:
-        grid.add_column(name, justify="right")
-    percent = done.metric == "accuracy"
-    grid.add_row("rows", *(f"{part.rows:,}" for _, part in shown))
-    grid.add_row("loss (without penalty)", *(f"{part.loss:.4g}" for _, part in shown))
-    form = ".2%" if percent else ".4f"
-    grid.add_row(done.metric, *(format(part.metric, form) for _, part in shown))
-    if not percent:
-        # The loss is the mean squared error of the standardised target.
-        scale = done.table.target_scale
-        grid.add_row("RMSE", *(f"{scale * math.sqrt(part.loss):.4g}" for _, part in shown))
-    Console().print(grid)
-    history = done.history
-    classes = f", {len(done.table.classes)} classes" if done.table.classes else ""
-    best = f", the best was {done.best_epoch}" if history.validation_loss else ""
-    say(
-        f"{_count(len(done.table.columns))}{classes}; {len(history)} epochs{best}; "
-        f"{sum(history.seconds):.2f} s"
-    )
+    if plot is not None:
+        outcome.draw(done, plot)
+        note(f"picture in {str(plot)!r}")
+    return done, output
 
 
 def _rate(recipe: Any) -> float:
@@ -233,10 +321,6 @@ def _going_on(checkpoint: str, epochs: int) -> str:
     if done >= epochs:
         return f"the checkpoint has {done} epochs behind it, --epochs {epochs}: nothing to add"
     return f"going on after epoch {done} of the checkpoint"
-
-
-def _count(columns: int) -> str:
-    return f"{columns} column" if columns == 1 else f"{columns} columns"
 
 
 def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:

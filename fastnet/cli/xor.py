@@ -1,15 +1,23 @@
 """`fastnet xor`: the tutorial's network, trained and shown."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from fastnet import checks, datasets
 from fastnet.checks import Array
-from fastnet.cli.terminal import HOW_TO_CHOOSE, BackendOption, how_chosen, say
+from fastnet.cli.terminal import (
+    HOW_TO_CHOOSE,
+    BackendOption,
+    JsonOption,
+    document,
+    how_chosen,
+    note,
+    say,
+)
 from fastnet.errors import DefinitionError, FastnetError
 from fastnet.history import History
 from fastnet.model import Model
@@ -32,6 +40,7 @@ def command(
         Path | None,
         typer.Option(help="Draw loss and predictions into this file (.png, .svg or .pdf)."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train the tutorial's network on XOR and show what it learned.
 
@@ -43,6 +52,27 @@ def command(
 
         plots.check(plot, "plot")
     lesson = Lesson(seed, backend, dtype, learning_rate)
+    if as_json:
+        lines = [lesson.line()]
+        for end in ends:
+            lesson.train(end, steps)
+            lines.append(lesson.line())
+        document(_plain(lesson, lines))
+    else:
+        _show(lesson, steps, ends, backend)
+    if plot is not None:
+        draw(lesson, plot)
+        (note if as_json else say)(f"picture in {str(plot)!r}")
+    right = lesson.truth()[1]
+    if not right.all():
+        raise FastnetError(
+            f"after {steps:,} steps only {int(right.sum())} of 4 rows are on the right side of "
+            "0.5; try more --steps, another --learning-rate or another --seed."
+        )
+
+
+def _show(lesson: "Lesson", steps: int, ends: list[int], backend: str | None) -> None:
+    """Train and tell, a line after each of the steps `ends`."""
     say(f"backend {lesson.model.backend}, {lesson.model.dtype} ({how_chosen(backend)})")
     say(HOW_TO_CHOOSE)
     say()
@@ -61,14 +91,23 @@ def command(
         say(f"  {inputs:<6}  {y:>6g}  {p:>10.6f}  {'yes' if ok else 'NO'}")
     say()
     say(f"{lesson.seconds_per_step() * 1e6:.3g} µs per step")
-    if plot is not None:
-        draw(lesson, plot)
-        say(f"picture in {str(plot)!r}")
-    if not right.all():
-        raise FastnetError(
-            f"after {steps:,} steps only {int(right.sum())} of 4 rows are on the right side of "
-            "0.5; try more --steps, another --learning-rate or another --seed."
-        )
+
+
+def _plain(lesson: "Lesson", lines: list["Line"]) -> dict[str, Any]:
+    """What was learned, for programs."""
+    predicted, right = lesson.truth()
+    rows = zip(lesson.x, lesson.y[:, 0], predicted, right, strict=True)
+    return {
+        "backend": lesson.model.backend,
+        "dtype": lesson.model.dtype,
+        "steps": lines[-1].step,
+        "losses": [asdict(line) for line in lines],
+        "rows": [
+            {"inputs": x.tolist(), "target": float(y), "prediction": float(p), "right": bool(ok)}
+            for x, y, p, ok in rows
+        ],
+        "seconds_per_step": lesson.seconds_per_step(),
+    }
 
 
 @dataclass(frozen=True)

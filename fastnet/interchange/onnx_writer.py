@@ -81,7 +81,7 @@ class _Writer:
         if self._table is not None:
             table = self._table
             facts = {
-                "inputs": getattr(table, "features", table.columns),
+                "inputs": table.features,
                 "target": table.target,
                 "task": table.task,
                 "classes": table.classes,

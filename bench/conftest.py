@@ -1,0 +1,219 @@
+"""The options of `pytest bench`, and who takes part in what.
+
+    pytest bench                          fastnet's backends, and the loop by hand
+    pytest bench --peers                  and the libraries that are installed
+    pytest bench --peer jax --workload tab --workload width --backend numba
+    pytest bench --threads 1              one processor for everyone
+
+What is unknown or missing is said, and the rest runs.
+"""
+
+import os
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from bench.contest import Contest, Match
+
+#: What each name that was asked for and is unknown, missing or left out was said of.
+_remarks = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options beside pytest's and pytest-benchmark's own."""
+    group = parser.getgroup("fastnet")
+    group.addoption(
+        "--peers", action="store_true", help="Compare with the other libraries that are installed."
+    )
+    group.addoption(
+        "--peer", action="append", default=[], metavar="NAME", help="Compare with this one."
+    )
+    group.addoption(
+        "--backend", action="append", default=[], metavar="NAME", help="Only this backend."
+    )
+    group.addoption(
+        "--workload",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Only this workload (tab) or series (width).",
+    )
+    group.addoption(
+        "--threads",
+        type=int,
+        default=None,
+        metavar="N",
+        help="Processors that everyone may use (default all of them).",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give everyone the same processors, before a library counts them."""
+    config.stash[_remarks] = []
+    there, wanted = _processors(), config.getoption("--threads")
+    if wanted is None:
+        return
+    if not 1 <= wanted <= there:
+        raise pytest.UsageError(f"--threads is {wanted}; this machine has {there} for this process")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(wanted)
+    if hasattr(os, "sched_setaffinity"):  # JAX cannot be told otherwise
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
+    else:
+        config.stash[_remarks].append(
+            "this system cannot hold a process to some processors: JAX takes all of them"
+        )
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _named(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
+    """The known ones of the names that an option gives; of the others it is said.
+
+    If none of them is known, the session ends.
+    """
+    from fastnet.errors import unknown
+
+    asked = list(dict.fromkeys(config.getoption(option)))
+    if not asked:
+        return default
+    remarks = config.stash[_remarks]
+    for name in asked:
+        if name not in known:
+            remark = unknown(option.removeprefix("--"), name, known)
+            if remark not in remarks:
+                remarks.append(remark)
+    found = [name for name in asked if name in known]
+    if not found:
+        pytest.exit("\n".join(remarks), pytest.ExitCode.USAGE_ERROR)
+    return found
+
+
+def _contestants(config: pytest.Config) -> list[str]:
+    """Who was chosen, whether they can take part or not."""
+    from bench.contestants import BY_HAND, PEERS
+    from fastnet import backend as backends
+
+    known = backends.known()
+    chosen = _named(config, "--backend", known, known)
+    peers = _named(
+        config, "--peer", list(PEERS), list(PEERS) if config.getoption("--peers") else []
+    )
+    return [BY_HAND, *chosen, *peers]
+
+
+def _matches(config: pytest.Config) -> list["Match"]:
+    """The contests that were chosen, in order."""
+    from bench.contest import Match
+    from bench.workloads import PREDICTED, TAB, TRAINED
+
+    every = [Match("training", work) for work in TRAINED.values()]
+    every.append(Match("gradient", TAB))
+    every += [Match("prediction", TAB, rows) for rows in PREDICTED]
+    names = [match.name for match in every]
+    series = list(dict.fromkeys(match.axis for match in every if match.axis))
+    chosen = _named(config, "--workload", [*names, *series], names)
+    return [match for match in every if match.name in chosen or match.axis in chosen]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Everyone who was chosen at everything that was chosen."""
+    from bench.contestants import offers, program
+
+    config = metafunc.config
+    if "match" in metafunc.fixturenames:
+        cases = [
+            pytest.param(
+                match,
+                name,
+                id=f"{match.name}-{name}".replace(" ", "_"),
+                marks=[pytest.mark.slow] if match.work.slow else [],
+            )
+            for match in _matches(config)
+            for name in _contestants(config)
+            if offers(name, match.kind)
+        ]
+        metafunc.parametrize(("match", "contestant"), cases)
+    elif "measure" in metafunc.fixturenames:
+        measures = metafunc.module.MEASURES.values()
+        cases = [
+            pytest.param(
+                measure.name,
+                name,
+                id=f"{measure.name}-{name}".replace(" ", "_"),
+                marks=[pytest.mark.slow] if measure.cold else [],
+            )
+            for measure in measures
+            for name in _contestants(config)
+            if program(name, measure.program) and (name == "numba" or not measure.cold)
+        ]
+        metafunc.parametrize(("measure", "contestant"), cases)
+
+
+@pytest.fixture(scope="session")
+def threads(pytestconfig: pytest.Config) -> int:
+    """How many everyone may use."""
+    return int(pytestconfig.getoption("--threads") or _processors())
+
+
+@pytest.fixture(scope="session")
+def contests(request: pytest.FixtureRequest) -> Iterator[dict[str, "Contest"]]:
+    """Those that were held already, by the match's name; the last one only is kept."""
+    held: dict[str, Contest] = {}
+    yield held
+    held.clear()
+
+
+def chosen_for(request: pytest.FixtureRequest, match: "Match") -> list[str]:
+    """Who of those that this session runs is in a match, and can be."""
+    from bench.contestants import missing, unable
+
+    names = [
+        str(item.callspec.params["contestant"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("match") == match
+    ]
+    return [name for name in names if not (missing(name) or unable(name, match.work))]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """State the threads."""
+    threads = config.getoption("--threads") or _processors()
+    return [f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} for everyone"]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say at the end, too, what was asked for and is unknown."""
+    for remark in config.stash[_remarks]:
+        terminalreporter.write_line(remark, yellow=True)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the reasons of what was skipped, for the JSON file."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append(report.longrepr[2].removeprefix("Skipped: "))
+
+
+_skipped: list[str] = []
+
+
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
+) -> None:
+    """How to repeat the run, and what was not in it."""
+    given = map(str, config.invocation_params.args)
+    inside = [one for one in given if not one.startswith("--benchmark-json")]
+    command = ["python", "-m", "pytest", *inside, "--benchmark-json=RESULTS.json"]
+    output_json["machine_info"]["command"] = shlex.join(command)
+    left_out = list(dict.fromkeys([*config.stash[_remarks], *_skipped]))
+    output_json["machine_info"]["left_out"] = left_out

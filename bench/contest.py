@@ -1,0 +1,122 @@
+"""A contest: everyone who was chosen for one workload, timed in turns, and reported one by one.
+
+pytest-benchmark times one function after another. Here the machine's drift is to hit all alike, so
+the first test of a workload runs everybody's turns; each test then hands its own times over through
+`played`, the clock of these benchmarks, which shows the times that were taken.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from bench import contestants
+from bench.contestants import Kind
+from bench.workloads import Workload
+from fastnet.benchmark import IN_CACHE, Maker, Timing, contest
+
+ROUNDS = 7
+
+
+class Played:
+    """A clock that stands still but for the times it is given."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: Iterator[float]) -> None:
+        """Let the next of the times pass."""
+        self.now += next(seconds)
+
+
+played = Played()
+
+
+@dataclass(frozen=True)
+class Match:
+    """What one contest is about.
+
+    Attributes:
+        kind: training, gradient or prediction.
+        work: the network, and how it is trained.
+        rows: of one prediction; 0 elsewhere.
+    """
+
+    kind: Kind
+    work: Workload
+    rows: int = 0
+
+    @property
+    def name(self) -> str:
+        """As in reports."""
+        if self.kind == "prediction":
+            return f"predict {self.rows}"
+        return "gradient" if self.kind == "gradient" else self.work.name
+
+    @property
+    def axis(self) -> str | None:
+        """The series that it belongs to."""
+        return "rows" if self.kind == "prediction" else self.work.axis
+
+    @property
+    def value(self) -> int | None:
+        """Its place in the series."""
+        return self.rows if self.kind == "prediction" else self.work.value
+
+    @property
+    def says(self) -> str:
+        """The workload in words."""
+        if self.kind == "prediction":
+            shape = "-".join(map(str, self.work.sizes))
+            return f"{shape}, {self.rows:,} {'row' if self.rows == 1 else 'rows'}, float32"
+        return f"{self.work}, float32"
+
+    @property
+    def flops(self) -> float:
+        """What one unit must multiply and add."""
+        if self.kind != "prediction":
+            return self.work.flops
+        return 2.0 * self.rows * sum(a * b for a, b in pairwise(self.work.sizes))
+
+    @property
+    def bytes(self) -> float:
+        """What one unit must move through memory."""
+        if self.kind == "gradient":
+            return 0.0
+        if self.kind == "training":
+            return self.work.bytes
+        sizes = self.work.sizes
+        moved = 4.0 * self.rows * (sizes[0] + sizes[-1])
+        return moved if moved > IN_CACHE else 0.0
+
+
+@dataclass
+class Contest:
+    """A match between some contestants, and what came of it.
+
+    Attributes:
+        timings: of those whose results were NumPy's.
+        problems: what is wrong with the others.
+    """
+
+    match: Match
+    timings: dict[str, Timing] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def play(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
+        """Everyone's first run, and `rounds` turns."""
+        match = self.match
+        trains = match.kind == "training"
+
+        def maker(name: str, dtype: str = "float32") -> Maker:
+            return contestants.maker(name, match.kind, match.work, threads, match.rows, dtype)
+
+        self.timings, self.problems = contest(
+            {name: maker(name) for name in names},
+            maker("numpy", "float64"),
+            match.work.common if trains else 1,
+            trains,
+            rounds,
+        )

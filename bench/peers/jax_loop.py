@@ -1,0 +1,190 @@
+"""JAX: all steps in one jitted loop.
+
+`fori_loop` over full batches, `scan` over the orders of mini-batches, whose rows are gathered
+within; the state is donated, so that it is updated in place. As JAX's own pages have it, what is
+compiled is called with the shapes it was compiled for, and `block_until_ready` ends a time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.peers import flat, rate
+from fastnet.benchmark import Workload, predicted
+from fastnet.checks import Array
+from fastnet.optimizers import Adam
+
+IMPORT = "import jax, jax.numpy"
+
+#: What a new process does to its first epoch, as short as a tutorial has it.
+FIRST_EPOCH = """
+import jax
+import jax.numpy as jnp
+keys = iter(jax.random.split(jax.random.key(0), 6))
+x, y = jax.random.normal(next(keys), (rows, 32)), jax.random.normal(next(keys), (rows, 1))
+sizes = [(32, 64), (64, 64), (64, 1)]
+layers = [(jax.random.normal(next(keys), s) / s[0] ** 0.5, jnp.zeros(s[1])) for s in sizes]
+order = jax.random.permutation(next(keys), rows).reshape(-1, 32)
+
+def loss(layers, x, y):
+    for w, b in layers[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    w, b = layers[-1]
+    return ((x @ w + b - y) ** 2).mean()
+
+@jax.jit
+def epoch(layers, order):
+    def step(layers, rows):
+        gradient = jax.grad(loss)(layers, x[rows], y[rows])
+        return jax.tree.map(lambda p, g: p - 0.05 * g, layers, gradient), None
+    return jax.lax.scan(step, layers, order)[0]
+
+jax.block_until_ready(epoch(layers, order))
+"""
+
+
+class Trainer:
+    """Steps of training."""
+
+    def __init__(self, work: Workload, epochs: int, threads: int) -> None:
+        import jax
+        import jax.numpy as jnp
+
+        self.jax, self.work = jax, work
+        self.units = epochs * work.steps
+        orders = work.orders(epochs)
+        # Another dtype than int32 would be converted to it in the loop.
+        given = (*work.data(), *(() if orders is None else (orders.astype(np.int32),)))
+        self.data = [jnp.asarray(array) for array in given]
+        self.start = work.start()
+        self.adam = isinstance(work.optimizer, Adam)
+        update = (_adam if self.adam else _descent)(jax, rate(work.optimizer))
+        gradient = jax.grad(_loss(jax, work.activations))
+
+        def step(state: Any, x: Any, y: Any) -> Any:
+            return update(state, gradient(state[0], x, y))
+
+        def full_batches(state: Any, x: Any, y: Any) -> Any:
+            return jax.lax.fori_loop(0, self.units, lambda _, state: step(state, x, y), state)
+
+        def mini_batches(state: Any, x: Any, y: Any, orders: Any) -> Any:
+            def one(state: Any, rows: Any) -> tuple[Any, None]:
+                picked = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
+                return step(state, *picked), None
+
+            return jax.lax.scan(one, state, orders)[0]
+
+        loop = full_batches if orders is None else mini_batches
+        self.run = jax.jit(loop, donate_argnums=0)
+
+    def begin(self) -> None:
+        tree, jnp = self.jax.tree, self.jax.numpy
+        # Copies: what is donated must be JAX's own.
+        parameters = tree.map(lambda array: jnp.array(array, copy=True), self.start)
+        self.state: tuple[Any, ...] = (parameters,)
+        if self.adam:
+            zeros = [tree.map(jnp.zeros_like, parameters) for _ in range(2)]
+            self.state = (parameters, *zeros, jnp.zeros((), jnp.float32))
+        self.jax.block_until_ready(self.state)
+
+    def go(self) -> None:
+        self.state = self.jax.block_until_ready(self.run(self.state, *self.data))
+
+    def result(self) -> Array:
+        return flat(self.state[0])
+
+
+class Gradient:
+    """The loss and its gradient for one batch."""
+
+    def __init__(self, work: Workload, calls: int, threads: int) -> None:
+        import jax
+
+        self.jax, self.units = jax, calls
+        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
+        self.x, self.y = (jax.numpy.asarray(array[: work.batch]) for array in work.data())
+        self.call = jax.jit(jax.value_and_grad(_loss(jax, work.activations)))
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        call, wait = self.call, self.jax.block_until_ready
+        for _ in range(self.units):
+            self.answer = wait(call(self.layers, self.x, self.y))
+
+    def result(self) -> Array:
+        return flat(self.answer[1])
+
+
+class Predictor:
+    """Predictions."""
+
+    def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
+        import jax
+
+        self.jax, self.units = jax, calls
+        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
+        self.x = jax.numpy.asarray(predicted(work, rows))
+        self.call = jax.jit(_forward(jax, work.activations))
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        call, wait = self.call, self.jax.block_until_ready
+        for _ in range(self.units):
+            self.answer = wait(call(self.layers, self.x))
+
+    def result(self) -> Array:
+        return np.asarray(self.answer)
+
+
+def _forward(jax: Any, activations: list[str]) -> Callable[..., Any]:
+    """Layers and rows to predictions."""
+    functions = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "identity": lambda z: z}
+
+    def forward(layers: Any, x: Any) -> Any:
+        for (w, b), activation in zip(layers, activations, strict=True):
+            x = functions[activation](x @ w + b)
+        return x
+
+    return forward
+
+
+def _loss(jax: Any, activations: list[str]) -> Callable[..., Any]:
+    """The mean squared error of a network of dense layers."""
+    forward = _forward(jax, activations)
+
+    def loss(layers: Any, x: Any, y: Any) -> Any:
+        return ((forward(layers, x) - y) ** 2).mean()
+
+    return loss
+
+
+def _descent(jax: Any, rate: float) -> Callable[..., Any]:
+    """Plain gradient descent: state and gradient to state."""
+
+    def update(state: Any, gradient: Any) -> Any:
+        return (jax.tree.map(lambda p, g: p - rate * g, state[0], gradient),)
+
+    return update
+
+
+def _adam(jax: Any, rate: float, beta1: float = 0.9, beta2: float = 0.999) -> Callable[..., Any]:
+    """Adam: state and gradient to state."""
+    tree, jnp = jax.tree, jax.numpy
+
+    def update(state: Any, gradient: Any) -> Any:
+        parameters, m, v, t = state
+        t = t + 1
+        m = tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, m, gradient)
+        v = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, v, gradient)
+        length, widen = rate / (1 - beta1**t), 1 / jnp.sqrt(1 - beta2**t)
+        parameters = tree.map(
+            lambda p, m, v: p - length * m / (jnp.sqrt(v) * widen + 1e-8), parameters, m, v
+        )
+        return parameters, m, v, t
+
+    return update

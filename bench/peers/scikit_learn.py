@@ -1,0 +1,128 @@
+"""scikit-learn: `MLPRegressor.fit` and `.predict`, with their own checks.
+
+Its loss is half the squared error, summed over the outputs, so its learning rate is twice ours,
+divided by the outputs, for the same steps; Adam's epsilon, which stands beside the root of squared
+gradients, is scaled the other way. Its shuffle asks a `RandomState`, which here answers with the
+orders that all take. It stops early by nothing, and the penalty is 0.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from bench.peers import flat, rate
+from fastnet.benchmark import Workload, predicted
+from fastnet.checks import Array
+from fastnet.optimizers import Adam
+
+IMPORT = "import sklearn.neural_network"
+
+#: What a new process does to its first epoch, as short as a tutorial has it.
+FIRST_EPOCH = """
+import warnings
+import numpy as np
+from sklearn.neural_network import MLPRegressor
+random = np.random.default_rng(0)
+x = random.standard_normal((rows, 32), np.float32)
+y = random.standard_normal(rows, np.float32)
+warnings.simplefilter("ignore")
+MLPRegressor(hidden_layer_sizes=(64, 64), solver="sgd", batch_size=32, max_iter=1).fit(x, y)
+"""
+
+
+def unable(work: Workload) -> str | None:
+    """Why it cannot do a workload; None if it can."""
+    hidden, last = set(work.activations[:-1]), work.activations[-1]
+    if last != "identity" or len(hidden) != 1:
+        return f"its regression has no {last} in the last layer"
+    return None
+
+
+class _Orders(np.random.RandomState):
+    """Shuffles what it is given into orders that are known before."""
+
+    given: Iterator[Array]
+
+    def shuffle(self, x: Array) -> None:  # type: ignore[override]
+        x[:] = next(self.given)
+
+
+class Trainer:
+    """Steps of training."""
+
+    def __init__(self, work: Workload, epochs: int, threads: int) -> None:
+        from sklearn.neural_network import MLPRegressor
+
+        self.work, self.units = work, epochs * work.steps
+        self.x, self.y = work.data()
+        if work.network.outputs == 1:
+            self.y = self.y[:, 0]
+        self.start, scale = work.start(), 2 / work.network.outputs
+        shuffled = work.orders(epochs)
+        self.steps_of_rows: list[Array] = []
+        if shuffled is not None:
+            # Each epoch's order is put on that of the one before.
+            before = np.arange(work.rows)
+            for order in shuffled.reshape(epochs, work.rows):
+                place = np.empty_like(before)
+                place[before] = np.arange(work.rows)
+                self.steps_of_rows.append(place[order])
+                before = order
+        adam = isinstance(work.optimizer, Adam)
+        self.random = _Orders(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.network = MLPRegressor(
+                hidden_layer_sizes=work.sizes[1:-1],
+                activation={"relu": "relu", "sigmoid": "logistic"}[work.activations[0]],
+                solver="adam" if adam else "sgd",
+                alpha=0.0,
+                batch_size=work.batch,
+                learning_rate_init=rate(work.optimizer) * (1 if adam else scale),
+                momentum=0.0,
+                nesterovs_momentum=False,
+                epsilon=1e-8 / scale,
+                max_iter=1,
+                shuffle=False,
+                tol=0.0,
+                n_iter_no_change=10**9,
+                warm_start=True,
+            ).fit(self.x, self.y)
+        self.network.set_params(
+            max_iter=epochs, shuffle=shuffled is not None, random_state=self.random
+        )
+
+    def begin(self) -> None:
+        pairs = zip(self.network.coefs_, self.network.intercepts_, self.start, strict=True)
+        for weights, bias, (first_weights, first_bias) in pairs:
+            weights[...], bias[...] = first_weights, first_bias
+        self.random.given = iter(self.steps_of_rows)
+
+    def go(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that it has not converged
+            self.network.fit(self.x, self.y)
+
+    def result(self) -> Array:
+        return flat(zip(self.network.coefs_, self.network.intercepts_, strict=True))
+
+
+class Predictor:
+    """Predictions."""
+
+    def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
+        trained = Trainer(work, 1, threads)
+        trained.begin()
+        self.network, self.units, self.x = trained.network, calls, predicted(work, rows)
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        predict, x = self.network.predict, self.x
+        for _ in range(self.units):
+            self.answer = predict(x)
+
+    def result(self) -> Array:
+        return np.asarray(self.answer.reshape(len(self.x), -1))

@@ -1,0 +1,78 @@
+"""What every change must keep: ratios between fastnet's own backends, in this run.
+
+The margins are wide, because the machine may be busy: of three tries the best counts. These tests
+measure by themselves, so `--benchmark-disable` does not switch them off.
+"""
+
+import statistics
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
+
+from bench import handwritten
+from bench.workloads import NAMED, Workload
+from fastnet.benchmark import Fit, Maker, contest
+
+#: Numba's speed over NumPy's, at least. In quiet runs it is 150 to 240 and 1.4 to 1.8 (the files
+#: in `bench/results`); what falls below half of that is no noise.
+FASTER = {"xor": 60.0, "mnist": 1.2}
+
+#: NumPy's time over that of the loop by hand, at most. In quiet runs it is 0.7 to 1.1.
+BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
+
+TRIES, ROUNDS = 3, 5
+
+
+def ratio(work: Workload, first: Maker, second: Maker) -> float:
+    """The first one's time over the second's; both come to the same parameters."""
+    found, problems = contest(
+        {"first": first, "second": second},
+        lambda epochs: Fit(work, "numpy", epochs, 1, "float64"),
+        work.common,
+        trains=True,
+        rounds=ROUNDS,
+    )
+    assert not problems
+    pairs = zip(found["first"].seconds, found["second"].seconds, strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def numpy(work: Workload) -> Maker:
+    """The NumPy backend, on one thread."""
+    return lambda epochs: Fit(work, "numpy", epochs, 1)
+
+
+def best(tries: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
+    """The ratios of up to three tries, up to the first that is enough."""
+    found: list[float] = []
+    while len(found) < TRIES and not (found and enough(found[-1])):
+        found.append(tries())
+    return found
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+@pytest.mark.parametrize("name", FASTER)
+def test_numba_beats_numpy(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One thread each, through `fit`."""
+    work, least = NAMED[name], FASTER[name]
+    found = best(
+        lambda: ratio(work, numpy(work), lambda epochs: Fit(work, "numba", epochs, 1)),
+        lambda reached: reached >= least,
+    )
+    with capsys.disabled():
+        print(f"\n{name}: Numba {max(found):.3g} times as fast as NumPy ({least:g} at least)")
+    assert max(found) >= least, f"tries: {found}"
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_numpy_keeps_up_with_a_loop_by_hand(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One thread each, through `fit`, with all that it does."""
+    work, most = NAMED[name], BY_HAND[name]
+    found = best(
+        lambda: ratio(work, numpy(work), lambda epochs: handwritten.Trainer(work, epochs, 1)),
+        lambda reached: reached <= most,
+    )
+    with capsys.disabled():
+        print(f"\n{name}: NumPy takes {min(found):.2f} of the loop by hand ({most:g} at most)")
+    assert min(found) <= most, f"tries: {found}"

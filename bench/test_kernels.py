@@ -1,0 +1,189 @@
+"""The Numba backend against itself and against memory: what a function or an update costs.
+
+Each prints and stores one ratio with what is asked of it. A ratio that is missed does not fail,
+because on a busy machine it would.
+"""
+
+import statistics
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import fastnet as fn
+from bench.workloads import NAMED
+from fastnet import random
+from fastnet.benchmark import SEED, Contestant, Fit, meet, paced, turns
+from fastnet.checks import Array
+
+pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+
+ROUNDS = 9
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A comparison, and what is asked of it: ours at most so many times the other's time."""
+
+    what: str
+    against: str
+    most: float
+
+
+def compare(
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+    asked: Asked,
+    ours: Contestant,
+    other: Contestant,
+) -> None:
+    """Take turns, print and store the median ratio."""
+    found: dict[str, list[float]] = {"ours": [], "other": []}
+
+    def turn() -> None:
+        for name, seconds in turns({"ours": ours, "other": other}, 1).items():
+            found[name] += seconds
+
+    benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS, warmup_rounds=1)
+    pairs = zip(found["ours"][1:], found["other"][1:], strict=True)
+    ratio = statistics.median(a / b for a, b in pairs) if found["ours"][1:] else float("nan")
+    benchmark.extra_info.update(
+        what=asked.what,
+        against=asked.against,
+        ratio=ratio,
+        at_most=asked.most,
+        microseconds=statistics.median(found["ours"]) * 1e6,
+    )
+    with capsys.disabled():
+        print(f"\n{asked.what} against {asked.against}: {ratio:.3g} x ({asked.most:g} at most)")
+
+
+#: How many times ReLU's and the squared error's time others may take, and outputs for classes.
+OTHERS_MAY_TAKE, CLASSES = 1.3, 10
+
+
+@pytest.mark.parametrize("function", ["tanh", "sigmoid", "gelu", "crossentropy"])
+@pytest.mark.parametrize("name", ["tab", "mnist"])
+def test_other_functions(
+    name: str, function: str, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step with another activation, or another loss, against one with ReLU and MSE."""
+    work = NAMED[name]
+    inputs, *hidden, outputs = work.sizes
+    classes = function == "crossentropy"
+
+    def with_functions(activation: str, last: str, loss: str) -> Any:
+        layers = [fn.Dense(count, activation) for count in hidden]
+        layers.append(fn.Dense(CLASSES if classes else outputs, last))
+        return replace(work, network=fn.Network(inputs, layers, loss))
+
+    plain = with_functions("relu", "identity", "mse")
+    asked_for = with_functions(
+        *(("relu", "softmax", "crossentropy") if classes else (function, "identity", "mse"))
+    )
+    numpy = Fit(asked_for, "numpy", 1, 1, "float64")
+    start = numpy.result().copy()
+    numpy.go()
+    maker = partial(Fit, asked_for, "numba", threads=1)
+    meet(maker, 1, numpy.result(), start)
+    ours: Contestant = Fit(asked_for, "numba", 1, 1)
+    other: Contestant = Fit(plain, "numba", 1, 1)
+    if benchmark.enabled:
+        ours, other = paced(maker, 1), paced(partial(Fit, plain, "numba", threads=1), 1)
+    what = f"{name} with {function}, one thread"
+    asked = Asked(what, "the same with ReLU and MSE", OTHERS_MAY_TAKE)
+    compare(benchmark, capsys, asked, ours, other)
+
+
+class Updates:
+    """The Numba backend's update by Adam on so many parameters, on one thread."""
+
+    def __init__(self, size: int, updates: int) -> None:
+        self.units = updates
+        self.constants, self.p, self.g, self.memory = _adam_arrays(size)
+        self.kernel = _update_kernel()
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        self.kernel(self.constants, self.p, self.g, self.memory, self.units)
+
+    def result(self) -> Array:
+        return self.p
+
+
+class Stream:
+    """A loop that reads and writes what Adam's update does, and adds: memory's own speed."""
+
+    def __init__(self, size: int, updates: int) -> None:
+        self.units = updates
+        _, self.p, self.g, self.memory = _adam_arrays(size)
+        self.kernel = _stream_kernel()
+
+    def begin(self) -> None:
+        pass
+
+    def go(self) -> None:
+        self.kernel(self.p, self.g, self.memory, self.units)
+
+    def result(self) -> Array:
+        return self.p
+
+
+def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
+    """The constants, the parameters, their gradient, and the memory."""
+    from fastnet_numba.optimizers import constants
+
+    p, g = (random.uniform(SEED, random.DATA, s, size).astype(np.float32) for s in range(2))
+    return constants(fn.Adam())[1], p, g, np.zeros((2, size), np.float32)
+
+
+@cache
+def _update_kernel() -> Any:
+    from fastnet_numba.compiled import entry
+    from fastnet_numba.optimizers import ADAM, update
+
+    @entry
+    def updates(constants: Any, p: Any, g: Any, memory: Any, times: Any) -> None:
+        for t in range(times):
+            update(ADAM, constants, p, g, memory, 0, len(p), 1e-3, t + 1)
+
+    return updates
+
+
+@cache
+def _stream_kernel() -> Any:
+    from fastnet_numba.compiled import entry
+
+    @entry
+    def stream(p_: Any, g_: Any, memory: Any, times: Any) -> None:
+        p, g, m, v = p_[:], g_[:], memory[0], memory[1]
+        for _ in range(times):
+            for i in range(len(p)):
+                p[i] += g[i]
+                m[i] += g[i]
+                v[i] += g[i]
+
+    return stream
+
+
+#: How many times a copy's time the update may take; and the numbers that a turn reads and writes.
+ADAM_MAY_TAKE, ADAM_ENTRIES = 1.1, 200_000_000
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000, 6_300_000])
+def test_adam(size: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    """The update alone, against a loop that moves as many bytes and only adds."""
+    updates = 1 if benchmark.disabled else ADAM_ENTRIES // size
+    ours, other = Updates(size, updates), Stream(size, updates)
+    for one in (ours, other):
+        one.go()
+    assert np.isfinite(ours.p).all()
+    what = f"Adam's update of {size:,} parameters, one thread"
+    asked = Asked(what, "a loop that moves the same bytes", ADAM_MAY_TAKE)
+    compare(benchmark, capsys, asked, ours, other)

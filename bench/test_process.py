@@ -1,0 +1,174 @@
+"""What a new process pays: to import, to a first trained epoch, in memory; and the disk.
+
+Programs are as short as a tutorial has them; everyone trains 32-64-64-1 on 256 rows in batches of
+32 (for memory, on 102,400). Processes take turns. A time is that from the start of the process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench import contestants
+from bench.contest import played
+from bench.records import Record
+from bench.sizes import INSTALLED, installed_bytes
+
+pytestmark = pytest.mark.benchmark(timer=played)
+
+#: Processes of each; fewer where all is compiled anew.
+ROUNDS, COLD_ROUNDS = 5, 3
+
+#: Rows of the epoch that is timed, and of the one whose memory is looked at.
+FEW, MANY = 256, 102_400
+
+#: At the end of each program: when, and the most memory that this process had (VmHWM is its own;
+#: `ru_maxrss` would be its parent's, if that had more).
+_END = """
+import json, sys, time
+end = time.time()
+if sys.platform == "linux":
+    lines = open("/proc/self/status").read().split("\\n")
+    peak = 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+elif sys.platform == "win32":
+    peak = None
+else:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([end, peak]))
+"""
+
+
+@dataclass
+class Measure:
+    """One thing that is asked of a new process; `cold` without what was compiled before."""
+
+    name: str
+    program: str
+    rows: int = FEW
+    cold: bool = False
+    in_bytes: bool = False
+    found: dict[str, list[tuple[float, float | None]]] = field(default_factory=dict)
+
+    def run(self, name: str, folder: Path) -> None:
+        """Start a contestant's process once."""
+        text = contestants.program(name, self.program)  # type: ignore[arg-type]
+        assert text is not None
+        # With bytecode, as after any installation: without it all source is compiled each time.
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        if self.cold:
+            env["NUMBA_CACHE_DIR"] = str(folder / f"{len(self.found.get(name, []))}")
+        began = time.time()
+        done = subprocess.run(
+            [sys.executable, "-c", f"rows = {self.rows}\n{text}\n{_END}"],
+            capture_output=True,
+            env=env,
+            text=True,
+        )
+        if done.returncode:
+            pytest.fail(f"{name}, {self.name}: {done.stderr.strip().splitlines()[-1]}")
+        end, peak = json.loads(done.stdout.splitlines()[-1])
+        self.found.setdefault(name, []).append((end - began, peak))
+
+    def take_turns(self, names: list[str], rounds: int, folder: Path) -> None:
+        """Everyone once for the files to come into memory, then in turns."""
+        for _ in range(rounds + 1):
+            for name in names:
+                self.run(name, folder)
+        for name in names:
+            if rounds:
+                del self.found[name][0]
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("import", "import"),
+        Measure("first epoch", "epoch"),
+        Measure("first epoch, nothing compiled yet", "epoch", cold=True),
+        Measure("peak memory of importing", "import", in_bytes=True),
+        Measure("peak memory of training", "epoch", rows=MANY, in_bytes=True),
+    )
+}
+
+
+@pytest.fixture(scope="session")
+def measured() -> dict[str, Measure]:
+    """Those that were taken already."""
+    return {}
+
+
+def test_process(
+    measure: str,
+    contestant: str,
+    threads: int,
+    measured: dict[str, Measure],
+    tmp_path: Path,
+    benchmark: BenchmarkFixture,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Seconds, or bytes, of a new process."""
+    reason = contestants.missing(contestant)
+    if reason is not None:
+        pytest.skip(reason)
+    taken = measured.get(measure)
+    if taken is None:
+        taken = measured[measure] = MEASURES[measure]
+        names = [
+            str(item.callspec.params["contestant"])
+            for item in request.session.items
+            if isinstance(item, pytest.Function)
+            and hasattr(item, "callspec")
+            and item.callspec.params.get("measure") == measure
+        ]
+        there = [name for name in names if not contestants.missing(name)]
+        rounds = COLD_ROUNDS if taken.cold else ROUNDS
+        taken.take_turns(there, rounds if benchmark.enabled else 0, tmp_path)
+    seconds, peaks = zip(*taken.found[contestant], strict=True)
+    peak = max((each for each in peaks if each is not None), default=None)
+    if taken.in_bytes and peak is None:
+        pytest.skip("this system does not tell a process's peak memory")
+    benchmark.group = measure
+    benchmark.extra_info["record"] = Record(
+        kind="process",
+        workload=measure,
+        contestant=contestant,
+        family=contestants.family(contestant),
+        what=f"a new process, {taken.rows:,} rows" if taken.program == "epoch" else "a new process",
+        unit="process",
+        threads=threads,
+        amount=peak if taken.in_bytes else None,
+        versions=contestants.versions(contestant),
+    ).to_dict()
+    benchmark.pedantic(played.pass_by, (iter(seconds),), rounds=len(seconds))
+
+
+@pytest.mark.benchmark(timer=time.perf_counter)
+@pytest.mark.parametrize("contestant", INSTALLED)
+def test_installed_size(contestant: str, threads: int, benchmark: BenchmarkFixture) -> None:
+    """Bytes on disk, with all that is needed."""
+    requirement = INSTALLED[contestant]
+    try:
+        size = benchmark.pedantic(installed_bytes, (requirement,))
+    except PackageNotFoundError as error:
+        pytest.skip(f"{contestant}: {error}")
+    assert size > 2**20
+    benchmark.group = "installed size"
+    benchmark.extra_info["record"] = Record(
+        kind="process",
+        workload="installed size",
+        contestant=contestant,
+        family=contestants.family(contestant),
+        what=f"pip install {requirement!r}, with all that it requires",
+        unit="process",
+        threads=threads,
+        amount=float(size),
+        versions=contestants.versions(contestant),
+    ).to_dict()

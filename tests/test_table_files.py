@@ -1,0 +1,261 @@
+"""Tables in files: block by block the same as whole, and refused where they are none."""
+
+import csv
+import io
+import os
+import random as plain_random
+import threading
+
+import child
+import numpy as np
+import polars as pl
+import pytest
+from frames import twenty_rows, voyage
+
+import fastnet as fn
+from fastnet import csv_blocks, recipe, table_files, tables
+from fastnet.errors import DataError
+
+QUICK = recipe.Recipe(hidden=(4,), epochs=2)
+
+
+def read(whole, folder):
+    """A CSV file of these bytes."""
+    path = folder / "t.csv"
+    path.write_bytes(whole if isinstance(whole, bytes) else whole.encode())
+    return table_files.read(path)
+
+
+def rows_of(whole):
+    """What Python's own reader says: names, and rows of stripped text or None."""
+    names, *rows = [row for row in csv.reader(io.StringIO(whole, newline="")) if row]
+    return [n.strip() for n in names], [tuple(f.strip() or None for f in row) for row in rows]
+
+
+def texts(seed, rows=60):
+    """A CSV with all that may stand in one, some lines of it blank."""
+    draw = plain_random.Random(seed)
+    fields = ["1", " x ", "", '"a, b"', '"line\nend"', '"say ""hi"""', '""', "é", "-2.5e3", '" "']
+    end = draw.choice(["\n", "\r\n"])
+    lines = ["a, b ,c"]
+    for _ in range(rows):
+        if draw.random() < 0.2:
+            lines.append("")
+        lines.append(",".join(draw.choice(fields) for _ in range(3)))
+    return end.join(lines) + draw.choice(["", end, end + end])
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 2**20])
+@pytest.mark.parametrize("seed", range(6))
+def test_csv_is_read_as_python_reads_it(tmp_path, monkeypatch, seed, block):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", block)
+    whole = texts(seed)
+    names, rows = rows_of(whole)
+    found = read(whole, tmp_path)
+    assert found.columns == names
+    assert found.rows() == rows
+
+
+def test_quotes_byte_mark_and_line_ends(tmp_path):
+    found = read('\ufeffa,"b, c",y\r\n1,2,"u, ""v"""\r\n\r\n3,4,w', tmp_path)
+    assert found.columns == ["a", "b, c", "y"]
+    assert found.rows() == [("1", "2", 'u, "v"'), ("3", "4", "w")]
+
+
+@pytest.mark.parametrize("block", [5, 2**20])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("a,y\n", "has no rows"),
+        ("a,y\n\n\r\n", "has no rows"),
+        ("a,a,y\n1,2,u\n", "more than one column 'a'"),
+        ("a, a,y\n1,2,u\n", "more than one column 'a'"),
+        (",a,y\n1,2,u\n", "column 1 has no name"),
+        ("a;y\n1;2\n", "has ';' between its columns"),
+        ("a\ty\n1\t2\n", "has a tab between its columns"),
+        ("a|y\n1|2\n", r"has '\|' between its columns"),
+        ("a,y\r1,u\r2,v\r", "carriage return alone"),
+        (
+            "a,y\n1,u\n\n2,v,9\n",
+            r"data row 2 \(it ends in line 4\) has 3 fields, the header names",
+        ),
+        ("a,b,y\n1,2,u\n3,v\n", r"data row 2 \(it ends in line 3\) has 2 fields"),
+        ('a,y\n1,"p\nq"\n3\n', r"data row 2 \(it ends in line 4\) has 1 fields"),
+        ('a,y\n1,u\n1,"u\n2,v\n', r"look for an open quote \(perhaps in line 3\)"),
+        ('a,y\n1,u\n5" pipe,w\n2,v\n', "open quote"),
+        (
+            "a,y\n0,u\n1,\u00e9\n".encode("latin-1"),
+            "UTF-8 text: data row 2 holds the byte 0xe9",
+        ),
+        ("\u00e9,y\n0,u\n".encode("latin-1"), "is not UTF-8 text .*header"),
+        ("a,y\n1,u\n".encode("utf-16"), "text must be UTF-8"),
+        (b"PAR1\x00\x01\x02", "is no text"),
+    ],
+)
+def test_files_that_are_no_csv(tmp_path, monkeypatch, text, said, block):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", block)
+    with pytest.raises(DataError, match=said) as error:
+        read(text, tmp_path)
+    assert "t.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_blocks, "_LONGEST_ROW", 1000)
+    with pytest.raises(DataError, match=r"longer than 1,000 bytes.*\(perhaps in line 3\)"):
+        read('a,y\n1,u\n1,"u\n' + "2,v\n" * 1000, tmp_path)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        table_files.read(tmp_path / "no.csv")
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(DataError, match="is a folder"):
+        table_files.read(tmp_path / "d.csv")
+    (tmp_path / "t.txt").write_text("a,y\n1,2\n")
+    with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
+        table_files.read(tmp_path / "t.txt")
+    for other in (3, [[1, 2]], np.zeros((2, 2))):
+        with pytest.raises(DataError, match="it must be a path, a Polars frame"):
+            table_files.read(other)
+    with pytest.raises(DataError, match="make no table"):
+        table_files.read({"a": [1, 2], "b": [1, 2, 3]})
+
+
+def test_csv_may_come_through_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    whole = twenty_rows().write_csv().encode()
+    writer = threading.Thread(target=pipe.write_bytes, args=(whole,))
+    writer.start()
+    found = table_files.read(pipe)
+    writer.join()
+    assert found.height == 20
+
+
+def test_a_damaged_parquet_file_is_refused_or_read_as_it_was(tmp_path):
+    path = tmp_path / "t.parquet"
+    frame = twenty_rows()
+    frame.write_parquet(path)
+    whole = path.read_bytes()
+    refused = 0
+    draw = plain_random.Random(3)
+    for cut in (0, 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut] if cut else b"a,y\n1,2\n" * 9)
+        with pytest.raises(DataError, match="no whole Parquet file"):
+            table_files.read(path)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(4):
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            table_files.read(path)  # Parquet has no digest: what is changed may still be read
+        except DataError:
+            refused += 1
+    assert refused > 20
+
+
+def test_a_name_with_a_star_is_one_file(tmp_path):
+    twenty_rows().write_parquet(tmp_path / "a.parquet")
+    path = tmp_path / "[a]*.parquet"
+    twenty_rows().head(3).write_parquet(path)
+    assert table_files.read(path).height == 3
+
+
+# --- block by block ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model of passengers."""
+    return recipe.train(voyage(), "survived", QUICK).model
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_blocks_say_what_the_whole_says(tmp_path, monkeypatch, trained, kind):
+    table = voyage(500)
+    path = tmp_path / f"t.{kind}"
+    getattr(table, f"write_{kind}")(path)
+    expected = tables.predict(trained, path)
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 999)
+    monkeypatch.setattr(table_files, "BLOCK_CELLS", 99)
+    parts = list(tables.stream(trained, path))
+    assert len(parts) > 10
+    found = pl.concat(parts)
+    assert found.columns == expected.columns
+    assert (found["prediction"] == expected["prediction"]).all()
+    # A product of fewer rows may sum in another order.
+    rows = found["probability"].to_numpy(), expected["probability"].to_numpy()
+    np.testing.assert_allclose(*rows, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_errors_in_later_blocks_name_the_row_and_leave_no_file(
+    tmp_path, monkeypatch, trained, ending
+):
+    table = voyage(500).with_columns(pl.col("age").cast(pl.String))
+    table[400, "age"] = "forty"
+    table.write_csv(tmp_path / "t.csv")
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 999)
+    out = tmp_path / f"out.{ending}"
+    out.write_bytes(b"what was there")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(DataError, match="column 'age' holds 'forty' in data row 401"):
+        table_files.write(tables.stream(trained, tmp_path / "t.csv"), out)
+    assert out.read_bytes() == b"what was there"
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_an_interrupted_writing_leaves_nothing(tmp_path, ending):
+    def frames():
+        yield twenty_rows()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table_files.write(frames(), tmp_path / f"out.{ending}")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_what_is_written_block_by_block_is_read_again(tmp_path, monkeypatch, trained, ending):
+    monkeypatch.setattr(table_files, "BLOCK_CELLS", 99)
+    out = tmp_path / f"out.{ending}"
+    table_files.write(tables.stream(trained, voyage()), out)
+    found = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
+    expected = tables.predict(trained, voyage())
+    assert found.cast({pl.Float64: pl.Float32}).equals(expected)  # CSV has no width
+    assert os.listdir(tmp_path) == [out.name]
+
+
+PEAK = """
+import resource, sys
+import fastnet as fn
+from fastnet import table_files, tables
+model = fn.load(sys.argv[1], backend="numpy")
+table_files.write(tables.stream(model, sys.argv[2]), sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.parametrize(("kind", "out"), [("csv", "csv"), ("parquet", "parquet")])
+def test_memory_does_not_grow_with_the_file(tmp_path, kind, out):
+    columns = 20
+    noise = fn.random.normal(3, fn.random.DATA, 0, 30_000 * columns).reshape(-1, columns)
+    frame = pl.DataFrame(noise, schema=[f"c{i}" for i in range(columns)])
+    few = frame.head(200).with_columns(y=pl.Series(["u", "v"] * 100))
+    recipe.train(few, "y", QUICK).model.save(tmp_path / "m.safetensors")
+    sizes, peaks = [], []
+    for times in (1, 10):
+        path = tmp_path / f"{times}.{kind}"
+        getattr(pl.concat([frame] * times), f"write_{kind}")(path)
+        sizes.append(path.stat().st_size)
+        said = child.run(PEAK, *map(str, (tmp_path / "m.safetensors", path, tmp_path / f"o.{out}")))
+        peaks.append(int(said))
+        path.unlink()
+    # Read whole, the process would grow by more than the file does.
+    assert peaks[1] - peaks[0] < 0.5 * (sizes[1] - sizes[0])
