@@ -162,6 +162,32 @@ def test_a_table_is_standardised_in_the_graph(tmp_path, task, dtype):
     assert said["classes"] == (["ja", "no", "perhaps"] if task == "classification" else [])
 
 
+def test_a_column_that_is_several_inputs_is_given_as_those(tmp_path):
+    pytest.importorskip("polars", reason="Polars is not installed")
+    generator = np.random.default_rng(8)
+    ages = [None if i % 7 == 0 else float(i) for i in range(60)]
+    towns = [["Rome", "Bern", None][i % 3] for i in range(60)]
+    frame = {"age": ages, "town": towns, "y": generator.standard_normal(60) * 5 + 1000}
+    how = recipe.Recipe(hidden=(4,), epochs=3, validation=0.0, backend="numpy")
+    model = recipe.train(frame, "y", how).model
+    model.to_onnx(tmp_path / "model.onnx")
+    (entry,) = onnx.load(tmp_path / "model.onnx").metadata_props
+    names = json.loads(entry.value)["inputs"]
+    assert sorted(names)[:2] == ["age", "age=missing"]
+    assert len(names) == model.network.inputs
+    given = np.array([[1, 0], [0, 1]], np.float64)
+    rows = {"age": [30.0, None], "town": ["Bern", "Rome"]}
+    x = np.zeros((2, len(names)))
+    median = float(np.median([age for age in ages if age is not None]))
+    for name, values in (
+        ("age", [30.0, median]), ("age=missing", [0, 1]), ("town=Bern", given[0]),
+        ("town=Rome", given[1]),
+    ):  # fmt: skip
+        x[:, names.index(name)] = values
+    wanted = tables.predict(model, rows)["prediction"].to_numpy()[:, None]
+    assert np.abs(ask(tmp_path / "model.onnx", x) - wanted).max() <= 1e-5 * float(np.std(frame["y"]))
+
+
 def test_a_model_that_cannot_be_written_leaves_what_was_there(tmp_path):
     model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
     path = tmp_path / "model.onnx"

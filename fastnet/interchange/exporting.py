@@ -16,9 +16,11 @@ def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
 
     A model that was trained from a table takes the table's own numbers, in float64, and
     standardises them as the first step. For a quantity its predictions are in the target's own
-    unit, in float64; for classes they are probabilities, in order of the classes. The names of
-    the inputs, in order, of the target and of the classes stand in the metadata
-    (`metadata_props`) under "fastnet.table", as JSON.
+    unit, in float64; for classes they are probabilities, in order of the classes. A column that
+    is several inputs (`fastnet.encoding`: text, and numbers that may be missing) is given as
+    those, each 0 or 1, with the median in the place of a missing number. The names of the
+    inputs, in order, of the target and of the classes stand in the metadata (`metadata_props`)
+    under "fastnet.table", as JSON.
 
     In float64, GELU takes its erf in float32 (right to 1e-7), because onnxruntime has no other.
 
