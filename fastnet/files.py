@@ -87,9 +87,13 @@ def store(path: Path, whole: bytes) -> None:
         ) from error
 
 
+def _is_device(path: Path) -> bool:
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 def _refuse_device(path: Path) -> None:
     """A device, a pipe or a socket would be replaced by a file: that is never meant."""
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    if _is_device(path):
         raise FileAccessError(
             errno.EINVAL, f"cannot write {str(path)!r}: it is a device, not a file. Name a file"
         )
@@ -166,8 +170,12 @@ def contents(path: Path) -> bytes:
 
     Raises:
         ModelFileMissing: if there is none.
-        FileAccessError: if it cannot be read.
+        FileAccessError: if it cannot be read, or is a device or a pipe, which may never end.
     """
+    if _is_device(path):
+        raise FileAccessError(
+            errno.EINVAL, f"cannot read {str(path)!r}: it is a device, not a file. Name a file"
+        )
     with _opened(path) as file:
         return file.read()
 

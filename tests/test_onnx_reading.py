@@ -350,6 +350,10 @@ def test_what_is_no_onnx_file_is_said(tmp_path):
             fn.from_onnx(path)
     with pytest.raises(fn.DefinitionError, match="path is None"):
         fn.from_onnx(None)
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(fn.FileAccessError, match="a device, not a file"):
+            fn.from_onnx(endless)
 
 
 @pytest.fixture(scope="module")
