@@ -188,11 +188,7 @@ class Algebra:
 
     def _forms(self, u: Polynomial) -> Iterator[tuple[Activation, Callable[[], Polynomial]]]:
         """How an activation of u may be written."""
-
-        def f(name: str, p: Polynomial) -> Polynomial:
-            return self.apply(name, p)
-
-        minus = add({}, u, -1.0)
+        f, minus = self.apply, add({}, u, -1.0)
         half = constant(0.5)
         yield ReLU(), lambda: self.relu(u)
         yield ReLU(), lambda: self._stepped(u)
