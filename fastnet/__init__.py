@@ -56,6 +56,7 @@ from fastnet.functions import (
     Zeros,
 )
 from fastnet.history import History
+from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
 from fastnet.network import Dense, Dropout, Network
 from fastnet.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
@@ -82,5 +83,6 @@ __all__ = [
     "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "MissingExtra", "Model",
     "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson",
     "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Rprop", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "load", "using",
+    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
+    "from_onnx", "from_sklearn", "from_torch", "load", "using",
 ]  # fmt: skip

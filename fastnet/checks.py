@@ -20,6 +20,9 @@ Array = NDArray[Any]
 #: as the data itself is made.
 _BLOCK_ROWS = 65_536
 
+#: Names of the dtypes of fewer bits that the package ml_dtypes gives NumPy, and JAX's arrays have.
+_SHORT = ("bfloat16", "float8")
+
 #: Sample weights between these are taken as they are: sums of them stay within float32.
 _FEATHER, _ROCK = 1e-20, 1e20
 
@@ -131,8 +134,12 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         raise DataError(f"{what} has masked entries; fill them first, as with {what}.filled(0).")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+        if array.dtype.kind == "O" and _nullable(value):
+            array = value.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
         raise DataError(f"{what} is not an array of numbers: {error}.") from error
+    if array.dtype.name.startswith(_SHORT):
+        array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         remedy = f"convert it first, as with {what}.astype('float32')"
         if hasattr(value, "toarray"):
@@ -144,6 +151,15 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=to)
     return array
+
+
+def _nullable(value: Any) -> bool:
+    """Whether it is a frame or series of pandas whose columns are numbers, some perhaps missing."""
+    if not hasattr(value, "to_numpy"):
+        return False
+    dtypes = getattr(value, "dtypes", None)
+    columns = [dtypes] if hasattr(dtypes, "kind") else dtypes
+    return columns is not None and all(getattr(dtype, "kind", "O") in "biuf" for dtype in columns)
 
 
 def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> None:

@@ -14,6 +14,9 @@ from fastnet.errors import DataError
 #: DLDeviceType); and those of NVIDIA's GPUs: kDLCUDA, kDLCUDAManaged.
 _READABLE, _CUDA = (1, 3), (2, 13)
 
+#: PyTorch's dtypes that NumPy does not have; float32 holds each of their numbers.
+_SHORT_TENSORS = ("torch.bfloat16", "torch.float8")
+
 
 def foreign(value: Any) -> bool:
     """Whether `value` is an array of another library that speaks DLPack."""
@@ -22,7 +25,10 @@ def foreign(value: Any) -> bool:
 
 def on_gpu(value: Any) -> bool:
     """Whether it lies in an NVIDIA GPU's memory."""
-    return foreign(value) and int(value.__dlpack_device__()[0]) in _CUDA
+    try:
+        return foreign(value) and int(value.__dlpack_device__()[0]) in _CUDA
+    except Exception:  # each library has its own for a place that has no number: `on_host` says it
+        return False
 
 
 def on_host(value: Any, what: str) -> Any:
@@ -37,7 +43,13 @@ def on_host(value: Any, what: str) -> Any:
     """
     if not foreign(value):
         return value
-    kind = int(value.__dlpack_device__()[0])
+    try:
+        kind = int(value.__dlpack_device__()[0])
+    except Exception as error:
+        raise DataError(
+            f"{what} lies where fastnet cannot read it ({error}); hand over an array in the "
+            "processor's memory."
+        ) from error
     if kind in _READABLE:
         value = _alone(value)
         return value if hasattr(value, "__array__") else np.from_dlpack(value)
@@ -75,8 +87,15 @@ def as_rows(value: Any, dtype: str) -> Any:
 
 
 def _alone(value: Any) -> Any:
-    """A tensor that remembers how it was made, without that; anything else as it is."""
-    return value.detach() if hasattr(value, "detach") else value
+    """A tensor of PyTorch without what no other library reads: how it was made, a sign still to
+    be turned, fewer bits than float16. Anything else as it is.
+    """
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach()
+    if hasattr(value, "resolve_neg"):
+        value = value.resolve_neg()
+    return value.float() if str(value.dtype).startswith(_SHORT_TENSORS) else value
 
 
 def like(result: Any, given: Any) -> Any:

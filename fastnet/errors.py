@@ -28,7 +28,9 @@ class MissingExtra(FastnetError, ImportError):
 
 
 class ModelFileError(FastnetError, ValueError):
-    """A file that is not a whole and unchanged fastnet file of a known version."""
+    """A file that is not a whole and unchanged fastnet file of a known version, or an ONNX file
+    that is damaged or holds no dense network.
+    """
 
 
 class FileAccessError(ModelFileError, OSError):

@@ -50,7 +50,6 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     from safetensors.numpy import save
 
     path = checks.path(path)
-    _refuse_device(path)
     head = {"format": FORMAT, "kind": kind, "digest": _ZEROS, "facts": facts}
     text = json.dumps(head, separators=(",", ":"))
     whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {_KEY: text})
@@ -59,7 +58,17 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
     # first such place, because it comes before the facts.
     mark = f'\\"digest\\":\\"{_ZEROS}'.encode()
     place = whole.index(mark) + len(mark) - 64
-    whole = whole[:place] + digest.encode() + whole[place + 64 :]
+    store(path, whole[:place] + digest.encode() + whole[place + 64 :])
+    return path
+
+
+def store(path: Path, whole: bytes) -> None:
+    """Write a whole file, or leave what was there as it was.
+
+    Raises:
+        FileAccessError: if it cannot be written (it is also an `OSError`, with its errno).
+    """
+    _refuse_device(path)
     try:
         replace(path, whole)
     except (OSError, ValueError) as error:
@@ -76,12 +85,15 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
             number,
             f"cannot write {str(path)!r}: {reason}; what was there before is unchanged. {remedy}",
         ) from error
-    return path
+
+
+def _is_device(path: Path) -> bool:
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _refuse_device(path: Path) -> None:
     """A device, a pipe or a socket would be replaced by a file: that is never meant."""
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    if _is_device(path):
         raise FileAccessError(
             errno.EINVAL, f"cannot write {str(path)!r}: it is a device, not a file. Name a file"
         )
@@ -151,6 +163,21 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return head["facts"], load(bytes(whole))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ModelFileMissing: if there is none.
+        FileAccessError: if it cannot be read, or is a device or a pipe, which may never end.
+    """
+    if _is_device(path):
+        raise FileAccessError(
+            errno.EINVAL, f"cannot read {str(path)!r}: it is a device, not a file. Name a file"
+        )
+    with _opened(path) as file:
+        return file.read()
 
 
 @contextlib.contextmanager

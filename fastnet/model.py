@@ -16,6 +16,7 @@ from fastnet.checkpoints import Checkpoint
 from fastnet.checks import Array
 from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
 from fastnet.history import History
+from fastnet.interchange import exporting
 from fastnet.network import Network, attach, detach
 from fastnet.optimizers import LBFGS, Optimizer
 from fastnet.parameters import Parameters
@@ -118,8 +119,8 @@ class Model:
 
         Args:
             x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
-                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, and one on a
-                GPU stays there if the backend is there too. For a
+                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, a tensor
+                without gradient; one on a GPU stays there if the backend is there too. For a
                 model trained from a table these are standardised numbers:
                 `fastnet.tables.predict(model, table)` takes the table's own.
 
@@ -419,6 +420,9 @@ class Model:
         arrays = detach(spec)
         facts = {"network": spec, "dtype": self.dtype, "seed": self.seed, "table": self.table}
         return files.write(path, "model", facts, {**arrays, **self._parameters})
+
+    to_onnx = exporting.to_onnx
+    to_torch = exporting.to_torch
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""

@@ -4,9 +4,9 @@ import child
 import pytest
 
 HEAVY = [
-    "numba", "cupy", "scipy", "sklearn", "onnx", "matplotlib", "rich", "typer", "polars",
-    "safetensors", "threadpoolctl", "pandas", "tqdm", "fastnet_numpy", "fastnet_numba",
-    "fastnet_cupy",
+    "numba", "cupy", "scipy", "sklearn", "onnx", "onnxruntime", "torch", "keras", "matplotlib",
+    "rich", "typer", "polars", "safetensors", "threadpoolctl", "pandas", "tqdm", "fastnet_numpy",
+    "fastnet_numba", "fastnet_cupy",
 ]  # fmt: skip
 
 LOADED = f"""

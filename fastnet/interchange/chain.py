@@ -1,0 +1,208 @@
+"""A chain of layers, as another library gives them one by one, and the model it makes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnet import checks
+from fastnet.checks import Array
+from fastnet.errors import DefinitionError, ModelFileError
+from fastnet.functions import LOSSES, Activation, Identity, Loss, Softmax
+from fastnet.model import Model
+from fastnet.named import resolve
+from fastnet.network import Dense, Dropout, Network
+
+#: The loss that a network is most likely trained with, by its output.
+_FITTING = {"softmax": "crossentropy", "sigmoid": "binary_crossentropy"}
+
+
+class Chain:
+    """Layers in order. An activation or dropout belongs to what came before it.
+
+    Args:
+        what: how errors begin: a file's or an object's name.
+        error: what is raised for layers that make no network of fastnet's.
+
+    Attributes:
+        loss: what the source was trained with, if it says so.
+    """
+
+    def __init__(
+        self, what: str, error: type[DefinitionError | ModelFileError] = DefinitionError
+    ) -> None:
+        self.what = what
+        self.error = error
+        self.loss: str | Loss | None = None
+        self._layers: list[Dense | Dropout] = []
+        self._arrays: list[tuple[Array, Array | None] | None] = []
+        self._scale: Array | float = 1.0
+        self._shift: Array | float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether no layer has come yet."""
+        return not self._layers
+
+    def refuse(self, reason: str) -> DefinitionError | ModelFileError:
+        """The error that says why this is no network of fastnet's."""
+        return self.error(f"{self.what}: {reason}")
+
+    def standardise(self, name: str, scale: Any, shift: Any) -> None:
+        """Before the first layer: x * scale + shift, each one number or `(inputs,)`, float64."""
+        if self._layers:
+            raise self.refuse(f"{name} comes after a layer; fastnet takes it before the first.")
+        scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
+        self._finite(name, scale, shift)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._scale, self._shift = self._scale * scale, self._shift * scale + shift
+
+    def dense(
+        self, name: str, weight: Array, bias: Array | None, activation: Activation | None = None
+    ) -> None:
+        """A layer: weight `(inputs, units)`, bias `(units,)` or None, float32 or float64."""
+        for array in (weight, bias):
+            if array is not None and array.dtype not in (np.float32, np.float64):
+                raise self.refuse(
+                    f"{name} has weights of {array.dtype}; fastnet takes float32 and float64: "
+                    "convert it first."
+                )
+        fits = weight.ndim == 2 and weight.size > 0
+        if not fits or (bias is not None and bias.shape != weight.shape[1:]):
+            shape = None if bias is None else bias.shape
+            raise self.refuse(
+                f"{name} has weights {weight.shape} and bias {shape}; fastnet takes (inputs, "
+                "units) and (units,), none of them 0."
+            )
+        if self._width not in (None, weight.shape[0]):
+            raise self.refuse(
+                f"{name} reads {weight.shape[0]} numbers, but what comes before it gives "
+                f"{self._width}."
+            )
+        self._finite(name, weight, bias)
+        if self._layers and getattr(self._layers[-1], "activation", None) == Softmax():
+            raise self.refuse(f"{name} follows a softmax, which fastnet has at the end only.")
+        self._layers.append(Dense(weight.shape[1], activation or Identity(), bias is not None))
+        self._arrays.append((weight, bias))
+
+    def activate(self, name: str, activation: Activation) -> None:
+        """An activation of its own, after a layer that has none."""
+        if activation.name == "identity":
+            return
+        last = self._layers[-1] if self._layers else None
+        if not isinstance(last, Dense) or last.activation.name != "identity":
+            before = "Dropout" if isinstance(last, Dropout) else "an activation"
+            reason = "comes before the first dense layer" if last is None else f"follows {before}"
+            raise self.refuse(
+                f"{name} {reason}; in fastnet an activation belongs to a dense layer: put a dense "
+                "layer before it."
+            )
+        self._layers[-1] = Dense(last.units, activation, last.bias)
+
+    def function(self, name: str, kind: type[Activation], **constants: float) -> Activation:
+        """An activation with constants, which may be such as fastnet does not have."""
+        try:
+            return kind(**constants)
+        except DefinitionError as error:
+            raise self.refuse(f"{name}: {error}") from error
+
+    def drop(self, name: str, rate: float) -> None:
+        """Dropout while training."""
+        try:
+            self._layers.append(Dropout(rate))
+        except DefinitionError as error:
+            raise self.refuse(f"{name}: {error}") from error
+        self._arrays.append(None)
+
+    def model(
+        self,
+        loss: str | Loss | Mapping[str, Any] | None,
+        dtype: Any,
+        backend: str | None,
+        seed: int | None,
+    ) -> Model:
+        """Make the model. What the arguments mean is said by `importing.from_onnx`.
+
+        Raises:
+            DefinitionError: if the loss or the dtype makes no sense here.
+        """
+        wanted = None if loss is None else resolve("loss", LOSSES, loss)
+        given = None if dtype is None else checks.dtype(dtype).name
+        if not any(self._arrays):
+            raise self.refuse("it holds no dense layer.")
+        kind = given or self._dtype
+        self._fold()
+        inputs = next(pair[0].shape[0] for pair in self._arrays if pair is not None)
+        try:
+            network = Network(inputs, self._layers)
+        except DefinitionError as error:
+            raise self.refuse(str(error)) from error
+        fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
+        network = Network(inputs, self._ended(fitting), fitting)
+        # To draw a start that is overwritten would take longer than all else: begin with zeros.
+        blank = [_started(layer, "zeros") for layer in network.layers]
+        model = Model(Network(inputs, blank, fitting), backend=backend, dtype=kind, seed=seed)
+        model.network = network
+        for index, pair in enumerate(self._arrays):
+            if pair is not None:
+                model.parameters[f"{index}.weight"] = pair[0]
+                if pair[1] is not None:
+                    model.parameters[f"{index}.bias"] = pair[1]
+        return model
+
+    def _ended(self, loss: str | Loss) -> list[Dense | Dropout]:
+        """The layers, with the output that the loss is computed from, where they end in logits."""
+        needs = resolve("loss", LOSSES, loss).needs
+        last = self._layers[-1]
+        if needs is None or not isinstance(last, Dense) or last.activation.name != "identity":
+            return self._layers
+        return [*self._layers[:-1], Dense(last.units, needs, last.bias)]
+
+    @property
+    def _width(self) -> int | None:
+        """How many numbers come out of what is here so far, if that is known."""
+        widths = [pair[0].shape[1] for pair in self._arrays if pair is not None]
+        if widths:
+            return int(widths[-1])
+        scale = np.broadcast_arrays(self._scale, self._shift)[0]
+        return scale.shape[0] if scale.ndim else None
+
+    @property
+    def _dtype(self) -> str:
+        """float64 where weights are, or where folding a shift into float32 would cost digits."""
+        wide = any(pair is not None and pair[0].dtype == np.float64 for pair in self._arrays)
+        return "float64" if wide or np.any(self._shift) else "float32"
+
+    def _fold(self) -> None:
+        """Bring the standardisation into the first dense layer, in float64."""
+        scale, shift = self._scale, self._shift
+        index = next(i for i, pair in enumerate(self._arrays) if pair is not None)
+        first, layer = self._arrays[index], self._layers[index]
+        assert first is not None
+        assert isinstance(layer, Dense)
+        if np.all(scale == 1) and not np.any(shift):
+            return
+        if index > 0:
+            raise self.refuse("it drops inputs after it standardises them; leave Dropout out.")
+        weight, bias = first[0].astype(np.float64), first[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.broadcast_to(shift, weight.shape[0]) @ weight
+            weight = weight * np.broadcast_to(scale, weight.shape[0])[:, None]
+        if bias is not None or np.any(moved):
+            bias = moved if bias is None else bias + moved
+        self._finite("the standardisation", weight, bias)
+        self._arrays[index] = (weight, bias)
+        self._layers[index] = Dense(layer.units, layer.activation, bias is not None)
+        self._scale, self._shift = 1.0, 0.0
+
+    def _finite(self, name: str, *arrays: Array | None) -> None:
+        for array in arrays:
+            if array is not None and not np.isfinite(array).all():
+                raise self.refuse(f"{name} holds numbers that are not finite.")
+
+
+def _started(layer: Dense | Dropout, init: str) -> Dense | Dropout:
+    """A layer whose weights start in another way."""
+    if isinstance(layer, Dropout):
+        return layer
+    return Dense(layer.units, layer.activation, layer.bias, init)

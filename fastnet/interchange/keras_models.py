@@ -1,0 +1,167 @@
+"""From Keras 3: Sequential and functional models that are a chain of dense layers."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastnet.errors import DefinitionError
+from fastnet.functions import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastnet.interchange.chain import Chain
+
+#: Keras's functions by their names in `keras.activations`, with Keras's constants.
+_FUNCTIONS: dict[str, Activation] = {
+    "linear": Identity(), "sigmoid": Sigmoid(), "tanh": Tanh(), "relu": ReLU(),
+    "leaky_relu": LeakyReLU(slope=0.2), "elu": ELU(), "selu": SELU(), "softplus": Softplus(),
+    "silu": SiLU(), "gelu": GELU(), "softmax": Softmax(),
+}  # fmt: skip
+
+
+def read(model: Any) -> Chain:
+    """The layers of a model.
+
+    Raises:
+        DefinitionError: if one is not known, or they are no chain; names it.
+    """
+    keras = sys.modules.get("keras")  # who has a model has imported it
+    if keras is None or not isinstance(model, keras.Model):
+        raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
+    chain = Chain(f"the model {model.name!r}")
+    flat = False
+    for layer in _layers(keras, chain, model):
+        where = f"layer {layer.name!r} ({type(layer).__name__})"
+        _check(chain, where, layer)
+        flat = flat or len(model.input_shape) == 2 or isinstance(layer, keras.layers.Flatten)
+        if not flat and isinstance(layer, keras.layers.Dense | keras.layers.Normalization):
+            raise chain.refuse(
+                f"{where} reads shape {model.input_shape}; fastnet reads (rows, inputs): put a "
+                "Flatten before it."
+            )
+        _take(keras, chain, where, layer)
+    return chain
+
+
+def _layers(keras: Any, chain: Chain, model: Any) -> Iterator[Any]:
+    """Its layers in order, those of models inside it too."""
+    if not model.built:
+        raise chain.refuse("it is not built: call it once, or give it a keras.Input.")
+    if not _plain(keras, model):
+        raise chain.refuse(
+            "it has a call of its own; fastnet takes Sequential and functional models over."
+        )
+    if not isinstance(model, keras.Sequential):
+        _check_chain(keras, chain, model)
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(keras, chain, layer)
+        else:
+            yield layer
+
+
+def _plain(keras: Any, model: Any) -> bool:
+    if isinstance(model, keras.Sequential):
+        return type(model).call is keras.Sequential.call
+    return type(model).__name__ == "Functional"
+
+
+def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
+    """Every layer reads what the one before it gives, and nothing else."""
+    tensors = [*model.inputs, *model.outputs]
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    right = len(tensors) == 2 and bool(layers)
+    if right:
+        try:
+            given = [layer.output for layer in layers]
+            taken = [layer.input for layer in layers]
+        except (AttributeError, ValueError):  # a layer that is called twice has no one input
+            right = False
+    if right:
+        links = zip([tensors[0], *given], [*taken, tensors[1]], strict=True)
+        right = all(one is other for one, other in links)
+    if not right:
+        raise chain.refuse("it is no chain; fastnet has one layer after the other.")
+
+
+def _check(chain: Chain, where: str, layer: Any) -> None:
+    """A layer computes in the dtype of its weights, and they are what it multiplies by."""
+    policy = layer.dtype_policy
+    if policy.compute_dtype not in ("float32", "float64") or getattr(
+        layer, "quantization_mode", None
+    ):
+        raise chain.refuse(f"{where} computes in {policy.name}; fastnet has float32 and float64.")
+
+
+def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
+    kinds, kind = keras.layers, type(layer)
+    array = keras.ops.convert_to_numpy
+    if kind is kinds.Dense:
+        bias = np.array(array(layer.bias)) if layer.use_bias else None
+        chain.dense(where, np.array(array(layer.kernel)), bias)
+        chain.activate(where, _function(keras, chain, where, layer.activation))
+    elif kind is kinds.Activation:
+        chain.activate(where, _function(keras, chain, where, layer.activation))
+    elif kind is kinds.Dropout:
+        chain.drop(where, float(layer.rate))
+    elif kind is kinds.Normalization:
+        _normalise(keras, chain, where, layer)
+    elif kind is kinds.Rescaling:
+        chain.standardise(where, np.array(layer.scale), np.array(layer.offset))
+    elif kind not in (kinds.InputLayer, kinds.Flatten, kinds.Identity):
+        chain.activate(where, _activation(kinds, chain, where, layer))
+
+
+def _normalise(keras: Any, chain: Chain, where: str, layer: Any) -> None:
+    """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` has it."""
+    array = keras.ops.convert_to_numpy
+    if layer.invert or getattr(layer, "mean", None) is None:
+        state = "is inverted" if layer.invert else "has no mean: call adapt first"
+        raise chain.refuse(f"{where} {state}.")
+    mean, variance = (
+        np.array(array(part), np.float64).reshape(-1) for part in (layer.mean, layer.variance)
+    )
+    scale = 1 / np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    if scale.size == 1:
+        mean, scale = mean[0], scale[0]
+    chain.standardise(where, scale, -mean * scale)
+
+
+def _function(keras: Any, chain: Chain, where: str, function: Any) -> Activation:
+    for name, found in _FUNCTIONS.items():
+        if function is getattr(keras.activations, name):
+            return found
+    name = getattr(function, "__name__", repr(function))
+    raise chain.refuse(
+        f"{where} has the activation {name!r}; fastnet knows Keras's {', '.join(_FUNCTIONS)}."
+    )
+
+
+def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
+    kind = type(layer)
+    if kind is kinds.ReLU and layer.max_value is None and not layer.threshold:
+        slope = float(layer.negative_slope)
+        return chain.function(where, LeakyReLU, slope=slope) if slope else ReLU()
+    if kind is kinds.LeakyReLU:
+        return chain.function(where, LeakyReLU, slope=float(layer.negative_slope))
+    if kind is kinds.ELU:
+        return chain.function(where, ELU, alpha=float(layer.alpha))
+    if kind is kinds.Softmax and layer.axis in (1, -1):
+        return Softmax()
+    raise chain.refuse(
+        f"{where}: fastnet knows no such layer, or not with its settings. Known: Dense, "
+        "Activation, ReLU, LeakyReLU, ELU, Softmax, Dropout, Flatten, Identity, Normalization, "
+        "Rescaling."
+    )

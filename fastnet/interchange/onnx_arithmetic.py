@@ -1,0 +1,223 @@
+"""Matrix products and arithmetic on the symbols of an ONNX graph."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastnet.checks import Array
+from fastnet.errors import ModelFileError
+from fastnet.functions import ACTIVATIONS
+from fastnet.interchange import expressions as ex
+from fastnet.interchange.expressions import Algebra, Recognised, Unrecognised
+from fastnet.interchange.onnx_file import OnnxFile, label
+from fastnet.interchange.onnx_values import Signal, Stage, Value
+
+#: A stage is scaled and shifted unit by unit a few times: more is no network, but a bomb.
+_MOST_STEPS = 16
+
+
+class Arithmetic:
+    """The operations of a graph's nodes; `node` is the one at hand."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self._file = file
+        self.node: Any = None
+
+    # --- what the values are ---------------------------------------------------------------
+
+    def _refuse(self, reason: str) -> ModelFileError:
+        return self._file.refuse(f"{label(self.node)}: {reason}")
+
+    def _has(self, **defaults: Any) -> list[Any]:
+        return self._file.attributes(self.node, defaults)
+
+    def _signal(self, value: Value, matrix: bool = False) -> Signal:
+        if not isinstance(value, Signal):
+            raise self._refuse("its input does not come from the graph's input.")
+        if value.ended:
+            raise self._refuse("it follows the probabilities of two classes; none may.")
+        if matrix and value.stage.shape is not None:
+            raise self._refuse(
+                f"its input has shape {value.stage.shape}; fastnet reads matrices (rows, inputs): "
+                "put a Flatten before it."
+            )
+        return value
+
+    def _constant(self, value: Value) -> Array:
+        if not isinstance(value, np.ndarray):
+            raise self._refuse("fastnet reads it with a constant there only.")
+        return value
+
+    def _number(self, value: Value) -> float:
+        array = self._constant(value)
+        if array.size != 1:
+            raise self._refuse(f"fastnet reads it with one number there, not {array.shape}.")
+        return float(array.reshape(())[()])
+
+    def settled(self, signal: Signal) -> Recognised:
+        """The activation that a signal is."""
+        try:
+            found = signal.stage.algebra.recognise(signal.p)
+        except Unrecognised:
+            raise self._refuse(
+                f"from {signal.stage.name} to here the graph computes no activation that fastnet "
+                f"has ({', '.join(ACTIVATIONS)})."
+            ) from None
+        if signal.stage.weight is None and found.activation.name != "identity":
+            raise self._refuse(
+                f"{found.activation.name} comes before the first matrix product; fastnet has "
+                "activations of dense layers only."
+            )
+        return found
+
+    # --- matrix products -------------------------------------------------------------------
+
+    def _product(self, x: Value, weight: Array, bias: Array | None) -> Signal:
+        signal = self._signal(x, matrix=True)
+        found = self.settled(signal)
+        width = signal.stage.width
+        if weight.ndim != 2 or weight.size == 0 or (width or weight.shape[0]) != weight.shape[0]:
+            raise self._refuse(
+                f"its constant has shape {weight.shape}; it must be ({width or 'inputs'}, units)."
+            )
+        if weight.dtype not in (np.float32, np.float64):
+            raise self._refuse(f"its constant holds {weight.dtype}; fastnet reads floats.")
+        stage = Stage(label(self.node), weight.shape[1], (signal.stage, found), weight)
+        if bias is not None:
+            stage.bias = self._per_unit(bias, weight.shape[1])
+        return Signal(stage, ex.Z)
+
+    def _per_unit(self, array: Array, width: int | None) -> Array:
+        """One number for each unit, `(width,)` float64, from a constant beside a matrix."""
+        flat = array.reshape(-1)
+        wide = array.ndim == 1 or (array.ndim == 2 and array.shape[0] == 1)
+        if array.size == 1 and width is not None:
+            flat = np.broadcast_to(flat, width)
+        elif not wide or array.size == 0 or (width or flat.size) != flat.size:
+            raise self._refuse(
+                f"its constant has shape {array.shape}; it must be ({width or 'units'},)."
+            )
+        return flat.astype(np.float64)
+
+    def matmul(self, a: Value, b: Value) -> Value:
+        self._has()
+        if not isinstance(a, Signal):
+            raise self._refuse("fastnet reads it with the constant second: x @ weights.")
+        return self._product(a, self._constant(b), None)
+
+    def gemm(self, a: Value, b: Value, c: Value | None = None) -> Value:
+        alpha, beta, across, down = self._has(alpha=1.0, beta=1.0, transA=0, transB=0)
+        if across:
+            raise self._refuse("fastnet does not read it with transA.")
+        weight, bias = self._constant(b), None if c is None else self._constant(c)
+        weight = weight.T if down else weight
+        if alpha != 1:
+            self._file.spend(weight.nbytes)
+            weight = (weight * alpha).astype(weight.dtype)
+        return self._product(a, weight, None if bias is None else bias * beta)
+
+    # --- arithmetic ------------------------------------------------------------------------
+
+    def _affine(self, signal: Signal, gain: Array | float, bias: Array | float) -> Signal:
+        """signal * gain + bias, one number or one for each unit."""
+        if not isinstance(gain, np.ndarray) and not isinstance(bias, np.ndarray):
+            p = ex.multiply(signal.p, ex.constant(gain))
+            return replace(signal, p=ex.add(p, ex.constant(bias)))
+        stage, found = signal.stage, ex.line(signal.p)
+        if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
+            raise self._refuse(
+                "fastnet reads a constant for each unit right after a matrix product, or before "
+                "the first, only."
+            )
+        size = gain.size if isinstance(gain, np.ndarray) else np.size(bias)
+        old = 0.0 if stage.bias is None else stage.bias
+        total = (old * found[0] + found[1]) * gain + bias
+        unbiased = stage.bias is None and not found[1] and not isinstance(bias, np.ndarray)
+        fresh = replace(
+            stage,
+            width=size,
+            gain=stage.gain * found[0] * gain,
+            bias=None if unbiased else total,
+            algebra=Algebra(),
+            steps=stage.steps + 1,
+        )
+        return Signal(fresh, ex.Z)
+
+    def _beside(self, value: Value, signal: Signal) -> Array | float:
+        array = self._constant(value)
+        if array.dtype.kind != "f":
+            raise self._refuse(f"its constant holds {array.dtype}; fastnet reads floats.")
+        if array.size == 1 and array.ndim <= len(signal.stage.shape or "ab"):
+            return self._number(array)
+        return self._per_unit(array, signal.stage.width)
+
+    def _sum(self, a: Value, b: Value, sign: float) -> Signal:
+        if isinstance(a, Signal) and isinstance(b, Signal):
+            one, other = self._same(a, b)
+            return replace(one, p=ex.add(one.p, other.p, sign))
+        value, constant = (a, b) if isinstance(a, Signal) else (b, a)
+        one = self._signal(value)
+        bias = self._beside(constant, one)
+        # A bias of one unit is no bare number, and is kept also where it is 0.
+        bare = isinstance(constant, np.ndarray) and constant.ndim == 0
+        if one.stage.width == 1 and not bare and ex.line(one.p):
+            bias = np.full(1, bias)
+        return self._affine(one, *((1.0, sign * bias) if value is a else (sign, bias)))
+
+    def plus(self, a: Value, b: Value) -> Value:
+        self._has()
+        return self._sum(a, b, 1.0)
+
+    def minus(self, a: Value, b: Value) -> Value:
+        self._has()
+        return self._sum(a, b, -1.0)
+
+    def times(self, a: Value, b: Value) -> Value:
+        self._has()
+        if isinstance(a, Signal) and isinstance(b, Signal):
+            one, other = self._same(a, b)
+            return replace(one, p=ex.multiply(one.p, other.p))
+        value, constant = (a, b) if isinstance(a, Signal) else (b, a)
+        one = self._signal(value)
+        return self._affine(one, self._beside(constant, one), 0.0)
+
+    def divided(self, a: Value, b: Value) -> Value:
+        self._has()
+        if isinstance(b, Signal):
+            below = self._signal(b)
+            inverse = replace(below, p=below.stage.algebra.apply("reciprocal", below.p))
+            return self.times(a, inverse)
+        one = self._signal(a)
+        constant = np.asarray(self._beside(b, one))
+        if not constant.all():
+            raise self._refuse("it divides by zero.")
+        return self._affine(one, 1 / constant if constant.ndim else 1 / float(constant), 0.0)
+
+    def negative(self, a: Value) -> Value:
+        self._has()
+        return self._affine(self._signal(a), -1.0, 0.0)
+
+    def power(self, a: Value, b: Value) -> Value:
+        self._has()
+        signal, exponent = self._signal(a), self._number(b)
+        if exponent not in (2, 3):
+            raise self._refuse(f"fastnet reads powers of 2 and 3, not {exponent:g}.")
+        square = ex.multiply(signal.p, signal.p)
+        return replace(signal, p=square if exponent == 2 else ex.multiply(square, signal.p))
+
+    def scaler(self, a: Value) -> Value:
+        offset, scale = self._has(offset=[], scale=[])
+        signal = self._signal(a, matrix=True)
+        width = signal.stage.width
+        return self._affine(
+            self._affine(signal, 1.0, -self._per_unit(np.array(offset), width)),
+            self._per_unit(np.array(scale), width),
+            0.0,
+        )
+
+    def _same(self, a: Signal, b: Signal) -> tuple[Signal, Signal]:
+        one, other = self._signal(a), self._signal(b)
+        if one.stage is not other.stage:
+            raise self._refuse("it joins two branches; fastnet reads one layer after the other.")
+        return one, other

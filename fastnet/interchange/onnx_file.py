@@ -1,0 +1,201 @@
+"""An ONNX file as it lies on the disk: its nodes, and its constants as arrays.
+
+Nothing in it is taken on trust: sizes are held against the bytes that are there, and together
+against a bound, so that no small file can ask for much time or memory.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnet import checks, files
+from fastnet.checks import Array
+from fastnet.errors import ModelFileError
+from fastnet.extras import need
+
+#: Element types of constants (onnx.proto3, TensorProto.DataType), the field that holds numbers
+#: not written as raw bytes, and what NumPy calls them, in the file's byte order.
+_TYPES = {
+    1: ("float_data", "<f4"),
+    11: ("double_data", "<f8"),
+    6: ("int32_data", "<i4"),
+    7: ("int64_data", "<i8"),
+    9: ("int32_data", "|b1"),
+}
+FLOATS = (1, 11)
+
+#: The names of the domain of the standard operators.
+_STANDARD = ("", "ai.onnx")
+
+#: The oldest operator set that is read: before it, Add and Gemm broadcast in another way.
+_OLDEST_OPSET = 7
+
+#: Weights have two, standardisations in front of a Flatten some more.
+_MOST_DIMENSIONS = 8
+
+#: A constant that several layers share counts every time; beyond this many times the file's
+#: size, the network is no longer what the file says, but a bomb.
+_SHARING = 8
+
+
+class OnnxFile:
+    """A file that was parsed.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        graph: what it holds, as onnx's own `GraphProto`.
+        opset: the version of the standard operators.
+
+    Raises:
+        ModelFileError: if it is damaged, or no ONNX file.
+        ModelFileMissing: if there is none.
+        MissingExtra: without onnx.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        onnx = need("onnx", "onnx", "reading an ONNX file")
+        self.path = checks.path(path)
+        whole = files.contents(self.path)
+        self._left = _SHARING * len(whole)
+        self._places: set[Path] = set()
+        try:
+            proto = onnx.ModelProto.FromString(whole)
+        except Exception as error:  # protobuf has several, and none that is documented
+            raise ModelFileError(
+                f"{str(self.path)!r} is not an ONNX file, or was cut short."
+            ) from error
+        self.graph: Any = proto.graph
+        versions = [entry.version for entry in proto.opset_import if entry.domain in _STANDARD]
+        if not self.graph.node or len(versions) != 1:
+            raise ModelFileError(f"{str(self.path)!r} is not an ONNX file, or holds no graph.")
+        self.opset: int = versions[0]
+        if self.opset < _OLDEST_OPSET:
+            raise self.refuse(
+                f"it was written for opset {self.opset}; fastnet reads {_OLDEST_OPSET} and later."
+            )
+
+    def refuse(self, reason: str) -> ModelFileError:
+        """The error that says what is wrong with the file."""
+        return ModelFileError(f"{str(self.path)!r}: {reason}")
+
+    def spend(self, size: int) -> None:
+        """Count bytes that the network needs.
+
+        Raises:
+            ModelFileError: if they are many times those of the file.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise self.refuse("it asks for many times the weights that it holds.")
+
+    def array(self, tensor: Any) -> Array:
+        """A constant of the file.
+
+        Raises:
+            ModelFileError: if its bytes are not there, or its type is another.
+        """
+        name, shape = tensor.name, tuple(tensor.dims)
+        if tensor.data_type not in _TYPES:
+            raise self.refuse(
+                f"constant {name!r} has ONNX's element type {tensor.data_type}; fastnet reads "
+                "float (1), double (11) and whole numbers."
+            )
+        field, dtype = _TYPES[tensor.data_type]
+        size = math.prod(shape)
+        wrong = f"constant {name!r} {shape} does not hold as many numbers as its shape says."
+        if min(shape, default=1) < 0 or size > 2**40 or len(shape) > _MOST_DIMENSIONS:
+            raise self.refuse(wrong)
+        if tensor.data_location == 1:
+            data = self._beside(tensor, size * np.dtype(dtype).itemsize)
+            return self._raw(data, dtype, shape)
+        if tensor.HasField("raw_data"):
+            if len(tensor.raw_data) != size * np.dtype(dtype).itemsize:
+                raise self.refuse(wrong)
+            return self._raw(tensor.raw_data, dtype, shape)
+        numbers = getattr(tensor, field)
+        if len(numbers) != size:
+            raise self.refuse(wrong)
+        return np.array(numbers, np.dtype(dtype).newbyteorder("=")).reshape(shape)
+
+    def attributes(self, node: Any, defaults: dict[str, Any]) -> list[Any]:
+        """The values of a node's attributes, in the order of `defaults`.
+
+        Raises:
+            ModelFileError: for one that is not among them, of another type, or not finite.
+        """
+        found = dict(defaults)
+        for entry in node.attribute:
+            if entry.name not in defaults or entry.ref_attr_name:
+                raise self.refuse(
+                    f"{label(node)}: fastnet knows no attribute {entry.name!r} of it."
+                )
+            value, default = self._attribute(entry), defaults[entry.name]
+            kinds = (type(default), np.ndarray) if default is not None else (object,)
+            if value is None or not isinstance(value, kinds) or not _finite(value):
+                raise self.refuse(f"{label(node)}: its attribute {entry.name!r} is damaged.")
+            found[entry.name] = value
+        return list(found.values())
+
+    def _attribute(self, entry: Any) -> Any:
+        """A value by its type (onnx.proto3, AttributeProto.AttributeType); None: another type."""
+        if entry.type == 1:
+            # The shortest decimal that is the same float32: 0.2, and not 0.20000000298.
+            return float(str(np.float32(entry.f)))
+        if entry.type == 3:
+            return entry.s.decode(errors="replace")
+        if entry.type == 4:
+            return self.array(entry.t)
+        return {2: entry.i, 6: list(entry.floats), 7: list(entry.ints)}.get(entry.type)
+
+    def _raw(self, data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
+        self.spend(len(data))
+        native = np.dtype(dtype).newbyteorder("=")
+        return np.frombuffer(data, dtype).astype(native, copy=False).reshape(shape)
+
+    def _beside(self, tensor: Any, size: int) -> bytes:
+        """The bytes of a constant that lies in another file of the same folder."""
+        facts = {entry.key: entry.value for entry in tensor.external_data}
+        name, where = f"constant {tensor.name!r}", facts.get("location", "")
+        folder = self.path.resolve().parent
+        try:
+            place = (folder / where).resolve()
+            start, length = int(facts.get("offset", 0)), int(facts.get("length", size))
+            if not where or Path(where).is_absolute() or not place.is_relative_to(folder):
+                raise self.refuse(f"{name} lies in {where!r}, outside the file's folder: not read.")
+            if not place.is_file():
+                raise self.refuse(f"{name} lies in {where!r}, which is not beside it: copy it too.")
+            if length != size or start < 0 or start + size > place.stat().st_size:
+                raise self.refuse(f"{name}: {where!r} does not hold its {size} bytes.")
+            if place not in self._places:
+                self._places.add(place)
+                self._left += _SHARING * place.stat().st_size
+            with open(place, "rb") as file:
+                file.seek(start)
+                found = file.read(size)
+        except (OSError, ValueError, OverflowError) as error:
+            if isinstance(error, ModelFileError):
+                raise
+            raise self.refuse(f"{name} cannot be read from {where!r}: {error}.") from error
+        if len(found) != size:
+            raise self.refuse(f"{name}: {where!r} does not hold its {size} bytes.")
+        return found
+
+
+def domain_of(node: Any) -> str:
+    """The domain of a node's operator: "" for the standard ones."""
+    return "" if node.domain in _STANDARD else str(node.domain)
+
+
+def label(node: Any) -> str:
+    """How errors name a node: by its name, or by what it makes."""
+    name = node.name or next(iter(node.output), "")
+    return f"node {name!r} ({node.op_type})"
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, str) or bool(np.isfinite(value).all())

@@ -1,0 +1,177 @@
+"""Reading an ONNX graph: the nodes are gone through once, each on symbols instead of numbers.
+
+What flows from node to node is a constant, the size of an array, or a `Signal`: an expression
+(`expressions`) in the outputs of the last matrix product (a `Stage`). At the next product, or
+at the graph's end, the expression must be an activation that fastnet has.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fastnet.errors import ModelFileError
+from fastnet.functions import ACTIVATIONS
+from fastnet.interchange import expressions as ex
+from fastnet.interchange.chain import Chain
+from fastnet.interchange.expressions import Recognised, Unrecognised
+from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label
+from fastnet.interchange.onnx_operations import OPERATIONS, Operations
+from fastnet.interchange.onnx_values import Signal, Stage, Value
+
+#: What to do about the operations that many a graph has and no network of fastnet's.
+_REMEDIES = {
+    "LogSoftmax": "fastnet says probabilities: end the network in Softmax.",
+    "BatchNormalization": "fastnet has no normalisation layers.",
+}
+
+
+def read(path: str | os.PathLike[str]) -> Chain:
+    """The layers of the network that a file holds.
+
+    Raises:
+        ModelFileError: if it is damaged, or no dense network; names the node.
+    """
+    with np.errstate(all="ignore"):  # what is not finite in the end is refused there
+        return _Reader(OnnxFile(path)).chain()
+
+
+class _Reader:
+    def __init__(self, file: OnnxFile) -> None:
+        self._file = file
+        self._operations = Operations(file)
+        self._constants = {tensor.name: tensor for tensor in file.graph.initializer}
+        self._values: dict[str, Value] = {}
+
+    def chain(self) -> Chain:
+        output = self._output()
+        nodes = self._needed(output)
+        self._begin({output, *(name for node in nodes for name in node.input)})
+        for node in nodes:
+            value = self._run(node)
+            for name in node.output[:1]:
+                if name in self._values:
+                    raise self._file.refuse(f"{label(node)}: {name!r} is made twice.")
+                self._values[name] = value
+        found = self._values.get(output)
+        if not isinstance(found, Signal):
+            raise self._file.refuse(f"its output {output!r} does not depend on its input.")
+        return self._collected(found.stage, self._operations.settled(found))
+
+    def _run(self, node: Any) -> Value:
+        self._operations.node = node
+        operation = OPERATIONS.get((domain_of(node), node.op_type))
+        if operation is None:
+            known = ", ".join(name for _, name in OPERATIONS)
+            remedy = _REMEDIES.get(node.op_type, f"It knows {known}.")
+            raise self._refuse(node, f"fastnet knows no such operation. {remedy}")
+        inputs = [self._value(node, name) if name else None for name in node.input]
+        if not operation.least <= len(inputs) <= operation.most:
+            raise self._refuse(node, f"fastnet does not read it with {len(inputs)} inputs.")
+        if any(value is None for value in inputs[: operation.least]):
+            raise self._refuse(node, "it lacks an input.")
+        try:
+            return operation.do(self._operations, *inputs)
+        except Unrecognised:
+            reason = "it is part of no activation that fastnet has"
+            raise self._refuse(node, f"{reason} ({', '.join(ACTIVATIONS)}).") from None
+
+    def _refuse(self, node: Any, reason: str) -> ModelFileError:
+        return self._file.refuse(f"{label(node)}: {reason}")
+
+    # --- what of the graph is needed -------------------------------------------------------
+
+    def _output(self) -> str:
+        """The one output to read: for classifiers the probabilities, not the labels."""
+        made = {name: node for node in self._file.graph.node for name in node.output}
+        found = []
+        for output in self._file.graph.output:
+            maker = made.get(output.name)
+            kind = output.type.WhichOneof("value")
+            if maker is not None and maker.op_type == "ZipMap" and maker.input:
+                found.append(maker.input[0])
+            elif kind is None or (
+                kind == "tensor_type" and output.type.tensor_type.elem_type in (0, *FLOATS)
+            ):
+                found.append(output.name)
+        if len(set(found)) != 1:
+            raise self._file.refuse(
+                f"it has {len(set(found))} outputs that hold numbers {sorted(set(found))}; "
+                "fastnet reads graphs with one."
+            )
+        return str(found[0])
+
+    def _needed(self, output: str) -> list[Any]:
+        """The nodes that the output depends on, in order."""
+        nodes = list(self._file.graph.node)
+        made = {name: place for place, node in enumerate(nodes) for name in node.output}
+        needed: set[int] = set()
+        open_ends = [output]
+        while open_ends:
+            place = made.get(open_ends.pop())
+            if place is not None and place not in needed:
+                needed.add(place)
+                open_ends += nodes[place].input
+        return [nodes[place] for place in sorted(needed)]
+
+    def _begin(self, read_names: set[str]) -> None:
+        """Make the stage of the graph's input."""
+        inputs = [
+            entry
+            for entry in self._file.graph.input
+            if entry.name not in self._constants and entry.name in read_names
+        ]
+        if len(inputs) != 1:
+            names = [entry.name for entry in inputs]
+            raise self._file.refuse(
+                f"it computes its output from {len(inputs)} inputs {names}; fastnet reads graphs "
+                "with one."
+            )
+        kind = inputs[0].type.tensor_type
+        if kind.elem_type not in FLOATS:
+            raise self._file.refuse(
+                f"its input {inputs[0].name!r} has ONNX's element type {kind.elem_type}; fastnet "
+                "reads float (1) and double (11)."
+            )
+        shape = tuple(
+            entry.dim_value if entry.WhichOneof("value") == "dim_value" else None
+            for entry in kind.shape.dim
+        )
+        stage = Stage("the input", None)
+        if len(shape) == 2 or not kind.HasField("shape"):
+            stage.width = shape[1] if shape else None
+        else:
+            stage.shape = shape
+        self._values[inputs[0].name] = Signal(stage, ex.Z)
+
+    def _value(self, node: Any, name: str) -> Value:
+        if name not in self._values:
+            if name not in self._constants:
+                raise self._refuse(
+                    node, f"it reads {name!r}, which nothing before it makes; the file is damaged."
+                )
+            self._values[name] = self._file.array(self._constants[name])
+        return self._values[name]
+
+    def _collected(self, stage: Stage, last: Recognised) -> Chain:
+        """All layers, from the last to the first and turned round."""
+        pairs = [(stage, last)]
+        while pairs[-1][0].before is not None:
+            pairs.append(pairs[-1][0].before)
+        chain = Chain(repr(str(self._file.path)), ModelFileError)
+        for place, found in reversed(pairs):
+            gain = np.asarray(place.gain * found.scale)
+            bias = None if place.bias is None else np.asarray(place.bias * found.scale)
+            if found.shift:
+                bias = np.asarray(found.shift if bias is None else bias + found.shift)
+            weight = place.weight
+            if weight is None:
+                chain.standardise("its scaling of the input", gain, 0.0 if bias is None else bias)
+                continue
+            self._file.spend(weight.nbytes)
+            if np.any(gain != 1):
+                weight = (weight * gain).astype(weight.dtype)
+            if bias is not None:
+                bias = np.broadcast_to(bias, weight.shape[1:]).astype(np.float64)
+            chain.dense(place.name, weight, bias, found.activation)
+        return chain

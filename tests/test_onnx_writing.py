@@ -1,0 +1,255 @@
+"""Models as ONNX graphs: what onnxruntime says of them is what `predict` says."""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import EVERYWHERE, PAIRS, biased, label, rows_for
+
+import fastnet as fn
+from fastnet import recipe, tables
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+#: What an exported graph owes, of the largest output; GELU's erf is float32 in float64 too.
+EXPORTED = {"float32": 1e-5, "float64": 1e-13, "erf": 1e-6}
+
+
+def ask(path, x):
+    """What onnxruntime says."""
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [entry.name for entry in session.get_inputs()] == ["x"]
+    return session.run(["prediction"], {"x": x})[0]
+
+
+def agree(found, wanted, tolerance):
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    assert np.isfinite(found).all()
+    assert np.abs(found - wanted).max() <= tolerance * max(1.0, float(np.abs(wanted).max()))
+
+
+def tolerance(network, dtype):
+    exact = any(
+        layer.activation == fn.GELU() for layer in network.layers if isinstance(layer, fn.Dense)
+    )
+    return EXPORTED["erf" if exact and dtype == "float64" else dtype]
+
+
+def network_of(hidden, output, loss="mse"):
+    layers = [
+        fn.Dense(5, hidden),
+        fn.Dropout(0.2),
+        fn.Dense(4, hidden, bias=False),
+        fn.Dense(3, output),
+    ]
+    return fn.Network(6, layers, loss)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", EVERYWHERE, ids=label)
+def test_every_activation_at_any_number_of_rows(tmp_path, hidden, dtype):
+    network = network_of(hidden, hidden)
+    model = biased(fn.Model(network, backend="numpy", dtype=dtype, seed=1))
+    assert model.to_onnx(tmp_path / "model.onnx") is None
+    for rows in (1, 2, 7, 1000):
+        x = (4 * rows_for(network, rows)[0]).astype(dtype)
+        found = ask(tmp_path / "model.onnx", x)
+        agree(found, model.predict(x), tolerance(network, dtype))
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("pair", PAIRS, ids=label)
+def test_every_output_and_loss(tmp_path, pair, dtype):
+    network = network_of("tanh", *pair)
+    model = biased(fn.Model(network, backend="numpy", dtype=dtype, seed=2))
+    model.to_onnx(str(tmp_path / "model.onnx"))
+    x = rows_for(network, 7)[0].astype(dtype)
+    agree(ask(tmp_path / "model.onnx", x), model.predict(x), tolerance(network, dtype))
+
+
+@given(
+    widths=st.lists(st.integers(1, 20), min_size=2, max_size=5),
+    rows=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_any_shape_goes_out_and_comes_back(tmp_path, widths, rows, seed, data):
+    layers = [
+        fn.Dense(units, data.draw(st.sampled_from(EVERYWHERE)), bias=data.draw(st.booleans()))
+        for units in widths[1:]
+    ]
+    dtype = data.draw(st.sampled_from(["float32", "float64"]))
+    model = biased(fn.Model(fn.Network(widths[0], layers), backend="numpy", dtype=dtype, seed=seed))
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    x = rows_for(model.network, rows)[0].astype(dtype)
+    agree(ask(path, x), model.predict(x), tolerance(model.network, dtype))
+    found = fn.from_onnx(path, backend="numpy", loss="mse")
+    assert found.network == model.network
+    assert found.dtype == dtype
+    assert_same_bits(found.parameters.flat, model.parameters.flat)
+
+
+def test_the_graph_is_standard_and_says_what_it_is(tmp_path):
+    model = fn.Model(network_of("gelu", "softmax", "crossentropy"), backend="numpy", seed=1)
+    model.to_onnx(tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 17)]
+    assert proto.ir_version == 8
+    assert proto.producer_name == "fastnet"
+    assert not proto.functions
+    rows = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    assert rows.dim_param == "rows"
+    assert "Dropout" not in {node.op_type for node in proto.graph.node}
+
+
+def test_extreme_rows_stay_what_predict_says(tmp_path):
+    for hidden in EVERYWHERE:
+        for dtype in ("float32", "float64"):
+            network = fn.Network(1, [fn.Dense(1, hidden, init=np.eye(1))])
+            model = fn.Model(network, backend="numpy", dtype=dtype)
+            x = np.array([[0.0], [-0.0], [80.0], [-80.0], [1e4], [-1e4], [1e-30]], dtype)
+            model.to_onnx(tmp_path / "model.onnx")
+            agree(ask(tmp_path / "model.onnx", x), model.predict(x), tolerance(network, dtype))
+
+
+def of_a_table(task, dtype):
+    """A model as `fastnet train` makes it, of a table with large offsets; rows, and answers."""
+    generator = np.random.default_rng(3)
+    x = generator.standard_normal((200, 3)) * [1.0, 1e3, 1e-3] + [1e6, -5e3, 0.0]
+    frame = dict(zip("abÄ", x.T, strict=True))
+    bent = (x[:, 0] - 1e6) * (x[:, 1] + 5e3)
+    if task == "classification":
+        frame["y"] = np.array(["no", "perhaps", "ja"])[np.digitize(bent, [-500, 500])]
+    else:
+        frame["y"] = 1e6 + 3 * bent
+    how = recipe.Recipe(hidden=(8,), activation="tanh", epochs=5, dtype=dtype, backend="numpy")
+    model = recipe.train(frame, "y", how).model
+    answers = tables.predict(model, frame)
+    columns = [name for name in answers.columns if name.startswith("probability_")]
+    return model, x, answers.select(columns or ["prediction"]).to_numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_table_is_standardised_in_the_graph(tmp_path, task, dtype):
+    pytest.importorskip("polars", reason="Polars is not installed")
+    model, x, wanted = of_a_table(task, dtype)
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    found = ask(path, x)
+    assert found.dtype == (np.float64 if task == "regression" else np.dtype(dtype))
+    near = 1e-5 * max(1.0, float(np.std(wanted)))
+    assert np.abs(found - wanted).max() <= near
+    back = fn.from_onnx(path, backend="numpy")
+    assert back.dtype == "float64"
+    assert np.abs(back.predict(x) - wanted).max() <= near
+    (entry,) = onnx.load(path).metadata_props
+    assert entry.key == "fastnet.table"
+    said = json.loads(entry.value)
+    assert said["inputs"] == ["a", "b", "Ä"]
+    assert (said["target"], said["task"]) == ("y", task)
+    assert said["classes"] == (["ja", "no", "perhaps"] if task == "classification" else [])
+
+
+def test_a_column_that_is_several_inputs_is_given_as_those(tmp_path):
+    pytest.importorskip("polars", reason="Polars is not installed")
+    generator = np.random.default_rng(8)
+    ages = [None if i % 7 == 0 else float(i) for i in range(60)]
+    towns = [["Rome", "Bern", None][i % 3] for i in range(60)]
+    frame = {"age": ages, "town": towns, "y": generator.standard_normal(60) * 5 + 1000}
+    how = recipe.Recipe(hidden=(4,), epochs=3, validation=0.0, backend="numpy")
+    model = recipe.train(frame, "y", how).model
+    model.to_onnx(tmp_path / "model.onnx")
+    (entry,) = onnx.load(tmp_path / "model.onnx").metadata_props
+    names = json.loads(entry.value)["inputs"]
+    assert sorted(names)[:2] == ["age", "age=missing"]
+    assert len(names) == model.network.inputs
+    given = np.array([[1, 0], [0, 1]], np.float64)
+    rows = {"age": [30.0, None], "town": ["Bern", "Rome"]}
+    x = np.zeros((2, len(names)))
+    median = float(np.median([age for age in ages if age is not None]))
+    for name, values in (
+        ("age", [30.0, median]), ("age=missing", [0, 1]), ("town=Bern", given[0]),
+        ("town=Rome", given[1]),
+    ):  # fmt: skip
+        x[:, names.index(name)] = values
+    wanted = tables.predict(model, rows)["prediction"].to_numpy()[:, None]
+    agree(ask(tmp_path / "model.onnx", x), wanted, 1e-7)
+
+
+def test_a_model_that_cannot_be_written_leaves_what_was_there(tmp_path):
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    path = tmp_path / "model.onnx"
+    model.to_onnx(path)
+    before = path.read_bytes()
+    model.parameters["0.weight"][0, 0] = np.nan
+    with pytest.raises(fn.DataError, match=r"'0.weight' holds nan in row 0, column 0"):
+        model.to_onnx(path)
+    assert path.read_bytes() == before
+    model.parameters["0.weight"][0, 0] = 0
+    with pytest.raises(fn.FileAccessError, match="Make the folder"):
+        model.to_onnx(tmp_path / "none" / "model.onnx")
+    with pytest.raises(fn.FileAccessError, match="is a folder"):
+        model.to_onnx(tmp_path)
+    with pytest.raises(fn.DefinitionError, match="path is 3"):
+        model.to_onnx(3)
+    model.table = {"columns": []}
+    with pytest.raises(fn.ModelFileError, match="facts about its table"):
+        model.to_onnx(path)
+    assert path.read_bytes() == before
+
+
+def test_a_model_too_large_for_the_format_is_said(tmp_path, monkeypatch):
+    from fastnet.interchange import onnx_writer
+
+    monkeypatch.setattr(onnx_writer, "_MOST_BYTES", 11)
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    with pytest.raises(fn.DefinitionError, match=r"12 bytes of parameters.*less than 2 GiB"):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert not os.listdir(tmp_path)
+
+
+def test_rows_that_are_not_finite_stay_what_predict_says(tmp_path):
+    x = np.array([[np.nan, 1], [1, 2], [np.inf, 1], [-np.inf, 0]])
+    for dtype in ("float32", "float64"):
+        for activation in [*EVERYWHERE, fn.Softmax()]:
+            network = fn.Network(2, [fn.Dense(3, activation)])
+            model = fn.Model(network, backend="numpy", dtype=dtype, seed=1)
+            model.to_onnx(tmp_path / "model.onnx")
+            with np.errstate(all="ignore"):
+                wanted = model.predict(x)
+            found = ask(tmp_path / "model.onnx", x.astype(dtype))
+            np.testing.assert_allclose(found, wanted, 1e-5, 1e-5)
+
+
+def test_without_onnx_the_pip_line_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    with pytest.raises(fn.MissingExtra, match=r"pip install 'fastnet\[onnx\]'"):
+        model.to_onnx(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(fn.MissingExtra, match=r"pip install 'fastnet\[onnx\]'"):
+        fn.from_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_readmes_example_runs(tmp_path, monkeypatch, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    section = readme.split("## From and to other libraries")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    if importlib.util.find_spec("torch") is None:
+        code = code.split("module = ")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert float(capsys.readouterr().out.splitlines()[-1]) < 1e-5

@@ -1,0 +1,108 @@
+"""scikit-learn's networks, fitted: what fastnet says is what they say."""
+
+import numpy as np
+import pytest
+from foreign import NEAR, ROWS, agree
+from sklearn.linear_model import LinearRegression
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+import fastnet as fn
+
+#: Few steps are enough here, and scikit-learn says that they are few.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def estimators():
+    """Fitted estimators by name: with what `predict` should say of ROWS."""
+
+    x, generator = ROWS.astype(np.float64), np.random.default_rng(0)
+    labels = (x[:, :2] > 0).astype(int)
+
+    def classifier(activation="relu"):
+        return MLPClassifier(
+            hidden_layer_sizes=(5, 4), activation=activation, max_iter=5, random_state=0
+        )
+
+    def regressor(**options):
+        return MLPRegressor(hidden_layer_sizes=(5,), max_iter=5, random_state=0, **options)
+
+    made = {
+        "two classes": (classifier(), labels[:, 0]),
+        "named classes": (classifier("logistic"), np.where(labels[:, 0] > 0, "yes", "no")),
+        "three classes": (classifier("tanh"), generator.integers(3, size=40)),
+        "labels": (classifier("identity"), labels),
+        "a quantity": (regressor(), x[:, 0]),
+        "two quantities": (regressor(activation="tanh"), x[:, :2]),
+        "in float32": (regressor(), x[:, 0]),
+        "scaled": (make_pipeline(StandardScaler(), classifier()), labels[:, 0]),
+        "scaled twice": (
+            make_pipeline(StandardScaler(with_mean=False),
+                          StandardScaler(with_std=False), regressor()),
+            x[:, 0],
+        ),
+        "passed through": (make_pipeline("passthrough", regressor()), x[:, 0]),
+    }  # fmt: skip
+    if "loss" in MLPRegressor().get_params():  # since scikit-learn 1.7
+        made["counts"] = regressor(loss="poisson"), np.exp(x[:, 0] / 5)
+    found = {}
+    for name, (estimator, y) in made.items():
+        given = ROWS if name == "in float32" else x
+        estimator.fit(given, y)
+        wanted = getattr(estimator, "predict_proba", estimator.predict)(given)
+        if name in ("two classes", "named classes", "scaled"):
+            wanted = wanted[:, 1:]
+        found[name] = estimator, np.log(wanted) if name == "counts" else wanted
+    return found
+
+
+def test_estimators_of_scikit_learn(estimators):
+    losses = {"labels": "binary_crossentropy", "three classes": "crossentropy", "counts": "poisson",
+              "two classes": "binary_crossentropy", "two quantities": "mse"}  # fmt: skip
+    for name, (estimator, wanted) in estimators.items():
+        model = fn.from_sklearn(estimator, backend="numpy")
+        assert model.dtype == ("float32" if name == "in float32" else "float64")
+        given = ROWS if name == "in float32" else ROWS.astype(np.float64)
+        tolerance = NEAR if name == "in float32" else 1e-12
+        agree(model.predict(given), wanted.reshape(len(ROWS), -1), tolerance)
+        assert model.network.loss.name == losses.get(name, model.network.loss.name)
+
+
+def test_graphs_of_scikit_learns_converter(estimators, tmp_path):
+    converter = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed")
+    path = tmp_path / "model.onnx"
+    for name, (estimator, wanted) in estimators.items():
+        if name in ("counts", "passed through"):  # which the converter does not know
+            continue
+        if name == "two quantities":  # its graphs put them into one column, row after row
+            path.write_bytes(converter.to_onnx(estimator, ROWS[:1]).SerializeToString())
+            with pytest.raises(
+                fn.ModelFileError, match=r"'Reshape' \(Reshape\): from 2 units to 1"
+            ):
+                fn.from_onnx(path, backend="numpy")
+            continue
+        for zipmap in (True, False):
+            options = (
+                {id(estimator): {"zipmap": zipmap}} if "predict_proba" in dir(estimator) else {}
+            )
+            proto = converter.to_onnx(estimator, ROWS[:1].astype(np.float64), options=options)
+            path.write_bytes(proto.SerializeToString())
+            found = fn.from_onnx(path, backend="numpy").predict(ROWS)
+            agree(found, wanted.reshape(len(ROWS), -1))
+
+
+def test_estimators_that_are_not_known_are_named(estimators):
+
+    fitted = estimators["a quantity"][0]
+    for estimator, message in (
+        (MLPRegressor(), "is not fitted"),
+        (LinearRegression(), r"estimator is LinearRegression\(\)"),
+        (make_pipeline(StandardScaler(), fitted), "'standardscaler' is not fitted"),
+        (make_pipeline(MinMaxScaler(), fitted), r"'minmaxscaler' is MinMaxScaler\(\)"),
+        (make_pipeline(fitted, StandardScaler()), "ends in one"),
+        ("mlp", "estimator is 'mlp'"),
+    ):
+        with pytest.raises(fn.DefinitionError, match=message):
+            fn.from_sklearn(estimator, backend="numpy")
