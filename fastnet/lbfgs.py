@@ -18,7 +18,8 @@ def minimise(
     iterations: int,
     loss_and_gradient: Callable[[Array], tuple[float, Array]],
     iterated: Callable[[Array, float], bool],
-) -> None:
+    evaluations: int = 10**9,
+) -> Any:
     """Iterate until done, converged, or told to stop.
 
     Args:
@@ -28,6 +29,10 @@ def minimise(
         loss_and_gradient: of parameters like `start`.
         iterated: told the parameters, float64, and the loss after each iteration; returns
             True to stop.
+        evaluations: of the loss, at most.
+
+    Returns:
+        SciPy's `OptimizeResult`.
 
     Raises:
         MissingExtra: without SciPy.
@@ -51,7 +56,7 @@ def minimise(
         raise Diverged(
             "the loss is not finite at the parameters L-BFGS starts from; scale inputs and targets."
         )
-    optimize.minimize(
+    return optimize.minimize(
         objective,
         start.astype(np.float64),
         jac=True,
@@ -59,7 +64,7 @@ def minimise(
         callback=callback,
         options={
             "maxiter": iterations,
-            "maxfun": 10**9,
+            "maxfun": evaluations,
             "maxls": rule.line_search,
             "maxcor": rule.history,
             "gtol": rule.gradient_tolerance,

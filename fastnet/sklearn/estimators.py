@@ -1,0 +1,442 @@
+"""The classifier and the regressor."""
+
+import math
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from fastnet import checks
+from fastnet.checks import Array
+from fastnet.errors import DataError
+from fastnet.functions import LOSSES, Loss
+from fastnet.sklearn.objectives import Objective, of_classifier, of_regressor
+from fastnet.sklearn.perceptron import Perceptron
+
+
+class MLPClassifier(ClassifierMixin, Perceptron):
+    """A multi-layer perceptron in the place of `sklearn.neural_network.MLPClassifier`.
+
+    The parameters down to `max_fun` are scikit-learn's, and mean what they mean there; so are
+    the attributes. Those below are fastnet's own.
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer.
+        activation: of hidden layers: scikit-learn's "identity", "logistic", "tanh" or "relu", or
+            any of fastnet's, as a name or an instance (`fn.LeakyReLU(0.2)`).
+        solver: "lbfgs", "sgd" or "adam".
+        alpha: alpha / 2 * sum w^2, divided by a batch's rows, is added to its loss.
+        batch_size: rows of a step; "auto": 200, or all if there are fewer.
+        learning_rate: "constant", "invscaling" or "adaptive", for "sgd".
+        learning_rate_init: the first learning rate.
+        power_t: the exponent of "invscaling".
+        max_iter: epochs, or iterations of "lbfgs", at most.
+        shuffle: another order of the rows in every epoch.
+        random_state: decides initial weights, shuffles, the validation split and dropout.
+        tol: what counts as better, for stopping.
+        verbose: print the loss of every epoch.
+        warm_start: `fit` goes on from where the last one came to.
+        momentum: of "sgd".
+        nesterovs_momentum: whether that is Nesterov's.
+        early_stopping: stop by the score on rows that are held out, and go back to the best.
+        validation_fraction: the share of the rows that is held out for it.
+        beta_1: of "adam".
+        beta_2: of "adam".
+        epsilon: of "adam".
+        n_iter_no_change: epochs that were no better, after which to stop.
+        max_fun: evaluations of the loss at most, of "lbfgs".
+        loss: "log_loss", or one of fastnet's that suits probabilities.
+        class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
+            proportion to its rows. It multiplies `sample_weight`.
+        backend: as of `fn.Model`.
+        dtype: "float32" or "float64"; None: float32 if `X` is, else float64, as scikit-learn.
+        dropout: the rate behind every hidden layer, or a rate for each.
+        validation: `(X, y)` or `(X, y, sample_weight)`: rows whose loss is taken after every
+            epoch. With `early_stopping` they are what is scored.
+        optimizer: any of fastnet's, as a name or an instance, schedules and all, instead of
+            `solver` and its parameters. It sees the gradient of fastnet's loss.
+        callbacks: each is called as `callback(model, history)` after every epoch, as by
+            `fn.Model.fit`; one that returns True ends the fit.
+
+    Attributes:
+        classes_: the labels.
+        coefs_, intercepts_: `(inputs, units)` and `(units,)` of each layer: views of the model's
+            parameters, which may be written to.
+        loss_, loss_curve_, best_loss_: the loss of the last epoch, of all, the least of all.
+        validation_scores_, best_validation_score_: with `early_stopping`, else None.
+        validation_loss_curve_: the loss on the rows held out, after every epoch, else None.
+        n_iter_, t_: epochs of the last fit; rows seen in all.
+        n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as there.
+        model_: the `fn.Model` inside; `model_.save(path)` writes it to a file.
+
+    Raises:
+        ValueError: wherever scikit-learn raises it.
+        SolverDiverged: a ValueError too, if the loss or a weight stops being finite.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  # scikit-learn's form
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions({"log_loss", *LOSSES}), Loss],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        backend: str | None = None,
+        dtype: Any = None,
+        dropout: Any = 0.0,
+        validation: Any = None,
+        optimizer: Any = None,
+        callbacks: Any = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.class_weight = class_weight
+        self.backend = backend
+        self.dtype = dtype
+        self.dropout = dropout
+        self.validation = validation
+        self.optimizer = optimizer
+        self.callbacks = callbacks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Args:
+            X: `(rows, features)`: an array, a table of pandas or polars, a sparse matrix (which is
+                made dense).
+            y: `(rows,)` labels of any kind, or `(rows, labels)` of 0 and 1 for several labels a
+                row.
+            sample_weight: `(rows,)`, or None.
+
+        Returns:
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda est: est._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train for one epoch over the rows given.
+
+        Args:
+            X: `(rows, features)`.
+            y: as for `fit`.
+            sample_weight: `(rows,)`, or None.
+            classes: all labels that will be seen, `(classes,)`; needed by the first call.
+
+        Returns:
+            The estimator.
+        """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit, which does not see all "
+                "rows; use sklearn.utils.compute_class_weight and give its weights as a dict."
+            )
+        if _check_partial_fit_first_call(self, classes):
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Array:
+        """The label of each row, `(rows,)`, or `(rows, labels)` of 0 and 1."""
+        outputs = self._outputs(X)
+        if self.n_outputs_ == 1:
+            outputs = outputs.ravel()
+        return self._label_binarizer.inverse_transform(outputs)  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, in the order of `classes_`, `(rows, classes)`."""
+        outputs = self._outputs(X)
+        if self.n_outputs_ == 1:
+            outputs = np.hstack((1 - outputs, outputs))
+        return outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of `predict_proba`."""
+        probabilities = self.predict_proba(X)
+        return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    # --- targets ---------------------------------------------------------------------------
+
+    def _objective(self) -> Objective:
+        return of_classifier(self.loss, self.n_outputs_, self._softmax)
+
+    @property
+    def _softmax(self) -> bool:
+        return bool(self._label_binarizer.y_type_ == "multiclass")
+
+    def _validate_input(
+        self, X: Any, y: Any, sample_weight: Any, incremental: bool, reset: bool
+    ) -> tuple[Array, Array, Array | None]:
+        X, y = self._validated(X, y, reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_classes(unique_labels(y))
+        weight = self._weights_of(sample_weight, X)
+        if self.class_weight is not None:
+            by_class = compute_sample_weight(self.class_weight, y)
+            weight = by_class if weight is None else weight * by_class
+        # bool, so that float32 rows are not turned into float64
+        return X, self._label_binarizer.transform(y).astype(bool), weight
+
+    def _check_classes(self, classes: Array) -> None:
+        if self.warm_start:
+            if set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {self.classes_}, `y` has {classes}"
+                )
+        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _validate_held_out(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Array, Array, Array | None]:
+        X, y = self._validated(X, y, reset=False)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y)
+        unseen = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unseen):
+            raise DataError(f"validation: y has classes {unseen} that are not in the training y.")
+        weight = self._weights_of(sample_weight, X)
+        return X, self._label_binarizer.transform(y).astype(bool), weight
+
+    def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
+        if self._softmax and self.model_.network.loss.targets == "class":
+            return y.argmax(axis=1).astype(np.intp)
+        return np.ascontiguousarray(y, dtype)
+
+    def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:
+        if self._softmax:
+            right = outputs.argmax(axis=1) == y.argmax(axis=1)
+        else:
+            right = ((outputs > 0.5) == y).all(axis=1)
+        return float(np.average(right, weights=weight))
+
+
+class MLPRegressor(RegressorMixin, Perceptron):
+    """A multi-layer perceptron in the place of `sklearn.neural_network.MLPRegressor`.
+
+    The parameters down to `max_fun` are scikit-learn's, and mean what they mean there; so are
+    the attributes. `MLPClassifier` says what each is; there is no `class_weight` here.
+
+    Args:
+        loss: "squared_error" or "poisson", which are scikit-learn's (the latter predicts the
+            exponential of what the network says), or any of fastnet's ("mae",
+            `fn.Quantile(0.9)`), which are means over rows and outputs.
+        hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate,
+            learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start,
+            momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,
+            epsilon, n_iter_no_change, max_fun: see `MLPClassifier`. Early stopping looks at R^2.
+        backend, dtype, dropout, validation, optimizer, callbacks: see `MLPClassifier`.
+
+    Attributes:
+        coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_,
+            best_validation_score_, validation_loss_curve_, n_iter_, t_, n_layers_, n_outputs_,
+            out_activation_, n_features_in_, feature_names_in_, model_: see `MLPClassifier`.
+
+    Raises:
+        ValueError: wherever scikit-learn raises it.
+        SolverDiverged: a ValueError too, if the loss or a weight stops being finite.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  # scikit-learn's form
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions({"squared_error", *LOSSES}), Loss],
+    }
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        backend: str | None = None,
+        dtype: Any = None,
+        dropout: Any = 0.0,
+        validation: Any = None,
+        optimizer: Any = None,
+        callbacks: Any = None,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.dtype = dtype
+        self.dropout = dropout
+        self.validation = validation
+        self.optimizer = optimizer
+        self.callbacks = callbacks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Args:
+            X: `(rows, features)`: an array, a table of pandas or polars, a sparse matrix (which is
+                made dense).
+            y: `(rows,)` or `(rows, outputs)` numbers.
+            sample_weight: `(rows,)`, or None.
+
+        Returns:
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(lambda est: est._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch over the rows given; see `fit`."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Array:
+        """The prediction for each row, `(rows,)`, or `(rows, outputs)` for several outputs."""
+        outputs = self._outputs(X)
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    # --- targets ---------------------------------------------------------------------------
+
+    def _objective(self) -> Objective:
+        return of_regressor(self.loss, self.n_outputs_)
+
+    def _validate_input(
+        self, X: Any, y: Any, sample_weight: Any, incremental: bool, reset: bool
+    ) -> tuple[Array, Array, Array | None]:
+        X, y = self._validated(X, y, reset, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        weight = self._weights_of(sample_weight, X)
+        return X, y.reshape(len(y), -1), weight
+
+    def _validate_held_out(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Array, Array, Array | None]:
+        X, y = self._validated(X, y, reset=False, y_numeric=True)
+        y = y.reshape(len(y), -1)
+        if y.shape[1] != self.n_outputs_:
+            raise DataError(
+                f"validation: y has {y.shape[1]} columns, the training y {self.n_outputs_}."
+            )
+        return X, y, self._weights_of(sample_weight, X)
+
+    def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
+        kind = self.model_.network.loss.targets
+        return checks.targets(y, len(y), self.n_outputs_, kind, dtype)
+
+    def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:
+        outputs = self._in_units(outputs)
+        if not np.isfinite(outputs).all():
+            return math.nan
+        return float(r2_score(y, outputs, sample_weight=weight))
