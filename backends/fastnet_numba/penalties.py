@@ -7,6 +7,11 @@ import numpy as np
 
 from fastnet_numba.compiled import kernel
 from fastnet_numba.layout import AFFINE, INPUTS, KIND, UNITS, WEIGHT
+from fastnet_numba.vectors import every, fma, lanes, load, load_first, total
+
+#: Vectors summed up in the dtype before their total is added in float64: few enough that
+#: float32's rounding stays near that of one addition.
+BLOCK = 64
 
 
 @kernel
@@ -15,6 +20,26 @@ def add_slice(g, other, low, high):
     ours, theirs = g[low:high], g[other + low : other + high]
     for i in range(len(ours)):
         ours[i] += theirs[i]
+
+
+@kernel
+def sum_of_squares(p, first, last):
+    """sum p^2 from `first` to `last`: four vectors of sums, and their total in float64."""
+    size = lanes(p)
+    whole = 0.0
+    for start in range(first, last, BLOCK * size):
+        stop = min(start + BLOCK * size, last)
+        even = stop - (stop - start) % (4 * size)
+        s0, s1, s2, s3 = every(p, 0.0), every(p, 0.0), every(p, 0.0), every(p, 0.0)
+        for i in range(start, even, 4 * size):
+            a, b = load(p, i), load(p, i + size)
+            c, d = load(p, i + 2 * size), load(p, i + 3 * size)
+            s0, s1, s2, s3 = fma(a, a, s0), fma(b, b, s1), fma(c, c, s2), fma(d, d, s3)
+        for i in range(even, stop, size):
+            a = load_first(p, i, stop - i)
+            s0 = fma(a, a, s0)
+        whole += np.float64(total((s0 + s1) + (s2 + s3)))
+    return whole
 
 
 @kernel
@@ -28,10 +53,14 @@ def penalise(ops, p, g, low, high, l1, l2):
             last = min(ops[o, WEIGHT] + ops[o, INPUTS] * ops[o, UNITS], high)
             if first < last:
                 w, dw = p[first:last], g[first:last]
-                for i in range(len(w)):
-                    absolute_ += abs(w[i])
-                    square += np.float64(w[i]) * np.float64(w[i])
-                    dw[i] += number(l1) * np.sign(w[i]) + number(l2) * w[i]
+                if l1 > 0:
+                    for i in range(len(w)):
+                        absolute_ += abs(w[i])
+                        dw[i] += number(l1) * np.sign(w[i])
+                if l2 > 0:
+                    for i in range(len(w)):
+                        dw[i] += number(l2) * w[i]
+                    square += sum_of_squares(p, first, last)
     value = 0.0
     if l1 > 0:
         value += l1 * absolute_
