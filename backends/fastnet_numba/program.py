@@ -20,7 +20,7 @@ from fastnet_numba.threads import Crowd, in_threads, wanted
 
 Draw = tuple[int, int] | None
 
-_NO_ROWS = np.zeros(0, np.int64)
+_NO_ROWS, _NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
 
 
 #: Rows up to which `predict_at_once` takes them, in an arena of their own.
@@ -48,6 +48,8 @@ class _Workspace:
 
 class NumbaProgram:
     """A plan for one dtype. May be used from several threads at once."""
+
+    l2_by_step = True
 
     def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
         self.plan = plan
@@ -202,10 +204,11 @@ class NumbaProgram:
         for place, value in numbers.items():
             whole[place] = value
         no = math.inf
+        varying = isinstance(run.l2, np.ndarray)
         real = np.array(
             [
                 run.l1,
-                run.l2,
+                0.0 if varying else run.l2,
                 no if run.clip_value is None else run.clip_value,
                 no if run.clip_norm is None else run.clip_norm,
                 *own,
@@ -233,6 +236,7 @@ class NumbaProgram:
                 weights,
                 order,
                 run.learning_rates,
+                run.l2 if varying else _NO_NUMBERS,
                 losses,
                 whole,
                 real,

@@ -147,6 +147,7 @@ class Stochastic:
         self.interrupts = HeldBack()
         self.history = self.model.history = History()
         self.program = self.model.program
+        self.l2_by_step = getattr(self.program, "l2_by_step", False)  # others' may not say
         self.put, self.get = self.program.to_device, self.program.to_host
         self.data = self._upload(data)
         self.validation = None if held_out is None else self._upload(held_out.data)
@@ -276,14 +277,19 @@ class Stochastic:
         rates = self._rates(steps)
         l2 = self.objective.l2(float(self.estimator.alpha), self._masses(orders))
         told_apart = self.objective.apart and self.estimator.alpha > 0
-        cuts = np.arange(1, steps) if told_apart else np.flatnonzero(np.diff(l2)) + 1
+        if told_apart:
+            cuts = np.arange(1, steps)
+        elif self.l2_by_step:
+            cuts = np.empty(0, np.intp)
+        else:
+            cuts = np.flatnonzero(np.diff(l2)) + 1
         losses = np.empty(steps)
         at = 0
         for cut in [*cuts.tolist(), steps]:
             while at < cut:
                 stop = min(at + int(self.budget), cut)
                 penalty = self._penalty(l2[at]) if told_apart else 0.0
-                found = self._train(orders, at, rates[at:stop], float(l2[at]))
+                found = self._train(orders, at, rates[at:stop], l2[at:stop])
                 losses[at : at + len(found)] = self.objective.reported(found, penalty)
                 at += len(found)
                 if at < stop or not math.isfinite(found[-1]) or self.interrupts.seen:
@@ -294,8 +300,8 @@ class Stochastic:
         """l2 / 2 * sum W^2, of the weights as they are before a step."""
         return l2 / 2 * square_sum(self.model, self.get(self.state.parameters))
 
-    def _train(self, orders: Array, at: int, rates: Array, l2: float) -> Array:
-        """Steps with one `l2`, the first of which is number `at` of those that `orders` is for."""
+    def _train(self, orders: Array, at: int, rates: Array, l2: Array) -> Array:
+        """Steps, the first of which is number `at` of those that `orders` is for."""
         first, last = at // self.batches, (at + len(rates) - 1) // self.batches
         run = Run(
             first_step=self.stepping.epochs * self.batches + at,
@@ -305,7 +311,7 @@ class Stochastic:
             if self.estimator.shuffle and self.batches > 1
             else None,
             optimizer=self.stepping.rule,
-            l2=l2,
+            l2=float(l2[0]) if (l2 == l2[0]).all() else l2,
             seed=self.model.seed,
         )
         began = time.monotonic()
