@@ -11,7 +11,8 @@ from fastnet.extras import need
 
 need("sklearn", "sklearn", "fastnet.sklearn")
 
-from fastnet.sklearn.errors import SolverDiverged  # noqa: E402  # after the check
-from fastnet.sklearn.estimators import MLPClassifier, MLPRegressor  # noqa: E402
+from fastnet.sklearn.classifier import MLPClassifier  # noqa: E402  # after the check
+from fastnet.sklearn.errors import SolverDiverged  # noqa: E402
+from fastnet.sklearn.regressor import MLPRegressor  # noqa: E402
 
 __all__ = ["MLPClassifier", "MLPRegressor", "SolverDiverged"]

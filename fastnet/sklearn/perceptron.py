@@ -1,5 +1,6 @@
 """What the classifier and the regressor share: parameters, fitting, and the model inside."""
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -10,8 +11,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-
-import warnings
 
 from fastnet import checks
 from fastnet.backend import Data
@@ -89,7 +88,7 @@ class Perceptron(BaseEstimator):
         if first_pass:
             self._initialise(X, sizes, objective, random_state)
         else:
-            self._adopt(objective, X.dtype)
+            self._go_on(X, sizes, objective)
         rule = self._rule()
         if isinstance(rule, LBFGS):
             data = self._data(X, y, weight)
@@ -168,9 +167,7 @@ class Perceptron(BaseEstimator):
         self.best_validation_score_ = -np.inf if self.early_stopping else None
         self.best_loss_ = None if self.early_stopping else np.inf
 
-    def _make_model(
-        self, inputs: int, sizes: list[int], objective: Objective, dtype: np.dtype[Any]
-    ) -> None:
+    def _network(self, inputs: int, sizes: list[int], objective: Objective) -> Network:
         activation = self._activation()
         layers: list[Layer] = []
         for units, rate in zip(sizes, self._dropout(sizes), strict=True):
@@ -178,12 +175,39 @@ class Perceptron(BaseEstimator):
             if rate > 0:
                 layers.append(Dropout(rate))
         layers.append(Dense(self.n_outputs_, objective.output))
-        network = Network(inputs, layers, objective.loss)
-        self._bind(Model(network, backend=self.backend, dtype=dtype, seed=0))
+        return Network(inputs, layers, objective.loss)
+
+    def _make_model(
+        self, inputs: int, sizes: list[int], objective: Objective, dtype: Any, seed: int = 0
+    ) -> None:
+        network = self._network(inputs, sizes, objective)
+        self._bind(Model(network, backend=self.backend, dtype=dtype, seed=seed))
         self.n_layers_ = len(sizes) + 2
-        self.out_activation_ = "exp" if objective.exponential else _OUTPUT_NAMES.get(
-            objective.output, objective.output
-        )  # fmt: skip
+        name = _OUTPUT_NAMES.get(objective.output, objective.output)
+        self.out_activation_ = "exp" if objective.exponential else name
+
+    def _go_on(self, X: Array, sizes: list[int], objective: Objective) -> None:
+        """Keep the weights, and follow what was changed in the estimator's parameters.
+
+        Raises:
+            ValueError: if the weights are of other layers.
+        """
+        self._adopt(objective, X.dtype)
+        model = self.model_
+        widths, wanted = [coef.shape[1] for coef in self.coefs_], [*sizes, self.n_outputs_]
+        if widths != wanted:
+            raise ValueError(
+                f"warm_start and partial_fit go on with weights of layers of {widths} units, but "
+                f"hidden_layer_sizes and y ask for {wanted}; make a new estimator for these."
+            )
+        dtype = model.dtype if self.dtype is None else checks.dtype(self.dtype).name
+        if (
+            self._network(X.shape[1], sizes, objective) != model.network
+            or dtype != model.dtype
+            or self.backend not in (None, model.backend)
+        ):
+            self._make_model(X.shape[1], sizes, objective, dtype, model.seed)
+            self.model_.parameters.flat[...] = model.parameters.flat
 
     def _activation(self) -> Activation:
         given = self.activation

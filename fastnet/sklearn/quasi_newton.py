@@ -116,10 +116,7 @@ def _warn(result: Any, iterations: int, most: int) -> None:
         f"(status={result.status}):\n{result.message}\n"
     )
     if iterations == most:
-        text += (
-            "\nIncrease the number of iterations to improve the convergence "
-            f"(max_iter={most})."
-        )
+        text += f"\nIncrease the number of iterations to improve the convergence (max_iter={most})."
     text += (
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"

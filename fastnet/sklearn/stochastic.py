@@ -217,16 +217,16 @@ class Stochastic:
         if not whole:
             return False
         if self.constant is not None:
-            losses = losses[: whole * self.batches] + self._constants(orders)[: whole * self.batches]
+            losses = losses + self._constants(orders)[: len(losses)]
         by_epoch = losses[: whole * self.batches].reshape(whole, self.batches)
         means = (by_epoch * self.batch_rows).sum(axis=1) / self.rows
         seconds = (time.monotonic() - began) / whole
         last = rates.reshape(epochs, self.batches)[:whole, -1]
         self.history.extend(self.stepping.epochs + 1, means, last.copy(), seconds)
-        return any([self._epoch_done(loss) for loss in means.tolist()])
+        return any(self._epoch_done(loss) for loss in means.tolist())  # only the last may end it
 
     def _orders(self, epochs: int) -> Array:
-        """The order of the rows in each epoch, `(epochs, rows)`, as `sklearn.utils.shuffle` has it."""
+        """The order of the rows in each epoch, `(epochs, rows)`, as `sklearn.utils.shuffle`."""
         orders = np.empty((epochs, self.rows), np.intp)
         for order in orders:
             if self.estimator.shuffle:
@@ -307,16 +307,14 @@ class Stochastic:
             first_step=self.stepping.epochs * self.batches + at,
             learning_rates=rates,
             batch_size=self.batch,
-            order=orders[first : last + 1]
-            if self.estimator.shuffle and self.batches > 1
-            else None,
+            order=orders[first : last + 1] if self.estimator.shuffle and self.batches > 1 else None,
             optimizer=self.stepping.rule,
             l2=float(l2[0]) if (l2 == l2[0]).all() else l2,
             seed=self.model.seed,
         )
         began = time.monotonic()
         with self.interrupts.let_through():
-            losses = self.program.train(self.state, self.data, run)
+            losses: Array = self.program.train(self.state, self.data, run)
         fitting = len(losses) * RUN_SECONDS / max(time.monotonic() - began, 1e-9)
         self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
         return losses
