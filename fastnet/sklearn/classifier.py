@@ -271,7 +271,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
         if self._softmax and self.model_.network.loss.targets == "class":
-            return y.argmax(axis=1).astype(np.intp)
+            return np.ascontiguousarray(y.argmax(axis=1), np.intp)
         return np.ascontiguousarray(y, dtype)
 
     def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:

@@ -156,12 +156,15 @@ class Perceptron(BaseEstimator):
             bound = np.sqrt(factor / sum(coef.shape))
             coef[...] = random_state.uniform(-bound, bound, coef.shape)
             intercept[...] = random_state.uniform(-bound, bound, intercept.shape)
-        self._best = self.model_.parameters.flat.copy()
         if any(self._dropout(sizes)):
             self.model_.seed = int(random_state.randint(2**31))
+        if not isinstance(self._rule(), LBFGS):
+            self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        """Forget what was seen in epochs, and the weights of the best."""
         self._no_improvement_count = 0
-        if isinstance(self._rule(), LBFGS):
-            return
+        self._best = self.model_.parameters.flat.copy()
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_validation_score_ = -np.inf if self.early_stopping else None
@@ -246,8 +249,11 @@ class Perceptron(BaseEstimator):
         random_state: np.random.RandomState,
         incremental: bool,
     ) -> None:
-        if not incremental or not hasattr(self, "_optimizer"):
-            flat = self.model_.parameters.flat
+        if not hasattr(self, "loss_curve_") or (self.best_loss_ is None) != self.early_stopping:
+            self._begin_curves()
+        flat = self.model_.parameters.flat
+        kept = getattr(self, "_optimizer", None)
+        if not incremental or kept is None or kept.memory.dtype != flat.dtype:
             rate = None if self.optimizer is not None else float(self.learning_rate_init)
             self._optimizer = Stepping(rule, flat.size, flat.dtype, rate)
         if self.early_stopping and incremental:
