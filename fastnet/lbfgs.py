@@ -39,35 +39,43 @@ def minimise(
         Diverged: if the loss is not finite at `start`.
     """
     optimize = need("scipy.optimize", "scipy", "optimizer 'lbfgs'")
+    from fastnet import blas  # which looks for SciPy's matrix library too
 
     def objective(point: Array) -> tuple[float, Array]:
         with np.errstate(over="ignore"):
             parameters = point.astype(start.dtype)
-        loss, gradient = loss_and_gradient(parameters)
+        with blas.lifted(1):
+            loss, gradient = loss_and_gradient(parameters)
         # To the line search a loss that is not finite is a very bad one, to step back from.
         finite = math.isfinite(loss)
         return (loss if finite else math.inf), np.nan_to_num(gradient.astype(np.float64))
 
     def callback(intermediate_result: Any) -> None:
-        if iterated(intermediate_result.x, float(intermediate_result.fun)):
+        with blas.lifted(1):
+            stop = iterated(intermediate_result.x, float(intermediate_result.fun))
+        if stop:
             raise StopIteration
 
-    if not math.isfinite(objective(start.astype(np.float64))[0]):
-        raise Diverged(
-            "the loss is not finite at the parameters L-BFGS starts from; scale inputs and targets."
+    # What SciPy does between two losses is a matter of short vectors: a second thread of its
+    # matrix library waits longer than it computes.
+    with blas.capped(1):
+        if not math.isfinite(objective(start.astype(np.float64))[0]):
+            raise Diverged(
+                "the loss is not finite at the parameters L-BFGS starts from; scale inputs and "
+                "targets."
+            )
+        return optimize.minimize(
+            objective,
+            start.astype(np.float64),
+            jac=True,
+            method="L-BFGS-B",
+            callback=callback,
+            options={
+                "maxiter": iterations,
+                "maxfun": evaluations,
+                "maxls": rule.line_search,
+                "maxcor": rule.history,
+                "gtol": rule.gradient_tolerance,
+                "ftol": rule.loss_tolerance,
+            },
         )
-    return optimize.minimize(
-        objective,
-        start.astype(np.float64),
-        jac=True,
-        method="L-BFGS-B",
-        callback=callback,
-        options={
-            "maxiter": iterations,
-            "maxfun": evaluations,
-            "maxls": rule.line_search,
-            "maxcor": rule.history,
-            "gtol": rule.gradient_tolerance,
-            "ftol": rule.loss_tolerance,
-        },
-    )

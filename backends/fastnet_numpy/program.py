@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastnet.backend import Data, Run, State
+from fastnet.blas import capped
 from fastnet.checks import Array
 from fastnet.plan import Activate, Affine, Plan
 from fastnet_numpy.activations import Function, function
 from fastnet_numpy.layers import Draw, stages
 from fastnet_numpy.losses import Mean
 from fastnet_numpy.optimizers import UPDATES
-from fastnet_numpy.threads import capped, wanted
+from fastnet_numpy.threads import wanted
 
 #: Entries of the widest layer that prediction and loss work on together: 4 MiB in float32.
 #: Measured on 32-64-64-1, 784-128-10 and 1024-2048-2048-10: from 2^20 on wide layers are at
