@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import lru_cache, partial
 from typing import Any
 
 import numba
@@ -62,6 +63,7 @@ class NumbaProgram:
         self.dropping = any(isinstance(op, Drop) for op in plan.operations)
         self.crowd = Crowd()
         self._workspaces: dict[int, _Workspace] = {}
+        self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
         self.no_memory = np.zeros((0, 0), dtype)
         few = self._workspace(FEW_ROWS)
         self.few_table, self.few_arena = few.layout.prediction, few.borrow()
@@ -90,7 +92,7 @@ class NumbaProgram:
 
     def _for_rows(self, rows: int) -> _Workspace:
         """The workspace for so many rows, of a batch or of a thread's part of one."""
-        return self._workspace(chunk_rows(self.plan, self.dtype.itemsize, rows))
+        return self._workspace(self._chunk_rows(rows))
 
     def predict(self, parameters: Array, x: Array) -> Array:
         """Predictions `(rows, outputs)`, a new array."""
@@ -223,7 +225,7 @@ class NumbaProgram:
         x = data.x.reshape(-1)
 
         def work(worker: int) -> None:
-            began = time.thread_time()
+            began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = self.kernels.run(
                 table,
                 parameters,
@@ -244,7 +246,8 @@ class NumbaProgram:
                 signals,
                 worker,
             )
-            busy[worker] = time.thread_time() - began
+            if workers > 1:
+                busy[worker] = time.thread_time() - began
 
         began = time.perf_counter()
         if not in_threads(work, workers, signals[workers * APART :]):  # nothing is changed yet
