@@ -159,6 +159,8 @@ def test_tables_and_their_columns_names(library):
     tables = pytest.importorskip(library, reason=f"{library} is not installed")
     names = ["a", "b", "c", "d"]
     table = tables.DataFrame(dict(zip(names, X.T, strict=True)))
+    if _get_feature_names(table) is None:
+        pytest.skip(f"scikit-learn {sklearn.__version__} does not read the names of {library}")
     kinds = np.array(["setosa", "versicolor", "virginica"])[LABELS]
     mine = classifier().fit(table, tables.Series(kinds))
     assert mine.feature_names_in_.tolist() == names
@@ -383,6 +385,22 @@ def test_dtype_and_backend():
         classifier(backend="nonsense").fit(X, LABELS)
     with pytest.raises(ValueError, match="'dtype' parameter"):
         classifier(dtype="float16").fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"callbacks": [3]}, "callback 0 is 3; it must be a function"),
+        ({"hidden_layer_sizes": (3.5,)}, r"units is 3\.5; it must be a whole number"),
+        ({"optimizer": {"name": "sgd", "lr": 1}}, "no constant 'lr'"),
+        ({"activation": fn.Softmax()}, "softmax, which is for the last layer only"),
+        ({"dtype": int}, "dtype is <class 'int'>"),
+    ],
+)
+def test_parameters_that_make_no_sense(options, says):
+    for mine in both(**options):
+        with pytest.raises(fn.DefinitionError, match=says):
+            mine.fit(X, LABELS)
 
 
 def test_a_warm_start_follows_changed_parameters():

@@ -174,7 +174,7 @@ class Perceptron(BaseEstimator):
         activation = self._activation()
         layers: list[Layer] = []
         for units, rate in zip(sizes, self._dropout(sizes), strict=True):
-            layers.append(Dense(int(units), activation))
+            layers.append(Dense(units, activation))
             if rate > 0:
                 layers.append(Dropout(rate))
         layers.append(Dense(self.n_outputs_, objective.output))

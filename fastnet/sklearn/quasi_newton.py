@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastnet import checks
 from fastnet.backend import Data
 from fastnet.checks import Array
 from fastnet.errors import DefinitionError, Diverged
@@ -43,6 +44,7 @@ def train(
     model: Model = estimator.model_
     if any(isinstance(layer, Dropout) for layer in model.network.layers):
         raise DefinitionError("solver 'lbfgs' needs the same loss at every call; use 'adam'.")
+    callbacks = checks.functions(estimator.callbacks, "callbacks")
     program, flat = model.program, model.parameters.flat
     put = program.to_device
     mass = len(data.x) if data.weight is None else data.weight.sum(dtype=np.float64)
@@ -76,7 +78,7 @@ def train(
             history.validation_loss.append(found)
             estimator.validation_loss_curve_.append(found)
         with interrupts.let_through():
-            answers = [callback(model, history) for callback in estimator.callbacks or ()]
+            answers = [callback(model, history) for callback in callbacks]
         began = time.monotonic()
         stopped_by_callback = any(
             isinstance(answer, bool | np.bool_) and answer for answer in answers

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastnet import checks
 from fastnet.backend import Data, Run, State
 from fastnet.checks import Array
 from fastnet.history import History
@@ -151,7 +152,7 @@ class Stochastic:
         self.put, self.get = self.program.to_device, self.program.to_host
         self.data = self._upload(data)
         self.validation = None if held_out is None else self._upload(held_out.data)
-        self.callbacks = list(estimator.callbacks or ())
+        self.callbacks = checks.functions(estimator.callbacks, "callbacks")
         self.plateau = plateau(stepping.rule.learning_rate)
         self._begin()
 
