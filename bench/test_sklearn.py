@@ -158,8 +158,8 @@ def test_folds(
         bound="at least",
         target=TIMES,
         reached=ratio >= TIMES,
-        milliseconds=statistics.median(own) * 1e3,
-        milliseconds_against=statistics.median(seconds) * 1e3,
+        microseconds=statistics.median(own) * 1e6,
+        microseconds_against=statistics.median(seconds) * 1e6,
     )
 
 
@@ -206,6 +206,6 @@ def test_small_steps(
         bound="at least",
         target=SMALL_STEPS_TIMES,
         reached=ratio >= SMALL_STEPS_TIMES,
-        milliseconds=statistics.median(own) * 1e3,
-        milliseconds_against=statistics.median(seconds) * 1e3,
+        microseconds=statistics.median(own) * 1e6,
+        microseconds_against=statistics.median(seconds) * 1e6,
     )

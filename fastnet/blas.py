@@ -54,6 +54,12 @@ class _Cap:
             self.wanted.remove(threads)
             self._set()
 
+    def put_back(self, threads: int) -> None:
+        """After a `leave` that was not the end."""
+        with self.lock:
+            self.wanted.append(threads)
+            self._set()
+
     def _set(self) -> None:
         for lib, most in self.before:
             lib.set_num_threads(min([most, *self.wanted]))
@@ -82,4 +88,4 @@ def lifted(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _cap.enter(threads)
+        _cap.put_back(threads)

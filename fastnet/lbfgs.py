@@ -46,9 +46,11 @@ def minimise(
             parameters = point.astype(start.dtype)
         with blas.lifted(1):
             loss, gradient = loss_and_gradient(parameters)
+        gradient = gradient.astype(np.float64)
+        if math.isfinite(loss) and np.isfinite(gradient).all():
+            return loss, gradient
         # To the line search a loss that is not finite is a very bad one, to step back from.
-        finite = math.isfinite(loss)
-        return (loss if finite else math.inf), np.nan_to_num(gradient.astype(np.float64))
+        return (loss if math.isfinite(loss) else math.inf), np.nan_to_num(gradient)
 
     def callback(intermediate_result: Any) -> None:
         with blas.lifted(1):

@@ -18,6 +18,7 @@ from sklearn import datasets, model_selection, neural_network, pipeline, preproc
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import CSR_CONTAINERS
+from sklearn.utils.validation import _get_feature_names
 
 import fastnet as fn
 import fastnet.sklearn
