@@ -16,6 +16,7 @@ import joblib  # comes with scikit-learn
 import sklearn
 from sklearn import datasets, model_selection, neural_network, pipeline, preprocessing
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import CSR_CONTAINERS
 from sklearn.utils.validation import _get_feature_names
@@ -417,6 +418,21 @@ def test_a_warm_start_follows_changed_parameters():
     numbers = regressor(warm_start=True).fit(X, NUMBERS)
     with pytest.raises(ValueError, match=r"\[8, 2\] units.*\[8, 1\]"):
         numbers.fit(X, NUMBERS[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "category"),
+    [
+        ({}, ConvergenceWarning),
+        ({"solver": "lbfgs", "max_iter": 2}, ConvergenceWarning),
+        ({"batch_size": 999, "tol": 9.0, "n_iter_no_change": 1}, UserWarning),
+    ],
+)
+@pytest.mark.filterwarnings("default")
+def test_warnings_point_to_where_fit_was_called(options, category):
+    with pytest.warns(category) as caught:
+        classifier(**options).fit(X, LABELS)
+    assert {one.filename for one in caught} == {__file__}
 
 
 # --- what goes wrong ----------------------------------------------------------------------------

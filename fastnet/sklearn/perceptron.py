@@ -274,7 +274,7 @@ class Perceptron(BaseEstimator):
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,  # where `fit` was called, behind scikit-learn's wrapper
             )
         if self.early_stopping:
             self.model_.parameters.flat[...] = self._best
@@ -286,7 +286,7 @@ class Perceptron(BaseEstimator):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than "
                 "sample size. It is going to be clipped",
-                stacklevel=5,
+                stacklevel=6,
             )
         return min(int(self.batch_size), rows)
 

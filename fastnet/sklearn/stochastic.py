@@ -181,7 +181,7 @@ class Stochastic:
                     if self.interrupts.seen:
                         break
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=6)
             ended = True
         return ended
 
@@ -439,6 +439,6 @@ class Stochastic:
         warnings.warn(
             f"Stochastic Optimizer: {where}; the weights are those of the best validation score.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=8,
         )
         return True
