@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from fastnet.checks import Array
 from fastnet.errors import DataError
 from fastnet.functions import LOSSES, Loss
+from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective, of_classifier
 from fastnet.sklearn.perceptron import Perceptron
 
@@ -79,7 +80,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  # scikit-learn's form
-        **Perceptron._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions({"log_loss", *LOSSES}), Loss],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }

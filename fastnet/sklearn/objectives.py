@@ -19,7 +19,9 @@ import numpy as np
 from fastnet.checks import Array
 from fastnet.errors import DefinitionError
 from fastnet.functions import LOSSES, Loss
+from fastnet.model import Model
 from fastnet.named import resolve
+from fastnet.plan import lower
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Objective:
 
         y = np.asarray(y, np.float64)
         return np.asarray((xlogy(y, y) - y).sum(axis=1))
+
+
+def square_sum(model: Model, flat: Array) -> float:
+    """The sum of the squares of all weights in `flat`, without the biases."""
+    weights = (piece.of(flat).reshape(-1) for piece in lower(model.network).weights)
+    return sum(float(weight @ weight) for weight in weights)
 
 
 def of_classifier(loss: str | Loss, outputs: int, softmax: bool) -> Objective:

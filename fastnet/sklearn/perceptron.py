@@ -1,7 +1,7 @@
 """What the classifier and the regressor share: parameters, fitting, and the model inside."""
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +9,6 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnet import checks
@@ -22,10 +21,11 @@ from fastnet.named import resolve
 from fastnet.network import Dense, Dropout, Layer, Network
 from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.sklearn import quasi_newton
+from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective
-from fastnet.sklearn.stochastic import HeldOut, Stepping, Stochastic, rule_of
-
-STOCHASTIC_SOLVERS = ("sgd", "adam")
+from fastnet.sklearn.rows import HeldOut
+from fastnet.sklearn.stepping import Stepping, rule_of
+from fastnet.sklearn.stochastic import Stochastic
 
 #: scikit-learn's names for activations that are called otherwise in fastnet, and back.
 _ACTIVATION_NAMES = {"logistic": "sigmoid"}
@@ -38,43 +38,7 @@ _DENSE_ROWS = 4096
 class Perceptron(BaseEstimator):
     """The part of an estimator that does not ask what its targets are."""
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  # scikit-learn's form
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [
-            StrOptions({"logistic", *ACTIVATIONS} - {"softmax"}),
-            Activation,
-        ],
-        "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "backend": [str, None],
-        "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
-        "validation": [tuple, list, None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer, LBFGS, dict, None],
-        "callbacks": [tuple, list, None],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     # --- fitting ---------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from fastnet.model import Model
 from fastnet.network import Dropout
 from fastnet.optimizers import LBFGS
 from fastnet.sklearn.errors import SolverDiverged
-from fastnet.sklearn.objectives import Objective
-from fastnet.sklearn.stochastic import HeldOut, square_sum
+from fastnet.sklearn.objectives import Objective, square_sum
+from fastnet.sklearn.rows import HeldOut, uploaded
 from fastnet.training import HeldBack
 
 #: SciPy's default for ftol, which scikit-learn leaves as it is: 1e7 roundings of float64.
@@ -51,8 +51,8 @@ def train(
     l2 = float(objective.l2(float(estimator.alpha), np.array(float(mass))))
     constants = objective.constant(data.y)
     constant = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
-    rows = _uploaded(model, data)
-    validation = None if held_out is None else _uploaded(model, held_out.data)
+    rows = uploaded(program, data)
+    validation = None if held_out is None else uploaded(program, held_out.data)
     history = model.history = History()
     interrupts = HeldBack()
     began = time.monotonic()
@@ -104,11 +104,6 @@ def train(
     estimator.loss_ = float(result.fun)
     if result.status != 0 and not stopped_by_callback:
         _warn(result, estimator.n_iter_, int(estimator.max_iter))
-
-
-def _uploaded(model: Model, data: Data) -> Data:
-    put = model.program.to_device
-    return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
 
 
 def _warn(result: Any, iterations: int, most: int) -> None:

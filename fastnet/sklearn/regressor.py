@@ -14,6 +14,7 @@ from fastnet import checks
 from fastnet.checks import Array
 from fastnet.errors import DataError
 from fastnet.functions import LOSSES, Loss
+from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective, of_regressor
 from fastnet.sklearn.perceptron import Perceptron
 
@@ -45,7 +46,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  # scikit-learn's form
-        **Perceptron._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions({"squared_error", *LOSSES}), Loss],
     }
 

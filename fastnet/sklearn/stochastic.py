@@ -8,8 +8,6 @@ can happen, epochs are asked of the backend in one run: nothing is done that wou
 import math
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,91 +18,16 @@ from fastnet.backend import Data, Run, State
 from fastnet.checks import Array
 from fastnet.history import History
 from fastnet.model import Model
-from fastnet.optimizers import SGD, Adam, Optimizer
-from fastnet.plan import lower
-from fastnet.position import Watch
+from fastnet.optimizers import SGD
 from fastnet.schedules import Schedule, plateau
 from fastnet.sklearn.errors import SolverDiverged
-from fastnet.sklearn.objectives import Objective
+from fastnet.sklearn.objectives import Objective, square_sum
+from fastnet.sklearn.rows import HeldOut, uploaded
+from fastnet.sklearn.stepping import Stepping
 from fastnet.training import ORDER_ENTRIES, RUN_SECONDS, HeldBack
 
 #: scikit-learn's "adaptive" divides the rate by this, until it is as small as that.
 ADAPTIVE_DIVISOR, ADAPTIVE_LEAST = 5.0, 1e-6
-
-
-@dataclass
-class HeldOut:
-    """Rows that are not trained on.
-
-    Attributes:
-        data: the rows, on the host.
-        constant: what is added to their loss whatever the prediction.
-        score: what the predictions `(rows, outputs)` of the network are worth.
-    """
-
-    data: Data
-    constant: float
-    score: Callable[[Array], float]
-
-
-class Stepping:
-    """What steps need to go on from the last one, also from one `partial_fit` to the next.
-
-    Args:
-        rule: fastnet's optimizer.
-        size: the parameters.
-        dtype: of the parameters.
-        learning_rate: scikit-learn's, at first; None: the rule has its own.
-
-    Attributes:
-        learning_rate: scikit-learn's, now.
-        memory, updates: see `fastnet.backend.State`; the memory is on the host.
-        epochs: done with it.
-        scale, watch: of a `ReduceOnPlateau`: what the rate is multiplied with, and the loss.
-    """
-
-    def __init__(
-        self, rule: Optimizer, size: int, dtype: np.dtype[Any], learning_rate: float | None
-    ) -> None:
-        self.rule = rule
-        self.learning_rate = learning_rate
-        self.memory = rule.memory(size, dtype)
-        self.updates = 0
-        self.epochs = 0
-        self.scale = 1.0
-        self.watch = Watch()
-
-    def slow_down(self, rate: float) -> None:
-        """Go on at another rate.
-
-        scikit-learn's velocity has the rate in it, v = momentum * v - rate * g, and fastnet's has
-        not: the old rate's share stays in the velocity.
-        """
-        assert self.learning_rate is not None
-        if isinstance(self.rule, SGD):
-            self.memory *= self.learning_rate / rate
-        self.learning_rate = rate
-
-
-def rule_of(estimator: Any, objective: Objective) -> tuple[Optimizer, float]:
-    """fastnet's optimizer for a solver's parameters, and the rate in scikit-learn's units.
-
-    scikit-learn's gradient is `objective.gradient` times fastnet's. Adam divides by the
-    gradient's own size, so that only epsilon has to follow.
-    """
-    rate = float(estimator.learning_rate_init)
-    if estimator.solver == "sgd":
-        momentum = float(estimator.momentum)
-        nesterov = bool(estimator.nesterovs_momentum) and momentum > 0
-        return SGD(rate, momentum, nesterov), rate
-    epsilon = float(estimator.epsilon) / objective.gradient
-    return Adam(rate, float(estimator.beta_1), float(estimator.beta_2), epsilon), rate
-
-
-def square_sum(model: Model, flat: Array) -> float:
-    """The sum of the squares of all weights in `flat`, without the biases."""
-    weights = (piece.of(flat).reshape(-1) for piece in lower(model.network).weights)
-    return sum(float(weight @ weight) for weight in weights)
 
 
 class Stochastic:
@@ -150,15 +73,11 @@ class Stochastic:
         self.program = self.model.program
         self.l2_by_step = getattr(self.program, "l2_by_step", False)  # others' may not say
         self.put, self.get = self.program.to_device, self.program.to_host
-        self.data = self._upload(data)
-        self.validation = None if held_out is None else self._upload(held_out.data)
+        self.data = uploaded(self.program, data)
+        self.validation = None if held_out is None else uploaded(self.program, held_out.data)
         self.callbacks = checks.functions(estimator.callbacks, "callbacks")
         self.plateau = plateau(stepping.rule.learning_rate)
         self._begin()
-
-    def _upload(self, data: Data) -> Data:
-        put = self.program.to_device
-        return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
 
     def _begin(self) -> None:
         """Make the backend's own copy of what is committed."""
