@@ -107,36 +107,24 @@ def test_folds(
 ) -> None:
     """Default parameters: the scores of all folds, and the times of their fits."""
     folds = split(name)
-    scores: list[tuple[float, float]] = []
+    pairs: list[tuple[Any, Any]] = []
+    own: list[float] = []
     seconds: list[float] = []
-    waiting: list[Any] = []
 
     def before() -> None:
-        train, y, test, wanted = folds[len(scores)]
-        mine, theirs = pair(name, solver=solver, random_state=len(scores))
-        seconds.append(fitted(theirs, train, y))
-        scores.append((np.nan, theirs.score(test, wanted)))
-        waiting[:] = [mine, train, y]
-        gc.collect()
+        rows, y = folds[len(pairs)][:2]
+        pairs.append(pair(name, solver=solver, random_state=len(pairs)))
+        seconds.append(fitted(pairs[-1][1], rows, y))
 
     def timed() -> None:
-        mine, train, y = waiting
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            began = time.perf_counter()
-            mine.fit(train, y)
-            waiting.append(time.perf_counter() - began)
-
-    own: list[float] = []
-
-    def after() -> None:
-        test, wanted = folds[len(scores) - 1][2:]
-        scores[-1] = (waiting[0].score(test, wanted), scores[-1][1])
-        own.append(waiting[-1])
+        own.append(fitted(pairs[-1][0], *folds[len(pairs) - 1][:2]))
 
     fitted(pair(name, solver=solver, max_iter=2)[0], *folds[0][:2])  # compiled, and warm
     rounds = 1 if benchmark.disabled else len(folds)
-    benchmark.pedantic(timed, setup=before, teardown=after, rounds=rounds)
+    benchmark.pedantic(timed, setup=before, rounds=rounds)
+    scores = [
+        [one.score(*fold[2:]) for one in both] for both, fold in zip(pairs, folds, strict=False)
+    ]
     mine, theirs = np.array(scores).T
     assert np.isfinite(mine).all()
     if benchmark.disabled:
