@@ -241,8 +241,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if self.class_weight is not None:
             by_class = compute_sample_weight(self.class_weight, y)
             weight = by_class if weight is None else weight * by_class
-        # bool, so that float32 rows are not turned into float64
-        return X, self._label_binarizer.transform(y).astype(bool), weight
+        return X, self._as_labels(y), weight
+
+    def _as_labels(self, y: Array) -> Array:
+        """Which of the labels each row has, `(rows, labels)` bool, one column for two classes.
+
+        The same as `LabelBinarizer.transform`, which looks at `y` once more for many errors that
+        were looked for already.
+        """
+        if y.ndim == 2:
+            return np.asarray(self._label_binarizer.transform(y), bool)
+        found = np.searchsorted(self.classes_, y)[:, None]
+        return np.asarray(found == (np.arange(len(self.classes_)) if self._softmax else 1))
 
     def _check_classes(self, classes: Array) -> None:
         if self.warm_start:
@@ -268,7 +278,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if len(unseen):
             raise DataError(f"validation: y has classes {unseen} that are not in the training y.")
         weight = self._weights_of(sample_weight, X)
-        return X, self._label_binarizer.transform(y).astype(bool), weight
+        return X, self._as_labels(y), weight
 
     def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
         if self._softmax and self.model_.network.loss.targets == "class":
