@@ -4,7 +4,6 @@ import copy
 import pickle
 import threading
 
-import child
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
@@ -14,7 +13,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import joblib  # comes with scikit-learn
 import sklearn
-from sklearn import datasets, model_selection, neural_network, pipeline, preprocessing
+from estimators import LABELS, NUMBERS, X, both, classifier, regressor
+from sklearn import model_selection, neural_network, pipeline, preprocessing
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
@@ -23,18 +23,7 @@ from sklearn.utils.validation import _get_feature_names
 
 import fastnet as fn
 import fastnet.sklearn
-from fastnet.sklearn import MLPClassifier, MLPRegressor, SolverDiverged
-
-X, LABELS = datasets.load_iris(return_X_y=True)
-X = preprocessing.scale(X)
-NUMBERS = np.column_stack((X[:, 0] * X[:, 1], X[:, 2]))
-QUICK = {
-    "hidden_layer_sizes": 8,
-    "max_iter": 12,
-    "random_state": 0,
-    "n_iter_no_change": 100,
-    "learning_rate_init": 0.05,
-}
+from fastnet.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -45,18 +34,6 @@ def _global_random_state_stays():
     before = np.random.get_state()
     yield
     np.random.set_state(before)
-
-
-def classifier(**options):
-    return MLPClassifier(**QUICK | options)
-
-
-def regressor(**options):
-    return MLPRegressor(**QUICK | options)
-
-
-def both(**options):
-    return classifier(**options), regressor(**options)
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
@@ -433,90 +410,3 @@ def test_warnings_point_to_where_fit_was_called(options, category):
     with pytest.warns(category) as caught:
         classifier(**options).fit(X, LABELS)
     assert {one.filename for one in caught} == {__file__}
-
-
-# --- what goes wrong ----------------------------------------------------------------------------
-
-
-def test_a_training_that_diverges_is_told_and_leaves_finite_weights():
-    mine = regressor(solver="sgd", learning_rate_init=1e6, activation="identity")
-    with pytest.raises(SolverDiverged, match=r"Solver produced non-finite.*step \d") as caught:
-        mine.fit(X, NUMBERS)
-    assert isinstance(caught.value, fn.Diverged)
-    assert isinstance(caught.value, ValueError)
-    assert all(np.isfinite(coef).all() for coef in mine.coefs_)
-    with pytest.raises(SolverDiverged, match="not finite at the start"):
-        regressor(solver="lbfgs").fit(X * 1e200, NUMBERS * 1e200)
-
-
-@pytest.mark.parametrize(
-    ("weight", "says"),
-    [
-        (-np.ones(150), "sample_weight is -1.0 in row 0; weights must be 0 or more"),
-        (np.zeros(150), "zero"),
-        (np.ones(3), r"sample_weight.shape == \(3,\)"),
-        (np.full(150, np.nan), "Input sample_weight contains NaN"),
-    ],
-)
-def test_weights_that_make_no_sense(weight, says):
-    for mine in both():
-        with pytest.raises(ValueError, match=says):
-            mine.fit(X, LABELS, sample_weight=weight)
-
-
-@pytest.mark.parametrize(
-    ("validation", "says"),
-    [
-        ((X,), "validation has 1 parts"),
-        ((X[:, :2], LABELS), "X has 2 features"),
-        ((X, LABELS + 1), r"classes \[3\] that are not in the training y"),
-        ((X[:3], LABELS), "inconsistent numbers of samples"),
-    ],
-)
-def test_validation_rows_that_make_no_sense(validation, says):
-    with pytest.raises(ValueError, match=says):
-        classifier(validation=validation).fit(X, LABELS)
-
-
-def test_balanced_classes_need_all_rows():
-    with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
-        classifier(class_weight="balanced").partial_fit(X, LABELS, classes=[0, 1, 2])
-
-
-INTERRUPTED = """
-import os, signal, sys, warnings
-import numpy as np
-from fastnet.sklearn import MLPClassifier
-
-def interrupt(model, history):
-    if len(history) == 3:
-        os.kill(os.getpid(), signal.SIGINT)
-
-rows = np.random.RandomState(0).randn(50, 4)
-mine = MLPClassifier(random_state=0, callbacks=[interrupt])
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    mine.fit(rows, rows[:, 0] > 0)
-print(mine.n_iter_, len(mine.loss_curve_), [str(one.message) for one in caught])
-print(mine.predict(rows).shape)
-"""
-
-
-def test_ctrl_c_ends_a_fit_and_keeps_what_was_learned():
-    said = child.run(INTERRUPTED)
-    assert said == "3 3 ['Training interrupted by user.']\n(50,)\n"
-
-
-ABSENT = """
-import sys
-sys.modules["sklearn"] = None
-import fastnet as fn
-try:
-    import fastnet.sklearn
-except fn.MissingExtra as error:
-    print(error)
-"""
-
-
-def test_without_scikit_learn_the_extra_is_named():
-    assert "python -m pip install 'fastnet[sklearn]'" in child.run(ABSENT)

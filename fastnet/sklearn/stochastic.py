@@ -41,7 +41,6 @@ class Stochastic:
         held_out: looked at after every epoch, or None.
         random_state: draws the orders of the rows.
         stepping: where the optimizer is.
-        seed: of dropout.
     """
 
     def __init__(
