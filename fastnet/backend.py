@@ -79,7 +79,8 @@ class Run:
             touches; None: as they come. It is not changed afterwards: a backend may know it again.
         optimizer: its constants.
         l1: adds l1 * sum |w| over the weights (not the biases) to each step's loss.
-        l2: adds l2 / 2 * sum w^2 likewise.
+        l2: adds l2 / 2 * sum w^2 likewise: a number; or, for a program with `l2_by_step`,
+            `(steps,)` float64, one a step.
         clip_value: each entry of the gradient is then cut to [-clip_value, clip_value].
         clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer.
         seed: the key of the dropout masks; their stream is the step's number.
@@ -91,14 +92,21 @@ class Run:
     order: Array | None
     optimizer: Optimizer
     l1: float = 0.0
-    l2: float = 0.0
+    l2: float | Array = 0.0
     clip_value: float | None = None
     clip_norm: float | None = None
     seed: int = 0
 
 
 class Program(Protocol):
-    """A plan, compiled by a backend for one dtype. May be used from several threads at once."""
+    """A plan, compiled by a backend for one dtype. May be used from several threads at once.
+
+    Attributes:
+        l2_by_step: whether `Run.l2` may be another number at every step. Where it may not, a run
+            ends where the number changes, which is slower and comes to the same.
+    """
+
+    l2_by_step: bool = False
 
     def to_device(self, array: Array) -> Any:
         """Hand over a host array; the backend may keep it or copy it."""

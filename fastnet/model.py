@@ -110,6 +110,11 @@ class Model:
         """By name: "0.weight" `(inputs, units)`, "0.bias" `(units,)`, ...; `.flat` is all."""
         return self._parameters
 
+    @property
+    def program(self) -> Program:
+        """The network, compiled: for a training loop of your own (see `fastnet/backend.py`)."""
+        return self._program
+
     @overload
     def predict(self, x: Array) -> Array: ...
     @overload

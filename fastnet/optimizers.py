@@ -52,7 +52,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number(self.momentum, "sgd momentum", least=0, below=1)
+        checks.number(self.momentum, "sgd momentum", least=0, most=1)
         if not isinstance(self.nesterov, bool):
             raise DefinitionError(f"sgd nesterov is {self.nesterov!r}; it must be True or False.")
         if self.nesterov and self.momentum == 0:

@@ -259,7 +259,7 @@ def test_a_setting_that_makes_no_sense_is_refused_and_nothing_is_trained(options
         (lambda: fn.Model(NETWORK, seed=-1), "seed is -1"),
         (lambda: fn.Model(NETWORK, seed=2**64), "seed is .*less than"),
         (lambda: fn.Model(NETWORK, seed=1.5), r"seed is 1\.5"),
-        (lambda: fn.SGD(0.1, momentum=1), "momentum is 1.*less than 1"),
+        (lambda: fn.SGD(0.1, momentum=1.5), "momentum is 1.5.*at most 1"),
         (lambda: fn.SGD(0.1, nesterov=True), "nesterov needs momentum"),
         (lambda: fn.Adam(beta1=-0.1), r"adam beta1 is -0\.1"),
         (lambda: fn.AdamW(weight_decay=-1), "weight_decay is -1"),

@@ -8,6 +8,7 @@ from scipy import optimize, special
 from tolerances import OPTIMUM
 
 import fastnet as fn
+from fastnet import blas
 
 LINEAR = fn.Network(4, [fn.Dense(3, "softmax")], "crossentropy")
 X, Y = rows_for(LINEAR, 60)
@@ -89,3 +90,23 @@ def test_a_start_whose_loss_is_not_finite_is_told(backend):
     with pytest.raises(fn.Diverged, match="not finite at the parameters"):
         model.fit([[1.0]], [[1.0]], optimizer="lbfgs")
     assert model.parameters.flat.tolist() == [1000.0, 0.0]
+
+
+def test_matrix_libraries_have_their_threads_within_and_afterwards():
+    fn.Model(LINEAR, backend="numpy", seed=1).fit(X, Y, optimizer="lbfgs", epochs=2)
+    before = [lib.num_threads for lib in blas._blas()]
+    seen = []
+
+    def look(model, history):
+        seen.append([lib.num_threads for lib in blas._blas()])
+
+    with blas.capped(1):
+        assert {lib.num_threads for lib in blas._blas()} == {1}
+        fn.Model(LINEAR, backend="numpy", seed=1).fit(X, Y, optimizer="lbfgs", epochs=2)
+        assert {lib.num_threads for lib in blas._blas()} == {1}
+    model = fn.Model(LINEAR, backend="numpy", seed=1)
+    model.fit(X, Y, optimizer="lbfgs", epochs=2, callbacks=[look])
+    with pytest.raises(ZeroDivisionError):
+        model.fit(X, Y, optimizer="lbfgs", epochs=2, callbacks=[lambda model, history: 1 / 0])
+    assert seen == [before, before]
+    assert [lib.num_threads for lib in blas._blas()] == before

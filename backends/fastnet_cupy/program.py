@@ -48,6 +48,8 @@ Made = TypeVar("Made")
 class CudaProgram:
     """A plan for one dtype and precision. May be used from several threads, one at a time."""
 
+    l2_by_step = False
+
     def __init__(
         self,
         plan: Plan,

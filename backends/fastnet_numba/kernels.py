@@ -53,7 +53,8 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     table = array(index, 2)
     run = (
         table, written, array(number, 2), written, written, given, given, array(index, 1, True),
-        given, array(index, 1, True), array(types.float64, 1, True), array(types.float64),
+        given, array(index, 1, True), array(types.float64, 1, True),
+        array(types.float64, 1, True), array(types.float64),
         array(index), array(types.float64), array(types.float64), array(index), index,
     )  # fmt: skip
     few = (table, written, written, array(number, 2, True), array(number, 2))

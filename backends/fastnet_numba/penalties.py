@@ -7,6 +7,11 @@ import numpy as np
 
 from fastnet_numba.compiled import kernel
 from fastnet_numba.layout import AFFINE, INPUTS, KIND, UNITS, WEIGHT
+from fastnet_numba.vectors import every, fma, lanes, load, store, total
+
+#: Vectors summed up in the dtype before their total is added in float64: few enough that
+#: float32's rounding stays near that of one addition.
+BLOCK = 64
 
 
 @kernel
@@ -15,6 +20,30 @@ def add_slice(g, other, low, high):
     ours, theirs = g[low:high], g[other + low : other + high]
     for i in range(len(ours)):
         ours[i] += theirs[i]
+
+
+@kernel
+def pull(p, g, first, last, by):
+    """g += by p from `first` to `last`; return sum p^2.
+
+    Vectors of sums, whose total is added up in float64 before they have grown long.
+    """
+    size = lanes(p)
+    whole = 0.0
+    for start in range(first, last, BLOCK * size):
+        stop = min(start + BLOCK * size, last)
+        even = stop - (stop - start) % (2 * size)
+        s0, s1 = every(p, 0.0), every(p, 0.0)
+        for i in range(start, even, 2 * size):
+            a, b = load(p, i), load(p, i + size)
+            store(g, i, load(g, i) + a * by)
+            store(g, i + size, load(g, i + size) + b * by)
+            s0, s1 = fma(a, a, s0), fma(b, b, s1)
+        whole += np.float64(total(s0 + s1))
+        for i in range(even, stop):
+            g[i] += by * p[i]
+            whole += np.float64(p[i]) * np.float64(p[i])
+    return whole
 
 
 @kernel
@@ -27,11 +56,13 @@ def penalise(ops, p, g, low, high, l1, l2):
             first = max(ops[o, WEIGHT], low)
             last = min(ops[o, WEIGHT] + ops[o, INPUTS] * ops[o, UNITS], high)
             if first < last:
-                w, dw = p[first:last], g[first:last]
-                for i in range(len(w)):
-                    absolute_ += abs(w[i])
-                    square += np.float64(w[i]) * np.float64(w[i])
-                    dw[i] += number(l1) * np.sign(w[i]) + number(l2) * w[i]
+                if l1 > 0:
+                    w, dw = p[first:last], g[first:last]
+                    for i in range(len(w)):
+                        absolute_ += abs(w[i])
+                        dw[i] += number(l1) * np.sign(w[i])
+                if l2 > 0:
+                    square += pull(p, g, first, last, number(l2))
     value = 0.0
     if l1 > 0:
         value += l1 * absolute_

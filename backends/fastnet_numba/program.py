@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import lru_cache, partial
 from typing import Any
 
 import numba
@@ -20,7 +21,7 @@ from fastnet_numba.threads import Crowd, in_threads, wanted
 
 Draw = tuple[int, int] | None
 
-_NO_ROWS = np.zeros(0, np.int64)
+_NO_ROWS, _NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
 
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
@@ -53,6 +54,8 @@ class _Workspace:
 class NumbaProgram:
     """A plan for one dtype. May be used from several threads at once."""
 
+    l2_by_step = True
+
     def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
         self.plan = plan
         self.dtype = dtype
@@ -64,6 +67,7 @@ class NumbaProgram:
         self.dropping = any(isinstance(op, Drop) for op in plan.operations)
         self.crowd = Crowd()
         self._workspaces: dict[int, _Workspace] = {}
+        self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
         self.no_memory = np.zeros((0, 0), dtype)
         weights = sum(op.weight.size for op in plan.operations if isinstance(op, Affine))
         most = chunk_rows(plan, dtype.itemsize, min(max(FEW_PRODUCTS // weights, FEWEST), MOST))
@@ -94,7 +98,7 @@ class NumbaProgram:
 
     def _for_rows(self, rows: int) -> _Workspace:
         """The workspace for so many rows, of a batch or of a thread's part of one."""
-        return self._workspace(chunk_rows(self.plan, self.dtype.itemsize, rows))
+        return self._workspace(self._chunk_rows(rows))
 
     def predict(self, parameters: Array, x: Array) -> Array:
         """Predictions `(rows, outputs)`, a new array."""
@@ -208,10 +212,11 @@ class NumbaProgram:
         for place, value in numbers.items():
             whole[place] = value
         no = math.inf
+        varying = isinstance(run.l2, np.ndarray)
         real = np.array(
             [
                 run.l1,
-                run.l2,
+                0.0 if varying else run.l2,
                 no if run.clip_value is None else run.clip_value,
                 no if run.clip_norm is None else run.clip_norm,
                 *own,
@@ -226,7 +231,7 @@ class NumbaProgram:
         x = data.x.reshape(-1)
 
         def work(worker: int) -> None:
-            began = time.thread_time()
+            began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = self.kernels.run(
                 table,
                 parameters,
@@ -239,6 +244,7 @@ class NumbaProgram:
                 weights,
                 order,
                 run.learning_rates,
+                run.l2 if varying else _NO_NUMBERS,
                 losses,
                 whole,
                 real,
@@ -246,7 +252,8 @@ class NumbaProgram:
                 signals,
                 worker,
             )
-            busy[worker] = time.thread_time() - began
+            if workers > 1:
+                busy[worker] = time.thread_time() - began
 
         began = time.perf_counter()
         if not in_threads(work, workers, signals[workers * APART :]):  # nothing is changed yet

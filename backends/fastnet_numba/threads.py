@@ -26,7 +26,8 @@ def wanted(plan: Plan, rows: int, asked: int | None) -> int:
     if asked is not None:
         return asked
     work = rows * sum(op.inputs * op.units for op in plan.operations if isinstance(op, Affine))
-    return max(min(available(), work // WORTH_SHARING), 1)
+    share = work // WORTH_SHARING
+    return min(available(), share) if share > 1 else 1  # asking the system takes microseconds
 
 
 def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> bool:

@@ -100,7 +100,7 @@ def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
         min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS[tiny.width]
         and data.weight is None
         and isinstance(rule, optimizers.SGD)
-        and not (rule.momentum or run.l1 or run.l2)
+        and not (rule.momentum or run.l1 or np.any(run.l2))
         and run.clip_value is None
         and run.clip_norm is None
     )

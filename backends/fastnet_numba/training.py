@@ -61,7 +61,7 @@ def gathered(shared, parts, column):
 
 @entry
 def run(
-    ops, p, memory, g, m, x, y, labels, weights, order, rates, losses,
+    ops, p, memory, g, m, x, y, labels, weights, order, rates, l2s, losses,
     whole, real, shared, signals, worker,
 ):  # fmt: skip
     """The steps of a run.
@@ -76,6 +76,7 @@ def run(
         labels: class indices, or empty.
         order: the rows' order, all epochs of the run one behind the other, or empty.
         rates: the learning rate of each step.
+        l2s: the L2 of each step, or empty: `real` has it then.
         losses: room for each step's loss.
         whole, real: numbers of the run.
         shared: room for what the parts find, APART for each.
@@ -139,10 +140,11 @@ def run(
         if task != LOSS_ONLY:
             for part in range(1, parts):
                 add_slice(g, part * stride, low, high)
-            if real[L1] > 0 or real[L2] > 0:
+            l2 = l2s[s] if len(l2s) else real[L2]
+            if real[L1] > 0 or l2 > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
-                    penalty = penalise(ops, p, g, here, there, real[L1], real[L2])
+                    penalty = penalise(ops, p, g, here, there, real[L1], l2)
                     shared[part * APART + 1] = penalty
                 moment += 1
                 if workers > 1 and not meet(signals, worker, workers, moment):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import blas
 from fastnet.backend import CONTRACT, Probe
 from fastnet.plan import Plan
-from fastnet_numpy import threads as blas
 from fastnet_numpy.program import NumpyProgram
 
 

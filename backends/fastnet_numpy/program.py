@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastnet.backend import Data, Run, State
+from fastnet.blas import capped
 from fastnet.checks import Array
 from fastnet.plan import Activate, Affine, Plan
 from fastnet_numpy.activations import Function, function
 from fastnet_numpy.layers import Draw, stages
 from fastnet_numpy.losses import Mean
 from fastnet_numpy.optimizers import UPDATES
-from fastnet_numpy.threads import capped, wanted
+from fastnet_numpy.threads import wanted
 
 #: Entries of the widest layer that prediction and loss work on together: 4 MiB in float32.
 #: Measured on 32-64-64-1, 784-128-10 and 1024-2048-2048-10: from 2^20 on wide layers are at
@@ -77,6 +78,8 @@ class Penalty:
 
 class NumpyProgram:
     """The living definition of a program."""
+
+    l2_by_step = True
 
     def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
         self.plan = plan
@@ -178,7 +181,8 @@ class NumpyProgram:
         p = state.parameters
         g = np.zeros_like(p)
         update = UPDATES[run.optimizer.name](run.optimizer, state.memory, len(p), self.dtype)
-        penalty = Penalty(self.plan, p, g, run.l1, run.l2) if run.l1 or run.l2 else None
+        l2s = np.broadcast_to(run.l2, len(run.learning_rates)).tolist()
+        penalty = Penalty(self.plan, p, g, run.l1, l2s[0]) if run.l1 or any(l2s) else None
         batches = Batches(self.plan, data, run, p, g)
         losses = np.empty(len(run.learning_rates))
         for index, lr in enumerate(run.learning_rates.tolist()):
@@ -192,6 +196,7 @@ class NumpyProgram:
                 pass_.derive()
             else:
                 pass_.derive()
+                penalty.l2 = l2s[index]
                 loss += penalty()
                 losses[index] = loss
                 if not math.isfinite(loss):

@@ -1,0 +1,199 @@
+"""Our estimators against scikit-learn's own, in one run: accuracy and speed.
+
+Five folds, twice, each standardised by its training rows, default parameters, three solvers. In
+each fold the two take turns on the same rows, and their scores and times stand side by side. Then
+many small steps: digits with two hidden layers and batches of 32, in both dtypes. scikit-learn's
+matrix library has one thread, with which it is the faster on matrices as small as these, and ours
+has as many as it takes by itself.
+
+What is missed does not fail: on a busy machine ratios of times mean little. What must hold is that
+both have trained, before a score or a time counts. Kernels are compiled before.
+
+    pytest bench/test_sklearn.py --benchmark-json=FILE
+"""
+
+import gc
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from threadpoolctl import threadpool_limits
+
+pytest.importorskip("numba", reason="numba is not installed: its backend is what is timed here")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn import datasets, model_selection, neural_network, preprocessing
+from sklearn.exceptions import ConvergenceWarning
+
+import fastnet.sklearn
+from fastnet.checks import Array
+
+SETS: dict[str, Callable[..., Any]] = {
+    "iris": datasets.load_iris,
+    "wine": datasets.load_wine,
+    "breast_cancer": datasets.load_breast_cancer,
+    "digits": datasets.load_digits,
+    "diabetes": datasets.load_diabetes,
+}
+
+#: What is asked: a mean score no lower than theirs by more of their standard deviations, and how
+#: many times faster, with default parameters and with many small steps.
+DEVIATIONS, TIMES, SMALL_STEPS_TIMES = 0.5, 5.0, 10.0
+
+FOLDS, REPEATS = 5, 2
+
+#: Rounds and epochs of the small steps.
+ROUNDS, EPOCHS = 7, 20
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_for_matrices() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
+
+
+def pair(name: str, **options: Any) -> tuple[Any, Any]:
+    """Ours and theirs, for a set."""
+    kind = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
+    mine = getattr(fastnet.sklearn, kind)(backend="numba", **options)
+    return mine, getattr(neural_network, kind)(**options)
+
+
+def fitted(estimator: Any, rows: Array, y: Array) -> float:
+    """Train; the seconds it took."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        gc.collect()
+        began = time.perf_counter()
+        estimator.fit(rows, y)
+        return time.perf_counter() - began
+
+
+def split(name: str) -> list[tuple[Array, Array, Array, Array]]:
+    """Training rows and targets, test rows and targets, of every fold."""
+    x, y = SETS[name](return_X_y=True)
+    kind = model_selection.RepeatedKFold
+    if name != "diabetes":
+        kind = model_selection.RepeatedStratifiedKFold
+    found = []
+    for train, test in kind(n_splits=FOLDS, n_repeats=REPEATS, random_state=0).split(x, y):
+        scaler = preprocessing.StandardScaler().fit(x[train])
+        found.append((scaler.transform(x[train]), y[train], scaler.transform(x[test]), y[test]))
+    return found
+
+
+def tell(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], **facts: Any) -> None:
+    """Store what was found, and print it."""
+    libraries = ("numpy", "scipy", "numba", "scikit-learn")
+    benchmark.extra_info.update(facts, versions={name: version(name) for name in libraries})
+    with capsys.disabled():
+        print("\n" + ", ".join(f"{key} {_short(value)}" for key, value in facts.items()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("name", SETS)
+def test_folds(
+    name: str, solver: str, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Default parameters: the scores of all folds, and the times of their fits."""
+    folds = split(name)
+    pairs: list[tuple[Any, Any]] = []
+    own: list[float] = []
+    seconds: list[float] = []
+
+    def before() -> None:
+        rows, y = folds[len(pairs)][:2]
+        pairs.append(pair(name, solver=solver, random_state=len(pairs)))
+        seconds.append(fitted(pairs[-1][1], rows, y))
+
+    def timed() -> None:
+        own.append(fitted(pairs[-1][0], *folds[len(pairs) - 1][:2]))
+
+    fitted(pair(name, solver=solver, max_iter=2)[0], *folds[0][:2])  # compiled, and warm
+    rounds = 1 if benchmark.disabled else len(folds)
+    benchmark.pedantic(timed, setup=before, rounds=rounds)
+    scores = [
+        [one.score(*fold[2:]) for one in both] for both, fold in zip(pairs, folds, strict=False)
+    ]
+    mine, theirs = np.array(scores).T
+    assert np.isfinite(mine).all()
+    if benchmark.disabled:
+        return
+    deviation = float(theirs.std(ddof=1))
+    ratio = statistics.median(a / b for a, b in zip(seconds, own, strict=True))
+    apart = float(mine.mean() - theirs.mean()) / max(deviation, 1e-12)
+    tell(
+        benchmark,
+        capsys,
+        what=f"{name}, {solver}, default parameters",
+        against="scikit-learn's own",
+        score=float(mine.mean()),
+        score_against=float(theirs.mean()),
+        deviation=deviation,
+        deviations_apart=apart,
+        as_accurate=apart >= -DEVIATIONS,
+        ratio=ratio,
+        bound="at least",
+        target=TIMES,
+        reached=ratio >= TIMES,
+        microseconds=statistics.median(own) * 1e6,
+        microseconds_against=statistics.median(seconds) * 1e6,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_small_steps(
+    solver: str, dtype: str, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Digits, 64-64-64-10, batches of 32; rows of `dtype` for both, which both then train in."""
+    x, y = datasets.load_digits(return_X_y=True)
+    rows = preprocessing.StandardScaler().fit_transform(x).astype(dtype)
+    options: dict[str, Any] = {
+        "hidden_layer_sizes": (64, 64),
+        "batch_size": 32,
+        "solver": solver,
+        "random_state": 0,
+        "max_iter": 1 if benchmark.disabled else EPOCHS,
+    }
+    mine, theirs = pair("digits", **options)
+    seconds: list[float] = []
+    own: list[float] = []
+    fitted(mine, rows, y)
+
+    def before() -> None:
+        seconds.append(fitted(theirs, rows, y))
+        gc.collect()
+
+    def timed() -> None:
+        own.append(fitted(mine, rows, y))
+
+    rounds = 1 if benchmark.disabled else ROUNDS
+    benchmark.pedantic(timed, setup=before, rounds=rounds)
+    assert mine.coefs_[0].dtype == theirs.coefs_[0].dtype == np.dtype(dtype)
+    assert mine.loss_ == pytest.approx(theirs.loss_, rel=0.2)
+    if benchmark.disabled:
+        return
+    ratio = statistics.median(a / b for a, b in zip(seconds, own, strict=True))
+    tell(
+        benchmark,
+        capsys,
+        what=f"digits, 64-64-64-10, batch 32, {solver}, {dtype}",
+        against="scikit-learn's own",
+        ratio=ratio,
+        bound="at least",
+        target=SMALL_STEPS_TIMES,
+        reached=ratio >= SMALL_STEPS_TIMES,
+        microseconds=statistics.median(own) * 1e6,
+        microseconds_against=statistics.median(seconds) * 1e6,
+    )

@@ -1,0 +1,412 @@
+"""What the classifier and the regressor share: parameters, fitting, and the model inside."""
+
+import warnings
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastnet import checks
+from fastnet.backend import Data
+from fastnet.checks import Array
+from fastnet.errors import DataError, DefinitionError
+from fastnet.functions import ACTIVATIONS, Activation
+from fastnet.model import Model
+from fastnet.named import resolve
+from fastnet.network import Dense, Dropout, Layer, Network
+from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.sklearn import quasi_newton
+from fastnet.sklearn.constraints import CONSTRAINTS
+from fastnet.sklearn.objectives import Objective
+from fastnet.sklearn.rows import HeldOut
+from fastnet.sklearn.stepping import Stepping, rule_of
+from fastnet.sklearn.stochastic import Stochastic
+
+#: scikit-learn's names for activations that are called otherwise in fastnet, and back.
+_ACTIVATION_NAMES = {"logistic": "sigmoid"}
+_OUTPUT_NAMES = {"sigmoid": "logistic"}
+
+#: Rows of a sparse matrix made dense at once for a prediction.
+_DENSE_ROWS = 4096
+
+
+class Perceptron(BaseEstimator):
+    """The part of an estimator that does not ask what its targets are."""
+
+    _parameter_constraints = CONSTRAINTS
+
+    # --- fitting ---------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        sizes = self._hidden_sizes()
+        first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, y, weight = self._validate_input(X, y, sample_weight, incremental, first_pass)
+        self.n_outputs_ = y.shape[1]
+        random_state = check_random_state(self.random_state)
+        objective = self._objective()
+        if first_pass:
+            self._initialise(X, sizes, objective, random_state)
+        else:
+            self._go_on(X, sizes, objective)
+        rule = self._rule()
+        if isinstance(rule, LBFGS):
+            data = self._data(X, y, weight)
+            held_out = None if self.validation is None else self._held_out(objective)
+            self._forget_validation_losses(held_out)
+            quasi_newton.train(self, objective, data, held_out, rule)
+        else:
+            self._fit_stochastic(X, y, weight, objective, rule, random_state, incremental)
+        return self
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(sizes) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _dtype(self) -> Any:
+        """What `X` is turned into where it is something else."""
+        if self.dtype is None:
+            return (np.float64, np.float32)
+        return checks.dtype(self.dtype)
+
+    def _validated(self, X: Any, y: Any, reset: bool, **options: Any) -> tuple[Array, Array]:
+        """`X` as a dense matrix of the dtype asked for, and `y` as it is."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=self._dtype(),
+            reset=reset,
+            **options,
+        )
+        return (X.toarray() if hasattr(X, "toarray") else X), y
+
+    def _weights_of(self, sample_weight: Any, X: Array) -> Array | None:
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X)
+        if (weight < 0).any():
+            row = int(np.argmax(weight < 0))
+            raise DataError(
+                f"sample_weight is {weight[row]} in row {row}; weights must be 0 or more: "
+                "leave a row out with weight 0."
+            )
+        if not weight.any():
+            raise DataError("sample_weight is zero in every row; at least one must be greater.")
+        return weight  # type: ignore[no-any-return]
+
+    def _initialise(
+        self,
+        X: Array,
+        sizes: list[int],
+        objective: Objective,
+        random_state: np.random.RandomState,
+    ) -> None:
+        """Make the model, with weights and biases drawn as scikit-learn draws them."""
+        self.n_iter_ = self.t_ = 0
+        self._make_model(X.shape[1], sizes, objective, X.dtype)
+        # Glorot and Bengio 2010, eq. 16, with scikit-learn's factor for the logistic function.
+        factor = 2.0 if self._activation().name == "sigmoid" else 6.0
+        for coef, intercept in zip(self.coefs_, self.intercepts_, strict=True):
+            bound = np.sqrt(factor / sum(coef.shape))
+            coef[...] = random_state.uniform(-bound, bound, coef.shape)
+            intercept[...] = random_state.uniform(-bound, bound, intercept.shape)
+        if any(self._dropout(sizes)):
+            self.model_.seed = int(random_state.randint(2**31))
+        if not isinstance(self._rule(), LBFGS):
+            self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        """Forget what was seen in epochs, and the weights of the best."""
+        self._no_improvement_count = 0
+        self._best = self.model_.parameters.flat.copy()
+        self.loss_curve_: list[float] = []
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        self.best_loss_ = None if self.early_stopping else np.inf
+
+    def _network(self, inputs: int, sizes: list[int], objective: Objective) -> Network:
+        activation = self._activation()
+        layers: list[Layer] = []
+        for units, rate in zip(sizes, self._dropout(sizes), strict=True):
+            layers.append(Dense(units, activation))
+            if rate > 0:
+                layers.append(Dropout(rate))
+        layers.append(Dense(self.n_outputs_, objective.output))
+        return Network(inputs, layers, objective.loss)
+
+    def _make_model(
+        self, inputs: int, sizes: list[int], objective: Objective, dtype: Any, seed: int = 0
+    ) -> None:
+        network = self._network(inputs, sizes, objective)
+        self._bind(Model(network, backend=self.backend, dtype=dtype, seed=seed))
+        self.n_layers_ = len(sizes) + 2
+        name = _OUTPUT_NAMES.get(objective.output, objective.output)
+        self.out_activation_ = "exp" if objective.exponential else name
+
+    def _go_on(self, X: Array, sizes: list[int], objective: Objective) -> None:
+        """Keep the weights, and follow what was changed in the estimator's parameters.
+
+        Raises:
+            ValueError: if the weights are of other layers.
+        """
+        self._adopt(objective, X.dtype)
+        model = self.model_
+        widths, wanted = [coef.shape[1] for coef in self.coefs_], [*sizes, self.n_outputs_]
+        if widths != wanted:
+            raise ValueError(
+                f"warm_start and partial_fit go on with weights of layers of {widths} units, but "
+                f"hidden_layer_sizes and y ask for {wanted}; make a new estimator for these."
+            )
+        dtype = model.dtype if self.dtype is None else checks.dtype(self.dtype).name
+        if (
+            self._network(X.shape[1], sizes, objective) != model.network
+            or dtype != model.dtype
+            or self.backend not in (None, model.backend)
+        ):
+            self._make_model(X.shape[1], sizes, objective, dtype, model.seed)
+            self.model_.parameters.flat[...] = model.parameters.flat
+
+    def _activation(self) -> Activation:
+        given = self.activation
+        if isinstance(given, str):
+            given = _ACTIVATION_NAMES.get(given, given)
+        return resolve("activation", ACTIVATIONS, given)
+
+    def _dropout(self, sizes: list[int]) -> list[float]:
+        rates = self.dropout
+        if isinstance(rates, Real):
+            return [float(rates)] * len(sizes)
+        rates = [checks.number(rate, "dropout", least=0, below=1) for rate in rates]
+        if len(rates) != len(sizes):
+            raise DefinitionError(
+                f"dropout has {len(rates)} rates, for {len(sizes)} hidden layers; "
+                "give one number, or one a layer."
+            )
+        return rates
+
+    def _rule(self) -> Optimizer | LBFGS:
+        """What trains: the solver in fastnet's terms, or `optimizer`."""
+        if self.optimizer is not None:
+            return resolve("optimizer", OPTIMIZERS, self.optimizer)
+        if self.solver == "lbfgs":
+            tolerance = quasi_newton.LOSS_TOLERANCE
+            return LBFGS(gradient_tolerance=float(self.tol), loss_tolerance=tolerance)
+        return rule_of(self, self._objective())[0]
+
+    def _fit_stochastic(
+        self,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        objective: Objective,
+        rule: Optimizer,
+        random_state: np.random.RandomState,
+        incremental: bool,
+    ) -> None:
+        if not hasattr(self, "loss_curve_") or (self.best_loss_ is None) != self.early_stopping:
+            self._begin_curves()
+        flat = self.model_.parameters.flat
+        kept = getattr(self, "_optimizer", None)
+        if not incremental or kept is None or kept.memory.dtype != flat.dtype:
+            rate = None if self.optimizer is not None else float(self.learning_rate_init)
+            self._optimizer = Stepping(rule, flat.size, flat.dtype, rate)
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        held_out = None
+        if self.validation is not None:
+            held_out = self._held_out(objective)
+        elif self.early_stopping:
+            X, y, weight, held_out = self._split(X, y, weight, objective, random_state)
+        self._forget_validation_losses(held_out)
+        data = self._data(X, y, weight)
+        training = Stochastic(
+            self, objective, data, self._batch_rows(len(X)), held_out, random_state, self._optimizer
+        )
+        ended = training.run(1 if incremental else self.max_iter)
+        if not incremental and not ended and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+                "reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,  # where `fit` was called, behind scikit-learn's wrapper
+            )
+        if self.early_stopping:
+            self.model_.parameters.flat[...] = self._best
+
+    def _batch_rows(self, rows: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than "
+                "sample size. It is going to be clipped",
+                stacklevel=6,
+            )
+        return min(int(self.batch_size), rows)
+
+    def _split(
+        self,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        objective: Objective,
+        random_state: np.random.RandomState,
+    ) -> tuple[Array, Array, Array | None, HeldOut]:
+        """Set some of the rows aside, as scikit-learn does."""
+        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
+        arrays = [X, y] if weight is None else [X, y, weight]
+        parts = train_test_split(
+            *arrays,
+            random_state=random_state,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        X, X_held, y, y_held, *weights = parts
+        if len(X_held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        weight, weight_held = weights if weights else (None, None)
+        return X, y, weight, self._held(X_held, y_held, weight_held, objective)
+
+    def _held_out(self, objective: Objective) -> HeldOut:
+        """What `validation` holds."""
+        if len(self.validation) not in (2, 3):
+            raise DataError(
+                f"validation has {len(self.validation)} parts; it must be (X, y) or "
+                "(X, y, sample_weight)."
+            )
+        X, y, sample_weight = (*self.validation, None)[:3]
+        X, y, weight = self._validate_held_out(X, y, sample_weight)
+        return self._held(X, y, weight, objective)
+
+    def _held(self, X: Array, y: Array, weight: Array | None, objective: Objective) -> HeldOut:
+        data = self._data(X, y, weight)
+        constants = objective.constant(data.y)
+        constant = 0.0 if constants is None else float(np.average(constants, weights=weight))
+        return HeldOut(data, constant, lambda outputs: self._score_of(outputs, y, weight))
+
+    def _forget_validation_losses(self, held_out: HeldOut | None) -> None:
+        self.validation_loss_curve_: list[float] | None = None if held_out is None else []
+
+    def _data(self, X: Array, y: Array, weight: Array | None) -> Data:
+        """Rows as the model takes them."""
+        dtype = np.dtype(self.model_.dtype)
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(X, dtype)
+            weights = None if weight is None else np.ascontiguousarray(weight, dtype)
+        return Data(rows, self._targets(y, dtype), weights)
+
+    def _check_solver(self) -> bool:
+        rule = self.solver if self.optimizer is None else self.optimizer
+        if rule == "lbfgs" or isinstance(rule, LBFGS):
+            raise AttributeError(
+                "partial_fit is only available for stochastic"
+                f" optimizers. {rule} is not stochastic."
+            )
+        return True
+
+    # --- the model inside ------------------------------------------------------------------
+
+    def _bind(self, model: Model) -> None:
+        """Make `coefs_` and `intercepts_` views of a model's parameters."""
+        self.model_ = model
+        named = model.parameters
+        self.coefs_ = [named[name] for name in named if name.endswith(".weight")]
+        self.intercepts_ = [named[name] for name in named if name.endswith(".bias")]
+        self._views = (*self.coefs_, *self.intercepts_)
+
+    def _adopt(self, objective: Objective | None = None, dtype: Any = None) -> None:
+        """Take over arrays that somebody has put in the place of the views.
+
+        scikit-learn's own have no model behind them, so there this has an effect at once.
+        """
+        given = (*self.coefs_, *self.intercepts_)
+        views = getattr(self, "_views", ())
+        if len(given) == len(views) and all(
+            one is view for one, view in zip(given, views, strict=True)
+        ):
+            return
+        arrays = [np.array(one, np.float64) for one in given]
+        if [one.shape for one in arrays] != [view.shape for view in views]:
+            sizes = [one.shape[1] for one in arrays[: len(self.coefs_)]]
+            self.n_outputs_ = sizes.pop()
+            dtype = dtype or np.dtype(self.model_.dtype)
+            self._make_model(len(arrays[0]), sizes, objective or self._objective(), dtype)
+        for array, view in zip(arrays, self._views, strict=True):
+            view[...] = array
+        self._bind(self.model_)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: the views are made anew."""
+        if hasattr(self, "model_"):
+            self._adopt()
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            for name in ("coefs_", "intercepts_", "_views"):
+                del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "model_" in state:
+            self._bind(self.model_)
+
+    # --- predicting ------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> Array:
+        """What the network says, `(rows, outputs)`, in the units of the targets."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        self._adopt()
+        if hasattr(X, "toarray"):
+            X = X.tocsr()
+            parts = range(0, X.shape[0], _DENSE_ROWS)
+            found = [self.model_.predict(X[at : at + _DENSE_ROWS].toarray()) for at in parts]
+            outputs = np.concatenate(found)
+        else:
+            outputs = self.model_.predict(X)
+        return self._in_units(outputs)
+
+    def _in_units(self, outputs: Array) -> Array:
+        return np.exp(outputs, out=outputs) if self.out_activation_ == "exp" else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # --- what the two know about their targets ---------------------------------------------
+
+    def _objective(self) -> Objective:
+        raise NotImplementedError
+
+    def _validate_input(
+        self, X: Any, y: Any, sample_weight: Any, incremental: bool, reset: bool
+    ) -> tuple[Array, Array, Array | None]:
+        """`X`, `y` `(rows, outputs)` and the weights, checked."""
+        raise NotImplementedError
+
+    def _validate_held_out(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Array, Array, Array | None]:
+        raise NotImplementedError
+
+    def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
+        """Checked targets as a backend takes them."""
+        raise NotImplementedError
+
+    def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:
+        """scikit-learn's score of what the network says about checked targets."""
+        raise NotImplementedError
