@@ -60,11 +60,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give everyone the same processors, before a library counts them."""
+    """Give everyone the same processors, before a library counts them; look at the names."""
     config.stash[_remarks] = []
-    there, wanted = processors(), config.getoption("--threads")
-    if wanted is None:
-        return
+    wanted = config.getoption("--threads")
+    if wanted is not None:
+        _hold_to(wanted, config)
+    _contestants(config)
+    _matches(config)
+
+
+def _hold_to(wanted: int, config: pytest.Config) -> None:
+    """Let this process, and all that it starts, have so many processors.
+
+    Raises:
+        pytest.UsageError: if there are fewer.
+    """
+    there = processors()
     if not 1 <= wanted <= there:
         raise pytest.UsageError(f"--threads is {wanted}; this machine has {there} for this process")
     for name in _VARIABLES:
@@ -87,7 +98,8 @@ def processors() -> int:
 def _named(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
     """The known ones of the names that an option gives; of the others it is said.
 
-    If nothing is left to run, the session ends.
+    Raises:
+        pytest.UsageError: if nothing is left to run.
     """
     from fastnet.errors import unknown
 
@@ -102,7 +114,7 @@ def _named(config: pytest.Config, option: str, known: list[str], default: list[s
                 remarks.append(remark)
     found = [name for name in asked if name in known]
     if not found and option != "--peer":  # without peers there are still our backends
-        pytest.exit("\n".join(remarks), pytest.ExitCode.USAGE_ERROR)
+        raise pytest.UsageError("\n".join(remarks))
     return found
 
 

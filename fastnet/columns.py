@@ -9,6 +9,7 @@ from is refused with the column and the row.
 - In a column of text an empty field alone is a missing value; NA is a text like any other.
 """
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,10 +65,15 @@ class Place:
         return f"data row {self.before + index + 1}"
 
     @property
+    def quoted(self) -> str:
+        """The column's name as a shell takes it."""
+        return shlex.quote(self.name)
+
+    @property
     def leave_out(self) -> str:
         """What may be done instead of mending."""
         if self.role == "spare":
-            return f"leave it out (--drop {self.name}), or "
+            return f"leave it out (--drop {self.quoted}), or "
         return "the model needs it: " if self.role == "needed" else ""
 
 
@@ -101,11 +107,12 @@ def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
         remedy = (
             "leave that row out"
             if place.role == "target"
-            else f"leave the column out (--drop {place.name}), or take all of it for text "
-            f"(--categorical {place.name})"
+            else f"leave the column out (--drop {place.quoted}), or take all of it for text "
+            f"(--categorical {place.quoted})"
         )
+        also = f" and no number in {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
         raise DataError(
-            f"{place} holds {shorten(column[row])} in {place.row(row)}, and numbers in "
+            f"{place} holds {shorten(column[row])} in {place.row(row)}{also}, and numbers in "
             f"{known:,} others; correct it, or {remedy}."
         )
     dates = column.gather(wrong).str.contains(_DATE)
@@ -113,6 +120,13 @@ def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
         row = int(wrong[int(dates.arg_true()[0])])
         raise _dates(place, f"{shorten(column[row])} in {place.row(row)}")
     return "text", texts(column, place)
+
+
+def begins_with_0(column: "pl.Series") -> bool:
+    """Whether it is text in which a number begins with a 0 that another digit follows."""
+    if column.dtype != polars().String:
+        return False
+    return bool(column.str.contains(r"^\s*[+-]?0[0-9]").any())
 
 
 def numbers(column: "pl.Series", place: Place) -> Array:
@@ -240,7 +254,7 @@ def _check_length(column: "pl.Series", place: Place) -> None:
             row = int(long.arg_true()[int(wide.is_null().arg_true()[0])])
             raise DataError(
                 f"{place} holds {column[row]} in {place.row(row)}, a whole number beyond 64 bits; "
-                f"if it is an identifier leave the column out (--drop {place.name}), if it is a "
+                f"if it is an identifier leave the column out (--drop {place.quoted}), if it is a "
                 "quantity write it with a decimal point."
             )
 

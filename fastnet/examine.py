@@ -73,6 +73,7 @@ class Examined:
         forced: the columns taken for categories on demand.
         y: `(rows,)`, class indices or numbers.
         without_target: how many rows were left out.
+        codes: the columns of numbers some of which begin with a needless 0, as codes do.
     """
 
     what: str
@@ -84,6 +85,7 @@ class Examined:
     forced: tuple[str, ...]
     y: Array
     without_target: int
+    codes: frozenset[str] = frozenset()
 
     def learn(self, rows: Array, most: int, fills: bool) -> tuple[Table, tuple[Treated, ...]]:
         """Choose the columns, and learn from the given rows how they are encoded.
@@ -119,6 +121,8 @@ class Examined:
             )
             used.append(column)
             remark = _remark(column, values)
+            if name in self.codes and isinstance(column, Number):
+                remark = "codes, as 01? if so, --categorical" + (f"; {remark}" if remark else "")
             treated.append(Treated(name, column.kind, column.inputs, gaps, remark))
         if not used:
             raise DataError(
@@ -202,6 +206,7 @@ def examine(
             "let them be left out (--missing impute)."
         )
     values: dict[str, Any] = {}
+    codes = set()
     for name in frame.columns:
         if name == target:
             continue
@@ -211,14 +216,18 @@ def examine(
         elif name in forced:
             found = columns.texts(frame[name], place)
         else:
-            _, found = columns.judge(frame[name], place)
+            kind, found = columns.judge(frame[name], place)
+            if kind == "number" and columns.begins_with_0(frame[name]):
+                codes.add(name)
         values[name] = found if found is None or there.all() else _filtered(found, there)
     rows = np.flatnonzero(there)
     column = frame[target].gather(rows)
     classes, y = _targets(column, task, aim, rows)
     found_task = "classification" if classes else "regression"
     lost = frame.height - len(rows)
-    return Examined(what, target, found_task, classes, values, dropped, forced, y, lost)
+    return Examined(
+        what, target, found_task, classes, values, dropped, forced, y, lost, frozenset(codes)
+    )
 
 
 def _check_names(

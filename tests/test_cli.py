@@ -340,6 +340,7 @@ def test_configurations_that_are_refused(table, text, said):
         (("-o", "missing/k.safetensors"), "No such file or directory"),
         (("-o", "."), "is a folder"),
         (("-o", "kinds.csv"), "the name of a table"),
+        (("-o", "kinds.onnx"), "train into 'kinds.safetensors', and then `fastnet export`"),
     ],
 )
 def test_training_that_is_refused_leaves_nothing(table, arguments, said):

@@ -170,6 +170,13 @@ def test_a_row_number_is_remarked():
     assert treated([*range(19), 30])[1].remark == ""
 
 
+def test_codes_that_look_like_numbers_are_remarked(tmp_path):
+    """A 0 in front says that it is none, but not that of 0.5."""
+    text = "zip,share,y\n01234,0.5,u\n8001,0,v\n10001,0.7,u\n8002,-0.1,v\n"
+    told = read(text, tmp_path).learn(np.arange(4), 20, True)[1]
+    assert [one.remark for one in told] == ["codes, as 01? if so, --categorical", ""]
+
+
 def test_facts_that_are_asked_for_in_vain():
     with pytest.raises(DataError, match=r"no column 'nmae' to leave out; did you mean 'name'\?"):
         examine(twenty_rows(name=1), "y", drop=["nmae"])
@@ -221,6 +228,10 @@ def test_missing_values_are_refused_where_that_is_asked():
         (
             "a,y\n" + "1,u\n" * 9 + "foo,v\n",
             "'foo' in data row 10, and numbers in 9 others.*--drop a",
+        ),
+        (
+            "my a,y\n" + "1,u\n" * 18 + "foo,v\nbar,v\n",
+            "'foo' in data row 19 and no number in 1 more, and.*--drop 'my a'",
         ),
         ("a,y\n" + "1,1.5\n" * 9 + "1,foo\n", "target 'y' holds 'foo' in data row 10, and numbers"),
         ("a,y\n2020-01-01,u\n2020-01-02,v\n", r"dates or times \('2020-01-01' in data row 1\)"),

@@ -14,6 +14,9 @@ from typer.core import TyperGroup
 
 from fastnet.errors import FastnetError
 
+#: How a backend was picked that nobody asked for.
+AUTOMATIC = "chosen automatically"
+
 #: The exit code after Ctrl-C.
 INTERRUPTED = 130
 
@@ -112,4 +115,4 @@ def how_chosen(option: str | None) -> str:
     asked = os.environ.get("FASTNET_BACKEND", "").strip()
     if asked and asked != "auto" and not option:
         return f"chosen by FASTNET_BACKEND={asked}"
-    return "chosen automatically"
+    return AUTOMATIC

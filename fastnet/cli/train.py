@@ -335,6 +335,11 @@ def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool
             f"output is {str(output)!r}, the name of a table; the model needs a file of its "
             f"own, such as {output.stem + '.safetensors'!r}."
         )
+    if output.suffix.lower() == ".onnx":
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of an ONNX graph; train into "
+            f"{output.stem + '.safetensors'!r}, and then `fastnet export` makes the graph of it."
+        )
     files.check_writable(output, "output")
     if checkpoint is None:
         if resume:

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from fastnet import backend as backends
 from fastnet import checks, datasets
 from fastnet.checks import Array
 from fastnet.cli.terminal import (
+    AUTOMATIC,
     HOW_TO_CHOOSE,
     BackendOption,
     JsonOption,
@@ -91,6 +93,9 @@ def _show(lesson: "Lesson", steps: int, ends: list[int], backend: str | None) ->
         say(f"  {inputs:<6}  {y:>6g}  {p:>10.6f}  {'yes' if ok else 'NO'}")
     say()
     say(f"{lesson.seconds_per_step() * 1e6:.3g} µs per step")
+    numba = backends.probe("numba")
+    if lesson.model.backend == "numpy" and how_chosen(backend) == AUTOMATIC and not numba.usable:
+        say(f"The Numba backend is much faster, but {numba.reason}. {numba.remedy}")
 
 
 def _plain(lesson: "Lesson", lines: list["Line"]) -> dict[str, Any]:
