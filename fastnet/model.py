@@ -432,9 +432,7 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
         state = dict(self.__dict__)
-        for name in (
-            "_program", "_predict_at_once", "_flat", "_plan", "_parameters", "_training",
-        ):  # fmt: skip
+        for name in ("_program", "_predict_at_once", "_flat", "_plan", "_parameters", "_training"):
             del state[name]
         return {**state, "flat": self._parameters.flat}
 
