@@ -1,5 +1,6 @@
 """Who takes part: fastnet's backends, the loop by hand, and the peers."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -131,16 +132,18 @@ def maker(
         name: who.
         kind: of what.
         work: the network, and how it is trained.
-        threads: of the processor, for everyone.
+        threads: of the processor, at most, for everyone.
         rows: of one prediction.
         dtype: of everything; for fastnet's backends alone.
     """
     if family(name) == "fastnet":
+        # Held to so many processors, it takes as many threads by itself, or fewer where that pays.
+        own = None if hasattr(os, "sched_setaffinity") else threads
         if kind == "training":
-            return lambda times: Fit(work, name, times, threads, dtype)
+            return lambda times: Fit(work, name, times, own, dtype)
         if kind == "gradient":
-            return lambda times: Gradient(work, name, times, threads, dtype)
-        return lambda times: Predict(work, name, times, rows, threads, dtype)
+            return lambda times: Gradient(work, name, times, own, dtype)
+        return lambda times: Predict(work, name, times, rows, own, dtype)
     peer = _peer(name)
     made = partial(find_class(name, kind), threads=threads, **peer.how)
     if kind == "prediction":
@@ -185,7 +188,9 @@ def _module(name: str) -> Any:
 class Gradient:
     """`model.loss_and_gradient` of one batch."""
 
-    def __init__(self, work: Workload, backend: str, calls: int, threads: int, dtype: str) -> None:
+    def __init__(
+        self, work: Workload, backend: str, calls: int, threads: int | None, dtype: str
+    ) -> None:
         self.units = calls
         self.x, self.y = (array[: work.batch] for array in work.data())
         self.model = model(work, backend, threads, dtype)

@@ -28,10 +28,11 @@ the libraries that one might take instead. Every number is computed from the fil
 
 _HOW = """\
 Everyone starts from the same weights and goes through the same rows in the same order, in the same
-dtype, with as many threads. Before any time counts, results must agree with NumPy's in float64.
-Then all take turns, so that a machine that drifts does so for everyone; a figure is the median of
-the turns. What is compiled or warmed up is paid before, and told apart below. Speed relative to
-NumPy means: how many times as fast as fastnet's NumPy backend."""
+dtype, on as many processors: a library that takes fewer threads by itself may. Before any time
+counts, results must agree with NumPy's in float64. Then all take turns, so that a machine that
+drifts does so for everyone; a figure is the median of the turns. What is compiled or warmed up is
+paid before, and told apart below. Speed relative to NumPy means: how many times as fast as
+fastnet's NumPy backend."""
 
 _EFFICIENCY = """\
 Arithmetic and memory count what a step must compute and move at the least, over its time; the
