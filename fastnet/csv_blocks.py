@@ -27,6 +27,10 @@ _PADDED = (b" ", b"\t", b'"')
 
 _NEWLINE, _RETURN, _QUOTE, _COMMA = b'\n\r",'
 
+#: Columns of a CSV file: each costs Polars and us some microseconds a block and some kilobytes, and
+#: a file with more of them is not what it was meant to be.
+MOST_COLUMNS = 100_000
+
 
 def read(file: BinaryIO, what: str, size: int) -> "Iterator[pl.DataFrame]":
     """The rows of a file, of about `size` bytes at a time.
@@ -192,6 +196,11 @@ def _odd_line(data: bytes, first: int) -> str:
 
 
 def _check_names(names: list[str], what: str) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{what} has {len(names):,} columns, and a table may have {MOST_COLUMNS:,}; leave out "
+            "those that say nothing, or train on an array with fn.Model."
+        )
     if len(names) == 1:
         for mark, name in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
             if mark in names[0]:

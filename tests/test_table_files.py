@@ -259,3 +259,12 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind, out):
         path.unlink()
     # Read whole, the process would grow by more than the file does.
     assert peaks[1] - peaks[0] < 0.5 * (sizes[1] - sizes[0])
+
+
+def test_a_file_of_a_million_columns_is_refused_by_its_header(tmp_path):
+    """Before anything is made of its fields."""
+    path = tmp_path / "wide.csv"
+    line = ",".join(map(str, range(1_000_000)))
+    path.write_text(f"{line}\n{line}\n")
+    with pytest.raises(DataError, match="1,000,000 columns, and a table may have 100,000"):
+        table_files.read(path)
