@@ -121,7 +121,7 @@ def _named(config: pytest.Config, option: str, known: list[str], default: list[s
 def _contestants(config: pytest.Config) -> list[str]:
     """Who was chosen, whether they can take part or not."""
     from bench.contestants import BY_HAND, PEERS
-    from fastnet import backend as backends
+    from fastnet.contract import choosing as backends
 
     known = backends.known()
     chosen = _named(config, "--backend", known, known)

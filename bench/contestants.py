@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from bench.workloads import Workload
-from fastnet import backend as backends
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import Contestant, Fit, Predict, model
-from fastnet.checks import Array
+from fastnet.contract import choosing as backends
 
 Kind = Literal["training", "gradient", "prediction"]
 

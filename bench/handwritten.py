@@ -12,9 +12,9 @@ from threadpoolctl import ThreadpoolController
 
 from bench.peers import flat, rate
 from fastnet import random
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import SEED, Workload, predicted
-from fastnet.checks import Array
-from fastnet.optimizers import SGD
+from fastnet.definition.optimizers import SGD
 
 IMPORT = "import numpy"
 

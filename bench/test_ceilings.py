@@ -8,7 +8,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.records import Record
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 ROUNDS = 9
 

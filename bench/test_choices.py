@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 import fastnet as fn
 from bench.conftest import processors
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 pytestmark = [
     pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
@@ -140,7 +140,7 @@ def test_second_thread(
 def test_beside_a_busy_process(
     batch: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two threads' time over one's while another process computes (`threads.Crowd`)."""
+    """Two threads' time over one's while another process computes (`threads.LoadMonitor`)."""
     network = relu(32, 64, 64, 1)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -161,8 +161,8 @@ def _products() -> tuple[Any, Any, int]:
     import numba
 
     from fastnet_numba.kernels import load
-    from fastnet_numba.products import multiply_packed
-    from fastnet_numba.vectors import product
+    from fastnet_numba.ops.products import multiply_packed
+    from fastnet_numba.simd.vectors import product
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def plain(
@@ -213,7 +213,7 @@ def test_packing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A plain product's time over a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
-    from fastnet_numba.panels import PANEL, PANEL_DEPTH
+    from fastnet_numba.ops.panels import PANEL, PANEL_DEPTH
 
     plain, packed, tiles = _products()
     random = np.random.default_rng(0)

@@ -17,8 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import fastnet as fn
 from bench.workloads import NAMED
 from fastnet import random
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import SEED, Contestant, Fit, meet, paced, turns
-from fastnet.checks import Array
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
@@ -139,7 +139,7 @@ class Stream:
 
 def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
     """The constants, the parameters, their gradient, and the memory."""
-    from fastnet_numba.optimizers import constants
+    from fastnet_numba.ops.optimizers import constants
 
     p, g = (random.uniform(SEED, random.DATA, s, size).astype(np.float32) for s in range(2))
     return constants(fn.Adam())[1], p, g, np.zeros((2, size), np.float32)
@@ -147,8 +147,8 @@ def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
 
 @cache
 def _update_kernel() -> Any:
-    from fastnet_numba.compiled import entry
-    from fastnet_numba.optimizers import ADAM, update
+    from fastnet_numba.ops.optimizers import ADAM, update
+    from fastnet_numba.simd.compiled import entry
 
     @entry
     def updates(constants: Any, p: Any, g: Any, memory: Any, times: Any) -> None:
@@ -160,7 +160,7 @@ def _update_kernel() -> Any:
 
 @cache
 def _stream_kernel() -> Any:
-    from fastnet_numba.compiled import entry
+    from fastnet_numba.simd.compiled import entry
 
     @entry
     def stream(p_: Any, g_: Any, memory: Any, times: Any) -> None:

@@ -68,7 +68,7 @@ def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 
 def test_xor(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
     """100,000 steps of XOR: what the kernel takes, and what `fit` adds."""
-    from fastnet.backend import Data, Run, State
+    from fastnet.contract.program import Data, Run, State
     from fastnet_numba.program import NumbaProgram
 
     x, y = (array.astype(np.float32) for array in fn.datasets.xor())

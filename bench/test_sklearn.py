@@ -1,6 +1,6 @@
 """Our estimators against scikit-learn's own, in one run: accuracy and speed.
 
-Five folds, twice, each standardised by its training rows, default parameters, three solvers. In
+Five folds, twice, each standardized by its training rows, default parameters, three solvers. In
 each fold the two take turns on the same rows, and their scores and times stand side by side. Then
 many small steps: digits with two hidden layers and batches of 32, in both dtypes. scikit-learn's
 matrix library has one thread, with which it is the faster on matrices as small as these, and ours
@@ -32,7 +32,7 @@ from sklearn import datasets, model_selection, neural_network, preprocessing
 from sklearn.exceptions import ConvergenceWarning
 
 import fastnet.sklearn
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 SETS: dict[str, Callable[..., Any]] = {
     "iris": datasets.load_iris,

@@ -10,7 +10,7 @@ What `fastnet bench` runs too stands in `fastnet.benchmark.QUICK`.
 from dataclasses import replace
 
 from fastnet.benchmark import QUICK, Workload, relu
-from fastnet.optimizers import SGD, Adam
+from fastnet.definition.optimizers import SGD, Adam
 
 __all__ = ["NAMED", "PREDICTED", "SERIES", "TAB", "TRAINED", "Workload"]
 

@@ -44,8 +44,8 @@ def main() -> None:
     digits = datasets.load_digits()
     pixels = list(digits.feature_names)
     images = [[int(value) for value in row] for row in digits.data]
-    labelled = [[*row, int(digit)] for row, digit in zip(images, digits.target, strict=True)]
-    write(folder / "digits.csv", [*pixels, "digit"], labelled[:-NEW])
+    labeled = [[*row, int(digit)] for row, digit in zip(images, digits.target, strict=True)]
+    write(folder / "digits.csv", [*pixels, "digit"], labeled[:-NEW])
     write(folder / "new.csv", pixels, images[-NEW:])
 
     cancer = datasets.load_breast_cancer()

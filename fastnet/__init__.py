@@ -12,8 +12,53 @@ CuPy; the environment variable `FASTNET_BACKEND` chooses.
 """
 
 from fastnet import datasets
-from fastnet.backend import using
-from fastnet.checkpoints import Checkpoint
+from fastnet.contract.choosing import using
+from fastnet.definition.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastnet.definition.initializers import (
+    Arrays,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    Normal,
+    Zeros,
+)
+from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.losses import (
+    MAE,
+    MSE,
+    BinaryCrossentropy,
+    Crossentropy,
+    Huber,
+    Poisson,
+    Quantile,
+)
+from fastnet.definition.network import Network
+from fastnet.definition.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
+from fastnet.definition.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseScaling,
+    OneCycle,
+    ReduceOnPlateau,
+    Step,
+    WarmUp,
+)
 from fastnet.errors import (
     BackendUnavailable,
     DataError,
@@ -26,53 +71,12 @@ from fastnet.errors import (
     ModelFileError,
     ModelFileMissing,
 )
-from fastnet.functions import (
-    ELU,
-    GELU,
-    MAE,
-    MSE,
-    SELU,
-    Arrays,
-    BinaryCrossentropy,
-    Crossentropy,
-    GlorotNormal,
-    GlorotUniform,
-    HeNormal,
-    HeUniform,
-    Huber,
-    Identity,
-    LeakyReLU,
-    LecunNormal,
-    LecunUniform,
-    Normal,
-    Poisson,
-    Quantile,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-    Zeros,
-)
-from fastnet.history import History
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
-from fastnet.network import Dense, Dropout, Network
-from fastnet.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
-from fastnet.schedules import (
-    Constant,
-    Cosine,
-    Exponential,
-    InverseScaling,
-    OneCycle,
-    ReduceOnPlateau,
-    Step,
-    WarmUp,
-)
-from fastnet.settings import EarlyStopping
-
-__version__ = "0.1.0"
+from fastnet.training.checkpoints import Checkpoint
+from fastnet.training.history import History
+from fastnet.training.settings import EarlyStopping
+from fastnet.version import __version__
 
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Arrays",

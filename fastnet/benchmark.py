@@ -25,11 +25,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastnet import datasets, random
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.definition.layers import Dense
+from fastnet.definition.network import Network
+from fastnet.definition.optimizers import SGD, Optimizer
 from fastnet.errors import FastnetError
 from fastnet.model import Model
-from fastnet.network import Dense, Network
-from fastnet.optimizers import SGD, Optimizer
 
 #: Of initial weights and shuffles, everywhere.
 SEED = 1

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from fastnet import checks, random
-from fastnet.checks import Array
-from fastnet.functions import Arrays
-from fastnet.network import Dense, Network
+from fastnet import random
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.definition.initializers import Arrays
+from fastnet.definition.layers import Dense
+from fastnet.definition.network import Network
 
 
 def xor() -> tuple[Array, Array]:
@@ -53,8 +55,8 @@ def synthetic(
         DefinitionError: if a count is not a whole number above 0.
     """
     for value, what in ((rows, "rows"), (inputs, "inputs"), (outputs, "outputs")):
-        checks.whole(value, what)
-    checks.whole(seed, "seed", least=0)
+        checks.integer(value, what)
+    checks.integer(seed, "seed", least=0)
     x = random.normal(seed, random.DATA, 0, rows * inputs).reshape(rows, inputs)
     w = random.normal(seed, random.DATA, 1, inputs * outputs).reshape(inputs, outputs)
     z = np.sin(x @ w / np.sqrt(inputs) * 2)

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastnet import checks
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
 from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
 
 #: Raised by one when an older fastnet could not read the file any more.

@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from fastnet import backend as backends
-from fastnet import checkpoints, checks, dlpack, files, plan, random
-from fastnet.backend import Data, Program
-from fastnet.checkpoints import Checkpoint
-from fastnet.checks import Array
+from fastnet import files, random
+from fastnet.arrays import checks, dlpack
+from fastnet.arrays.checks import Array
+from fastnet.contract import choosing as backends
+from fastnet.contract import plan
+from fastnet.contract.program import Data, Program
+from fastnet.definition.network import Network, attach, detach
+from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
-from fastnet.history import History
 from fastnet.interchange import exporting
-from fastnet.network import Network, attach, detach
-from fastnet.optimizers import LBFGS, Optimizer
 from fastnet.parameters import Parameters
-from fastnet.position import Position
-from fastnet.settings import EarlyStopping, Settings
-from fastnet.settings import check as settings_of_fit
-from fastnet.training import Trainer
+from fastnet.training import checkpoints
+from fastnet.training.checkpoints import Checkpoint
+from fastnet.training.fit_state import FitState
+from fastnet.training.history import History
+from fastnet.training.settings import EarlyStopping, Settings
+from fastnet.training.settings import check as settings_of_fit
+from fastnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from fastnet.progress import Bar
+    from fastnet.training.progress import Bar
 
 
 class Model:
@@ -126,7 +129,7 @@ class Model:
             x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
                 another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, a tensor
                 without gradient; one on a GPU stays there if the backend is there too. For a
-                model trained from a table these are standardised numbers:
+                model trained from a table these are standardized numbers:
                 `fastnet.tables.predict(model, table)` takes the table's own.
 
         Returns:
@@ -190,7 +193,7 @@ class Model:
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
         draw = None
         if dropout_step is not None:
-            draw = (self.seed, checks.whole(dropout_step, "dropout_step", least=0))
+            draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
         data = self._on_device(self._data(x, y, sample_weight))
         parameters = self._program.to_device(self._parameters.flat)
         return self._program.gradient(parameters, data, *penalties, draw)
@@ -259,7 +262,7 @@ class Model:
             KeyboardInterrupt: after Ctrl-C. The model then is as after its last whole step.
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
         """
-        first = checks.whole(initial_epoch, "initial_epoch", least=0)
+        first = checks.integer(initial_epoch, "initial_epoch", least=0)
         saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
         if not isinstance(saver, Checkpoint | None):
             raise DefinitionError(
@@ -317,7 +320,7 @@ class Model:
     ) -> History:
         flat = self._parameters.flat
         batches = -(-len(data.x) // settings.batch_size)
-        position = self._position(settings, first * batches)
+        fit_state = self._initial_state(settings, first * batches)
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
@@ -330,13 +333,13 @@ class Model:
                 )
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if path.exists():
-                slots = len(position.memory)
-                position = checkpoints.read(path, same, flat, slots, batches)
-            save = partial(checkpoints.write, path, same, flat, position)
-        self.history = position.history
+                slots = len(fit_state.memory)
+                fit_state = checkpoints.read(path, same, flat, slots, batches)
+            save = partial(checkpoints.write, path, same, flat, fit_state)
+        self.history = fit_state.history
         bar = None
         if progress:
-            from fastnet.progress import Bar
+            from fastnet.training.progress import Bar
 
             bar = progress if isinstance(progress, Bar) else Bar()
         trainer = Trainer(
@@ -345,8 +348,8 @@ class Model:
             data,
             held_out,
             settings,
-            position,
-            [partial(callback, self, position.history) for callback in callbacks],
+            fit_state,
+            [partial(callback, self, fit_state.history) for callback in callbacks],
             save=save,
             due=due,
             progress=bar,
@@ -358,17 +361,17 @@ class Model:
                 with bar:
                     trainer.run()
         finally:
-            self._memory = (type(settings.optimizer), position.memory, position.updates)
-        return position.history
+            self._memory = (type(settings.optimizer), fit_state.memory, fit_state.updates)
+        return fit_state.history
 
-    def _position(self, settings: Settings, step: int) -> Position:
+    def _initial_state(self, settings: Settings, step: int) -> FitState:
         """Where a fit begins: with the last one's memory, if it goes on from there."""
         rule = settings.optimizer
         if isinstance(rule, LBFGS):
-            return Position(step, 0, np.zeros((0, 0), self.dtype))
+            return FitState(step, 0, np.zeros((0, 0), self.dtype))
         if step and self._memory is not None and self._memory[0] is type(rule):
-            return Position(step, self._memory[2], self._memory[1].copy())
-        return Position(step, 0, rule.memory(self._plan.size, np.dtype(self.dtype)))
+            return FitState(step, self._memory[2], self._memory[1].copy())
+        return FitState(step, 0, rule.memory(self._plan.size, np.dtype(self.dtype)))
 
     def _data(self, x: Any, y: Any, sample_weight: Any, what: str = "") -> Data:
         dtype, network = np.dtype(self.dtype), self.network
@@ -452,7 +455,7 @@ class Model:
 
 
 def _seed(value: object) -> int:
-    seed = checks.whole(value, "seed", least=0)
+    seed = checks.integer(value, "seed", least=0)
     if seed >= 2**64:
         raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
     return seed

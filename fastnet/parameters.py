@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import checks
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Parameter
 from fastnet.errors import DataError, unknown
-from fastnet.plan import Parameter
 
 
 class Parameters(Mapping[str, Array]):

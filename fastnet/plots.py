@@ -20,7 +20,7 @@ _LOG_FROM = 20.0
 #: Points of a curve that is drawn; more would not be seen.
 _POINTS = 2_000
 
-#: Blue and orange, told apart with any colour vision (Okabe and Ito 2008).
+#: Blue and orange, told apart with any color vision (Okabe and Ito 2008).
 _COLOURS = ("#0072B2", "#D55E00")
 
 
@@ -53,12 +53,12 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
     """
     if axes is None:
         axes = figure().add_subplot()
-    for (name, values), colour in zip(curves.items(), _COLOURS, strict=False):
+    for (name, values), color in zip(curves.items(), _COLOURS, strict=False):
         shown = _thinned(len(values))
         axes.plot(
             np.array(epochs[: len(values)])[shown],
             np.array(values)[shown],
-            color=colour,
+            color=color,
             label=name,
             linewidth=1.6,
             marker="o" if len(values) == 1 else None,

@@ -15,7 +15,7 @@ what shares a stream (the layer, for dropout), `purpose` is one of the constants
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA = 1, 2, 3, 4, 5
 

@@ -16,7 +16,7 @@ from simulated.sanitized import Launch
 
 import fastnet as fn
 from fastnet import random
-from fastnet.plan import lower
+from fastnet.contract.plan import lower
 from fastnet_cupy import control
 from fastnet_cupy.layout import Layout, lay_out, tabulate
 from fastnet_cupy.precision import BF16, FLOAT32, FLOAT64, FP16, TF32, Number, widen

@@ -24,7 +24,7 @@ from cuda_cases import (
 )
 from tolerances import FORWARD
 
-from fastnet import optimizers
+from fastnet.definition import optimizers
 from fastnet_cupy import control
 from fastnet_cupy.layout import CROSSENTROPY
 from fastnet_numpy.optimizers import UPDATES

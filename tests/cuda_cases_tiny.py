@@ -9,9 +9,9 @@ from samples import label, rows_for, weights_for
 from tolerances import ROAD
 
 import fastnet as fn
-from fastnet import optimizers
-from fastnet.backend import Data, Run, State
-from fastnet.plan import lower
+from fastnet.contract.plan import lower
+from fastnet.contract.program import Data, Run, State
+from fastnet.definition import optimizers
 from fastnet_cupy import control, tiny
 from fastnet_cupy.layout import lay_out
 from fastnet_numpy.program import NumpyProgram

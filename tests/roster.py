@@ -4,7 +4,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 
-from fastnet.backend import probe
+from fastnet.contract.choosing import probe
 
 
 @dataclass(frozen=True)

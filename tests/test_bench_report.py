@@ -328,7 +328,7 @@ def test_contestants_can_be_told_apart_from_each_other_and_from_the_paper():
                  {look.marker for look in looks}):  # fmt: skip
         assert len(seen) == len(ORDER)
     for theme in palette.THEMES:
-        inks = [look.colour(theme) for look in looks]
+        inks = [look.color(theme) for look in looks]
         for ink in inks:
             assert contrast(ink, theme.paper) >= 3  # WCAG 2.1, 1.4.11: graphical objects
         for ink in (theme.ink, theme.quiet):
@@ -339,8 +339,8 @@ def test_contestants_can_be_told_apart_from_each_other_and_from_the_paper():
 def contrast(one, other):
     """WCAG's ratio of luminances."""
 
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    def luminance(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 

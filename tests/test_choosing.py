@@ -9,13 +9,14 @@ from roster import Entry, absence
 from samples import rows_for
 
 import fastnet as fn
-from fastnet import backend as backends
+from fastnet.contract import choosing as backends
+from fastnet.contract.program import CONTRACT, Probe
 
 NETWORK = fn.Network(2, [fn.Dense(1)])
 
 #: A backend as somebody else would publish it: a module and the metadata of its package.
 MODULE = """
-from fastnet.backend import Probe
+from fastnet.contract.program import Probe
 from fastnet_numpy.backend import NumpyBackend
 
 
@@ -62,7 +63,7 @@ def test_a_backend_of_another_contract_is_refused(publish):
     publish(extra="contract = 99")
     with pytest.raises(
         fn.BackendUnavailable,
-        match=rf"'theirs'.*contract 99.*has {backends.CONTRACT}.*belong together",
+        match=rf"'theirs'.*contract 99.*has {CONTRACT}.*belong together",
     ):
         fn.Model(NETWORK, backend="theirs")
 
@@ -80,7 +81,7 @@ def test_a_backend_that_cannot_run_here_says_why_and_what_to_do(publish):
     ) as caught:
         fn.Model(NETWORK, backend="theirs")
     assert isinstance(caught.value, ImportError)
-    assert backends.probe("theirs") == backends.Probe(False, "no abacus", "Buy an abacus.")
+    assert backends.probe("theirs") == Probe(False, "no abacus", "Buy an abacus.")
 
 
 @pytest.mark.parametrize(

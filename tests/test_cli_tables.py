@@ -15,7 +15,8 @@ from matplotlib.image import imread
 from sklearn import metrics as reference
 
 import fastnet as fn
-from fastnet import recipe, tables
+from fastnet import tables
+from fastnet.tables import recipe
 
 TRAIN = ("train", "voyage.csv", "--target", "survived", "-o", "v.safetensors")
 
@@ -331,7 +332,7 @@ def test_export_writes_onnx(trained):
     runtime = pytest.importorskip("onnxruntime", reason="it runs the file, to compare")
     model = fn.load("v.safetensors")
     table = tables.Table.of(model)
-    # The graph takes the encoded columns as they are, and standardises them itself.
+    # The graph takes the encoded columns as they are, and standardizes them itself.
     encoded = table.inputs(voyage()) * table.scale + table.mean
     session = runtime.InferenceSession("v.onnx", providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
@@ -351,7 +352,7 @@ def test_help_fits_the_page(command):
     assert "--json" in out
 
 
-def test_colours_are_left_out_where_that_is_asked():
+def test_colors_are_left_out_where_that_is_asked():
     def error(**environment):
         code, _, err = run("show", "no.safetensors", **environment)
         assert code == 1

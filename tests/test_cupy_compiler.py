@@ -211,8 +211,8 @@ def test_the_log_tells_registers_and_spills_from_the_cache_too(folder, compilati
 
 
 def test_spills_are_told_of_the_kernel_that_has_them(folder):
-    (folder / "crowd.cu").write_text(CROWD)
-    made = compiler.compile_file("crowd.cu", (), "sm_90", folder)
+    (folder / "load_monitor.cu").write_text(CROWD)
+    made = compiler.compile_file("load_monitor.cu", (), "sm_90", folder)
     assert made.spills("crowded")
     assert not made.spills("roomy")
 
@@ -236,14 +236,14 @@ for _ in range(3):
         entry.write_bytes(b"")
 """
     environment = child.environment(CUPY_CACHE_DIR=str(tmp_path / "cache"))
-    crowd = [
+    load_monitor = [
         subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(3)
     ]  # fmt: skip
-    ends = [(*one.communicate(timeout=60), one.returncode) for one in crowd]
+    ends = [(*one.communicate(timeout=60), one.returncode) for one in load_monitor]
     sizes = {line for out, _, _ in ends for line in out.split()}
     assert [(err, status) for _, err, status in ends] == [("", 0)] * 3
     assert len(sizes) == 1

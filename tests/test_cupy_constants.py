@@ -7,8 +7,9 @@ import pytest
 from cuda_cases import network
 from simulated import building
 
-from fastnet import optimizers, random
-from fastnet.backend import Run
+from fastnet import random
+from fastnet.contract.program import Run
+from fastnet.definition import optimizers
 from fastnet_cupy import context, control, layout, steps, tiny
 
 _COMMENT = re.compile(r"//[^\n]*")

@@ -21,7 +21,7 @@ pytest.importorskip("cupy", reason="cupy is not installed")
 
 from cupy.cuda import nvrtc
 
-from fastnet.plan import lower
+from fastnet.contract.plan import lower
 from fastnet_cupy import compiler, narrow, tiny
 from fastnet_cupy.context import THREADS, WARP
 from fastnet_cupy.layout import lay_out, tabulate

@@ -10,13 +10,13 @@ import fastnet as fn
 
 ASK = """
 import fastnet as fn
-from fastnet import backend
+from fastnet.contract import choosing
 net = fn.Network(2, [fn.Dense(1)])
 try:
     fn.Model(net, backend="cupy")
 except fn.BackendUnavailable as error:
     print(error)
-assert not backend.probe("cupy").usable
+assert not choosing.probe("cupy").usable
 """
 
 BLOCKED = """

@@ -11,9 +11,9 @@ from simulated.building import absence
 from tolerances import FORWARD
 
 import fastnet as fn
-from fastnet import backend as contract
-from fastnet import plan
-from fastnet.backend import Data, Run, State
+from fastnet.contract import choosing as contract
+from fastnet.contract import plan
+from fastnet.contract.program import Data, Run, State
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import program as programs
 from fastnet_cupy import steps, streaming

@@ -9,7 +9,7 @@ from roster import Entry, absence
 from samples import rows_for, weights_for
 
 import fastnet as fn
-from fastnet import dlpack
+from fastnet.arrays import dlpack
 
 NETWORK = fn.Network(3, [fn.Dense(8, "tanh"), fn.Dense(2, "softmax")], "crossentropy")
 

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from frames import twenty_rows
 
-from fastnet import recipe
-from fastnet.encoding import Categories, Number
 from fastnet.errors import DataError, DefinitionError, MissingExtra
-from fastnet.examine import examine
+from fastnet.tables import recipe
+from fastnet.tables.encoding import Categories, Number
+from fastnet.tables.inspecting import examine
 
 
 def read(text, tmp_path, target="y", **how):

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from fastnet import recipe, tables
+from fastnet import tables
+from fastnet.tables import recipe
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

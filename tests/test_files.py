@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from samples import rows_for
 
 import fastnet as fn
-from fastnet.network import attach
+from fastnet.definition.network import attach
 
 EVERY_KIND = fn.Network(
     3,

@@ -9,9 +9,9 @@ from compare import assert_same_bits
 from samples import rows_for, weights_for
 
 import fastnet as fn
-from fastnet import backend as contract
-from fastnet import plan
-from fastnet.backend import Data, Run, State
+from fastnet.contract import choosing as contract
+from fastnet.contract import plan
+from fastnet.contract.program import Data, Run, State
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import WAYS
@@ -27,7 +27,7 @@ ROWS, BATCH = 75, 16
 COUNT = 2 * steps.GRAPH_STEPS + 5
 
 #: How far a run's change of the parameters may be from NumPy's, relative to it.
-APART = {None: 1e-4, "tf32": 2e-2, "bf16": 0.15, "fp16": 2e-2}
+CACHE_LINE_STRIDE = {None: 1e-4, "tf32": 2e-2, "bf16": 0.15, "fp16": 2e-2}
 
 
 @pytest.fixture(params=gpu_devices.KINDS, scope="module")
@@ -84,8 +84,8 @@ def test_every_way_gives_numpys_numbers(device, way, precision):
     wanted, _, exact = trained(plain)
     start = plan.initial_parameters(NETWORK, 7)
     apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted - start)
-    assert apart <= APART[precision]
-    np.testing.assert_allclose(losses, exact, rtol=APART[precision])
+    assert apart <= CACHE_LINE_STRIDE[precision]
+    np.testing.assert_allclose(losses, exact, rtol=CACHE_LINE_STRIDE[precision])
 
 
 @pytest.mark.parametrize(("way", "precision"), CASES)
@@ -100,7 +100,7 @@ def test_rows_of_zero_weight_and_all_asking_agree_with_numpy(device, way, precis
     there = put(flat.astype("f4"))
     data = Data(put(x.astype("f4")), put(y), put(weights.astype("f4")))
     exact = Data(x.astype("f8"), y, weights.astype("f8"))
-    near = APART[precision]
+    near = CACHE_LINE_STRIDE[precision]
     found, wanted = program.predict(there, data.x), plain.predict(flat, exact.x)
     assert np.linalg.norm(found - wanted) <= near * np.linalg.norm(wanted)
     assert program.loss(there, data) == pytest.approx(plain.loss(flat, exact), rel=near)

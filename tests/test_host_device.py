@@ -41,15 +41,15 @@ extern "C" __global__ void turn(float *x, int n) {  // the other way round, by d
   for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = kept[n - 1 - i];
 }
 template <class T>
-__device__ void swap_neighbours(T *x) {
+__device__ void swap_neighbors(T *x) {
   __shared__ T kept[32];
   kept[threadIdx.x] = x[threadIdx.x];
   __syncwarp();
   x[threadIdx.x] = kept[threadIdx.x ^ 1];
 }
-extern "C" __global__ void neighbours(float *x, int *y) {
-  swap_neighbours(x);
-  swap_neighbours(y);
+extern "C" __global__ void neighbors(float *x, int *y) {
+  swap_neighbors(x);
+  swap_neighbors(y);
 }
 extern "C" __global__ void shuffles(const double *x, double *out, unsigned *votes, int width) {
   int lane = threadIdx.x;
@@ -186,7 +186,7 @@ def test_shared_memory_of_both_kinds(seed):
     launch("turn", x, np.int32(500), threads=128, shared=2000, seed=seed)
     np.testing.assert_array_equal(x, np.arange(500)[::-1])
     x, y = np.arange(32, dtype="f4"), np.arange(32, dtype="i4")
-    launch("neighbours", x, y, seed=seed)
+    launch("neighbors", x, y, seed=seed)
     np.testing.assert_array_equal(x, np.arange(32) ^ 1)
     np.testing.assert_array_equal(y, np.arange(32) ^ 1)
 
@@ -289,7 +289,7 @@ def test_a_missing_barrier_gives_wrong_sums_and_is_named_as_a_race():
 
 def test_a_shuffle_is_no_barrier_for_memory():
     x = np.zeros(32, "f4")
-    watched("neighbours", x, np.zeros(32, "i4"), source=SOUND, sanitizer=RACES)
+    watched("neighbors", x, np.zeros(32, "i4"), source=SOUND, sanitizer=RACES)
     with pytest.raises(AssertionError, match=r"data race(.|\n)* missing_warp_barrier "):
         watched("missing_warp_barrier", x, sanitizer=RACES)
 

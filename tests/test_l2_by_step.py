@@ -6,7 +6,7 @@ from compare import assert_same_bits
 from samples import rows_for
 
 import fastnet as fn
-from fastnet.backend import Data, Run, State
+from fastnet.contract.program import Data, Run, State
 
 NETWORK = fn.Network(5, [fn.Dense(7, "tanh"), fn.Dense(2)])
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from fastnet import metrics, random
+from fastnet import random
+from fastnet.tables import metrics
 
 ROWS = 300
 

@@ -27,7 +27,7 @@ HIDDEN = st.one_of(
     st.builds(fn.ELU, NOT_NEGATIVE),
 )  # fmt: skip
 
-INITIALISERS = st.one_of(
+INITIALIZERS = st.one_of(
     st.sampled_from([
         "auto", "zeros", fn.GlorotUniform(), fn.GlorotNormal(), fn.HeUniform(), fn.HeNormal(),
         fn.LecunUniform(), fn.LecunNormal(),
@@ -53,7 +53,7 @@ def networks(draw):
         if draw(st.booleans()):
             layers.append(fn.Dropout(draw(st.floats(0, 1, exclude_max=True))))
         units, bias = draw(st.integers(1, 5)), draw(st.booleans())
-        init = draw(INITIALISERS)
+        init = draw(INITIALIZERS)
         if draw(st.booleans()):
             numbers = st.lists(FINITE, min_size=units, max_size=units)
             init = draw(st.lists(numbers, min_size=width, max_size=width))
@@ -193,7 +193,7 @@ def test_toml_by_hand_is_read():
         ),
         (
             '{"inputs": 2, "layers": [{"type": "dense", "units": 1, "init": "abc"}]}',
-            "unknown initialiser 'abc'",
+            "unknown initializer 'abc'",
         ),
         (
             '{"inputs": 2, "layers": [{"type": "dropout", "rate": NaN}, '

@@ -68,7 +68,7 @@ def test_the_same_run_has_the_same_bits(case, threads):
 
 
 def test_one_worker_has_the_bits_of_several(monkeypatch):
-    from fastnet_numba.threads import Crowd
+    from fastnet_numba.threads import LoadMonitor
 
     x, y, weight = data("one-less", "float32")
 
@@ -78,7 +78,7 @@ def test_one_worker_has_the_bits_of_several(monkeypatch):
         return model.parameters.flat
 
     together = trained()
-    monkeypatch.setattr(Crowd, "workers", lambda self, parts: 1)
+    monkeypatch.setattr(LoadMonitor, "workers", lambda self, parts: 1)
     assert_same_bits(trained(), together)
 
 

@@ -11,7 +11,8 @@ CODE = """
 import ctypes, mmap, sys
 import numpy as np
 import fastnet as fn
-from fastnet import backend as contract, plan
+from fastnet.contract import choosing as contract, plan
+from fastnet.contract.program import Data, Run, State
 from fastnet_numba.layout import Layout
 from numba_cases import CASES, data, network
 
@@ -45,7 +46,7 @@ for case in CASES:
             )
             flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
             y = y if y.dtype.kind == "i" else y.astype(dtype)
-            rows = contract.Data(guarded(x), guarded(y), guarded(weight))
+            rows = Data(guarded(x), guarded(y), guarded(weight))
             program.predict(flat, rows.x)
             program.predict_at_once(flat, guarded(x[:3]))
             program.loss(flat, rows)
@@ -57,16 +58,16 @@ for case in CASES:
                 batch = max(len(x) // 3, 1)
                 steps = -(-len(x) // batch) * 2
                 rates = guarded(np.full(steps, 1e-3))
-                run = contract.Run(0, rates, batch, order, rule, 0.01, 0.01, 1.0, 1.0, 3)
-                losses = program.train(contract.State(flat, memory), rows, run)
+                run = Run(0, rates, batch, order, rule, 0.01, 0.01, 1.0, 1.0, 3)
+                losses = program.train(State(flat, memory), rows, run)
                 assert np.isfinite(losses).all(), (case, losses)
 x, y = fn.datasets.xor()
 program = contract.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
                                          np.dtype("float32"), 1, None)
 flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
-run = contract.Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))
-rows = contract.Data(guarded(x.astype("f4")), guarded(y.astype("f4")))
-program.train(contract.State(flat, guarded(np.zeros((1, len(flat)), "f4"))), rows, run)
+run = Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))
+rows = Data(guarded(x.astype("f4")), guarded(y.astype("f4")))
+program.train(State(flat, guarded(np.zeros((1, len(flat)), "f4"))), rows, run)
 print("untouched")
 sys.stdout.flush()
 import os

@@ -11,9 +11,9 @@ from scipy import special
 numba = pytest.importorskip("numba", reason="library absent: numba")
 mpmath = pytest.importorskip("mpmath", reason="library absent: mpmath")
 
-from fastnet_numba import elementwise  # noqa: E402
-from fastnet_numba.host import LANES  # noqa: E402
-from fastnet_numba.vectors import fma, load, store  # noqa: E402
+from fastnet_numba.simd import elementwise  # noqa: E402
+from fastnet_numba.simd.host import LANES  # noqa: E402
+from fastnet_numba.simd.vectors import fma, load, store  # noqa: E402
 
 mp = mpmath.mp.clone()
 mp.dps = 40

@@ -49,7 +49,7 @@ def test_without_the_compiler_tiny_networks_agree_with_numpy():
 
 
 def test_an_emulated_load_or_store_outside_its_array_is_an_error():
-    from fastnet_numba import emulated
+    from fastnet_numba.simd import emulated
 
     array = np.zeros(20, np.float32)
     width = emulated.lanes(array)
@@ -71,7 +71,7 @@ def array(request):
 def test_compiled_lanes_do_what_their_twins_say(array):
     import numba
 
-    from fastnet_numba import emulated, lanes
+    from fastnet_numba.simd import emulated, lanes
 
     def through(v):
         def steps(m, out, count):
@@ -104,7 +104,7 @@ def test_compiled_lanes_do_what_their_twins_say(array):
 def test_the_compiled_product_is_its_twin(array, begin, end):
     import numba
 
-    from fastnet_numba import emulated, tiles
+    from fastnet_numba.simd import emulated, tiles
 
     address = tiles.address_of_tiles
     product = tiles.product

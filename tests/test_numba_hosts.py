@@ -10,7 +10,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 CODE = """
 import logging
 logging.disable(logging.WARNING)  # that it compiles
-from fastnet_numba.host import register_bytes
+from fastnet_numba.simd.host import register_bytes
 from numba_cases import compare
 cases = ("one-of-each", "through-one", "one-more", "classes")
 import sys

@@ -107,7 +107,7 @@ def test_a_zero_bias_stays_a_bias(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [FLOAT, DOUBLE])
-def test_standardisation_is_folded_into_the_first_layer(tmp_path, kind):
+def test_standardization_is_folded_into_the_first_layer(tmp_path, kind):
     first = [("Gemm", "s w b", "y")]
     mean, scale = np.array([100.0, -5.0, 0.0]), np.array([10.0, 2.0, 0.5])
     constants = {"w": W, "b": B, "mean": mean, "scale": scale, "two": 2.0}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from samples import EVERYWHERE, PAIRS, biased, label, rows_for
 
 import fastnet as fn
-from fastnet import recipe, tables
+from fastnet import tables
+from fastnet.tables import recipe
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -142,7 +143,7 @@ def of_a_table(task, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_a_table_is_standardised_in_the_graph(tmp_path, task, dtype):
+def test_a_table_is_standardized_in_the_graph(tmp_path, task, dtype):
     pytest.importorskip("polars", reason="Polars is not installed")
     model, x, wanted = of_a_table(task, dtype)
     path = tmp_path / "model.onnx"

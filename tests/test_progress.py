@@ -11,7 +11,7 @@ from rich.console import Console
 
 import fastnet as fn
 from fastnet import plots
-from fastnet.progress import Bar, losses
+from fastnet.training.progress import Bar, losses
 
 
 def terminal(width=80):

@@ -163,7 +163,7 @@ def test_fresh_seeds_differ_and_are_told():
         ("normal", None, 1.0),
     ],
 )
-def test_an_initialiser_has_the_spread_of_its_formula(name, limit, deviation):
+def test_an_initializer_has_the_spread_of_its_formula(name, limit, deviation):
     network = fn.Network(200, [fn.Dense(300, init=name)])
     model = fn.Model(network, backend="numpy", dtype="float64", seed=1)
     w = model.parameters["0.weight"]

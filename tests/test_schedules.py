@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samples import label, rows_for
 
 import fastnet as fn
-from fastnet.schedules import as_schedule
+from fastnet.definition.schedules import as_schedule
 
 SCHEDULES = [
     fn.Constant(0.3), fn.Step(0.4, 3, 0.5), fn.Exponential(0.2, 0.9), fn.InverseScaling(0.1, 0.7),

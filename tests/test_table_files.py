@@ -13,8 +13,10 @@ import pytest
 from frames import twenty_rows, voyage
 
 import fastnet as fn
-from fastnet import csv_blocks, recipe, table_files, tables
+from fastnet import tables
 from fastnet.errors import DataError
+from fastnet.tables import csv_blocks, recipe
+from fastnet.tables import reading as table_files
 
 QUICK = recipe.Recipe(hidden=(4,), epochs=2)
 
@@ -235,9 +237,10 @@ def test_what_is_written_block_by_block_is_read_again(tmp_path, monkeypatch, tra
 PEAK = """
 import resource, sys
 import fastnet as fn
-from fastnet import table_files, tables
+from fastnet import tables
+from fastnet.tables import reading
 model = fn.load(sys.argv[1], backend="numpy")
-table_files.write(tables.stream(model, sys.argv[2]), sys.argv[3])
+reading.write(tables.stream(model, sys.argv[2]), sys.argv[3])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -12,9 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastnet as fn
-from fastnet import recipe, tables
-from fastnet.encoding import Categories, Number
+from fastnet import tables
 from fastnet.errors import DataError, ModelFileError
+from fastnet.tables import recipe
+from fastnet.tables.encoding import Categories, Number
 
 QUICK = recipe.Recipe(hidden=(4,), epochs=2)
 
@@ -22,7 +23,7 @@ QUICK = recipe.Recipe(hidden=(4,), epochs=2)
 # --- encoding ----------------------------------------------------------------------------------
 
 
-def test_inputs_are_standardised_over_the_training_rows_alone():
+def test_inputs_are_standardized_over_the_training_rows_alone():
     fit = recipe.Fit(frame(), "y", recipe.Recipe(dtype="float64"))
     x, _ = fit.training
     assert fit.table.names == fit.table.features == ("a", "b")
@@ -76,7 +77,7 @@ def test_numbers_as_inputs():
     np.testing.assert_array_equal(facts.inputs(table), [[1, 0], [-1, 0], [2, 1], [0, 0]])
 
 
-def test_quantities_are_standardised_and_turned_back():
+def test_quantities_are_standardized_and_turned_back():
     fit = recipe.Fit(frame(y=np.arange(20) * 1000.0), "y", recipe.Recipe(dtype="float64"))
     _, y = fit.training
     assert y.mean() == pytest.approx(0, abs=1e-12)

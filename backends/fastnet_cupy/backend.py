@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.backend import CONTRACT, Probe, Program
-from fastnet.plan import Plan
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import CONTRACT, Probe, Program
 from fastnet_cupy.regimes import REGIMES, Regimes
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import optimizers
-from fastnet.backend import Run
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Run
+from fastnet.definition import optimizers
 
 #: Places in the control block.
 (

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 from fastnet_cupy import compiler, cublaslt
 from fastnet_cupy.device import Product, ProductSpec
 from fastnet_cupy.finding import cuda_major

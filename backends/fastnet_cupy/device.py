@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 from fastnet_cupy.precision import Number
 
 

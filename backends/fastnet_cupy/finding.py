@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from fastnet.backend import Probe
+from fastnet.contract.program import Probe
 from fastnet.errors import BackendUnavailable
 from fastnet_cupy import cublaslt
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import functions, random
-from fastnet.checks import Array
-from fastnet.plan import Activate, Affine, Drop, Plan
+from fastnet import random
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Activate, Affine, Drop, Plan
+from fastnet.definition import activations, losses
 
 #: Elementwise activations, by code; those up to LEAKY_RELU tell their slope from what comes out.
 (
@@ -121,25 +122,25 @@ def activation_code(activation: Any) -> tuple[int, float, float]:
     """An elementwise activation's code, and the constants of its two sides."""
     code = _ACTIVATIONS[activation.name]
     match activation:
-        case functions.LeakyReLU():
+        case activations.LeakyReLU():
             return code, activation.slope, 1.0
-        case functions.ELU():
+        case activations.ELU():
             return code, activation.alpha, 1.0
-        case functions.SELU():
+        case activations.SELU():
             return code, activation.SCALE * activation.ALPHA, activation.SCALE
-        case functions.GELU(approximate="tanh"):
+        case activations.GELU(approximate="tanh"):
             return TANH_GELU, 0.0, 1.0
     return code, 0.0, 1.0
 
 
-def loss_code(loss: functions.Loss) -> tuple[int, float]:
+def loss_code(loss: losses.Loss) -> tuple[int, float]:
     """A loss's code and its constant."""
     match loss:
-        case functions.Huber():
+        case losses.Huber():
             return HUBER, loss.delta
-        case functions.Quantile():
+        case losses.Quantile():
             return QUANTILE, loss.q
-        case functions.Poisson():
+        case losses.Poisson():
             return (POISSON, 0.0) if loss.log_input else (POISSON_RATE, loss.EPSILON)
     return _LOSSES[loss.name], 0.0
 

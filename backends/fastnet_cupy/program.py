@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastnet.backend import Data, Run, State
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import Data, Run, State
 from fastnet.errors import DoesNotFit
-from fastnet.plan import Plan
 from fastnet_cupy import control, tiny
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastnet.backend import Run, State
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Run, State
 from fastnet_cupy import control
 from fastnet_cupy.context import (
     GRADIENT,

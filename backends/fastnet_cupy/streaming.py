@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.backend import Data, Run
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data, Run
 from fastnet_cupy.context import Source
 from fastnet_cupy.device import Device
 from fastnet_cupy.steps import GRAPH_STEPS, Training

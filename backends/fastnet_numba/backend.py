@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.backend import CONTRACT, Probe, Program
-from fastnet.plan import Plan
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import CONTRACT, Probe, Program
 
 
 class NumbaBackend:
@@ -31,7 +31,7 @@ class NumbaBackend:
         import llvmlite
         import numba
 
-        from fastnet_numba.host import register_bytes
+        from fastnet_numba.simd.host import register_bytes
         from fastnet_numba.threads import available
 
         return {

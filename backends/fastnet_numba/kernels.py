@@ -25,7 +25,8 @@ import numba
 import numpy as np
 from numba.core import caching, event, types
 
-from fastnet_numba import prediction, products, tiny, training
+from fastnet_numba import prediction, tiny, training
+from fastnet_numba.ops import products
 
 _log = logging.getLogger("fastnet")
 _lock = threading.RLock()
@@ -128,7 +129,7 @@ def _folder() -> Path | None:
     digest = hashlib.sha256()
     for part in (numba.__version__, llvmlite.__version__):
         digest.update(part.encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     folder = Path(parent) / f"kernels-{digest.hexdigest()[:16]}"
     try:

@@ -16,26 +16,69 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import functions, random
-from fastnet.checks import Array
-from fastnet.plan import Activate, Affine, Drop, Plan
-from fastnet_numba.host import LANES
-from fastnet_numba.panels import LARGE_BYTES, PANEL, PANEL_DEPTH
-
-#: Kinds of operations.
-AFFINE, ELEMENTWISE, RECTIFY, SOFTMAX, DROP = range(5)
-
-#: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
-#: BIAS into the parameters; -1 is none.
-(
-    KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
-    TURNED, FUSED, LAYER, CONSTANTS, FIELDS,
-) = range(16)  # fmt: skip
-
-#: Elementwise activations, by code.
-(
-    IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, TANH_GELU,
-) = range(10)  # fmt: skip
+from fastnet import random
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Activate, Affine, Drop, Plan
+from fastnet.definition import activations, losses
+from fastnet_numba.ops.panels import LARGE_BYTES, PANEL, PANEL_DEPTH
+from fastnet_numba.ops.table import (
+    AFFINE,
+    BIAS,
+    BINARY_CROSSENTROPY,
+    CHUNK,
+    CODE,
+    COLUMNS,
+    CONSTANTS,
+    CROSSENTROPY,
+    D_NEXT,
+    DROP,
+    ELEMENTWISE,
+    ELU,
+    FUSED,
+    GELU,
+    HUBER,
+    IDENTITY,
+    INPUT_WIDTH,
+    INPUTS,
+    KIND,
+    LAYER,
+    LEAKY_RELU,
+    LOSS,
+    LOSS_CONSTANT,
+    MAE,
+    MSE,
+    ONES,
+    OUTPUT,
+    OUTPUT_ROW,
+    OUTPUT_WIDTH,
+    PACKED,
+    POISSON,
+    POISSON_RATE,
+    QUANTILE,
+    RECTIFY,
+    RELU,
+    ROW_WEIGHTS,
+    SIGMOID,
+    SILU,
+    SLOPE,
+    SOFTMAX,
+    SOFTPLUS,
+    SOURCE,
+    SOURCE_ROW,
+    TANH,
+    TANH_GELU,
+    TARGET,
+    TARGET_ROW,
+    TILES,
+    TURNED,
+    UNITS,
+    WEIGHT,
+    X_ROW,
+    D,
+    X,
+    Y,
+)
+from fastnet_numba.simd.host import LANES
 
 _CODES = {
     "identity": IDENTITY,
@@ -50,19 +93,6 @@ _CODES = {
     "gelu": GELU,
 }
 
-#: Losses, by code.
-MSE, MAE, HUBER, POISSON, POISSON_RATE, QUANTILE, BINARY_CROSSENTROPY, CROSSENTROPY = range(8)
-
-#: The first row of the table has other columns: what there is once. A chunk's rows, places, the
-#: address of the tiles, the loss's code and the place of its constant.
-(
-    CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
-    ONES, TILES, LOSS, LOSS_CONSTANT, PACKED, PLACES,
-) = range(17)  # fmt: skip
-
-#: Columns of the table.
-COLUMNS = max(FIELDS, PLACES)
-
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take.
 CHUNK_BYTES = 2**19
 
@@ -74,25 +104,25 @@ def activation_code(activation: Any) -> tuple[int, tuple[float, float]]:
     """An elementwise activation's code, and its constants: of the negative side, of the other."""
     code, constants = _CODES[activation.name], (0.0, 1.0)
     match activation:
-        case functions.LeakyReLU():
+        case activations.LeakyReLU():
             constants = activation.slope, 1.0
-        case functions.ELU():
+        case activations.ELU():
             constants = activation.alpha, 1.0
-        case functions.SELU():
+        case activations.SELU():
             constants = activation.SCALE * activation.ALPHA, activation.SCALE
-        case functions.GELU(approximate="tanh"):
+        case activations.GELU(approximate="tanh"):
             code = TANH_GELU
     return code, constants
 
 
-def loss_code(loss: functions.Loss) -> tuple[int, float]:
+def loss_code(loss: losses.Loss) -> tuple[int, float]:
     """A loss's code and its constant."""
     match loss:
-        case functions.Huber():
+        case losses.Huber():
             return HUBER, loss.delta
-        case functions.Quantile():
+        case losses.Quantile():
             return QUANTILE, loss.q
-        case functions.Poisson(log_input=False):
+        case losses.Poisson(log_input=False):
             return POISSON_RATE, loss.EPSILON
     code = {
         "mse": MSE,

@@ -3,11 +3,11 @@
 import numba
 import numpy as np
 
-from fastnet_numba.compiled import OPTIONS, spliced
-from fastnet_numba.layers import forward
-from fastnet_numba.layout import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
-from fastnet_numba.rows import take
-from fastnet_numba.vectors import flat
+from fastnet_numba.ops.layers import forward
+from fastnet_numba.ops.rows import take
+from fastnet_numba.ops.table import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
+from fastnet_numba.simd.compiled import OPTIONS, spliced
+from fastnet_numba.simd.vectors import flat
 
 
 @spliced

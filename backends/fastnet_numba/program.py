@@ -9,15 +9,15 @@ import numba
 import numpy as np
 from numpy import empty, ndarray
 
-from fastnet.backend import Data, Run, State
-from fastnet.checks import Array
-from fastnet.plan import Affine, Drop, Plan
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Affine, Drop, Plan
+from fastnet.contract.program import Data, Run, State
 from fastnet_numba import tiny, training
-from fastnet_numba.crew import APART
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
-from fastnet_numba.optimizers import constants
-from fastnet_numba.threads import Crowd, in_threads, wanted
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
+from fastnet_numba.ops.optimizers import constants
+from fastnet_numba.threads import LoadMonitor, in_threads, wanted
 
 Draw = tuple[int, int] | None
 
@@ -65,7 +65,7 @@ class NumbaProgram:
         self.tiles = self.kernels.tiles_for(self.nothing)
         self.tiny = tiny.plan_of(plan, dtype)
         self.dropping = any(isinstance(op, Drop) for op in plan.operations)
-        self.crowd = Crowd()
+        self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
         self.no_memory = np.zeros((0, 0), dtype)
@@ -175,12 +175,12 @@ class NumbaProgram:
         parameters = state.parameters if task == training.TRAIN else _writable(state.parameters)
         batch = min(run.batch_size, rows)
         parts = min(wanted(self.plan, batch, self.threads), batch)
-        workers = 1 if alone else self.crowd.workers(parts)
+        workers = 1 if alone else self.load_monitor.workers(parts)
         workspace = self._for_rows(-(-batch // parts))
         layout = workspace.layout
         table = layout.prediction if task == training.PREDICT else layout.training
         size = self.plan.size
-        stride = -(-size // APART) * APART + APART
+        stride = -(-size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         if task in (training.GRADIENT, training.TRAIN):
             gradient = np.empty(parts * stride, self.dtype)
         else:
@@ -224,8 +224,8 @@ class NumbaProgram:
         )
         weights = self.nothing if data.weight is None else data.weight
         order = _NO_ROWS if run.order is None else run.order.reshape(-1)
-        shared = np.zeros(parts * APART)
-        signals = np.zeros((workers + 1) * APART, np.int64)
+        shared = np.zeros(parts * CACHE_LINE_STRIDE)
+        signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
         made, busy = [0] * workers, [0.0] * workers
         x = data.x.reshape(-1)
@@ -256,9 +256,11 @@ class NumbaProgram:
                 busy[worker] = time.thread_time() - began
 
         began = time.perf_counter()
-        if not in_threads(work, workers, signals[workers * APART :]):  # nothing is changed yet
+        if not in_threads(
+            work, workers, signals[workers * CACHE_LINE_STRIDE :]
+        ):  # nothing is changed yet
             return self._run(task, state, data, run, out, dropping, alone=True)
-        self.crowd.note(workers, sum(busy), time.perf_counter() - began)
+        self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
             out[...] = gradient[:size]

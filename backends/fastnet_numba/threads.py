@@ -4,8 +4,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from fastnet.checks import Array
-from fastnet.plan import Affine, Plan
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Affine, Plan
 
 #: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
 #: (bench/test_choices.py), one thread's time over two threads': 1.4 at 0.2 million in all, 1.5 at
@@ -78,7 +78,7 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
     return True
 
 
-class Crowd:
+class LoadMonitor:
     """Whether others want the processors: then threads that wait for each other lose.
 
     Workers never sleep, so on a quiet machine each is at work all the time. Where they were not,

@@ -15,18 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import optimizers
-from fastnet.backend import Data, Run, State
-from fastnet.checks import Array
-from fastnet.functions import Crossentropy, Identity, Softmax
-from fastnet.plan import Activate, Affine, Drop, Plan
-from fastnet_numba.activations import apply
-from fastnet_numba.compiled import entry
-from fastnet_numba.groups import WIDTHS
-from fastnet_numba.host import LANES
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Activate, Affine, Drop, Plan
+from fastnet.contract.program import Data, Run, State
+from fastnet.definition import optimizers
+from fastnet.definition.activations import Identity, Softmax
+from fastnet.definition.losses import Crossentropy
 from fastnet_numba.layout import activation_code, loss_code
-from fastnet_numba.losses import term
-from fastnet_numba.vectors import (
+from fastnet_numba.ops.activations import apply
+from fastnet_numba.ops.losses import term
+from fastnet_numba.simd.compiled import entry
+from fastnet_numba.simd.groups import WIDTHS
+from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.vectors import (
     choose,
     descend,
     every,
@@ -37,7 +38,7 @@ from fastnet_numba.vectors import (
     over_examples,
     store,
     total,
-)  # fmt: skip
+)
 
 #: The most rows of a batch, by the lanes of an example. Measured (bench/test_choices.py): with 4
 #: the general path takes 3.0 times as long at 4 rows and still 2.0 times at 512, the most that

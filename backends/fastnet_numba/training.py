@@ -9,27 +9,20 @@ penalties or the gradient's norm need everybody's part, and after the update.
 
 import math
 
-from fastnet_numba.compiled import entry, inlined
-from fastnet_numba.crew import APART, meet
-from fastnet_numba.layers import backward, forward, turn
-from fastnet_numba.layout import (
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
+from fastnet_numba.ops.layers import backward, forward, turn
+from fastnet_numba.ops.losses import crossentropy, elementwise_loss
+from fastnet_numba.ops.optimizers import update
+from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
+from fastnet_numba.ops.rows import gather
+from fastnet_numba.ops.table import (
     CHUNK,
     CROSSENTROPY,
     LOSS,
     OUTPUT_WIDTH,
 )
-from fastnet_numba.losses import crossentropy, elementwise_loss
-from fastnet_numba.optimizers import update
-from fastnet_numba.penalties import (
-    add_slice,
-    clip_entries,
-    largest,
-    penalise,
-    scale,
-    squares,
-)
 from fastnet_numba.prediction import predict_rows
-from fastnet_numba.rows import gather
+from fastnet_numba.simd.compiled import entry, inlined
 
 #: What is asked for: predictions, the loss alone, its gradient too, or training.
 PREDICT, LOSS_ONLY, GRADIENT, TRAIN = range(4)
@@ -47,7 +40,7 @@ L1, L2, CLIP_VALUE, CLIP_NORM, OPTIMIZER_CONSTANTS = range(5)
 @inlined
 def bound(size, part, parts):
     """Where a part of the flat vector begins, on a cache line: no two workers write to one."""
-    return size if part == parts else size * part // parts // APART * APART
+    return size if part == parts else size * part // parts // CACHE_LINE_STRIDE * CACHE_LINE_STRIDE
 
 
 @inlined
@@ -55,7 +48,7 @@ def gathered(shared, parts, column):
     """The sum of what the parts have found."""
     whole = 0.0
     for part in range(parts):
-        whole += shared[part * APART + column]
+        whole += shared[part * CACHE_LINE_STRIDE + column]
     return whole
 
 
@@ -79,8 +72,8 @@ def run(
         l2s: the L2 of each step, or empty: `real` has it then.
         losses: room for each step's loss.
         whole, real: numbers of the run.
-        shared: room for what the parts find, APART for each.
-        signals: see `meet`.
+        shared: room for what the parts find, CACHE_LINE_STRIDE for each.
+        signals: see `barrier`.
         worker: which of WORKERS this is.
 
     Returns:
@@ -131,10 +124,10 @@ def run(
                 more = True
             if not more and task != LOSS_ONLY:
                 g[own : own + size] = 0
-            shared[part * APART] = loss
+            shared[part * CACHE_LINE_STRIDE] = loss
 
         moment += 1
-        if workers > 1 and not meet(signals, worker, workers, moment):
+        if workers > 1 and not barrier(signals, worker, workers, moment):
             return s
         loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
@@ -144,10 +137,10 @@ def run(
             if real[L1] > 0 or l2 > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
-                    penalty = penalise(ops, p, g, here, there, real[L1], l2)
-                    shared[part * APART + 1] = penalty
+                    penalty = penalize(ops, p, g, here, there, real[L1], l2)
+                    shared[part * CACHE_LINE_STRIDE + 1] = penalty
                 moment += 1
-                if workers > 1 and not meet(signals, worker, workers, moment):
+                if workers > 1 and not barrier(signals, worker, workers, moment):
                     return s
                 loss += gathered(shared, parts, 1)
         if worker == 0:
@@ -163,14 +156,14 @@ def run(
             for attempt in range(2, 6, 2):
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
-                    shared[part * APART + attempt] = squares(g, here, there, unit)
-                    shared[part * APART + attempt + 1] = largest(g, here, there)
+                    shared[part * CACHE_LINE_STRIDE + attempt] = squares(g, here, there, unit)
+                    shared[part * CACHE_LINE_STRIDE + attempt + 1] = largest(g, here, there)
                 moment += 1
-                if workers > 1 and not meet(signals, worker, workers, moment):
+                if workers > 1 and not barrier(signals, worker, workers, moment):
                     return s
                 square, peak = gathered(shared, parts, attempt), 0.0
                 for part in range(parts):
-                    peak = max(peak, shared[part * APART + attempt + 1])
+                    peak = max(peak, shared[part * CACHE_LINE_STRIDE + attempt + 1])
                 norm = unit * math.sqrt(square)
                 if not (math.isinf(square) and math.isfinite(peak)):
                     break
@@ -182,7 +175,7 @@ def run(
             whole[UPDATES] + s + 1,
         )  # fmt: skip
         moment += 1
-        if workers > 1 and not meet(signals, worker, workers, moment):
+        if workers > 1 and not barrier(signals, worker, workers, moment):
             return s
         turn(ops, p, m)
     if task == PREDICT:  # no steps then

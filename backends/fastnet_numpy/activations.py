@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnet import functions
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.definition import activations as definition
 
 
 class Function:
@@ -83,7 +83,7 @@ class ReLU(Function):
 class LeakyReLU(Function):
     """a = z where z > 0, else slope z;  a' = 1 or slope."""
 
-    def __init__(self, activation: functions.LeakyReLU, dtype: np.dtype[Any]) -> None:
+    def __init__(self, activation: definition.LeakyReLU, dtype: np.dtype[Any]) -> None:
         super().__init__(activation, dtype)
         self.slope = np.full((), activation.slope, dtype)
 
@@ -103,7 +103,7 @@ class ELU(Function):
 
     def __init__(self, activation: Any, dtype: np.dtype[Any]) -> None:
         super().__init__(activation, dtype)
-        selu = isinstance(activation, functions.SELU)
+        selu = isinstance(activation, definition.SELU)
         scale = activation.SCALE if selu else 1.0
         alpha = activation.ALPHA if selu else activation.alpha
         self.scale = np.full((), scale, dtype)
@@ -288,8 +288,8 @@ _FUNCTIONS: dict[str, type[Function]] = {
 }
 
 
-def function(activation: functions.Activation, dtype: np.dtype[Any]) -> Function:
+def function(activation: definition.Activation, dtype: np.dtype[Any]) -> Function:
     """The code for an activation of a plan."""
-    if isinstance(activation, functions.GELU) and activation.approximate == "tanh":
+    if isinstance(activation, definition.GELU) and activation.approximate == "tanh":
         return TanhGELU(activation, dtype)
     return _FUNCTIONS[activation.name](activation, dtype)

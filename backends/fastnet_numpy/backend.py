@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastnet import blas
-from fastnet.backend import CONTRACT, Probe
-from fastnet.plan import Plan
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import CONTRACT, Probe
 from fastnet_numpy.program import NumpyProgram
 
 

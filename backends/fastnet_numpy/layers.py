@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastnet import random
-from fastnet.checks import Array
-from fastnet.plan import Activate, Affine, Drop, Plan
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Activate, Affine, Drop, Plan
 from fastnet_numpy.activations import function
 
 #: The seed and the step whose masks dropout applies.

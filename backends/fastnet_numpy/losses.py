@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import functions
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.definition import losses as definition
 
 Terms = Callable[[Array, Array, Array, Array], None]
 
@@ -106,14 +106,14 @@ def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     t[:, 1:] = 0
 
 
-def terms(loss: functions.Loss) -> Terms:
+def terms(loss: definition.Loss) -> Terms:
     """The code for the loss of a plan."""
     match loss:
-        case functions.Huber():
+        case definition.Huber():
             return partial(huber, delta=loss.delta)
-        case functions.Quantile():
+        case definition.Quantile():
             return partial(quantile, q=loss.q)
-        case functions.Poisson(log_input=False):
+        case definition.Poisson(log_input=False):
             return partial(poisson_rate, epsilon=loss.EPSILON)
     return {
         "mse": mse,
@@ -134,9 +134,11 @@ class Mean:
         dtype: of everything.
     """
 
-    def __init__(self, loss: functions.Loss, rows: int, outputs: int, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, loss: definition.Loss, rows: int, outputs: int, dtype: np.dtype[Any]
+    ) -> None:
         self.terms = terms(loss)
-        self.each = 1 if isinstance(loss, functions.Crossentropy) else outputs
+        self.each = 1 if isinstance(loss, definition.Crossentropy) else outputs
         self.t = np.empty((rows, outputs), dtype)
         self.scale = 1 / (rows * self.each)
         self.scale_array = np.full((), self.scale, dtype)

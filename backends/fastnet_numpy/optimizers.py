@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 
 class Update:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.backend import Data, Run, State
+from fastnet.arrays.checks import Array
 from fastnet.blas import capped
-from fastnet.checks import Array
-from fastnet.plan import Activate, Affine, Plan
+from fastnet.contract.plan import Activate, Affine, Plan
+from fastnet.contract.program import Data, Run, State
 from fastnet_numpy.activations import Function, function
 from fastnet_numpy.layers import Draw, stages
 from fastnet_numpy.losses import Mean

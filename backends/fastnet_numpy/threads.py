@@ -3,7 +3,7 @@
 A small product split over threads waits for them longer than it computes.
 """
 
-from fastnet.plan import Affine, Plan
+from fastnet.contract.plan import Affine, Plan
 
 #: Multiply-adds in a plan's largest product from which all threads are used: 8 million.
 #: Training whole networks on two cores (bench/test_threads.py, whose figures are in

@@ -13,7 +13,7 @@ from typing import Any
 from bench.gpu import ceilings, machine, measuring, table
 from bench.gpu.contests import Contest, contests, small
 from bench.gpu.ours import Fastnet
-from fastnet import backend as backends
+from fastnet.contract import choosing as backends
 
 COMMAND = "bash bench/gpu.sh"
 

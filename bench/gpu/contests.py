@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 import fastnet as fn
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 SEED = 1
 

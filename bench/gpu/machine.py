@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import fastnet as fn
-from fastnet import backend as backends
-from fastnet.backend import Probe
+from fastnet.contract import choosing as backends
+from fastnet.contract.program import Probe
 
 #: What the steps of `bench/gpu.sh` need, and what they use where it is.
 NEEDED = ("numpy", "pytest", "pytest-benchmark")

@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.gpu.contests import CHANGES_AGREE, LOSSES_AGREE, Contest
 from bench.gpu.ours import Fastnet, Fit
-from fastnet import backend as backends
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract import choosing as backends
 
 #: Of one timed run, about, in milliseconds; runs of which the median counts; steps of a run at
 #: most, so that the table of their rates stays small.

@@ -11,10 +11,10 @@ import numpy as np
 
 import fastnet as fn
 from bench.gpu.contests import SEED, Contest
-from fastnet import backend as backends
-from fastnet import plan
-from fastnet.backend import Data, Run, State
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract import choosing as backends
+from fastnet.contract import plan
+from fastnet.contract.program import Data, Run, State
 
 
 def _precision(contest: Contest) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.gpu.contests import Contest
 from bench.gpu.peer_torch import FP16_SCALE
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 #: What XLA calls the products' precision.
 _PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu.contests import Contest
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 #: fp16's loss is multiplied by it, in the contest's first steps and later ones alike.
 FP16_SCALE = 1024.0

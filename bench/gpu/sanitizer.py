@@ -13,8 +13,8 @@ import sys
 import numpy as np
 
 import fastnet as fn
-from fastnet import plan
-from fastnet.backend import Data, Run, State
+from fastnet.contract import plan
+from fastnet.contract.program import Data, Run, State
 from fastnet_cupy.device import Device
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import WAYS

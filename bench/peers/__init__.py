@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
-from fastnet.optimizers import SGD, Adam, Optimizer
+from fastnet.arrays.checks import Array
+from fastnet.definition.optimizers import SGD, Adam, Optimizer
 
 
 def flat(layers: Iterable[Sequence[Any]]) -> Array:

@@ -1,4 +1,4 @@
-"""ONNX Runtime, which predicts: `session.run` on the processor, with its default optimisations, of
+"""ONNX Runtime, which predicts: `session.run` on the processor, with its default optimizations, of
 the graph that `Model.to_onnx` writes (Gemm and Relu, layer by layer).
 """
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import Workload, model, predicted
-from fastnet.checks import Array
 
 IMPORT = "import onnxruntime"
 

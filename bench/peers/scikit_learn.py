@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from bench.peers import flat, rate
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import Workload, predicted
-from fastnet.checks import Array
-from fastnet.optimizers import Adam
+from fastnet.definition.optimizers import Adam
 
 IMPORT = "import sklearn.neural_network"
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bench.peers import flat, rate
+from fastnet.arrays.checks import Array
 from fastnet.benchmark import Workload, predicted
-from fastnet.checks import Array
-from fastnet.optimizers import Adam
+from fastnet.definition.optimizers import Adam
 
 WAYS = ("eager", "fused", "compile")
 

@@ -49,9 +49,9 @@ def overview(cases: Sequence[Case], title: str, theme: Theme) -> Sheet:
     for one, x, row in legend:
         sheet.marker(EDGE + 5 + x, 48.0 + 20 * row, look(one.record.contestant), one.ours)
         sheet.text(EDGE + 15 + x, 48.0 + 20 * row, one.name, bold=one.ours)
-    sheet.text(column, top - 24, head, size=SMALL, colour=theme.quiet)
-    sheet.text(column + numpy, top - 6, "numpy", colour=theme.quiet, align="right")
-    sheet.text(column + numpy + 16, top - 6, "best peer", colour=theme.quiet)
+    sheet.text(column, top - 24, head, size=SMALL, color=theme.quiet)
+    sheet.text(column + numpy, top - 6, "numpy", color=theme.quiet, align="right")
+    sheet.text(column + numpy + 16, top - 6, "best peer", color=theme.quiet)
     sheet.axis(
         scale, left, tops[-1], marks, "speed relative to fastnet numpy (log scale); right is faster"
     )
@@ -60,7 +60,7 @@ def overview(cases: Sequence[Case], title: str, theme: Theme) -> Sheet:
         sheet.text(EDGE, y + 13, case.name, bold=True)
         after = EDGE + wide(case.name, TEXT, True) + 10
         for line in wrapped(case.record.what, WIDTH - EDGE - after)[:1]:
-            sheet.text(after, y + 13, line, size=SMALL, colour=theme.quiet)
+            sheet.text(after, y + 13, line, size=SMALL, color=theme.quiet)
         sheet.text(column + numpy, middle, texts[1], bold=True, align="right")
         sheet.text(column + numpy + 16, middle, texts[2])
         for mark in marks:
@@ -70,7 +70,7 @@ def overview(cases: Sequence[Case], title: str, theme: Theme) -> Sheet:
             x, at = left + scale(case.speed(one)), middle + lane * _DOT
             its = look(one.record.contestant)
             if one.ours:
-                sheet.line([left + scale(1.0), x], [at, at], its.colour(theme), 2.4)
+                sheet.line([left + scale(1.0), x], [at, at], its.color(theme), 2.4)
             sheet.marker(x, at, its, one.ours)
     return sheet
 
@@ -142,13 +142,13 @@ def growth(
     sheet = Sheet(bottom + 46, theme)
     sheet.text(EDGE, 20, title, size=TITLE, bold=True)
     unit = cases[0].record.unit
-    sheet.text(EDGE + 6, top + high / 2, f"time of a {unit}", size=SMALL, colour=theme.quiet,
+    sheet.text(EDGE + 6, top + high / 2, f"time of a {unit}", size=SMALL, color=theme.quiet,
                align="center", turn=90)  # fmt: skip
     for mark in up.marks(34):
         y = bottom - up(mark)
         sheet.line([left, left + long], [y, y], theme.line, height=1)
         text = quantities.tick_time(mark)
-        sheet.text(left - 8, y, text, size=SMALL, colour=theme.quiet, align="right")
+        sheet.text(left - 8, y, text, size=SMALL, color=theme.quiet, align="right")
     shown = _shown(places, across)
     sheet.axis(across, left, bottom, shown, AXES.get(axis, axis))
     for place in shown:
@@ -158,7 +158,7 @@ def growth(
     stands = apart(wanted, _LINE, top, bottom)
     for (one, points), name, at, stand in zip(lines, names, wanted, stands, strict=True):
         its = None if one is None else look(one.record.contestant)
-        ours, ink = one is not None and one.ours, its.colour(theme) if its else theme.quiet
+        ours, ink = one is not None and one.ours, its.color(theme) if its else theme.quiet
         xs, ys = [left + across(x) for x, _ in points], [bottom - up(time) for _, time in points]
         wide_line, dashes = (2.4 if ours else 1.4), () if its else (4.0, 3.0)
         sheet.line(xs, ys, ink, wide_line, dashes, 4 if ours else 3)
@@ -169,7 +169,7 @@ def growth(
         sheet.line([xs[-1] + 7, end], [at, stand], ink, 1.0, (1.0, 2.0))
         if its:
             sheet.marker(end + 7, stand, its, ours)
-        sheet.text(end + 16, stand, name, bold=ours, colour=None if its else ink)
+        sheet.text(end + 16, stand, name, bold=ours, color=None if its else ink)
     return sheet
 
 

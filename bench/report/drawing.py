@@ -51,7 +51,7 @@ class Sheet:
         text: str,
         *,
         size: float = TEXT,
-        colour: str | None = None,
+        color: str | None = None,
         bold: bool = False,
         align: str = "left",
         turn: float = 0.0,
@@ -59,7 +59,7 @@ class Sheet:
         """Write, `y` being the middle of the line."""
         self._axes.text(
             x, y, text, fontsize=size * _POINT, fontweight="bold" if bold else "normal",
-            color=colour or self.theme.ink, ha=align, va="center" if turn else "center_baseline",
+            color=color or self.theme.ink, ha=align, va="center" if turn else "center_baseline",
             rotation=turn,
         )  # fmt: skip
 
@@ -67,7 +67,7 @@ class Sheet:
         self,
         xs: Sequence[float],
         ys: Sequence[float],
-        colour: str,
+        color: str,
         width: float = 1.0,
         dashes: tuple[float, ...] = (),
         height: int = 2,
@@ -75,27 +75,27 @@ class Sheet:
         """From point to point; what has more `height` lies above."""
         style: Any = (0, dashes) if dashes else "-"
         self._axes.plot(
-            xs, ys, color=colour, linewidth=width * _POINT, linestyle=style, zorder=height,
+            xs, ys, color=color, linewidth=width * _POINT, linestyle=style, zorder=height,
             solid_capstyle="butt", solid_joinstyle="round",
         )  # fmt: skip
 
     def bar(self, x1: float, x2: float, y: float, thick: float, look: Look, strong: bool) -> None:
         """A contestant's bar around `y`: paler for those that are not fastnet."""
-        colour = look.colour(self.theme)
+        color = look.color(self.theme)
         self._axes.fill(
             [x1, x2, x2, x1], [y - thick / 2] * 2 + [y + thick / 2] * 2,
-            facecolor=colour if strong else mixed(colour, self.theme.paper, 0.5),
-            edgecolor=colour, linewidth=_POINT, zorder=3,
+            facecolor=color if strong else mixed(color, self.theme.paper, 0.5),
+            edgecolor=color, linewidth=_POINT, zorder=3,
         )  # fmt: skip
 
     def marker(self, x: float, y: float, look: Look, strong: bool) -> None:
         """A contestant's point: filled for fastnet, hollow for the others."""
-        colour, paper = look.colour(self.theme), self.theme.paper
+        color, paper = look.color(self.theme), self.theme.paper
         self._axes.plot(
             [x], [y], marker=look.marker, linestyle="none", zorder=6 if strong else 5,
             markersize=(10.5 if strong else 8.0) * _POINT, markeredgewidth=1.1,
-            markeredgecolor=paper if strong else colour,
-            markerfacecolor=colour if strong else paper,
+            markeredgecolor=paper if strong else color,
+            markerfacecolor=color if strong else paper,
         )  # fmt: skip
 
     def axis(
@@ -104,9 +104,9 @@ class Sheet:
         """Marks and title of a scale that goes right, below `y`."""
         for mark, text in marks.items():
             x = left + scale(mark)
-            self.text(x, y + 13, text, size=SMALL, colour=self.theme.quiet, align="center")
+            self.text(x, y + 13, text, size=SMALL, color=self.theme.quiet, align="center")
         middle = left + scale.pixels / 2
-        self.text(middle, y + 31, title, size=SMALL, colour=self.theme.quiet, align="center")
+        self.text(middle, y + 31, title, size=SMALL, color=self.theme.quiet, align="center")
 
 
 def draw(theme: Theme, make: Callable[[Theme], Sheet]) -> bytes:
@@ -163,7 +163,7 @@ def wrapped(text: str, room: float, size: float = SMALL) -> list[str]:
     return textwrap.wrap(text, max(letters, 8))
 
 
-def mixed(colour: str, paper: str, share: float) -> str:
-    """`share` of the colour, the rest paper."""
-    pairs = [(int(colour[i : i + 2], 16), int(paper[i : i + 2], 16)) for i in (1, 3, 5)]
+def mixed(color: str, paper: str, share: float) -> str:
+    """`share` of the color, the rest paper."""
+    pairs = [(int(color[i : i + 2], 16), int(paper[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)

@@ -1,6 +1,6 @@
-"""What contestants look like: the same everywhere, told apart with any colour vision, and without.
+"""What contestants look like: the same everywhere, told apart with any color vision, and without.
 
-fastnet's backends have the strong colours of Okabe and Ito (2008), peers quieter ones; each has a
+fastnet's backends have the strong colors of Okabe and Ito (2008), peers quieter ones; each has a
 marker of its own besides.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of what is not data.
+    """Colors of what is not data.
 
     Attributes:
         name: "light" or "dark".
@@ -36,7 +36,7 @@ class Look:
     """One contestant's.
 
     Attributes:
-        light, dark: its colour on either paper.
+        light, dark: its color on either paper.
         marker: matplotlib's name of it.
     """
 
@@ -44,7 +44,7 @@ class Look:
     dark: str
     marker: str
 
-    def colour(self, theme: Theme) -> str:
+    def color(self, theme: Theme) -> str:
         """On this paper."""
         return self.light if theme is LIGHT else self.dark
 

@@ -37,7 +37,7 @@ def bars(cases: Sequence[Case], theme: Theme, relative: bool = True) -> Sheet:
             left = EDGE + column * (room + EDGE)
             sheet.text(left, top + 13, cases[i].name, size=TITLE, bold=True)
             for k, line in enumerate(below[i]):
-                sheet.text(left, top + 31 + 16 * k, line, size=SMALL, colour=theme.quiet)
+                sheet.text(left, top + 31 + 16 * k, line, size=SMALL, color=theme.quiet)
             _panel(sheet, cases[i], left, top + head, room, label, relative)
     return sheet
 
@@ -80,7 +80,7 @@ def _panel(
         best = one is case.fastest
         sheet.text(start - 12, y, one.name, bold=one.ours, align="right")
         sheet.text(end + 14 + first, y, values[k], bold=best, align="right")
-        sheet.text(left + room, y, ratios[k], bold=best, align="right", colour=theme.quiet)
+        sheet.text(left + room, y, ratios[k], bold=best, align="right", color=theme.quiet)
 
 
 def _unit(entries: Sequence[Measured]) -> tuple[float, str]:

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from fastnet import __version__
-from fastnet import backend as backends
 from fastnet.cli import bench, export, predict, show, train, xor
 from fastnet.cli.terminal import (
     HOW_TO_CHOOSE,
@@ -24,7 +22,9 @@ from fastnet.cli.terminal import (
     how_chosen,
     say,
 )
+from fastnet.contract import choosing as backends
 from fastnet.errors import BackendUnavailable
+from fastnet.version import __version__
 
 app = typer.Typer(
     cls=Commands,

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fastnet import __version__
-from fastnet import backend as backends
 from fastnet.benchmark import QUICK, Fit, Maker, Predict, Workload, contest
 from fastnet.cli.terminal import JsonOption, document, note, say
+from fastnet.contract import choosing as backends
 from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
+from fastnet.version import __version__
 
 #: Turns of each backend at each size.
 ROUNDS = 5

@@ -21,9 +21,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fastnet import checks
+from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, ModelFileMissing, unknown
-from fastnet.recipe import Recipe
+from fastnet.tables.recipe import Recipe
 
 #: What the command takes beside the recipe: option and key alike.
 PLACES = {"target": str, "output": str, "checkpoint": str, "resume": bool}
@@ -124,7 +124,7 @@ def hidden(value: Any) -> tuple[int, ...]:
         value = [value]
     if not all(isinstance(units, int) and not isinstance(units, bool) for units in value):
         raise DefinitionError(wrong)
-    return tuple(checks.whole(units, "hidden") for units in value)
+    return tuple(checks.integer(units, "hidden") for units in value)
 
 
 def batch_size(value: Any) -> Any:
@@ -140,7 +140,7 @@ def batch_size(value: Any) -> Any:
         if not text.isdecimal():
             raise DefinitionError(f"batch_size is {value!r}; write a number of rows, or all.")
         value = int(text)
-    return checks.whole(value, "batch_size")
+    return checks.integer(value, "batch_size")
 
 
 def names(value: Any, key: str) -> tuple[str, ...]:

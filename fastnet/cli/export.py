@@ -23,7 +23,7 @@ def command(
         fastnet export digits.safetensors digits.onnx
 
     An ONNX file of a model that was trained from a table takes the encoded columns, in the
-    order that `fastnet show` tells (in full with --json), before they are standardised.
+    order that `fastnet show` tells (in full with --json), before they are standardized.
     """
     if output.suffix.lower() not in ENDINGS:
         raise typer.BadParameter(

@@ -44,8 +44,9 @@ def command(
     With --json predictions are printed as an array with an object for each row; with -o it tells
     what was done.
     """
-    from fastnet import files, table_files, tables
+    from fastnet import files, tables
     from fastnet.model import load
+    from fastnet.tables import reading as table_files
 
     if output is not None:
         table_files.ending(output, "the output")

@@ -33,7 +33,7 @@ def command(
 
 def _show_model(file: Path, as_json: bool) -> None:
     from fastnet.model import load
-    from fastnet.tables import Table
+    from fastnet.tables.schema import Table
 
     model = load(file, backend="numpy")  # it is only looked at, so any backend does
     table = Table.of(model) if model.table is not None else None
@@ -133,8 +133,8 @@ def _show_training(table: Any) -> None:
 
 
 def _show_checkpoint(file: Path, as_json: bool) -> None:
-    from fastnet import checkpoints
-    from fastnet.network import Network
+    from fastnet.definition.network import Network
+    from fastnet.training import checkpoints
 
     found = checkpoints.describe(file)
     if as_json:

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from fastnet import checkpoints, files
+from fastnet import files
 from fastnet.cli import outcome
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
+from fastnet.definition.activations import ACTIVATIONS
+from fastnet.definition.optimizers import LBFGS, OPTIMIZERS
 from fastnet.errors import DefinitionError, Diverged
-from fastnet.functions import ACTIVATIONS
-from fastnet.optimizers import LBFGS, OPTIMIZERS
+from fastnet.training import checkpoints
 
 _HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
 
@@ -189,7 +190,7 @@ def command(
     column. Medians, means and categories are those of the training rows, and are stored with
     the model.
 
-    Numbers are standardised; true and false are 1 and 0. A missing number (an empty field, NaN,
+    Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is imputed: the median takes its place, and one more input
     says where.
 
@@ -233,8 +234,8 @@ def _train(
     data: Path, settings: dict[str, Any], recipe: Any, plot: Path | None
 ) -> tuple[Any, Path]:
     """Train and write model and picture; say on standard error how it goes."""
-    from fastnet.progress import Bar
-    from fastnet.recipe import Fit, metric_name
+    from fastnet.tables.recipe import Fit, metric_name
+    from fastnet.training.progress import Bar
 
     output, resume = Path(settings["output"]), bool(settings.get("resume"))
     checkpoint = settings.get("checkpoint")
@@ -307,7 +308,7 @@ def _train(
 
 def _rate(recipe: Any) -> float:
     """The first learning rate of a fit that diverged."""
-    from fastnet.schedules import as_schedule
+    from fastnet.definition.schedules import as_schedule
 
     rule = recipe.rule()
     return float(as_schedule(rule.learning_rate).rates(np.zeros(1), float(recipe.epochs))[0])

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from fastnet import backend as backends
-from fastnet import checks, datasets
-from fastnet.checks import Array
+from fastnet import datasets
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
 from fastnet.cli.terminal import (
     AUTOMATIC,
     HOW_TO_CHOOSE,
@@ -20,11 +20,12 @@ from fastnet.cli.terminal import (
     note,
     say,
 )
+from fastnet.contract import choosing as backends
+from fastnet.definition.optimizers import SGD
 from fastnet.errors import DefinitionError, FastnetError
-from fastnet.history import History
 from fastnet.model import Model
-from fastnet.optimizers import SGD
-from fastnet.progress import Bar
+from fastnet.training.history import History
+from fastnet.training.progress import Bar
 
 #: The rule that the tutorial's step comes to, on the mean squared error of four rows.
 LEARNING_RATE = 2.0
@@ -193,7 +194,7 @@ def stops(steps: int) -> list[int]:
     Raises:
         DefinitionError: if `steps` is not a whole number above 0.
     """
-    checks.whole(steps, "steps")
+    checks.integer(steps, "steps")
     powers = [10**power for power in range(len(str(steps))) if 10**power < steps]
     return [*powers, steps]
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import checks
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.definition.activations import Activation, Identity, Softmax
+from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.losses import LOSSES, Loss
+from fastnet.definition.named import resolve
+from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, ModelFileError
-from fastnet.functions import LOSSES, Activation, Identity, Loss, Softmax
 from fastnet.model import Model
-from fastnet.named import resolve
-from fastnet.network import Dense, Dropout, Network
 
 #: The loss that a network is most likely trained with, by its output.
 _FITTING = {"softmax": "crossentropy", "sigmoid": "binary_crossentropy"}
@@ -48,7 +50,7 @@ class Chain:
         """The error that says why this is no network of fastnet's."""
         return self.error(f"{self.what}: {reason}")
 
-    def standardise(self, name: str, scale: Any, shift: Any) -> None:
+    def standardize(self, name: str, scale: Any, shift: Any) -> None:
         """Before the first layer: x * scale + shift, each one number or `(inputs,)`, float64."""
         if self._layers:
             raise self.refuse(f"{name} comes after a layer; fastnet takes it before the first.")
@@ -174,7 +176,7 @@ class Chain:
         return "float64" if wide or np.any(self._shift) else "float32"
 
     def _fold(self) -> None:
-        """Bring the standardisation into the first dense layer, in float64."""
+        """Bring the standardization into the first dense layer, in float64."""
         scale, shift = self._scale, self._shift
         index = next(i for i, pair in enumerate(self._arrays) if pair is not None)
         first, layer = self._arrays[index], self._layers[index]
@@ -183,14 +185,14 @@ class Chain:
         if np.all(scale == 1) and not np.any(shift):
             return
         if index > 0:
-            raise self.refuse("it drops inputs after it standardises them; leave Dropout out.")
+            raise self.refuse("it drops inputs after it standardizes them; leave Dropout out.")
         weight, bias = first[0].astype(np.float64), first[1]
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.broadcast_to(shift, weight.shape[0]) @ weight
             weight = weight * np.broadcast_to(scale, weight.shape[0])[:, None]
         if bias is not None or np.any(moved):
             bias = moved if bias is None else bias + moved
-        self._finite("the standardisation", weight, bias)
+        self._finite("the standardization", weight, bias)
         self._arrays[index] = (weight, bias)
         self._layers[index] = Dense(layer.units, layer.activation, bias is not None)
         self._scale, self._shift = 1.0, 0.0

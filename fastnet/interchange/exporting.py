@@ -15,7 +15,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
     Dropout is left out.
 
     A model that was trained from a table takes the table's own numbers, in float64, and
-    standardises them as the first step. For a quantity its predictions are in the target's own
+    standardizes them as the first step. For a quantity its predictions are in the target's own
     unit, in float64; for classes they are probabilities, in order of the classes. A column that
     is several inputs (`fastnet.encoding`: text, and numbers that may be missing) is given as
     those, each 0 or 1, with the median in the place of a missing number. The names of the
@@ -45,7 +45,7 @@ def to_torch(model: "Model") -> Any:
     Its outputs are those of `predict`, on the processor and in the model's dtype: softmax and
     sigmoid outputs are modules of it. It is in training mode, as PyTorch makes modules: call
     `.eval()` before asking it, if there is dropout. A model that was trained from a table takes
-    standardised numbers there too, as `predict` does; `to_onnx` has the standardisation.
+    standardized numbers there too, as `predict` does; `to_onnx` has the standardization.
 
     Args:
         model: the model.

@@ -1,5 +1,5 @@
 """Arithmetic on one number z, brought into one form, so that every way to write an activation
-is recognised: GELU as z * 0.5 * (1 + erf(z / sqrt(2))), in any order, is still GELU.
+is recognized: GELU as z * 0.5 * (1 + erf(z / sqrt(2))), in any order, is still GELU.
 
 An expression is a polynomial in z and in functions of such polynomials: `{(0,): 0.5, (0, 1): 0.5}`
 is z / 2 + z f / 2, with atom 0 for z and atom 1 for f, which is, say, erf of `{(0,): 0.7071}`.
@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fastnet.errors import DefinitionError
-from fastnet.functions import (
+from fastnet.definition.activations import (
     ELU,
     GELU,
     SELU,
@@ -26,6 +25,7 @@ from fastnet.functions import (
     Softplus,
     Tanh,
 )
+from fastnet.errors import DefinitionError
 
 #: A product of atoms, by number, sorted; () is the number 1.
 Monomial = tuple[int, ...]
@@ -44,7 +44,7 @@ _NEAR = 1e-6
 SOFTPLUS_THRESHOLD = 20.0
 
 
-class Unrecognised(Exception):
+class Unrecognized(Exception):
     """What is no activation of fastnet's."""
 
 
@@ -74,9 +74,9 @@ def multiply(a: Polynomial, b: Polynomial) -> Polynomial:
 def _whole(found: Polynomial) -> Polynomial:
     kept = {monomial: value for monomial, value in found.items() if value}
     if len(kept) > _MOST_TERMS or any(len(monomial) > _MOST_FACTORS for monomial in kept):
-        raise Unrecognised
+        raise Unrecognized
     if not all(map(math.isfinite, kept.values())):
-        raise Unrecognised
+        raise Unrecognized
     return kept
 
 
@@ -98,7 +98,7 @@ def line(p: Polynomial) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """activation(scale * z + shift)."""
 
     activation: Activation
@@ -118,13 +118,13 @@ class Algebra:
         "step" (1 above 0, else 0) or "reciprocal".
 
         Raises:
-            Unrecognised: if there are too many.
+            Unrecognized: if there are too many.
         """
         found = self._find(name, p)
         if found is not None:
             return found
         if self._closed or len(self._atoms) >= _MOST_ATOMS:
-            raise Unrecognised
+            raise Unrecognized
         self._atoms.append((name, p))
         return {(len(self._atoms) - 1,): 1.0}
 
@@ -141,25 +141,25 @@ class Algebra:
                 return {(index,): 1.0}
         return None
 
-    def recognise(self, p: Polynomial) -> Recognised:
+    def recognize(self, p: Polynomial) -> Recognized:
         """The activation that p is.
 
         Raises:
-            Unrecognised: if it is none.
+            Unrecognized: if it is none.
         """
         plain = line(p)
         if plain is not None:
-            return Recognised(Identity(), *plain)
+            return Recognized(Identity(), *plain)
         self._closed = True
         try:
             for u in self._arguments():
                 found = line(u)
                 assert found is not None
                 for activation in self._matches(p, u):
-                    return Recognised(activation, *found)
+                    return Recognized(activation, *found)
         finally:
             self._closed = False
-        raise Unrecognised
+        raise Unrecognized
 
     def _arguments(self) -> Iterator[Polynomial]:
         """The c z + d that an activation may be of: those that functions were applied to."""
@@ -177,13 +177,13 @@ class Algebra:
             try:
                 if near(p, form()):
                     yield activation
-            except Unrecognised:  # a function that was not applied here
+            except Unrecognized:  # a function that was not applied here
                 continue
         for fit in (self._leaky, self._elu):
             for branch in (self.relu, self._stepped):
                 try:
                     yield fit(p, u, branch(u))
-                except (Unrecognised, DefinitionError):
+                except (Unrecognized, DefinitionError):
                     continue
 
     def _forms(self, u: Polynomial) -> Iterator[tuple[Activation, Callable[[], Polynomial]]]:
@@ -236,13 +236,13 @@ class Algebra:
             rest = add(argument, u, -1.0)
             if name == "step" and rest.keys() <= {()} and -rest.get((), 0.0) >= SOFTPLUS_THRESHOLD:
                 return add(soft, multiply(self.apply("step", argument), add(u, soft, -1.0)))
-        raise Unrecognised
+        raise Unrecognized
 
     def _leaky(self, p: Polynomial, u: Polynomial, positive: Polynomial) -> Activation:
         """p = (1 - slope) * max(u, 0) + slope * u, solved for the slope."""
         slope = 1 - self._share(p, u, positive)
         if not near(p, add(multiply(constant(1 - slope), positive), u, slope)):
-            raise Unrecognised
+            raise Unrecognized
         return LeakyReLU(slope=_rounded(slope))
 
     def _elu(self, p: Polynomial, u: Polynomial, positive: Polynomial) -> Activation:
@@ -256,13 +256,13 @@ class Algebra:
                 return ELU(alpha=_rounded(curve))
             if near({(): scale, (0,): curve}, {(): SELU.SCALE, (0,): SELU.SCALE * SELU.ALPHA}):
                 return SELU()
-        raise Unrecognised
+        raise Unrecognized
 
     def _negatives(self, u: Polynomial, positive: Polynomial) -> Iterator[Polynomial]:
         """exp(min(u, 0)) - 1, written with a minimum, or by a choice of exp(u) - 1 or 0."""
         try:
             yield add(self.apply("exp", add(u, positive, -1.0)), ONE, -1.0)
-        except Unrecognised:
+        except Unrecognized:
             choice = add(ONE, self.apply("step", u), -1.0)
             yield multiply(choice, add(self.apply("exp", u), ONE, -1.0))
 
@@ -272,7 +272,7 @@ class Algebra:
         for monomial, value in part.items():
             if monomial not in others:
                 return p.get(monomial, 0.0) / value
-        raise Unrecognised
+        raise Unrecognized
 
 
 def _rounded(value: float) -> float:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastnet.functions import Loss
+from fastnet.definition.losses import Loss
 
 if TYPE_CHECKING:
     from fastnet.model import Model
@@ -22,7 +22,7 @@ def from_onnx(
 
     It may hold Gemm, MatMul, Add, every activation that fastnet has (also written out in
     arithmetic, as exporters do), Flatten, Dropout (left out), and Softmax at its end. Sums and
-    products with constants before the first layer, such as a standardisation, are folded into
+    products with constants before the first layer, such as a standardization, are folded into
     its weights, and those after the last into its own. Of a classifier with labels and
     probabilities the probabilities are taken; of two columns 1 - p and p, the second. Inputs of
     more than two dimensions that the graph flattens are given as `(rows, inputs)`. What fastnet
@@ -34,7 +34,7 @@ def from_onnx(
             (cross-entropies for softmax and sigmoid, else "mse"). "crossentropy" and
             "binary_crossentropy" turn a network that ends in logits into one that says
             probabilities.
-        dtype: "float32" or "float64"; None: the graph's, but float64 where a standardisation is
+        dtype: "float32" or "float64"; None: the graph's, but float64 where a standardization is
             folded into weights, which float32 could blur.
         backend: as for `Model`.
         seed: as for `Model`; it decides shuffles and dropout of more training.

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.errors import DefinitionError
-from fastnet.functions import (
+from fastnet.definition.activations import (
     ELU,
     GELU,
     SELU,
@@ -21,6 +20,7 @@ from fastnet.functions import (
     Softplus,
     Tanh,
 )
+from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 
 #: Keras's functions by their names in `keras.activations`, with Keras's constants.
@@ -117,14 +117,14 @@ def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
     elif kind is kinds.Dropout:
         chain.drop(where, float(layer.rate))
     elif kind is kinds.Normalization:
-        _normalise(keras, chain, where, layer)
+        _normalize(keras, chain, where, layer)
     elif kind is kinds.Rescaling:
-        chain.standardise(where, np.array(layer.scale), np.array(layer.offset))
+        chain.standardize(where, np.array(layer.scale), np.array(layer.offset))
     elif kind not in (kinds.InputLayer, kinds.Flatten, kinds.Identity):
         chain.activate(where, _activation(kinds, chain, where, layer))
 
 
-def _normalise(keras: Any, chain: Chain, where: str, layer: Any) -> None:
+def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
     """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` has it."""
     array = keras.ops.convert_to_numpy
     if layer.invert or getattr(layer, "mean", None) is None:
@@ -136,7 +136,7 @@ def _normalise(keras: Any, chain: Chain, where: str, layer: Any) -> None:
     scale = 1 / np.maximum(np.sqrt(variance), keras.backend.epsilon())
     if scale.size == 1:
         mean, scale = mean[0], scale[0]
-    chain.standardise(where, scale, -mean * scale)
+    chain.standardize(where, scale, -mean * scale)
 
 
 def _function(keras: Any, chain: Chain, where: str, function: Any) -> Activation:

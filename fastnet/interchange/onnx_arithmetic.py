@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.functions import ACTIVATIONS
 from fastnet.interchange import expressions as ex
-from fastnet.interchange.expressions import Algebra, Recognised, Unrecognised
+from fastnet.interchange.expressions import Algebra, Recognized, Unrecognized
 from fastnet.interchange.onnx_file import OnnxFile, label
 from fastnet.interchange.onnx_values import Signal, Stage, Value
 
@@ -55,11 +55,11 @@ class Arithmetic:
             raise self._refuse(f"fastnet reads it with one number there, not {array.shape}.")
         return float(array.reshape(())[()])
 
-    def settled(self, signal: Signal) -> Recognised:
+    def settled(self, signal: Signal) -> Recognized:
         """The activation that a signal is."""
         try:
-            found = signal.stage.algebra.recognise(signal.p)
-        except Unrecognised:
+            found = signal.stage.algebra.recognize(signal.p)
+        except Unrecognized:
             raise self._refuse(
                 f"from {signal.stage.name} to here the graph computes no activation that fastnet "
                 f"has ({', '.join(ACTIVATIONS)})."

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import checks, files
-from fastnet.checks import Array
+from fastnet import files
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.extras import need
 
@@ -33,7 +34,7 @@ _STANDARD = ("", "ai.onnx")
 #: The oldest operator set that is read: before it, Add and Gemm broadcast in another way.
 _OLDEST_OPSET = 7
 
-#: Weights have two, standardisations in front of a Flatten some more.
+#: Weights have two, standardizations in front of a Flatten some more.
 _MOST_DIMENSIONS = 8
 
 #: A constant that several layers share counts every time; beyond this many times the file's

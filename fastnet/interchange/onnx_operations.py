@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
-from fastnet.functions import SELU
+from fastnet.arrays.checks import Array
+from fastnet.definition.activations import SELU
 from fastnet.interchange import expressions as ex
 from fastnet.interchange.expressions import Algebra, Polynomial
 from fastnet.interchange.onnx_arithmetic import Arithmetic

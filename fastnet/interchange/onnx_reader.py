@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.functions import ACTIVATIONS
 from fastnet.interchange import expressions as ex
 from fastnet.interchange.chain import Chain
-from fastnet.interchange.expressions import Recognised, Unrecognised
+from fastnet.interchange.expressions import Recognized, Unrecognized
 from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label
 from fastnet.interchange.onnx_operations import OPERATIONS, Operations
 from fastnet.interchange.onnx_values import Signal, Stage, Value
@@ -22,7 +22,7 @@ from fastnet.interchange.onnx_values import Signal, Stage, Value
 #: What to do about the operations that many a graph has and no network of fastnet's.
 _REMEDIES = {
     "LogSoftmax": "fastnet says probabilities: end the network in Softmax.",
-    "BatchNormalization": "fastnet has no normalisation layers.",
+    "BatchNormalization": "fastnet has no normalization layers.",
 }
 
 
@@ -72,7 +72,7 @@ class _Reader:
             raise self._refuse(node, "it lacks an input.")
         try:
             return operation.do(self._operations, *inputs)
-        except Unrecognised:
+        except Unrecognized:
             reason = "it is part of no activation that fastnet has"
             raise self._refuse(node, f"{reason} ({', '.join(ACTIVATIONS)}).") from None
 
@@ -153,7 +153,7 @@ class _Reader:
             self._values[name] = self._file.array(self._constants[name])
         return self._values[name]
 
-    def _collected(self, stage: Stage, last: Recognised) -> Chain:
+    def _collected(self, stage: Stage, last: Recognized) -> Chain:
         """All layers, from the last to the first and turned round."""
         pairs = [(stage, last)]
         while pairs[-1][0].before is not None:
@@ -166,7 +166,7 @@ class _Reader:
                 bias = np.asarray(found.shift if bias is None else bias + found.shift)
             weight = place.weight
             if weight is None:
-                chain.standardise("its scaling of the input", gain, 0.0 if bias is None else bias)
+                chain.standardize("its scaling of the input", gain, 0.0 if bias is None else bias)
                 continue
             self._file.spend(weight.nbytes)
             if np.any(gain != 1):

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fastnet.checks import Array
-from fastnet.interchange.expressions import Algebra, Polynomial, Recognised
+from fastnet.arrays.checks import Array
+from fastnet.interchange.expressions import Algebra, Polynomial, Recognized
 
 
 @dataclass(eq=False)
@@ -23,7 +23,7 @@ class Stage:
 
     name: str
     width: int | None
-    before: "tuple[Stage, Recognised] | None" = None
+    before: "tuple[Stage, Recognized] | None" = None
     weight: Array | None = None
     gain: Array | float = 1.0
     bias: Array | float | None = None

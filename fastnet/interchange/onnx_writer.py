@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnet import checks, files
+from fastnet import files
+from fastnet.arrays import checks
+from fastnet.definition.activations import ELU, GELU, SELU, Activation, LeakyReLU
+from fastnet.definition.layers import Dense
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
-from fastnet.functions import ELU, GELU, SELU, Activation, LeakyReLU
-from fastnet.network import Dense
-from fastnet.tables import Table
+from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
     from fastnet.model import Model
@@ -56,7 +57,7 @@ class _Writer:
     def proto(self) -> Any:
         helper, network = self._onnx.helper, self._model.network
         given = self._dtype if self._table is None else np.dtype(np.float64)
-        value = self._standardised("x")
+        value = self._standardized("x")
         for index, layer in enumerate(network.layers):
             if isinstance(layer, Dense):
                 value = self._dense(index, layer, value)
@@ -69,7 +70,7 @@ class _Writer:
             [helper.make_tensor_value_info("prediction", _type(made), ["rows", network.outputs])],
             self._constants,
         )
-        from fastnet import __version__
+        from fastnet.version import __version__
 
         proto = helper.make_model(
             graph,
@@ -90,13 +91,13 @@ class _Writer:
             helper.set_model_props(proto, {"fastnet.table": text})
         return proto
 
-    def _standardised(self, x: str) -> str:
+    def _standardized(self, x: str) -> str:
         """As `Table.inputs` does it: in float64, then cast."""
         if self._table is None:
             return x
         mean, scale = (np.array(part, np.float64) for part in (self._table.mean, self._table.scale))
         x = self._node("Sub", x, self._constant("mean", mean), name="centred")
-        x = self._node("Div", x, self._constant("scale", scale), name="standardised")
+        x = self._node("Div", x, self._constant("scale", scale), name="standardized")
         return x if self._dtype == np.float64 else self._cast(x, self._dtype, "inputs")
 
     def _in_units(self, value: str) -> tuple[str, np.dtype[Any]]:

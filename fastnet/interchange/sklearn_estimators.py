@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import DefinitionError
-from fastnet.functions import ACTIVATIONS
 from fastnet.interchange.chain import Chain
 
 #: scikit-learn's names; "exp", a Poisson regressor's output, is left to the loss.
@@ -65,4 +65,4 @@ def _scale(chain: Chain, name: str, scaler: Any) -> None:
         raise chain.refuse(f"the pipeline's step {name!r} is not fitted; call fit first.")
     mean = scaler.mean_ if scaler.with_mean else 0.0
     scale = 1 / (scaler.scale_ if scaler.with_std else np.ones(scaler.n_features_in_))
-    chain.standardise(f"step {name!r}", scale, -mean * scale)
+    chain.standardize(f"step {name!r}", scale, -mean * scale)

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnet.errors import DefinitionError
-from fastnet.extras import need
-from fastnet.functions import (
+from fastnet.definition.activations import (
     ELU,
     GELU,
     SELU,
@@ -22,8 +20,10 @@ from fastnet.functions import (
     Softplus,
     Tanh,
 )
+from fastnet.definition.layers import Dense
+from fastnet.errors import DefinitionError
+from fastnet.extras import need
 from fastnet.interchange.chain import Chain
-from fastnet.network import Dense
 
 if TYPE_CHECKING:
     from fastnet.model import Model

@@ -11,9 +11,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
-from fastnet.functions import LOSSES, Loss
 from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective, of_classifier
 from fastnet.sklearn.perceptron import Perceptron

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from fastnet.functions import ACTIVATIONS, Activation
-from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.definition.activations import ACTIVATIONS, Activation
+from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 

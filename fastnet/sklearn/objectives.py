@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.plan import lower
+from fastnet.definition.losses import LOSSES, Loss
+from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError
-from fastnet.functions import LOSSES, Loss
 from fastnet.model import Model
-from fastnet.named import resolve
-from fastnet.plan import lower
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnet import checks
-from fastnet.backend import Data
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data
+from fastnet.definition.activations import ACTIVATIONS, Activation
+from fastnet.definition.layers import Dense, Dropout, Layer
+from fastnet.definition.named import resolve
+from fastnet.definition.network import Network
+from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.errors import DataError, DefinitionError
-from fastnet.functions import ACTIVATIONS, Activation
 from fastnet.model import Model
-from fastnet.named import resolve
-from fastnet.network import Dense, Dropout, Layer, Network
-from fastnet.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.sklearn import quasi_newton
 from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective
@@ -50,7 +51,7 @@ class Perceptron(BaseEstimator):
         random_state = check_random_state(self.random_state)
         objective = self._objective()
         if first_pass:
-            self._initialise(X, sizes, objective, random_state)
+            self._initialize(X, sizes, objective, random_state)
         else:
             self._go_on(X, sizes, objective)
         rule = self._rule()
@@ -104,7 +105,7 @@ class Perceptron(BaseEstimator):
             raise DataError("sample_weight is zero in every row; at least one must be greater.")
         return weight  # type: ignore[no-any-return]
 
-    def _initialise(
+    def _initialize(
         self,
         X: Array,
         sizes: list[int],

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnet import checks
-from fastnet.backend import Data
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data
+from fastnet.definition.layers import Dropout
+from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged
-from fastnet.history import History
-from fastnet.lbfgs import minimise
 from fastnet.model import Model
-from fastnet.network import Dropout
-from fastnet.optimizers import LBFGS
 from fastnet.sklearn.errors import SolverDiverged
 from fastnet.sklearn.objectives import Objective, square_sum
 from fastnet.sklearn.rows import HeldOut, uploaded
-from fastnet.training import HeldBack
+from fastnet.training.history import History
+from fastnet.training.interrupts import DeferredInterrupt
+from fastnet.training.lbfgs import minimize
 
 #: SciPy's default for ftol, which scikit-learn leaves as it is: 1e7 roundings of float64.
 LOSS_TOLERANCE = 1e7 * np.finfo(np.float64).eps
@@ -28,7 +28,7 @@ LOSS_TOLERANCE = 1e7 * np.finfo(np.float64).eps
 def train(
     estimator: Any, objective: Objective, data: Data, held_out: HeldOut | None, rule: LBFGS
 ) -> None:
-    """Minimise the loss over all rows, and keep the estimator's attributes up to date.
+    """Minimize the loss over all rows, and keep the estimator's attributes up to date.
 
     Args:
         estimator: whose `model_` is trained.
@@ -54,12 +54,12 @@ def train(
     rows = uploaded(program, data)
     validation = None if held_out is None else uploaded(program, held_out.data)
     history = model.history = History()
-    interrupts = HeldBack()
+    interrupts = DeferredInterrupt()
     began = time.monotonic()
     stopped_by_callback = False
 
     def loss_and_gradient(point: Array) -> tuple[float, Array]:
-        with interrupts.let_through():
+        with interrupts.allow():
             loss, gradient = program.gradient(put(point), rows, l2=l2)
         penalty = l2 / 2 * square_sum(model, point) if objective.apart and l2 > 0 else 0.0
         value = objective.reported(loss, penalty) + constant
@@ -77,7 +77,7 @@ def train(
             found = objective.reported(program.loss(put(flat), validation)) + held_out.constant
             history.validation_loss.append(found)
             estimator.validation_loss_curve_.append(found)
-        with interrupts.let_through():
+        with interrupts.allow():
             answers = [callback(model, history) for callback in callbacks]
         began = time.monotonic()
         stopped_by_callback = any(
@@ -89,7 +89,7 @@ def train(
 
     try:
         with interrupts:
-            result = minimise(
+            result = minimize(
                 rule,
                 flat.copy(),
                 int(estimator.max_iter),

@@ -10,10 +10,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from fastnet import checks
-from fastnet.checks import Array
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
-from fastnet.functions import LOSSES, Loss
 from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.objectives import Objective, of_regressor
 from fastnet.sklearn.perceptron import Perceptron

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastnet.backend import Data, Program
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data, Program
 
 
 @dataclass

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.optimizers import SGD, Adam, Optimizer
-from fastnet.position import Watch
+from fastnet.definition.optimizers import SGD, Adam, Optimizer
 from fastnet.sklearn.objectives import Objective
+from fastnet.training.fit_state import BestLoss
 
 
 class Stepping:
@@ -34,7 +34,7 @@ class Stepping:
         self.updates = 0
         self.epochs = 0
         self.scale = 1.0
-        self.watch = Watch()
+        self.watch = BestLoss()
 
     def slow_down(self, rate: float) -> None:
         """Go on at another rate.

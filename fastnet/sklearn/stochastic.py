@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnet import checks
-from fastnet.backend import Data, Run, State
-from fastnet.checks import Array
-from fastnet.history import History
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data, Run, State
+from fastnet.definition.optimizers import SGD
+from fastnet.definition.schedules import Schedule, plateau
 from fastnet.model import Model
-from fastnet.optimizers import SGD
-from fastnet.schedules import Schedule, plateau
 from fastnet.sklearn.errors import SolverDiverged
 from fastnet.sklearn.objectives import Objective, square_sum
 from fastnet.sklearn.rows import HeldOut, uploaded
 from fastnet.sklearn.stepping import Stepping
-from fastnet.training import ORDER_ENTRIES, RUN_SECONDS, HeldBack
+from fastnet.training.history import History
+from fastnet.training.interrupts import DeferredInterrupt
+from fastnet.training.trainer import ORDER_ENTRIES, RUN_SECONDS
 
 #: scikit-learn's "adaptive" divides the rate by this, until it is as small as that.
 ADAPTIVE_DIVISOR, ADAPTIVE_LEAST = 5.0, 1e-6
@@ -67,7 +68,7 @@ class Stochastic:
         self.starts = np.arange(0, self.rows, rows_per_step)
         self.batch_rows = np.diff(np.append(self.starts, self.rows))
         self.budget = 1.0
-        self.interrupts = HeldBack()
+        self.interrupts = DeferredInterrupt()
         self.history = self.model.history = History()
         self.program = self.model.program
         self.l2_by_step = getattr(self.program, "l2_by_step", False)  # others' may not say
@@ -232,7 +233,7 @@ class Stochastic:
             seed=self.model.seed,
         )
         began = time.monotonic()
-        with self.interrupts.let_through():
+        with self.interrupts.allow():
             losses: Array = self.program.train(self.state, self.data, run)
         fitting = len(losses) * RUN_SECONDS / max(time.monotonic() - began, 1e-9)
         self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
@@ -301,9 +302,12 @@ class Stochastic:
         stepping, rule = self.stepping, self.plateau
         assert rule is not None
         watch = stepping.watch
-        if not watch.better(loss, rule.min_delta) and watch.waited > rule.patience:
+        if (
+            not watch.improves(loss, rule.min_delta)
+            and watch.epochs_without_improvement > rule.patience
+        ):
             stepping.scale *= rule.factor
-            watch.waited = 0
+            watch.epochs_without_improvement = 0
 
     def _give_up(self) -> bool:
         """After too many epochs that were no better: stop, or go on more slowly."""
@@ -335,7 +339,7 @@ class Stochastic:
         if not self.callbacks:
             return False
         answers = []
-        with self.interrupts.let_through():
+        with self.interrupts.allow():
             for callback in self.callbacks:
                 answers.append(callback(self.model, self.history))
         self._begin()

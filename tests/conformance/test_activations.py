@@ -110,7 +110,7 @@ def test_an_activation_reaches_its_limits_at_infinity(backend, name, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", EVERYWHERE, ids=label)
-def test_an_activation_of_nan_is_nan_and_leaves_its_neighbours_alone(backend, activation, dtype):
+def test_an_activation_of_nan_is_nan_and_leaves_its_neighbors_alone(backend, activation, dtype):
     z = np.array([0.5, np.nan, -0.5, np.nan, 2.0], dtype)
     found = applied(backend, activation, z)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(z))

@@ -12,8 +12,9 @@ from samples import rows_for, weights_for
 from tolerances import FORWARD
 
 import fastnet as fn
-from fastnet import backend as contract
-from fastnet import plan
+from fastnet.contract import choosing as contract
+from fastnet.contract import plan
+from fastnet.contract.program import CONTRACT, Backend, Data, Probe, Program, Run, State
 
 NETWORK = fn.Network(
     5,
@@ -52,7 +53,7 @@ def case(request, backend):
     arrays = [x.astype(dtype), y, weights_for(ROWS).astype(dtype)]
     for array in (*arrays, flat):
         array.flags.writeable = False
-    return program, flat, contract.Data(*(program.to_device(array) for array in arrays))
+    return program, flat, Data(*(program.to_device(array) for array in arrays))
 
 
 def a_run(steps, first=0, optimizer=None, **options):
@@ -61,7 +62,7 @@ def a_run(steps, first=0, optimizer=None, **options):
     rates = np.full(steps, 0.05)
     rates.flags.writeable = False
     batches = -(-ROWS // 8)
-    return contract.Run(
+    return Run(
         first_step=first,
         learning_rates=rates,
         batch_size=8,
@@ -74,7 +75,7 @@ def a_run(steps, first=0, optimizer=None, **options):
 
 def a_state(program, flat, optimizer=None):
     memory = (optimizer or fn.Adam(0.05)).memory(len(flat), flat.dtype)
-    return contract.State(program.to_device(flat.copy()), program.to_device(memory))
+    return State(program.to_device(flat.copy()), program.to_device(memory))
 
 
 def trained(program, flat, data, *runs):
@@ -90,21 +91,21 @@ def trained(program, flat, data, *runs):
 
 def test_a_backend_has_the_methods_of_the_contract_with_the_same_signatures(backend):
     found = contract.load(backend)
-    assert_same_methods(type(found), contract.Backend)
+    assert_same_methods(type(found), Backend)
     assert found.name == backend
-    assert found.contract == contract.CONTRACT
+    assert found.contract == CONTRACT
 
 
 def test_a_program_has_the_methods_of_the_contract_with_the_same_signatures(backend):
     program = contract.load(backend).compile(LOWERED, np.dtype(np.float32), None, None)
-    assert_same_methods(type(program), contract.Program)
+    assert_same_methods(type(program), Program)
 
 
 def test_a_backend_describes_itself_in_words(backend):
     facts = contract.load(backend).describe()
     assert set(facts) >= {"versions", "device", "threads"}
     assert all(isinstance(value, str) and value for value in facts.values())
-    assert contract.load(backend).probe() == contract.Probe(usable=True)
+    assert contract.load(backend).probe() == Probe(usable=True)
 
 
 def test_results_are_new_host_arrays_of_the_programs_dtype(case):
@@ -194,11 +195,11 @@ def test_the_first_loss_of_a_run_is_that_of_its_batch_before_the_update(backend)
     x, y = rows_for(fn.Network(3, [fn.Dense(1)]), 10)
     flat = np.linspace(-1, 1, lowered.size)
     order = np.arange(10)[::-1][None].copy()
-    run = contract.Run(0, np.array([0.1]), 4, order, fn.SGD(0.1), l1=0.1, l2=0.2)
-    data = contract.Data(program.to_device(x), program.to_device(y))
-    state = contract.State(program.to_device(flat.copy()), program.to_device(np.zeros((1, 21))))
+    run = Run(0, np.array([0.1]), 4, order, fn.SGD(0.1), l1=0.1, l2=0.2)
+    data = Data(program.to_device(x), program.to_device(y))
+    state = State(program.to_device(flat.copy()), program.to_device(np.zeros((1, 21))))
     (loss,) = program.train(state, data, run)
-    batch = contract.Data(*(program.to_device(a[[9, 8, 7, 6]]) for a in (x, y)))
+    batch = Data(*(program.to_device(a[[9, 8, 7, 6]]) for a in (x, y)))
     wanted, gradient = program.gradient(program.to_device(flat), batch, 0.1, 0.2)
     assert loss == pytest.approx(wanted, rel=FORWARD["float64"])
     assert_near(program.to_host(state.parameters), flat - 0.1 * gradient, FORWARD["float64"])
@@ -208,10 +209,10 @@ def test_training_stops_before_the_update_of_the_first_loss_that_is_not_finite(b
     lowered = plan.lower(fn.Network(1, [fn.Dense(1)]))
     program = contract.load(backend).compile(lowered, np.dtype(np.float32), None, None)
     x = np.array([[1.0], [1.0], [1e30], [1.0]], np.float32)
-    data = contract.Data(program.to_device(x), program.to_device(np.zeros((4, 1), np.float32)))
+    data = Data(program.to_device(x), program.to_device(np.zeros((4, 1), np.float32)))
     flat = np.array([0.5, 0.25], np.float32)
-    state = contract.State(program.to_device(flat), program.to_device(np.zeros((1, 2), "f4")))
-    losses = program.train(state, data, contract.Run(0, np.full(8, 0.1), 1, None, fn.SGD(0.1)))
+    state = State(program.to_device(flat), program.to_device(np.zeros((1, 2), "f4")))
+    losses = program.train(state, data, Run(0, np.full(8, 0.1), 1, None, fn.SGD(0.1)))
     assert losses.shape == (3,)
     assert np.isfinite(losses[:2]).all()
     assert not math.isfinite(losses[2])

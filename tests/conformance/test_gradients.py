@@ -76,10 +76,10 @@ def test_penalties_add_what_their_formula_says_and_spare_the_biases(backend):
     x, y = rows_for(network, 6)
     model = float64_model(network, backend)
     loss, gradient = model.loss_and_gradient(x, y)
-    penalised, with_penalty = model.loss_and_gradient(x, y, l1=0.3, l2=0.7)
+    penalized, with_penalty = model.loss_and_gradient(x, y, l1=0.3, l2=0.7)
     weights = [w for name, w in model.parameters.items() if name.endswith("weight")]
     extra = sum(0.3 * np.abs(w).sum() + 0.35 * (w**2).sum() for w in weights)
-    assert penalised == pytest.approx(loss + extra, rel=1e-14)
+    assert penalized == pytest.approx(loss + extra, rel=1e-14)
     wanted = [
         (0.3 * np.sign(p) + 0.7 * p if name.endswith("weight") else 0 * p).ravel()
         for name, p in model.parameters.items()

@@ -158,7 +158,7 @@ static inline Lane &own_lane() {
 }
 
 // Meet the other lanes of `mask` for `operation`; what this lane hands in lies in it already.
-FN_UNSEEN static void meet(Operation operation, unsigned mask, Place place) {
+FN_UNSEEN static void barrier(Operation operation, unsigned mask, Place place) {
   unsigned self = threadIdx.x, number = self / LANES, bit = 1u << self % LANES;
   if (!(mask & bit)) fail_at(place, "the lane is not in its own mask");
   Warp &warp = block.warps[number];

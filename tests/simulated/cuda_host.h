@@ -15,7 +15,7 @@
 #include "fibres.h"
 namespace fn_host {
 static inline void sync_block(Place place) { meet_block(place); }
-static inline void sync_warp(unsigned mask, Place place) { meet(nothing, mask, place); }
+static inline void sync_warp(unsigned mask, Place place) { barrier(nothing, mask, place); }
 }  // namespace fn_host
 #endif
 

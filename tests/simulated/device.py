@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 from fastnet_cupy.device import Epilogue, Event, Graph, Kernel, Product, ProductSpec
 from simulated import compiled
 from simulated.products import multiply

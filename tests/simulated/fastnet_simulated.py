@@ -5,7 +5,7 @@ With this folder and the one above it on the import path, the entry point beside
 
 from collections.abc import Mapping
 
-from fastnet.backend import Probe
+from fastnet.contract.program import Probe
 from fastnet_cupy import regimes
 from fastnet_cupy.backend import CudaBackend
 from simulated.building import absence, compiler

@@ -69,7 +69,7 @@ static inline void sync_warp(unsigned mask, Place place) {
   bool whole = mask == 0xffffffffu;
   char *order = &warp_order[threadIdx.x / LANES][whole ? warp_turn++ % 2 : 2];
   __tsan_release(order);
-  meet(nothing, mask, place);
+  barrier(nothing, mask, place);
   __tsan_acquire(order);
 }
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 from fastnet_cupy.device import Epilogue, ProductSpec
 from fastnet_cupy.precision import BF16, TF32, Number, narrow, widen
 

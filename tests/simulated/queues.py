@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.checks import Array
+from fastnet.arrays.checks import Array
 
 
 class HostGraph:

@@ -30,7 +30,7 @@ static inline T heard(unsigned mask, T value, int source, bool within, Place pla
   Lane &lane = own_lane();
   memcpy(lane.in, &value, sizeof value);
   lane.source = within ? (unsigned)source : threadIdx.x % LANES;
-  meet(shuffle, mask, place);
+  barrier(shuffle, mask, place);
   memcpy(&value, lane.out, sizeof value);
   return value;
 }
@@ -72,7 +72,7 @@ static inline unsigned __ballot_sync(unsigned mask, int predicate,
                                      fn_host::Place place = fn_host::here()) {
   fn_host::Lane &lane = fn_host::own_lane();
   lane.in[0] = predicate != 0;
-  fn_host::meet(fn_host::vote, mask, place);
+  fn_host::barrier(fn_host::vote, mask, place);
   return lane.out[0];
 }
 

@@ -108,7 +108,7 @@ static inline void product(Operation operation, float (&c)[4], const uint32_t (&
   memcpy(lane.in, c, sizeof c);
   memcpy(lane.in + 4, a, sizeof a);
   memcpy(lane.in + 8, b, sizeof b);
-  meet(operation, 0xffffffffu, place);
+  barrier(operation, 0xffffffffu, place);
   memcpy(c, lane.out, sizeof c);
 }
 
@@ -137,7 +137,7 @@ static inline void load(Operation operation, uint32_t (&m)[4], const void *row, 
   if (!dynamic && !fixed) fail_at(place, "a row for ldmatrix is not in shared memory");
   Lane &lane = own_lane();
   memcpy(lane.in, row, 16);
-  meet(operation, 0xffffffffu, place);
+  barrier(operation, 0xffffffffu, place);
   memcpy(m, lane.out, sizeof m);
 }
 

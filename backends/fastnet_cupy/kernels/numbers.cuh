@@ -56,7 +56,7 @@ struct __align__(16) Four {
   real entry[4];
 };
 
-// Two neighbouring entries, as they are stored.
+// Two neighboring entries, as they are stored.
 __device__ __forceinline__ void store_pair(store *to, real first, real second) {
 #if FN_NARROW
   *(uint32_t *)to = (uint32_t)to_store(first) | (uint32_t)to_store(second) << 16;

@@ -55,7 +55,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
   // halves of depth, then of columns, which belong to two fragments.
   const store *from_a = TURN_A ? a + (row + 8 * third) * LDA + 8 * second
                                : a + (row + 8 * second) * LDA + 8 * third;
-  int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbour
+  int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbor
   const store *from_b = TURN_B ? b + (row + beside) * LDB + 8 * second
                                : b + (row + 8 * second) * LDB + beside;
 #pragma unroll(M *N < 8 ? 4 : 2)

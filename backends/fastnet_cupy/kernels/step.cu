@@ -35,13 +35,13 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
   Table table = {table_whole, table_reals};
   int size = table[TABLE_SIZE];
   real l1 = (real)objective[L1], l2 = (real)objective[L2], limit = (real)objective[CLIP_VALUE];
-  bool penalised = l1 != 0 || l2 != 0;
+  bool penalized = l1 != 0 || l2 != 0;
   real unscale = (real)(1 / scalars[SCALE]);
   double penalty = 0, square = 0, small = 0;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
     real g = passed[i] * unscale;
-    if (penalised)
+    if (penalized)
       for (int l = 0; l < table.layers(); l++) {
         int64_t place = i - table.layer(l, LAYER_WEIGHT);
         if (place < 0 || place >= table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS))

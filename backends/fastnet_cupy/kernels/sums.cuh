@@ -6,7 +6,7 @@
 #define FN_MOST_WARPS 32
 #define FN_ALL_LANES 0xffffffffu
 
-// The sum over groups of `lanes` neighbouring lanes, a power of two, in every lane.
+// The sum over groups of `lanes` neighboring lanes, a power of two, in every lane.
 template <class T>
 __device__ __forceinline__ T group_sum(T value, int lanes) {
   for (int apart = lanes / 2; apart > 0; apart /= 2)

@@ -185,7 +185,7 @@ __device__ __forceinline__ void backward(const Table &table, int l, const real *
 
 // Add the penalties' derivative to the gradient; return what they add to the loss, a thread's
 // share of it.
-__device__ __forceinline__ real penalise(const Table &table, const real *p, real *g, real l1,
+__device__ __forceinline__ real penalize(const Table &table, const real *p, real *g, real l1,
                                          real l2) {
   real sum = 0;
   EACH_LAYER
@@ -344,7 +344,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
     loss = few ? __shfl_sync(FN_ALL_LANES, group_sum(loss, few), 0) : block_sum(loss, scratch);
     loss = weights ? (mass > 0 ? loss / mass : (real)0) : loss * plain_share;
     if (l1 != 0 || l2 != 0) {
-      loss += block_sum(penalise(table, p, g, l1, l2), scratch);
+      loss += block_sum(penalize(table, p, g, l1, l2), scratch);
       in_step();
     }
     if (threadIdx.x == 0) losses[index] = (double)loss;

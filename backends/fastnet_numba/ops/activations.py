@@ -1,0 +1,149 @@
+"""Activations and their slopes, and softmax, on a layer's output in the arena.
+
+`z` what goes in, `a` what comes out and takes its place; `slope` = da / dz, kept for the way
+back.
+"""
+
+import math
+
+from fastnet_numba.ops.table import (
+    ELU,
+    GELU,
+    IDENTITY,
+    LEAKY_RELU,
+    RELU,
+    SIGMOID,
+    SILU,
+    SOFTPLUS,
+    TANH,
+)
+from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.elementwise import (
+    exp,
+    expm1,
+    normal_cdf,
+    normal_pdf,
+    sigmoid,
+    softplus,
+    tanh,
+)
+from fastnet_numba.simd.vectors import (
+    choose,
+    every,
+    fma,
+    highest,
+    keep_first,
+    lanes,
+    load,
+    store,
+    total,
+)
+
+_C = math.sqrt(2 / math.pi)
+_K = 0.044715
+
+
+@inlined
+def apply(code, z, negative, scale):
+    """a = f(z) and da / dz; `negative` and `scale` are the constants of f's two sides."""
+    if code == IDENTITY:
+        return z, every(z, 1.0)
+    if code == RELU:
+        return choose(z < 0.0, 0.0, z), choose(z > 0.0, every(z, 1.0), 0.0)
+    if code == SIGMOID:
+        a = sigmoid(z)
+        return a, a * (1.0 - a)
+    if code == TANH:
+        a = tanh(z)
+        return a, 1.0 - a * a
+    if code == LEAKY_RELU:
+        slope = choose(z <= 0.0, negative, 1.0)
+        return z * slope, slope
+    if code == ELU:
+        a = choose(z > 0.0, scale * z, negative * expm1(z))
+        return a, choose(z > 0.0, scale, negative * exp(z))
+    if code == SOFTPLUS:
+        return softplus(z), sigmoid(z)
+    if code == SILU:
+        s = sigmoid(z)
+        a = z * s
+        return a, fma(a, 1.0 - s, s)
+    if code == GELU:
+        cdf = normal_cdf(z)
+        return z * cdf, fma(z, normal_pdf(z), cdf)
+    # GELU's approximation by tanh. Beyond 30 h is 1 to the last digit; z^2 could overflow there,
+    # and infinity times 0.
+    u = choose(z > 30.0, 30.0, choose(z < -30.0, -30.0, z))
+    h = tanh(_C * fma(_K * u * u, u, u))
+    curve = _C * fma(3.0 * _K * u, u, 1.0)
+    return 0.5 * z * (1.0 + h), fma(0.5 * u * (1.0 - h * h), curve, 0.5 * (1.0 + h))
+
+
+@kernel
+def activate(code, m, at, slope_at, count, constants):
+    """a = f(z), and its slope, for `count` entries, rounded up to whole vectors."""
+    below, above = every(m, m[constants]), every(m, m[constants + 1])
+    for i in range(0, count, lanes(m)):
+        a, slope = apply(code, load(m, at + i), below, above)
+        store(m, at + i, a)
+        store(m, slope_at + i, slope)
+
+
+@kernel
+def softmax(m, at, copy_at, rows, row, units):
+    """a_j = exp(z_j - max z) / sum_k exp(z_k - max z); a copy of a is kept for the way back."""
+    step = lanes(m)
+    for r in range(rows):
+        here = at + r * row
+        top = peak(m, here, units)
+        whole = every(m, 0.0)
+        for j in range(0, units, step):
+            e = keep_first(exp(load(m, here + j) - top), units - j)
+            whole = whole + e
+            store(m, here + j, e)
+        share = every(m, total(whole))
+        for j in range(0, units, step):
+            a = load(m, here + j) / share
+            store(m, here + j, a)
+            store(m, copy_at + r * row + j, a)
+
+
+@kernel
+def peak(m, at, units):
+    """The largest of `units` entries, NaN if there is one, in every lane."""
+    step = lanes(m)
+    top = every(m, -math.inf)
+    for j in range(0, units, step):
+        z = load(m, at + j)
+        # What stands behind the units is replaced by one of them.
+        z = choose(keep_first(every(m, 1.0), units - j) > 0.0, z, every(m, m[at]))
+        top = choose(z > top, z, choose(top >= z, top, z + top))
+    return every(m, highest(top))
+
+
+@kernel
+def softmax_back(m, d_at, a_at, rows, row, units):
+    """dz_j = a_j (d_j - sum_k a_k d_k)."""
+    step = lanes(m)
+    for r in range(rows):
+        shared = every(m, 0.0)
+        for j in range(r * row, r * row + units, step):
+            rest = units - (j - r * row)
+            shared = shared + keep_first(load(m, a_at + j) * load(m, d_at + j), rest)
+        common = every(m, total(shared))
+        for j in range(r * row, r * row + units, step):
+            store(m, d_at + j, load(m, a_at + j) * (load(m, d_at + j) - common))
+
+
+@inlined
+def times(m, d_at, slope_at, count):
+    """d = d slope."""
+    for i in range(0, count, lanes(m)):
+        store(m, d_at + i, load(m, d_at + i) * load(m, slope_at + i))
+
+
+@inlined
+def where_positive(m, d_at, a_at, count):
+    """d where a > 0, else 0."""
+    for i in range(0, count, lanes(m)):
+        store(m, d_at + i, choose(load(m, a_at + i) > 0.0, load(m, d_at + i), 0.0))

@@ -1,0 +1,192 @@
+"""A chunk of rows through the network, forward and backward.
+
+Letters: `p` parameters, `g` their gradient, `m` the arena; `x` what goes into a layer
+`(rows, inputs)`, `w` weights `(inputs, units)`, `z` = x w + b, `d` the loss's derivative by what
+came out.
+"""
+
+import numpy as np
+
+from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
+from fastnet_numba.ops.dropout import draw
+from fastnet_numba.ops.products import (
+    ADD,
+    KEEP,
+    MASK,
+    RELU,
+    TIMES,
+    ZERO,
+    column,
+    multiply,
+    multiply_packed,
+    sum_of,
+)
+from fastnet_numba.ops.products import BIAS as BEGIN_BIAS
+from fastnet_numba.ops.table import (
+    AFFINE,
+    BIAS,
+    CODE,
+    CONSTANTS,
+    D_NEXT,
+    DROP,
+    ELEMENTWISE,
+    FUSED,
+    INPUTS,
+    KIND,
+    LAYER,
+    ONES,
+    OUTPUT_ROW,
+    PACKED,
+    RECTIFY,
+    SLOPE,
+    SOFTMAX,
+    SOURCE,
+    SOURCE_ROW,
+    TARGET,
+    TARGET_ROW,
+    TILES,
+    TURNED,
+    UNITS,
+    WEIGHT,
+    D,
+)
+from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.vectors import lanes, transpose
+
+
+@kernel
+def forward(ops, p, m, rows, training, first, seed, step):
+    """Row `first` of the batch and those behind it, from X to the output."""
+    zero, one = np.int64(0), np.int64(1)  # a plain 0 would have kernels compiled for it alone
+    for o in range(1, len(ops)):
+        kind, units = ops[o, KIND], ops[o, UNITS]
+        source, row = ops[o, SOURCE], ops[o, SOURCE_ROW]
+        if kind == AFFINE:
+            bias = ops[o, BIAS]
+            end = RELU if ops[o, FUSED] else KEEP
+            if units == 1:
+                column(
+                    p,
+                    ops[o, WEIGHT],
+                    bias,
+                    m,
+                    source,
+                    row,
+                    ops[o, INPUTS],
+                    ops[o, TARGET],
+                    rows,
+                    end,
+                )
+            else:
+                multiply(
+                    ops[0, TILES], m, ops[o, TARGET], ops[o, TARGET_ROW],
+                    m, source, row, one,
+                    p, ops[o, WEIGHT], units,
+                    rows, units, ops[o, INPUTS],
+                    ZERO if bias < 0 else BEGIN_BIAS, end, p, max(bias, 0), zero,
+                    m, ops[0, PACKED],
+                )  # fmt: skip
+        elif kind == ELEMENTWISE:
+            activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
+        elif kind == SOFTMAX:
+            softmax(m, source, ops[o, SLOPE], rows, row, units)
+        elif kind == DROP and training != 0:
+            draw(
+                m, ops[o, SLOPE], ops[0, D_NEXT], row, units, rows, first,
+                ops[o, CODE], m[ops[o, CONSTANTS]], ops[o, LAYER], seed, step,
+            )  # fmt: skip
+            times(m, source, ops[o, SLOPE], rows * row)
+
+
+@kernel
+def turn(ops, p, m):
+    """Transpose the weights that are needed so on the way back."""
+    block = lanes(m)
+    for o in range(1, len(ops)):
+        if ops[o, KIND] == AFFINE and ops[o, TURNED] >= 0:
+            inputs, units, row = ops[o, INPUTS], ops[o, UNITS], ops[o, SOURCE_ROW]
+            for i in range(0, inputs, block):
+                for j in range(0, units, block):
+                    transpose(
+                        m, ops[o, TURNED] + j * row + i, row,
+                        p, ops[o, WEIGHT] + i * units + j, units,
+                        min(inputs - i, block), min(units - j, block),
+                    )  # fmt: skip
+
+
+@kernel
+def backward(ops, p, g, g_at, m, rows, more, dropping):
+    """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there."""
+    d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
+    zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
+    begin = ADD if more else ZERO
+    fused = False
+    for o in range(len(ops) - 1, 0, -1):
+        kind, units, source, row = ops[o, KIND], ops[o, UNITS], ops[o, SOURCE], ops[o, SOURCE_ROW]
+        if kind == AFFINE:
+            inputs, weight, bias = ops[o, INPUTS], ops[o, WEIGHT], ops[o, BIAS]
+            if units == 1:
+                # dw' = d' x: one row
+                multiply(
+                    ops[0, TILES], g, g_at + weight, inputs, m, d, one, one, m, source, row,
+                    one, inputs, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                )  # fmt: skip
+                if bias >= 0:
+                    summed = sum_of(m, d, rows)
+                    g[g_at + bias] = g[g_at + bias] + summed if more else summed
+            else:
+                # dw = x' d
+                multiply(
+                    ops[0, TILES], g, g_at + weight, units, m, source, one, row, m, d, d_row,
+                    inputs, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                )  # fmt: skip
+                if bias >= 0:
+                    multiply(
+                        ops[0, TILES], g, g_at + bias, units, m, ops[0, ONES], zero, zero,
+                        m, d, d_row,
+                        one, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                    )  # fmt: skip
+            if is_first(ops, o):
+                return
+            # dx = d w', times the slope of what x came out of, where that is one factor
+            end, slope = keep, zero
+            if ops[o - 1, KIND] == RECTIFY:
+                end, slope = MASK, ops[o - 1, SLOPE]
+            elif ops[o - 1, KIND] == ELEMENTWISE or (ops[o - 1, KIND] == DROP and dropping):
+                end, slope = TIMES, ops[o - 1, SLOPE]
+            fused = end != KEEP
+            if ops[o, TURNED] >= 0:
+                multiply(
+                    ops[0, TILES], m, d_next, row, m, d, d_row, one, m, ops[o, TURNED], row,
+                    rows, row, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                )  # fmt: skip
+            elif inputs > 1 and units > 1:
+                multiply_packed(
+                    ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, units, one,
+                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                )  # fmt: skip
+            else:
+                # w is a single row or column, and that is w' as well
+                multiply(
+                    ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, inputs,
+                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                )  # fmt: skip
+            d, d_next, d_row = d_next, d, row
+            continue
+        if not fused:
+            if kind == ELEMENTWISE or (kind == DROP and dropping):
+                times(m, d, ops[o, SLOPE], rows * row)
+            elif kind == RECTIFY:
+                where_positive(m, d, source, rows * row)
+            elif kind == SOFTMAX:
+                softmax_back(m, d, ops[o, SLOPE], rows, row, units)
+        fused = False
+
+
+@kernel
+def is_first(ops, o):
+    """Whether no layer with parameters comes before: nobody asks for the derivative by x."""
+    for i in range(1, o):
+        if ops[i, KIND] == AFFINE:
+            return False
+    return True

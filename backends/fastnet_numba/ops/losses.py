@@ -1,0 +1,154 @@
+"""Losses and their derivatives by the network's output, of a chunk of rows in the arena.
+
+Where the loss is computed from logits, the output is those. The derivatives are multiplied by
+each row's weight and divided by `mass`, all weights of the batch (times its outputs): so the
+gradient of the mean comes out at the end.
+"""
+
+from fastnet_numba.ops.activations import peak
+from fastnet_numba.ops.table import (
+    BINARY_CROSSENTROPY,
+    HUBER,
+    LOSS,
+    LOSS_CONSTANT,
+    MAE,
+    MSE,
+    ONES,
+    OUTPUT,
+    OUTPUT_ROW,
+    OUTPUT_WIDTH,
+    POISSON,
+    POISSON_RATE,
+    ROW_WEIGHTS,
+    D,
+    Y,
+)
+from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.elementwise import exp, log, sigmoid, softplus
+from fastnet_numba.simd.vectors import (
+    absolute,
+    choose,
+    every,
+    keep_first,
+    lanes,
+    load,
+    store,
+    total,
+)
+
+
+@kernel
+def term(code, p, y, constant):
+    """The loss of one entry and its derivative by the prediction p, lane by lane."""
+    r = p - y
+    if code == MSE:
+        return r * r, r + r
+    if code == MAE:
+        return absolute(r), sign(r)
+    if code == HUBER:
+        c = choose(r > constant, constant, choose(r < -constant, -constant, r))
+        return c * (r - 0.5 * c), c
+    if code == POISSON:
+        rate = exp(p)
+        return rate - y * p, rate - y
+    if code == POISSON_RATE:
+        # In this order, so that 0 log(0 + e) is 0.
+        near = p + constant
+        return p - y * log(near), 1.0 - y / near
+    if code == BINARY_CROSSENTROPY:
+        # max(z, 0) - z y + log(1 + exp(-|z|)): where the answer is sure and right, the first
+        # two cancel exactly, and what is left is small.
+        positive = choose(p < 0.0, 0.0, p)
+        return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
+    # The pinball loss, of r = y - p.
+    slope = choose(r < 0.0, -constant, choose(r > 0.0, 1.0 - constant, r))
+    return r * slope, slope
+
+
+@inlined
+def sign(x):
+    """1, -1, 0 or NaN."""
+    return choose(x > 0.0, 1.0, choose(x < 0.0, -1.0, x))
+
+
+@kernel
+def elementwise_loss(places, m, rows, weighted, mass):
+    """The weighted sum of an elementwise loss over `rows` rows; D becomes its derivative."""
+    step = lanes(m)
+    code, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
+    p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
+    constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, 1 / mass)
+    along = row == 1  # a vector holds rows, not outputs
+    lines = 1 if along else rows
+    width = rows if along else columns
+    whole = 0.0
+    for r in range(lines):
+        summed = every(m, 0.0)
+        w = every(m, 1.0)
+        if weighted and not along:
+            w = every(m, m[w_at + r])
+        for j in range(0, width, step):
+            i = r * row + j
+            t, d = term(code, load(m, p_at + i), load(m, y_at + i), constant)
+            if weighted:
+                if along:
+                    w = load(m, w_at + j)
+                # Rows of weight 0 do not count, even where their loss is not finite.
+                t = choose(w > 0.0, t * w, 0.0)
+                # In this order: of tiny weights the inverse of the sum overflows, a share does not.
+                d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
+            else:
+                d = d * scale
+            summed = summed + keep_first(t, width - j)
+            store(m, d_at + i, keep_first(d, width - j))
+        whole += total(summed)
+    return whole
+
+
+@kernel
+def crossentropy(places, m, rows, order, first, labels, weighted, mass):
+    """The weighted sum of -log softmax(z)_y over the rows; D becomes softmax(z) - y, scaled.
+
+    With class indices they are `labels[row]`; else `labels` is empty, and Y holds one-hot rows or
+    probabilities. Those sum to 1 up to their rounding, by which both are taken as they are.
+    """
+    step = lanes(m)
+    columns, row = places[OUTPUT_WIDTH], places[OUTPUT_ROW]
+    whole = 0.0
+    for r in range(rows):
+        z_at, y_at, d_at = places[OUTPUT] + r * row, places[Y] + r * row, places[D] + r * row
+        top = peak(m, z_at, columns)
+        summed = every(m, 0.0)
+        for j in range(0, columns, step):
+            e = keep_first(exp(load(m, z_at + j) - top), columns - j)
+            summed = summed + e
+            store(m, d_at + j, e)
+        share = every(m, total(summed))
+        log_share = log(share)
+        w = m[places[ROW_WEIGHTS] + r] if weighted else m[places[ONES]]
+        factor = every(m, w / mass)
+        if len(labels):
+            label = labels[order[first + r] if len(order) else first + r]
+            loss = total(keep_first(log_share - (every(m, m[z_at + label]) - top), 1))
+            for j in range(0, columns, step):
+                one = every(m, 1.0)
+                hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
+                store(m, d_at + j, (load(m, d_at + j) / share - hot) * factor)
+        else:
+            sure, picked = every(m, 0.0), every(m, 0.0)
+            for j in range(0, columns, step):
+                y = keep_first(load(m, y_at + j), columns - j)
+                sure = sure + y
+                picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
+            sure = every(m, total(sure))
+            loss = total(keep_first(sure * log_share, 1)) - total(picked)
+            for j in range(0, columns, step):
+                y = keep_first(load(m, y_at + j), columns - j)
+                p = keep_first(load(m, d_at + j), columns - j) / share * sure
+                store(m, d_at + j, (p - y) * factor)
+        if w > 0:
+            whole += loss * w
+        else:
+            for j in range(0, columns, step):
+                store(m, d_at + j, every(m, 0.0))
+    return whole

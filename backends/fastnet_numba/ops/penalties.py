@@ -1,0 +1,113 @@
+"""What is added to the gradient and what cuts it: L1, L2, clipping.
+
+All work on the parameters `low` to `high`, a thread's part of the flat vector.
+"""
+
+import numpy as np
+
+from fastnet_numba.ops.table import AFFINE, INPUTS, KIND, UNITS, WEIGHT
+from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.vectors import every, fma, lanes, load, store, total
+
+#: Vectors summed up in the dtype before their total is added in float64: few enough that
+#: float32's rounding stays near that of one addition.
+BLOCK = 64
+
+
+@kernel
+def add_slice(g, other, low, high):
+    """g += another thread's gradient, which begins at `g[other]`."""
+    ours, theirs = g[low:high], g[other + low : other + high]
+    for i in range(len(ours)):
+        ours[i] += theirs[i]
+
+
+@kernel
+def pull(p, g, first, last, by):
+    """g += by p from `first` to `last`; return sum p^2.
+
+    Vectors of sums, whose total is added up in float64 before they have grown long.
+    """
+    size = lanes(p)
+    whole = 0.0
+    for start in range(first, last, BLOCK * size):
+        stop = min(start + BLOCK * size, last)
+        even = stop - (stop - start) % (2 * size)
+        s0, s1 = every(p, 0.0), every(p, 0.0)
+        for i in range(start, even, 2 * size):
+            a, b = load(p, i), load(p, i + size)
+            store(g, i, load(g, i) + a * by)
+            store(g, i + size, load(g, i + size) + b * by)
+            s0, s1 = fma(a, a, s0), fma(b, b, s1)
+        whole += np.float64(total(s0 + s1))
+        for i in range(even, stop):
+            g[i] += by * p[i]
+            whole += np.float64(p[i]) * np.float64(p[i])
+    return whole
+
+
+@kernel
+def penalize(ops, p, g, low, high, l1, l2):
+    """Return l1 sum |w| + l2 / 2 sum w^2 over the weights; dw += l1 sign(w) + l2 w."""
+    number = p.dtype.type
+    absolute_, square = 0.0, 0.0
+    for o in range(1, len(ops)):
+        if ops[o, KIND] == AFFINE:
+            first = max(ops[o, WEIGHT], low)
+            last = min(ops[o, WEIGHT] + ops[o, INPUTS] * ops[o, UNITS], high)
+            if first < last:
+                if l1 > 0:
+                    w, dw = p[first:last], g[first:last]
+                    for i in range(len(w)):
+                        absolute_ += abs(w[i])
+                        dw[i] += number(l1) * np.sign(w[i])
+                if l2 > 0:
+                    square += pull(p, g, first, last, number(l2))
+    value = 0.0
+    if l1 > 0:
+        value += l1 * absolute_
+    if l2 > 0:
+        value += l2 / 2 * square
+    return value
+
+
+@kernel
+def clip_entries(g, low, high, most):
+    """Each entry is cut to [-most, most]; NaN stays."""
+    cut = g[low:high]
+    limit = g.dtype.type(most)
+    for i in range(len(cut)):
+        if cut[i] > limit:
+            cut[i] = limit
+        elif cut[i] < -limit:
+            cut[i] = -limit
+
+
+@kernel
+def squares(g, low, high, unit):
+    """The sum of (g / unit)^2, in float64."""
+    cut = g[low:high]
+    whole = 0.0
+    for i in range(len(cut)):
+        value = np.float64(cut[i]) / unit
+        whole += value * value
+    return whole
+
+
+@kernel
+def largest(g, low, high):
+    """The largest |g|."""
+    cut = g[low:high]
+    most = 0.0
+    for i in range(len(cut)):
+        most = max(most, abs(np.float64(cut[i])))
+    return most
+
+
+@kernel
+def scale(g, low, high, factor):
+    """g *= factor."""
+    cut = g[low:high]
+    by = g.dtype.type(factor)
+    for i in range(len(cut)):
+        cut[i] *= by

@@ -1,0 +1,46 @@
+"""Rows of the data, gathered into the arena."""
+
+from fastnet_numba.ops.table import (
+    INPUT_WIDTH,
+    OUTPUT_ROW,
+    OUTPUT_WIDTH,
+    ROW_WEIGHTS,
+    X_ROW,
+    X,
+    Y,
+)
+from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.vectors import lanes, load, load_first, store
+
+
+@inlined
+def copy_row(m, at, x, begin, count):
+    """A row of `count` numbers; behind them zeros up to a whole vector."""
+    step = lanes(m)
+    whole = count - count % step
+    for j in range(0, whole, step):
+        store(m, at + j, load(x, begin + j))
+    if whole < count:
+        store(m, at + whole, load_first(x, begin + whole, count - whole))
+
+
+@inlined
+def take(m, at, length, x, row, width):
+    """Row number `row` of x, `width` numbers, to `m[at]`, where rows have so much room."""
+    if length == 1:
+        m[at] = x[row]
+    else:
+        copy_row(m, at, x, row * width, width)
+
+
+@kernel
+def gather(places, m, x, y, weights, order, first, rows):
+    """Rows `first` to `first + rows` of the order (of the data, without one) into the arena."""
+    x_row, y_row = places[X_ROW], places[OUTPUT_ROW]
+    for r in range(rows):
+        row = order[first + r] if len(order) else first + r
+        take(m, places[X] + r * x_row, x_row, x, row, places[INPUT_WIDTH])
+        if len(y):
+            take(m, places[Y] + r * y_row, y_row, y, row, places[OUTPUT_WIDTH])
+        if len(weights):
+            m[places[ROW_WEIGHTS] + r] = weights[row]

@@ -1,0 +1,83 @@
+"""Numbers that threads show each other, made of LLVM instructions.
+
+The twins are in `emulated.py`.
+"""
+
+import ctypes
+import os
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastnet_numba.simd.vector import call
+
+_I = ir.IntType(64)
+_VOID = ir.VoidType()
+
+#: What the operating system calls it when a thread lets others run. It is bound to one name of our
+#: own here, so that compiled code from the cache finds it on every system.
+_YIELD = "fastnet_give_way"
+if os.name == "nt":
+    _library, _name = ctypes.WinDLL("kernel32"), "SwitchToThread"  # type: ignore[attr-defined]
+else:
+    _library, _name = ctypes.CDLL(None), "sched_yield"
+_address = ctypes.cast(getattr(_library, _name), ctypes.c_void_p).value
+llvm.add_symbol(_YIELD, _address)
+
+_X86 = "x86" in llvm.get_process_triple() or "i386" in llvm.get_process_triple()
+
+
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    first = builder.ptrtoint(data, _I)
+    # llvmlite's atomic instructions want a pointer that knows what it points to.
+    return builder.inttoptr(builder.add(first, builder.mul(at, _I(8))), _I.as_pointer())
+
+
+@intrinsic
+def publish(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
+    """array[at] = value; whoever observes it sees all that was written before."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _place(context, builder, sig.args[0], args[0], args[1])
+        builder.store_atomic(args[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), build
+
+
+@intrinsic
+def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
+    """array[at], as another thread published it."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _place(context, builder, sig.args[0], args[0], args[1])
+        return builder.load_atomic(pointer, "acquire", 8, typ=_I)
+
+    return types.int64(array, types.intp), build
+
+
+@intrinsic
+def spin(typing: Any) -> tuple[Any, Any]:
+    """Tell the processor that this is a waiting loop."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _X86:
+            call(builder, "llvm.x86.sse2.pause", _VOID, [])
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@intrinsic
+def yield_thread(typing: Any) -> tuple[Any, Any]:
+    """Let the operating system run another thread."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        call(builder, _YIELD, ir.IntType(32), [])
+        return context.get_dummy_value()
+
+    return types.void(), build

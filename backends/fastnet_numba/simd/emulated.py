@@ -1,0 +1,234 @@
+"""What `lanes.py` and `tiles.py` do, said in NumPy: a vector is a short array.
+
+Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
+plain Python, with every index checked: a load or store that leaves its array raises.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+from fastnet_numba.simd.host import LANES
+
+Vector = Array
+
+
+def _inside(array: Array, at: int, count: int) -> None:
+    if count and not (array.ndim == 1 and at >= 0 and at + count <= len(array)):
+        raise IndexError(f"elements {at} to {at + count} of an array of shape {array.shape}")
+
+
+def lanes(array: Array) -> int:
+    """How many lanes a vector from this array has."""
+    return LANES[array.itemsize]
+
+
+def flat(array: Array) -> Array:
+    """An array in one piece as an array of one dimension."""
+    return array.reshape(-1)
+
+
+def load(array: Array, at: int) -> Vector:
+    """The vector that begins at `array[at]`."""
+    lanes = LANES[array.itemsize]
+    _inside(array, at, lanes)
+    return array[at : at + lanes].copy()
+
+
+def store(array: Array, at: int, value: Vector) -> None:
+    """Write a vector to where `array[at]` begins."""
+    assert value.dtype == array.dtype, f"{value.dtype} vector for a {array.dtype} array"
+    _inside(array, at, len(value))
+    array[at : at + len(value)] = value
+
+
+def load_first(array: Array, at: int, count: int) -> Vector:
+    """The first `count` lanes from `array[at]` on, zero in the others."""
+    lanes = LANES[array.itemsize]
+    count = max(min(count, lanes), 0)
+    _inside(array, at, count)
+    value = np.zeros(lanes, array.dtype)
+    value[:count] = array[at : at + count]
+    return value
+
+
+def keep_first(value: Vector, count: int) -> Vector:
+    """The first `count` lanes of `value`, zero in the others."""
+    return np.where(np.arange(len(value)) < count, value, value.dtype.type(0))
+
+
+def every(like: Array, scalar: float) -> Vector:
+    """A vector of the kind of `like` with `scalar` in every lane."""
+    return np.full(LANES[like.itemsize], scalar, like.dtype)
+
+
+def fma(x: Any, y: Any, z: Any) -> Vector:
+    """x y + z, rounded twice."""
+    like = next(value for value in (x, y, z) if isinstance(value, np.ndarray))
+    x, y, z = (np.asarray(value, like.dtype) for value in (x, y, z))
+    result: Array = x * y + z
+    return result
+
+
+def choose(mask: Array, x: Any, y: Any) -> Vector:
+    """x where the mask says yes, else y."""
+    like = x if isinstance(x, np.ndarray) else y
+    chosen: Array = np.where(mask, x, y).astype(like.dtype)
+    return chosen
+
+
+def absolute(x: Vector) -> Vector:
+    """|x|."""
+    return np.abs(x)
+
+
+def copy_sign(x: Vector, sign: Vector) -> Vector:
+    """The size of x with the sign of `sign`."""
+    return np.copysign(x, sign)
+
+
+def power_of_two(n: Vector) -> Vector:
+    """2^n for whole n; NaN gives some number."""
+    return np.ldexp(np.ones_like(n), np.where(np.isnan(n), 0, n).astype(np.int32))
+
+
+def exponent(x: Vector) -> Vector:
+    """The binary exponent of a positive normal x."""
+    return (np.frexp(x)[1] - 1).astype(x.dtype)
+
+
+def mantissa(x: Vector) -> Vector:
+    """x / 2^exponent(x), in [1, 2)."""
+    return 2 * np.frexp(x)[0]
+
+
+def pick(like: Array, single: float, double: float) -> Vector:
+    """A constant that depends on the dtype."""
+    return every(like, single if like.itemsize == 4 else double)
+
+
+def polynomial(x: Vector, single: tuple[float, ...], double: tuple[float, ...]) -> Vector:
+    """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
+    coefficients = single if x.itemsize == 4 else double
+    result = every(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = fma(result, x, coefficient)
+    return result
+
+
+def total(x: Vector) -> Any:
+    """The sum of the lanes, halves onto halves."""
+    while len(x) > 1:
+        x = x[: len(x) // 2] + x[len(x) // 2 :]
+    return x[0]
+
+
+def highest(x: Vector) -> Any:
+    """The largest lane, NaN if there is one."""
+    return x.max()
+
+
+def transpose(
+    out: Array, out_at: int, out_row: int, x: Array, at: int, row: int, rows: int, columns: int
+) -> None:
+    """Transpose a block of up to LANES by LANES entries: out[j, i] = x[i, j]."""
+    lanes = LANES[x.itemsize]
+    block = np.array(
+        [load_first(x, at + i * row, columns if i < rows else 0) for i in range(lanes)]
+    )
+    for j in range(lanes):
+        store(out, out_at + j * out_row, np.ascontiguousarray(block[:, j]))
+
+
+def address_of_tiles(like: Array) -> int:
+    """Nothing: the product is a function like any other here."""
+    return 0
+
+
+def product(
+    tiles: int, c: Array, c_at: int, c_row: int,
+    a: Array, a_at: int, a_row: int, a_column: int,
+    b: Array, b_at: int, b_row: int,
+    rows: int, columns: int, depth: int,
+    begin: int, end: int, e: Array, e_at: int, e_row: int,
+) -> None:  # fmt: skip
+    """C = A B, begun and ended as `begin` and `end` say: see `tiles.py`."""
+    i, j, k = np.arange(rows)[:, None], np.arange(columns)[None], np.arange(depth)
+
+    def entries(array: Array, places: Array) -> Array:
+        if places.size and not (places.min() >= 0 and places.max() < len(array)):
+            raise IndexError(f"elements {places.min()} to {places.max()} of {len(array)}")
+        return array[places]
+
+    left = entries(a, a_at + i * a_row + k[None] * a_column)
+    right = entries(b, b_at + k[:, None] * b_row + j)
+    target = c_at + i * c_row + j
+    value = entries(c, target) if begin == 1 else np.zeros((rows, columns), c.dtype)
+    if begin == 2:
+        value += entries(e, e_at + j)
+    for n in range(depth):  # in the order of depth, like the tiles
+        value += left[:, n, None] * right[n]
+    if end == 1:
+        value = np.where(value < 0, 0, value).astype(c.dtype)
+    elif end:
+        slope = entries(e, e_at + i * e_row + j)
+        value = np.where(slope > 0, value, 0).astype(c.dtype) if end == 2 else value * slope
+    entries(c, target)
+    c[target] = value
+
+
+def _grouped(x: Vector, width: int) -> Array:
+    return x.reshape(-1, width)
+
+
+def mix(z: Vector, x: Vector, m: Array, at: int, width: int) -> Vector:
+    """z + x w for every example, with the matrix w at `m[at]`."""
+    for q in range(width):
+        spread = np.repeat(_grouped(x, width)[:, q], width)
+        z = z + spread * load(m, at + q * len(x))
+    return z
+
+
+def over_examples(x: Vector, width: int) -> Vector:
+    """The sum over the examples, in the lanes of each of them."""
+    distance = width
+    while distance < len(x):
+        x = x + x[np.arange(len(x)) ^ distance]
+        distance *= 2
+    return x
+
+
+def descend(
+    w: Array, w_at: int, m: Array, x_at: int, d_at: int, groups: int, width: int, rate: float
+) -> None:
+    """w = w + rate x' d, summed over the examples of all `groups` vectors of x and d."""
+    size = lanes(m)
+    sums = [every(m, 0.0) for _ in range(width)]
+    for g in range(groups):
+        x, d = load(m, x_at + g * size), load(m, d_at + g * size)
+        for q in range(width):
+            sums[q] = sums[q] + np.repeat(_grouped(x, width)[:, q], width) * d
+    for q in range(width):
+        moved = load(w, w_at + q * size) + m.dtype.type(rate) * over_examples(sums[q], width)
+        store(w, w_at + q * size, moved)
+
+
+def spin() -> None:
+    """Nothing: a thread that waits lets others run instead."""
+
+
+def yield_thread() -> None:
+    """Let another thread run."""
+    time.sleep(0)
+
+
+def publish(array: Array, at: int, value: int) -> None:
+    """array[at] = value."""
+    array[at] = value
+
+
+def observe(array: Array, at: int) -> Any:
+    """array[at]."""
+    return array[at]

@@ -1,0 +1,359 @@
+"""What kernels do with vectors, made of LLVM instructions.
+
+Everything here has a twin in `emulated.py` that says in NumPy what it does; `vectors.py` chooses
+between the two.
+
+`at` is always an index in elements, not bytes. Nothing is checked: the callers' offsets come
+from `layout.py`, which also makes every buffer so long that a whole vector may be read or
+written wherever one begins inside it.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from fastnet_numba.simd.vector import (
+    Vector,
+    address,
+    call,
+    constant,
+    first_lanes,
+    load_masked,
+    multiply_add,
+    suffix,
+    vector_of,
+    vector_type,
+    widen,
+)
+
+_INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+
+_Typed = tuple[Any, Any]
+
+
+@intrinsic
+def lanes(typing: Any, array: Any) -> _Typed:
+    """How many lanes a vector from this array has."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _INDEX(Vector(sig.args[0].dtype).lanes)
+
+    return types.intp(array), build
+
+
+@intrinsic
+def flat(typing: Any, array: Any) -> _Typed:
+    """An array in one piece as an array of one dimension, which does not keep it alive.
+
+    Numba's own `reshape` takes as long as a small network.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        given = context.make_array(sig.args[0])(context, builder, args[0])
+        made = context.make_array(sig.return_type)(context, builder)
+        populate_array(
+            made,
+            data=given.data,
+            shape=[given.nitems],
+            strides=[given.itemsize],
+            itemsize=given.itemsize,
+            meminfo=None,
+        )
+        return made._getvalue()
+
+    return types.Array(array.dtype, 1, "C", readonly=not array.mutable)(array), build
+
+
+@intrinsic
+def load(typing: Any, array: Any, at: Any) -> _Typed:
+    """The vector that begins at `array[at]`."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = vector_type(sig.return_type)
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        return builder.load(pointer, typ=kind, align=sig.args[0].dtype.bitwidth // 8)
+
+    return Vector(array.dtype)(array, types.intp), build
+
+
+@intrinsic
+def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
+    """Write a vector to where `array[at]` begins."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        builder.store(args[2], pointer, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Vector(array.dtype)), build
+
+
+@intrinsic
+def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
+    """The first `count` lanes from `array[at]` on, zero in the others (all, if count is more)."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = vector_type(sig.return_type)
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        return load_masked(builder, kind, pointer, first_lanes(builder, kind, args[2]))
+
+    return Vector(array.dtype)(array, types.intp, types.intp), build
+
+
+@intrinsic
+def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
+    """The first `count` lanes of `value`, zero in the others."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        mask = first_lanes(builder, kind, args[1])
+        return builder.select(mask, args[0], constant(kind, 0.0))
+
+    return value(value, types.intp), build
+
+
+@intrinsic
+def every(typing: Any, like: Any, scalar: Any) -> _Typed:
+    """A vector of the kind of `like` (an array or a vector) with `scalar` in every lane."""
+    element = like.element if isinstance(like, Vector) else like.dtype
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return widen(context, builder, vector_type(sig.return_type), sig.args[1], args[1])
+
+    return Vector(element)(like, scalar), build
+
+
+@intrinsic
+def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
+    """x y + z, one rounding or two: see `multiply_add`. Scalars go into every lane."""
+    vector = vector_of((x, y, z))
+    assert vector is not None, "one of the three must be a vector"
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = vector_type(sig.return_type)
+        wide = [
+            widen(context, builder, kind, given, value)
+            for given, value in zip(sig.args, args, strict=True)
+        ]
+        return multiply_add(builder, *wide)
+
+    return vector(x, y, z), build
+
+
+@intrinsic
+def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
+    """x where the mask says yes, else y. Scalars go into every lane."""
+    vector = vector_of((x, y))
+    assert vector is not None, "one of the two must be a vector"
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = vector_type(sig.return_type)
+        wide = [
+            widen(context, builder, kind, given, value)
+            for given, value in zip(sig.args[1:], args[1:], strict=True)
+        ]
+        return builder.select(args[0], *wide)
+
+    return vector(mask, x, y), build
+
+
+@intrinsic
+def absolute(typing: Any, x: Any) -> _Typed:
+    """|x|."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        return call(builder, f"llvm.fabs.{suffix(kind)}", kind, [args[0]])
+
+    return x(x), build
+
+
+@intrinsic
+def copy_sign(typing: Any, x: Any, sign: Any) -> _Typed:
+    """The size of x with the sign of `sign`."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        return call(builder, f"llvm.copysign.{suffix(kind)}", kind, list(args))
+
+    return x(x, sign), build
+
+
+def _integers(kind: Any) -> tuple[Any, int, int]:
+    """The integer vector as wide as `kind`, its mantissa's bits and the exponent's bias."""
+    if isinstance(kind.element, ir.FloatType):
+        return ir.VectorType(ir.IntType(32), kind.count), 23, 127
+    return ir.VectorType(ir.IntType(64), kind.count), 52, 1023
+
+
+@intrinsic
+def power_of_two(typing: Any, n: Any) -> _Typed:
+    """2^n for whole n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
+
+    By adding 1.5 * 2^mantissa, n comes to stand in the low bits, from where it is shifted into
+    the exponent: no conversion to an integer, which for NaN would have no defined result. NaN
+    gives some number.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        whole, mantissa, bias = _integers(kind)
+        magic = constant(kind, 1.5 * 2.0**mantissa + bias)
+        bits = builder.bitcast(builder.fadd(args[0], magic), whole)
+        return builder.bitcast(builder.shl(bits, ir.Constant(whole, [mantissa] * kind.count)), kind)
+
+    return n(n), build
+
+
+@intrinsic
+def exponent(typing: Any, x: Any) -> _Typed:
+    """The binary exponent of a positive normal x, as a whole number in a vector of x's kind."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        whole, mantissa, bias = _integers(kind)
+        bits = builder.bitcast(args[0], whole)
+        biased = builder.lshr(bits, ir.Constant(whole, [mantissa] * kind.count))
+        plain = builder.sub(biased, ir.Constant(whole, [bias] * kind.count))
+        return builder.sitofp(plain, kind)
+
+    return x(x), build
+
+
+@intrinsic
+def mantissa(typing: Any, x: Any) -> _Typed:
+    """x / 2^exponent(x), in [1, 2), for a positive normal x."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        whole, mantissa, bias = _integers(kind)
+        low = ir.Constant(whole, [(1 << mantissa) - 1] * kind.count)
+        one = ir.Constant(whole, [bias << mantissa] * kind.count)
+        bits = builder.and_(builder.bitcast(args[0], whole), low)
+        return builder.bitcast(builder.or_(bits, one), kind)
+
+    return x(x), build
+
+
+@intrinsic
+def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
+    """A constant that depends on the dtype: `single` in float32, `double` in float64."""
+    vector = like if isinstance(like, Vector) else Vector(like.dtype)
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        which = 1 if vector.element == types.float32 else 2
+        return widen(context, builder, vector_type(vector), sig.args[which], args[which])
+
+    return vector(like, single, double), build
+
+
+@intrinsic
+def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
+    """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
+
+    `single` are the coefficients in float32, `double` those in float64: tuples of floats.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        which = 1 if sig.args[0].element == types.float32 else 2
+        coefficients = [
+            widen(context, builder, kind, types.float64, builder.extract_value(args[which], i))
+            for i in range(len(sig.args[which]))
+        ]
+        total = coefficients[-1]
+        for coefficient in coefficients[-2::-1]:
+            total = multiply_add(builder, total, args[0], coefficient)
+        return total
+
+    return x(x, single, double), build
+
+
+@intrinsic
+def total(typing: Any, x: Any) -> _Typed:
+    """The sum of the lanes, halves onto halves: always in the same order."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _fold(builder, args[0], builder.fadd)
+
+    return x.element(x), build
+
+
+@intrinsic
+def highest(typing: Any, x: Any) -> _Typed:
+    """The largest lane, NaN if there is one."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def larger(x: Any, y: Any) -> Any:
+            either = builder.fcmp_unordered("uno", x, x)
+            return builder.select(builder.or_(either, builder.fcmp_ordered(">", x, y)), x, y)
+
+        return _fold(builder, args[0], larger)
+
+    return x.element(x), build
+
+
+def _fold(builder: Any, vector: Any, join: Any) -> Any:
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        half = ir.VectorType(_LANE, lanes)
+        low, high = (
+            builder.shuffle_vector(vector, vector, ir.Constant(half, list(range(n, n + lanes))))
+            for n in (0, lanes)
+        )
+        vector = join(low, high)
+    return builder.extract_element(vector, _LANE(0))
+
+
+@intrinsic
+def transpose(
+    typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at: Any, row: Any, rows: Any,
+    columns: Any,
+) -> _Typed:  # fmt: skip
+    """Transpose a block of up to LANES by LANES entries: out[j, i] = x[i, j].
+
+    `out_row` and `row` are the distances between rows. Rows and columns beyond `rows` and
+    `columns` are not read, and zero in `out`, of which a whole block is written.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        out, out_at, out_row, x, at, row, rows, columns = args
+        kind = vector_type(Vector(sig.args[3].dtype))
+        lanes = kind.count
+        within = first_lanes(builder, kind, columns)
+        nothing = first_lanes(builder, kind, _INDEX(0))
+        vectors = []
+        for i in range(lanes):
+            place = builder.add(at, builder.mul(row, _INDEX(i)))
+            pointer = address(context, builder, sig.args[3], x, place)
+            inside = builder.icmp_signed("<", _INDEX(i), rows)
+            mask = builder.select(inside, within, nothing)
+            vectors.append(load_masked(builder, kind, pointer, mask))
+        # In turn blocks of 1, 2, 4, ... lanes change places between pairs of vectors.
+        block = 1
+        while block < lanes:
+            swapped = list(vectors)
+            for i in range(lanes):
+                if i & block:
+                    continue
+                x0, x1 = vectors[i], vectors[i | block]
+                low = [n if not n & block else lanes + (n ^ block) for n in range(lanes)]
+                high = [(n | block) if not n & block else lanes + n for n in range(lanes)]
+                index = ir.VectorType(_LANE, lanes)
+                swapped[i] = builder.shuffle_vector(x0, x1, ir.Constant(index, low))
+                swapped[i | block] = builder.shuffle_vector(x0, x1, ir.Constant(index, high))
+            vectors = swapped
+            block *= 2
+        for i, vector in enumerate(vectors):
+            place = builder.add(out_at, builder.mul(out_row, _INDEX(i)))
+            pointer = address(context, builder, sig.args[0], out, place)
+            builder.store(vector, pointer, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, x, i, i, i, i), build

@@ -1,0 +1,302 @@
+"""The matrix product, in register tiles made of LLVM instructions.
+
+C (rows, columns) = A (rows, depth) B (depth, columns), where B's and C's rows lie in one piece
+and A may have any two strides, so that A and its transpose are the same to it. A tile of C
+stays in registers while the loop over `depth` runs: HEIGHT numbers of A are spread over
+lanes and multiplied with WIDTH vectors of B. The last columns that fill no whole vector are
+loaded and stored under a mask.
+
+Every entry of C is summed in the order of `depth`, whatever tile it is in: the result of
+a row does not depend on how many rows there are.
+
+The twin of this file is `product` in `emulated.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastnet_numba.simd.host import registers
+from fastnet_numba.simd.vector import (
+    Vector,
+    address,
+    call,
+    constant,
+    first_lanes,
+    load_masked,
+    multiply_add,
+    splat,
+    store_masked,
+    vector_type,
+)
+
+#: What C's entries begin as: 0, C itself, or row `e` (a bias).
+ZERO, ADD, BIAS = 0, 1, 2
+
+#: What becomes of a finished entry v: v itself, max(v, 0), v where e > 0 and else 0, or v e.
+KEEP, RELU, MASK, TIMES = 0, 1, 2, 3
+
+#: Rows of a tile, the tallest that fits first. With 32 registers 6 x 4 accumulators, 4 vectors of
+#: B and one of A fit; with 16 it is 6 x 2.
+HEIGHTS = (6, 4, 2, 1)
+
+#: Vectors in a row of a tile.
+WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
+
+#: Vectors in a row of a tile where there is no other row.
+ROW_WIDTH = 8
+
+#: How many rows of B are asked for before they are read, where each is read once.
+AHEAD = 32
+
+_I = ir.IntType(64)
+_P = ir.PointerType()
+_VOID = ir.VoidType()
+
+
+class _Builder(ir.IRBuilder):
+    """With loops and places in memory."""
+
+    def place(self, pointer: Any, at: Any, kind: Any) -> Any:
+        return self.gep(pointer, [at], source_etype=kind.element)
+
+    @contextmanager
+    def loop(self, start: Any, step: int, within: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        """for (i = start; i + step <= within; i += step); gives i, and i after the loop."""
+        before = self.block
+        head, body, done = (self.append_basic_block(name) for name in ("head", "body", "done"))
+        self.branch(head)
+        self.position_at_end(head)
+        i = self.phi(_I)
+        i.add_incoming(start, before)
+        self.cbranch(self.icmp_signed("<=", self.add(i, _I(step)), within), body, done)
+        self.position_at_end(body)
+        yield i, lambda: i
+        i.add_incoming(self.add(i, _I(step)), self.block)
+        self.branch(head)
+        self.position_at_end(done)
+
+
+def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...]) -> Any:
+    kinds = [_P if i in pointers else _I for i in range(arguments)]
+    function = ir.Function(module, ir.FunctionType(_VOID, kinds), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    return function
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for a cache line that will be read soon; a place that is no memory is no error."""
+    word = ir.IntType(32)
+    call(builder, "llvm.prefetch.p0", _VOID, [pointer, word(0), word(3), word(1)])
+
+
+def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:
+    """The function of one tile; `masked`: its only vector has `lanes` lanes."""
+    name = f"fastnet_tile_{kind.element}_{height}_{width}{'_masked' if masked else ''}"
+    if name in module.globals:
+        return module.globals[name]
+    function = _function(module, name, 13, pointers=(0, 2, 5, 10))
+    c, c_row, a, a_row, a_column, b, b_row, depth, begin, end, e, e_row, lanes = function.args
+    builder = _Builder(function.append_basic_block("entry"))
+    lanes_mask = first_lanes(builder, kind, lanes) if masked else None
+    cells = [(i, j) for i in range(height) for j in range(width)]
+    align = 4 if isinstance(kind.element, ir.FloatType) else 8
+
+    def offset(row: Any, i: int, j: int) -> Any:
+        return builder.add(builder.mul(row, _I(i)), _I(kind.count * j))
+
+    def load(pointer: Any, at: Any) -> Any:
+        place = builder.place(pointer, at, kind)
+        if masked:
+            return load_masked(builder, kind, place, lanes_mask)
+        return builder.load(place, typ=kind, align=align)
+
+    # What the accumulators begin as.
+    entry = builder.block
+    blocks = {n: function.append_basic_block(n) for n in ("add", "bias", "loop", "done")}
+    starts: list[tuple[Any, dict[tuple[int, int], Any]]] = [
+        (entry, {cell: constant(kind, 0.0) for cell in cells})
+    ]
+    switch = builder.switch(begin, blocks["loop"])
+    switch.add_case(_I(ADD), blocks["add"])
+    switch.add_case(_I(BIAS), blocks["bias"])
+    builder.position_at_end(blocks["add"])
+    starts.append((builder.block, {(i, j): load(c, offset(c_row, i, j)) for i, j in cells}))
+    builder.branch(blocks["loop"])
+    builder.position_at_end(blocks["bias"])
+    row = [load(e, _I(kind.count * j)) for j in range(width)]
+    starts.append((builder.block, {(i, j): row[j] for i, j in cells}))
+    builder.branch(blocks["loop"])
+
+    # The loop over depth.
+    builder.position_at_end(blocks["loop"])
+    k = builder.phi(_I)
+    sums = {cell: builder.phi(kind) for cell in cells}
+    for block, values in starts:
+        k.add_incoming(_I(0), block)
+        for cell in cells:
+            sums[cell].add_incoming(values[cell], block)
+    a_k, b_k = builder.mul(k, a_column), builder.mul(k, b_row)
+    across = [load(b, builder.add(b_k, _I(kind.count * j))) for j in range(width)]
+    if width == ROW_WIDTH:
+        ahead = builder.add(b_k, builder.mul(b_row, _I(AHEAD)))
+        for j in range(width):
+            pointer = builder.place(b, builder.add(ahead, _I(kind.count * j)), kind)
+            _prefetch(builder, pointer)
+    finished = {}
+    for i in range(height):
+        at = builder.add(builder.mul(a_row, _I(i)), a_k)
+        down = splat(
+            builder, kind, builder.load(builder.place(a, at, kind), typ=kind.element, align=align)
+        )
+        for j in range(width):
+            finished[i, j] = multiply_add(builder, down, across[j], sums[i, j])
+    following = builder.add(k, _I(1))
+    k.add_incoming(following, blocks["loop"])
+    for cell in cells:
+        sums[cell].add_incoming(finished[cell], blocks["loop"])
+    builder.cbranch(builder.icmp_signed("<", following, depth), blocks["loop"], blocks["done"])
+
+    # What becomes of them.
+    builder.position_at_end(blocks["done"])
+    zero = constant(kind, 0.0)
+
+    def relu(i: int, j: int, v: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", v, zero), zero, v)
+
+    def mask(i: int, j: int, v: Any) -> Any:
+        return builder.select(
+            builder.fcmp_ordered(">", load(e, offset(e_row, i, j)), zero), v, zero
+        )
+
+    def times(i: int, j: int, v: Any) -> Any:
+        return builder.fmul(v, load(e, offset(e_row, i, j)))
+
+    endings = {KEEP: lambda i, j, v: v, RELU: relu, MASK: mask, TIMES: times}
+    targets = {which: function.append_basic_block(f"end{which}") for which in endings}
+    switch = builder.switch(end, targets[KEEP])
+    for which, ending in endings.items():
+        if which != KEEP:
+            switch.add_case(_I(which), targets[which])
+        builder.position_at_end(targets[which])
+        for i, j in cells:
+            place = builder.place(c, offset(c_row, i, j), kind)
+            value = ending(i, j, finished[i, j])
+            if masked:
+                store_masked(builder, value, place, lanes_mask)
+            else:
+                builder.store(value, place, align=align)
+        builder.ret_void()
+    return function
+
+
+def _product(module: Any, kind: Any) -> Any:
+    """The function that covers C with tiles: columns outside, so that B's panel stays near."""
+    name = f"fastnet_product_{kind.element}"
+    if name in module.globals:
+        return module.globals[name]
+    function = _function(module, name, 14, pointers=(0, 2, 5, 11))
+    c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, ends, e, e_row, begin = (
+        function.args
+    )
+    builder = _Builder(function.append_basic_block("entry"))
+    # A bias has no rows: e's place depends on the column alone.
+    e_down = builder.select(builder.icmp_signed("==", begin, _I(BIAS)), _I(0), e_row)
+
+    def panel(j: Any, width: int, lanes: Any, heights: tuple[int, ...] = HEIGHTS) -> None:
+        i: Any = _I(0)
+        for height in heights:
+            with builder.loop(i, height, rows) as (row, after):
+                tile = _tile(module, kind, height, width, lanes is not None)
+
+                def at(stride: Any, row: Any = row) -> Any:
+                    return builder.add(builder.mul(row, stride), j)
+
+                builder.call(
+                    tile,
+                    [
+                        builder.place(c, at(c_row), kind), c_row,
+                        builder.place(a, builder.mul(row, a_row), kind), a_row, a_column,
+                        builder.place(b, j, kind), b_row,
+                        depth, begin, ends,
+                        builder.place(e, at(e_down), kind), e_row,
+                        _I(0) if lanes is None else lanes,
+                    ],
+                )  # fmt: skip
+            i = after()
+
+    j: Any = _I(0)
+    # One row alone waits for its own sums, and for B, so it takes more columns at once.
+    single = builder.select(builder.icmp_signed("==", rows, _I(1)), columns, _I(0))
+    with builder.loop(j, ROW_WIDTH * kind.count, single) as (column, after):
+        panel(column, ROW_WIDTH, None, heights=(1,))
+    j = after()
+    for width in WIDTHS:
+        with builder.loop(j, width * kind.count, columns) as (column, after):
+            panel(column, width, None)
+        j = after()
+    rest, done = builder.append_basic_block("rest"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", j, columns), rest, done)
+    builder.position_at_end(rest)
+    panel(j, 1, builder.sub(columns, j))
+    builder.branch(done)
+    builder.position_at_end(done)
+    builder.ret_void()
+    return function
+
+
+@intrinsic
+def address_of_tiles(typing: Any, like: Any) -> tuple[Any, Any]:
+    """Where the product for arrays like `like` is, once it is compiled.
+
+    What calls it is told its address, instead of being linked with it: else every kernel on the
+    way to it would have the tiles optimized again, which takes longer than all the rest.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function = _product(builder.module, vector_type(Vector(sig.args[0].dtype)))
+        return builder.ptrtoint(function, _I)
+
+    return types.intp(like), build
+
+
+@intrinsic
+def product(
+    typing: Any, tiles: Any,
+    c: Any, c_at: Any, c_row: Any,
+    a: Any, a_at: Any, a_row: Any, a_column: Any,
+    b: Any, b_at: Any, b_row: Any,
+    rows: Any, columns: Any, depth: Any,
+    begin: Any, end: Any, e: Any, e_at: Any, e_row: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """C = A B, begun and ended as `begin` and `end` say; see the top of the file.
+
+    C is at `c[c_at]`, its rows `c_row` apart; B likewise. A's entry (i, k) is
+    `a[a_at + i * a_row + k * a_column]`. `e` is the bias `(columns,)` at `e_at`, or an array
+    like C with rows `e_row` apart, for MASK and TIMES. `depth` must not be 0. `tiles` is what
+    `address_of_tiles` gave.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        tiles, args = args[0], args[1:]
+        places = [
+            address(context, builder, sig.args[n + 1], args[n], args[n + 1]) for n in (0, 3, 7, 15)
+        ]
+        c_row, a_row, a_column, b_row = args[2], args[5], args[6], args[9]
+        rows, columns, depth, begin, end = args[10:15]
+        given = [
+            places[0], c_row, places[1], a_row, a_column, places[2], b_row,
+            rows, columns, depth, end, places[3], args[17], begin,
+        ]  # fmt: skip
+        kind = ir.FunctionType(_VOID, [value.type for value in given])
+        builder.call(builder.inttoptr(tiles, kind.as_pointer()), given)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i, i, e, i, i), build

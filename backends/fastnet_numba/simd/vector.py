@@ -1,0 +1,197 @@
+"""The vector as a type of compiled code: what it is to LLVM, its operators, and building blocks.
+
+The blocks are for the files that speak LLVM: `lanes.py`, `groups.py`, `tiles.py` and `atomics.py`.
+"""
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import register_model
+
+from fastnet_numba.simd.host import LANES
+
+_INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """A vector of `lanes` numbers of the type `element`."""
+
+    def __init__(self, element: Any) -> None:
+        self.element = element
+        self.lanes = LANES[element.bitwidth // 8]
+        super().__init__(name=f"Vector({element}, {self.lanes})")
+
+
+class Mask(types.Type):
+    """What comparing two vectors gives: a yes or no in each lane."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"Mask({lanes})")
+
+
+def element_type(number: Any) -> Any:
+    """The LLVM type of a Numba float."""
+    return ir.FloatType() if number.bitwidth == 32 else ir.DoubleType()
+
+
+def vector_type(vector: Vector) -> Any:
+    """The LLVM type of a vector."""
+    return ir.VectorType(element_type(vector.element), vector.lanes)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        super().__init__(manager, vector, vector_type(vector))
+
+
+@register_model(Mask)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, mask: Mask) -> None:
+        super().__init__(manager, mask, ir.VectorType(ir.IntType(1), mask.lanes))
+
+
+# --- building blocks ---------------------------------------------------------------------------
+
+
+def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Call an LLVM intrinsic or an external function by name."""
+    found = builder.module.globals.get(name)
+    if found is None:
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        found = ir.Function(builder.module, kind, name)
+    return builder.call(found, arguments)
+
+
+def suffix(kind: Any) -> str:
+    """How LLVM's intrinsics name a vector type, such as v16f32."""
+    bits = 32 if isinstance(kind.element, ir.FloatType) else 64
+    return f"v{kind.count}f{bits}"
+
+
+def constant(kind: Any, value: float) -> Any:
+    """The same number in every lane."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def splat(builder: Any, kind: Any, scalar: Any) -> Any:
+    """A scalar in every lane."""
+    empty = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(empty, scalar, _LANE(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_LANE, kind.count), None))
+
+
+def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z: fused where the processor does that as fast as a product, else rounded twice."""
+    return call(builder, f"llvm.fmuladd.{suffix(x.type)}", x.type, [x, y, z])
+
+
+def first_lanes(builder: Any, kind: Any, count: Any) -> Any:
+    """The mask of the lanes below `count`, an i64."""
+    index = ir.VectorType(_LANE, kind.count)
+    most = builder.select(
+        builder.icmp_signed("<", count, _INDEX(kind.count)), count, _INDEX(kind.count)
+    )
+    limit = splat(builder, index, builder.trunc(most, _LANE))
+    return builder.icmp_signed("<", ir.Constant(index, list(range(kind.count))), limit)
+
+
+def load_masked(builder: Any, kind: Any, pointer: Any, mask: Any) -> Any:
+    """Load the lanes of the mask; the others are zero and their memory is not touched."""
+    align = _LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
+    given = [pointer, align, mask, constant(kind, 0.0)]
+    return call(builder, f"llvm.masked.load.{suffix(kind)}.p0", kind, given)
+
+
+def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
+    """Store the lanes of the mask; the others' memory is not touched."""
+    kind = value.type
+    align = _LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
+    given = [value, pointer, align, mask]
+    call(builder, f"llvm.masked.store.{suffix(kind)}.p0", ir.VoidType(), given)
+
+
+def address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    """The address of element `at` of a one-dimensional contiguous array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    # By way of an integer, because Numba's pointer has the element's type and ours has none.
+    data = builder.inttoptr(builder.ptrtoint(data, _INDEX), ir.PointerType())
+    return builder.gep(data, [at], source_etype=element_type(array_type.dtype))
+
+
+def widen(context: Any, builder: Any, kind: Any, given: Any, value: Any) -> Any:
+    """A vector as it is, a scalar in every lane."""
+    if isinstance(given, Vector):
+        return value
+    # A constant is rounded here and not in the loop.
+    element = types.float32 if isinstance(kind.element, ir.FloatType) else types.float64
+    return splat(builder, kind, context.cast(builder, value, given, element))
+
+
+# --- operators ---------------------------------------------------------------------------------
+
+
+def vector_of(args: tuple[Any, ...]) -> Vector | None:
+    """The kind of vector among the arguments, where the others are scalars; else None."""
+    vectors = {arg for arg in args if isinstance(arg, Vector)}
+    if len(vectors) != 1:
+        return None
+    if not all(isinstance(arg, Vector | types.Float | types.Integer) for arg in args):
+        return None
+    return vectors.pop()
+
+
+def _operator(symbol: Any, build: Any, compares: bool = False) -> None:
+    """Teach Numba `vector symbol vector`, with a scalar on either side."""
+
+    class Template(AbstractTemplate):
+        def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
+            vector = vector_of(args)
+            if vector is None or kws:
+                return None
+            return signature(Mask(vector.lanes) if compares else vector, *args)
+
+    infer_global(symbol)(Template)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = vector_of(sig.args)
+        assert vector is not None
+        kind = vector_type(vector)
+        return build(
+            builder,
+            *(
+                widen(context, builder, kind, given, value)
+                for given, value in zip(sig.args, args, strict=True)
+            ),
+        )
+
+    for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(symbol, *pair)(lower)
+
+
+_operator(operator.add, lambda b, x, y: b.fadd(x, y))
+_operator(operator.sub, lambda b, x, y: b.fsub(x, y))
+_operator(operator.mul, lambda b, x, y: b.fmul(x, y))
+_operator(operator.truediv, lambda b, x, y: b.fdiv(x, y))
+_operator(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), compares=True)
+_operator(operator.lt, lambda b, x, y: b.fcmp_ordered("<", x, y), compares=True)
+_operator(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), compares=True)
+_operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), compares=True)
+
+
+@infer_global(operator.neg)
+class _Negative(AbstractTemplate):
+    def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
+        return signature(args[0], args[0]) if isinstance(args[0], Vector) else None
+
+
+@lower_builtin(operator.neg, Vector)
+def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fneg(args[0])

@@ -1,0 +1,4 @@
+"""What users hand over as rows, targets and weights: checks, and arrays of other libraries.
+
+May import the errors.
+"""

@@ -1,0 +1,165 @@
+"""Which backends there are, and which one runs a model.
+
+An environment variable, a `with` block or an argument chooses; nothing else is taken in silence.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from fastnet.arrays import checks
+from fastnet.contract.program import CONTRACT, Backend, Probe
+from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
+
+#: The backends of this project, by the package that holds each; others join through the
+#: entry-point group `fastnet.backends`, whose entries name an object that is a `Backend`.
+BUILT_IN = {"numpy": "fastnet_numpy", "numba": "fastnet_numba", "cupy": "fastnet_cupy"}
+ENTRY_POINTS = "fastnet.backends"
+
+#: What `auto` means: the first of these that is usable here. A GPU is used when asked for.
+AUTOMATIC = ("numba", "numpy")
+
+
+#: Precisions of matrix products below float32, which only who asks for them gets: TensorFloat-32
+#: multiplies 10 bits of significand of float32 numbers; bf16 and fp16 store what layers hand to
+#: each other in 16 bits. Sums, parameters and updates stay float32 in all of them.
+PRECISIONS = ("tf32", "bf16", "fp16")
+
+
+def requested_precision(precision: str | None, backend: Backend, dtype: str) -> str | None:
+    """The precision asked for, if `backend` has it.
+
+    Raises:
+        DefinitionError: if there is no such precision, or the dtype is not float32.
+        BackendUnavailable: if the backend does not have it.
+    """
+    if precision is None:
+        return None
+    if precision not in PRECISIONS:
+        raise DefinitionError(unknown("precision", precision, PRECISIONS))
+    if dtype != "float32":
+        raise DefinitionError(
+            f"precision {precision!r} goes with dtype 'float32', not {dtype!r}; leave one out."
+        )
+    if precision not in backend.precisions:
+        raise BackendUnavailable(
+            f"backend {backend.name!r} does not have precision {precision!r}; backend='cupy' "
+            "does, on an NVIDIA GPU. Leave precision out for products in float32."
+        )
+    return precision
+
+
+def known() -> list[str]:
+    """The names of all backends, installed or not: ours first, then others'."""
+    return [*BUILT_IN, *(name for name in _others() if name not in BUILT_IN)]
+
+
+def _others() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def load(name: str) -> Backend:
+    """Import a backend by its name.
+
+    Raises:
+        BackendUnavailable: if the name is unknown, it is not installed, or it was made for
+            another version of the contract.
+    """
+    try:
+        if name in BUILT_IN:
+            backend = importlib.import_module(BUILT_IN[name]).BACKEND
+        else:
+            others = _others()
+            if name not in others:
+                raise BackendUnavailable(unknown("backend", name, ["auto", *known()]))
+            backend = others[name].load()
+    except FastnetError:
+        raise
+    except Exception as error:  # somebody else's module may raise anything
+        if isinstance(error, ImportError) and error.name == BUILT_IN.get(name, ""):
+            raise BackendUnavailable(
+                f"backend {name!r} is not in this version of fastnet (there is no package "
+                f"{error.name!r}); use 'numpy'."
+            ) from error
+        raise BackendUnavailable(f"backend {name!r} could not be imported: {error}.") from error
+    contract = getattr(backend, "contract", None)
+    if contract != CONTRACT:
+        raise BackendUnavailable(
+            f"backend {name!r} was made for contract {contract}, this fastnet has {CONTRACT}; "
+            "install versions of the two that belong together."
+        )
+    return backend  # type: ignore[no-any-return]  # an entry point's type is not known
+
+
+def probe(name: str) -> Probe:
+    """Whether the backend called `name` can run here; never raises for a known name."""
+    try:
+        return load(name).probe()
+    except BackendUnavailable as error:
+        reason, _, remedy = str(error).partition("; ")
+        return Probe(False, reason.removeprefix(f"backend {name!r} is "), remedy)
+
+
+_using: ContextVar[str | None] = ContextVar("fastnet_backend", default=None)
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Make models with the backend called `name` inside a `with` block.
+
+    It goes before `FASTNET_BACKEND`, and `Model(backend=...)` goes before it. It holds for
+    models made inside the block, in this thread or task.
+
+    Raises:
+        BackendUnavailable: at once, if the backend cannot run here.
+    """
+    choose(name)
+    token = _using.set(name)
+    try:
+        yield
+    finally:
+        _using.reset(token)
+
+
+def choose(name: str | None = None) -> Backend:
+    """The backend to use: `name`, else that of `using`, else `FASTNET_BACKEND`, else auto.
+
+    Raises:
+        BackendUnavailable: if it is unknown or cannot run here; nothing else is taken instead.
+    """
+    asked = name or _using.get()
+    if asked is None:
+        asked = os.environ.get("FASTNET_BACKEND", "").strip() or "auto"
+        if asked != "auto":
+            try:
+                return choose(asked)
+            except BackendUnavailable as error:
+                raise BackendUnavailable(f"{error} (FASTNET_BACKEND asks for it.)") from error
+    if asked == "auto":
+        asked = next((name for name in AUTOMATIC if probe(name).usable), AUTOMATIC[-1])
+    backend = load(asked)
+    found = backend.probe()
+    if not found.usable:
+        raise BackendUnavailable(
+            f"backend {asked!r} cannot run here: {found.reason}. {found.remedy}".rstrip()
+        )
+    return backend
+
+
+def requested_threads(threads: int | None = None) -> int | None:
+    """The threads asked for: `threads`, else `FASTNET_NUM_THREADS`, else None: as it pays.
+
+    Raises:
+        DefinitionError: if that is not a whole number above 0.
+    """
+    if threads is not None:
+        return checks.integer(threads, "threads")
+    text = os.environ.get("FASTNET_NUM_THREADS", "").strip()
+    if not text:
+        return None
+    return checks.integer(int(text) if text.isdecimal() else text, "FASTNET_NUM_THREADS")

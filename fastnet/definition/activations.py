@@ -1,0 +1,119 @@
+"""Activations: names, constants, formulas and sources.
+
+How each is computed is the backends' part: `fastnet_numpy` holds the readable version that the
+others are tested against. Formulas follow PyTorch's defaults where a constant or a variant is free.
+
+Letters: `z` a pre-activation, `a` an activation.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastnet.arrays import checks
+from fastnet.definition.named import Named, registry
+from fastnet.errors import DefinitionError
+
+# A class without constants needs no decorator.
+
+
+class Activation(Named):
+    """A function of one number, applied to every unit (softmax: to the row of all units)."""
+
+
+class Identity(Activation):
+    """a = z."""
+
+    name: ClassVar[str] = "identity"
+
+
+class Sigmoid(Activation):
+    """a = 1 / (1 + exp(-z)), the logistic function."""
+
+    name: ClassVar[str] = "sigmoid"
+
+
+class Tanh(Activation):
+    """a = tanh(z)."""
+
+    name: ClassVar[str] = "tanh"
+
+
+class ReLU(Activation):
+    """a = max(z, 0); slope 0 at 0 (Nair and Hinton, ICML 2010)."""
+
+    name: ClassVar[str] = "relu"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LeakyReLU(Activation):
+    """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013)."""
+
+    name: ClassVar[str] = "leaky_relu"
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        # The slope is read off the sign of `a` on the way back, so it must not turn it round.
+        checks.number(self.slope, "leaky_relu slope", least=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ELU(Activation):
+    """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15)."""
+
+    name: ClassVar[str] = "elu"
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.number(self.alpha, "elu alpha", least=0)
+
+
+class SELU(Activation):
+    """a = SCALE * elu(z; ALPHA) (Klambauer et al., NeurIPS 2017, eq. 2).
+
+    The constants make zero mean and unit variance a fixed point of the layer (appendix A1).
+    """
+
+    name: ClassVar[str] = "selu"
+    ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
+    SCALE: ClassVar[float] = 1.0507009873554804934193349852946
+
+
+class Softplus(Activation):
+    """a = log(1 + exp(z))."""
+
+    name: ClassVar[str] = "softplus"
+
+
+class SiLU(Activation):
+    """a = z * sigmoid(z), also called swish (Elfwing et al. 2018, eq. 3)."""
+
+    name: ClassVar[str] = "silu"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GELU(Activation):
+    """a = z * Phi(z), Phi the standard normal's distribution function (Hendrycks, Gimpel 2016).
+
+    `approximate="tanh"` takes z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))) instead,
+    their section 2; "none" is exact.
+    """
+
+    name: ClassVar[str] = "gelu"
+    approximate: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.approximate not in ("none", "tanh"):
+            raise DefinitionError(
+                f"gelu approximate is {self.approximate!r}; it must be 'none' or 'tanh'."
+            )
+
+
+class Softmax(Activation):
+    """a_j = exp(z_j) / sum_k exp(z_k), over the units of the last layer."""
+
+    name: ClassVar[str] = "softmax"
+
+
+ACTIVATIONS = registry(
+    Identity, Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, Softplus, SiLU, GELU, Softmax
+)

@@ -1,0 +1,160 @@
+"""Initializers: how weights and biases start. Drawn once, on the host, in float64."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fastnet import random
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.definition.activations import Activation
+from fastnet.definition.named import Named, registry
+from fastnet.errors import DefinitionError
+
+
+class Initializer(Named):
+    """How a layer's weights start. Biases start at zero."""
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        """Draw the weights `(inputs, units)` in float64, from layer's own random stream."""
+        raise NotImplementedError
+
+    def bias(self, units: int) -> Array:
+        """The bias `(units,)` in float64."""
+        return np.zeros(units)
+
+
+def _uniform(seed: int, layer: int, inputs: int, units: int, limit: float) -> Array:
+    draws = random.uniform(seed, random.WEIGHTS, layer, inputs * units)
+    return limit * (2 * draws - 1).reshape(inputs, units)
+
+
+def _normal(seed: int, layer: int, inputs: int, units: int, scale: float) -> Array:
+    return scale * random.normal(seed, random.WEIGHTS, layer, inputs * units).reshape(inputs, units)
+
+
+class GlorotUniform(Initializer):
+    """U(-l, l), l = sqrt(6 / (inputs + units)) (Glorot and Bengio 2010, eq. 16)."""
+
+    name: ClassVar[str] = "glorot_uniform"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _uniform(seed, layer, inputs, units, math.sqrt(6 / (inputs + units)))
+
+
+class GlorotNormal(Initializer):
+    """N(0, 2 / (inputs + units)) (Glorot and Bengio 2010, eq. 12)."""
+
+    name: ClassVar[str] = "glorot_normal"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _normal(seed, layer, inputs, units, math.sqrt(2 / (inputs + units)))
+
+
+class HeUniform(Initializer):
+    """U(-l, l), l = sqrt(6 / inputs) (He et al. 2015, eq. 10, as a uniform)."""
+
+    name: ClassVar[str] = "he_uniform"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _uniform(seed, layer, inputs, units, math.sqrt(6 / inputs))
+
+
+class HeNormal(Initializer):
+    """N(0, 2 / inputs) (He et al. 2015, eq. 10)."""
+
+    name: ClassVar[str] = "he_normal"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _normal(seed, layer, inputs, units, math.sqrt(2 / inputs))
+
+
+class LecunUniform(Initializer):
+    """U(-l, l), l = sqrt(3 / inputs) (LeCun et al. 1998, eq. 16, as a uniform)."""
+
+    name: ClassVar[str] = "lecun_uniform"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _uniform(seed, layer, inputs, units, math.sqrt(3 / inputs))
+
+
+class LecunNormal(Initializer):
+    """N(0, 1 / inputs) (LeCun et al. 1998, eq. 16)."""
+
+    name: ClassVar[str] = "lecun_normal"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Normal(Initializer):
+    """N(0, scale^2)."""
+
+    name: ClassVar[str] = "normal"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.number(self.scale, "normal scale", above=0)
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _normal(seed, layer, inputs, units, self.scale)
+
+
+class Zeros(Initializer):
+    """All zeros. Units that start alike stay alike: of use for a last layer only."""
+
+    name: ClassVar[str] = "zeros"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return np.zeros((inputs, units))
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Arrays(Initializer):
+    """Given weights `(inputs, units)` and bias `(units,)`; a missing bias is zero."""
+
+    name: ClassVar[str] = "arrays"
+    weights: tuple[tuple[float, ...], ...]
+    biases: tuple[float, ...] | None
+
+    def __init__(self, weights: object, biases: object = None) -> None:
+        w = checks.numbers(weights, "init weights", np.dtype(np.float64))
+        if w.ndim != 2 or w.size == 0:
+            raise DefinitionError(f"init weights have shape {w.shape}; it must be (inputs, units).")
+        checks.finite(w, "init weights")
+        object.__setattr__(self, "weights", tuple(map(tuple, w.tolist())))
+        object.__setattr__(self, "biases", None)
+        if biases is not None:
+            b = checks.numbers(biases, "init biases", np.dtype(np.float64))
+            if b.shape != (w.shape[1],):
+                raise DefinitionError(
+                    f"init biases have shape {b.shape}; weights {w.shape} need ({w.shape[1]},)."
+                )
+            checks.finite(b, "init biases")
+            object.__setattr__(self, "biases", tuple(b.tolist()))
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return np.array(self.weights)
+
+    def bias(self, units: int) -> Array:
+        return np.zeros(units) if self.biases is None else np.array(self.biases)
+
+
+INITIALIZERS = registry(
+    GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Normal, Zeros,
+    Arrays,
+)  # fmt: skip
+
+#: What `init="auto"` means after each activation; any other starts as Glorot and Bengio say.
+_DEFAULTS: dict[str, type[Initializer]] = {
+    "relu": HeUniform, "leaky_relu": HeUniform, "elu": HeUniform, "softplus": HeUniform,
+    "silu": HeUniform, "gelu": HeUniform, "selu": LecunNormal,
+}  # fmt: skip
+
+
+def default_initializer(activation: Activation) -> Initializer:
+    """The initializer that keeps the variance of signals through `activation`."""
+    return _DEFAULTS.get(activation.name, GlorotUniform)()

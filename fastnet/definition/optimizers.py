@@ -1,0 +1,218 @@
+"""Optimizers: their constants, formulas and sources. Backends compute the updates.
+
+Letters: `p` the parameters, `g` their gradient, `lr` the learning rate of the step, `t` the
+updates done with this memory, counted from 1. Memory is `slots` vectors as long as `p`, all
+zero at first. Formulas and constants are PyTorch's where variants exist. Every parameter is
+treated alike, biases too.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.definition.named import Named, registry
+from fastnet.definition.schedules import Schedule
+from fastnet.definition.schedules import learning_rate as _learning_rate
+from fastnet.errors import DefinitionError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Optimizer(Named):
+    """A rule that moves the parameters by their gradient.
+
+    `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`).
+    """
+
+    slots: ClassVar[int] = 0
+    learning_rate: Any = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", _learning_rate(self.learning_rate))
+
+    def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """The memory that training starts with, `(slots, size)`."""
+        return np.zeros((self.slots, size), dtype)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SGD(Optimizer):
+    """v = momentum * v + g; p -= lr * v, or p -= lr * (g + momentum * v) with Nesterov.
+
+    Sutskever et al. 2013 in PyTorch's form. Without momentum: p -= lr * g.
+    """
+
+    name: ClassVar[str] = "sgd"
+    slots: ClassVar[int] = 1
+    learning_rate: Any = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.momentum, "sgd momentum", least=0, most=1)
+        if not isinstance(self.nesterov, bool):
+            raise DefinitionError(f"sgd nesterov is {self.nesterov!r}; it must be True or False.")
+        if self.nesterov and self.momentum == 0:
+            raise DefinitionError("sgd nesterov needs momentum > 0, such as momentum=0.9.")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Adam(Optimizer):
+    """m and v: running means of g and g^2; p -= lr * m' / (sqrt(v') + epsilon).
+
+    m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) (Kingma and Ba 2015, algorithm 1).
+    """
+
+    name: ClassVar[str] = "adam"
+    slots: ClassVar[int] = 2
+    learning_rate: Any = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.beta1, f"{self.name} beta1", least=0, below=1)
+        checks.number(self.beta2, f"{self.name} beta2", least=0, below=1)
+        checks.number(self.epsilon, f"{self.name} epsilon", above=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdamW(Adam):
+    """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2)."""
+
+    name: ClassVar[str] = "adamw"
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.weight_decay, "adamw weight_decay", least=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RMSprop(Optimizer):
+    """v = decay * v + (1 - decay) * g^2; step = g / (sqrt(v) + epsilon); p -= lr * step.
+
+    With momentum: m = momentum * m + step; p -= lr * m (Tieleman and Hinton 2012, lecture
+    6.5). `decay` is PyTorch's alpha.
+    """
+
+    name: ClassVar[str] = "rmsprop"
+    slots: ClassVar[int] = 2
+    learning_rate: Any = 0.01
+    decay: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.decay, "rmsprop decay", least=0, below=1)
+        checks.number(self.epsilon, "rmsprop epsilon", above=0)
+        checks.number(self.momentum, "rmsprop momentum", least=0, below=1)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Adagrad(Optimizer):
+    """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1)."""
+
+    name: ClassVar[str] = "adagrad"
+    slots: ClassVar[int] = 1
+    learning_rate: Any = 0.01
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.epsilon, "adagrad epsilon", above=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rprop(Optimizer):
+    """Each parameter has a step of its own, which g's sign alone steers. For full batches.
+
+    Where g keeps its sign the step grows by `grow` up to `largest`; where it turns, the step
+    shrinks by `shrink` down to `smallest` and g counts as 0; then p -= sign(g) * step
+    (Riedmiller and Braun 1993; the variant iRprop- of Igel and Huesken 2000).
+    `learning_rate` is the first step, a number.
+    """
+
+    name: ClassVar[str] = "rprop"
+    slots: ClassVar[int] = 2
+    learning_rate: Any = 0.01
+    grow: float = 1.2
+    shrink: float = 0.5
+    smallest: float = 1e-6
+    largest: float = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.learning_rate, Schedule):
+            raise DefinitionError(
+                f"rprop sets its own steps, so learning_rate must be a number, the first step; "
+                f"it is the schedule {self.learning_rate!r}."
+            )
+        checks.number(self.grow, "rprop grow", above=1)
+        checks.number(self.shrink, "rprop shrink", above=0, below=1)
+        checks.number(self.smallest, "rprop smallest", above=0)
+        checks.number(self.largest, "rprop largest", least=self.smallest)
+
+    def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """The last gradient, zero, and the steps, all `learning_rate`."""
+        memory = super().memory(size, dtype)
+        memory[1] = self.learning_rate
+        return memory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Lion(Optimizer):
+    """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
+    m = beta2 * m + (1 - beta2) * g (Chen et al. 2023, algorithm 2).
+    """
+
+    name: ClassVar[str] = "lion"
+    slots: ClassVar[int] = 1
+    learning_rate: Any = 0.0001
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number(self.beta1, "lion beta1", least=0, below=1)
+        checks.number(self.beta2, "lion beta2", least=0, below=1)
+        checks.number(self.weight_decay, "lion weight_decay", least=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LBFGS(Named):
+    """L-BFGS with a line search, by SciPy: for full batches and smooth losses.
+
+    One epoch is one iteration (Liu and Nocedal 1989; Zhu et al. 1997 for the code). It stops
+    by itself when no entry of the gradient is above `gradient_tolerance`, or when the loss
+    falls by less than `loss_tolerance` of itself in an iteration. It has no learning rate.
+
+    Args:
+        history: gradients remembered.
+        gradient_tolerance: SciPy's gtol.
+        loss_tolerance: SciPy's ftol.
+        line_search: evaluations of the loss at most, in one iteration.
+    """
+
+    name: ClassVar[str] = "lbfgs"
+    history: int = 10
+    gradient_tolerance: float = 1e-5
+    loss_tolerance: float = 2.2e-9
+    line_search: int = 20
+
+    def __post_init__(self) -> None:
+        checks.integer(self.history, "lbfgs history")
+        checks.number(self.gradient_tolerance, "lbfgs gradient_tolerance", least=0)
+        checks.number(self.loss_tolerance, "lbfgs loss_tolerance", least=0)
+        checks.integer(self.line_search, "lbfgs line_search")
+
+
+OPTIMIZERS: dict[str, type[Optimizer] | type[LBFGS]] = registry(
+    SGD, Adam, AdamW, RMSprop, Adagrad, Rprop, Lion, LBFGS
+)

@@ -1,0 +1,272 @@
+"""One column of a table: what it holds, and its values as numbers or as text.
+
+A text column, of a CSV file or another table, is judged by what stands in it, a value at a
+time, so that a table means the same whichever way it is stored or read. What cannot be learned
+from is refused with the column and the row.
+
+- In a column of numbers an empty field, NaN and the words NA, N/A, #N/A, null, none, nil, ?, -
+  and . are missing values. true and false are 1 and 0.
+- In a column of text an empty field alone is a missing value; NA is a text like any other.
+"""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+from fastnet.errors import DataError
+from fastnet.extras import polars
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: What people and programs write for a number that is not there.
+MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
+
+#: A text column of which so much is numbers, or dates, is one with a mistake in it.
+MOSTLY = 0.9
+
+_DAY = (
+    r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"
+    r"|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d{2}"
+)
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_NAMED = rf"\d{{1,2}}[-. ]+{_MONTH}[-., ]+\d{{2,4}}|{_MONTH}\.? \d{{1,2}},? \d{{4}}"
+_HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d{2}:?\d{2}))?"
+#: Dates and times as they are commonly written, in any case.
+_DATE = rf"(?i)^(?:(?:{_DAY}|{_NAMED})(?:[t ]+{_HOUR})?|{_HOUR})$"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a column is, for errors.
+
+    Attributes:
+        what: the table, as errors call it.
+        name: the column's.
+        before: rows of the table before the first of these.
+        role: whether the column is a "spare" one, which may be left out, the "target", or one
+            that a trained model "needs".
+    """
+
+    what: str
+    name: str
+    before: int = 0
+    role: str = "spare"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {'the target' if self.role == 'target' else 'column'} {self.name!r}"
+
+    def row(self, index: int) -> str:
+        """How errors call the row of an index into these."""
+        return f"data row {self.before + index + 1}"
+
+    @property
+    def quoted(self) -> str:
+        """The column's name as a shell takes it."""
+        return shlex.quote(self.name)
+
+    @property
+    def leave_out(self) -> str:
+        """What may be done instead of mending."""
+        if self.role == "spare":
+            return f"leave it out (--drop {self.quoted}), or "
+        return "the model needs it: " if self.role == "needed" else ""
+
+
+def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | None]":
+    """What a column holds, and its values.
+
+    Returns:
+        "number" with `numbers`, "text" with `texts`, or "nothing" with None.
+
+    Raises:
+        DataError: for dates and times, for nested and binary columns, for infinity, and for text
+            that is mostly numbers.
+    """
+    pl = polars()
+    if column.dtype in (pl.Categorical, pl.Enum):
+        return ("text", texts(column, place)) if column.count() else ("nothing", None)
+    if column.dtype != pl.String:
+        _check_type(column, place)
+    values, wrong = _parsed(column)
+    known = int(len(values) - np.isnan(values).sum())
+    if not len(wrong):
+        if not known:
+            return "nothing", None
+        if column.dtype == pl.String:
+            _check_length(column, place)
+        _check_finite(values, place)
+        return "number", values
+    present = known + len(wrong)
+    if known >= MOSTLY * present:
+        row = int(wrong[0])
+        remedy = (
+            "leave that row out"
+            if place.role == "target"
+            else f"leave the column out (--drop {place.quoted}), or take all of it for text "
+            f"(--categorical {place.quoted})"
+        )
+        also = f" and no number in {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise DataError(
+            f"{place} holds {shorten(column[row])} in {place.row(row)}{also}, and numbers in "
+            f"{known:,} others; correct it, or {remedy}."
+        )
+    dates = column.gather(wrong).str.contains(_DATE)
+    if dates.sum() >= MOSTLY * present:
+        row = int(wrong[int(dates.arg_true()[0])])
+        raise _dates(place, f"{shorten(column[row])} in {place.row(row)}")
+    return "text", texts(column, place)
+
+
+def begins_with_0(column: "pl.Series") -> bool:
+    """Whether it is text in which a number begins with a 0 that another digit follows."""
+    if column.dtype != polars().String:
+        return False
+    return bool(column.str.contains(r"^\s*[+-]?0[0-9]").any())
+
+
+def numbers(column: "pl.Series", place: Place) -> Array:
+    """The numbers of a column.
+
+    Returns:
+        `(rows,)` float64, NaN where a value is missing, else finite.
+
+    Raises:
+        DataError: for text, dates and infinity, with the row.
+    """
+    pl = polars()
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype != pl.String:
+        _check_type(column, place)
+    values, wrong = _parsed(column)
+    if len(wrong):
+        row = int(wrong[0])
+        also = "correct it" if place.role == "needed" else "correct it, or leave that row out"
+        raise DataError(
+            f"{place} holds {shorten(column[row])} in {place.row(row)}, which is not a number; "
+            f"{also}."
+        )
+    _check_finite(values, place)
+    return values
+
+
+def _parsed(column: "pl.Series") -> tuple[Array, Array]:
+    """A column as numbers, NaN where there is none, and the places of what is not a number."""
+    pl = polars()
+    found = column.cast(pl.Float64, strict=False)
+    values: Array = found.to_numpy(writable=True)
+    odd: Array = (found.is_null() & column.is_not_null()).arg_true().to_numpy()
+    if not len(odd) or column.dtype != pl.String:
+        return values, odd
+    words = column.gather(odd).str.strip_chars()
+    again = words.cast(pl.Float64, strict=False)
+    words = words.str.to_lowercase()
+    again = again.fill_null((words == "true").replace_strict({True: 1.0, False: None}))
+    again = again.fill_null((words == "false").replace_strict({True: 0.0, False: None}))
+    values[odd] = again.to_numpy()
+    return values, odd[(again.is_null() & ~words.is_in(["", *MISSING])).to_numpy()]
+
+
+def texts(column: "pl.Series", place: Place) -> "pl.Series":
+    """The values of a column as text.
+
+    Returns:
+        `(rows,)` text, null where a value is missing; whole numbers without a point.
+
+    Raises:
+        DataError: for dates, nested and binary columns.
+    """
+    pl = polars()
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        _check_type(column, place)
+    if column.dtype.is_float() or column.dtype.is_decimal():
+        values = column.cast(pl.Float64).fill_nan(None)
+        whole = values.cast(pl.Int64, strict=False)
+        even = whole.cast(pl.Float64) == values
+        return whole.cast(pl.String).zip_with(even.fill_null(False), values.cast(pl.String))
+    found = column.cast(pl.String)
+    if column.dtype == pl.String:
+        found = found.str.strip_chars()
+    return found.set(found == "", None)
+
+
+def missing(values: "Array | pl.Series") -> Array:
+    """Which of a column's numbers or texts are missing, `(rows,)` bool."""
+    found = np.isnan(values) if isinstance(values, np.ndarray) else values.is_null().to_numpy()
+    return np.asarray(found)
+
+
+def refuse_missing(values: "Array | pl.Series", place: Place, remedy: str) -> None:
+    """Make sure that every row has a value.
+
+    Raises:
+        DataError: naming the first row that has none; it ends in `remedy`.
+    """
+    gaps = missing(values)
+    if not gaps.any():
+        return
+    count = int(gaps.sum())
+    also = f" ({count:,} rows have none)" if count > 1 else ""
+    raise DataError(f"{place} has no value in {place.row(int(np.argmax(gaps)))}{also}; {remedy}.")
+
+
+def _check_finite(values: Array, place: Place) -> None:
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise DataError(
+            f"{place} holds {values[row]} in {place.row(row)}; it must be a finite number: "
+            "correct it, or leave that row out."
+        )
+
+
+def _check_type(column: "pl.Series", place: Place) -> None:
+    """Of a column that is no text: refuse what is no number either."""
+    pl = polars()
+    if column.dtype.is_temporal():
+        raise _dates(place, str(column.dtype))
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise DataError(
+            f"{place} holds {column.dtype}; it must hold numbers or text: {place.leave_out}"
+            "turn it into them."
+        )
+
+
+def _dates(place: Place, shown: str) -> DataError:
+    return DataError(
+        f"{place} holds dates or times ({shown}), which have no scale of their own; "
+        f"{place.leave_out}turn it into numbers, such as days since a first day, the month, or "
+        "the weekday."
+    )
+
+
+def _check_length(column: "pl.Series", place: Place) -> None:
+    """Refuse whole numbers that a float would round: they are names, not quantities."""
+    long = column.str.contains(r"^[+-]?\d{19,}$")
+    if long.any():
+        wide = column.filter(long).cast(polars().Int64, strict=False)
+        if wide.null_count() and not column.str.contains(r"[.eE]").any():
+            row = int(long.arg_true()[int(wide.is_null().arg_true()[0])])
+            raise DataError(
+                f"{place} holds {column[row]} in {place.row(row)}, a whole number beyond 64 bits; "
+                f"if it is an identifier leave the column out (--drop {place.quoted}), if it is a "
+                "quantity write it with a decimal point."
+            )
+
+
+def shorten(value: object, most: int = 60) -> str:
+    """A value as an error shows it, on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Names as an error lists them, the rest counted."""
+    every = [shorten(name) for name in names]
+    shown = ", ".join(every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"

@@ -1,0 +1,109 @@
+"""How good predictions are: the field's figures, in float64."""
+
+import math
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+
+#: With more classes their areas, a sorting for each, would take longer than the training.
+AREA_CLASSES = 100
+
+
+def of_classes(y: Array, probabilities: Array) -> dict[str, float]:
+    """How good probabilities of classes are.
+
+    Args:
+        y: `(rows,)`, class indices.
+        probabilities: `(rows, classes)`.
+
+    Returns:
+        `accuracy`, `log_loss` and `roc_auc`, NaN for more than `AREA_CLASSES`.
+    """
+    few = probabilities.shape[1] <= AREA_CLASSES
+    return {
+        "accuracy": accuracy(y, np.argmax(probabilities, axis=1)),
+        "log_loss": log_loss(y, probabilities),
+        "roc_auc": roc_auc(y, probabilities) if few else math.nan,
+    }
+
+
+def of_quantities(y: Array, predicted: Array) -> dict[str, float]:
+    """How good predictions of quantities are: `r2`, `rmse` and `mae`, of `(rows,)` each."""
+    return {"r2": r2(y, predicted), "rmse": rmse(y, predicted), "mae": mae(y, predicted)}
+
+
+def accuracy(y: Array, predicted: Array) -> float:
+    """The part of the rows whose class `(rows,)` was predicted."""
+    return float(np.mean(np.asarray(y) == predicted))
+
+
+def log_loss(y: Array, probabilities: Array) -> float:
+    """Minus the mean of the logarithm of the probability `(rows, classes)` of the true class.
+
+    A probability below the smallest step of its dtype counts as that, as in scikit-learn.
+    """
+    p = probabilities[np.arange(len(y)), y]
+    return float(-np.mean(np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))))
+
+
+def roc_auc(y: Array, probabilities: Array) -> float:
+    """The area under the ROC curve.
+
+    Of two classes: the chance that a row of the second has a higher probability of it than one
+    of the first; ties count half (Mann and Whitney 1947). Of more: the mean over the classes of
+    the area of each against the rest, without weights; classes that no row has, or every row,
+    do not count.
+
+    Args:
+        y: `(rows,)`, class indices.
+        probabilities: `(rows, classes)`.
+
+    Returns:
+        0 to 1; NaN where all rows are of one class.
+    """
+    classes = probabilities.shape[1]
+    areas = [
+        _area(y == index, probabilities[:, index])
+        for index in ([1] if classes == 2 else range(classes))
+    ]
+    known = [area for area in areas if not math.isnan(area)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _area(positive: Array, score: Array) -> float:
+    """From the sum of the ranks of the positive rows; rows of one score share their mean rank."""
+    count = int(positive.sum())
+    rest = len(positive) - count
+    if not count or not rest:
+        return math.nan
+    _, place, rows = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(rows) - (rows - 1) / 2
+    return float((ranks[place[positive]].sum() - count * (count + 1) / 2) / (count * rest))
+
+
+def confusion(y: Array, predicted: Array, classes: int) -> Array:
+    """How many rows of each class were predicted as which, `(class, prediction)` integers."""
+    counts = np.bincount(np.asarray(y) * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def r2(y: Array, predicted: Array) -> float:
+    """1 - sum (y - p)^2 / sum (y - mean y)^2; NaN where y is constant."""
+    y, predicted = _wide(y), _wide(predicted)
+    total = float(np.sum((y - y.mean()) ** 2))
+    return 1 - float(np.sum((y - predicted) ** 2)) / total if total else math.nan
+
+
+def rmse(y: Array, predicted: Array) -> float:
+    """The square root of the mean squared error, in the target's unit."""
+    return math.sqrt(float(np.mean((_wide(y) - _wide(predicted)) ** 2)))
+
+
+def mae(y: Array, predicted: Array) -> float:
+    """The mean of |y - p|, in the target's unit."""
+    return float(np.mean(np.abs(_wide(y) - _wide(predicted))))
+
+
+def _wide(values: Array) -> Array:
+    return np.asarray(values, np.float64)

@@ -1,0 +1,254 @@
+"""Checkpoints: where a fit is, in a file, so that it can go on from there bit for bit."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnet import files
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data
+from fastnet.definition.network import Network, detach
+from fastnet.errors import ModelFileError
+from fastnet.training.fit_state import BestLoss, FitState
+from fastnet.training.history import COLUMNS, History
+from fastnet.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a fit writes down where it is. It also does so when it ends.
+
+    Args:
+        path: the file, replaced each time.
+        seconds: write when so many have passed since the last time; None: do not look.
+        epochs: write after every so many epochs; None: do not look.
+
+    Raises:
+        DefinitionError: if a number is not above 0.
+    """
+
+    path: str | os.PathLike[str]
+    seconds: float | None = 60.0
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.path(self.path, "checkpoint path")
+        if self.seconds is not None:
+            checks.number(self.seconds, "checkpoint seconds", above=0)
+        if self.epochs is not None:
+            checks.integer(self.epochs, "checkpoint epochs")
+
+
+def identity(
+    network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
+) -> dict[str, Any]:
+    """What must be the same for a fit to be resumed: a name and a plain value each."""
+    spec = network.spec()
+    initial = detach(spec)
+    return {
+        "network": spec,
+        "initial weights": {name: _digest(array) for name, array in initial.items()},
+        "dtype": flat.dtype.name,
+        "optimizer": settings.optimizer.spec(),
+        "batch_size": settings.batch_size,
+        "shuffle": settings.shuffle,
+        "l1": settings.l1,
+        "l2": settings.l2,
+        "clip_norm": settings.clip_norm,
+        "clip_value": settings.clip_value,
+        "seed": settings.seed,
+        "training rows": _digest(data.x, data.y, data.weight),
+        "validation rows": None
+        if validation is None
+        else _digest(validation.x, validation.y, validation.weight),
+    }
+
+
+def _digest(*arrays: Array | None) -> str:
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return digest.hexdigest()
+
+
+def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState) -> None:
+    """Write down where a fit is.
+
+    Raises:
+        FileAccessError: if the file cannot be written; the last checkpoint stays.
+    """
+    history = fit_state.history
+    facts = {
+        "same": same,
+        "step": fit_state.step,
+        "updates": fit_state.updates,
+        "stopping": _best_to_plain(fit_state.stopping),
+        "plateau": _best_to_plain(fit_state.plateau),
+        "scale": fit_state.scale,
+    }
+    arrays = {"parameters": flat, "memory": fit_state.memory, "pending": fit_state.pending}
+    if fit_state.best is not None:
+        arrays["best"] = fit_state.best
+    for name in COLUMNS:
+        values = getattr(history, name)
+        arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
+    files.write(path, "checkpoint", facts, arrays)
+
+
+def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: int) -> FitState:
+    """Read where a fit was into a fit state, and its parameters into `flat`.
+
+    `slots` is how many vectors the optimizer remembers, `batches` how many an epoch has.
+
+    Raises:
+        ModelFileError: if the file is damaged, or belongs to another fit: it says in what.
+        ModelFileMissing: if there is none.
+    """
+    facts, arrays = files.read(path, "checkpoint")
+    try:
+        was = facts["same"]
+        for name, value in same.items():
+            if was[name] != value:
+                raise ModelFileError(
+                    f"checkpoint {str(path)!r} is of another fit: its "
+                    f"{_difference(name, was[name], value)}. Resume with what it was begun with, "
+                    "or begin anew in another file."
+                )
+        _check(facts, arrays, flat, slots, batches)
+        history = History(**{
+            name: arrays[f"history.{name}"].tolist()
+            for name in ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
+        })  # fmt: skip
+        fit_state = FitState(
+            step=facts["step"],
+            updates=facts["updates"],
+            memory=arrays["memory"],
+            pending=arrays["pending"],
+            stopping=_best_from_plain(facts["stopping"]),
+            best=arrays.get("best"),
+            plateau=_best_from_plain(facts["plateau"]),
+            scale=facts["scale"],
+            history=history,
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
+    flat[...] = arrays["parameters"]
+    return fit_state
+
+
+def _check(
+    facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
+) -> None:
+    """Make sure that a file, whoever wrote it, holds what a fit can go on from."""
+    step = checks.integer(facts["step"], "step", least=0)
+    checks.integer(facts["updates"], "updates", least=0)
+    checks.number(facts["scale"], "scale", above=0, most=1)
+    epochs = arrays["history.epoch"]
+    if len(epochs) and epochs[-1] != step // batches:
+        raise ValueError(f"step {step} is not in epoch {epochs[-1]}")
+    wanted = {
+        "parameters": (flat.shape, flat.dtype),
+        "best": (flat.shape, flat.dtype),
+        "memory": ((slots, flat.size), flat.dtype),
+        "pending": ((step % batches,), np.float64),
+        "history.epoch": ((len(epochs),), np.int64),
+        **{
+            f"history.{n}": ((len(epochs),), np.float64)
+            for n in ("loss", "learning_rate", "seconds")
+        },
+    }
+    if len(arrays["history.validation_loss"]):
+        wanted["history.validation_loss"] = ((len(epochs),), np.float64)
+    for name, (shape, dtype) in wanted.items():
+        if name == "best" and name not in arrays:
+            continue
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}")
+    if not np.isfinite(arrays["parameters"]).all():
+        raise ValueError("its parameters are not finite")
+
+
+def _best_to_plain(watch: BestLoss) -> list[Any]:
+    """JSON has no infinity, which is the best loss before the first."""
+    return ["inf" if math.isinf(watch.best) else watch.best, watch.epochs_without_improvement]
+
+
+def _best_from_plain(plain: list[Any]) -> BestLoss:
+    best, waited = plain
+    return BestLoss(float(best), int(waited))
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    """The first place where two plain values differ, in words."""
+    if name.endswith("rows"):
+        return f"{name} were others"
+    if isinstance(was, dict) and isinstance(now, dict) and set(was) == set(now):
+        key = next(key for key in now if was[key] != now[key])
+        return _difference(f"{name} {key}", was[key], now[key])
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        place = next(i for i in range(len(now)) if was[i] != now[i])
+        return _difference(f"{name}[{place}]", was[place], now[place])
+    if isinstance(was, list) and isinstance(now, list):
+        return f"{name} were {len(was)}, now they are {len(now)}"
+    return f"{name} was {_short(was)}, now it is {_short(now)}"
+
+
+def epochs_done(path: str | os.PathLike[str]) -> int:
+    """How many epochs a checkpoint has behind it.
+
+    Raises:
+        ModelFileError: if the file is damaged.
+        ModelFileMissing: if there is none.
+    """
+    _, arrays = files.read(path, "checkpoint")
+    return len(arrays.get("history.epoch", ()))
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint is, for people: its network's plain form, its settings, and where it is.
+
+    Raises:
+        ModelFileError: if the file is damaged.
+        ModelFileMissing: if there is none.
+    """
+    facts, arrays = files.read(path, "checkpoint")
+    try:
+        same = facts["same"]
+        spec = same["network"]
+        for layer in spec["layers"]:
+            if isinstance(layer.get("init"), dict) and layer["init"].get("name") == "arrays":
+                del layer["init"]  # of initial weights that were given only digests are kept
+        Network.from_spec(spec)
+        losses = {
+            name: float(arrays[f"history.{name}"][-1]) if len(arrays[f"history.{name}"]) else None
+            for name in ("loss", "validation_loss")
+        }
+        return {
+            "epochs": len(arrays["history.epoch"]),
+            "parameters": int(arrays["parameters"].size),
+            "dtype": str(arrays["parameters"].dtype),
+            "optimizer": {"name": str(same["optimizer"]["name"]), **same["optimizer"]},
+            "batch_size": checks.integer(same["batch_size"], "batch_size"),
+            "seed": checks.integer(same["seed"], "seed", least=0),
+            **losses,
+            "network": spec,
+        }
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,144 @@
+"""What happened in a fit, epoch by epoch."""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from fastnet.arrays.checks import Array
+
+#: The names of the lists.
+COLUMNS = ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
+
+
+class History:
+    """One entry an epoch in each list.
+
+    Attributes:
+        epoch: its number, counted from 1 over the whole training.
+        loss: the mean of its batches' losses while they were trained, by their numbers of rows,
+            penalties included.
+        validation_loss: the loss on the validation rows after it; empty without validation.
+        learning_rate: that of its last step (L-BFGS has none: NaN).
+        seconds: how long it took, validation included.
+    """
+
+    def __init__(
+        self,
+        epoch: Iterable[int] = (),
+        loss: Iterable[float] = (),
+        validation_loss: Iterable[float] = (),
+        learning_rate: Iterable[float] = (),
+        seconds: Iterable[float] = (),
+    ) -> None:
+        given = (epoch, loss, validation_loss, learning_rate, seconds)
+        self._lists: dict[str, list[Any]] = dict(
+            zip(COLUMNS, (list(column) for column in given), strict=True)
+        )
+        # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than it
+        # takes to make Python's numbers for it, so these are made when somebody looks.
+        self._waiting: list[tuple[int, Array, Array, float]] = []
+        self._lock = threading.Lock()
+
+    def extend(self, first: int, losses: Array, learning_rates: Array, seconds: float) -> None:
+        """Add epochs from number `first` on: `(epochs,)` each, and the seconds of each."""
+        with self._lock:
+            self._waiting.append((first, losses, learning_rates, seconds))
+
+    def _list(self, name: str) -> list[Any]:
+        if self._waiting:
+            with self._lock:
+                lists = self._lists
+                for first, losses, learning_rates, seconds in self._waiting:
+                    lists["epoch"] += range(first, first + len(losses))
+                    lists["loss"] += losses.tolist()
+                    lists["learning_rate"] += learning_rates.tolist()
+                    lists["seconds"] += [seconds] * len(losses)
+                self._waiting = []
+        return self._lists[name]
+
+    @property
+    def epoch(self) -> list[int]:
+        """Each epoch's number, from 1."""
+        return self._list("epoch")
+
+    @property
+    def loss(self) -> list[float]:
+        """Each epoch's mean loss."""
+        return self._list("loss")
+
+    @property
+    def validation_loss(self) -> list[float]:
+        """The loss on the validation rows after each epoch, or empty."""
+        return self._list("validation_loss")
+
+    @property
+    def learning_rate(self) -> list[float]:
+        """The learning rate of each epoch's last step."""
+        return self._list("learning_rate")
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each epoch took."""
+        return self._list("seconds")
+
+    def __getstate__(self) -> dict[str, list[Any]]:
+        """For pickle and copy: lists of its own."""
+        return {name: list(self._list(name)) for name in COLUMNS}
+
+    def __setstate__(self, state: dict[str, list[Any]]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all lists are equal."""
+        if not isinstance(other, History):
+            return NotImplemented
+        return all(self._list(name) == other._list(name) for name in COLUMNS)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        """The epochs done."""
+        return len(self.epoch)
+
+    def __repr__(self) -> str:
+        """Short: `History(100 epochs, loss 0.9 -> 0.01)`."""
+        if not self.epoch:
+            return "History(0 epochs)"
+        text = f"History({len(self)} epochs, loss {self.loss[0]:.4g} -> {self.loss[-1]:.4g}"
+        if self.validation_loss:
+            first, last = self.validation_loss[0], self.validation_loss[-1]
+            text += f", validation loss {first:.4g} -> {last:.4g}"
+        return text + ")"
+
+    def __bool__(self) -> bool:
+        """A history is there, even before its first epoch."""
+        return True
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """A dict of lists of one length, as `polars.DataFrame(...)` or `json.dumps(...)` take it.
+
+        Without validation it has no `validation_loss`.
+        """
+        named = {name: list(self._list(name)) for name in COLUMNS}
+        if not self.validation_loss:
+            del named["validation_loss"]
+        return named
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the losses over the epochs.
+
+        Args:
+            axes: the matplotlib axes to draw into; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MissingExtra: without matplotlib (`pip install "fastnet[plot]"`).
+        """
+        from fastnet import plots
+
+        curves = {"training": self.loss}
+        if self.validation_loss:
+            curves["validation"] = self.validation_loss
+        return plots.losses(self.epoch, curves, axes)

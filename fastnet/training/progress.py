@@ -1,0 +1,122 @@
+"""The bar that a fit shows on standard error: how far it is, time left, losses."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from fastnet.training.history import History
+
+#: Seconds between two pictures of the bar; a fit makes a run about every 0.05 s.
+REFRESH_SECONDS = 0.1
+
+#: Seconds between two measurements at least, and how much of the time they may take.
+MEASURE_SECONDS = 0.5
+MEASURE_SHARE = 0.05
+
+
+#: Columns for a bar that can be read, the time left, and the spaces between.
+_BAR_WIDTH = 24
+
+
+class Bar:
+    """A progress bar, drawn where standard error is a terminal; elsewhere nothing is.
+
+    It has no thread of its own: it is drawn when the fit tells it something, so that it
+    takes no time from the training in between.
+
+    Args:
+        measure: called now and then, seldom enough not to slow the training, for a text to
+            show beside the losses.
+        transient: take the bar away at the end.
+        unit: what an epoch is called; where one is one step, "step".
+        total: epochs to count towards; None: those of the fit.
+        console: where to draw (a `rich.console.Console`); None: standard error.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], str] | None = None,
+        *,
+        transient: bool = False,
+        unit: str = "epoch",
+        total: int | None = None,
+        console: Any = None,
+    ) -> None:
+        from rich.console import Console
+
+        self.measure = measure
+        self.transient = transient
+        self.unit, self.total = unit, total
+        self.console = console if console is not None else Console(stderr=True)
+        self._progress: Any = None
+        self._task: Any = None
+        self._measured = ""
+        self._next_refresh = self._next_measure = 0.0
+
+    def __enter__(self) -> "Bar":
+        self._task, self._measured = None, ""
+        self._next_refresh = self._next_measure = 0.0
+        # A dumb terminal cannot move its cursor, so it would get a line for every picture.
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            from rich import progress
+            from rich.table import Column
+
+            self._progress = progress.Progress(
+                progress.TextColumn(
+                    f"{self.unit} {{task.fields[epoch]}}", table_column=Column(no_wrap=True)
+                ),
+                progress.BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=5)),
+                progress.TimeRemainingColumn(compact=True),
+                progress.TextColumn("left {task.fields[facts]}", table_column=Column(no_wrap=True)),
+                console=self.console,
+                transient=self.transient,
+                auto_refresh=False,
+                expand=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.refresh()
+            self._progress.stop()
+            self._progress = None
+
+    def update(self, done: float, epochs: int, history: History) -> None:
+        """Show that `done` epochs of `epochs` are done, with fractions."""
+        now = time.monotonic()
+        if self._progress is None or (now < self._next_refresh and done < epochs):
+            return
+        self._next_refresh = now + REFRESH_SECONDS
+        if self.measure is not None and len(history) and now >= self._next_measure:
+            self._measured = self.measure()
+            took = time.monotonic() - now
+            self._next_measure = now + max(MEASURE_SECONDS, took / MEASURE_SHARE)
+        epochs = self.total or epochs
+        count = f"{int(done):,}/{epochs:,}"
+        facts = [text for text in (losses(history), self._measured) if text]
+        # The bar and the time left come first: facts that do not fit are left out, last first.
+        room = self.console.width - len(self.unit) - len(count) - _BAR_WIDTH
+        while facts and len(", ".join(facts)) > room:
+            facts.pop()
+        fields = {"epoch": count, "facts": ", ".join(facts)}
+        if self._task is None:
+            # The clock starts here: what came before may have been a resumed fit's.
+            self._task = self._progress.add_task("", total=epochs, completed=done, **fields)
+        else:
+            self._progress.update(self._task, completed=done, **fields)
+        self._progress.refresh()
+
+
+def losses(history: History) -> str:
+    """The last losses, `training/validation`, in a few words."""
+    if not history.loss:
+        return ""
+    last = f"loss {history.loss[-1]:#.3g}"
+    return last + (f"/{history.validation_loss[-1]:#.3g}" if history.validation_loss else "")

@@ -1,0 +1,127 @@
+"""What a fit is told, checked: the settings that decide its outcome."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fastnet.arrays import checks
+from fastnet.definition.layers import Dropout
+from fastnet.definition.named import resolve
+from fastnet.definition.network import Network
+from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.errors import DefinitionError
+
+#: Rows of a batch where nobody says: Keras's default, and near the best for small tables.
+BATCH_ROWS = 32
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation loss has not fallen for `patience` epochs.
+
+    Args:
+        patience: epochs without a better loss that are let pass.
+        min_delta: how much lower a loss must be to count as better.
+        restore_best: end with the parameters of the best epoch, not of the last.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        checks.integer(self.patience, "early_stopping patience", least=0)
+        checks.number(self.min_delta, "early_stopping min_delta", least=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that `Model.fit` is told, but the rows. `Model.fit` says what each means."""
+
+    optimizer: Optimizer | LBFGS
+    batch_size: int
+    shuffle: bool
+    l1: float
+    l2: float
+    clip_norm: float | None
+    clip_value: float | None
+    seed: int
+    epochs: int
+    early_stopping: EarlyStopping | None
+
+
+def check(
+    network: Network,
+    rows: int,
+    seed: int,
+    dtype: np.dtype[Any],
+    *,
+    optimizer: str | Optimizer | LBFGS | Mapping[str, Any],
+    epochs: int,
+    batch_size: int | Literal["auto"] | None,
+    shuffle: bool,
+    l1: float,
+    l2: float,
+    clip_norm: float | None,
+    clip_value: float | None,
+    early_stopping: int | EarlyStopping | None,
+) -> Settings:
+    """Make settings of what a user gave to `fit`, for so many training rows of a dtype.
+
+    Raises:
+        DefinitionError: if one of them makes no sense, or two do not fit together.
+    """
+    rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)
+    epsilon = getattr(rule, "epsilon", 1.0)
+    if dtype.type(epsilon) == 0:
+        raise DefinitionError(
+            f"{rule.name} epsilon is {epsilon:g}, which is 0 in {dtype}; use 1e-8, or float64."
+        )
+    if not isinstance(shuffle, bool | np.bool_):
+        raise DefinitionError(f"shuffle is {shuffle!r}; it must be True or False.")
+    settings = Settings(
+        optimizer=rule,
+        batch_size=_batch_rows(batch_size, rule, rows),
+        shuffle=bool(shuffle),
+        l1=checks.number(l1, "l1", least=0),
+        l2=checks.number(l2, "l2", least=0),
+        clip_norm=_limit(clip_norm, "clip_norm"),
+        clip_value=_limit(clip_value, "clip_value"),
+        seed=seed,
+        epochs=checks.integer(epochs, "epochs"),
+        early_stopping=_stopping(early_stopping),
+    )
+    if isinstance(rule, LBFGS):
+        _check_lbfgs(settings, network, rows)
+    return settings
+
+
+def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
+    if isinstance(batch_size, str) and batch_size == "auto":
+        batch_size = None if isinstance(rule, LBFGS) else BATCH_ROWS
+    return rows if batch_size is None else min(checks.integer(batch_size, "batch_size"), rows)
+
+
+def _limit(value: object, what: str) -> float | None:
+    return None if value is None else checks.number(value, what, above=0)
+
+
+def _stopping(value: object) -> EarlyStopping | None:
+    if value is None or isinstance(value, EarlyStopping):
+        return value
+    return EarlyStopping(checks.integer(value, "early_stopping", least=0))
+
+
+def _check_lbfgs(settings: Settings, network: Network, rows: int) -> None:
+    clips = settings.clip_norm is not None or settings.clip_value is not None
+    drops = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in network.layers)
+    for wrong, reason in (
+        (settings.batch_size < rows, "needs all rows in one batch; leave batch_size out"),
+        (settings.l1 > 0, "needs a smooth loss; use l2 instead of l1"),
+        (clips, "chooses its own step lengths; leave out clip_norm and clip_value"),
+        (drops, "needs the same loss at every call; use 'adam' with Dropout"),
+    ):
+        if wrong:
+            raise DefinitionError(f"optimizer 'lbfgs' {reason}.")
