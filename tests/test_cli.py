@@ -16,6 +16,7 @@ from matplotlib.image import imread
 
 import fastnet as fn
 from fastnet import random
+from fastnet.contract import choosing
 
 ROWS = 200
 
@@ -176,7 +177,7 @@ def test_xor_usage_error():
 def test_backends_lists_every_known_one():
     code, out, err = run("backends", FASTNET_BACKEND="numpy", COLUMNS="80")
     assert (code, err) == (0, "")
-    for name in fn.backend.known():
+    for name in choosing.known():
         assert re.search(rf"^\*? +{name} +(yes|no) ", out, re.MULTILINE)
     assert re.search(r"^\* +numpy +yes +", out, re.MULTILINE)
     assert np.__version__ in out
