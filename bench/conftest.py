@@ -121,9 +121,9 @@ def _named(config: pytest.Config, option: str, known: list[str], default: list[s
 def _contestants(config: pytest.Config) -> list[str]:
     """Who was chosen, whether they can take part or not."""
     from bench.contestants import BY_HAND, PEERS
-    from fastnet.contract import choosing as backends
+    from fastnet.contract import loading
 
-    known = backends.known()
+    known = loading.known()
     chosen = _named(config, "--backend", known, known)
     peers = _named(
         config, "--peer", list(PEERS), list(PEERS) if config.getoption("--peers") else []

@@ -13,6 +13,7 @@ from bench.workloads import Workload
 from fastnet.arrays.checks import Array
 from fastnet.benchmark import Contestant, Fit, Predict, model
 from fastnet.contract import choosing as backends
+from fastnet.contract import loading
 
 Kind = Literal["training", "gradient", "prediction"]
 
@@ -154,7 +155,7 @@ def maker(
 def bring(name: str) -> None:
     """Import what a contestant stands on: that is no part of its first run."""
     if family(name) == "fastnet":
-        backends.load(name)
+        loading.load(name)
         libraries: tuple[str, ...] = (name,) if name in ("numba", "cupy") else ()
     else:
         libraries = _peer(name).libraries

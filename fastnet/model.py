@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from fastnet import files, random
+from fastnet import files, model_files, random
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
-from fastnet.contract import choosing as backends
-from fastnet.contract import plan
-from fastnet.contract.program import Data, Program
-from fastnet.definition.network import Network, attach, detach
+from fastnet.contract import choosing, plan
+from fastnet.contract.program import Data, Inputs, Program
+from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
-from fastnet.errors import DataError, DefinitionError, FastnetError, ModelFileError
-from fastnet.interchange import exporting
+from fastnet.errors import DataError, DefinitionError, FastnetError
+from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
 from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A network that can be trained and asked.
+    """A trainable network: its definition, its parameters, and a backend that runs it.
 
     Args:
         network: what it is.
@@ -71,42 +70,56 @@ class Model:
     ) -> None:
         if not isinstance(network, Network):
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
-        self.network = network
-        self.dtype = checks.dtype(dtype).name
-        self.seed = random.fresh_seed() if seed is None else _seed(seed)
-        self.history: History | None = None
-        self.table: dict[str, Any] | None = None
-        self._threads = threads
-        self.precision = precision
+        dtype = checks.dtype(dtype).name
+        seed = random.fresh_seed() if seed is None else checks.seed(seed)
         try:
-            flat = plan.initial_parameters(network, self.seed)
+            flat = plan.initial_parameters(network, seed)
         except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
             size = plan.lower(network).size
             raise DefinitionError(
                 f"the network has {size:,} parameters, more than this machine can hold ({error})."
             ) from error
-        self._begin(flat, backend)
+        with np.errstate(over="ignore"):
+            flat = flat.astype(dtype)
+        self._set_up(network, flat, dtype, seed, backend, threads, precision)
         self.parameters.check()
 
-    def _begin(self, flat: Array, backend: str | None) -> None:
-        """Set up what is not part of a saved or pickled model."""
-        self._plan = plan.lower(self.network)
-        with np.errstate(over="ignore"):
-            self._parameters = Parameters(self._plan.parameters, flat.astype(self.dtype))
+    def _set_up(
+        self,
+        network: Network,
+        flat: Array,
+        dtype: str,
+        seed: int,
+        backend: str | None,
+        threads: int | None,
+        precision: str | None,
+        table: dict[str, Any] | None = None,
+        history: History | None = None,
+        memory: tuple[type, Array, int] | None = None,
+    ) -> None:
+        """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
+        self.network = network
+        self.dtype = dtype
+        self.seed = seed
+        self.precision = precision
+        self.table = table
+        self.history = history
+        self._threads = threads
+        self._memory = memory
+        self._plan = plan.lower(network)
+        self._parameters = Parameters(self._plan.parameters, flat)
         self._training = threading.Lock()
-        self._memory: tuple[type, Array, int] | None = None
-        self._compile(backend)
-
-    def _compile(self, backend: str | None) -> None:
-        chosen = backends.choose(backend)
+        chosen = choosing.choose(backend)
         self.backend = chosen.name
-        threads = backends.requested_threads(self._threads)
-        precision = backends.requested_precision(self.precision, chosen, self.dtype)
-        dtype = np.dtype(self.dtype)
-        self._program: Program = chosen.compile(self._plan, dtype, threads, precision)
+        self._program: Program = chosen.compile(
+            self._plan,
+            np.dtype(dtype),
+            choosing.requested_threads(threads),
+            choosing.requested_precision(precision, chosen, dtype),
+        )
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once = self._program.predict_at_once
-        self._flat = self._parameters.flat
+        self._flat = flat
 
     @property
     def parameters(self) -> Parameters:
@@ -123,7 +136,7 @@ class Model:
     @overload
     def predict(self, x: Any) -> Any: ...
     def predict(self, x: Any) -> Any:
-        """What the network says.
+        """Predict outputs for `x`.
 
         Args:
             x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
@@ -148,7 +161,7 @@ class Model:
                 return dlpack.like(found, x)
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
         put = self._program.to_device
-        return dlpack.like(self._program.predict(put(self._parameters.flat), put(rows)), x)
+        return dlpack.like(self._program.predict(put(self._parameters.flat), Inputs(put(rows))), x)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """The loss over all rows, without dropout and penalties.
@@ -161,7 +174,7 @@ class Model:
         Raises:
             DataError: if the arrays do not fit.
         """
-        data = self._on_device(self._data(x, y, sample_weight))
+        data = self._program.upload(self._data(x, y, sample_weight))
         return self._program.loss(self._program.to_device(self._parameters.flat), data)
 
     def loss_and_gradient(
@@ -194,7 +207,7 @@ class Model:
         draw = None
         if dropout_step is not None:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
-        data = self._on_device(self._data(x, y, sample_weight))
+        data = self._program.upload(self._data(x, y, sample_weight))
         parameters = self._program.to_device(self._parameters.flat)
         return self._program.gradient(parameters, data, *penalties, draw)
 
@@ -279,7 +292,7 @@ class Model:
         data, held_out = self._split(self._data(x, y, sample_weight), validation)
         settings = settings_of_fit(
             self.network,
-            len(data.x),
+            len(data),
             self.seed,
             np.dtype(self.dtype),
             optimizer=optimizer,
@@ -319,7 +332,7 @@ class Model:
         resume: bool,
     ) -> History:
         flat = self._parameters.flat
-        batches = -(-len(data.x) // settings.batch_size)
+        batches = -(-len(data) // settings.batch_size)
         fit_state = self._initial_state(settings, first * batches)
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
@@ -379,15 +392,11 @@ class Model:
             features = checks.features(x, network.inputs, dtype)
             rows = len(features)
             targets = checks.targets(y, rows, network.outputs, network.loss.targets, dtype)
-            return Data(features, targets, checks.weights(sample_weight, rows, dtype))
+            return Data(Inputs(features), targets, checks.weights(sample_weight, rows, dtype))
         except DataError as error:
             if what:
                 raise DataError(f"{what}: {error}") from error
             raise
-
-    def _on_device(self, data: Data) -> Data:
-        put = self._program.to_device
-        return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
 
     def _split(self, data: Data, validation: Any) -> tuple[Data, Data | None]:
         """The rows to train on, and those to validate on."""
@@ -402,7 +411,7 @@ class Model:
             x, y, weight = (*validation, None)[:3]
             return data, self._data(x, y, weight, "validation")
         fraction = checks.number(validation, "validation", above=0, below=1)
-        rows = len(data.x)
+        rows = len(data)
         kept = max(round(rows * fraction), 1)
         if kept >= rows:
             raise DataError(
@@ -415,7 +424,7 @@ class Model:
             weight = None if data.weight is None else data.weight[chosen]
             if weight is not None and not weight.any():
                 raise DataError("validation split: all sample weights of one part are zero.")
-            parts.append(Data(data.x[chosen], data.y[chosen], weight))
+            parts.append(Data(Inputs(data.x.numbers[chosen]), data.y[chosen], weight))
         return parts[0], parts[1]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -424,27 +433,38 @@ class Model:
         Raises:
             FileAccessError: if it cannot be written.
         """
-        spec = self.network.spec()
-        arrays = detach(spec)
-        facts = {"network": spec, "dtype": self.dtype, "seed": self.seed, "table": self.table}
-        return files.write(path, "model", facts, {**arrays, **self._parameters})
+        saved = Saved(self.network, self._parameters.flat, self.dtype, self.seed, self.table)
+        return model_files.write(path, saved)
 
-    to_onnx = exporting.to_onnx
-    to_torch = exporting.to_torch
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write a standard ONNX graph: `fastnet.interchange.exporting.to_onnx` says all of it."""
+        from fastnet.interchange.exporting import to_onnx
+
+        to_onnx(self, path)
+
+    def to_torch(self) -> Any:
+        """Make a `torch.nn.Sequential`: `fastnet.interchange.exporting.to_torch` says all of it."""
+        from fastnet.interchange.exporting import to_torch
+
+        return to_torch(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
-        state = dict(self.__dict__)
-        for name in ("_program", "_predict_at_once", "_flat", "_plan", "_parameters", "_training"):
-            del state[name]
-        return {**state, "flat": self._parameters.flat}
+        return {
+            "network": self.network,
+            "flat": self._parameters.flat,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "backend": self.backend,
+            "threads": self._threads,
+            "precision": self.precision,
+            "table": self.table,
+            "history": self.history,
+            "memory": self._memory,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        flat = state.pop("flat")
-        memory = state.pop("_memory")
-        self.__dict__.update(state)
-        self._begin(flat, self.backend)
-        self._memory = memory
+        self._set_up(**state)
 
     def __repr__(self) -> str:
         return (
@@ -452,13 +472,6 @@ class Model:
             f"parameters, backend={self.backend!r}, dtype={self.dtype!r}, seed={self.seed}"
             f"{'' if self.table is None else ', of a table: see fastnet.tables.predict'})"
         )
-
-
-def _seed(value: object) -> int:
-    seed = checks.integer(value, "seed", least=0)
-    if seed >= 2**64:
-        raise DefinitionError(f"seed is {seed}; it must be less than 2**64.")
-    return seed
 
 
 def load(
@@ -479,24 +492,9 @@ def load(
         ModelFileMissing: if there is none.
         BackendUnavailable: if the backend cannot run here.
     """
-    facts, arrays = files.read(path, "model")
-    try:
-        model = Model.__new__(Model)
-        attach(facts["network"], arrays)
-        model.network = Network.from_spec(facts["network"])
-        model.dtype = checks.dtype(facts["dtype"]).name
-        model.seed = _seed(facts["seed"])
-        model.history, model._threads, model.precision = None, None, precision
-        model.table = facts.get("table")
-        flat = np.empty(plan.lower(model.network).size, model.dtype)
-        pieces = Parameters(plan.lower(model.network).parameters, flat)
-        if set(arrays) != set(pieces):
-            raise DefinitionError(f"it holds {sorted(arrays)}, the network has {sorted(pieces)}")
-        for name, array in arrays.items():
-            if array.shape != pieces[name].shape or array.dtype != flat.dtype:
-                raise DefinitionError(f"{name} is {array.dtype} {array.shape}")
-            pieces[name][...] = array
-    except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error
-    model._begin(flat, backend)
+    saved = model_files.read(path)
+    model = Model.__new__(Model)
+    model._set_up(
+        saved.network, saved.flat, saved.dtype, saved.seed, backend, None, precision, saved.table
+    )
     return model

@@ -10,7 +10,9 @@ from samples import rows_for
 
 import fastnet as fn
 from fastnet.contract import choosing as backends
-from fastnet.contract.program import CONTRACT, Probe
+from fastnet.contract import loading
+from fastnet.contract.loading import CONTRACT
+from fastnet.contract.program import Probe
 
 NETWORK = fn.Network(2, [fn.Dense(1)])
 
@@ -50,7 +52,7 @@ def publish(tmp_path, monkeypatch):
 
 
 def test_a_published_backend_is_known_chosen_and_trains(publish):
-    assert publish() in backends.known()
+    assert publish() in loading.known()
     model = fn.Model(NETWORK, backend="theirs", seed=1)
     assert model.backend == "theirs"
     x, y = rows_for(NETWORK, 5)

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 import fastnet as fn
 from fastnet import random
-from fastnet.contract import choosing
+from fastnet.contract import loading
 
 ROWS = 200
 
@@ -177,7 +177,7 @@ def test_xor_usage_error():
 def test_backends_lists_every_known_one():
     code, out, err = run("backends", FASTNET_BACKEND="numpy", COLUMNS="80")
     assert (code, err) == (0, "")
-    for name in choosing.known():
+    for name in loading.known():
         assert re.search(rf"^\*? +{name} +(yes|no) ", out, re.MULTILINE)
     assert re.search(r"^\* +numpy +yes +", out, re.MULTILINE)
     assert np.__version__ in out

@@ -12,7 +12,7 @@ from tolerances import FORWARD
 
 import fastnet as fn
 from fastnet.contract import choosing as contract
-from fastnet.contract import plan
+from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Run, State
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import program as programs
@@ -245,9 +245,9 @@ def test_a_program_keeps_buffers_for_a_few_sizes_only():
 
 
 def test_the_contract_says_which_precisions_there_are():
-    assert contract.load("simulated").precisions == contract.PRECISIONS
-    assert contract.load("cupy").precisions == contract.PRECISIONS
-    assert contract.load("numpy").precisions == contract.load("numba").precisions == ()
+    assert loading.load("simulated").precisions == contract.PRECISIONS
+    assert loading.load("cupy").precisions == contract.PRECISIONS
+    assert loading.load("numpy").precisions == loading.load("numba").precisions == ()
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW], ids=["layered", "narrow"])

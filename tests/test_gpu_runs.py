@@ -9,8 +9,7 @@ from compare import assert_same_bits
 from samples import rows_for, weights_for
 
 import fastnet as fn
-from fastnet.contract import choosing as contract
-from fastnet.contract import plan
+from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
@@ -80,7 +79,7 @@ def test_a_graph_gives_the_bits_of_its_launches(device, way, precision, monkeypa
 @pytest.mark.parametrize(("way", "precision"), CASES)
 def test_every_way_gives_numpys_numbers(device, way, precision):
     found, _, losses = trained(compiled(device, way, precision))
-    plain = contract.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
     wanted, _, exact = trained(plain)
     start = plan.initial_parameters(NETWORK, 7)
     apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted - start)
@@ -95,7 +94,7 @@ def test_rows_of_zero_weight_and_all_asking_agree_with_numpy(device, way, precis
     weights = weights_for(300)
     flat = plan.initial_parameters(NETWORK, 7)
     program = compiled(device, way, precision)
-    plain = contract.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
     put = program.to_device
     there = put(flat.astype("f4"))
     data = Data(put(x.astype("f4")), put(y), put(weights.astype("f4")))

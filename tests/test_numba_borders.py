@@ -11,7 +11,7 @@ CODE = """
 import ctypes, mmap, sys
 import numpy as np
 import fastnet as fn
-from fastnet.contract import choosing as contract, plan
+from fastnet.contract import choosing as contract, loading, plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba.layout import Layout
 from numba_cases import CASES, data, network
@@ -41,7 +41,7 @@ for case in CASES:
         for threads in (1, 2):
             x, y, weight = data(case, dtype)
             net = network(case, 0.25)
-            program = contract.load("numba").compile(
+            program = loading.load("numba").compile(
                 plan.lower(net), np.dtype(dtype), threads, None
             )
             flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
@@ -62,7 +62,7 @@ for case in CASES:
                 losses = program.train(State(flat, memory), rows, run)
                 assert np.isfinite(losses).all(), (case, losses)
 x, y = fn.datasets.xor()
-program = contract.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
+program = loading.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
                                          np.dtype("float32"), 1, None)
 flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
 run = Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))

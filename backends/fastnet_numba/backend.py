@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.contract.loading import CONTRACT
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import CONTRACT, Probe, Program
+from fastnet.contract.program import Probe, Program
 
 
 class NumbaBackend:

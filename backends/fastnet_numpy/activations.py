@@ -19,16 +19,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition import activations as definition
 
 
 class Function:
-    """One activation, for one dtype and batch shape."""
+    """One activation for one dtype, with the constants of its kind."""
 
     needs_z: ClassVar[bool] = False
 
-    def __init__(self, activation: Any, dtype: np.dtype[Any]) -> None:
-        self.activation = activation
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
         self.one = np.ones((), dtype)
         self.zero = np.zeros((), dtype)
         self.half = np.full((), 0.5, dtype)
@@ -83,9 +81,9 @@ class ReLU(Function):
 class LeakyReLU(Function):
     """a = z where z > 0, else slope z;  a' = 1 or slope."""
 
-    def __init__(self, activation: definition.LeakyReLU, dtype: np.dtype[Any]) -> None:
-        super().__init__(activation, dtype)
-        self.slope = np.full((), activation.slope, dtype)
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(constants, dtype)
+        self.slope = np.full((), constants[0], dtype)
 
     def forward(self, z: Array, a: Array) -> None:
         np.multiply(z, self.slope, a, where=z <= 0)
@@ -97,17 +95,13 @@ class LeakyReLU(Function):
 
 
 class ELU(Function):
-    """a = scale z where z > 0, else scale alpha (exp(z) - 1);  a' = scale or scale alpha exp(z)."""
+    """a = scale z where z > 0, else curve (exp(z) - 1);  a' = scale or curve exp(z)."""
 
     needs_z = True
 
-    def __init__(self, activation: Any, dtype: np.dtype[Any]) -> None:
-        super().__init__(activation, dtype)
-        selu = isinstance(activation, definition.SELU)
-        scale = activation.SCALE if selu else 1.0
-        alpha = activation.ALPHA if selu else activation.alpha
-        self.scale = np.full((), scale, dtype)
-        self.curve = np.full((), scale * alpha, dtype)
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(constants, dtype)
+        self.curve, self.scale = (np.full((), c, dtype) for c in constants)
 
     def forward(self, z: Array, a: Array) -> None:
         np.minimum(z, self.zero, out=a)
@@ -128,9 +122,9 @@ class Softplus(Function):
 
     needs_z = True
 
-    def __init__(self, activation: Any, dtype: np.dtype[Any]) -> None:
-        super().__init__(activation, dtype)
-        self.sigmoid = Sigmoid(activation, dtype)
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(constants, dtype)
+        self.sigmoid = Sigmoid((), dtype)
 
     def forward(self, z: Array, a: Array) -> None:
         softplus(z, a)
@@ -145,9 +139,9 @@ class SiLU(Function):
 
     needs_z = True
 
-    def __init__(self, activation: Any, dtype: np.dtype[Any]) -> None:
-        super().__init__(activation, dtype)
-        self.sigmoid = Sigmoid(activation, dtype)
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(constants, dtype)
+        self.sigmoid = Sigmoid((), dtype)
 
     def forward(self, z: Array, a: Array) -> None:
         # exp(-z) is infinite where z is very negative: z * (1 / inf) = -0, as it should be.
@@ -174,23 +168,25 @@ class GELU(Function):
 
 
 class TanhGELU(Function):
-    """a = z / 2 (1 + h), h = tanh(c (z + 0.044715 z^3)), c = sqrt(2 / pi);
-    a' = (1 + h) / 2 + z / 2 (1 - h^2) c (1 + 3 * 0.044715 z^2).
+    """a = z / 2 (1 + h), h = tanh(c (z + k z^3)), c = sqrt(2 / pi), k = 0.044715;
+    a' = (1 + h) / 2 + z / 2 (1 - h^2) c (1 + 3 k z^2).
     """
 
     needs_z = True
-    C: ClassVar[float] = math.sqrt(2 / math.pi)
-    K: ClassVar[float] = 0.044715
+
+    def __init__(self, constants: tuple[float, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(constants, dtype)
+        self.c, self.k = constants
 
     def forward(self, z: Array, a: Array) -> None:
-        h = np.tanh(self.C * (z + self.K * z * z * z))
+        h = np.tanh(self.c * (z + self.k * z * z * z))
         np.multiply(z * self.half, self.one + h, a)
 
     def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
         # Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
         z = np.clip(z, -30, 30)
-        h = np.tanh(self.C * (z + self.K * z * z * z))
-        slope = self.C * (self.one + 3 * self.K * z * z)
+        h = np.tanh(self.c * (z + self.k * z * z * z))
+        slope = self.c * (self.one + 3 * self.k * z * z)
         np.add(self.half * (self.one + h), self.half * z * (self.one - h * h) * slope, t)
         np.multiply(d, t, d)
 
@@ -274,22 +270,16 @@ def normal_cdf(z: Array) -> Array:
     return np.where(z > 0, 1 - tail, tail).astype(z.dtype, copy=False)
 
 
-_FUNCTIONS: dict[str, type[Function]] = {
+#: The functions of one number that this backend has, by their kinds. To add one is to add a class
+#: above and its line here; somebody else's package may add its own.
+FUNCTIONS: dict[str, type[Function]] = {
     "sigmoid": Sigmoid,
     "tanh": Tanh,
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "elu": ELU,
-    "selu": ELU,
     "softplus": Softplus,
     "silu": SiLU,
     "gelu": GELU,
-    "softmax": Softmax,
+    "tanh_gelu": TanhGELU,
 }
-
-
-def function(activation: definition.Activation, dtype: np.dtype[Any]) -> Function:
-    """The code for an activation of a plan."""
-    if isinstance(activation, definition.GELU) and activation.approximate == "tanh":
-        return TanhGELU(activation, dtype)
-    return _FUNCTIONS[activation.name](activation, dtype)

@@ -5,23 +5,29 @@ Letters: `x` what goes in `(rows, inputs)`, `w` weights `(inputs, units)`, `b` b
 out, and after `backward` the loss's derivative by what went in; `dw`, `db` likewise.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Activate, Affine, Drop, Plan
-from fastnet_numpy.activations import function
+from fastnet.contract import plan
+from fastnet_numpy.activations import FUNCTIONS, Function, Softmax
 
-#: The seed and the step whose masks dropout applies.
-Draw = tuple[int, int] | None
+
+class Draw(NamedTuple):
+    """Which masks dropout applies: those of a seed and a step, at `factor` times each rate."""
+
+    seed: int
+    step: int
+    factor: float
 
 
 class Stage(Protocol):
     """An operation with its buffers, for batches of a fixed number of rows."""
 
-    def forward(self, x: Array, draw: Draw) -> Array:
+    def forward(self, x: Array, draw: Draw | None) -> Array:
         """What comes out, `(rows, units)`, for what goes in."""
         ...
 
@@ -30,23 +36,20 @@ class Stage(Protocol):
         ...
 
 
-class Dense:
+class Affine:
     """z = x w + b;  dw = x' d,  db = 1' d,  dx = d w'."""
 
-    def __init__(
-        self, op: Affine, rows: int, parameters: Array, gradient: Array, first: bool
-    ) -> None:
+    def __init__(self, op: plan.Affine, rows: int, parameters: Array, gradient: Array) -> None:
         dtype = parameters.dtype
         self.w, self.dw = op.weight.of(parameters), op.weight.of(gradient)
         self.b = None if op.bias is None else op.bias.of(parameters)
         self.db = None if op.bias is None else op.bias.of(gradient)
         self.ones = np.ones(rows, dtype)
         self.z = np.empty((rows, op.units), dtype)
-        # Nobody asks for the derivative by the data itself.
-        self.dx = None if first else np.empty((rows, op.inputs), dtype)
+        self.dx = np.empty((rows, op.inputs), dtype) if op.needs_input_gradient else None
         self.x = np.empty((0, 0), dtype)
 
-    def forward(self, x: Array, draw: Draw) -> Array:
+    def forward(self, x: Array, draw: Draw | None) -> Array:
         self.x = x
         x.dot(self.w, self.z)
         if self.b is not None:
@@ -66,14 +69,13 @@ class Dense:
 class Activation:
     """a = f(z);  dz = d f'(z). In place where the derivative can be told from `a`."""
 
-    def __init__(self, op: Activate, rows: int, dtype: np.dtype[Any]) -> None:
-        self.f = function(op.activation, dtype)
-        shape = (rows, op.units)
-        self.t = np.empty(shape, dtype)
-        self.own = np.empty(shape, dtype) if self.f.needs_z else None
+    def __init__(self, f: Function, rows: int, units: int, dtype: np.dtype[Any]) -> None:
+        self.f = f
+        self.t = np.empty((rows, units), dtype)
+        self.own = np.empty((rows, units), dtype) if f.needs_z else None
         self.z = self.a = self.t
 
-    def forward(self, x: Array, draw: Draw) -> Array:
+    def forward(self, x: Array, draw: Draw | None) -> Array:
         self.z = x
         self.a = x if self.own is None else self.own
         self.f.forward(self.z, self.a)
@@ -87,21 +89,21 @@ class Activation:
 class Dropout:
     """a = x m, m = 0 or 1 / (1 - rate);  dx = d m. The identity where nothing is drawn."""
 
-    def __init__(self, op: Drop, rows: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, op: plan.Dropout, rows: int, dtype: np.dtype[Any]) -> None:
         self.op = op
         self.m = np.empty((rows, op.units), dtype)
         self.a = np.empty((rows, op.units), dtype)
-        self.threshold = np.uint32(random.keep_threshold(op.rate))
         self.drawn = False
 
-    def forward(self, x: Array, draw: Draw) -> Array:
-        self.drawn = draw is not None
-        if draw is None:
+    def forward(self, x: Array, draw: Draw | None) -> Array:
+        self.drawn = draw is not None and draw.factor > 0
+        if draw is None or draw.factor == 0:
             return x
-        seed, step = draw
-        words = random.words(seed, random.DROPOUT, step, self.m.size, self.op.layer)
-        np.greater_equal(words.reshape(self.m.shape), self.threshold, self.m, casting="unsafe")
-        np.multiply(self.m, 1 / (1 - self.op.rate), self.m)
+        rate = self.op.rate * draw.factor
+        words = random.words(draw.seed, random.DROPOUT, draw.step, self.m.size, self.op.layer)
+        threshold = np.uint32(random.keep_threshold(rate))
+        np.greater_equal(words.reshape(self.m.shape), threshold, self.m, casting="unsafe")
+        np.multiply(self.m, 1 / (1 - rate), self.m)
         np.multiply(x, self.m, self.a)
         return self.a
 
@@ -111,15 +113,24 @@ class Dropout:
         return d
 
 
-def stages(plan: Plan, rows: int, parameters: Array, gradient: Array) -> list[Stage]:
-    """The operations of `plan` for batches of `rows` rows, over these flat vectors."""
-    made: list[Stage] = []
-    for index, op in enumerate(plan.operations):
-        match op:
-            case Affine():
-                made.append(Dense(op, rows, parameters, gradient, first=index == 0))
-            case Activate():
-                made.append(Activation(op, rows, parameters.dtype))
-            case Drop():
-                made.append(Dropout(op, rows, parameters.dtype))
-    return made
+def _elementwise(op: Any, rows: int, parameters: Array, gradient: Array) -> Stage:
+    dtype = parameters.dtype
+    return Activation(FUNCTIONS[op.kind](op.constants, dtype), rows, op.units, dtype)
+
+
+def _softmax(op: Any, rows: int, parameters: Array, gradient: Array) -> Stage:
+    return Activation(Softmax((), parameters.dtype), rows, op.units, parameters.dtype)
+
+
+def _dropout(op: Any, rows: int, parameters: Array, gradient: Array) -> Stage:
+    return Dropout(op, rows, parameters.dtype)
+
+
+#: How a stage is made of an operation, for batches of so many rows, over the flat vectors of
+#: parameters and gradient: what this backend has, one line each.
+STAGES: dict[type[plan.Operation], Callable[[Any, int, Array, Array], Stage]] = {
+    plan.Affine: Affine,
+    plan.Elementwise: _elementwise,
+    plan.Softmax: _softmax,
+    plan.Dropout: _dropout,
+}

@@ -1,20 +1,17 @@
 """Losses and their derivatives.
 
-`terms` reads the network's output `p` and the targets `y`, both `(rows, outputs)`, and writes
+A loss reads the network's output `p` and the targets `y`, both `(rows, outputs)`, and writes
 each entry's loss into `t` and its derivative by `p` into `d`. Where the loss is computed
 from logits, `p` is those. `Mean` makes the mean of the terms and scales the derivatives.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition import losses as definition
-
-Terms = Callable[[Array, Array, Array, Array], None]
+from fastnet.contract.plan import LossFunction
 
 
 def mse(p: Array, y: Array, t: Array, d: Array) -> None:
@@ -106,39 +103,32 @@ def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     t[:, 1:] = 0
 
 
-def terms(loss: definition.Loss) -> Terms:
-    """The code for the loss of a plan."""
-    match loss:
-        case definition.Huber():
-            return partial(huber, delta=loss.delta)
-        case definition.Quantile():
-            return partial(quantile, q=loss.q)
-        case definition.Poisson(log_input=False):
-            return partial(poisson_rate, epsilon=loss.EPSILON)
-    return {
-        "mse": mse,
-        "mae": mae,
-        "poisson": poisson,
-        "binary_crossentropy": binary_crossentropy,
-        "crossentropy": crossentropy,
-    }[loss.name]
+#: The losses that this backend has, by their kinds. What a kind has as constants comes last.
+LOSSES: dict[str, Callable[..., None]] = {
+    "mse": mse,
+    "mae": mae,
+    "huber": huber,
+    "poisson": poisson,
+    "poisson_rate": poisson_rate,
+    "quantile": quantile,
+    "binary_crossentropy": binary_crossentropy,
+    "crossentropy": crossentropy,
+}
 
 
 class Mean:
     """The mean over rows and outputs of a loss's terms (cross-entropy over classes: over rows).
 
     Args:
-        loss: which.
+        loss: the plan's loss.
         rows: rows of a batch.
         outputs: outputs of the network.
         dtype: of everything.
     """
 
-    def __init__(
-        self, loss: definition.Loss, rows: int, outputs: int, dtype: np.dtype[Any]
-    ) -> None:
-        self.terms = terms(loss)
-        self.each = 1 if isinstance(loss, definition.Crossentropy) else outputs
+    def __init__(self, loss: LossFunction, rows: int, outputs: int, dtype: np.dtype[Any]) -> None:
+        self.terms, self.constants = LOSSES[loss.kind], loss.constants
+        self.each = loss.each
         self.t = np.empty((rows, outputs), dtype)
         self.scale = 1 / (rows * self.each)
         self.scale_array = np.full((), self.scale, dtype)
@@ -147,7 +137,7 @@ class Mean:
     def __call__(self, p: Array, y: Array, weight: Array | None, d: Array) -> float:
         """Return the mean and write its derivatives by `p` into `d`."""
         t = self.t
-        self.terms(p, y, t, d)
+        self.terms(p, y, t, d, *self.constants)
         if weight is None:
             np.multiply(d, self.scale_array, d)
             return float(self.sum(t, None)) * self.scale

@@ -1,7 +1,9 @@
 """The optimizers' updates, as `fastnet.optimizers` defines them, over the flat vectors.
 
 An update changes the parameters `p` and its memory in place, given the gradient `g`, which
-it may use up. `lr` is the step's learning rate, `t` counts the updates from 1.
+it may use up. `lr` is the step's learning rate: a number, or one for each parameter where pieces
+of the parameters have factors of their own. `t` counts the updates from 1. Decoupled weight decay
+is taken from the parameters before.
 """
 
 import math
@@ -11,85 +13,105 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
+Rate = float | Array
+
 
 class Update:
-    """One optimizer, with its memory `(slots, size)` and scratch of the parameters' size."""
+    """One optimizer, with its memory `(slots, size)` and scratch of the parameters' size.
 
-    def __init__(self, optimizer: Any, memory: Array, size: int, dtype: np.dtype[Any]) -> None:
-        self.constants = optimizer
+    Args:
+        constants: those of the optimizer's kind, in order.
+        memory: changed in place.
+        size: the number of trained parameters.
+        dtype: of everything.
+    """
+
+    def __init__(
+        self, constants: tuple[float, ...], memory: Array, size: int, dtype: np.dtype[Any]
+    ) -> None:
+        self.constants = constants
         self.memory = memory
         self.s = np.empty(size, dtype)
         self.lr = np.empty((), dtype)
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         """Move `p`."""
         raise NotImplementedError
 
+    def rate(self, lr: Rate) -> Array:
+        """The learning rate as an array: to make one of a Python number takes NumPy longer."""
+        if isinstance(lr, np.ndarray):
+            return lr
+        self.lr[...] = lr
+        return self.lr
+
 
 class SGD(Update):
+    """p -= lr g."""
+
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        np.multiply(g, self.rate(lr), g)
+        np.subtract(p, g, p)
+
+
+class Momentum(Update):
     """v = momentum v + g;  p -= lr v."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s = self.constants, self.s
-        self.lr[...] = lr
-        if c.momentum:
-            v = self.memory[0]
-            np.multiply(v, c.momentum, v)
-            np.add(v, g, v)
-            if c.nesterov:
-                np.multiply(v, c.momentum, s)
-                np.add(g, s, g)
-            else:
-                g = v
-            np.multiply(g, self.lr, s)
-            np.subtract(p, s, p)
-        else:
-            np.multiply(g, self.lr, g)
-            np.subtract(p, g, p)
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, v, (momentum,) = self.s, self.memory[0], self.constants
+        np.multiply(v, momentum, v)
+        np.add(v, g, v)
+        np.multiply(v, self.rate(lr), s)
+        np.subtract(p, s, p)
+
+
+class Nesterov(Update):
+    """v = momentum v + g;  p -= lr (g + momentum v)."""
+
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, v, (momentum,) = self.s, self.memory[0], self.constants
+        np.multiply(v, momentum, v)
+        np.add(v, g, v)
+        np.multiply(v, momentum, s)
+        np.add(g, s, g)
+        np.multiply(g, self.rate(lr), s)
+        np.subtract(p, s, p)
 
 
 class Adam(Update):
     """m, v: running means of g, g^2;  p -= lr m' / (sqrt(v') + epsilon)."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s, (m, v) = self.constants, self.s, self.memory
-        np.multiply(m, c.beta1, m)
-        np.multiply(g, 1 - c.beta1, s)
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, (m, v), (beta1, beta2, epsilon) = self.s, self.memory, self.constants
+        np.multiply(m, beta1, m)
+        np.multiply(g, 1 - beta1, s)
         np.add(m, s, m)
-        np.multiply(v, c.beta2, v)
+        np.multiply(v, beta2, v)
         np.multiply(g, g, g)
-        np.multiply(g, 1 - c.beta2, g)
+        np.multiply(g, 1 - beta2, g)
         np.add(v, g, v)
         np.sqrt(v, s)
-        np.multiply(s, 1 / math.sqrt(1 - c.beta2**t), s)
-        np.add(s, c.epsilon, s)
+        np.multiply(s, 1 / math.sqrt(1 - beta2**t), s)
+        np.add(s, epsilon, s)
         np.divide(m, s, s)
-        np.multiply(s, lr / (1 - c.beta1**t), s)
+        np.multiply(s, lr / (1 - beta1**t), s)
         np.subtract(p, s, p)
 
 
-class AdamW(Adam):
-    """p -= lr weight_decay p, then Adam."""
-
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        np.multiply(p, 1 - lr * self.constants.weight_decay, p)
-        super().__call__(p, g, lr, t)
-
-
 class RMSprop(Update):
-    """v = decay v + (1 - decay) g^2;  step = g / (sqrt(v) + epsilon), with momentum."""
+    """v = alpha v + (1 - alpha) g^2;  step = g / (sqrt(v) + epsilon), with momentum."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s, (v, m) = self.constants, self.s, self.memory
-        np.multiply(v, c.decay, v)
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, (v, m), (alpha, epsilon, momentum) = self.s, self.memory, self.constants
+        np.multiply(v, alpha, v)
         np.multiply(g, g, s)
-        np.multiply(s, 1 - c.decay, s)
+        np.multiply(s, 1 - alpha, s)
         np.add(v, s, v)
         np.sqrt(v, s)
-        np.add(s, c.epsilon, s)
+        np.add(s, epsilon, s)
         np.divide(g, s, s)
-        if c.momentum:
-            np.multiply(m, c.momentum, m)
+        if momentum:
+            np.multiply(m, momentum, m)
             np.add(m, s, m)
             np.multiply(m, lr, s)
         else:
@@ -100,12 +122,12 @@ class RMSprop(Update):
 class Adagrad(Update):
     """s += g^2;  p -= lr g / (sqrt(s) + epsilon)."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s, total = self.constants, self.s, self.memory[0]
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, total, (epsilon,) = self.s, self.memory[0], self.constants
         np.multiply(g, g, s)
         np.add(total, s, total)
         np.sqrt(total, s)
-        np.add(s, c.epsilon, s)
+        np.add(s, epsilon, s)
         np.divide(g, s, s)
         np.multiply(s, lr, s)
         np.subtract(p, s, p)
@@ -114,13 +136,14 @@ class Adagrad(Update):
 class Rprop(Update):
     """Steps of their own, longer while g keeps its sign, shorter when it turns."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s, (last, step) = self.constants, self.s, self.memory
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, (last, step) = self.s, self.memory
+        grow, shrink, smallest, largest = self.constants
         np.sign(last, s)
         np.multiply(s, np.sign(g), s)
-        np.multiply(step, c.grow, step, where=s > 0)
-        np.multiply(step, c.shrink, step, where=s < 0)
-        np.clip(step, c.smallest, c.largest, step)
+        np.multiply(step, grow, step, where=s > 0)
+        np.multiply(step, shrink, step, where=s < 0)
+        np.clip(step, smallest, largest, step)
         np.copyto(g, 0, where=s < 0)
         np.sign(g, s)
         np.multiply(s, step, s)
@@ -129,25 +152,26 @@ class Rprop(Update):
 
 
 class Lion(Update):
-    """p -= lr (sign(beta1 m + (1 - beta1) g) + weight_decay p);  m = beta2 m + (1 - beta2) g."""
+    """p -= lr sign(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g."""
 
-    def __call__(self, p: Array, g: Array, lr: float, t: int) -> None:
-        c, s, m = self.constants, self.s, self.memory[0]
-        np.multiply(m, c.beta1, s)
-        np.add(s, (1 - c.beta1) * g, s)
+    def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
+        s, m, (beta1, beta2) = self.s, self.memory[0], self.constants
+        np.multiply(m, beta1, s)
+        np.add(s, (1 - beta1) * g, s)
         np.sign(s, s)
         np.multiply(s, lr, s)
-        np.multiply(p, 1 - lr * c.weight_decay, p)
         np.subtract(p, s, p)
-        np.multiply(m, c.beta2, m)
-        np.multiply(g, 1 - c.beta2, g)
+        np.multiply(m, beta2, m)
+        np.multiply(g, 1 - beta2, g)
         np.add(m, g, m)
 
 
+#: The updates that this backend has, by the kinds of optimizers.
 UPDATES: dict[str, type[Update]] = {
     "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
     "adam": Adam,
-    "adamw": AdamW,
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
     "rprop": Rprop,

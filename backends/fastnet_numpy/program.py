@@ -9,12 +9,14 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.blas import capped
-from fastnet.contract.plan import Activate, Affine, Plan
-from fastnet.contract.program import Data, Run, State
-from fastnet_numpy.activations import Function, function
-from fastnet_numpy.layers import Draw, stages
+from fastnet.contract import loading
+from fastnet.contract.penalties import add_penalty_gradient, penalty
+from fastnet.contract.plan import Affine, Elementwise, Plan, Softmax
+from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet_numpy import activations
+from fastnet_numpy.layers import STAGES, Draw, Stage
 from fastnet_numpy.losses import Mean
-from fastnet_numpy.optimizers import UPDATES
+from fastnet_numpy.optimizers import UPDATES, Rate, Update
 from fastnet_numpy.threads import wanted
 
 #: Entries of the widest layer that prediction and loss work on together: 4 MiB in float32.
@@ -29,90 +31,75 @@ FEW_ROWS = 16
 
 
 class Pass:
-    """Forward and backward through the whole network, for batches of `rows` rows.
+    """Forward and backward through the operations that lead to the loss, for so many rows.
 
     Buffers are allocated when it is made, and every call uses them again.
     """
 
     def __init__(self, plan: Plan, rows: int, parameters: Array, gradient: Array) -> None:
-        made = stages(plan, rows, parameters, gradient)
-        self.forward = [stage.forward for stage in made]
-        self.backward = [stage.backward for stage in reversed(made)]
+        made: list[tuple[Stage, int, int]] = []
+        needed: list[tuple[Stage, int, int]] = []
+        for op in plan.for_loss:
+            stage = STAGES[type(op)](op, rows, parameters, gradient)
+            # Every operation there is has one source.
+            place = (stage, op.sources[0], op.target)
+            made.append(place)
+            if op.needs_input_gradient or isinstance(op, Affine):
+                needed.append(place)
+        self.forward = [(stage.forward, source, target) for stage, source, target in made]
+        self.backward = [
+            (stage.backward, source, target) for stage, source, target in reversed(needed)
+        ]
+        self.values: list[Any] = [None] * (plan.prediction + 1)
+        self.source = plan.loss_source
         self.mean = Mean(plan.loss, rows, plan.outputs, parameters.dtype)
         self.d = np.empty((rows, plan.outputs), parameters.dtype)
 
-    def loss(self, x: Array, y: Array, weight: Array | None, draw: Draw) -> float:
-        """The loss of a batch; its derivative by the output stays in `d`."""
-        for forward in self.forward:
-            x = forward(x, draw)
-        return self.mean(x, y, weight, self.d)
+    def loss(self, x: Array, y: Array, weight: Array | None, draw: Draw | None) -> float:
+        """The loss of a batch; its derivative by what it is computed from stays in `d`."""
+        values = self.values
+        values[0] = x
+        for forward, source, target in self.forward:
+            values[target] = forward(values[source], draw)
+        return self.mean(values[self.source], y, weight, self.d)
 
     def derive(self) -> None:
         """Fill the gradient, after `loss`."""
-        d = self.d
-        for backward in self.backward:
-            d = backward(d)
+        derivatives = self.values  # by now only the stages need the values, and they keep theirs
+        derivatives[self.source] = self.d
+        for backward, source, target in self.backward:
+            derivatives[source] = backward(derivatives[target])
 
 
-class Penalty:
-    """l1 sum |w| + l2 / 2 sum w^2 over the weights;  dw += l1 sign(w) + l2 w."""
-
-    def __init__(
-        self, plan: Plan, parameters: Array, gradient: Array, l1: float, l2: float
-    ) -> None:
-        self.pieces = [(w.of(parameters), w.of(gradient)) for w in plan.weights]
-        self.l1, self.l2 = l1, l2
-
-    def __call__(self) -> float:
-        """Add the derivative to the gradient and return the penalty."""
-        total = 0.0
-        for w, dw in self.pieces:
-            if self.l1:
-                total += self.l1 * float(np.abs(w).sum())
-                dw += self.l1 * np.sign(w)
-            if self.l2:
-                total += self.l2 / 2 * float(np.square(w).sum())
-                dw += self.l2 * w
-        return total
-
-
-class NumpyProgram:
+class NumpyProgram(Program):
     """The living definition of a program."""
 
-    l2_by_step = True
-
     def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
-        self.plan = plan
-        self.dtype = dtype
+        super().__init__(plan, dtype)
         self.threads = threads
-        self.widest = max(
-            max(op.inputs, op.units) for op in plan.operations if isinstance(op, Affine)
-        )
+        self.widest = max(max(op.inputs, op.units) for op in plan.affine)
         self.block_rows = max(BLOCK_ENTRIES // self.widest, 1)
-        operations = plan.operations if plan.output is None else (*plan.operations, plan.output)
-        self.forward = [
-            function(op.activation, dtype) if isinstance(op, Activate) else op for op in operations
-        ]
-
-    def to_device(self, array: Array) -> Array:
-        """NumPy works where the array is."""
-        return array
+        self.functions = {
+            op.target: activations.FUNCTIONS[op.kind](op.constants, dtype)
+            if isinstance(op, Elementwise)
+            else activations.Softmax((), dtype)
+            for op in plan.operations
+            if isinstance(op, Elementwise | Softmax)
+        }
+        self.rate_factors = _factors(plan, "rate_factor")
+        self.decay_factors = _factors(plan, "decay_factor")
 
     def to_host(self, array: Array) -> Array:
         """NumPy works where the array is."""
         return array
 
-    def predict(self, parameters: Array, x: Array) -> Array:
+    def predict(self, parameters: Array, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new array."""
         out = np.empty((len(x), self.plan.outputs), self.dtype)
         with np.errstate(all="ignore"), self._capped(len(x)):
             for block in self._blocks(len(x)):
-                self._forward(parameters, x[block], out[block])
+                out[block] = self._values(parameters, x.numbers[block])[self.plan.prediction]
         return out
-
-    def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
-        """Checks are a small part of what NumPy takes."""
-        return None
 
     def _capped(self, rows: int) -> AbstractContextManager[None]:
         """The cap for a pass over all rows, block by block, beyond a few."""
@@ -124,95 +111,161 @@ class NumpyProgram:
         size = self.block_rows
         return (slice(start, start + size) for start in range(0, rows, size))
 
-    def _forward(self, parameters: Array, x: Array, out: Array) -> None:
-        """Like `Pass.loss` without the loss, on fresh arrays, so that threads can share it."""
-        for op in self.forward:
-            match op:
-                case Affine():
-                    x = x @ op.weight.of(parameters)
-                    if op.bias is not None:
-                        x += op.bias.of(parameters)
-                case Function():
-                    a = np.empty_like(x) if op.needs_z else x
-                    op.forward(x, a)
-                    x = a
-        out[...] = x
+    def _values(self, parameters: Array, x: Array) -> list[Array]:
+        """All values up to the prediction, as fresh arrays, so that threads can share the plan."""
+        values = [x] * (self.plan.prediction + 1)
+        for op in self.plan.for_prediction:
+            z = values[op.sources[0]]
+            if isinstance(op, Affine):
+                a = z @ op.weight.of(parameters)
+                if op.bias is not None:
+                    a += op.bias.of(parameters)
+            elif op.target in self.functions:
+                a = np.empty_like(z)
+                self.functions[op.target].forward(z, a)
+            else:  # dropout, which drops nothing here
+                a = z
+            values[op.target] = a
+        return values
+
+    def input_gradient(self, parameters: Array, x: Inputs, d_output: Array) -> Array:
+        """The derivative of sum(d_output * prediction) by the input numbers, a new array."""
+        with np.errstate(all="ignore"):
+            values = self._values(parameters, x.numbers)
+            derivatives = {self.plan.prediction: np.array(d_output, self.dtype)}
+            for op in reversed(self.plan.for_prediction):
+                d = derivatives.pop(op.target)
+                if isinstance(op, Affine):
+                    d = d @ op.weight.of(parameters).T
+                elif op.target in self.functions:
+                    z, a = values[op.sources[0]], values[op.target]
+                    self.functions[op.target].backward(d, z, a, np.empty_like(d))
+                derivatives[op.sources[0]] = d
+        return derivatives[0]
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""
         total = weights = 0.0
         unused = np.empty_like(parameters)
         passes: dict[int, Pass] = {}
-        with np.errstate(all="ignore"), self._capped(len(data.x)):
-            for block in self._blocks(len(data.x)):
-                x, y = data.x[block], data.y[block]
+        with np.errstate(all="ignore"), self._capped(len(data)):
+            for block in self._blocks(len(data)):
+                x, y = data.x.numbers[block], data.y[block]
                 weight = None if data.weight is None else data.weight[block]
-                share = len(x) if weight is None else float(weight.sum(dtype=np.float64))
+                share = _mass(self.plan, len(x), weight)
                 if len(x) not in passes:
                     passes[len(x)] = Pass(self.plan, len(x), parameters, unused)
                 total += share * passes[len(x)].loss(x, y, weight, None)
                 weights += share
         return total / weights
 
-    def gradient(
-        self,
-        parameters: Array,
-        data: Data,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        dropout: Draw = None,
-    ) -> tuple[float, Array]:
-        """The loss with penalties, and its gradient, over all rows as one batch."""
-        gradient = np.zeros_like(parameters)
-        whole = Pass(self.plan, len(data.x), parameters, gradient)
-        with np.errstate(all="ignore"), capped(wanted(self.plan, len(data.x), self.threads)):
-            loss = whole.loss(data.x, data.y, data.weight, dropout)
-            whole.derive()
-            loss += Penalty(self.plan, parameters, gradient, l1, l2)()
-        return loss, gradient
+    def batch_gradient(
+        self, state: State, data: Data, run: Run, step: int
+    ) -> tuple[float, float, Array]:
+        """The loss of one step's batch, its mass and its gradient."""
+        gradient = np.zeros_like(state.parameters)
+        with np.errstate(all="ignore"), self._capped_for(data, run):
+            pass_, x, y, weight = Batches(self.plan, data, run, state.parameters, gradient)(step)
+            loss = pass_.loss(x, y, weight, _draw(run, step))
+            pass_.derive()
+        return loss, _mass(self.plan, len(x), weight), gradient[: self.plan.trained]
+
+    def update(self, state: State, gradient: Array, run: Run, step: int) -> None:
+        """Add the penalties' gradient, clip, and take the optimizer's step."""
+        with np.errstate(all="ignore"):
+            add_penalty_gradient(
+                self.plan, state.parameters, gradient, run.l1, run.of_step("l2", step)
+            )
+            self._update(self._rule(run, state), state, gradient, run, step)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
-        rows = min(run.batch_size, len(data.x))
-        with np.errstate(all="ignore"), capped(wanted(self.plan, rows, self.threads)):
+        with np.errstate(all="ignore"), self._capped_for(data, run):
             return self._train(state, data, run)
+
+    def _capped_for(self, data: Data, run: Run) -> AbstractContextManager[None]:
+        """The cap for a run's batches."""
+        return capped(wanted(self.plan, min(run.batch_size, len(data)), self.threads))
+
+    def _rule(self, run: Run, state: State) -> Update:
+        """The run's optimizer, at work on this state."""
+        kind, constants = run.optimizer.canonical()
+        if kind not in UPDATES:
+            raise loading.lacking("numpy", "optimizer", kind)
+        return UPDATES[kind](constants, state.memory, self.plan.trained, self.dtype)
 
     def _train(self, state: State, data: Data, run: Run) -> Array:
         p = state.parameters
         g = np.zeros_like(p)
-        update = UPDATES[run.optimizer.name](run.optimizer, state.memory, len(p), self.dtype)
-        l2s = np.broadcast_to(run.l2, len(run.learning_rates)).tolist()
-        penalty = Penalty(self.plan, p, g, run.l1, l2s[0]) if run.l1 or any(l2s) else None
+        trained = g[: self.plan.trained]
+        rule = self._rule(run, state)
+        l2s = run.by_step("l2").tolist()
         batches = Batches(self.plan, data, run, p, g)
-        losses = np.empty(len(run.learning_rates))
-        for index, lr in enumerate(run.learning_rates.tolist()):
+        losses = np.empty(run.steps)
+        for index in range(run.steps):
             step = run.first_step + index
             pass_, x, y, weight = batches(step)
-            loss = pass_.loss(x, y, weight, (run.seed, step))
-            if penalty is None:
-                losses[index] = loss
-                if not math.isfinite(loss):
-                    return losses[: index + 1]
-                pass_.derive()
-            else:
-                pass_.derive()
-                penalty.l2 = l2s[index]
-                loss += penalty()
-                losses[index] = loss
-                if not math.isfinite(loss):
-                    return losses[: index + 1]
-            if run.clip_value is not None:
-                np.clip(g, -run.clip_value, run.clip_value, g)
-            if run.clip_norm is not None:
-                norm = math.sqrt(float(np.vdot(g, g)))
-                if math.isinf(norm):  # the squares overflowed, the norm need not
-                    peak = float(np.abs(g).max())
-                    norm = peak * float(np.linalg.norm(g / peak))
-                if norm > run.clip_norm:
-                    g *= run.clip_norm / norm
-            state.updates += 1
-            update(p, g, lr, state.updates)
+            loss = pass_.loss(x, y, weight, _draw(run, step))
+            if run.l1 or l2s[index]:
+                loss += penalty(self.plan, p, run.l1, l2s[index])
+            losses[index] = loss
+            if not math.isfinite(loss):
+                return losses[: index + 1]
+            pass_.derive()
+            if run.l1 or l2s[index]:
+                add_penalty_gradient(self.plan, p, g, run.l1, l2s[index])
+            self._update(rule, state, trained, run, step)
         return losses
+
+    def _update(self, rule: Update, state: State, g: Array, run: Run, step: int) -> None:
+        """Clip the gradient, decay the parameters and take the optimizer's step."""
+        if run.clip_value is not None:
+            np.clip(g, -run.clip_value, run.clip_value, g)
+        if run.clip_norm is not None:
+            norm = _norm(g)
+            if norm > run.clip_norm:
+                g *= run.clip_norm / norm
+        p = state.parameters[: self.plan.trained]
+        lr: Rate = run.of_step("learning_rate", step)
+        if self.rate_factors is not None:
+            lr = lr * self.rate_factors
+        decay = run.of_step("weight_decay", step)
+        if decay:
+            factors = 1.0 if self.decay_factors is None else self.decay_factors
+            np.multiply(p, 1 - lr * decay * factors, p)
+        state.updates += 1
+        rule(p, g, lr, state.updates)
+
+
+def _draw(run: Run, step: int) -> Draw | None:
+    """The masks of a step; None where nothing is dropped."""
+    factor = run.of_step("dropout_factor", step)
+    return Draw(run.seed, step, factor) if factor else None
+
+
+def _mass(plan: Plan, rows: int, weight: Array | None) -> float:
+    """The rows, or their weights, times the terms of a row."""
+    counted = rows if weight is None else float(weight.sum(dtype=np.float64))
+    return float(counted * plan.loss.each)
+
+
+def _norm(g: Array) -> float:
+    """The Euclidean norm, summed up in float64."""
+    norm = math.sqrt(float(np.square(g, dtype=np.float64).sum()))
+    if math.isinf(norm):  # the squares overflowed, the norm need not
+        peak = float(np.abs(g).max())
+        norm = peak * math.sqrt(float(np.square(g / peak, dtype=np.float64).sum()))
+    return norm
+
+
+def _factors(plan: Plan, name: str) -> Array | None:
+    """The pieces' factors, `(trained,)` float64; None where all are 1."""
+    if all(getattr(piece, name) == 1 for piece in plan.parameters):
+        return None
+    factors = np.ones(plan.size)
+    for piece in plan.parameters:
+        piece.of(factors)[...] = getattr(piece, name)
+    return factors[: plan.trained]
 
 
 class Batches:
@@ -223,25 +276,25 @@ class Batches:
     ) -> None:
         self.plan, self.data, self.order = plan, data, run.order
         self.parameters, self.gradient = parameters, gradient
-        self.size = min(run.batch_size, len(data.x))
-        self.count = -(-len(data.x) // self.size)
+        self.size = min(run.batch_size, len(data))
+        self.count = -(-len(data) // self.size)
         self.first_epoch = run.first_step // self.count
         self.passes: dict[int, tuple[Pass, Array, Array, Array | None]] = {}
 
     def __call__(self, step: int) -> tuple[Pass, Array, Array, Array | None]:
         epoch, batch = divmod(step, self.count)
         start = batch * self.size
-        stop = min(start + self.size, len(self.data.x))
+        stop = min(start + self.size, len(self.data))
         pass_, x, y, weight = self._buffers(stop - start)
         if self.order is None:
             if self.count == 1:
                 return pass_, x, y, weight
             weight = self.data.weight
             weight = None if weight is None else weight[start:stop]
-            return pass_, self.data.x[start:stop], self.data.y[start:stop], weight
+            return pass_, self.data.x.numbers[start:stop], self.data.y[start:stop], weight
         rows = self.order[epoch - self.first_epoch, start:stop]
         # mode="clip" spares the buffer that the default makes; all rows are in range.
-        self.data.x.take(rows, 0, x, "clip")
+        self.data.x.numbers.take(rows, 0, x, "clip")
         self.data.y.take(rows, 0, y, "clip")
         if weight is not None:
             self.data.weight.take(rows, 0, weight, "clip")
@@ -252,9 +305,9 @@ class Batches:
         if rows not in self.passes:
             pass_ = Pass(self.plan, rows, self.parameters, self.gradient)
             if self.order is None:
-                self.passes[rows] = (pass_, self.data.x, self.data.y, self.data.weight)
+                self.passes[rows] = (pass_, self.data.x.numbers, self.data.y, self.data.weight)
             else:
-                x, y = (_like(array, rows) for array in (self.data.x, self.data.y))
+                x, y = (_like(array, rows) for array in (self.data.x.numbers, self.data.y))
                 weight = None if self.data.weight is None else _like(self.data.weight, rows)
                 self.passes[rows] = (pass_, x, y, weight)
         return self.passes[rows]

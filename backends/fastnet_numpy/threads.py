@@ -3,7 +3,7 @@
 A small product split over threads waits for them longer than it computes.
 """
 
-from fastnet.contract.plan import Affine, Plan
+from fastnet.contract.plan import Plan
 
 #: Multiply-adds in a plan's largest product from which all threads are used: 8 million.
 #: Training whole networks on two cores (bench/test_threads.py, whose figures are in
@@ -17,5 +17,5 @@ def wanted(plan: Plan, rows: int, asked: int | None) -> int | None:
     """The threads for batches of `rows` rows; None: as many as the library has."""
     if asked is not None:
         return asked
-    largest = max(op.inputs * op.units for op in plan.operations if isinstance(op, Affine))
+    largest = max(op.inputs * op.units for op in plan.affine)
     return None if largest * rows >= WORTH_SHARING else 1

@@ -13,7 +13,7 @@ from typing import Any
 from bench.gpu import ceilings, machine, measuring, table
 from bench.gpu.contests import Contest, contests, small
 from bench.gpu.ours import Fastnet
-from fastnet.contract import choosing as backends
+from fastnet.contract import loading
 
 COMMAND = "bash bench/gpu.sh"
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stored: dict[str, Any] = {
         "datetime": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": f"{COMMAND} {asked.results}",
-        "backend": dict(backends.load(asked.backend).describe()),
+        "backend": dict(loading.load(asked.backend).describe()),
         "machine": machine.facts(), "versions": machine.versions(),
         "checked": [step for step in asked.checked.split(";") if step.strip()],
         "ceilings": found,

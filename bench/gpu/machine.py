@@ -7,6 +7,7 @@ import sys
 
 import fastnet as fn
 from fastnet.contract import choosing as backends
+from fastnet.contract import loading
 from fastnet.contract.program import Probe
 
 #: What the steps of `bench/gpu.sh` need, and what they use where it is.
@@ -68,7 +69,7 @@ def main() -> int:
     if not found.usable:
         print(f"fastnet cannot run on a GPU here: {found.reason}. {found.remedy}", file=sys.stderr)
         return 1
-    for name, value in backends.load("cupy").describe().items():
+    for name, value in loading.load("cupy").describe().items():
         print(f"{name:<20} {value}")
     return 0
 

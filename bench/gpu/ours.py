@@ -12,8 +12,7 @@ import numpy as np
 import fastnet as fn
 from bench.gpu.contests import SEED, Contest
 from fastnet.arrays.checks import Array
-from fastnet.contract import choosing as backends
-from fastnet.contract import plan
+from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Run, State
 
 
@@ -35,7 +34,7 @@ class Fastnet:
         self.contest = contest
         lowered = plan.lower(contest.network)
         precision = None if backend == "numpy" else _precision(contest)
-        compile_ = backends.load(backend).compile
+        compile_ = loading.load(backend).compile
         self.program: Any = compile_(lowered, np.dtype("float32"), None, precision)
         self.start = plan.initial_parameters(contest.network, SEED).astype(np.float32)
         put = self.program.to_device

@@ -77,6 +77,18 @@ def number(
     return result
 
 
+def seed(value: Any) -> int:
+    """A seed: a whole number from 0, less than 2**64.
+
+    Raises:
+        DefinitionError: if it is none.
+    """
+    found = integer(value, "seed", least=0)
+    if found >= 2**64:
+        raise DefinitionError(f"seed is {found}; it must be less than 2**64.")
+    return found
+
+
 def functions(value: Any, what: str) -> list[Any]:
     """Some functions, in a list or the like; None: none.
 

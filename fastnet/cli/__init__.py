@@ -23,6 +23,7 @@ from fastnet.cli.terminal import (
     say,
 )
 from fastnet.contract import choosing as backends
+from fastnet.contract import loading
 from fastnet.errors import BackendUnavailable
 from fastnet.version import __version__
 
@@ -74,7 +75,7 @@ def list_backends(as_json: JsonOption = False) -> None:
     except BackendUnavailable as error:
         chosen, trouble = "", error
     if as_json:
-        document([_plain(name, name == chosen) for name in backends.known()])
+        document([_plain(name, name == chosen) for name in loading.known()])
         if trouble is not None:
             raise trouble
         return
@@ -83,10 +84,10 @@ def list_backends(as_json: JsonOption = False) -> None:
     grid.add_column("backend", no_wrap=True)
     grid.add_column("usable", no_wrap=True)
     grid.add_column("", overflow="fold")
-    for name in backends.known():
+    for name in loading.known():
         found = backends.probe(name)
         if found.usable:
-            facts = backends.load(name).describe()
+            facts = loading.load(name).describe()
             lines = [f"{key}: {value}" for key, value in facts.items()]
         else:
             lines = [f"why not: {found.reason}", f"what to do: {found.remedy}"]
@@ -103,7 +104,7 @@ def list_backends(as_json: JsonOption = False) -> None:
 def _plain(name: str, chosen: bool) -> dict[str, Any]:
     """What is known of a backend, for programs."""
     found = backends.probe(name)
-    facts = backends.load(name).describe() if found.usable else {}
+    facts = loading.load(name).describe() if found.usable else {}
     return {
         "name": name,
         "chosen": chosen,

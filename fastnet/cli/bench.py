@@ -18,6 +18,7 @@ from rich.text import Text
 from fastnet.benchmark import QUICK, Fit, Maker, Predict, Workload, contest
 from fastnet.cli.terminal import JsonOption, document, note, say
 from fastnet.contract import choosing as backends
+from fastnet.contract import loading
 from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
 from fastnet.version import __version__
 
@@ -110,7 +111,7 @@ def _known(asked: list[str], known: list[str], kind: str) -> list[str]:
 def _backends(asked: list[str]) -> tuple[list[str], dict[str, str]]:
     """Who can compute here, and why others cannot."""
     there, absent = [], {}
-    for name in _known(asked, backends.known(), "backend"):
+    for name in _known(asked, loading.known(), "backend"):
         found = backends.probe(name)
         if found.usable:
             there.append(name)
@@ -161,7 +162,7 @@ def _progress(total: int) -> Iterator[Any]:
 
 def _machine(there: list[str]) -> dict[str, Any]:
     """What the figures hold for."""
-    facts = {name: dict(backends.load(name).describe()) for name in there}
+    facts = {name: dict(loading.load(name).describe()) for name in there}
     return {
         "system": platform.platform(),
         "processor": _processor(),

@@ -3,21 +3,15 @@
 An environment variable, a `with` block or an argument chooses; nothing else is taken in silence.
 """
 
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from fastnet.arrays import checks
-from fastnet.contract.program import CONTRACT, Backend, Probe
-from fastnet.errors import BackendUnavailable, DefinitionError, FastnetError, unknown
-
-#: The backends of this project, by the package that holds each; others join through the
-#: entry-point group `fastnet.backends`, whose entries name an object that is a `Backend`.
-BUILT_IN = {"numpy": "fastnet_numpy", "numba": "fastnet_numba", "cupy": "fastnet_cupy"}
-ENTRY_POINTS = "fastnet.backends"
+from fastnet.contract.loading import load
+from fastnet.contract.program import Backend, Probe
+from fastnet.errors import BackendUnavailable, DefinitionError, unknown
 
 #: What `auto` means: the first of these that is usable here. A GPU is used when asked for.
 AUTOMATIC = ("numba", "numpy")
@@ -52,54 +46,11 @@ def requested_precision(precision: str | None, backend: Backend, dtype: str) -> 
     return precision
 
 
-def known() -> list[str]:
-    """The names of all backends, installed or not: ours first, then others'."""
-    return [*BUILT_IN, *(name for name in _others() if name not in BUILT_IN)]
-
-
-def _others() -> dict[str, Any]:
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-
-
-def load(name: str) -> Backend:
-    """Import a backend by its name.
-
-    Raises:
-        BackendUnavailable: if the name is unknown, it is not installed, or it was made for
-            another version of the contract.
-    """
-    try:
-        if name in BUILT_IN:
-            backend = importlib.import_module(BUILT_IN[name]).BACKEND
-        else:
-            others = _others()
-            if name not in others:
-                raise BackendUnavailable(unknown("backend", name, ["auto", *known()]))
-            backend = others[name].load()
-    except FastnetError:
-        raise
-    except Exception as error:  # somebody else's module may raise anything
-        if isinstance(error, ImportError) and error.name == BUILT_IN.get(name, ""):
-            raise BackendUnavailable(
-                f"backend {name!r} is not in this version of fastnet (there is no package "
-                f"{error.name!r}); use 'numpy'."
-            ) from error
-        raise BackendUnavailable(f"backend {name!r} could not be imported: {error}.") from error
-    contract = getattr(backend, "contract", None)
-    if contract != CONTRACT:
-        raise BackendUnavailable(
-            f"backend {name!r} was made for contract {contract}, this fastnet has {CONTRACT}; "
-            "install versions of the two that belong together."
-        )
-    return backend  # type: ignore[no-any-return]  # an entry point's type is not known
-
-
 def probe(name: str) -> Probe:
     """Whether the backend called `name` can run here; never raises for a known name."""
     try:
-        return load(name).probe()
+        backend: Backend = load(name)
+        return backend.probe()
     except BackendUnavailable as error:
         reason, _, remedy = str(error).partition("; ")
         return Probe(False, reason.removeprefix(f"backend {name!r} is "), remedy)
@@ -142,7 +93,7 @@ def choose(name: str | None = None) -> Backend:
                 raise BackendUnavailable(f"{error} (FASTNET_BACKEND asks for it.)") from error
     if asked == "auto":
         asked = next((name for name in AUTOMATIC if probe(name).usable), AUTOMATIC[-1])
-    backend = load(asked)
+    backend: Backend = load(asked)
     found = backend.probe()
     if not found.usable:
         raise BackendUnavailable(

@@ -1,46 +1,70 @@
-"""What crosses the border between fastnet and a backend: rows, state, runs of steps, programs.
+"""What crosses the border between fastnet and a backend: rows, state, runs, programs.
 
 The unit of work is a run of many training steps, not an operation: a border crossed once per
-operation is what makes small networks slow.
+operation is what makes small networks slow. Still a new backend has to write three methods of
+`Program` only (`predict`, `batch_gradient`, `update`). All others have a default in terms of these
+three that is slow and right; a fast backend overrides what it can do better.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.contract.kinds import kinds_of
+from fastnet.contract.loading import lacking, load
+from fastnet.contract.penalties import add_penalty_gradient, penalty
 from fastnet.contract.plan import Plan
-from fastnet.definition.optimizers import Optimizer
-
-#: Raised by one whenever something below changes its meaning. Checked on loading, because a
-#: checkout's fastnet can meet an installed backend.
-CONTRACT = 2
+from fastnet.definition.optimizers import SGD, Optimizer
+from fastnet.errors import BackendUnavailable
 
 
-@dataclass
+@dataclass(frozen=True)
+class Inputs:
+    """Rows of input, as host or device arrays.
+
+    Attributes:
+        numbers: `(rows, inputs)`.
+        categories: `(rows, columns)` of an integer type, for embeddings; None where a network has
+            none.
+    """
+
+    numbers: Any
+    categories: Any = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True)
 class Data:
     """Rows to learn from, as host or device arrays.
 
     Attributes:
-        x: `(rows, inputs)`.
+        x: the inputs.
         y: `(rows, outputs)`, or class indices `(rows,)` of an integer type.
         weight: `(rows,)`, or None where all rows count alike.
     """
 
-    x: Any
+    x: Inputs
     y: Any
     weight: Any = None
+
+    def __len__(self) -> int:
+        return len(self.x)
 
 
 @dataclass
 class State:
-    """What training changes, as host or device arrays. `train` updates it in place.
+    """What training changes, as host or device arrays. `train` and `update` change it in place.
 
     Attributes:
         parameters: the flat vector, `(size,)`.
-        memory: the optimizer's, `(slots, size)`.
+        memory: the optimizer's, `(slots, trained)`.
         updates: how many updates this memory has seen (Adam's t - 1).
     """
 
@@ -51,60 +75,210 @@ class State:
 
 @dataclass(frozen=True)
 class Run:
-    """Some training steps in a row, with all they need, computed beforehand.
+    """Some training steps in a row, with all they need, computed beforehand on the host.
 
     Step `s` (counted over the whole training) is batch `s % batches` of its epoch, where
     `batches = ceil(rows / batch_size)`; the last batch of an epoch holds the rows that are
-    left over.
+    left over. What says "or one per step" is a number, or a `(steps,)` float64 array.
 
     Attributes:
         first_step: the number of the first step.
-        learning_rates: `(steps,)` float64, one a step.
+        steps: how many steps.
         batch_size: rows of a batch, at most.
-        order: `(epochs, rows)` intp: the order of the rows in each epoch that the run
-            touches; None: as they come. It is not changed afterwards: a backend may know it again.
-        optimizer: its constants.
+        order: `(epochs, rows)` intp: the order of the rows in each epoch that the run touches;
+            None: as they come. It is not changed afterwards: a backend may recognize it.
+        optimizer: its constants; `canonical()` gives the kind of update. Its own learning rate and
+            weight decay are not looked at: those of the run hold.
+        learning_rate: a number, or one per step.
         l1: adds l1 * sum |w| over the weights (not the biases) to each step's loss.
-        l2: adds l2 / 2 * sum w^2 likewise: a number; or, for a program with `l2_by_step`,
-            `(steps,)` float64, one a step.
-        clip_value: each entry of the gradient is then cut to [-clip_value, clip_value].
-        clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer.
+        l2: adds l2 / 2 * sum w^2 likewise: a number, or one per step.
+        weight_decay: before its step, p -= learning_rate * weight_decay * p for every trained
+            parameter: a number, or one per step.
+        dropout_factor: what every dropout rate is multiplied with: a number, or one per step;
+            0: no dropout.
+        clip_value: each entry of the gradient, penalties included, is then cut to
+            [-clip_value, clip_value].
+        clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer. The
+            norm is summed up in float64.
         seed: the key of the dropout masks; their stream is the step's number.
     """
 
     first_step: int
-    learning_rates: Array
+    steps: int
     batch_size: int
     order: Array | None
     optimizer: Optimizer
+    learning_rate: float | Array
     l1: float = 0.0
     l2: float | Array = 0.0
+    weight_decay: float | Array = 0.0
+    dropout_factor: float | Array = 1.0
     clip_value: float | None = None
     clip_norm: float | None = None
     seed: int = 0
 
+    @classmethod
+    def whole_batch(
+        cls, rows: int, *, step: int = 0, seed: int = 0, dropout: bool = False
+    ) -> "Run":
+        """All rows as the one batch of one step, for a loss or a gradient without an update.
 
-class Program(Protocol):
-    """A plan, compiled by a backend for one dtype. May be used from several threads at once.
+        `dropout` applies the masks of that step and seed.
+        """
+        # All rows in one batch make every step the first of its epoch.
+        return cls(step, 1, rows, None, SGD(), 0.0, dropout_factor=float(dropout), seed=seed)
 
-    Attributes:
-        l2_by_step: whether `Run.l2` may be another number at every step. Where it may not, a run
-            ends where the number changes, which is slower and comes to the same.
+    def of_step(self, name: str, step: int) -> float:
+        """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at a step of this run."""
+        value = getattr(self, name)
+        return float(value[step - self.first_step] if isinstance(value, np.ndarray) else value)
+
+    def by_step(self, name: str) -> Array:
+        """The same for all steps, `(steps,)` float64; it may be read-only."""
+        return np.broadcast_to(np.asarray(getattr(self, name), np.float64), self.steps)
+
+    def rows_of(self, step: int, rows: int) -> "slice | Array":
+        """Which of `rows` rows a step's batch holds: a slice, or indices in their order."""
+        batches = -(-rows // self.batch_size)
+        epoch, batch = divmod(step, batches)
+        here = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, rows))
+        if self.order is None:
+            return here
+        return self.order[epoch - self.first_step // batches, here]
+
+    def shortened(self, steps: int) -> "Run":
+        """The first so many steps of this run."""
+        varying = {
+            name: getattr(self, name)[:steps]
+            for name in ("learning_rate", "l2", "weight_decay", "dropout_factor")
+            if isinstance(getattr(self, name), np.ndarray)
+        }
+        return replace(self, steps=steps, **varying)
+
+
+class Program(ABC):
+    """A plan, made runnable by a backend for one dtype. May be used from several threads at once.
+
+    Args:
+        plan: what is run.
+        dtype: of parameters and rows, float32 or float64.
     """
 
-    l2_by_step: bool = False
+    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+        self.plan = plan
+        self.dtype = dtype
 
-    def to_device(self, array: Array) -> Any:
-        """Hand over a host array; the backend may keep it or copy it."""
-        ...
+    # --- what a backend must write ---------------------------------------------------------
 
-    def to_host(self, array: Any) -> Array:
-        """The host's view or copy of an array that the backend holds."""
-        ...
+    @abstractmethod
+    def predict(self, parameters: Any, x: Inputs) -> Array:
+        """Predictions `(rows, outputs)` for rows where the backend has them, a new host array."""
 
-    def predict(self, parameters: Any, x: Any) -> Array:
-        """Predictions `(rows, outputs)`, a new host array."""
-        ...
+    @abstractmethod
+    def batch_gradient(
+        self, state: State, data: Data, run: Run, step: int
+    ) -> tuple[float, float, Any]:
+        """The loss of one step's batch, with dropout and without penalties, and its gradient.
+
+        Returns:
+            The loss, the mean over the batch. Its mass: the batch's rows, or their weights, times
+            the terms of a row (`plan.loss.each`): with it, means of parts add up. The gradient
+            `(trained,)` by the parameters, where the backend has its arrays; `update` may use
+            it up. A batch of mass 0 has loss 0 and gradient 0.
+        """
+
+    @abstractmethod
+    def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
+        """Add the penalties' gradient, clip, and take the optimizer's step; count it in `state`.
+
+        Raises:
+            BackendUnavailable: for an optimizer that the backend does not have, by its name.
+        """
+
+    # --- what has a default -----------------------------------------------------------------
+
+    def train(self, state: State, data: Data, run: Run) -> Array:
+        """Do the steps of `run`, changing `state` in place.
+
+        Returns:
+            `(steps,)` float64: the loss of each step's batch before its update, penalties
+            included. At the first loss that is not finite it stops before the update, and
+            returns the losses so far, that one last.
+        """
+        losses = np.empty(run.steps)
+        for index in range(run.steps):
+            step = run.first_step + index
+            loss, _, gradient = self.batch_gradient(state, data, run, step)
+            losses[index] = loss + self.penalty(state.parameters, run.l1, run.of_step("l2", step))
+            if not math.isfinite(losses[index]):
+                return losses[: index + 1]
+            self.update(state, gradient, run, step)
+        return losses
+
+    def train_many(self, states: Sequence[State], data: Data, runs: Sequence[Run]) -> list[Array]:
+        """Train several networks of this plan on the same rows, each by a run of its own."""
+        return [self.train(state, data, run) for state, run in zip(states, runs, strict=True)]
+
+    def loss(self, parameters: Any, data: Data) -> float:
+        """The loss over all rows of `data`, without dropout or penalties."""
+        return self._of_all_rows(parameters, data)[0]
+
+    def gradient(
+        self,
+        parameters: Any,
+        data: Data,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[float, Array]:
+        """The loss over all rows as one batch, with penalties, and its gradient.
+
+        Args:
+            parameters: the flat vector, where the backend has it.
+            data: the rows.
+            l1: as in `Run`.
+            l2: as in `Run`, a number.
+            dropout: the seed and the step whose masks are applied; None: no dropout.
+
+        Returns:
+            The loss, and the gradient `(size,)`, a new host array; 0 for what is not trained.
+        """
+        loss, found = self._of_all_rows(parameters, data, dropout)
+        gradient = np.zeros(self.plan.size, self.dtype)
+        gradient[: self.plan.trained] = self.to_host(found)
+        flat = self.to_host(parameters)
+        add_penalty_gradient(self.plan, flat, gradient, l1, l2)
+        return loss + penalty(self.plan, flat, l1, l2), gradient
+
+    def _of_all_rows(
+        self, parameters: Any, data: Data, dropout: tuple[int, int] | None = None
+    ) -> tuple[float, Any]:
+        seed, step = dropout or (0, 0)
+        run = Run.whole_batch(len(data), step=step, seed=seed, dropout=dropout is not None)
+        state = State(parameters, self.to_device(np.zeros((0, self.plan.trained), self.dtype)))
+        loss, _, gradient = self.batch_gradient(state, data, run, step)
+        return loss, gradient
+
+    def penalty(self, parameters: Any, l1: float, l2: float) -> float:
+        """l1 * sum |w| + l2 / 2 * sum w^2 over the weights."""
+        return penalty(self.plan, self.to_host(parameters), l1, l2) if l1 or l2 else 0.0
+
+    def input_gradient(self, parameters: Any, x: Inputs, d_output: Array) -> Array:
+        """The derivative of sum(d_output * prediction) by the input numbers.
+
+        The default computes it in NumPy.
+
+        Args:
+            parameters: the flat vector, where the backend has it.
+            x: the rows, where the backend has them.
+            d_output: `(rows, outputs)`, on the host.
+
+        Returns:
+            `(rows, inputs)`, a new host array.
+        """
+        definition: Program = load("numpy").compile(self.plan, self.dtype, None, None)
+        rows = Inputs(self.to_host(x.numbers))
+        return definition.input_gradient(self.to_host(parameters), rows, d_output)
 
     def predict_at_once(self, parameters: Any, x: Any) -> Any:
         """Predictions for what a user handed over, if that needs neither a check nor a change.
@@ -118,33 +292,23 @@ class Program(Protocol):
         """
         return None
 
-    def loss(self, parameters: Any, data: Data) -> float:
-        """The loss over all rows of `data`, without dropout or penalties."""
-        ...
+    def to_device(self, array: Array) -> Any:
+        """Hand over a host array; the backend may keep it or copy it."""
+        return array
 
-    def gradient(
-        self,
-        parameters: Any,
-        data: Data,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        dropout: tuple[int, int] | None = None,
-    ) -> tuple[float, Array]:
-        """The loss with penalties and its gradient, `(size,)`, a new host array.
+    def to_host(self, array: Any) -> Array:
+        """The host's view or copy of an array that the backend holds."""
+        return np.asarray(array)
 
-        `dropout` is the seed and step whose masks are applied; None: no dropout.
-        """
-        ...
-
-    def train(self, state: State, data: Data, run: Run) -> Array:
-        """Do the steps of `run`, changing `state` in place.
-
-        Returns:
-            `(steps,)` float64: the loss of each step's batch before its update, penalties
-            included. At the first loss that is not finite it stops before the update, and
-            returns the losses so far, that one last.
-        """
-        ...
+    def upload(self, data: Data) -> Data:
+        """Hand over rows: every part of `data` by `to_device`."""
+        put = self.to_device
+        categories, weight = data.x.categories, data.weight
+        return Data(
+            Inputs(put(data.x.numbers), None if categories is None else put(categories)),
+            put(data.y),
+            None if weight is None else put(weight),
+        )
 
 
 @dataclass(frozen=True)
@@ -156,31 +320,75 @@ class Probe:
     remedy: str = ""
 
 
-class Backend(Protocol):
-    """What a backend package offers, as `BACKEND` in its `__init__.py`."""
+class Backend(ABC):
+    """What a backend package offers, as `BACKEND` in its `__init__.py`.
+
+    Attributes:
+        name: what `Model(backend=...)` is given.
+        contract: the version of the contract that it was made for, a number: this one is 3.
+        kinds: what it has, by table: the kinds of "operation", "activation", "loss" and
+            "optimizer" (`fastnet.contract.kinds`); and as "factor" which of "rate" and "decay" may
+            differ between pieces of the parameters.
+        precisions: what `Model(precision=...)` may ask of it, besides None.
+    """
 
     name: str
     contract: int
-    #: What `Model(precision=...)` may ask of it, beside None.
-    precisions: tuple[str, ...]
+    precisions: tuple[str, ...] = ()
 
-    def probe(self) -> Probe:
-        """Look whether it can run here, without raising."""
-        ...
+    @property
+    @abstractmethod
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """The kinds that it has, by the names of their tables."""
 
-    def describe(self) -> Mapping[str, str]:
-        """Facts for a person: "versions", "device", "threads"."""
-        ...
+    @abstractmethod
+    def make_program(
+        self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
+    ) -> Program:
+        """Make a plan runnable, all kinds of which the backend has; arguments as in `compile`."""
 
     def compile(
         self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
     ) -> Program:
-        """Make `plan` runnable.
+        """Make a plan runnable.
 
         Args:
-            plan: what.
+            plan: what to run.
             dtype: of parameters and data.
-            threads: of the processor (None: as the backend thinks best).
+            threads: of the processor; None: the backend chooses.
             precision: of products, one of `precisions`; None: the dtype's own.
+
+        Raises:
+            BackendUnavailable: if the plan needs a kind that the backend does not have; it names
+                the kind and the backends that have it.
         """
-        ...
+        needed = kinds_of(plan)
+        for factor in ("rate", "decay"):
+            if any(getattr(piece, f"{factor}_factor") != 1 for piece in plan.parameters):
+                needed.append(("factor", factor))
+        for table, kind in needed:
+            if kind not in self.kinds.get(table, ()):
+                raise self.lacks(table, kind)
+        return self.make_program(plan, dtype, threads, precision)
+
+    def lacks(self, table: str, kind: str) -> BackendUnavailable:
+        """The error for a kind that this backend does not have."""
+        return lacking(self.name, table, kind)
+
+    def probe(self) -> Probe:
+        """Look whether it can run here, without raising."""
+        return Probe(usable=True)
+
+    def describe(self) -> Mapping[str, str]:
+        """Facts for a person: "versions", "device", "threads"."""
+        return {"versions": "unknown", "device": "unknown", "threads": "unknown"}
+
+    def variant(self, name: str) -> "Backend":
+        """The backend that `NAME:name` asks for, such as `array_api:torch`.
+
+        Raises:
+            BackendUnavailable: if there is none; most backends have no variants.
+        """
+        raise BackendUnavailable(
+            f"backend {self.name!r} has no variant {name!r}; use {self.name!r} alone."
+        )

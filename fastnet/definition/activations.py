@@ -6,6 +6,7 @@ others are tested against. Formulas follow PyTorch's defaults where a constant o
 Letters: `z` a pre-activation, `a` an activation.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,9 @@ from fastnet.errors import DefinitionError
 
 class Activation(Named):
     """A function of one number, applied to every unit (softmax: to the row of all units)."""
+
+    #: What `init="auto"` means in front of it: the initializer that keeps the signals' variance.
+    initializer: ClassVar[str] = "glorot_uniform"
 
 
 class Identity(Activation):
@@ -42,6 +46,7 @@ class ReLU(Activation):
     """a = max(z, 0); slope 0 at 0 (Nair and Hinton, ICML 2010)."""
 
     name: ClassVar[str] = "relu"
+    initializer: ClassVar[str] = "he_uniform"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +54,7 @@ class LeakyReLU(Activation):
     """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013)."""
 
     name: ClassVar[str] = "leaky_relu"
+    initializer: ClassVar[str] = "he_uniform"
     slope: float = 0.01
 
     def __post_init__(self) -> None:
@@ -61,10 +67,15 @@ class ELU(Activation):
     """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15)."""
 
     name: ClassVar[str] = "elu"
+    initializer: ClassVar[str] = "he_uniform"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
         checks.number(self.alpha, "elu alpha", least=0)
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """As `scale z where z > 0, else curve (exp(z) - 1)`: curve and scale."""
+        return self.name, (float(self.alpha), 1.0)
 
 
 class SELU(Activation):
@@ -74,31 +85,42 @@ class SELU(Activation):
     """
 
     name: ClassVar[str] = "selu"
+    initializer: ClassVar[str] = "lecun_normal"
+    kinds: ClassVar[tuple[str, ...]] = ("elu",)
     ALPHA: ClassVar[float] = 1.6732632423543772848170429916717
     SCALE: ClassVar[float] = 1.0507009873554804934193349852946
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        return "elu", (self.SCALE * self.ALPHA, self.SCALE)
 
 
 class Softplus(Activation):
     """a = log(1 + exp(z))."""
 
     name: ClassVar[str] = "softplus"
+    initializer: ClassVar[str] = "he_uniform"
 
 
 class SiLU(Activation):
     """a = z * sigmoid(z), also called swish (Elfwing et al. 2018, eq. 3)."""
 
     name: ClassVar[str] = "silu"
+    initializer: ClassVar[str] = "he_uniform"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GELU(Activation):
     """a = z * Phi(z), Phi the standard normal's distribution function (Hendrycks, Gimpel 2016).
 
-    `approximate="tanh"` takes z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))) instead,
-    their section 2; "none" is exact.
+    `approximate="tanh"` takes z / 2 * (1 + tanh(SLOPE * (z + CUBIC z^3))) instead, their
+    section 2; "none" is exact.
     """
 
     name: ClassVar[str] = "gelu"
+    initializer: ClassVar[str] = "he_uniform"
+    kinds: ClassVar[tuple[str, ...]] = ("gelu", "tanh_gelu")
+    SLOPE: ClassVar[float] = math.sqrt(2 / math.pi)
+    CUBIC: ClassVar[float] = 0.044715
     approximate: str = "none"
 
     def __post_init__(self) -> None:
@@ -106,6 +128,11 @@ class GELU(Activation):
             raise DefinitionError(
                 f"gelu approximate is {self.approximate!r}; it must be 'none' or 'tanh'."
             )
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        return (
+            ("tanh_gelu", (self.SLOPE, self.CUBIC)) if self.approximate == "tanh" else ("gelu", ())
+        )
 
 
 class Softmax(Activation):

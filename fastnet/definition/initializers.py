@@ -148,13 +148,7 @@ INITIALIZERS = registry(
     Arrays,
 )  # fmt: skip
 
-#: What `init="auto"` means after each activation; any other starts as Glorot and Bengio say.
-_DEFAULTS: dict[str, type[Initializer]] = {
-    "relu": HeUniform, "leaky_relu": HeUniform, "elu": HeUniform, "softplus": HeUniform,
-    "silu": HeUniform, "gelu": HeUniform, "selu": LecunNormal,
-}  # fmt: skip
-
 
 def default_initializer(activation: Activation) -> Initializer:
-    """The initializer that keeps the variance of signals through `activation`."""
-    return _DEFAULTS.get(activation.name, GlorotUniform)()
+    """The initializer that `init="auto"` takes in front of an activation."""
+    return INITIALIZERS[activation.initializer]()

@@ -61,6 +61,7 @@ class Poisson(Loss):
 
     name: ClassVar[str] = "poisson"
     targets: ClassVar[str] = "count"
+    kinds: ClassVar[tuple[str, ...]] = ("poisson", "poisson_rate")
     EPSILON: ClassVar[float] = 1e-8
     log_input: bool = True
 
@@ -69,6 +70,9 @@ class Poisson(Loss):
             raise DefinitionError(
                 f"poisson log_input is {self.log_input!r}; it must be True or False."
             )
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        return ("poisson", ()) if self.log_input else ("poisson_rate", (self.EPSILON,))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

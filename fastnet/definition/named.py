@@ -22,6 +22,8 @@ class Named:
     """
 
     name: ClassVar[str]
+    #: The kinds that `canonical` may give, where these are not the name alone.
+    kinds: ClassVar[tuple[str, ...] | None] = None
 
     def _constants(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
@@ -37,6 +39,13 @@ class Named:
     def __repr__(self) -> str:
         named = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
         return f"{self.__class__.__name__}({', '.join(named)})"
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """The kind by which backends know it, and that kind's constants.
+
+        Mostly its name and its own constants; what is another kind with other constants says so.
+        """
+        return self.name, self._constants()
 
     def spec(self) -> str | dict[str, Any]:
         """The plain form: the name alone where there are no constants, else a table."""

@@ -6,7 +6,7 @@ zero at first. Formulas and constants are PyTorch's where variants exist. Every 
 treated alike, biases too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,11 +26,30 @@ class Optimizer(Named):
     `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`).
     """
 
-    slots: ClassVar[int] = 0
+    #: Vectors of memory: running means and the like.
+    vectors: ClassVar[int] = 0
     learning_rate: Any = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learning_rate", _learning_rate(self.learning_rate))
+
+    @property
+    def slots(self) -> int:
+        """How many vectors, each as long as the trained parameters, it remembers."""
+        return self.vectors
+
+    @property
+    def decay(self) -> float:
+        """Decoupled weight decay: before its step, p -= lr * decay * p."""
+        return float(getattr(self, "weight_decay", 0.0))
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """The kind of update and its constants; the learning rate and the decay are not among them.
+
+        Both may be another number at every step, so a run has them.
+        """
+        own = (f.name for f in fields(self) if f.name not in ("learning_rate", "weight_decay"))
+        return self.name, tuple(float(getattr(self, name)) for name in own)
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         """The memory that training starts with, `(slots, size)`."""
@@ -45,7 +64,7 @@ class SGD(Optimizer):
     """
 
     name: ClassVar[str] = "sgd"
-    slots: ClassVar[int] = 1
+    kinds: ClassVar[tuple[str, ...]] = ("sgd", "momentum", "nesterov")
     learning_rate: Any = 0.01
     momentum: float = 0.0
     nesterov: bool = False
@@ -58,6 +77,16 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise DefinitionError("sgd nesterov needs momentum > 0, such as momentum=0.9.")
 
+    @property
+    def slots(self) -> int:
+        """One, or none without momentum."""
+        return 1 if self.momentum else 0
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        if not self.momentum:
+            return "sgd", ()
+        return ("nesterov" if self.nesterov else "momentum"), (float(self.momentum),)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Adam(Optimizer):
@@ -67,7 +96,7 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
-    slots: ClassVar[int] = 2
+    vectors: ClassVar[int] = 2
     learning_rate: Any = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
@@ -85,11 +114,15 @@ class AdamW(Adam):
     """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2)."""
 
     name: ClassVar[str] = "adamw"
+    kinds: ClassVar[tuple[str, ...]] = ("adam",)
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number(self.weight_decay, "adamw weight_decay", least=0)
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        return "adam", super().canonical()[1]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +134,7 @@ class RMSprop(Optimizer):
     """
 
     name: ClassVar[str] = "rmsprop"
-    slots: ClassVar[int] = 2
+    vectors: ClassVar[int] = 2
     learning_rate: Any = 0.01
     decay: float = 0.99
     epsilon: float = 1e-8
@@ -119,7 +152,7 @@ class Adagrad(Optimizer):
     """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1)."""
 
     name: ClassVar[str] = "adagrad"
-    slots: ClassVar[int] = 1
+    vectors: ClassVar[int] = 1
     learning_rate: Any = 0.01
     epsilon: float = 1e-10
 
@@ -139,7 +172,7 @@ class Rprop(Optimizer):
     """
 
     name: ClassVar[str] = "rprop"
-    slots: ClassVar[int] = 2
+    vectors: ClassVar[int] = 2
     learning_rate: Any = 0.01
     grow: float = 1.2
     shrink: float = 0.5
@@ -172,7 +205,7 @@ class Lion(Optimizer):
     """
 
     name: ClassVar[str] = "lion"
-    slots: ClassVar[int] = 1
+    vectors: ClassVar[int] = 1
     learning_rate: Any = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99

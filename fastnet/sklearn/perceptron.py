@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.contract.program import Data
+from fastnet.contract.program import Data, Inputs
 from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.layers import Dense, Dropout, Layer
 from fastnet.definition.named import resolve
@@ -307,7 +307,7 @@ class Perceptron(BaseEstimator):
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(X, dtype)
             weights = None if weight is None else np.ascontiguousarray(weight, dtype)
-        return Data(rows, self._targets(y, dtype), weights)
+        return Data(Inputs(rows), self._targets(y, dtype), weights)
 
     def _check_solver(self) -> bool:
         rule = self.solver if self.optimizer is None else self.optimizer

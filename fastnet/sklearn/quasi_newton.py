@@ -16,7 +16,7 @@ from fastnet.errors import DefinitionError, Diverged
 from fastnet.model import Model
 from fastnet.sklearn.errors import SolverDiverged
 from fastnet.sklearn.objectives import Objective, square_sum
-from fastnet.sklearn.rows import HeldOut, uploaded
+from fastnet.sklearn.rows import HeldOut
 from fastnet.training.history import History
 from fastnet.training.interrupts import DeferredInterrupt
 from fastnet.training.lbfgs import minimize
@@ -51,8 +51,8 @@ def train(
     l2 = float(objective.l2(float(estimator.alpha), np.array(float(mass))))
     constants = objective.constant(data.y)
     constant = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
-    rows = uploaded(program, data)
-    validation = None if held_out is None else uploaded(program, held_out.data)
+    rows = program.upload(data)
+    validation = None if held_out is None else program.upload(held_out.data)
     history = model.history = History()
     interrupts = DeferredInterrupt()
     began = time.monotonic()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.program import Data, Program
+from fastnet.contract.program import Data
 
 
 @dataclass
@@ -20,9 +20,3 @@ class HeldOut:
     data: Data
     constant: float
     score: Callable[[Array], float]
-
-
-def uploaded(program: Program, data: Data) -> Data:
-    """The same rows, where the backend has its own."""
-    put = program.to_device
-    return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))

@@ -21,7 +21,7 @@ from fastnet.definition.schedules import Schedule, plateau
 from fastnet.model import Model
 from fastnet.sklearn.errors import SolverDiverged
 from fastnet.sklearn.objectives import Objective, square_sum
-from fastnet.sklearn.rows import HeldOut, uploaded
+from fastnet.sklearn.rows import HeldOut
 from fastnet.sklearn.stepping import Stepping
 from fastnet.training.history import History
 from fastnet.training.interrupts import DeferredInterrupt
@@ -71,10 +71,9 @@ class Stochastic:
         self.interrupts = DeferredInterrupt()
         self.history = self.model.history = History()
         self.program = self.model.program
-        self.l2_by_step = getattr(self.program, "l2_by_step", False)  # others' may not say
         self.put, self.get = self.program.to_device, self.program.to_host
-        self.data = uploaded(self.program, data)
-        self.validation = None if held_out is None else uploaded(self.program, held_out.data)
+        self.data = self.program.upload(data)
+        self.validation = None if held_out is None else self.program.upload(held_out.data)
         self.callbacks = checks.functions(estimator.callbacks, "callbacks")
         self.plateau = plateau(stepping.rule.learning_rate)
         self._begin()
@@ -197,12 +196,7 @@ class Stochastic:
         rates = self._rates(steps)
         l2 = self.objective.l2(float(self.estimator.alpha), self._masses(orders))
         told_apart = self.objective.apart and self.estimator.alpha > 0
-        if told_apart:
-            cuts = np.arange(1, steps)
-        elif self.l2_by_step:
-            cuts = np.empty(0, np.intp)
-        else:
-            cuts = np.flatnonzero(np.diff(l2)) + 1
+        cuts = np.arange(1, steps) if told_apart else np.empty(0, np.intp)
         losses = np.empty(steps)
         at = 0
         for cut in [*cuts.tolist(), steps]:
@@ -225,10 +219,12 @@ class Stochastic:
         first, last = at // self.batches, (at + len(rates) - 1) // self.batches
         run = Run(
             first_step=self.stepping.epochs * self.batches + at,
-            learning_rates=rates,
+            steps=len(rates),
             batch_size=self.batch,
             order=orders[first : last + 1] if self.estimator.shuffle and self.batches > 1 else None,
             optimizer=self.stepping.rule,
+            learning_rate=rates,
+            weight_decay=self.stepping.rule.decay,
             l2=float(l2[0]) if (l2 == l2[0]).all() else l2,
             seed=self.model.seed,
         )

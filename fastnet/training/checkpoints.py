@@ -63,10 +63,10 @@ def identity(
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
         "seed": settings.seed,
-        "training rows": _digest(data.x, data.y, data.weight),
+        "training rows": _digest(data.x.numbers, data.y, data.weight),
         "validation rows": None
         if validation is None
-        else _digest(validation.x, validation.y, validation.weight),
+        else _digest(validation.x.numbers, validation.y, validation.weight),
     }
 
 

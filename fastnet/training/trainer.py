@@ -8,7 +8,6 @@ model is left after a whole step, with finite parameters.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,8 +76,8 @@ class Trainer:
         self.program = program
         self.flat = flat
         self.rows = len(data.x)
-        self.data = self._upload(data)
-        self.validation = None if validation is None else self._upload(validation)
+        self.data = program.upload(data)
+        self.validation = None if validation is None else program.upload(validation)
         self.settings = settings
         self.fit_state = fit_state
         self.callbacks = callbacks
@@ -149,10 +148,6 @@ class Trainer:
             if self.interrupts.seen:
                 raise KeyboardInterrupt
 
-    def _upload(self, data: Data) -> Data:
-        put = self.program.to_device
-        return Data(put(data.x), put(data.y), None if data.weight is None else put(data.weight))
-
     def _state(self) -> State:
         """What is committed, as the backend's own copy."""
         put = self.program.to_device
@@ -184,10 +179,12 @@ class Trainer:
             rates = np.maximum(rates * fit_state.scale, np.minimum(rates, self._plateau.least))
         return Run(
             first_step=fit_state.step,
-            learning_rates=rates,
+            steps=steps,
             batch_size=settings.batch_size,
             order=self._order(steps) if self.shuffles else None,
             optimizer=settings.optimizer,
+            learning_rate=rates,
+            weight_decay=settings.optimizer.decay,
             l1=settings.l1,
             l2=settings.l2,
             clip_value=settings.clip_value,
@@ -234,14 +231,14 @@ class Trainer:
         while bad - good > 1:  # the last is tried first: mostly the loss alone overflowed
             steps = made if bad == made + 1 else (good + bad) // 2
             state = self._state()
-            short = replace(run, learning_rates=run.learning_rates[:steps])
+            short = run.shortened(steps)
             self.program.train(state, self.data, short)
             if _finite(*map(self.program.to_host, (state.parameters, state.memory))):
                 good = steps
             else:
                 bad = steps
         if good:
-            short = replace(run, learning_rates=run.learning_rates[:good])
+            short = run.shortened(good)
             state = self._state()
             self.program.train(state, self.data, short)
             self._commit(state, losses[:good])
@@ -253,7 +250,7 @@ class Trainer:
         at = run.first_step + place
         raise Diverged(
             f"{what} in epoch {at // self.batches + 1}, step {at % self.batches + 1} of "
-            f"{self.batches}, at learning rate {run.learning_rates[place]:g}; the model "
+            f"{self.batches}, at learning rate {run.of_step('learning_rate', at):g}; the model "
             f"keeps its last finite parameters, of step {self.fit_state.step} in all. Try a "
             "smaller learning rate, clip_norm=1.0, or scaled inputs and targets."
         )
@@ -285,7 +282,9 @@ class Trainer:
             epochs = losses_of.reshape(whole, self.batches)
             losses_of = (epochs * self.batch_rows).sum(axis=1) / self.rows
         end = (first + 1) * self.batches - 1 - run.first_step
-        rates = run.learning_rates[end :: self.batches][:whole].copy()  # not the whole run's
+        rates = run.by_step("learning_rate")[end :: self.batches][
+            :whole
+        ].copy()  # not the whole run's
         seconds = (time.monotonic() - self.epoch_began) / whole
         history.extend(first + 1, losses_of, rates, seconds)
 

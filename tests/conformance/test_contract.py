@@ -12,9 +12,9 @@ from samples import rows_for, weights_for
 from tolerances import FORWARD
 
 import fastnet as fn
-from fastnet.contract import choosing as contract
-from fastnet.contract import plan
-from fastnet.contract.program import CONTRACT, Backend, Data, Probe, Program, Run, State
+from fastnet.contract import loading, plan
+from fastnet.contract.loading import CONTRACT
+from fastnet.contract.program import Backend, Data, Probe, Program, Run, State
 
 NETWORK = fn.Network(
     5,
@@ -47,7 +47,7 @@ def assert_same_methods(cls, protocol):
 def case(request, backend):
     """A program, and read-only parameters and rows that it was handed."""
     dtype = np.dtype(request.param)
-    program = contract.load(backend).compile(LOWERED, dtype, None, None)
+    program = loading.load(backend).compile(LOWERED, dtype, None, None)
     flat = plan.initial_parameters(NETWORK, 7).astype(dtype)
     x, y = rows_for(NETWORK, ROWS)
     arrays = [x.astype(dtype), y, weights_for(ROWS).astype(dtype)]
@@ -90,22 +90,22 @@ def trained(program, flat, data, *runs):
 
 
 def test_a_backend_has_the_methods_of_the_contract_with_the_same_signatures(backend):
-    found = contract.load(backend)
+    found = loading.load(backend)
     assert_same_methods(type(found), Backend)
     assert found.name == backend
     assert found.contract == CONTRACT
 
 
 def test_a_program_has_the_methods_of_the_contract_with_the_same_signatures(backend):
-    program = contract.load(backend).compile(LOWERED, np.dtype(np.float32), None, None)
+    program = loading.load(backend).compile(LOWERED, np.dtype(np.float32), None, None)
     assert_same_methods(type(program), Program)
 
 
 def test_a_backend_describes_itself_in_words(backend):
-    facts = contract.load(backend).describe()
+    facts = loading.load(backend).describe()
     assert set(facts) >= {"versions", "device", "threads"}
     assert all(isinstance(value, str) and value for value in facts.values())
-    assert contract.load(backend).probe() == Probe(usable=True)
+    assert loading.load(backend).probe() == Probe(usable=True)
 
 
 def test_results_are_new_host_arrays_of_the_programs_dtype(case):
@@ -191,7 +191,7 @@ def test_training_counts_updates_and_returns_float64_losses(case):
 
 def test_the_first_loss_of_a_run_is_that_of_its_batch_before_the_update(backend):
     lowered = plan.lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(1)]))
-    program = contract.load(backend).compile(lowered, np.dtype(np.float64), None, None)
+    program = loading.load(backend).compile(lowered, np.dtype(np.float64), None, None)
     x, y = rows_for(fn.Network(3, [fn.Dense(1)]), 10)
     flat = np.linspace(-1, 1, lowered.size)
     order = np.arange(10)[::-1][None].copy()
@@ -207,7 +207,7 @@ def test_the_first_loss_of_a_run_is_that_of_its_batch_before_the_update(backend)
 
 def test_training_stops_before_the_update_of_the_first_loss_that_is_not_finite(backend):
     lowered = plan.lower(fn.Network(1, [fn.Dense(1)]))
-    program = contract.load(backend).compile(lowered, np.dtype(np.float32), None, None)
+    program = loading.load(backend).compile(lowered, np.dtype(np.float32), None, None)
     x = np.array([[1.0], [1.0], [1e30], [1.0]], np.float32)
     data = Data(program.to_device(x), program.to_device(np.zeros((4, 1), np.float32)))
     flat = np.array([0.5, 0.25], np.float32)
