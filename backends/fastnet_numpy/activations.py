@@ -218,7 +218,7 @@ def softplus(z: Array, out: Array) -> None:
 #: form of Press et al., Numerical Recipes (2007), section 6.2.2, equation 6.2.21. The
 #: coefficients were computed anew at 60 digits (tests/test_normal_cdf.py holds the result
 #: against math.erfc).
-_ERFC = (
+ERFC = (
     -1.3026537197817094,
     0.6419697923564902,
     0.019476473204185836,
@@ -261,12 +261,12 @@ def normal_cdf(z: Array) -> Array:
     u = 2 * (2 * t - 1)
     # Clenshaw's recurrence: d, dd = u d - dd + c, d, in three buffers that take turns.
     d, dd, s = np.zeros_like(t), np.zeros_like(t), np.empty_like(t)
-    for coefficient in _ERFC[:0:-1]:
+    for coefficient in ERFC[:0:-1]:
         np.multiply(u, d, s)
         np.subtract(s, dd, s)
         np.add(s, coefficient, s)
         d, dd, s = s, d, dd
-    tail = 0.5 * t * np.exp(-x * x + 0.5 * (_ERFC[0] + u * d) - dd)
+    tail = 0.5 * t * np.exp(-x * x + 0.5 * (ERFC[0] + u * d) - dd)
     return np.where(z > 0, 1 - tail, tail).astype(z.dtype, copy=False)
 
 

@@ -37,7 +37,7 @@ class Inputs:
     categories: Any = None
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return int(self.numbers.shape[0])
 
 
 @dataclass(frozen=True)
