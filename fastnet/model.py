@@ -464,7 +464,8 @@ class Model:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._set_up(**state)
+        # A shallow copy hands over the same array, and is a model of its own all the same.
+        self._set_up(**{**state, "flat": state["flat"].copy()})
 
     def __repr__(self) -> str:
         return (

@@ -1,12 +1,27 @@
 """Python code in an interpreter of its own, with this one's import path."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from functools import cache
+
+import numpy as np
+
+
+@cache
+def _compile_kernels() -> None:
+    """Once for all: a process whose kernels are not in the cache says that it compiles them."""
+    if importlib.util.find_spec("numba") is not None:
+        from fastnet_numba.kernels import load
+
+        for dtype in ("float32", "float64"):
+            load(np.dtype(dtype))
 
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment with the import path of this interpreter, and `variables`."""
+    _compile_kernels()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FASTNET_")}
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return {**inherited, "PYTHONPATH": path, **variables}

@@ -31,16 +31,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return entry.name
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _kernels_are_compiled():
-    """Once for all: processes that tests start would say that they do it."""
-    if importlib.util.find_spec("numba") is not None:
-        from fastnet_numba.kernels import load
-
-        for dtype in ("float32", "float64"):
-            load(np.dtype(dtype))
-
-
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
     monkeypatch.delenv("FASTNET_BACKEND", raising=False)

@@ -34,6 +34,9 @@ BACKENDS = [
     Entry("simulated_layered", library="fastnet_simulated", tool="g++"),
     Entry("simulated_narrow", library="fastnet_simulated", tool="g++"),
     Entry("cupy", library="cupy", hardware="a CUDA GPU"),
+    Entry("array_api:array_api_strict", library="array_api_strict"),
+    Entry("array_api:torch", library="torch"),
+    Entry("array_api:jax.numpy", library="jax"),
 ]
 
 

@@ -39,14 +39,16 @@ def _positive(xp: Any, z: Any) -> Any:
 
 def _normal_cdf(xp: Any, z: Any) -> Any:
     """The standard normal's distribution function: see `fastnet_numpy.activations.normal_cdf`."""
-    x = xp.abs(z) * math.sqrt(0.5)
+    # In float64, which Apple's GPUs do not have.
+    wide = z.dtype if "mps" in str(z.device) else xp.float64
+    x = xp.abs(xp.astype(z, wide)) * math.sqrt(0.5)
     t = 2 / (2 + x)
     u = 2 * (2 * t - 1)
     d = dd = xp.zeros_like(t)
     for coefficient in ERFC[:0:-1]:
         d, dd = u * d - dd + coefficient, d
     tail = 0.5 * t * xp.exp(-x * x + 0.5 * (ERFC[0] + u * d) - dd)
-    return xp.where(z > 0, 1 - tail, tail)
+    return xp.astype(xp.where(z > 0, 1 - tail, tail), z.dtype)
 
 
 def _gelu_slope(xp: Any, z: Any, a: Any) -> Any:

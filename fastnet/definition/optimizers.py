@@ -39,8 +39,8 @@ class Optimizer(Named):
         return self.vectors
 
     @property
-    def decay(self) -> float:
-        """Decoupled weight decay: before its step, p -= lr * decay * p."""
+    def decoupled_decay(self) -> float:
+        """The weight decay: before its step, p -= lr * weight_decay * p."""
         return float(getattr(self, "weight_decay", 0.0))
 
     def canonical(self) -> tuple[str, tuple[float, ...]]:

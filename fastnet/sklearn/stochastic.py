@@ -224,7 +224,7 @@ class Stochastic:
             order=orders[first : last + 1] if self.estimator.shuffle and self.batches > 1 else None,
             optimizer=self.stepping.rule,
             learning_rate=rates,
-            weight_decay=self.stepping.rule.decay,
+            weight_decay=self.stepping.rule.decoupled_decay,
             l2=float(l2[0]) if (l2 == l2[0]).all() else l2,
             seed=self.model.seed,
         )

@@ -184,7 +184,7 @@ class Trainer:
             order=self._order(steps) if self.shuffles else None,
             optimizer=settings.optimizer,
             learning_rate=rates,
-            weight_decay=settings.optimizer.decay,
+            weight_decay=settings.optimizer.decoupled_decay,
             l1=settings.l1,
             l2=settings.l2,
             clip_value=settings.clip_value,
