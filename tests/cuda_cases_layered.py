@@ -27,7 +27,7 @@ from cuda_cases import (
     told_slope,
     turn,
 )
-from samples import EVERYWHERE, FREE_LOSSES, POSITIVE, RATE_LOSS, label
+from samples import EVERYWHERE, FREE_LOSSES, RATE, label
 from simulated.products import as_read, as_stored
 from tolerances import NORMAL_TAIL
 
@@ -177,17 +177,17 @@ def _losses(number: Any) -> list[Case]:
     for loss in FREE_LOSSES:
         made.append(_loss(number, (1,), loss, 1, "y", None, 1))
         made.append(_loss(number, (5,), loss, 8, "y", "some", 2))
-        made.append(_loss(number, (3, POSITIVE[2]), loss, 4, "y", "some", 2))  # behind a softmax
+        made.append(_loss(number, (3, fn.Softmax()), loss, 4, "y", "some", 2))  # behind a softmax
     made.append(_loss(number, (70,), fn.MSE(), 32, "y", "some", 3))
     made.append(_loss(number, (70,), fn.MSE(), 2, "y", None, 3))
     made.append(_loss(number, (4,), fn.MSE(), 4, "y", "some", 2, "stored"))
-    made.append(_loss(number, (3, POSITIVE[2]), fn.MSE(), 4, "y", "some", 2, "real"))
+    made.append(_loss(number, (3, fn.Softmax()), fn.MSE(), 4, "y", "some", 2, "real"))
     for form in ("y", "labels"):
         last, loss = ((4,), fn.MSE()) if form == "y" else ((4, fn.Softmax()), fn.Crossentropy())
         made.append(_loss(number, last, loss, 4, form, "some", 2, "neither"))
     made.append(_loss(number, (5,), fn.MSE(), 8, "y", "none", 2))
     made.append(_loss(number, (5,), fn.MAE(), 16, "y", "spoilt", 2))
-    made.append(_loss(number, (3, POSITIVE[0]), RATE_LOSS, 4, "y", "some", 2))
+    made.append(_loss(number, (3, fn.Sigmoid()), RATE[1], 4, "y", "some", 2))
     made.append(_loss(number, (3, fn.Sigmoid()), fn.BinaryCrossentropy(), 4, "y", None, 2))
     for form in ("labels", "onehot", "soft"):
         for units, lanes in [(2, 1), (5, 8), (40, 32)]:
@@ -214,7 +214,7 @@ def _loss(
     p = draw(9, (buffer, n), number, 2)
     if layout.softmax:
         p = soft(p.astype("f8")).astype(number.real)
-    if loss == RATE_LOSS:
+    if loss == RATE[1]:
         p = np.abs(p)
     y = np.abs(draw(10, (buffer, n), number))
     if form != "y":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from cuda_cases import FLOAT64, REALS, Case, Out, block, draw, network, orders, tables
 from samples import label, rows_for, weights_for
-from tolerances import ROAD
+from tolerances import TRAJECTORY
 
 import fastnet as fn
 from fastnet.contract.plan import lower
@@ -19,7 +19,7 @@ from fastnet_numpy.program import NumpyProgram
 STEPS = 7
 
 #: Parameters after some steps, relative to the norm. float32: that many steps of rounding.
-NEAR = {"float64": ROAD, "float32": 1e-5}
+NEAR = {"float64": TRAJECTORY, "float32": 1e-5}
 
 
 def cases() -> list[Case]:

@@ -46,15 +46,24 @@ def assert_gradient(function, point, gradient, directions=3, tolerance=DIFFERENC
         )
 
 
-def assert_model_gradient(model, x, y, sample_weight=None, **options):
+def assert_model_gradient(model, x, y, sample_weight=None, *, l1=0.0, l2=0.0, dropout_step=None):
     """The gradient of a float64 model is that of its own loss; parameters are put back."""
     start = model.parameters.flat.copy()
+    program = model.program
 
     def loss(flat):
         model.parameters.flat[...] = flat
-        return model.loss_and_gradient(x, y, sample_weight, **options)[0]
+        if dropout_step is None:
+            without = model.evaluate(x, y, sample_weight)
+            return without + program.penalty(program.to_device(flat), l1, l2)
+        # A loss with dropout comes with its gradient only.
+        return model.loss_and_gradient(
+            x, y, sample_weight, l1=l1, l2=l2, dropout_step=dropout_step
+        )[0]
 
-    _, gradient = model.loss_and_gradient(x, y, sample_weight, **options)
+    _, gradient = model.loss_and_gradient(
+        x, y, sample_weight, l1=l1, l2=l2, dropout_step=dropout_step
+    )
     try:
         assert_gradient(loss, start, gradient)
     finally:

@@ -17,17 +17,18 @@ FREE_LOSSES = [
     fn.Quantile(), fn.Quantile(q=0.9),
 ]  # fmt: skip
 
-#: The loss that takes a logarithm of the output, and the outputs that are positive.
-RATE_LOSS = fn.Poisson(log_input=False)
-POSITIVE = [fn.Sigmoid(), fn.Softplus(), fn.Softmax()]
-
 #: Losses that are computed together with an output of their own.
 FUSED = [(fn.Sigmoid(), fn.BinaryCrossentropy()), (fn.Softmax(), fn.Crossentropy())]
 
-#: Every pair of output and loss that a network allows.
+#: The loss that takes a logarithm of the output, with an output that is positive.
+RATE = (fn.Softplus(), fn.Poisson(log_input=False))
+
+#: Every output and every loss: a loss does not know the output, nor the output the loss, but for
+#: the fused pairs. So each output stands with one loss, and each loss with one output.
 PAIRS = [
-    *((output, loss) for output in [*EVERYWHERE, fn.Softmax()] for loss in FREE_LOSSES),
-    *((output, RATE_LOSS) for output in POSITIVE),
+    *((output, fn.MSE()) for output in [*EVERYWHERE, fn.Softmax()]),
+    *((fn.Identity(), loss) for loss in FREE_LOSSES[1:]),
+    RATE,
     *FUSED,
 ]
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
-from tolerances import ROAD
+from tolerances import TRAJECTORY
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
@@ -128,7 +128,7 @@ def test_sample_weights_are_routed():
         steps.fit(X, LABELS, sample_weight=weight)
         direct = classifier().fit(preprocessing.minmax_scale(X), LABELS, sample_weight=weight)
         assert_near(
-            steps.predict_proba(X), direct.predict_proba(preprocessing.minmax_scale(X)), ROAD
+            steps.predict_proba(X), direct.predict_proba(preprocessing.minmax_scale(X)), TRAJECTORY
         )
         steps.score(X, LABELS, sample_weight=weight)
 
@@ -286,8 +286,8 @@ def test_an_optimizer_trains_as_in_a_model():
     model.parameters.flat = starting.model_.parameters.flat
     mine = classifier(optimizer=rule, alpha=0.3).fit(X, LABELS)
     history = model.fit(X, LABELS, optimizer=rule, epochs=12, batch_size=None, l2=0.3 / len(X))
-    assert_near(mine.model_.parameters.flat, model.parameters.flat, ROAD)
-    assert_near(np.array(mine.loss_curve_), np.array(history.loss), ROAD)
+    assert_near(mine.model_.parameters.flat, model.parameters.flat, TRAJECTORY)
+    assert_near(np.array(mine.loss_curve_), np.array(history.loss), TRAJECTORY)
 
 
 def test_dropout_is_drawn_from_the_random_state():

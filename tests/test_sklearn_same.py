@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from compare import assert_entries_near, assert_near
-from tolerances import ROAD
+from tolerances import TRAJECTORY
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
@@ -89,7 +89,7 @@ def fitted(y, weight=None, **options):
     return theirs, mine
 
 
-def assert_same(theirs, mine, tolerance=ROAD):
+def assert_same(theirs, mine, tolerance=TRAJECTORY):
     for name in ("coefs_", "intercepts_"):
         for wanted, found in zip(getattr(theirs, name), getattr(mine, name), strict=True):
             assert_near(found, wanted, tolerance)
@@ -114,7 +114,7 @@ def test_the_same_weights_curves_and_warnings(name, weighted):
     theirs, mine = fitted(y, WEIGHTS if weighted else None, **options)
     adam = options.get("solver", "adam") == "adam"
     # A line search looks at the loss's last digits, which hold none of the gradient's.
-    tolerance = ADAM if adam else 1e-6 if options["solver"] == "lbfgs" else ROAD
+    tolerance = ADAM if adam else 1e-6 if options["solver"] == "lbfgs" else TRAJECTORY
     assert_same(theirs, mine, tolerance)
     near = max(tolerance, 1e-12)
     assert_near(np.asarray(mine.predict(X), float), np.asarray(theirs.predict(X), float), 10 * near)

@@ -18,7 +18,7 @@ DIFFERENCES = 1e-7
 TUTORIAL = 1e-11
 
 #: Parameters after 1,000 steps in float64 against the naive loop: what every backend owes.
-ROAD = 1e-12
+TRAJECTORY = 1e-12
 
 #: Parameters after some fifty steps of any optimizer in float64 against the naive one.
 OPTIMIZER = 1e-12

@@ -41,15 +41,11 @@ def test_another_seed_gives_other_bits(backend):
     assert (one.parameters.flat != other.parameters.flat).any()
 
 
-SCHEDULES = [
-    0.01, fn.Cosine(0.01), fn.Exponential(0.01, 0.9), fn.OneCycle(0.02), fn.InverseScaling(0.01),
-    fn.WarmUp(2.5, fn.Step(0.01, 4)),
-]  # fmt: skip
+#: One that is the same throughout, and one that changes within an epoch: rates come from the host.
+RATES = [0.01, fn.WarmUp(2.5, fn.Step(0.01, 4))]
 
 
-@pytest.mark.parametrize(
-    "rate", SCHEDULES, ids=lambda r: str(r) if isinstance(r, float) else label(r)
-)
+@pytest.mark.parametrize("rate", RATES, ids=lambda r: str(r) if isinstance(r, float) else label(r))
 def test_watching_a_training_does_not_change_it(backend, rate):
     alone, watched, validated = (make(backend) for _ in range(3))
     seen = []
@@ -62,10 +58,8 @@ def test_watching_a_training_does_not_change_it(backend, rate):
     assert watched.history.loss == alone.history.loss == validated.history.loss
 
 
-OPTIMIZERS = [
-    fn.SGD(0.1), fn.SGD(0.1, momentum=0.9), fn.SGD(0.1, momentum=0.9, nesterov=True), fn.Adam(),
-    fn.AdamW(), fn.RMSprop(), fn.RMSprop(momentum=0.5), fn.Adagrad(), fn.Rprop(), fn.Lion(),
-]  # fmt: skip
+#: One for each way to use the memory: none, one vector, two, and the count of updates.
+OPTIMIZERS = [fn.SGD(0.1), fn.SGD(0.1, momentum=0.9), fn.RMSprop(momentum=0.5), fn.AdamW()]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=label)

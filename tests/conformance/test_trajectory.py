@@ -1,11 +1,11 @@
-"""The same road: the tutorial's figures, a thousand steps, every optimizer, clipping."""
+"""The same trajectory: the tutorial's figures, a thousand steps, every optimizer, clipping."""
 
 import naive
 import numpy as np
 import pytest
 from compare import assert_near
 from samples import label, rows_for
-from tolerances import OPTIMIZER, ROAD, TUTORIAL
+from tolerances import OPTIMIZER, TRAJECTORY, TUTORIAL
 
 import fastnet as fn
 from fastnet import datasets
@@ -56,10 +56,10 @@ def test_a_thousand_steps_end_where_the_naive_loop_ends(backend, activation):
     steps = list(naive.batches(11, 100, 313, 32))
     assert len(steps) == 1_000
     wanted, losses = naive.train(start, widths, activation, x, y, steps, naive.sgd(0.1))
-    assert_near(model.parameters.flat, wanted, ROAD)
+    assert_near(model.parameters.flat, wanted, TRAJECTORY)
     sizes = np.array([len(rows) for rows in steps[:10]])
     epochs = (np.array(losses).reshape(100, 10) * sizes).sum(axis=1) / 313
-    assert_near(np.array(history.loss), epochs, ROAD)
+    assert_near(np.array(history.loss), epochs, TRAJECTORY)
 
 
 OPTIMIZERS = [
