@@ -1,0 +1,64 @@
+"""What CONTRIBUTING says about adding an activation, followed to the letter."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from differences import assert_model_gradient
+
+import fastnet as fn
+from fastnet.contract import loading
+from fastnet.contract.plan import lower
+from fastnet.definition.activations import ACTIVATIONS
+from fastnet_numpy.activations import FUNCTIONS
+
+GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
+
+
+@pytest.fixture
+def snake(monkeypatch):
+    """The guide's own code, run; the registries are put back afterwards."""
+    (code,) = re.findall(r"\*\*an activation\.\*\*.*?```python\n(.*?)```", GUIDE.read_text(), re.S)
+    for registry in (ACTIVATIONS, FUNCTIONS):
+        monkeypatch.setitem(registry, "snake", None)
+    names = {"__name__": "theirs"}
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    return names["Snake"]
+
+
+def network(snake):
+    return fn.Network(3, [fn.Dense(6, snake(frequency=2.0)), fn.Dense(1, "snake")])
+
+
+def rows():
+    x = np.random.default_rng(1).normal(size=(40, 3))
+    return x, np.sin(x.sum(axis=1, keepdims=True))
+
+
+def test_it_trains_on_numpy_with_the_exact_gradient(snake):
+    model = fn.Model(network(snake), backend="numpy", dtype="float64", seed=1)
+    x, y = rows()
+    assert_model_gradient(model, x, y)
+    before = model.evaluate(x, y)
+    model.fit(x, y, epochs=50)
+    assert model.evaluate(x, y) < before / 2
+
+
+def test_it_goes_to_files_and_back(snake, tmp_path):
+    model = fn.Model(network(snake), backend="numpy", seed=1)
+    model.save(tmp_path / "m.safetensors")
+    same = fn.load(tmp_path / "m.safetensors", backend="numpy")
+    assert same.network.layers[0].activation == snake(frequency=2.0)
+    x, _ = rows()
+    np.testing.assert_array_equal(same.predict(x), model.predict(x))
+    assert fn.Network.from_toml(model.network.to_toml()) == model.network
+
+
+@pytest.mark.parametrize("name", ["numba", "cupy", "array_api"])
+def test_every_other_backend_refuses_it_by_its_name(snake, name):
+    if name == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
+    wanted = f"'{name}' does not have activation 'snake'; these backends have it: 'numpy'"
+    with pytest.raises(fn.BackendUnavailable, match=wanted):
+        loading.load(name).compile(lower(network(snake)), np.dtype(np.float32), None, None)
