@@ -1,4 +1,4 @@
-"""What can go wrong, by kind: each error is also the built-in a user would catch."""
+"""fastnet's errors. Each is also the built-in error that a user would catch."""
 
 from collections.abc import Iterable
 
@@ -8,23 +8,23 @@ class FastnetError(Exception):
 
 
 class DefinitionError(FastnetError, ValueError):
-    """A network, optimizer, schedule or setting that makes no sense."""
+    """An invalid network, optimizer, schedule or setting."""
 
 
 class DataError(FastnetError, ValueError):
-    """Rows, targets or weights that cannot be used as they are."""
+    """Invalid rows, targets or weights."""
 
 
 class BackendUnavailable(FastnetError, ImportError):
-    """A backend that is unknown, or that cannot run here; the text says what to do."""
+    """A backend that is unknown, cannot run here, or lacks something; the message has a remedy."""
 
 
 class DoesNotFit(FastnetError, MemoryError):
-    """Work that needs more of a device's memory than is free; the text says what would fit."""
+    """Work that needs more of a device's memory than is free; the message says what would fit."""
 
 
 class MissingExtra(FastnetError, ImportError):
-    """An optional package that a function needs is not installed; the text has the pip line."""
+    """An optional package that is not installed; the message has the pip command."""
 
 
 class ModelFileError(FastnetError, ValueError):

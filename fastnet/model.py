@@ -35,26 +35,27 @@ class Model:
     """A trainable network: its definition, its parameters, and a backend that runs it.
 
     Args:
-        network: what it is.
-        backend: "numpy", "numba", "cupy" or another's name; None: what `fn.using` or the
-            environment variable `FASTNET_BACKEND` says, else the fastest that runs here.
-        dtype: "float32" or "float64", of parameters and arithmetic.
-        seed: decides initial weights, shuffles, dropout and the validation split, alike on all
-            backends; None takes one from the operating system (`model.seed` tells it).
-        threads: how many to use; None: `FASTNET_NUM_THREADS`, else as it pays.
+        network: the definition.
+        backend: "numpy", "numba", "cupy", "array_api:torch" or another backend's name; None: that
+            of `fn.using` or of the environment variable `FASTNET_BACKEND`, else the fastest that
+            runs here.
+        dtype: of parameters and arithmetic, "float32" or "float64".
+        seed: of initial weights, shuffles, dropout and the validation split, which are the same on
+            all backends; None: a random one, which `model.seed` then holds.
+        threads: how many to use; None: `FASTNET_NUM_THREADS`, else the backend chooses.
         precision: of matrix products, below float32: "tf32", "bf16" or "fp16", on backends that
             have tensor cores; None: the dtype's own. Parameters, sums and updates stay float32.
-            It is a way to compute, like the backend, and not part of a saved model.
+            Like the backend, it is not part of a saved model.
 
     Attributes:
         network, dtype, seed, precision: as given.
         backend: the name of the backend that runs it.
-        history: of the last fit, also of one that was interrupted; None before the first.
-        table: how the columns of a table become inputs and outputs, as `fastnet.tables` keeps
-            it in models made from tables; None for others.
+        history: of the last fit, even if it was interrupted; None before the first.
+        table: how the columns of a table become inputs and outputs, for models that
+            `fastnet.tables` made; None for others.
 
     Raises:
-        DefinitionError: for a dtype, seed, precision or number of threads that makes no sense.
+        DefinitionError: if the dtype, seed, precision or number of threads is invalid.
         BackendUnavailable: if the backend is unknown, cannot run here, or lacks the precision.
     """
 
@@ -128,7 +129,7 @@ class Model:
 
     @property
     def program(self) -> Program:
-        """The network, compiled: for a training loop of your own (see `fastnet/backend.py`)."""
+        """The network, compiled: for a training loop of your own (see `fastnet/contract/program.py`)."""
         return self._program
 
     @overload
@@ -139,18 +140,18 @@ class Model:
         """Predict outputs for `x`.
 
         Args:
-            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array of
-                another library (CuPy, PyTorch, JAX, by DLPack) comes back as one, a tensor
-                without gradient; one on a GPU stays there if the backend is there too. For a
-                model trained from a table these are standardized numbers:
-                `fastnet.tables.predict(model, table)` takes the table's own.
+            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. For an array
+                of another library (CuPy, PyTorch, JAX, by DLPack) the result is an array of that
+                library, a tensor without gradient; on a GPU, if `x` and the backend are there. A
+                model trained from a table expects standardized numbers here:
+                `fastnet.tables.predict(model, table)` takes the table's own columns.
 
         Returns:
             `(rows, outputs)` of the model's dtype, a NumPy array, or an array like `x`: values,
             probabilities (sigmoid, softmax) or logarithms of rates (Poisson).
 
         Raises:
-            DataError: for no rows, another number of columns, or what is not numbers.
+            DataError: if `x` has no rows, the wrong number of columns, or is not numeric.
         """
         found = self._predict_at_once(self._flat, x)
         if found is not None:
@@ -164,7 +165,7 @@ class Model:
         return dlpack.like(self._program.predict(put(self._parameters.flat), Inputs(put(rows))), x)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> float:
-        """The loss over all rows, without dropout and penalties.
+        """Compute the loss over all rows, without dropout and penalties.
 
         Args:
             x: `(rows, inputs)`.
@@ -187,7 +188,7 @@ class Model:
         l2: float = 0.0,
         dropout_step: int | None = None,
     ) -> tuple[float, Array]:
-        """The loss over all rows as one batch, and its derivative by every parameter.
+        """Compute the loss over all rows as one batch, and its gradient by the parameters.
 
         Args:
             x: `(rows, inputs)`.
@@ -195,7 +196,8 @@ class Model:
             sample_weight: `(rows,)`, or None.
             l1: adds l1 * sum |w| over the weights, not the biases.
             l2: adds l2 / 2 * sum w^2 likewise.
-            dropout_step: drop what the training step of that number would; None: nothing.
+            dropout_step: apply the dropout masks of the training step with this number; None: no
+                dropout.
 
         Returns:
             The loss, and the gradient `(size,)`, laid out like `parameters.flat`.
@@ -239,40 +241,40 @@ class Model:
             x: `(rows, inputs)`.
             y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
             optimizer: a name ("sgd") or an instance (`fn.SGD(0.1, momentum=0.9)`).
-            epochs: how often every row is seen, counted from the beginning of the training.
-            batch_size: rows of a step; None: all. "auto" is 32, and all for L-BFGS. The last
-                batch of an epoch holds the rows that are left over.
-            shuffle: another order of the rows in every epoch.
+            epochs: passes over all rows, counted from the beginning of the training.
+            batch_size: rows per step; None: all. "auto" is 32, and all for L-BFGS. The last batch
+                of an epoch holds the rows that are left over.
+            shuffle: use another order of the rows in every epoch.
             sample_weight: `(rows,)`; a batch's loss is its weighted mean.
-            validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of the rows, taken
-                at random, that is kept from training. The loss on them is taken every epoch.
-            early_stopping: epochs without a better validation loss after which to stop and go
-                back to the best parameters, or an `EarlyStopping`.
+            validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of rows, chosen at
+                random, that is held out for validation. Their loss is computed every epoch.
+            early_stopping: stop after this many epochs without a better validation loss, and go
+                back to the best parameters; or an `EarlyStopping`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
-                returns True ends the fit. They may change the parameters (but for L-BFGS, which
-                goes on from its own).
-            progress: show a bar on standard error, if it is a terminal; or the
-                `fastnet.progress.Bar` to show.
+                returns True ends the fit. They may change the parameters (except with L-BFGS,
+                which continues from its own).
+            progress: show a bar on standard error, if that is a terminal; or the
+                `fastnet.training.progress.Bar` to show.
             l1: adds l1 * sum |w| over the weights, not the biases, to the loss.
             l2: adds l2 / 2 * sum w^2 likewise.
-            clip_norm: the longest that a gradient may be; a longer one is scaled down.
-            clip_value: the largest that an entry of a gradient may be, before `clip_norm`.
-            initial_epoch: epochs done before. With it the optimizer goes on with the memory of
-                the model's last fit, so that 10 epochs and then 20 with `initial_epoch=10` are
-                the same as 20 (for schedules that do not span the whole fit).
-            checkpoint: a path, or a `Checkpoint` that says how often.
-            resume: go on from the checkpoint, if there is one. Without it, one that is there
-                already is an error, so that none is lost.
+            clip_norm: the largest Euclidean norm of a gradient; a longer one is scaled down.
+            clip_value: the largest absolute value of a gradient's entry; applied before
+                `clip_norm`.
+            initial_epoch: epochs done before. The optimizer then continues with the memory of the
+                model's last fit, so that 10 epochs and then 20 with `initial_epoch=10` are the
+                same as 20 (for schedules that do not span the whole fit).
+            checkpoint: a path, or a `Checkpoint` that also sets how often to write.
+            resume: continue from the checkpoint, if it exists. Without it, an existing checkpoint
+                is an error, so that none is lost.
 
         Returns:
             The history, also kept as `model.history`.
 
         Raises:
-            DefinitionError: for settings that make no sense.
-            DataError: for rows that cannot be learned from.
-            Diverged: if the loss stops being finite. The model then keeps its last finite
-                parameters.
-            KeyboardInterrupt: after Ctrl-C. The model then is as after its last whole step.
+            DefinitionError: if a setting is invalid, or two do not fit together.
+            DataError: if rows, targets or weights are invalid.
+            Diverged: if the loss stops being finite. The model keeps its last finite parameters.
+            KeyboardInterrupt: after Ctrl-C. The model is as after its last whole step.
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
         """
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
@@ -284,10 +286,10 @@ class Model:
         called = checks.functions(callbacks, "callbacks")
         if early_stopping is not None and validation is None:
             raise DefinitionError(
-                "early_stopping watches the validation loss; give validation=(x, y) or a fraction."
+                "early_stopping needs a validation loss; give validation=(x, y) or a fraction."
             )
         if resume and saver is None:
-            raise DefinitionError("resume=True needs checkpoint=..., the file to go on from.")
+            raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
         data, held_out = self._split(self._data(x, y, sample_weight), validation)
         settings = settings_of_fit(
@@ -341,8 +343,8 @@ class Model:
             files.check_writable(path, "checkpoint")
             if path.exists() and not resume:
                 raise DefinitionError(
-                    f"checkpoint {str(path)!r} is there already: resume=True goes on from it; "
-                    "remove it to begin anew, or name another."
+                    f"checkpoint {str(path)!r} already exists: resume=True continues from it; "
+                    "remove it to start again, or name another file."
                 )
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if path.exists():

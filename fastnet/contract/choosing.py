@@ -1,6 +1,7 @@
 """Which backends there are, and which one runs a model.
 
-An environment variable, a `with` block or an argument chooses; nothing else is taken in silence.
+An argument, a `with` block or an environment variable chooses; a backend that cannot run is an error,
+and no other is used in its place.
 """
 
 import os
@@ -17,14 +18,14 @@ from fastnet.errors import BackendUnavailable, DefinitionError, unknown
 AUTOMATIC = ("numba", "numpy")
 
 
-#: Precisions of matrix products below float32, which only who asks for them gets: TensorFloat-32
-#: multiplies 10 bits of significand of float32 numbers; bf16 and fp16 store what layers hand to
-#: each other in 16 bits. Sums, parameters and updates stay float32 in all of them.
+#: Precisions of matrix products below float32, used only on request: TensorFloat-32 multiplies 10
+#: bits of the significand of float32 numbers; bf16 and fp16 store the values between layers in 16
+#: bits. Sums, parameters and updates stay float32 in all of them.
 PRECISIONS = ("tf32", "bf16", "fp16")
 
 
 def requested_precision(precision: str | None, backend: Backend, dtype: str) -> str | None:
-    """The precision asked for, if `backend` has it.
+    """Check that `backend` has the requested precision.
 
     Raises:
         DefinitionError: if there is no such precision, or the dtype is not float32.
@@ -36,7 +37,7 @@ def requested_precision(precision: str | None, backend: Backend, dtype: str) -> 
         raise DefinitionError(unknown("precision", precision, PRECISIONS))
     if dtype != "float32":
         raise DefinitionError(
-            f"precision {precision!r} goes with dtype 'float32', not {dtype!r}; leave one out."
+            f"precision {precision!r} requires dtype 'float32', not {dtype!r}; leave one out."
         )
     if precision not in backend.precisions:
         raise BackendUnavailable(
@@ -103,7 +104,7 @@ def choose(name: str | None = None) -> Backend:
 
 
 def requested_threads(threads: int | None = None) -> int | None:
-    """The threads asked for: `threads`, else `FASTNET_NUM_THREADS`, else None: as it pays.
+    """The number of threads: `threads`, else `FASTNET_NUM_THREADS`, else None: the backend chooses.
 
     Raises:
         DefinitionError: if that is not a whole number above 0.

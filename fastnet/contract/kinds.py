@@ -2,8 +2,8 @@
 
 A kind's code is its place in its table. Backends that compile take codes from here by name, CUDA
 through a header that is generated from here. Names and constants come from the definitions, so
-that whatever is added there has its place here; what a network says in other words (SELU is ELU
-with constants, AdamW is Adam with decay) has no kind of its own.
+that whatever is added there has its place here. What is another kind with other constants (SELU is
+ELU, AdamW is Adam with decay) has no kind of its own.
 """
 
 from collections.abc import Mapping

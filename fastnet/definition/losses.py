@@ -15,7 +15,7 @@ from fastnet.errors import DefinitionError
 
 
 class Loss(Named):
-    """What training makes small: the mean over rows and outputs of one term each.
+    """What training minimizes: the mean over rows and outputs of one term each.
 
     With sample weights the mean is weighted, and divided by the batch's sum of weights; a
     batch whose weights are all zero has loss 0 and gradient 0.
@@ -52,11 +52,11 @@ class Huber(Loss):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Poisson(Loss):
-    """exp(p) - y * p, for counts y: the network says the logarithm of the rate.
+    """exp(p) - y * p, for counts y: the network predicts the logarithm of the rate.
 
-    The Poisson deviance's half, up to a term of y alone. With `log_input=False` the network
-    says the rate itself, and the term is p - y * log(p + 1e-8); give it an output that is
-    positive, such as softplus. Both as in PyTorch's PoissonNLLLoss.
+    Half the Poisson deviance, up to a term of y alone. With `log_input=False` the network predicts
+    the rate itself, and the term is p - y * log(p + 1e-8); the output must then be positive, as
+    softplus is. Both as in PyTorch's PoissonNLLLoss.
     """
 
     name: ClassVar[str] = "poisson"
