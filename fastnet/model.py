@@ -129,7 +129,7 @@ class Model:
 
     @property
     def program(self) -> Program:
-        """The network, compiled: for a training loop of your own (see `fastnet/contract/program.py`)."""
+        """The compiled network, for training loops of your own: `fastnet.contract.program`."""
         return self._program
 
     @overload

@@ -9,7 +9,7 @@ order. The address of word `i` of a stream is
     counter  = (i // 4,  stream's low 32 bits,  part,  purpose + 256 * (stream's high 24 bits))
     word     = i % 4 of the result
 
-`stream` counts what repeats (the layer, the epoch, the training step), `part` tells apart
+`stream` counts what repeats (the layer, the epoch, the training step), `part` distinguishes
 what shares a stream (the layer, for dropout), `purpose` is one of the constants below.
 """
 
@@ -39,8 +39,8 @@ def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> 
         `(n, 4)` uint32.
     """
     c0, c1, c2, c3 = counter
-    for turn in range(10):
-        k0, k1 = (np.uint64((k + turn * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True))
+    for cycle in range(10):
+        k0, k1 = (np.uint64((k + cycle * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True))
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW
         c2, c3 = (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW

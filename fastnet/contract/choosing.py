@@ -1,7 +1,7 @@
 """Which backends there are, and which one runs a model.
 
-An argument, a `with` block or an environment variable chooses; a backend that cannot run is an error,
-and no other is used in its place.
+An argument, a `with` block or an environment variable chooses. A backend that cannot run is an
+error; no other is used in its place.
 """
 
 import os
