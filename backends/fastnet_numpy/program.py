@@ -11,8 +11,8 @@ from fastnet.arrays.checks import Array
 from fastnet.blas import capped
 from fastnet.contract import loading
 from fastnet.contract.penalties import add_penalty_gradient, penalty
-from fastnet.contract.plan import Affine, Elementwise, Plan, Softmax
-from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet.contract.plan import Affine, Dropout, Elementwise, Plan, Softmax
+from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
 from fastnet_numpy import activations
 from fastnet_numpy.layers import STAGES, Draw, Stage
 from fastnet_numpy.losses import Mean
@@ -86,6 +86,7 @@ class NumpyProgram(Program):
             for op in plan.operations
             if isinstance(op, Elementwise | Softmax)
         }
+        self.drops = any(isinstance(op, Dropout) for op in plan.operations)
         self.rate_factors = _factors(plan, "rate_factor")
         self.decay_factors = _factors(plan, "decay_factor")
 
@@ -166,7 +167,8 @@ class NumpyProgram(Program):
         gradient = np.zeros_like(state.parameters)
         with np.errstate(all="ignore"), self._capped_for(data, run):
             pass_, x, y, weight = Batches(self.plan, data, run, state.parameters, gradient)(step)
-            loss = pass_.loss(x, y, weight, _draw(run, step))
+            factor = run.of_step("dropout_factor", step)
+            loss = pass_.loss(x, y, weight, Draw(run.seed, step, factor))
             pass_.derive()
         return loss, _mass(self.plan, len(x), weight), gradient[: self.plan.trained]
 
@@ -176,7 +178,8 @@ class NumpyProgram(Program):
             add_penalty_gradient(
                 self.plan, state.parameters, gradient, run.l1, run.of_step("l2", step)
             )
-            self._update(self._rule(run, state), state, gradient, run, step)
+            rate, decay = run.of_step("learning_rate", step), run.of_step("weight_decay", step)
+            self._update(self._rule(run, state), state, gradient, run, rate, decay)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
@@ -199,25 +202,29 @@ class NumpyProgram(Program):
         g = np.zeros_like(p)
         trained = g[: self.plan.trained]
         rule = self._rule(run, state)
-        l2s = run.by_step("l2").tolist()
         batches = Batches(self.plan, data, run, p, g)
         losses = np.empty(run.steps)
+        # Python's own numbers, once: a step of a small network takes little longer than these.
+        rates, l2s, decays, factors = (run.by_step(name).tolist() for name in BY_STEP)
         for index in range(run.steps):
-            step = run.first_step + index
+            step, l2 = run.first_step + index, l2s[index]
             pass_, x, y, weight = batches(step)
-            loss = pass_.loss(x, y, weight, _draw(run, step))
-            if run.l1 or l2s[index]:
-                loss += penalty(self.plan, p, run.l1, l2s[index])
+            draw = Draw(run.seed, step, factors[index]) if self.drops and factors[index] else None
+            loss = pass_.loss(x, y, weight, draw)
+            if run.l1 or l2:
+                loss += penalty(self.plan, p, run.l1, l2)
             losses[index] = loss
             if not math.isfinite(loss):
                 return losses[: index + 1]
             pass_.derive()
-            if run.l1 or l2s[index]:
-                add_penalty_gradient(self.plan, p, g, run.l1, l2s[index])
-            self._update(rule, state, trained, run, step)
+            if run.l1 or l2:
+                add_penalty_gradient(self.plan, p, g, run.l1, l2)
+            self._update(rule, state, trained, run, rates[index], decays[index])
         return losses
 
-    def _update(self, rule: Update, state: State, g: Array, run: Run, step: int) -> None:
+    def _update(
+        self, rule: Update, state: State, g: Array, run: Run, lr: Rate, decay: float
+    ) -> None:
         """Clip the gradient, decay the parameters and take the optimizer's step."""
         if run.clip_value is not None:
             np.clip(g, -run.clip_value, run.clip_value, g)
@@ -226,21 +233,13 @@ class NumpyProgram(Program):
             if norm > run.clip_norm:
                 g *= run.clip_norm / norm
         p = state.parameters[: self.plan.trained]
-        lr: Rate = run.of_step("learning_rate", step)
         if self.rate_factors is not None:
             lr = lr * self.rate_factors
-        decay = run.of_step("weight_decay", step)
         if decay:
             factors = 1.0 if self.decay_factors is None else self.decay_factors
             np.multiply(p, 1 - lr * decay * factors, p)
         state.updates += 1
         rule(p, g, lr, state.updates)
-
-
-def _draw(run: Run, step: int) -> Draw | None:
-    """The masks of a step; None where nothing is dropped."""
-    factor = run.of_step("dropout_factor", step)
-    return Draw(run.seed, step, factor) if factor else None
 
 
 def _mass(plan: Plan, rows: int, weight: Array | None) -> float:

@@ -23,7 +23,7 @@ from fastnet.definition.optimizers import SGD, Optimizer
 from fastnet.errors import BackendUnavailable
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Inputs:
     """Rows of input, as host or device arrays.
 
@@ -40,7 +40,7 @@ class Inputs:
         return int(self.numbers.shape[0])
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Data:
     """Rows to learn from, as host or device arrays.
 
@@ -58,7 +58,7 @@ class Data:
         return len(self.x)
 
 
-@dataclass
+@dataclass(slots=True)
 class State:
     """What training changes, as host or device arrays. `train` and `update` change it in place.
 
@@ -71,6 +71,10 @@ class State:
     parameters: Any
     memory: Any
     updates: int = 0
+
+
+#: What a run may have once for all steps or one for each.
+BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Run:
         """The first so many steps of this run."""
         varying = {
             name: getattr(self, name)[:steps]
-            for name in ("learning_rate", "l2", "weight_decay", "dropout_factor")
+            for name in BY_STEP
             if isinstance(getattr(self, name), np.ndarray)
         }
         return replace(self, steps=steps, **varying)
