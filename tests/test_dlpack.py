@@ -77,7 +77,7 @@ def test_a_gpu_array_without_cupy_is_said(monkeypatch):
     x, _ = rows_for(NETWORK, 11)
     monkeypatch.setitem(sys.modules, "cupy", None)
     model = fn.Model(NETWORK, backend="numpy", seed=1)
-    with pytest.raises(fn.DataError, match=r"x lies on a GPU.*needs CuPy.*fastnet\[cuda13\]"):
+    with pytest.raises(fn.DataError, match=r"x lies on a GPU.*needs CuPy.*cupy-cuda13x"):
         model.predict(Other(x, device=(2, 0)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.errors import DataError
+from fastnet.extras import REQUIREMENTS, pip_install
 
 #: Kinds of devices whose memory the processor reads: kDLCPU, kDLCUDAHost (dlpack.h,
 #: DLDeviceType); and those of NVIDIA's GPUs: kDLCUDA, kDLCUDAManaged.
@@ -72,8 +73,7 @@ def as_cupy(value: Any, what: str) -> Any:
     except ImportError as error:
         raise DataError(
             f"{what} lies on a GPU, and reading it there needs CuPy, which is not installed: "
-            "python -m pip install 'fastnet[cuda13]', or hand over a copy in the processor's "
-            "memory."
+            f"{pip_install(*REQUIREMENTS['cuda13'])}, or pass a copy in the processor's memory."
         ) from error
     if isinstance(value, cupy.ndarray):
         return value

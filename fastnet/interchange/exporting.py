@@ -29,7 +29,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
         path: where.
 
     Raises:
-        MissingExtra: without the package onnx (`pip install "fastnet[onnx]"`).
+        MissingExtra: without the package onnx.
         DataError: if a parameter is not finite.
         DefinitionError: if the model is larger than an ONNX file may be, 2 GiB.
         FileAccessError: if the file cannot be written.
@@ -51,7 +51,7 @@ def to_torch(model: "Model") -> Any:
         model: the model.
 
     Raises:
-        MissingExtra: without PyTorch (`pip install "fastnet[torch]"`).
+        MissingExtra: without PyTorch.
         DataError: if a parameter is not finite.
     """
     from fastnet.interchange.torch_modules import write

@@ -46,7 +46,7 @@ def from_onnx(
         ModelFileError: if the file is damaged, or is no dense network; names the node that
             fastnet does not know.
         ModelFileMissing: if there is none.
-        MissingExtra: without the package onnx (`pip install "fastnet[onnx]"`).
+        MissingExtra: without the package onnx.
         DefinitionError: if the loss does not fit the network.
     """
     from fastnet.interchange.onnx_reader import read
