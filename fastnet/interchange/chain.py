@@ -15,8 +15,11 @@ from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.model import Model
 
-#: The loss that a network is most likely trained with, by its output.
-_FITTING = {"softmax": "crossentropy", "sigmoid": "binary_crossentropy"}
+#: The loss that is computed together with an output, by the output's name.
+_FITTING = {loss.needs: loss.name for loss in LOSSES.values() if loss.needs}
+
+#: PyTorch's softplus is z itself above 20, where the difference is below 3e-9.
+SOFTPLUS_THRESHOLD = 20.0
 
 
 class Chain:

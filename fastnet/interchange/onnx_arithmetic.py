@@ -8,10 +8,10 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.interchange import expressions as ex
-from fastnet.interchange.expressions import Algebra, Recognized, Unrecognized
+from fastnet.interchange.expressions import Algebra, Unrecognized, Z
 from fastnet.interchange.onnx_file import OnnxFile, label
 from fastnet.interchange.onnx_values import Signal, Stage, Value
+from fastnet.interchange.recognition import Recognized, recognize
 
 #: A stage is scaled and shifted unit by unit a few times: more is no network, but a bomb.
 _MOST_STEPS = 16
@@ -58,7 +58,7 @@ class Arithmetic:
     def settled(self, signal: Signal) -> Recognized:
         """The activation that a signal is."""
         try:
-            found = signal.stage.algebra.recognize(signal.p)
+            found = recognize(signal.stage.algebra, signal.p)
         except Unrecognized:
             raise self._refuse(
                 f"from {signal.stage.name} to here the graph computes no activation that fastnet "
@@ -86,7 +86,7 @@ class Arithmetic:
         stage = Stage(label(self.node), weight.shape[1], (signal.stage, found), weight)
         if bias is not None:
             stage.bias = self._per_unit(bias, weight.shape[1])
-        return Signal(stage, ex.Z)
+        return Signal(stage, Z)
 
     def _per_unit(self, array: Array, width: int | None) -> Array:
         """One number for each unit, `(width,)` float64, from a constant beside a matrix."""
@@ -122,9 +122,8 @@ class Arithmetic:
     def _affine(self, signal: Signal, gain: Array | float, bias: Array | float) -> Signal:
         """signal * gain + bias, one number or one for each unit."""
         if not isinstance(gain, np.ndarray) and not isinstance(bias, np.ndarray):
-            p = ex.multiply(signal.p, ex.constant(gain))
-            return replace(signal, p=ex.add(p, ex.constant(bias)))
-        stage, found = signal.stage, ex.line(signal.p)
+            return replace(signal, p=signal.p * gain + bias)
+        stage, found = signal.stage, signal.p.line
         if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
             raise self._refuse(
                 "fastnet reads a constant for each unit right after a matrix product, or before "
@@ -142,7 +141,7 @@ class Arithmetic:
             algebra=Algebra(),
             steps=stage.steps + 1,
         )
-        return Signal(fresh, ex.Z)
+        return Signal(fresh, Z)
 
     def _beside(self, value: Value, signal: Signal) -> Array | float:
         array = self._constant(value)
@@ -155,13 +154,13 @@ class Arithmetic:
     def _sum(self, a: Value, b: Value, sign: float) -> Signal:
         if isinstance(a, Signal) and isinstance(b, Signal):
             one, other = self._same(a, b)
-            return replace(one, p=ex.add(one.p, other.p, sign))
+            return replace(one, p=one.p + sign * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
         one = self._signal(value)
         bias = self._beside(constant, one)
         # A bias of one unit is no bare number, and is kept also where it is 0.
         bare = isinstance(constant, np.ndarray) and constant.ndim == 0
-        if one.stage.width == 1 and not bare and ex.line(one.p):
+        if one.stage.width == 1 and not bare and one.p.line:
             bias = np.full(1, bias)
         return self._affine(one, *((1.0, sign * bias) if value is a else (sign, bias)))
 
@@ -177,7 +176,7 @@ class Arithmetic:
         self._has()
         if isinstance(a, Signal) and isinstance(b, Signal):
             one, other = self._same(a, b)
-            return replace(one, p=ex.multiply(one.p, other.p))
+            return replace(one, p=one.p * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
         one = self._signal(value)
         return self._affine(one, self._beside(constant, one), 0.0)
@@ -186,7 +185,7 @@ class Arithmetic:
         self._has()
         if isinstance(b, Signal):
             below = self._signal(b)
-            inverse = replace(below, p=below.stage.algebra.apply("reciprocal", below.p))
+            inverse = replace(below, p=below.stage.algebra.apply("Reciprocal", below.p))
             return self.times(a, inverse)
         one = self._signal(a)
         constant = np.asarray(self._beside(b, one))
@@ -203,8 +202,8 @@ class Arithmetic:
         signal, exponent = self._signal(a), self._number(b)
         if exponent not in (2, 3):
             raise self._refuse(f"fastnet reads powers of 2 and 3, not {exponent:g}.")
-        square = ex.multiply(signal.p, signal.p)
-        return replace(signal, p=square if exponent == 2 else ex.multiply(square, signal.p))
+        square = signal.p * signal.p
+        return replace(signal, p=square if exponent == 2 else square * signal.p)
 
     def scaler(self, a: Value) -> Value:
         offset, scale = self._has(offset=[], scale=[])

@@ -12,12 +12,12 @@ import numpy as np
 
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.interchange import expressions as ex
 from fastnet.interchange.chain import Chain
-from fastnet.interchange.expressions import Recognized, Unrecognized
+from fastnet.interchange.expressions import Unrecognized, Z
 from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label
 from fastnet.interchange.onnx_operations import OPERATIONS, Operations
 from fastnet.interchange.onnx_values import Signal, Stage, Value
+from fastnet.interchange.recognition import Recognized
 
 #: What to do about the operations that many a graph has and no network of fastnet's.
 _REMEDIES = {
@@ -142,7 +142,7 @@ class _Reader:
             stage.width = shape[1] if shape else None
         else:
             stage.shape = shape
-        self._values[inputs[0].name] = Signal(stage, ex.Z)
+        self._values[inputs[0].name] = Signal(stage, Z)
 
     def _value(self, node: Any, name: str) -> Value:
         if name not in self._values:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from fastnet.arrays.checks import Array
-from fastnet.interchange.expressions import Algebra, Polynomial, Recognized
+from fastnet.interchange.expressions import Algebra, Polynomial
+from fastnet.interchange.recognition import Recognized
 
 
 @dataclass(eq=False)

@@ -1,0 +1,143 @@
+"""How each activation is written in ONNX, one row for each: the writer makes nodes of a row's
+formula, and the reader recognizes the function by it.
+
+In a formula, `f` applies an operator of ONNX by its name to an expression.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, TypeVar
+
+from fastnet.definition.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastnet.interchange.chain import SOFTPLUS_THRESHOLD
+from fastnet.interchange.expressions import Expression
+
+E = TypeVar("E", bound=Expression)
+Apply = Callable[..., E]
+Formula = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An activation in ONNX.
+
+    Attributes:
+        kind: the activation. At most one of its constants is a number; it is found from a graph
+            by solving the formula, which must be linear in it.
+        formula: `formula(f, z, **constants)`, as it is written.
+        others: the same function, written in other ways.
+        operator: ONNX's own operator for it, "" for none, and the opset that brought it.
+        attributes: of the operator: the formula's argument, and ONNX's default.
+        choices: the values of a constant that is no number.
+    """
+
+    kind: type[Activation]
+    formula: Formula
+    others: tuple[Formula, ...] = ()
+    operator: str = ""
+    since: int = 1
+    attributes: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def number(self) -> str | None:
+        """The name of the constant that is a number, if there is one."""
+        return next((one.name for one in fields(self.kind) if one.name not in self.choices), None)
+
+    def cases(self) -> Iterator[dict[str, str]]:
+        """The constants that are no numbers, in every choice."""
+        for name, values in self.choices.items():
+            yield from ({name: value} for value in values)
+        if not self.choices:
+            yield {}
+
+
+def _elu(f: Apply[E], z: E, alpha: float, gamma: float = 1.0) -> E:
+    return gamma * f("Relu", z) + (alpha * gamma) * (f("Exp", f("Min", z, 0.0)) - 1.0)
+
+
+def _elu_by_choice(f: Apply[E], z: E, alpha: float, gamma: float = 1.0) -> E:
+    return gamma * f("Relu", z) + (alpha * gamma) * (1 - f("Step", z)) * (f("Exp", z) - 1.0)
+
+
+def _softplus(f: Apply[E], z: E) -> E:
+    return f("Relu", z) + f("Log", f("Exp", -f("Abs", z)) + 1.0)
+
+
+def _logistic(f: Apply[E], z: E) -> E:
+    return f("Reciprocal", f("Exp", -z) + 1.0)
+
+
+def _gelu(f: Apply[E], z: E, approximate: str) -> E:
+    if approximate == "tanh":
+        curve = f("Tanh", math.sqrt(2 / math.pi) * (z + 0.044715 * (z * z * z)))
+    else:
+        curve = f("Erf", math.sqrt(0.5) * z)
+    return (0.5 * z) * (curve + 1.0)
+
+
+ROWS = (
+    Row(Identity, lambda f, z: z),
+    Row(
+        Sigmoid,
+        lambda f, z: f("Sigmoid", z),
+        (_logistic, lambda f, z: 0.5 * (f("Tanh", 0.5 * z) + 1.0)),
+    ),
+    Row(Tanh, lambda f, z: f("Tanh", z)),
+    Row(ReLU, lambda f, z: f("Relu", z)),
+    Row(
+        LeakyReLU,
+        lambda f, z, slope: f("Relu", z) + slope * f("Min", z, 0.0),
+        operator="LeakyRelu",
+        attributes={"alpha": ("slope", 0.01)},
+    ),
+    Row(ELU, _elu, (_elu_by_choice,), "Elu", attributes={"alpha": ("alpha", 1.0)}),
+    Row(
+        SELU,
+        partial(_elu, alpha=SELU.ALPHA, gamma=SELU.SCALE),
+        (partial(_elu_by_choice, alpha=SELU.ALPHA, gamma=SELU.SCALE),),
+        "Selu",
+        attributes={"alpha": ("alpha", SELU.ALPHA), "gamma": ("gamma", SELU.SCALE)},
+    ),
+    Row(
+        Softplus,
+        _softplus,
+        (
+            lambda f, z: f("Log", f("Exp", z) + 1.0),
+            lambda f, z: f("Above", z, _softplus(f, z), SOFTPLUS_THRESHOLD),
+        ),
+        "Softplus",
+    ),
+    Row(
+        SiLU,
+        lambda f, z, alpha=1.0: z * f("Sigmoid", alpha * z),
+        (lambda f, z: z * _logistic(f, z),),
+        "Swish",
+        since=24,
+        attributes={"alpha": ("alpha", 1.0)},
+    ),
+    Row(
+        GELU,
+        _gelu,
+        operator="Gelu",
+        since=20,
+        attributes={"approximate": ("approximate", "none")},
+        choices={"approximate": ("none", "tanh")},
+    ),
+    Row(Softmax, lambda f, z: f("Softmax", z)),
+)
