@@ -1,7 +1,7 @@
 """A chain of layers, as another library gives them one by one, and the model it makes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,24 @@ _FITTING = {loss.needs: loss.name for loss in LOSSES.values() if loss.needs}
 
 #: PyTorch's softplus is z itself above 20, where the difference is below 3e-9.
 SOFTPLUS_THRESHOLD = 20.0
+
+
+R = TypeVar("R")
+
+
+def row_of(rows: Mapping[str, R], activation: Activation, library: str) -> R:
+    """The row of an activation in a library's table.
+
+    Raises:
+        DefinitionError: if it has none.
+    """
+    try:
+        return rows[activation.name]
+    except KeyError:
+        raise DefinitionError(
+            f"fastnet cannot write activation {activation.name!r} for {library}; it can write "
+            f"{', '.join(rows)}."
+        ) from None
 
 
 class Chain:
@@ -104,8 +122,8 @@ class Chain:
             )
         self._layers[-1] = Dense(last.units, activation, last.bias)
 
-    def function(self, name: str, kind: type[Activation], **constants: float) -> Activation:
-        """An activation with constants, which may be such as fastnet does not have."""
+    def activation(self, name: str, kind: type[Activation], **constants: Any) -> Activation:
+        """An activation with constants of the source, which are checked."""
         try:
             return kind(**constants)
         except DefinitionError as error:

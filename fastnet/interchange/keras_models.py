@@ -1,34 +1,56 @@
 """From Keras 3: Sequential and functional models that are a chain of dense layers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 
-#: Keras's functions by their names in `keras.activations`, with Keras's constants.
-_FUNCTIONS: dict[str, Activation] = {
-    "linear": Identity(), "sigmoid": Sigmoid(), "tanh": Tanh(), "relu": ReLU(),
-    "leaky_relu": LeakyReLU(slope=0.2), "elu": ELU(), "selu": SELU(), "softplus": Softplus(),
-    "silu": SiLU(), "gelu": GELU(), "softmax": Softmax(),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Row:
+    """An activation in Keras.
+
+    Attributes:
+        function: its name in `keras.activations`.
+        constants: those of the function.
+        layers: the layers that may compute it, and whether one with its settings does.
+        attributes: our constants, and what the layers call them.
+    """
+
+    function: str
+    constants: Mapping[str, float] = field(default_factory=dict)
+    layers: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    "identity": Row("linear"),
+    "sigmoid": Row("sigmoid"),
+    "tanh": Row("tanh"),
+    "relu": Row("relu", layers={"ReLU": lambda it: _unbounded(it) and not it.negative_slope}),
+    "leaky_relu": Row(
+        "leaky_relu",
+        {"slope": 0.2},
+        {"LeakyReLU": lambda it: True, "ReLU": lambda it: _unbounded(it)},
+        {"slope": "negative_slope"},
+    ),
+    "elu": Row("elu", layers={"ELU": lambda it: True}, attributes={"alpha": "alpha"}),
+    "selu": Row("selu"),
+    "softplus": Row("softplus"),
+    "silu": Row("silu"),
+    "gelu": Row("gelu"),
+    "softmax": Row("softmax", layers={"Softmax": lambda it: it.axis in (1, -1)}),
+}
+
+
+def _unbounded(layer: Any) -> bool:
+    return layer.max_value is None and not layer.threshold
 
 
 def read(model: Any) -> Chain:
@@ -140,28 +162,22 @@ def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
 
 
 def _function(keras: Any, chain: Chain, where: str, function: Any) -> Activation:
-    for name, found in _FUNCTIONS.items():
-        if function is getattr(keras.activations, name):
-            return found
+    for name, row in ROWS.items():
+        if function is getattr(keras.activations, row.function):
+            return ACTIVATIONS[name](**row.constants)
+    known = ", ".join(row.function for row in ROWS.values())
     name = getattr(function, "__name__", repr(function))
-    raise chain.refuse(
-        f"{where} has the activation {name!r}; fastnet knows Keras's {', '.join(_FUNCTIONS)}."
-    )
+    raise chain.refuse(f"{where} has the activation {name!r}; fastnet supports Keras's {known}.")
 
 
 def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
-    kind = type(layer)
-    if kind is kinds.ReLU and layer.max_value is None and not layer.threshold:
-        slope = float(layer.negative_slope)
-        return chain.function(where, LeakyReLU, slope=slope) if slope else ReLU()
-    if kind is kinds.LeakyReLU:
-        return chain.function(where, LeakyReLU, slope=float(layer.negative_slope))
-    if kind is kinds.ELU:
-        return chain.function(where, ELU, alpha=float(layer.alpha))
-    if kind is kinds.Softmax and layer.axis in (1, -1):
-        return Softmax()
+    for name, row in ROWS.items():
+        for kind, fits in row.layers.items():
+            if type(layer) is getattr(kinds, kind) and fits(layer):
+                constants = {o: float(getattr(layer, t)) for o, t in row.attributes.items()}
+                return chain.activation(where, ACTIVATIONS[name], **constants)
+    known = ", ".join(sorted({kind for row in ROWS.values() for kind in row.layers}))
     raise chain.refuse(
-        f"{where}: fastnet knows no such layer, or not with its settings. Known: Dense, "
-        "Activation, ReLU, LeakyReLU, ELU, Softmax, Dropout, Flatten, Identity, Normalization, "
-        "Rescaling."
+        f"{where}: fastnet does not support this layer, or not with its settings. It supports "
+        f"Dense, Activation, Dropout, Flatten, Identity, Normalization, Rescaling, {known}."
     )

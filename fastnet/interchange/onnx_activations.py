@@ -5,25 +5,12 @@ In a formula, `f` applies an operator of ONNX by its name to an expression.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from fastnet.definition.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from fastnet.definition.activations import SELU
 from fastnet.interchange.chain import SOFTPLUS_THRESHOLD
 from fastnet.interchange.expressions import Expression
 
@@ -36,9 +23,10 @@ Formula = Callable[..., Any]
 class Row:
     """An activation in ONNX.
 
+    At most one of its constants is a number: it is found from a graph by solving the formula, which
+    must be linear in it.
+
     Attributes:
-        kind: the activation. At most one of its constants is a number; it is found from a graph
-            by solving the formula, which must be linear in it.
         formula: `formula(f, z, **constants)`, as it is written.
         others: the same function, written in other ways.
         operator: ONNX's own operator for it, "" for none, and the opset that brought it.
@@ -46,25 +34,12 @@ class Row:
         choices: the values of a constant that is no number.
     """
 
-    kind: type[Activation]
     formula: Formula
     others: tuple[Formula, ...] = ()
     operator: str = ""
     since: int = 1
     attributes: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def number(self) -> str | None:
-        """The name of the constant that is a number, if there is one."""
-        return next((one.name for one in fields(self.kind) if one.name not in self.choices), None)
-
-    def cases(self) -> Iterator[dict[str, str]]:
-        """The constants that are no numbers, in every choice."""
-        for name, values in self.choices.items():
-            yield from ({name: value} for value in values)
-        if not self.choices:
-            yield {}
 
 
 def _elu(f: Apply[E], z: E, alpha: float, gamma: float = 1.0) -> E:
@@ -91,31 +66,27 @@ def _gelu(f: Apply[E], z: E, approximate: str) -> E:
     return (0.5 * z) * (curve + 1.0)
 
 
-ROWS = (
-    Row(Identity, lambda f, z: z),
-    Row(
-        Sigmoid,
+ROWS = {
+    "identity": Row(lambda f, z: z),
+    "sigmoid": Row(
         lambda f, z: f("Sigmoid", z),
         (_logistic, lambda f, z: 0.5 * (f("Tanh", 0.5 * z) + 1.0)),
     ),
-    Row(Tanh, lambda f, z: f("Tanh", z)),
-    Row(ReLU, lambda f, z: f("Relu", z)),
-    Row(
-        LeakyReLU,
+    "tanh": Row(lambda f, z: f("Tanh", z)),
+    "relu": Row(lambda f, z: f("Relu", z)),
+    "leaky_relu": Row(
         lambda f, z, slope: f("Relu", z) + slope * f("Min", z, 0.0),
         operator="LeakyRelu",
         attributes={"alpha": ("slope", 0.01)},
     ),
-    Row(ELU, _elu, (_elu_by_choice,), "Elu", attributes={"alpha": ("alpha", 1.0)}),
-    Row(
-        SELU,
+    "elu": Row(_elu, (_elu_by_choice,), "Elu", attributes={"alpha": ("alpha", 1.0)}),
+    "selu": Row(
         partial(_elu, alpha=SELU.ALPHA, gamma=SELU.SCALE),
         (partial(_elu_by_choice, alpha=SELU.ALPHA, gamma=SELU.SCALE),),
         "Selu",
         attributes={"alpha": ("alpha", SELU.ALPHA), "gamma": ("gamma", SELU.SCALE)},
     ),
-    Row(
-        Softplus,
+    "softplus": Row(
         _softplus,
         (
             lambda f, z: f("Log", f("Exp", z) + 1.0),
@@ -123,21 +94,19 @@ ROWS = (
         ),
         "Softplus",
     ),
-    Row(
-        SiLU,
+    "silu": Row(
         lambda f, z, alpha=1.0: z * f("Sigmoid", alpha * z),
         (lambda f, z: z * _logistic(f, z),),
         "Swish",
         since=24,
         attributes={"alpha": ("alpha", 1.0)},
     ),
-    Row(
-        GELU,
+    "gelu": Row(
         _gelu,
         operator="Gelu",
         since=20,
         attributes={"approximate": ("approximate", "none")},
         choices={"approximate": ("none", "tanh")},
     ),
-    Row(Softmax, lambda f, z: f("Softmax", z)),
-)
+    "softmax": Row(lambda f, z: f("Softmax", z)),
+}

@@ -236,7 +236,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     },
     **{
         ("", row.operator): Operation(partial(Operations.activation, row=row))
-        for row in ROWS
+        for row in ROWS.values()
         if row.operator
     },
     ("", "Max"): Operation(partial(Operations.extreme, name="Max"), 2, 2),

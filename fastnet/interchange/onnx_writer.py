@@ -17,6 +17,7 @@ from fastnet.definition.activations import Activation
 from fastnet.definition.layers import Dense
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
+from fastnet.interchange.chain import row_of
 from fastnet.interchange.expressions import Expression
 from fastnet.interchange.onnx_activations import ROWS
 from fastnet.model import Model
@@ -122,7 +123,7 @@ class _Writer:
 
     def _activated(self, activation: Activation, z: str) -> str:
         """By ONNX's own operator where onnxruntime has it in the dtype, else by the formula."""
-        row = next(row for row in ROWS if row.kind is type(activation))
+        row = row_of(ROWS, activation, "ONNX")
         constants = {one.name: getattr(activation, one.name) for one in fields(activation)}
         if row.operator and row.since <= OPSET and self._dtype == np.float32:
             given = {

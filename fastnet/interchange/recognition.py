@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
 
-from fastnet.definition.activations import Activation, Identity
+from fastnet.definition.activations import ACTIVATIONS, Activation, Identity
 from fastnet.errors import DefinitionError
 from fastnet.interchange.expressions import NEAR, Algebra, Polynomial, Unrecognized
 from fastnet.interchange.onnx_activations import ROWS, Formula
@@ -50,17 +52,18 @@ def _arguments(algebra: Algebra) -> Iterator[tuple[Polynomial, tuple[float, floa
 
 def _match(algebra: Algebra, p: Polynomial, u: Polynomial) -> Activation | None:
     """The activation of u that p is, if it is one."""
-    for row in ROWS:
-        for formula in (row.formula, *row.others):
-            for constants in row.cases():
-                found: dict[str, float | str] = dict(constants)
-                try:
-                    if row.number is not None:
-                        found[row.number] = _solved(algebra, p, u, formula, row.number)
-                    if p.near(formula(algebra.apply, u, **found)):
-                        return row.kind(**found)
-                except (Unrecognized, DefinitionError):  # another function, or no such constant
-                    continue
+    for name, row in ROWS.items():
+        kind = ACTIVATIONS[name]
+        numbers = {one.name for one in fields(kind)} - row.choices.keys()
+        for formula, choice in product((row.formula, *row.others), product(*row.choices.values())):
+            constants: dict[str, Any] = dict(zip(row.choices, choice, strict=True))
+            try:
+                for number in numbers:
+                    constants[number] = _solved(algebra, p, u, formula, number)
+                if p.near(formula(algebra.apply, u, **constants)):
+                    return kind(**constants)
+            except (Unrecognized, DefinitionError):  # another function, or no such constant
+                continue
     return None
 
 

@@ -1,40 +1,73 @@
 """From and to PyTorch: `torch.nn.Sequential` of dense layers."""
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.layers import Dense
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
-from fastnet.interchange.chain import Chain
-
-if TYPE_CHECKING:
-    from fastnet.model import Model
-
-#: torch.nn.Softplus is z itself above its threshold: at 20, its default, 2e-9 below log(1 +
-#: exp(z)); at 40 nothing that float64 shows.
-_LEAST_THRESHOLD, _THRESHOLD = 20, 40
+from fastnet.interchange.chain import SOFTPLUS_THRESHOLD, Chain, row_of
+from fastnet.model import Model
 
 
-def write(model: "Model") -> Any:
-    """Make the module. `exporting.to_torch` says what it is."""
+@dataclass(frozen=True)
+class Row:
+    """An activation as a module of `torch.nn`, in both directions.
+
+    Attributes:
+        module: the class's name.
+        constants: ours, and what PyTorch calls them, as arguments and attributes alike.
+        settings: the module's other arguments when it is made.
+        fits: whether a module of this class computes the activation.
+        otherwise: what fastnet has, for a module that does not.
+    """
+
+    module: str
+    constants: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fits: Callable[[Any], bool] = lambda module: True
+    otherwise: str = ""
+
+
+ROWS = {
+    "identity": Row("Identity"),
+    "sigmoid": Row("Sigmoid"),
+    "tanh": Row("Tanh"),
+    "relu": Row("ReLU"),
+    "leaky_relu": Row("LeakyReLU", {"slope": "negative_slope"}),
+    "elu": Row("ELU", {"alpha": "alpha"}),
+    "selu": Row("SELU"),
+    "softplus": Row(
+        "Softplus",
+        settings={"threshold": 40},  # where the difference is too small for float64
+        fits=lambda module: module.beta == 1 and module.threshold >= SOFTPLUS_THRESHOLD,
+        otherwise=f"fastnet has beta 1 and a threshold of {SOFTPLUS_THRESHOLD:g} or more",
+    ),
+    "silu": Row("SiLU"),
+    "gelu": Row("GELU", {"approximate": "approximate"}),
+    "softmax": Row(
+        "Softmax",
+        settings={"dim": 1},
+        fits=lambda module: module.dim in (1, -1),
+        otherwise="fastnet has softmax over the units: nn.Softmax(dim=1)",
+    ),
+}
+
+#: What to do about modules that many a network has.
+_REMEDIES = {
+    "LogSoftmax": "fastnet predicts probabilities: use nn.Softmax(dim=1) instead, or leave it out "
+    "and pass loss='crossentropy'",
+    "Sequential": "it has a forward of its own; try torch.onnx.export and fn.from_onnx",
+}
+
+
+def write(model: Model) -> Any:
+    """Make the module that `exporting.to_torch` describes."""
     torch = need("torch", "torch", "making a PyTorch module")
     nn = torch.nn
     model.parameters.check()
@@ -58,19 +91,10 @@ def write(model: "Model") -> Any:
     return nn.Sequential(*modules)
 
 
-def _module(nn: Any, function: Activation) -> Any:
-    if isinstance(function, LeakyReLU):
-        return nn.LeakyReLU(function.slope)
-    if isinstance(function, ELU):
-        return nn.ELU(function.alpha)
-    if isinstance(function, GELU):
-        return nn.GELU(function.approximate)
-    if function.name == "softplus":
-        return nn.Softplus(threshold=_THRESHOLD)
-    if function.name == "softmax":
-        return nn.Softmax(dim=1)
-    plain = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "selu": nn.SELU}
-    return {**plain, "silu": nn.SiLU}[function.name]()
+def _module(nn: Any, activation: Activation) -> Any:
+    row = row_of(ROWS, activation, "PyTorch")
+    constants = {theirs: getattr(activation, ours) for ours, theirs in row.constants.items()}
+    return getattr(nn, row.module)(**constants, **row.settings)
 
 
 def read(module: Any) -> Chain:
@@ -131,38 +155,17 @@ def _array(chain: Chain, where: str, parameter: Any) -> Any:
 
 
 def _activation(nn: Any, chain: Chain, where: str, part: Any) -> Activation:
-    plain: dict[Any, Callable[[], Activation]] = {
-        nn.Identity: Identity,
-        nn.ReLU: ReLU,
-        nn.SELU: SELU,
-        nn.SiLU: SiLU,
-        nn.Sigmoid: Sigmoid,
-        nn.Tanh: Tanh,
-    }
-    kind = type(part)
-    if kind in plain:
-        return plain[kind]()
-    if kind is nn.LeakyReLU:
-        return chain.function(where, LeakyReLU, slope=part.negative_slope)
-    if kind is nn.ELU:
-        return chain.function(where, ELU, alpha=part.alpha)
-    if kind is nn.GELU:
-        return GELU(approximate=part.approximate)
-    if kind is nn.Softplus and part.beta == 1 and part.threshold >= _LEAST_THRESHOLD:
-        return Softplus()
-    if kind is nn.Softmax and part.dim in (1, -1):
-        return Softmax()
-    remedies = {
-        nn.LogSoftmax: "fastnet says probabilities: put nn.Softmax(dim=1) in its place, or leave "
-        "it out and give loss='crossentropy'",
-        nn.Softplus: f"fastnet has beta 1 and a threshold of {_LEAST_THRESHOLD} or more",
-        nn.Softmax: "fastnet has softmax over the units: nn.Softmax(dim=1)",
-        nn.Sequential: "it has a forward of its own",
-    }
-    known = "Sequential, Linear, Flatten, Dropout, Identity, ReLU, LeakyReLU, ELU, SELU, Softplus, "
-    remedy = remedies.get(
-        kind,
-        f"fastnet knows no such module. Known: {known}SiLU, GELU, Sigmoid, Tanh, Softmax. A module "
-        "with a forward of its own may go through torch.onnx.export and fn.from_onnx",
+    for name, row in ROWS.items():
+        if type(part) is getattr(nn, row.module):
+            if not row.fits(part):
+                raise chain.refuse(f"{where}: {row.otherwise}.")
+            constants = {ours: getattr(part, theirs) for ours, theirs in row.constants.items()}
+            return chain.activation(where, ACTIVATIONS[name], **constants)
+    for kind, remedy in _REMEDIES.items():
+        if isinstance(part, getattr(nn, kind)):
+            raise chain.refuse(f"{where}: {remedy}.")
+    raise chain.refuse(
+        f"{where}: fastnet does not support this module. It supports Sequential, Linear, Flatten, "
+        f"Dropout, {', '.join(row.module for row in ROWS.values())}. Another module may go through "
+        "torch.onnx.export and fn.from_onnx."
     )
-    raise chain.refuse(f"{where}: {remedy}.")
