@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from fastnet.definition.activations import SELU
+from fastnet.definition.activations import GELU, SELU
 from fastnet.interchange.chain import SOFTPLUS_THRESHOLD
 from fastnet.interchange.expressions import Expression
 
@@ -60,7 +60,7 @@ def _logistic(f: Apply[E], z: E) -> E:
 
 def _gelu(f: Apply[E], z: E, approximate: str) -> E:
     if approximate == "tanh":
-        curve = f("Tanh", math.sqrt(2 / math.pi) * (z + 0.044715 * (z * z * z)))
+        curve = f("Tanh", GELU.SLOPE * (z + GELU.CUBIC * (z * z * z)))
     else:
         curve = f("Erf", math.sqrt(0.5) * z)
     return (0.5 * z) * (curve + 1.0)
