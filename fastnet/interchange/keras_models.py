@@ -54,12 +54,12 @@ def _unbounded(layer: Any) -> bool:
 
 
 def read(model: Any) -> Chain:
-    """The layers of a model.
+    """Read the layers of a model.
 
     Raises:
-        DefinitionError: if one is not known, or they are no chain; names it.
+        DefinitionError: if a layer is not supported, or they are not a chain; names it.
     """
-    keras = sys.modules.get("keras")  # who has a model has imported it
+    keras = sys.modules.get("keras")  # imported by whoever has a model
     if keras is None or not isinstance(model, keras.Model):
         raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
     chain = Chain(f"the model {model.name!r}")
@@ -70,7 +70,7 @@ def read(model: Any) -> Chain:
         flat = flat or len(model.input_shape) == 2 or isinstance(layer, keras.layers.Flatten)
         if not flat and isinstance(layer, keras.layers.Dense | keras.layers.Normalization):
             raise chain.refuse(
-                f"{where} reads shape {model.input_shape}; fastnet reads (rows, inputs): put a "
+                f"{where} takes shape {model.input_shape}; it must be (rows, inputs): put a "
                 "Flatten before it."
             )
         _take(keras, chain, where, layer)
@@ -78,12 +78,12 @@ def read(model: Any) -> Chain:
 
 
 def _layers(keras: Any, chain: Chain, model: Any) -> Iterator[Any]:
-    """Its layers in order, those of models inside it too."""
+    """The layers in order, also those of models inside the model."""
     if not model.built:
         raise chain.refuse("it is not built: call it once, or give it a keras.Input.")
     if not _plain(keras, model):
         raise chain.refuse(
-            "it has a call of its own; fastnet takes Sequential and functional models over."
+            "it has a call of its own; fastnet supports Sequential and functional models."
         )
     if not isinstance(model, keras.Sequential):
         _check_chain(keras, chain, model)
@@ -101,7 +101,7 @@ def _plain(keras: Any, model: Any) -> bool:
 
 
 def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
-    """Every layer reads what the one before it gives, and nothing else."""
+    """Make sure that the only input of each layer is the output of the one before it."""
     tensors = [*model.inputs, *model.outputs]
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     right = len(tensors) == 2 and bool(layers)
@@ -109,22 +109,22 @@ def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
         try:
             given = [layer.output for layer in layers]
             taken = [layer.input for layer in layers]
-        except (AttributeError, ValueError):  # a layer that is called twice has no one input
+        except (AttributeError, ValueError):  # a layer that is called twice
             right = False
     if right:
         links = zip([tensors[0], *given], [*taken, tensors[1]], strict=True)
         right = all(one is other for one, other in links)
     if not right:
-        raise chain.refuse("it is no chain; fastnet has one layer after the other.")
+        raise chain.refuse("it is not a chain of layers; fastnet supports no branches.")
 
 
 def _check(chain: Chain, where: str, layer: Any) -> None:
-    """A layer computes in the dtype of its weights, and they are what it multiplies by."""
+    """Make sure that a layer computes in float32 or float64, and is not quantized."""
     policy = layer.dtype_policy
     if policy.compute_dtype not in ("float32", "float64") or getattr(
         layer, "quantization_mode", None
     ):
-        raise chain.refuse(f"{where} computes in {policy.name}; fastnet has float32 and float64.")
+        raise chain.refuse(f"{where} computes in {policy.name}; it must be float32 or float64.")
 
 
 def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
@@ -147,7 +147,7 @@ def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
 
 
 def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
-    """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` has it."""
+    """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` computes it."""
     array = keras.ops.convert_to_numpy
     if layer.invert or getattr(layer, "mean", None) is None:
         state = "is inverted" if layer.invert else "has no mean: call adapt first"

@@ -1,4 +1,4 @@
-"""Matrix products and arithmetic on the symbols of an ONNX graph."""
+"""Matrix products and arithmetic on the values of an ONNX graph."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,18 +13,18 @@ from fastnet.interchange.onnx_file import OnnxFile, label
 from fastnet.interchange.onnx_values import Signal, Stage, Value
 from fastnet.interchange.recognition import Recognized, recognize
 
-#: A stage is scaled and shifted unit by unit a few times: more is no network, but a bomb.
+#: A network scales and shifts a stage per unit a few times; more are made to exhaust memory.
 _MOST_STEPS = 16
 
 
 class Arithmetic:
-    """The operations of a graph's nodes; `node` is the one at hand."""
+    """The operators of a graph's nodes; `node` is the one that is being read."""
 
     def __init__(self, file: OnnxFile) -> None:
         self._file = file
         self.node: Any = None
 
-    # --- what the values are ---------------------------------------------------------------
+    # --- checks of values ------------------------------------------------------------------
 
     def _refuse(self, reason: str) -> ModelFileError:
         return self._file.refuse(f"{label(self.node)}: {reason}")
@@ -34,40 +34,40 @@ class Arithmetic:
 
     def _signal(self, value: Value, matrix: bool = False) -> Signal:
         if not isinstance(value, Signal):
-            raise self._refuse("its input does not come from the graph's input.")
+            raise self._refuse("its input does not depend on the graph's input.")
         if value.ended:
             raise self._refuse("it follows the probabilities of two classes; none may.")
         if matrix and value.stage.shape is not None:
             raise self._refuse(
-                f"its input has shape {value.stage.shape}; fastnet reads matrices (rows, inputs): "
+                f"its input has shape {value.stage.shape}; it must be (rows, inputs): "
                 "put a Flatten before it."
             )
         return value
 
     def _constant(self, value: Value) -> Array:
         if not isinstance(value, np.ndarray):
-            raise self._refuse("fastnet reads it with a constant there only.")
+            raise self._refuse("fastnet supports it with a constant there only.")
         return value
 
     def _number(self, value: Value) -> float:
         array = self._constant(value)
         if array.size != 1:
-            raise self._refuse(f"fastnet reads it with one number there, not {array.shape}.")
+            raise self._refuse(f"fastnet supports it with one number there, not {array.shape}.")
         return float(array.reshape(())[()])
 
     def settled(self, signal: Signal) -> Recognized:
-        """The activation that a signal is."""
+        """The activation that a signal has become."""
         try:
             found = recognize(signal.stage.algebra, signal.p)
         except Unrecognized:
             raise self._refuse(
-                f"from {signal.stage.name} to here the graph computes no activation that fastnet "
-                f"has ({', '.join(ACTIVATIONS)})."
+                f"from {signal.stage.name} to here the graph computes no activation of fastnet "
+                f"({', '.join(ACTIVATIONS)})."
             ) from None
         if signal.stage.weight is None and found.activation.name != "identity":
             raise self._refuse(
-                f"{found.activation.name} comes before the first matrix product; fastnet has "
-                "activations of dense layers only."
+                f"{found.activation.name} comes before the first matrix product; in fastnet an "
+                "activation follows a dense layer."
             )
         return found
 
@@ -82,14 +82,14 @@ class Arithmetic:
                 f"its constant has shape {weight.shape}; it must be ({width or 'inputs'}, units)."
             )
         if weight.dtype not in (np.float32, np.float64):
-            raise self._refuse(f"its constant holds {weight.dtype}; fastnet reads floats.")
+            raise self._refuse(f"its constant has dtype {weight.dtype}; it must be float.")
         stage = Stage(label(self.node), weight.shape[1], (signal.stage, found), weight)
         if bias is not None:
             stage.bias = self._per_unit(bias, weight.shape[1])
         return Signal(stage, Z)
 
     def _per_unit(self, array: Array, width: int | None) -> Array:
-        """One number for each unit, `(width,)` float64, from a constant beside a matrix."""
+        """One number per unit, `(width,)` float64, from a constant that broadcasts to rows."""
         flat = array.reshape(-1)
         wide = array.ndim == 1 or (array.ndim == 2 and array.shape[0] == 1)
         if array.size == 1 and width is not None:
@@ -103,13 +103,13 @@ class Arithmetic:
     def matmul(self, a: Value, b: Value) -> Value:
         self._has()
         if not isinstance(a, Signal):
-            raise self._refuse("fastnet reads it with the constant second: x @ weights.")
+            raise self._refuse("fastnet supports it with the constant second: x @ weights.")
         return self._product(a, self._constant(b), None)
 
     def gemm(self, a: Value, b: Value, c: Value | None = None) -> Value:
         alpha, beta, across, down = self._has(alpha=1.0, beta=1.0, transA=0, transB=0)
         if across:
-            raise self._refuse("fastnet does not read it with transA.")
+            raise self._refuse("fastnet does not support transA.")
         weight, bias = self._constant(b), None if c is None else self._constant(c)
         weight = weight.T if down else weight
         if alpha != 1:
@@ -120,14 +120,14 @@ class Arithmetic:
     # --- arithmetic ------------------------------------------------------------------------
 
     def _affine(self, signal: Signal, gain: Array | float, bias: Array | float) -> Signal:
-        """signal * gain + bias, one number or one for each unit."""
+        """signal * gain + bias, one number or one per unit."""
         if not isinstance(gain, np.ndarray) and not isinstance(bias, np.ndarray):
             return replace(signal, p=signal.p * gain + bias)
         stage, found = signal.stage, signal.p.line
         if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
             raise self._refuse(
-                "fastnet reads a constant for each unit right after a matrix product, or before "
-                "the first, only."
+                "fastnet supports a constant per unit only right after a matrix product, or before "
+                "the first."
             )
         size = gain.size if isinstance(gain, np.ndarray) else np.size(bias)
         old = 0.0 if stage.bias is None else stage.bias
@@ -146,7 +146,7 @@ class Arithmetic:
     def _beside(self, value: Value, signal: Signal) -> Array | float:
         array = self._constant(value)
         if array.dtype.kind != "f":
-            raise self._refuse(f"its constant holds {array.dtype}; fastnet reads floats.")
+            raise self._refuse(f"its constant has dtype {array.dtype}; it must be float.")
         if array.size == 1 and array.ndim <= len(signal.stage.shape or "ab"):
             return self._number(array)
         return self._per_unit(array, signal.stage.width)
@@ -158,7 +158,7 @@ class Arithmetic:
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
         one = self._signal(value)
         bias = self._beside(constant, one)
-        # A bias of one unit is no bare number, and is kept also where it is 0.
+        # An array of one number is the bias of one unit, and is kept even if it is 0.
         bare = isinstance(constant, np.ndarray) and constant.ndim == 0
         if one.stage.width == 1 and not bare and one.p.line:
             bias = np.full(1, bias)
@@ -201,7 +201,7 @@ class Arithmetic:
         self._has()
         signal, exponent = self._signal(a), self._number(b)
         if exponent not in (2, 3):
-            raise self._refuse(f"fastnet reads powers of 2 and 3, not {exponent:g}.")
+            raise self._refuse(f"fastnet supports powers of 2 and 3, not {exponent:g}.")
         square = signal.p * signal.p
         return replace(signal, p=square if exponent == 2 else square * signal.p)
 
@@ -218,5 +218,5 @@ class Arithmetic:
     def _same(self, a: Signal, b: Signal) -> tuple[Signal, Signal]:
         one, other = self._signal(a), self._signal(b)
         if one.stage is not other.stage:
-            raise self._refuse("it joins two branches; fastnet reads one layer after the other.")
+            raise self._refuse("it joins two branches; fastnet supports a chain of layers only.")
         return one, other

@@ -1,4 +1,4 @@
-"""What each kind of node does to the symbols that it is given."""
+"""The operators of ONNX, on the values of a graph that is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from fastnet.interchange.onnx_arithmetic import Arithmetic
 from fastnet.interchange.onnx_file import FLOATS
 from fastnet.interchange.onnx_values import Signal, Size, Value
 
-#: Element types of whole numbers, int32 and int64.
-_WHOLE = (6, 7)
+#: Element types int32 and int64.
+_INTEGERS = (6, 7)
 
 
 class Operations(Arithmetic):
-    """All operations of a dense network; `OPERATIONS` gives them by their names in ONNX."""
+    """All operators of a dense network; `OPERATIONS` has them by name."""
 
     # --- functions of one number -----------------------------------------------------------
 
@@ -89,7 +89,7 @@ class Operations(Arithmetic):
         one, other = (self._operand(choice, value) for value in (a, b))
         return replace(choice, p=choice.p * one + (1 - choice.p) * other)
 
-    # --- what changes no number ------------------------------------------------------------
+    # --- constants, and operators that change no number ------------------------------------
 
     def identity(self, a: Value) -> Value:
         self._has()
@@ -97,10 +97,10 @@ class Operations(Arithmetic):
 
     def cast(self, a: Value) -> Value:
         kind, _ = self._has(to=0, saturate=1)
-        whole = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
-        if kind not in (_WHOLE if whole else FLOATS):
-            raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet reads floats.")
-        if isinstance(a, np.ndarray) and not whole:
+        integers = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
+        if kind not in (_INTEGERS if integers else FLOATS):
+            raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet supports floats.")
+        if isinstance(a, np.ndarray) and not integers:
             self._file.spend(a.nbytes)
             return a.astype(np.float32 if kind == FLOATS[0] else np.float64)
         return a
@@ -108,13 +108,13 @@ class Operations(Arithmetic):
     def dropout(self, a: Value, ratio: Value | None = None, training: Value | None = None) -> Value:
         self._has(ratio=0.5, seed=0)
         if training is not None and self._number(training):
-            raise self._refuse("it drops units also in inference; export the model for inference.")
+            raise self._refuse("it drops units in inference too; export the model for inference.")
         return self._signal(a)
 
     def flatten(self, a: Value) -> Value:
         (axis,) = self._has(axis=1)
         if axis != 1:
-            raise self._refuse(f"axis is {axis}; fastnet keeps rows apart, axis 1.")
+            raise self._refuse(f"axis is {axis}; it must be 1, which keeps the rows.")
         return self._flat(self._signal(a), None)
 
     def reshape(self, a: Value, shape: Value) -> Value:
@@ -126,7 +126,7 @@ class Operations(Arithmetic):
         last = entries[1] if len(entries) == 2 else None
         right = isinstance(last, int) and (last > 0 or (last == -1 and entries[0] != -1))
         if not right or entries[0] not in rows:
-            raise self._refuse(f"to {list(entries)}; fastnet reads those to [rows, units] only.")
+            raise self._refuse(f"to {list(entries)}; it must be to [rows, units].")
         return self._flat(self._signal(a), last if isinstance(last, int) and last > 0 else None)
 
     def _reshaped(self, a: Array, shape: Value) -> Array:
@@ -138,14 +138,14 @@ class Operations(Arithmetic):
     def _places(self, shape: Value) -> list[int]:
         array = self._constant(shape)
         if array.dtype.kind != "i" or array.ndim != 1:
-            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not whole numbers.")
+            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not a list of integers.")
         return [int(size) for size in array]
 
     def _flat(self, signal: Signal, width: int | None) -> Signal:
         stage = signal.stage
         if stage.shape is None:
             if width not in (None, stage.width) and stage.width is not None:
-                raise self._refuse(f"from {stage.width} units to {width}; fastnet keeps rows.")
+                raise self._refuse(f"from {stage.width} units to {width}; it must keep the rows.")
             return signal
         if signal.p.line is None:
             raise self._refuse("an activation comes before the first matrix product.")
@@ -153,7 +153,7 @@ class Operations(Arithmetic):
         if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
             size = int(np.prod(np.array(sizes, dtype=object)))
             if width not in (None, size):
-                raise self._refuse(f"from {size} numbers a row to {width}; fastnet keeps rows.")
+                raise self._refuse(f"from {size} numbers a row to {width}; it must keep the rows.")
             width = size
         return replace(signal, stage=replace(stage, shape=None, width=width))
 
@@ -169,10 +169,10 @@ class Operations(Arithmetic):
         given = self._has(**dict.fromkeys(names))
         found = [value for value in given if value is not None]
         if len(found) != 1:
-            raise self._refuse("it holds no number that fastnet reads.")
+            raise self._refuse("it has no number of a type that fastnet supports.")
         return found[0] if isinstance(found[0], np.ndarray) else _array(found[0])
 
-    # --- sizes, from which exporters make the shape that a Reshape needs --------------------
+    # --- shapes, from which exporters compute the shape for a Reshape ------------------------
 
     def shape(self, a: Value) -> Value:
         start, end = self._has(start=0, end=None)
@@ -183,16 +183,16 @@ class Operations(Arithmetic):
     def gather(self, a: Value, index: Value) -> Value:
         (axis,) = self._has(axis=0)
         if not isinstance(a, Size) or axis != 0:
-            raise self._refuse("fastnet reads it on the sizes of an array only.")
+            raise self._refuse("fastnet supports it on the shape of an array only.")
         place = int(self._number(index))
         if not -len(a.entries) <= place < len(a.entries):
-            raise self._refuse(f"there is no size {place}.")
+            raise self._refuse(f"the shape has no entry {place}.")
         return Size((a.entries[place],))
 
     def unsqueeze(self, a: Value, axes: Value | None = None) -> Value:
         self._has(axes=None)
         if not isinstance(a, Size):
-            raise self._refuse("fastnet reads it on the sizes of an array only.")
+            raise self._refuse("fastnet supports it on the shape of an array only.")
         return a
 
     def concat(self, *parts: Value) -> Value:
@@ -209,7 +209,7 @@ class Operations(Arithmetic):
             if opposite and self.settled(other).activation.name == "sigmoid":
                 return replace(other, ended=True)
         raise self._refuse(
-            "fastnet reads it of 1 - p and p only, the probabilities of two classes."
+            "fastnet supports it of 1 - p and p only, the probabilities of two classes."
         )
 
 
@@ -221,7 +221,7 @@ def _array(value: Any) -> Array:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a kind of node does, and how many inputs it has, at least and at most."""
+    """An operator, and how many inputs it has, at least and at most."""
 
     do: Callable[..., Value]
     least: int = 1

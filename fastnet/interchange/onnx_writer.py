@@ -24,22 +24,22 @@ from fastnet.model import Model
 from fastnet.tables.schema import Table
 from fastnet.version import __version__
 
-#: The version of the operators, and of the format, that onnx 1.12 brought in 2022.
+#: The versions of the operators and of the format in onnx 1.12, of 2022.
 OPSET, IR_VERSION = 17, 8
 
-#: A protobuf message is smaller than 2 GiB; names and operations need some of it.
+#: A protobuf message is smaller than 2 GiB; names and nodes need some of it.
 _MOST_BYTES = 2**31 - 2**20
 
 
 def write(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write the graph. `exporting.to_onnx` says what it is."""
+    """Write the graph that `exporting.to_onnx` documents."""
     onnx = need("onnx", "onnx", "writing an ONNX file")
     target = checks.path(path)
     model.parameters.check()
     size = model.parameters.flat.nbytes
     if size > _MOST_BYTES:
         raise DefinitionError(
-            f"the model has {size:,} bytes of parameters, and an ONNX file holds less than 2 GiB; "
+            f"the model has {size:,} bytes of parameters, and an ONNX file has less than 2 GiB; "
             "use a smaller network, or model.save."
         )
     proto = _Writer(onnx, model).proto()

@@ -98,12 +98,12 @@ def _module(nn: Any, activation: Activation) -> Any:
 
 
 def read(module: Any) -> Chain:
-    """The layers of a module.
+    """Read the layers of a module.
 
     Raises:
-        DefinitionError: if one is not known; names it.
+        DefinitionError: if a module is not supported; names it.
     """
-    torch = sys.modules.get("torch")  # who has a module has imported it
+    torch = sys.modules.get("torch")  # imported by whoever has a module
     if torch is None or not isinstance(module, torch.nn.Module):
         raise DefinitionError(f"module is {type(module)!r}; it must be a torch.nn.Sequential.")
     chain = Chain("the module")
@@ -117,19 +117,19 @@ def read(module: Any) -> Chain:
             chain.drop(where, part.p)
         elif kind is torch.nn.Flatten:
             if (part.start_dim, part.end_dim) != (1, -1):
-                raise chain.refuse(f"{where}: fastnet flattens all but the rows: nn.Flatten().")
+                raise chain.refuse(f"{where}: it must flatten all but the rows: nn.Flatten().")
         else:
             chain.activate(where, _activation(torch.nn, chain, where, part))
     return chain
 
 
 def _parts(nn: Any, module: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The modules of a Sequential in order, those inside others too, each with its name."""
+    """The modules of a Sequential in order, also of nested ones, each with its name."""
     hooks = ("_forward_hooks", "_forward_pre_hooks")
     if any(getattr(module, hook) for hook in hooks):
         raise DefinitionError(
-            f"the module: {name or type(module).__name__} has hooks, whose work fastnet does not "
-            "know; remove them first (as with torch.nn.utils.remove_weight_norm)."
+            f"the module: {name or type(module).__name__} has hooks, which fastnet does not "
+            "run; remove them first (as with torch.nn.utils.remove_weight_norm)."
         )
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for inner, part in module._modules.items():  # named_children leaves repeated ones out
@@ -139,7 +139,7 @@ def _parts(nn: Any, module: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _short(part: Any) -> str:
-    """A module in one line, as PyTorch shows it."""
+    """A module in one line, as PyTorch prints it."""
     text = " ".join(repr(part).split())
     return text if len(text) <= 80 else f"{text[:80]}..."
 
@@ -149,7 +149,7 @@ def _array(chain: Chain, where: str, parameter: Any) -> Any:
     if parameter.is_meta or str(parameter.dtype) not in ("torch.float32", "torch.float64"):
         kind = "no values (device meta)" if parameter.is_meta else f"dtype {parameter.dtype}"
         raise chain.refuse(
-            f"{where} has {kind}; fastnet takes float32 and float64: call module.float() first."
+            f"{where} has {kind}; fastnet supports float32 and float64: call module.float() first."
         )
     return np.array(parameter.detach().cpu().numpy())
 
