@@ -1,4 +1,4 @@
-"""The tables of activations of each library: one row for each, and an error where one is missing."""
+"""The tables of activations of each library have one row for each activation."""
 
 import pytest
 
@@ -21,5 +21,5 @@ def test_an_activation_without_a_row_is_refused_by_name():
     class Mish(Activation):
         name = "mish"
 
-    with pytest.raises(fn.DefinitionError, match="cannot write activation 'mish' for ONNX.*gelu"):
+    with pytest.raises(fn.DefinitionError, match=r"cannot write activation 'mish' for ONNX.*gelu"):
         row_of(onnx_activations.ROWS, Mish(), "ONNX")

@@ -167,11 +167,13 @@ def test_a_small_file_cannot_ask_for_much(tmp_path):
     proto = graph_of(products, {"w": square}, outputs=("m200",), inputs=("n", 40))
     refused(tmp_path, proto, "many times the weights in the file")
     powers = [("Mul", f"{'x' if i == 0 else f'p{i}'} " * 2, f"p{i + 1}") for i in range(60)]
-    refused(tmp_path, graph_of(powers, {}, outputs=("p60",)), "not part of an activation")
+    refused(tmp_path, graph_of(powers, {}, outputs=("p60",)), "part of an activation")
     steps = [("Add", f"{'z' if i == 0 else f's{i}'} b", f"s{i + 1}") for i in range(50)]
     refused(tmp_path, graph_of([FIRST, *steps], LAYERS, outputs=("s50",)), "right after a matrix")
     curves = [("Tanh", f"{'z' if i == 0 else f't{i}'}", f"t{i + 1}") for i in range(500)]
-    refused(tmp_path, graph_of([FIRST, *curves], LAYERS, outputs=("t500",)), "no activation")
+    refused(
+        tmp_path, graph_of([FIRST, *curves], LAYERS, outputs=("t500",)), "not part of an activation"
+    )
 
 
 def beside(tmp_path, location, offset=None, length=None):

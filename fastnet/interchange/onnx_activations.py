@@ -14,6 +14,9 @@ from fastnet.definition.activations import GELU, SELU
 from fastnet.interchange.chain import SOFTPLUS_THRESHOLD
 from fastnet.interchange.expressions import Expression
 
+#: The operators of one argument that formulas apply.
+FUNCTIONS = ("Abs", "Erf", "Exp", "Log", "Reciprocal", "Relu", "Sigmoid", "Tanh")
+
 E = TypeVar("E", bound=Expression)
 Apply = Callable[..., E]
 Formula = Callable[..., Any]

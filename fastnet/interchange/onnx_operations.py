@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.interchange.expressions import Polynomial
-from fastnet.interchange.onnx_activations import ROWS, Row
+from fastnet.interchange.onnx_activations import FUNCTIONS, ROWS, Row
 from fastnet.interchange.onnx_arithmetic import Arithmetic
 from fastnet.interchange.onnx_file import FLOATS
 from fastnet.interchange.onnx_values import Signal, Size, Value
@@ -230,10 +230,7 @@ class Operation:
 
 #: By domain and name.
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    **{
-        ("", name): Operation(partial(Operations.function, name=name))
-        for name in ("Abs", "Erf", "Exp", "Log", "Reciprocal", "Relu", "Sigmoid", "Tanh")
-    },
+    **{("", name): Operation(partial(Operations.function, name=name)) for name in FUNCTIONS},
     **{
         ("", row.operator): Operation(partial(Operations.activation, row=row))
         for row in ROWS.values()
