@@ -21,7 +21,6 @@ _FITTING = {loss.needs: loss.name for loss in LOSSES.values() if loss.needs}
 #: PyTorch's softplus is z itself above 20, where the difference is below 3e-9.
 SOFTPLUS_THRESHOLD = 20.0
 
-
 R = TypeVar("R")
 
 

@@ -172,7 +172,7 @@ class Operations(Arithmetic):
             raise self._refuse("it has no number of a type that fastnet supports.")
         return found[0] if isinstance(found[0], np.ndarray) else _array(found[0])
 
-    # --- shapes, from which exporters compute the shape for a Reshape ------------------------
+    # --- shapes, from which exporters compute the shape for a Reshape ----------------------
 
     def shape(self, a: Value) -> Value:
         start, end = self._has(start=0, end=None)

@@ -92,7 +92,7 @@ class _Writer:
         return proto
 
     def _standardized(self, x: str) -> str:
-        """As `Table.inputs` does it: in float64, then cast."""
+        """Standardize a table's numbers in float64, then cast."""
         if self._table is None:
             return x
         mean, scale = (np.array(part, np.float64) for part in (self._table.mean, self._table.scale))
@@ -101,7 +101,7 @@ class _Writer:
         return x if self._dtype == np.float64 else self._cast(x, self._dtype)
 
     def _in_units(self, value: str) -> tuple[str, np.dtype[Any]]:
-        """Quantities of a table in the target's unit, as `Table.answers` does it."""
+        """Convert outputs to the unit of a table's target, if it is a quantity."""
         if self._table is None or self._table.task != "regression":
             return value, self._dtype
         wide = np.dtype(np.float64)
