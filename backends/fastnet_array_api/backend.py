@@ -248,7 +248,7 @@ class ArrayProgram(Program):
         for hand_over in ("cpu", "get"):
             if hasattr(array, hand_over):
                 array = getattr(array, hand_over)()
-        return np.array(array)
+        return np.array(np.asarray(array))  # at once, NumPy warns: a tensor's __array__ has no copy
 
     def predict(self, parameters: Any, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""

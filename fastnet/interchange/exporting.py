@@ -1,13 +1,12 @@
 """Models for other libraries: `Model.to_onnx` and `Model.to_torch`."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastnet.model import Model
+from fastnet.model import Model
 
 
-def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
+def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a standard ONNX graph (opset 17, IR version 8) for inference, completely or not at all.
 
     The input is `x` `(rows, inputs)`, any number of rows, the output `prediction`
@@ -40,7 +39,7 @@ def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
     write(model, path)
 
 
-def to_torch(model: "Model") -> Any:
+def to_torch(model: Model) -> Any:
     """Make a `torch.nn.Sequential` with a copy of the parameters.
 
     Its outputs are those of `predict`, on the CPU and in the model's dtype, with softmax or
