@@ -1,6 +1,7 @@
 """A chain of layers, built one by one while a model is read, and the model made from it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity, Softmax
+from fastnet.definition.initializers import Zeros
 from fastnet.definition.layers import Dense, Dropout
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
@@ -30,13 +32,12 @@ def row_of(rows: Mapping[str, R], activation: Activation, library: str) -> R:
     Raises:
         DefinitionError: if it has none.
     """
-    try:
-        return rows[activation.name]
-    except KeyError:
+    if activation.name not in rows:
         raise DefinitionError(
-            f"fastnet cannot write activation {activation.name!r} for {library}; it can write "
+            f"fastnet cannot write activation {activation.name!r} for {library}, but "
             f"{', '.join(rows)}."
-        ) from None
+        )
+    return rows[activation.name]
 
 
 class Chain:
@@ -157,7 +158,10 @@ class Chain:
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
         network = Network(inputs, self._ended(fitting), fitting)
         # Random weights, which are overwritten, would take longer than all else: begin with zeros.
-        blank = [_started(layer, "zeros") for layer in network.layers]
+        blank = [
+            replace(layer, init=Zeros()) if isinstance(layer, Dense) else layer
+            for layer in network.layers
+        ]
         model = Model(Network(inputs, blank, fitting), backend=backend, dtype=kind, seed=seed)
         model.network = network
         for index, pair in enumerate(self._arrays):
@@ -216,10 +220,3 @@ class Chain:
         for array in arrays:
             if array is not None and not np.isfinite(array).all():
                 raise self.refuse(f"{name} has values that are not finite.")
-
-
-def _started(layer: Dense | Dropout, init: str) -> Dense | Dropout:
-    """The layer with another initializer."""
-    if isinstance(layer, Dropout):
-        return layer
-    return Dense(layer.units, layer.activation, layer.bias, init)

@@ -85,16 +85,12 @@ def write(model: Model) -> Any:
             if layer.bias:
                 linear.bias.copy_(torch.tensor(model.parameters[f"{index}.bias"]))
         modules.append(linear)
-        if layer.activation.name != "identity":
-            modules.append(_module(nn, layer.activation))
         width = layer.units
+        row = row_of(ROWS, layer.activation, "PyTorch")
+        if layer.activation.name != "identity":
+            given = {their: getattr(layer.activation, our) for our, their in row.constants.items()}
+            modules.append(getattr(nn, row.module)(**given, **row.settings))
     return nn.Sequential(*modules)
-
-
-def _module(nn: Any, activation: Activation) -> Any:
-    row = row_of(ROWS, activation, "PyTorch")
-    constants = {theirs: getattr(activation, ours) for ours, theirs in row.constants.items()}
-    return getattr(nn, row.module)(**constants, **row.settings)
 
 
 def read(module: Any) -> Chain:
