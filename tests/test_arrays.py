@@ -153,3 +153,10 @@ def test_unreadable_tensors_are_refused(backend):
     ):
         with pytest.raises(fn.DataError, match=message):
             model.predict(tensor)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-42, 1e300])
+def test_only_the_ratios_of_sample_weights_matter(scale):
+    model = model_of()
+    wanted = model.evaluate(X, Y, WEIGHT)
+    assert model.evaluate(X, Y, WEIGHT * scale) == pytest.approx(wanted, rel=1e-6)

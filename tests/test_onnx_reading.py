@@ -46,11 +46,10 @@ def check(tmp_path, proto, shape=(9, 3), **options):
     return model
 
 
-@pytest.mark.parametrize("opset", [13, 20])
 @pytest.mark.parametrize("form", FORMS)
-def test_activations_are_recognized_in_every_form(tmp_path, form, opset):
+def test_activations_are_recognized_in_every_form(tmp_path, form):
     activation, nodes, constants = FORMS[form]
-    proto = graph_of([FIRST, *nodes, *LAST], {**LAYERS, **constants}, opset=opset)
+    proto = graph_of([FIRST, *nodes, *LAST], {**LAYERS, **constants})
     model = check(tmp_path, proto)
     hidden = model.network.layers[0].activation
     assert hidden.name == activation.name
@@ -77,6 +76,18 @@ def test_operators_that_are_activations(tmp_path, operator, attributes, activati
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_an_activation_may_be_of_scaled_and_shifted_outputs(tmp_path, form):
+    activation, nodes, constants = FORMS[form]
+    first = [("Gemm", "x w b", "z0"), ("Mul", "z0 scale", "z1"), ("Add", "z1 shift", "z")]
+    constants = {**LAYERS, **constants, "scale": -1.5, "shift": 0.75}
+    proto = graph_of([*first, *nodes, *LAST], constants)
+    if form == "gelu with tanh":  # recognized only without
+        refused(tmp_path, proto, "no activation")
+    else:
+        assert check(tmp_path, proto).network.layers[0].activation.name == activation.name
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_one_unit_whose_constants_look_like_biases(tmp_path, form):
     activation, nodes, constants = FORMS[form]
     one = {"w": W[:, :1], "b": B[:1], "v": V[:1], "c": C}
@@ -87,6 +98,12 @@ def test_one_unit_whose_constants_look_like_biases(tmp_path, form):
     if "clip" not in form:  # its bounds are bare numbers
         with contextlib.suppress(fn.ModelFileError):  # right, or refused
             check(tmp_path, graph_of(after, {**one, **small}))
+
+
+def test_operators_of_an_old_opset(tmp_path):
+    nodes = [FIRST, ("Clip", "z", "a", {"min": 0.0}), ("Gemm", "a v c", "u"), ("Softmax", "u", "y")]
+    network = check(tmp_path, graph_of(nodes, LAYERS, opset=7)).network
+    assert [layer.activation for layer in network.layers] == [fn.ReLU(), fn.Softmax()]
 
 
 def test_products_in_every_form(tmp_path):
@@ -204,6 +221,10 @@ UNSUPPORTED = {
     "a hard activation": (
         [FIRST, ("Clip", "z zero one", "a"), *LAST],
         r"from node 'the z' \(Gemm\) to here the graph computes no activation.*gelu",
+    ),
+    "a softplus with a low threshold": (
+        [FIRST, ("Softplus", "z", "s"), ("Greater", "z one", "g"), ("Where", "g z s", "y")],
+        "no activation",
     ),
     "two activations": ([FIRST, ("Relu", "z", "r"), ("Tanh", "r", "a"), *LAST], "no activation"),
     "an activation before": ([("Relu", "x", "r"), ("MatMul", "r w", "y")], "relu comes before"),

@@ -73,5 +73,4 @@ def _solved(algebra: Algebra, p: Polynomial, u: Polynomial, formula: Formula, na
     share = formula(algebra.apply, u, **{name: 1.0}) - without
     only = {key: value for key, value in share.terms.items() if not without[key]} or share.terms
     key = max(only, key=lambda key: abs(only[key]))
-    # Without the last digits, which 1 - (1 - 0.2) has lost.
-    return float(f"{(p[key] - without[key]) / share[key]:.12g}")
+    return (p[key] - without[key]) / share[key]
