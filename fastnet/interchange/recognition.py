@@ -70,7 +70,7 @@ def _match(algebra: Algebra, p: Polynomial, u: Polynomial) -> Activation | None:
 def _solved(algebra: Algebra, p: Polynomial, u: Polynomial, formula: Formula, name: str) -> float:
     """The constant with which a formula that is linear in it is p, if it is p at all."""
     without: Polynomial = formula(algebra.apply, u, **{name: 0.0})
-    share = formula(algebra.apply, u, **{name: 1.0}) - without
+    share: Polynomial = formula(algebra.apply, u, **{name: 1.0}) - without
     only = {key: value for key, value in share.terms.items() if not without[key]} or share.terms
     key = max(only, key=lambda key: abs(only[key]))
     return (p[key] - without[key]) / share[key]
