@@ -71,7 +71,7 @@ def missing(name: str) -> str | None:
         if find_spec(library) is None:
             return (
                 f"{name}: {library} is not installed; "
-                "python -m pip install 'fastnet[peers]' brings it"
+                "python -m pip install '.[peers]' in a clone brings it"
             )
     return None
 

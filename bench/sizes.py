@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 #: What each contestant is installed as.
 INSTALLED = {
     "by hand": "numpy",
-    "numpy": "fastnet",
-    "numba": "fastnet[numba]",
+    "numpy": "fastnet-dense",
+    "numba": "fastnet-dense[numba]",
     "torch": "torch",
     "jax": "jax",
     "scikit-learn": "scikit-learn",
@@ -56,7 +56,7 @@ def closure(requirement: str) -> set[str]:
 
 
 def _bytes(name: str) -> int:
-    if name == "fastnet":
+    if name == "fastnet-dense":
         places = [find_spec(package) for package in _OWN]
         folders = [Path(place.origin).parent for place in places if place and place.origin]
         files = [file for folder in folders for file in folder.rglob("*")]

@@ -22,6 +22,7 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
+from fastnet.version import __version__
 
 #: Raised by one when an older fastnet could not read the file any more.
 FORMAT = 1
@@ -228,8 +229,8 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
         raise ModelFileError(foreign)
     if version > FORMAT:
         raise ModelFileError(
-            f"{str(path)!r} has format {version}; this fastnet reads up to {FORMAT}. "
-            "Upgrade: python -m pip install --upgrade fastnet."
+            f"{str(path)!r} has format {version}; fastnet {__version__} reads up to {FORMAT}: "
+            "use the fastnet that wrote the file, or a newer one."
         )
     return dict(head)
 

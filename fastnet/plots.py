@@ -28,7 +28,7 @@ def figure(width: float = 6.4, height: float = 4.2) -> Any:
     """A new matplotlib figure, `width` by `height` inches.
 
     Raises:
-        MissingExtra: without matplotlib (`pip install "fastnet[plot]"`).
+        MissingExtra: without matplotlib.
     """
     made = need("matplotlib.figure", "plot", "drawing").Figure(
         figsize=(width, height), layout="constrained", dpi=150
@@ -49,7 +49,7 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
         The axes.
 
     Raises:
-        MissingExtra: without matplotlib (`pip install "fastnet[plot]"`).
+        MissingExtra: without matplotlib.
     """
     if axes is None:
         axes = figure().add_subplot()

@@ -20,7 +20,7 @@ V, C = GENERATOR.standard_normal((4, 2)), GENERATOR.standard_normal(2)
 def graph_of(
     nodes, constants, outputs=("y",), inputs=("rows", 3), opset=20, kind=FLOAT, domains=()
 ):
-    """A model of some nodes, each `(kind, inputs, output)` or those and its attributes."""
+    """A model of some nodes, each `(operator, inputs, output)` or those and its attributes."""
     made = [
         helper.make_node(
             op, names.split(), out.split(), f"the {out}", domain=attributes.pop("domain", ""),
@@ -61,7 +61,7 @@ FIRST = ("Gemm", "x w b", "z", {})
 LAST = [("MatMul", "a v", "u"), ("Add", "u c", "y")]
 LAYERS = {"w": W, "b": B, "v": V, "c": C}
 
-#: An activation, written out: its name, the nodes from z to a, and their constants.
+#: Forms of activations: the activation, the nodes from z to a, and their constants.
 FORMS = {
     "gelu of the old exporter of PyTorch": (
         fn.GELU(),
@@ -104,7 +104,7 @@ FORMS = {
     "relu by a choice": (
         fn.ReLU(), [("Less", "zero z", "g"), ("Where", "g z zero", "a")], {"zero": 0.0}
     ),
-    "relu by the size": (
+    "relu by the absolute value": (
         fn.ReLU(), [("Abs", "z", "s"), ("Add", "s z", "t"), ("Mul", "t half", "a")], {"half": 0.5}
     ),
     "leaky relu by a maximum": (
@@ -123,9 +123,8 @@ FORMS = {
          ("Where", "g z n", "a")],
         {"zero": 0.0, "one": 1.0, "k": 0.5},
     ),
-    "swish": (fn.SiLU(), [("Sigmoid", "z", "s"), ("Mul", "z s", "a")], {}),
     "selu": (fn.SELU(), [("Selu", "z", "a")], {}),
-    "what drops nothing": (
+    "dropout in inference": (
         fn.Tanh(), [("Tanh", "z", "t"), ("Dropout", "t", "d"), ("Identity", "d", "a")], {}
     ),
 }  # fmt: skip

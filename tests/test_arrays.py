@@ -1,4 +1,4 @@
-"""Arrays of every kind that a user may have: taken as they are, or refused with what to do."""
+"""Arrays of every kind that a user may have are used as they are, or refused with a remedy."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ WEIGHT = np.linspace(0.5, 1.5, 11)
 
 
 class Arrayed:
-    """What has `__array__` and nothing else."""
+    """An object with `__array__` and nothing else."""
 
     def __init__(self, array):
         self.array = array
@@ -24,7 +24,7 @@ class Arrayed:
 
 
 class Placeless:
-    """An array of a library that cannot say where it lies."""
+    """An array of a library that cannot name its device."""
 
     def __dlpack__(self, **options):
         raise BufferError
@@ -38,7 +38,7 @@ def model_of(backend="numpy"):
 
 
 def check(backend, x, y=Y, weight=WEIGHT, wanted=X):
-    """Give a model some arrays in every place, and hold it against one that had NumPy's."""
+    """Pass arrays to every method, and compare with a model that was passed NumPy's."""
     one, other = model_of(backend), model_of(backend)
     predicted = other.predict(x)
     assert_same_bits(np.asarray(predicted), one.predict(wanted))
@@ -49,7 +49,7 @@ def check(backend, x, y=Y, weight=WEIGHT, wanted=X):
     return predicted
 
 
-def test_what_has_array(backend):
+def test_objects_with_array(backend):
     assert type(check(backend, Arrayed(X), Arrayed(Y), Arrayed(WEIGHT))) is np.ndarray
     check(backend, memoryview(X), list(Y), tuple(WEIGHT))
 
@@ -130,26 +130,33 @@ def test_tensors_of_pytorch(backend):
         assert (type(found), found.dtype) == (torch.Tensor, torch.float32)
 
 
-def test_what_cannot_be_read_is_said(backend):
+def test_unreadable_arrays_are_refused(backend):
     model = model_of(backend)
     for x in (Placeless(), np.ndarray):
-        with pytest.raises(fn.DataError, match="x lies where fastnet cannot read it"):
+        with pytest.raises(fn.DataError, match="x is on a device that fastnet cannot read"):
             model.predict(x)
-        with pytest.raises(fn.DataError, match="x lies where fastnet cannot read it"):
+        with pytest.raises(fn.DataError, match="x is on a device that fastnet cannot read"):
             model.fit(x, Y)
     for x in (Arrayed(np.array(["a"])), None, "abc", {1}):
         with pytest.raises(fn.DataError, match="x has dtype"):
             model.predict(x)
 
 
-def test_tensors_that_cannot_be_read_are_said(backend):
+def test_unreadable_tensors_are_refused(backend):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     model, x = model_of(backend), torch.tensor(X)
     for tensor, message in (
-        (x.to("meta"), "x lies where fastnet cannot read it.*meta"),
+        (x.to("meta"), "x is on a device that fastnet cannot read.*meta"),
         (x.to_sparse(), "to_dense"),
         (x.to(torch.complex64), "dtype complex64"),
         ([row.requires_grad_() for row in x.unbind()], "detach"),
     ):
         with pytest.raises(fn.DataError, match=message):
             model.predict(tensor)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-42, 1e300])
+def test_only_the_ratios_of_sample_weights_matter(scale):
+    model = model_of()
+    wanted = model.evaluate(X, Y, WEIGHT)
+    assert model.evaluate(X, Y, WEIGHT * scale) == pytest.approx(wanted, rel=1e-6)

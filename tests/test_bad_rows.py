@@ -1,4 +1,4 @@
-"""Rows that cannot be used: one clear error each, and the model stays as it was."""
+"""Invalid rows: one clear error each, and the model stays as it was."""
 
 # ruff: noqa: E501  (tables with one case a line)
 
@@ -37,9 +37,9 @@ CLASSES = np.arange(ROWS) % 5
 HALVES = np.full((ROWS, 2), 0.5)
 WEIGHT = np.ones(ROWS)
 
-#: The network, x, y, sample_weight, and what the error says.
+#: The network, x, y, sample_weight, and the error.
 BAD = {
-    "x_of_other_columns": ("real", X[:, :2], Y, None, r"x has 2 columns \(shape \(10, 2\)\).*reads 3"),
+    "x_of_other_columns": ("real", X[:, :2], Y, None, r"x has 2 columns \(shape \(10, 2\)\).*has 3 inputs"),
     "x_of_one_dimension": ("real", X[0], Y, None, r"shape \(3,\).*reshape\(1, -1\)"),
     "x_of_three_dimensions": ("real", X[None], Y, None, r"shape \(1, 10, 3\)"),
     "x_of_no_dimension": ("real", 3.0, Y, None, r"shape \(\)"),
@@ -88,27 +88,34 @@ BAD = {
 }  # fmt: skip
 
 
-def good_rows(kind):
-    return rows_for(NETWORKS[kind], ROWS)
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_rows_are_refused_and_the_model_stays_as_it_was(backend, name):
-    kind, x, y, weight, says = BAD[name]
-    model, other = (fn.Model(NETWORKS[kind], backend=backend, seed=1) for _ in range(2))
-    start = model.parameters.flat.copy()
+def refuse(model, name):
+    """Every method that takes rows refuses a case of BAD."""
+    kind, x, y, weight, message = BAD[name]
     for call in (
         lambda: model.fit(x, y, sample_weight=weight, epochs=2),
         lambda: model.evaluate(x, y, weight),
         lambda: model.loss_and_gradient(x, y, weight),
     ):
-        with pytest.raises(fn.DataError, match=says) as caught:
+        with pytest.raises(fn.DataError, match=message) as caught:
             call()
         assert isinstance(caught.value, ValueError)
-    good = good_rows(kind)
-    with pytest.raises(fn.DataError, match=rf"(?s)validation.*{says}"):
-        model.fit(*good, validation=(x, y, weight), epochs=2)
+    with pytest.raises(fn.DataError, match=rf"(?s)validation.*{message}"):
+        model.fit(*rows_for(NETWORKS[kind], ROWS), validation=(x, y, weight), epochs=2)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_rows_are_refused(name):
+    refuse(fn.Model(NETWORKS[BAD[name][0]], backend="numpy", seed=1), name)
+
+
+@pytest.mark.parametrize("name", ["x_nan", "class_beyond", "weight_negative"])
+def test_after_bad_rows_a_model_trains_as_if_they_had_not_been(backend, name):
+    kind = BAD[name][0]
+    model, other = (fn.Model(NETWORKS[kind], backend=backend, seed=1) for _ in range(2))
+    start = model.parameters.flat.copy()
+    refuse(model, name)
     assert_same_bits(model.parameters.flat, start)
+    good = rows_for(NETWORKS[kind], ROWS)
     for one in (model, other):
         one.fit(*good, epochs=2)
     assert_same_bits(model.parameters.flat, other.parameters.flat)
@@ -120,8 +127,8 @@ def test_bad_rows_are_refused_and_the_model_stays_as_it_was(backend, name):
     [n for n in BAD if n.startswith("x_") and n not in ("x_nan", "x_infinite", "x_overflowing")],
 )
 def test_rows_that_are_not_numbers_cannot_be_predicted(backend, name):
-    kind, x, _, _, says = BAD[name]
-    with pytest.raises(fn.DataError, match=says):
+    kind, x, _, _, message = BAD[name]
+    with pytest.raises(fn.DataError, match=message):
         fn.Model(NETWORKS[kind], backend=backend, seed=1).predict(x)
 
 

@@ -203,15 +203,15 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     for name in contestants.PEERS:
         said = contestants.missing(name)
         assert said.startswith(f"{name}: ")
-        assert "python -m pip install 'fastnet[peers]'" in said
+        assert "python -m pip install '.[peers]'" in said
 
 
 def test_sizes_count_what_is_required_and_no_more():
-    names = sizes.closure("fastnet")
-    assert {"fastnet", "numpy", "rich", "safetensors", "typer"} <= names
+    names = sizes.closure("fastnet-dense")
+    assert {"fastnet-dense", "numpy", "rich", "safetensors", "typer"} <= names
     assert "numba" not in names
-    assert {"numba", "llvmlite"} <= sizes.closure("fastnet[numba]")
-    small, large = (sizes.installed_bytes(name) for name in ("fastnet", "fastnet[numba]"))
+    assert {"numba", "llvmlite"} <= sizes.closure("fastnet-dense[numba]")
+    small, large = map(sizes.installed_bytes, ("fastnet-dense", "fastnet-dense[numba]"))
     numpy, alone = sizes.installed_bytes("numpy"), sizes._bytes("numpy")
     assert numpy == alone > 10 * 2**20
     assert numpy < small < large

@@ -1,4 +1,4 @@
-"""Arrays of other libraries go in, and come out as they went in; those of a GPU on a GPU."""
+"""Predictions for arrays of another library are arrays of that library, on the same device."""
 
 import types
 
@@ -17,7 +17,7 @@ GPU = absence(Entry("cupy", library="cupy", hardware="a CUDA GPU"))
 
 
 class Other:
-    """An array of a library that speaks DLPack and nothing else."""
+    """An array of a library that supports DLPack and nothing else."""
 
     def __init__(self, array, device=(1, 0)):
         self.array, self.device = array, device
@@ -40,7 +40,7 @@ def everything(model, x, y, weight):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_arrays_that_speak_dlpack_are_rows_like_any(backend, dtype):
+def test_arrays_with_dlpack_give_the_same_results(backend, dtype):
     x, y = rows_for(NETWORK, 11)
     weight = weights_for(11)
     one, other = (fn.Model(NETWORK, backend=backend, dtype=dtype, seed=1) for _ in range(2))
@@ -49,7 +49,7 @@ def test_arrays_that_speak_dlpack_are_rows_like_any(backend, dtype):
         assert_same_bits(found, wanted)
 
 
-def test_predictions_come_back_in_the_library_that_asked(backend):
+def test_predictions_are_arrays_of_the_library_of_x(backend):
     x, _ = rows_for(NETWORK, 11)
     model = fn.Model(NETWORK, backend=backend, seed=1)
     wanted = model.predict(x)
@@ -61,23 +61,23 @@ def test_predictions_come_back_in_the_library_that_asked(backend):
     assert type(model.predict(x.tolist())) is np.ndarray
 
 
-def test_a_device_that_cannot_be_read_is_said():
+def test_an_unreadable_device_is_refused():
     x, y = rows_for(NETWORK, 11)
     model = fn.Model(NETWORK, backend="numpy", seed=1)
     metal = Other(x, device=(8, 0))
-    with pytest.raises(fn.DataError, match=r"x lies on a device of DLPack's kind 8.*hand over"):
+    with pytest.raises(fn.DataError, match=r"x is on a device of DLPack's type 8.*pass a copy"):
         model.predict(metal)
-    with pytest.raises(fn.DataError, match=r"x lies on a device of DLPack's kind 8"):
+    with pytest.raises(fn.DataError, match=r"x is on a device of DLPack's type 8"):
         model.fit(metal, y)
 
 
-def test_a_gpu_array_without_cupy_is_said(monkeypatch):
+def test_a_gpu_array_without_cupy_is_refused(monkeypatch):
     import sys
 
     x, _ = rows_for(NETWORK, 11)
     monkeypatch.setitem(sys.modules, "cupy", None)
     model = fn.Model(NETWORK, backend="numpy", seed=1)
-    with pytest.raises(fn.DataError, match=r"x lies on a GPU.*needs CuPy.*fastnet\[cuda13\]"):
+    with pytest.raises(fn.DataError, match=r"x is on a GPU.*needs CuPy.*cupy-cuda13x"):
         model.predict(Other(x, device=(2, 0)))
 
 
@@ -116,7 +116,7 @@ def test_tensors_of_pytorch_on_a_gpu_come_back_as_such(cupy, name):
     assert_same_bits(found.cpu().numpy(), model.predict(x))
 
 
-def test_what_is_no_array_of_another_library_passes_through():
+def test_other_values_pass_through():
     for value in (1.5, "x", [1, 2], np.float32(3), np.zeros(3), None):
         assert not dlpack.foreign(value)
         assert dlpack.on_host(value, "x") is value

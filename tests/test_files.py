@@ -140,7 +140,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
 
 def test_a_newer_format_is_refused_with_the_way_to_upgrade(whole, tmp_path):
     newer = reforged(whole, lambda head: head.update(format=2))
-    assert_refused(tmp_path / "model", newer, r"format 2.*reads up to 1.*pip install --upgrade")
+    assert_refused(tmp_path / "model", newer, r"format 2.*reads up to 1: use the fastnet")
 
 
 def test_a_checkpoint_is_no_model_and_a_model_no_checkpoint(tmp_path):

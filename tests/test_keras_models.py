@@ -1,4 +1,4 @@
-"""Keras's models and the graphs that it exports: what fastnet says is what they say."""
+"""Keras's models and the graphs that it exports: fastnet predicts what they compute."""
 
 import os
 
@@ -8,7 +8,7 @@ from foreign import ROWS, agree
 
 import fastnet as fn
 
-#: Keras and PyTorch warn of their own affairs while they export.
+#: The exporters of Keras and PyTorch warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -68,7 +68,7 @@ def test_graphs_that_keras_exports(keras, tmp_path):
         agree(fn.from_onnx(tmp_path / "model.onnx", backend="numpy").predict(ROWS), wanted)
 
 
-def test_models_of_keras_that_are_not_known_are_named(keras):
+def test_unsupported_models_are_refused_by_name(keras):
     kinds = keras.layers
     start, twice = keras.Input((6,)), kinds.Dense(6)
 
@@ -84,9 +84,9 @@ def test_models_of_keras_that_are_not_known_are_named(keras):
         (sequential(keras, kinds.Dense(2), kinds.ReLU(max_value=6)), r"\(ReLU\).*settings"),
         (sequential(keras, kinds.Dense(2, dtype="mixed_bfloat16")), "computes in mixed_bfloat16"),
         (keras.Sequential([keras.Input((4, 6)), kinds.Dense(2)]), "put a Flatten before it"),
-        (keras.Model(start, kinds.Add()([start, kinds.Dense(6)(start)])), "no chain"),
-        (keras.Model(start, twice(twice(start))), "no chain"),
-        (keras.Model(start, [kinds.Dense(1)(start), kinds.Dense(1)(start)]), "no chain"),
+        (keras.Model(start, kinds.Add()([start, kinds.Dense(6)(start)])), "not a chain"),
+        (keras.Model(start, twice(twice(start))), "not a chain"),
+        (keras.Model(start, [kinds.Dense(1)(start), kinds.Dense(1)(start)]), "not a chain"),
         (keras.Sequential([kinds.Dense(2)]), "not built"),
         (own, "call of its own"),
         (3, "model is <class 'int'>"),

@@ -1,4 +1,4 @@
-"""`import fastnet` brings NumPy and nothing heavier; what is made later brings what it needs."""
+"""`import fastnet` imports NumPy and nothing heavier; other libraries follow when needed."""
 
 import child
 import pytest
@@ -6,7 +6,7 @@ import pytest
 HEAVY = [
     "numba", "cupy", "scipy", "sklearn", "onnx", "onnxruntime", "torch", "keras", "matplotlib",
     "rich", "typer", "polars", "safetensors", "threadpoolctl", "pandas", "tqdm", "fastnet_numpy",
-    "fastnet_numba", "fastnet_cupy",
+    "fastnet_numba", "fastnet_cupy", "fastnet_array_api",
 ]  # fmt: skip
 
 LOADED = f"""
@@ -42,7 +42,7 @@ def test_importing_writes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["numpy.random.seed(3)", "numpy.random.default_rng"])
-def test_the_global_generator_of_numpy_is_neither_read_nor_moved(name):
+def test_the_global_generator_of_numpy_is_neither_read_nor_changed(name):
     code = (
         f"import numpy\n{name}\nbefore = numpy.random.get_state()[1].copy()\n"
         "import fastnet as fn\n"
@@ -54,5 +54,5 @@ def test_the_global_generator_of_numpy_is_neither_read_nor_moved(name):
         "assert (numpy.random.get_state()[1] == before).all()\n"
         "print(model.parameters.flat.tobytes().hex())"
     )
-    said = child.run(code)
-    assert said == child.run(code.replace("seed(3)", "seed(4)"))
+    output = child.run(code)
+    assert output == child.run(code.replace("seed(3)", "seed(4)"))

@@ -1,4 +1,4 @@
-"""ONNX files that are damaged, or made to harm: a `ModelFileError`, soon and with little memory."""
+"""ONNX files that are damaged or malicious raise `ModelFileError`, soon and with little memory."""
 
 import os
 
@@ -25,7 +25,7 @@ from samples import EVERYWHERE, biased
 import fastnet as fn
 
 
-def test_what_is_no_onnx_file_is_said(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(fn.ModelFileMissing):
         fn.from_onnx(tmp_path / "none.onnx")
     with pytest.raises(fn.FileAccessError):
@@ -44,9 +44,9 @@ def test_what_is_no_onnx_file_is_said(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The bytes of some files, between them with most of what a graph may hold."""
-    folder = tmp_path_factory.mktemp("whole")
+def intact(tmp_path_factory):
+    """The bytes of files that together have most of what a graph may have."""
+    folder = tmp_path_factory.mktemp("intact")
     found = []
     for dtype in ("float32", "float64"):
         layers = [fn.Dense(2, activation) for activation in EVERYWHERE]
@@ -61,8 +61,8 @@ def whole(tmp_path_factory):
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_a_damaged_file_is_read_or_refused(tmp_path, whole, data):
-    content = bytearray(data.draw(st.sampled_from(whole)))
+def test_a_damaged_file_is_read_or_refused(tmp_path, intact, data):
+    content = bytearray(data.draw(st.sampled_from(intact)))
     if data.draw(st.booleans()):
         content = content[: data.draw(st.integers(0, len(content)))]
     for _ in range(data.draw(st.integers(0, 4))):
@@ -139,17 +139,17 @@ def _many(graph):
 
 
 HOSTILE = {
-    "weights that are no numbers": (_nan, "holds numbers that are not finite"),
-    "huge shapes": (_huge, "does not hold as many numbers"),
-    "negative shapes": (_negative, "does not hold as many numbers"),
-    "a short constant": (_short, "does not hold as many numbers"),
+    "weights that are nan": (_nan, "has values that are not finite"),
+    "huge shapes": (_huge, "does not have as many numbers"),
+    "negative shapes": (_negative, "does not have as many numbers"),
+    "a short constant": (_short, "does not have as many numbers"),
     "a cycle": (_cycle, "inputs"),
-    "a node that reads itself": (_self_made, "inputs|nothing before it makes"),
-    "a name made twice": (_twice, "made twice|inputs"),
+    "a node that reads itself": (_self_made, "inputs|comes from no node"),
+    "a name made twice": (_twice, "written twice|inputs"),
     "half precision": (_half, "element type 10"),
     "an empty layer": (_empty, r"\(3, 0\)"),
     "no output": (_no_output, "0 outputs"),
-    "two inputs": (_two_inputs, "from 2 inputs"),
+    "two inputs": (_two_inputs, "depends on 2 inputs"),
     "a missing input": (_no_input, r"lacks an input|inputs"),
     "many inputs": (_many, "with 6 inputs"),
 }
@@ -165,17 +165,19 @@ def test_a_small_file_cannot_ask_for_much(tmp_path):
     square = np.ones((40, 40), np.float32)
     products = [("MatMul", f"{'x' if i == 0 else f'm{i}'} w", f"m{i + 1}") for i in range(200)]
     proto = graph_of(products, {"w": square}, outputs=("m200",), inputs=("n", 40))
-    refused(tmp_path, proto, "many times the weights that it holds")
+    refused(tmp_path, proto, "many times the weights in the file")
     powers = [("Mul", f"{'x' if i == 0 else f'p{i}'} " * 2, f"p{i + 1}") for i in range(60)]
-    refused(tmp_path, graph_of(powers, {}, outputs=("p60",)), "no activation")
+    refused(tmp_path, graph_of(powers, {}, outputs=("p60",)), "part of an activation")
     steps = [("Add", f"{'z' if i == 0 else f's{i}'} b", f"s{i + 1}") for i in range(50)]
     refused(tmp_path, graph_of([FIRST, *steps], LAYERS, outputs=("s50",)), "right after a matrix")
     curves = [("Tanh", f"{'z' if i == 0 else f't{i}'}", f"t{i + 1}") for i in range(500)]
-    refused(tmp_path, graph_of([FIRST, *curves], LAYERS, outputs=("t500",)), "no activation")
+    refused(
+        tmp_path, graph_of([FIRST, *curves], LAYERS, outputs=("t500",)), "not part of an activation"
+    )
 
 
 def beside(tmp_path, location, offset=None, length=None):
-    """A model whose weights lie in another file."""
+    """A model whose weights are in another file."""
     proto = graph_of([FIRST, ("Relu", "z", "y")], LAYERS)
     tensor = proto.graph.initializer[0]
     onnx.external_data_helper.set_external_data(tensor, location, offset, length)
@@ -193,10 +195,10 @@ def test_weights_in_a_file_beside_are_read(tmp_path):
     np.testing.assert_array_equal(model.parameters["0.weight"], W.astype(np.float32))
     for content in (b"12345678" + raw[:-1], b""):
         (path.parent / "weights.bin").write_bytes(content)
-        with pytest.raises(fn.ModelFileError, match=r"'weights.bin' does not hold its 48 bytes"):
+        with pytest.raises(fn.ModelFileError, match=r"'weights.bin' does not have its 48 bytes"):
             fn.from_onnx(path, backend="numpy")
     os.remove(path.parent / "weights.bin")
-    with pytest.raises(fn.ModelFileError, match=r"'weights.bin', which is not beside it"):
+    with pytest.raises(fn.ModelFileError, match=r"'weights.bin', which is missing"):
         fn.from_onnx(path, backend="numpy")
 
 
@@ -208,10 +210,10 @@ def test_weights_outside_the_folder_are_not_read(tmp_path):
     link.symlink_to(secret)
     for location in ("../secret.bin", str(secret), "link.bin", "x/../../secret.bin", "", "\0", "."):
         path = beside(tmp_path, location)
-        with pytest.raises(fn.ModelFileError, match=r"outside|not beside|cannot be read"):
+        with pytest.raises(fn.ModelFileError, match=r"outside|missing|cannot be read"):
             fn.from_onnx(path, backend="numpy")
     for offset, length in ((-4, 48), (0, 2**62), (2**70, 48)):
         path = beside(tmp_path, "weights.bin", offset, length)
         (path.parent / "weights.bin").write_bytes(secret.read_bytes())
-        with pytest.raises(fn.ModelFileError, match=r"does not hold its|cannot be read"):
+        with pytest.raises(fn.ModelFileError, match=r"does not have its|cannot be read"):
             fn.from_onnx(path, backend="numpy")

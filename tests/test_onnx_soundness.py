@@ -1,6 +1,6 @@
-"""Random graphs: what `from_onnx` takes, it says as onnxruntime does; the rest it refuses.
+"""Random graphs: `from_onnx` reads them as onnxruntime computes them, or refuses them.
 
-Nothing is silently taken for another function, however near its arithmetic comes to one.
+No function is taken for another one, however similar their arithmetic is.
 """
 
 import math
@@ -21,13 +21,13 @@ BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min"]
 CONSTANTS = [0.0, 1.0, 2.0, 0.5, -1.0, 0.2, 20.0, math.sqrt(0.5), math.sqrt(2), 0.044715, 3.0,
              math.sqrt(2 / math.pi)]  # fmt: skip
 
-#: onnxruntime's own float32 arithmetic, of what may grow through a few nodes.
+#: For float32 rounding, which may grow through a few nodes.
 NEAR = 1e-4
 
 
 @st.composite
 def graphs(draw):
-    """A matrix product, and some arithmetic on what comes out of it and on constants."""
+    """A matrix product, and some arithmetic on its outputs and on constants."""
     units = draw(st.integers(1, 3))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     arrays = {"w": generator.standard_normal((2, units)), "b": generator.standard_normal(units)}
@@ -68,7 +68,7 @@ def graphs(draw):
 
 @settings(max_examples=300)
 @given(content=graphs())
-def test_what_is_taken_is_right(tmp_path, content):
+def test_a_graph_is_read_right_or_refused(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     try:

@@ -95,4 +95,4 @@ except fn.MissingExtra as error:
 
 
 def test_without_scikit_learn_the_extra_is_named():
-    assert "python -m pip install 'fastnet[sklearn]'" in child.run(ABSENT)
+    assert 'python -m pip install "scikit-learn>=' in child.run(ABSENT)

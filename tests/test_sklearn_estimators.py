@@ -1,4 +1,4 @@
-"""scikit-learn's networks, fitted: what fastnet says is what they say."""
+"""scikit-learn's fitted networks: fastnet predicts what they compute."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import fastnet as fn
 
-#: Few steps are enough here, and scikit-learn says that they are few.
+#: Few steps are enough here; scikit-learn warns about that.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def estimators():
-    """Fitted estimators by name: with what `predict` should say of ROWS."""
+    """Fitted estimators by name, with the predictions that are expected for ROWS."""
 
     x, generator = ROWS.astype(np.float64), np.random.default_rng(0)
     labels = (x[:, :2] > 0).astype(int)
@@ -74,7 +74,7 @@ def test_graphs_of_scikit_learns_converter(estimators, tmp_path):
     converter = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed")
     path = tmp_path / "model.onnx"
     for name, (estimator, wanted) in estimators.items():
-        if name in ("counts", "passed through"):  # which the converter does not know
+        if name in ("counts", "passed through"):  # which the converter does not support
             continue
         if name == "two quantities":  # its graphs put them into one column, row after row
             path.write_bytes(converter.to_onnx(estimator, ROWS[:1]).SerializeToString())
@@ -93,7 +93,7 @@ def test_graphs_of_scikit_learns_converter(estimators, tmp_path):
             agree(found, wanted.reshape(len(ROWS), -1))
 
 
-def test_estimators_that_are_not_known_are_named(estimators):
+def test_unsupported_estimators_are_refused_by_name(estimators):
 
     fitted = estimators["a quantity"][0]
     for estimator, message in (

@@ -23,6 +23,7 @@ from fastnet.contract import loading
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Parameter, Plan, Softmax
 from fastnet.contract.program import Backend, Data, Inputs, Probe, Program, Run, State
 from fastnet.errors import BackendUnavailable
+from fastnet.extras import REQUIREMENTS, pip_install
 
 # The standard has no erf: GELU takes the coefficients of the NumPy backend.
 from fastnet_numpy.activations import ERFC
@@ -247,7 +248,7 @@ class ArrayProgram(Program):
         for hand_over in ("cpu", "get"):
             if hasattr(array, hand_over):
                 array = getattr(array, hand_over)()
-        return np.array(array)
+        return np.array(np.asarray(array))  # at once, NumPy warns: a tensor's __array__ has no copy
 
     def predict(self, parameters: Any, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""
@@ -438,11 +439,9 @@ class ArrayBackend(Backend):
             self.namespace()
         except ImportError as error:
             missing = (error.name or self.library).partition(".")[0]
-            if missing == "array_api_compat":
-                missing = "array-api-compat"
-            return Probe(
-                False, f"{missing} is not installed", f"Install it: python -m pip install {missing}"
-            )
+            needed = REQUIREMENTS["array_api"] if missing == "array_api_compat" else (missing,)
+            remedy = f"Install it with: {pip_install(*needed)}"
+            return Probe(False, f"{missing} is not installed", remedy)
         return Probe(usable=True)
 
     def describe(self) -> Mapping[str, str]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastnet.errors import BackendUnavailable, FastnetError
+from fastnet.extras import pip_install
 from fastnet_cupy.device import Epilogue, ProductSpec
 from fastnet_cupy.precision import Number
 
@@ -184,7 +185,7 @@ def load(major: int) -> Library:
             return Library(ctypes.CDLL(str(place)))
     raise BackendUnavailable(
         f"cuBLASLt for CUDA {major} ({name}) is not installed: "
-        f'pip install "cuda-toolkit[cublas]=={major}.*"'
+        f"{pip_install(f'cuda-toolkit[cublas]=={major}.*')}"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastnet.contract.program import Probe
 from fastnet.errors import BackendUnavailable
+from fastnet.extras import REQUIREMENTS, pip_install
 from fastnet_cupy import cublaslt
 
 #: Tensor cores for bf16 and tf32, and asynchronous copies, came with it.
@@ -116,14 +117,15 @@ def _find_libraries(cupy: Any) -> Probe:
             False,
             f"{_name(cupy)} has compute capability {_dotted(capability)}, which NVIDIA's library "
             "nvrtc that is installed does not know",
-            f'Install a newer one: pip install --upgrade "cuda-toolkit[nvrtc]=={major}.*"',
+            f"Install a newer one: {pip_install(f'cuda-toolkit[nvrtc]=={major}.*')} --upgrade",
         )
     if missing:
+        names = ",".join(missing)
         return Probe(
             False,
             f"CuPy and a GPU are there, but not NVIDIA's library {' and '.join(missing)} "
             f"for CUDA {major}",
-            f'Install it with: pip install "cuda-toolkit[{",".join(missing)}]=={major}.*"',
+            f"Install it with: {pip_install(f'cuda-toolkit[{names}]=={major}.*')}",
         )
     return Probe(usable=True)
 
@@ -179,11 +181,11 @@ def _how_to_install() -> str:
     if version:
         return f"Install it with: {_pip(version)}"
     return (
-        f"Nor is there an NVIDIA driver here. With a GPU and its driver: {_pip(13000)} "
-        '(or "fastnet[cuda12]", for a driver that only knows CUDA 12)'
+        f"There is no NVIDIA driver here either. With a GPU and its driver: {_pip(13000)}; "
+        f"for a driver that knows CUDA 12 only: {_pip(12000)}"
     )
 
 
 def _pip(driver: int) -> str:
-    """The line that installs the CuPy for a driver."""
-    return f'pip install "fastnet[cuda{12 if 0 < driver < 13000 else 13}]"'
+    """The command that installs the CuPy for a driver."""
+    return pip_install(*REQUIREMENTS["cuda12" if 0 < driver < 13000 else "cuda13"])

@@ -10,6 +10,7 @@ import numpy as np
 from fastnet.contract.loading import CONTRACT
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Probe, Program
+from fastnet.extras import REQUIREMENTS, pip_install
 
 
 class NumbaBackend:
@@ -20,11 +21,11 @@ class NumbaBackend:
     precisions = ()
 
     def probe(self) -> Probe:
-        """Usable where Numba is installed."""
-        if importlib.util.find_spec("numba") is None:
-            return Probe(
-                False, "numba is not installed", 'Install it with: pip install "fastnet[numba]"'
-            )
+        """Usable where Numba is installed, and platformdirs, which finds the cache folder."""
+        for module in ("numba", "platformdirs"):
+            if importlib.util.find_spec(module) is None:
+                remedy = f"Install it with: {pip_install(*REQUIREMENTS['numba'])}"
+                return Probe(False, f"{module} is not installed", remedy)
         return Probe(usable=True)
 
     def describe(self) -> Mapping[str, str]:

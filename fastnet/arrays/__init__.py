@@ -1,4 +1,4 @@
-"""What users hand over as rows, targets and weights: checks, and arrays of other libraries.
+"""Input that users pass: checks of numbers, rows, targets and weights, and other libraries' arrays.
 
-May import the errors.
+May import `fastnet.errors` and `fastnet.extras`.
 """

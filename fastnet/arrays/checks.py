@@ -1,6 +1,6 @@
-"""The border: everything a user hands over is checked here, once, with a text that says what to do.
+"""Checks of user input. Every value is checked once, here; an error names the value and the remedy.
 
-Behind it, code assumes. Every function returns the value in the form the rest works with.
+Each function returns the value in the form that the rest of the code assumes.
 """
 
 import math
@@ -16,22 +16,21 @@ from fastnet.errors import DataError, DefinitionError
 
 Array = NDArray[Any]
 
-#: Rows looked at together when a large array is searched for NaN, so that no mask as large
-#: as the data itself is made.
+#: Rows that are searched for NaN at a time, so that the mask stays small.
 _BLOCK_ROWS = 65_536
 
-#: Names of the dtypes of fewer bits that the package ml_dtypes gives NumPy, and JAX's arrays have.
-_SHORT = ("bfloat16", "float8")
+#: Names of the small dtypes that the package ml_dtypes adds to NumPy, as for JAX's arrays.
+_SMALL_DTYPES = ("bfloat16", "float8")
 
-#: Sample weights between these are taken as they are: sums of them stay within float32.
-_FEATHER, _ROCK = 1e-20, 1e20
+#: The largest sample weight is used as it is between these; sums stay within float32.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-20, 1e20
 
 
 def integer(value: Any, what: str, least: int = 1) -> int:
-    """An integer of at least `least`; `True` and 3.5 are none.
+    """Check an integer of at least `least`; `True` and 3.5 are refused.
 
     Raises:
-        DefinitionError: if it is not.
+        DefinitionError: if it is not one.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise DefinitionError(f"{what} is {value!r}; it must be a whole number, {least} or more.")
@@ -48,10 +47,10 @@ def number(
     below: float = math.inf,
     most: float = math.inf,
 ) -> float:
-    """A finite number with `least` <= it <= `most` and `above` < it < `below`.
+    """Check a finite number, with `least` <= it <= `most` and `above` < it < `below`.
 
     Raises:
-        DefinitionError: if it is not.
+        DefinitionError: if it is not one.
     """
     bounds = [
         text
@@ -70,7 +69,7 @@ def number(
         raise DefinitionError(f"{what} is {value!r}; it must be a number, {rule}.")
     try:
         result = float(value)
-    except OverflowError:  # a whole number of more than 308 digits
+    except OverflowError:  # an integer of more than 308 digits
         result = math.inf
     if not (math.isfinite(result) and least <= result <= most and above < result < below):
         raise DefinitionError(f"{what} is {value!r}; it must be {rule}.")
@@ -78,10 +77,10 @@ def number(
 
 
 def seed(value: Any) -> int:
-    """A seed: a whole number from 0, less than 2**64.
+    """Check a seed, a whole number of at least 0 and less than 2**64.
 
     Raises:
-        DefinitionError: if it is none.
+        DefinitionError: if it is not one.
     """
     found = integer(value, "seed", least=0)
     if found >= 2**64:
@@ -90,10 +89,10 @@ def seed(value: Any) -> int:
 
 
 def functions(value: Any, what: str) -> list[Any]:
-    """Some functions, in a list or the like; None: none.
+    """Check a list of functions; None is the empty list.
 
     Raises:
-        DefinitionError: if one of them cannot be called.
+        DefinitionError: if one of them is not callable.
     """
     if value is None:
         return []
@@ -110,18 +109,18 @@ def functions(value: Any, what: str) -> list[Any]:
 
 
 def path(value: Any, what: str = "path") -> Path:
-    """The name of a file.
+    """Check the path of a file.
 
     Raises:
-        DefinitionError: if it is neither text nor a path.
+        DefinitionError: if it is neither a string nor a path.
     """
     if not isinstance(value, str | os.PathLike):
-        raise DefinitionError(f"{what} is {value!r}; it must be a file's name.")
+        raise DefinitionError(f"{what} is {value!r}; it must be the path of a file.")
     return Path(value)
 
 
 def dtype(value: Any) -> np.dtype[Any]:
-    """float32 or float64.
+    """Check a dtype, float32 or float64.
 
     Raises:
         DefinitionError: for any other.
@@ -136,7 +135,7 @@ def dtype(value: Any) -> np.dtype[Any]:
 
 
 def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
-    """An array of real numbers, cast to `to` (None: kept as it is), C-contiguous.
+    """Convert to a C-contiguous array of real numbers of dtype `to` (None: as given).
 
     Raises:
         DataError: for text, objects, complex numbers, ragged rows, masked or sparse arrays.
@@ -150,14 +149,14 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
             array = value.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
         raise DataError(f"{what} is not an array of numbers: {error}.") from error
-    if array.dtype.name.startswith(_SHORT):
+    if array.dtype.name.startswith(_SMALL_DTYPES):
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         remedy = f"convert it first, as with {what}.astype('float32')"
         if hasattr(value, "toarray"):
             remedy = f"it is a sparse matrix: use {what}.toarray()"
         elif what == "y" and array.dtype.kind in "OUST":
-            remedy = "for classes, classes, y = np.unique(y, return_inverse=True) numbers them"
+            remedy = "number classes with classes, y = np.unique(y, return_inverse=True)"
         raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers: {remedy}.")
     if to is not None:
         with np.errstate(over="ignore"):
@@ -166,7 +165,7 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
 
 
 def _nullable(value: Any) -> bool:
-    """Whether it is a frame or series of pandas whose columns are numbers, some perhaps missing."""
+    """Whether it is a pandas frame or series of numbers, of which some may be missing."""
     if not hasattr(value, "to_numpy"):
         return False
     dtypes = getattr(value, "dtypes", None)
@@ -178,13 +177,13 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
     """Make sure that every entry is finite.
 
     Args:
-        array: what is looked at.
-        what: what the user calls it.
-        source: what the user gave, before a cast.
-        remedy: what to do; "": fill in or leave out.
+        array: the array.
+        what: its name in errors.
+        source: the array before it was cast, to report an overflow.
+        remedy: what the error advises; "": to fill in or leave out.
 
     Raises:
-        DataError: naming the first entry that is not, by row and column.
+        DataError: naming the row and column of the first entry that is not.
     """
     for start in range(0, len(array), _BLOCK_ROWS):
         block = array[start : start + _BLOCK_ROWS]
@@ -200,21 +199,21 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
                     f"{what} holds {given!r} in {where}, which overflows {array.dtype}; "
                     f"scale the column, or use dtype='float64'."
                 )
-        remedy = remedy or "fill in what is missing, or leave the row out of x, y and weights"
+        remedy = remedy or "fill in missing values, or leave the row out of x, y and sample_weight"
         raise DataError(f"{what} holds {value} in {where}; {remedy}.")
 
 
 def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) -> Array:
-    """The rows of a batch: `(rows, inputs)`, C-contiguous, of dtype `to`.
+    """Convert rows to `(rows, inputs)`, C-contiguous, of dtype `to`.
 
     Args:
-        x: anything NumPy takes for a two-dimensional array of real numbers.
-        inputs: the columns the network reads.
+        x: anything that NumPy converts to a two-dimensional array of real numbers.
+        inputs: the number of columns of the network.
         to: float32 or float64.
-        allow_nan: let NaN and infinity through (prediction: they stay in their rows).
+        allow_nan: accept NaN and infinity, as prediction does, where they affect their row only.
 
     Raises:
-        DataError: if there are no rows, other columns, or entries that are not finite.
+        DataError: for no rows, another number of columns, or entries that are not finite.
     """
     given = numbers(x, "x", None)
     if given.ndim != 2:
@@ -226,7 +225,8 @@ def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) ->
         raise DataError(f"x has shape {given.shape}; it must be (rows, {inputs}): {hint}.")
     if given.shape[1] != inputs:
         raise DataError(
-            f"x has {given.shape[1]} columns (shape {given.shape}); the network reads {inputs}."
+            f"x has {given.shape[1]} columns (shape {given.shape}); the network has {inputs} "
+            "inputs."
         )
     if len(given) == 0:
         raise DataError(f"x has no rows (shape {given.shape}); at least one is needed.")
@@ -237,17 +237,17 @@ def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) ->
 
 
 def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
-    """One weight a row, `(rows,)`, none negative and not all of them zero; None stays None.
+    """Convert sample weights to `(rows,)`, one per row; None stays None.
 
     Raises:
-        DataError: if they are not so.
+        DataError: if one is negative or not finite, or all are zero, or the shape is another.
     """
     if sample_weight is None:
         return None
     given = numbers(sample_weight, "sample_weight", None)
     if given.shape not in ((rows,), (rows, 1)):
         raise DataError(
-            f"sample_weight has shape {given.shape}; it must be ({rows},), one a row of x."
+            f"sample_weight has shape {given.shape}; it must be ({rows},), one per row of x."
         )
     array = numbers(given.reshape(rows), "sample_weight", np.dtype(np.float64))
     finite(array, "sample_weight")
@@ -255,33 +255,33 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
         row = int(np.argmax(array < 0))
         raise DataError(
             f"sample_weight is {array[row]} in row {row}; weights must be 0 or more: "
-            "leave a row out with weight 0."
+            "weight 0 leaves a row out."
         )
     if not array.any():
-        raise DataError("sample_weight is zero in every row; at least one must be greater.")
-    # Only their ratios count: very large or small ones are brought into the dtype's range.
+        raise DataError("sample_weight is zero in every row; at least one must be positive.")
+    # Only ratios of weights matter: scale very large or small ones into the dtype's range.
     largest = float(array.max())
-    if not _FEATHER < largest < _ROCK:
+    if not _LEAST_WEIGHT < largest < _MOST_WEIGHT:
         array = array / largest
     return np.ascontiguousarray(array, dtype=to)
 
 
 def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Array:
-    """What the network should say.
+    """Convert targets for a loss.
 
     Args:
         y: `(rows,)` or `(rows, 1)` for one output, `(rows, outputs)` for more; for classes
             `(rows,)` indices or `(rows, outputs)` one-hot rows or probabilities.
-        rows: the rows of x.
-        outputs: the units of the last layer.
-        kind: what the loss wants: "real", "count" (0 or more), "probability" or "class".
+        rows: the number of rows of x.
+        outputs: the number of units of the last layer.
+        kind: the targets of the loss: "real", "count" (0 or more), "probability" or "class".
         to: float32 or float64.
 
     Returns:
         `(rows, outputs)` of dtype `to`, C-contiguous; for class indices `(rows,)` of intp.
 
     Raises:
-        DataError: if the shape, a value or its range is wrong, with row and column.
+        DataError: if the shape or a value is invalid; names row and column.
     """
     given = numbers(y, "y", None)
     if given.ndim == 0 or len(given) != rows:
@@ -303,32 +303,32 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
     if kind == "count":
         _refuse(array < 0, array, "must be 0 or more for the Poisson loss")
     if kind in ("probability", "class"):
-        _refuse((array < 0) | (array > 1), array, "must lie in [0, 1] for a cross-entropy")
+        _refuse((array < 0) | (array > 1), array, "must be in [0, 1] for a cross-entropy")
     if kind == "class":
         total = array.sum(axis=1, dtype=np.float64)
         off = np.abs(total - 1) > 1e-3
         if off.any():
             row = int(np.argmax(off))
             raise DataError(
-                f"y sums to {total[row]:g} in row {row}; one-hot rows and probabilities sum "
-                "to 1 (for several labels a row use sigmoid with 'binary_crossentropy')."
+                f"y sums to {total[row]:g} in row {row}; one-hot rows and probabilities must "
+                "sum to 1 (for several labels per row use sigmoid and 'binary_crossentropy')."
             )
     return array
 
 
 def _classes(given: Array, outputs: int) -> Array:
     finite(given, "y")
-    with np.errstate(invalid="ignore"):  # beyond any integer: found out in the next line
+    with np.errstate(invalid="ignore"):  # too large for an integer: found in the next line
         index = given.astype(np.intp)
     if (index != given).any():
         row = int(np.argmax(index != given))
-        raise DataError(f"y is {given[row]} in row {row}; class indices are whole numbers.")
+        raise DataError(f"y is {given[row]} in row {row}; class indices must be whole numbers.")
     outside = (index < 0) | (index >= outputs)
     if outside.any():
         row = int(np.argmax(outside))
         raise DataError(
             f"y is class {index[row]} in row {row}; the network has {outputs} outputs, "
-            f"so classes run from 0 to {outputs - 1}."
+            f"for classes 0 to {outputs - 1}."
         )
     return np.ascontiguousarray(index)
 

@@ -1,6 +1,6 @@
-"""Arrays of other libraries, on the host or on a GPU, by DLPack (dmlc.github.io/dlpack).
+"""Arrays of other libraries, on the host or a GPU, through DLPack (dmlc.github.io/dlpack).
 
-What comes in as a CuPy array or a PyTorch tensor goes out as one.
+Predictions for a CuPy array or a PyTorch tensor are one, too.
 """
 
 import sys
@@ -9,37 +9,38 @@ from typing import Any
 import numpy as np
 
 from fastnet.errors import DataError
+from fastnet.extras import REQUIREMENTS, pip_install
 
-#: Kinds of devices whose memory the processor reads: kDLCPU, kDLCUDAHost (dlpack.h,
-#: DLDeviceType); and those of NVIDIA's GPUs: kDLCUDA, kDLCUDAManaged.
-_READABLE, _CUDA = (1, 3), (2, 13)
+#: Device types (dlpack.h, DLDeviceType) that the CPU can read: kDLCPU, kDLCUDAHost; and those of
+#: NVIDIA's GPUs: kDLCUDA, kDLCUDAManaged.
+_HOST, _CUDA = (1, 3), (2, 13)
 
-#: PyTorch's dtypes that NumPy does not have; float32 holds each of their numbers.
-_SHORT_TENSORS = ("torch.bfloat16", "torch.float8")
+#: PyTorch's dtypes that NumPy does not have; float32 represents their numbers exactly.
+_SMALL_DTYPES = ("torch.bfloat16", "torch.float8")
 
 
 def foreign(value: Any) -> bool:
-    """Whether `value` is an array of another library that speaks DLPack."""
+    """Whether `value` is an array of another library that supports DLPack."""
     return hasattr(value, "__dlpack_device__") and not isinstance(value, np.ndarray | np.generic)
 
 
 def on_gpu(value: Any) -> bool:
-    """Whether it lies in an NVIDIA GPU's memory."""
+    """Whether `value` is an array in an NVIDIA GPU's memory."""
     try:
         return foreign(value) and int(value.__dlpack_device__()[0]) in _CUDA
-    except Exception:  # each library has its own for a place that has no number: `on_host` says it
+    except Exception:  # of any class, for a device without a number: `on_host` reports it
         return False
 
 
 def on_host(value: Any, what: str) -> Any:
-    """`value`, or a copy of it on the host where it lies on a GPU.
+    """Copy an array on a GPU to the host; any other value stays as it is.
 
     Args:
-        value: anything.
-        what: what the user calls it.
+        value: any value.
+        what: its name in errors.
 
     Raises:
-        DataError: if it lies where nothing here can read it.
+        DataError: if its device is not supported.
     """
     if not foreign(value):
         return value
@@ -47,22 +48,22 @@ def on_host(value: Any, what: str) -> Any:
         kind = int(value.__dlpack_device__()[0])
     except Exception as error:
         raise DataError(
-            f"{what} lies where fastnet cannot read it ({error}); hand over an array in the "
-            "processor's memory."
+            f"{what} is on a device that fastnet cannot read ({error}); pass an array in the CPU's "
+            "memory."
         ) from error
-    if kind in _READABLE:
-        value = _alone(value)
+    if kind in _HOST:
+        value = _plain(value)
         return value if hasattr(value, "__array__") else np.from_dlpack(value)
     if kind in _CUDA:
         return as_cupy(value, what).get()
     raise DataError(
-        f"{what} lies on a device of DLPack's kind {kind}, which fastnet cannot read; "
-        "hand over a copy in the processor's memory."
+        f"{what} is on a device of DLPack's type {kind}, which fastnet cannot read; pass a copy in "
+        "the CPU's memory."
     )
 
 
 def as_cupy(value: Any, what: str) -> Any:
-    """An array on a GPU as CuPy's, without copying.
+    """An array on a GPU as a CuPy array, without copying.
 
     Raises:
         DataError: without CuPy.
@@ -71,35 +72,34 @@ def as_cupy(value: Any, what: str) -> Any:
         import cupy
     except ImportError as error:
         raise DataError(
-            f"{what} lies on a GPU, and reading it there needs CuPy, which is not installed: "
-            "python -m pip install 'fastnet[cuda13]', or hand over a copy in the processor's "
-            "memory."
+            f"{what} is on a GPU, and reading it needs CuPy, which is not installed: "
+            f"{pip_install(*REQUIREMENTS['cuda13'])}, or pass a copy in the CPU's memory."
         ) from error
     if isinstance(value, cupy.ndarray):
         return value
-    return cupy.from_dlpack(_alone(value))
+    return cupy.from_dlpack(_plain(value))
 
 
 def as_rows(value: Any, dtype: str) -> Any:
-    """Rows on a GPU as CuPy's: numbers cast to `dtype`, C-contiguous; anything else as it is."""
+    """Rows on a GPU as a CuPy array; numbers are cast to `dtype`, C-contiguous."""
     rows = as_cupy(value, "x")
     return rows.astype(dtype, order="C", copy=False) if rows.dtype.kind in "biuf" else rows
 
 
-def _alone(value: Any) -> Any:
-    """A tensor of PyTorch without what no other library reads: how it was made, a sign still to
-    be turned, fewer bits than float16. Anything else as it is.
+def _plain(value: Any) -> Any:
+    """Remove from a PyTorch tensor what no other library reads: its gradient, a lazy negation, and
+    dtypes of fewer bits than float16. Other values stay as they are.
     """
     if not hasattr(value, "detach"):
         return value
     value = value.detach()
     if hasattr(value, "resolve_neg"):
         value = value.resolve_neg()
-    return value.float() if str(value.dtype).startswith(_SHORT_TENSORS) else value
+    return value.float() if str(value.dtype).startswith(_SMALL_DTYPES) else value
 
 
 def like(result: Any, given: Any) -> Any:
-    """`result`, a NumPy or CuPy array, as an array of the library and device of `given`."""
+    """Convert a NumPy or CuPy array to the library and device of `given`."""
     if not foreign(given):
         return result
     if on_gpu(given) and isinstance(result, np.ndarray):
@@ -114,7 +114,7 @@ def like(result: Any, given: Any) -> Any:
 
 
 def _library(given: Any) -> Any:
-    """The module whose `from_dlpack` makes arrays like `given`; None if none is known."""
+    """The module whose `from_dlpack` makes arrays like `given`, or None."""
     if hasattr(given, "__array_namespace__"):
         return given.__array_namespace__()
     module = sys.modules.get(type(given).__module__.partition(".")[0])

@@ -1,5 +1,6 @@
 """Models of other libraries: from and to ONNX and PyTorch, from Keras and scikit-learn.
 
-`exporting` and `importing` are the public face, and import nothing but when called; each other
-room knows one library. What all that read share is a `chain.Chain` of layers.
+`importing` and `exporting` hold the public functions; every other file knows one library, and is
+imported, like the library, when it is first needed. May import `fastnet.model`, what lies below it,
+and `fastnet.tables.schema`.
 """

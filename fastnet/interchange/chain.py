@@ -1,13 +1,15 @@
-"""A chain of layers, as another library gives them one by one, and the model it makes."""
+"""A chain of layers, built one by one while a model is read, and the model made from it."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity, Softmax
+from fastnet.definition.initializers import Zeros
 from fastnet.definition.layers import Dense, Dropout
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
@@ -15,25 +17,44 @@ from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.model import Model
 
-#: The loss that a network is most likely trained with, by its output.
-_FITTING = {"softmax": "crossentropy", "sigmoid": "binary_crossentropy"}
+#: The loss that is computed together with an output, by the output's name.
+_FITTING = {loss.needs: loss.name for loss in LOSSES.values() if loss.needs}
+
+#: PyTorch's softplus is z itself above 20, where the difference is below 3e-9.
+SOFTPLUS_THRESHOLD = 20.0
+
+R = TypeVar("R")
+
+
+def row_of(rows: Mapping[str, R], activation: Activation, library: str) -> R:
+    """The row of an activation in a library's table.
+
+    Raises:
+        DefinitionError: if it has none.
+    """
+    if activation.name not in rows:
+        raise DefinitionError(
+            f"fastnet cannot write activation {activation.name!r} for {library}, but "
+            f"{', '.join(rows)}."
+        )
+    return rows[activation.name]
 
 
 class Chain:
-    """Layers in order. An activation or dropout belongs to what came before it.
+    """Layers in order. An activation belongs to the dense layer before it.
 
     Args:
-        what: how errors begin: a file's or an object's name.
-        error: what is raised for layers that make no network of fastnet's.
+        source: the name of the file or object, with which errors begin.
+        error: the class of errors for layers that fastnet does not support.
 
     Attributes:
-        loss: what the source was trained with, if it says so.
+        loss: the loss that the source was trained with, if known.
     """
 
     def __init__(
-        self, what: str, error: type[DefinitionError | ModelFileError] = DefinitionError
+        self, source: str, error: type[DefinitionError | ModelFileError] = DefinitionError
     ) -> None:
-        self.what = what
+        self.source = source
         self.error = error
         self.loss: str | Loss | None = None
         self._layers: list[Dense | Dropout] = []
@@ -41,19 +62,14 @@ class Chain:
         self._scale: Array | float = 1.0
         self._shift: Array | float = 0.0
 
-    @property
-    def empty(self) -> bool:
-        """Whether no layer has come yet."""
-        return not self._layers
-
     def refuse(self, reason: str) -> DefinitionError | ModelFileError:
-        """The error that says why this is no network of fastnet's."""
-        return self.error(f"{self.what}: {reason}")
+        """Make the error that says why the source is not supported."""
+        return self.error(f"{self.source}: {reason}")
 
     def standardize(self, name: str, scale: Any, shift: Any) -> None:
-        """Before the first layer: x * scale + shift, each one number or `(inputs,)`, float64."""
+        """Add x * scale + shift before the first layer: one number each, or `(inputs,)`."""
         if self._layers:
-            raise self.refuse(f"{name} comes after a layer; fastnet takes it before the first.")
+            raise self.refuse(f"{name} comes after a layer; it must come before.")
         scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
         self._finite(name, scale, shift)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -62,33 +78,33 @@ class Chain:
     def dense(
         self, name: str, weight: Array, bias: Array | None, activation: Activation | None = None
     ) -> None:
-        """A layer: weight `(inputs, units)`, bias `(units,)` or None, float32 or float64."""
+        """Add a dense layer: weight `(inputs, units)`, bias `(units,)` or None."""
         for array in (weight, bias):
             if array is not None and array.dtype not in (np.float32, np.float64):
                 raise self.refuse(
-                    f"{name} has weights of {array.dtype}; fastnet takes float32 and float64: "
-                    "convert it first."
+                    f"{name} has weights of {array.dtype}; fastnet supports float32 and float64: "
+                    "convert the model first."
                 )
         fits = weight.ndim == 2 and weight.size > 0
         if not fits or (bias is not None and bias.shape != weight.shape[1:]):
             shape = None if bias is None else bias.shape
             raise self.refuse(
-                f"{name} has weights {weight.shape} and bias {shape}; fastnet takes (inputs, "
-                "units) and (units,), none of them 0."
+                f"{name} has weights {weight.shape} and bias {shape}; they must be (inputs, units) "
+                "and (units,), with at least one input and one unit."
             )
         if self._width not in (None, weight.shape[0]):
             raise self.refuse(
-                f"{name} reads {weight.shape[0]} numbers, but what comes before it gives "
-                f"{self._width}."
+                f"{name} has {weight.shape[0]} inputs, but the layer before it has {self._width} "
+                "outputs."
             )
         self._finite(name, weight, bias)
         if self._layers and getattr(self._layers[-1], "activation", None) == Softmax():
-            raise self.refuse(f"{name} follows a softmax, which fastnet has at the end only.")
+            raise self.refuse(f"{name} follows a softmax; in fastnet softmax is the output only.")
         self._layers.append(Dense(weight.shape[1], activation or Identity(), bias is not None))
         self._arrays.append((weight, bias))
 
     def activate(self, name: str, activation: Activation) -> None:
-        """An activation of its own, after a layer that has none."""
+        """Add an activation to the last layer, which has none yet."""
         if activation.name == "identity":
             return
         last = self._layers[-1] if self._layers else None
@@ -101,15 +117,15 @@ class Chain:
             )
         self._layers[-1] = Dense(last.units, activation, last.bias)
 
-    def function(self, name: str, kind: type[Activation], **constants: float) -> Activation:
-        """An activation with constants, which may be such as fastnet does not have."""
+    def activation(self, name: str, kind: type[Activation], **constants: Any) -> Activation:
+        """Make an activation with constants of the source, which may be out of range."""
         try:
             return kind(**constants)
         except DefinitionError as error:
             raise self.refuse(f"{name}: {error}") from error
 
     def drop(self, name: str, rate: float) -> None:
-        """Dropout while training."""
+        """Add dropout."""
         try:
             self._layers.append(Dropout(rate))
         except DefinitionError as error:
@@ -123,15 +139,15 @@ class Chain:
         backend: str | None,
         seed: int | None,
     ) -> Model:
-        """Make the model. What the arguments mean is said by `importing.from_onnx`.
+        """Make the model; `importing.from_onnx` documents the arguments.
 
         Raises:
-            DefinitionError: if the loss or the dtype makes no sense here.
+            DefinitionError: if the loss or the dtype is invalid, or does not fit the network.
         """
         wanted = None if loss is None else resolve("loss", LOSSES, loss)
         given = None if dtype is None else checks.dtype(dtype).name
         if not any(self._arrays):
-            raise self.refuse("it holds no dense layer.")
+            raise self.refuse("it has no dense layer.")
         kind = given or self._dtype
         self._fold()
         inputs = next(pair[0].shape[0] for pair in self._arrays if pair is not None)
@@ -141,8 +157,11 @@ class Chain:
             raise self.refuse(str(error)) from error
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
         network = Network(inputs, self._ended(fitting), fitting)
-        # To draw a start that is overwritten would take longer than all else: begin with zeros.
-        blank = [_started(layer, "zeros") for layer in network.layers]
+        # Random weights, which are overwritten, would take longer than all else: begin with zeros.
+        blank = [
+            replace(layer, init=Zeros()) if isinstance(layer, Dense) else layer
+            for layer in network.layers
+        ]
         model = Model(Network(inputs, blank, fitting), backend=backend, dtype=kind, seed=seed)
         model.network = network
         for index, pair in enumerate(self._arrays):
@@ -153,7 +172,7 @@ class Chain:
         return model
 
     def _ended(self, loss: str | Loss) -> list[Dense | Dropout]:
-        """The layers, with the output that the loss is computed from, where they end in logits."""
+        """The layers; where they end in logits, with the output activation that the loss needs."""
         needs = resolve("loss", LOSSES, loss).needs
         last = self._layers[-1]
         if needs is None or not isinstance(last, Dense) or last.activation.name != "identity":
@@ -162,7 +181,7 @@ class Chain:
 
     @property
     def _width(self) -> int | None:
-        """How many numbers come out of what is here so far, if that is known."""
+        """The number of outputs so far, if known."""
         widths = [pair[0].shape[1] for pair in self._arrays if pair is not None]
         if widths:
             return int(widths[-1])
@@ -171,12 +190,12 @@ class Chain:
 
     @property
     def _dtype(self) -> str:
-        """float64 where weights are, or where folding a shift into float32 would cost digits."""
+        """float64 if weights are, or if folding a shift into float32 would lose digits."""
         wide = any(pair is not None and pair[0].dtype == np.float64 for pair in self._arrays)
         return "float64" if wide or np.any(self._shift) else "float32"
 
     def _fold(self) -> None:
-        """Bring the standardization into the first dense layer, in float64."""
+        """Fold the standardization into the first dense layer, in float64."""
         scale, shift = self._scale, self._shift
         index = next(i for i, pair in enumerate(self._arrays) if pair is not None)
         first, layer = self._arrays[index], self._layers[index]
@@ -185,7 +204,7 @@ class Chain:
         if np.all(scale == 1) and not np.any(shift):
             return
         if index > 0:
-            raise self.refuse("it drops inputs after it standardizes them; leave Dropout out.")
+            raise self.refuse("it has Dropout between a standardization and the first layer.")
         weight, bias = first[0].astype(np.float64), first[1]
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.broadcast_to(shift, weight.shape[0]) @ weight
@@ -200,11 +219,4 @@ class Chain:
     def _finite(self, name: str, *arrays: Array | None) -> None:
         for array in arrays:
             if array is not None and not np.isfinite(array).all():
-                raise self.refuse(f"{name} holds numbers that are not finite.")
-
-
-def _started(layer: Dense | Dropout, init: str) -> Dense | Dropout:
-    """A layer whose weights start in another way."""
-    if isinstance(layer, Dropout):
-        return layer
-    return Dense(layer.units, layer.activation, layer.bias, init)
+                raise self.refuse(f"{name} has values that are not finite.")

@@ -1,37 +1,37 @@
-"""The ways out of fastnet: `Model.to_onnx` and `Model.to_torch`."""
+"""Models for other libraries: `Model.to_onnx` and `Model.to_torch`."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastnet.model import Model
+from fastnet.model import Model
 
 
-def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
-    """Write a standard ONNX graph (opset 17, IR version 8) for inference, whole or not at all.
+def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a standard ONNX graph (opset 17, IR version 8) for inference, completely or not at all.
 
-    It takes `x` `(rows, inputs)`, any number of rows, and returns `prediction`
-    `(rows, outputs)`, both of the model's dtype: what `predict` returns, to 1e-5 in onnxruntime.
+    The input is `x` `(rows, inputs)`, any number of rows, the output `prediction`
+    `(rows, outputs)`, both of the model's dtype. In onnxruntime it equals `predict` to 1e-5.
     Dropout is left out.
 
-    A model that was trained from a table takes the table's own numbers, in float64, and
-    standardizes them as the first step. For a quantity its predictions are in the target's own
-    unit, in float64; for classes they are probabilities, in order of the classes. A column that
-    is several inputs (`fastnet.encoding`: text, and numbers that may be missing) is given as
-    those, each 0 or 1, with the median in the place of a missing number. The names of the
-    inputs, in order, of the target and of the classes stand in the metadata (`metadata_props`)
-    under "fastnet.table", as JSON.
+    The graph of a model trained on a table takes the table's own numbers, in float64, and
+    standardizes them first. Its predictions are, for regression, in the target's own unit, in
+    float64; for classification, probabilities in the order of the classes. A column that the
+    table encodes as several inputs (text, and numbers that may be missing) is passed as those,
+    each 0 or 1, with the median in place of a missing number. The names of the inputs in order,
+    of the target and of the classes are in the metadata (`metadata_props`) under "fastnet.table",
+    as JSON.
 
-    In float64, GELU takes its erf in float32 (right to 1e-7), because onnxruntime has no other.
+    In float64, GELU's erf is computed in float32 (accurate to 1e-7), because onnxruntime has no
+    other.
 
     Args:
         model: the model.
-        path: where.
+        path: the file to write.
 
     Raises:
-        MissingExtra: without the package onnx (`pip install "fastnet[onnx]"`).
+        MissingExtra: without the package onnx.
         DataError: if a parameter is not finite.
-        DefinitionError: if the model is larger than an ONNX file may be, 2 GiB.
+        DefinitionError: if the model is larger than an ONNX file can be, 2 GiB.
         FileAccessError: if the file cannot be written.
     """
     from fastnet.interchange.onnx_writer import write
@@ -39,19 +39,20 @@ def to_onnx(model: "Model", path: str | os.PathLike[str]) -> None:
     write(model, path)
 
 
-def to_torch(model: "Model") -> Any:
+def to_torch(model: Model) -> Any:
     """Make a `torch.nn.Sequential` with a copy of the parameters.
 
-    Its outputs are those of `predict`, on the processor and in the model's dtype: softmax and
-    sigmoid outputs are modules of it. It is in training mode, as PyTorch makes modules: call
-    `.eval()` before asking it, if there is dropout. A model that was trained from a table takes
-    standardized numbers there too, as `predict` does; `to_onnx` has the standardization.
+    Its outputs are those of `predict`, on the CPU and in the model's dtype, with softmax or
+    sigmoid as the last module where the network has them. Like every new module it is in training
+    mode: call `.eval()` before inference if there is dropout. The module of a model trained on a
+    table takes standardized numbers, as `predict` does; only `to_onnx` includes the
+    standardization.
 
     Args:
         model: the model.
 
     Raises:
-        MissingExtra: without PyTorch (`pip install "fastnet[torch]"`).
+        MissingExtra: without PyTorch.
         DataError: if a parameter is not finite.
     """
     from fastnet.interchange.torch_modules import write

@@ -1,13 +1,11 @@
-"""The ways into fastnet: models that other libraries made."""
+"""Models from other libraries: `from_onnx`, `from_torch`, `from_sklearn` and `from_keras`."""
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastnet.definition.losses import Loss
-
-if TYPE_CHECKING:
-    from fastnet.model import Model
+from fastnet.model import Model
 
 
 def from_onnx(
@@ -17,36 +15,36 @@ def from_onnx(
     dtype: Any = None,
     backend: str | None = None,
     seed: int | None = None,
-) -> "Model":
+) -> Model:
     """Read a dense network that PyTorch, Keras, scikit-learn's converter or fastnet exported.
 
-    It may hold Gemm, MatMul, Add, every activation that fastnet has (also written out in
+    The graph may have Gemm, MatMul, Add, every activation of fastnet (also written out in
     arithmetic, as exporters do), Flatten, Dropout (left out), and Softmax at its end. Sums and
-    products with constants before the first layer, such as a standardization, are folded into
-    its weights, and those after the last into its own. Of a classifier with labels and
-    probabilities the probabilities are taken; of two columns 1 - p and p, the second. Inputs of
-    more than two dimensions that the graph flattens are given as `(rows, inputs)`. What fastnet
-    wrote of a table takes the table's numbers, and comes back without the columns' names.
+    products with constants, such as a standardization, are folded into the weights of the first
+    layer, or of the last if they come after it. Of a classifier with labels and probabilities the
+    probabilities are taken; of two columns 1 - p and p, the second. If the graph flattens inputs
+    of more than two dimensions, the model takes them as `(rows, inputs)`. A file that fastnet
+    wrote for a table gives a model that takes the table's numbers, without the columns' names.
 
     Args:
-        path: the file. Weights that lie in files beside it are read; none outside its folder.
-        loss: what more training would use, as for `Network`; None: the one that fits the output
+        path: the file. Weights in other files of its folder are read, none from outside.
+        loss: for further training, as for `Network`; None: the one that fits the output
             (cross-entropies for softmax and sigmoid, else "mse"). "crossentropy" and
-            "binary_crossentropy" turn a network that ends in logits into one that says
-            probabilities.
-        dtype: "float32" or "float64"; None: the graph's, but float64 where a standardization is
-            folded into weights, which float32 could blur.
+            "binary_crossentropy" add the output softmax or sigmoid to a network that ends in
+            logits.
+        dtype: "float32" or "float64"; None: the graph's, but float64 if a standardization is
+            folded into the weights, which could lose digits in float32.
         backend: as for `Model`.
-        seed: as for `Model`; it decides shuffles and dropout of more training.
+        seed: as for `Model`; it decides shuffles and dropout in further training.
 
     Returns:
         A model with its own copy of the weights.
 
     Raises:
-        ModelFileError: if the file is damaged, or is no dense network; names the node that
-            fastnet does not know.
-        ModelFileMissing: if there is none.
-        MissingExtra: without the package onnx (`pip install "fastnet[onnx]"`).
+        ModelFileError: if the file is damaged, or is not a dense network; names the node that is
+            not supported.
+        ModelFileMissing: if the file does not exist.
+        MissingExtra: without the package onnx.
         DefinitionError: if the loss does not fit the network.
     """
     from fastnet.interchange.onnx_reader import read
@@ -61,11 +59,11 @@ def from_torch(
     dtype: Any = None,
     backend: str | None = None,
     seed: int | None = None,
-) -> "Model":
-    """Take a `torch.nn.Sequential` of dense layers (or one `torch.nn.Linear`) over.
+) -> Model:
+    """Convert a `torch.nn.Sequential` of dense layers, or one `torch.nn.Linear`.
 
-    Sequential, also nested, may hold Linear, Flatten, Dropout, Identity, and the activations
-    that fastnet has. LogSoftmax is refused, because fastnet says probabilities.
+    Sequential, also nested, may hold Linear, Flatten, Dropout, Identity, and the activations of
+    fastnet. LogSoftmax is refused, because fastnet predicts probabilities.
 
     Args:
         module: the module, on any device.
@@ -75,10 +73,10 @@ def from_torch(
         seed: as for `Model`.
 
     Returns:
-        A model with its own copy of the weights; in `eval()` mode the module says the same.
+        A model with its own copy of the weights; it predicts what the module does in `eval()` mode.
 
     Raises:
-        DefinitionError: if it holds another module; names it.
+        DefinitionError: if it holds a module that is not supported; names it.
     """
     from fastnet.interchange.torch_modules import read
 
@@ -92,12 +90,12 @@ def from_sklearn(
     dtype: Any = None,
     backend: str | None = None,
     seed: int | None = None,
-) -> "Model":
-    """Take a fitted `MLPClassifier` or `MLPRegressor` of scikit-learn over.
+) -> Model:
+    """Convert a fitted `MLPClassifier` or `MLPRegressor` of scikit-learn.
 
-    `predict` then says what `predict_proba` does, in order of `estimator.classes_`; for two
-    classes one column, the probability of the second. A regressor's `predict` as `(rows,
-    outputs)`; with `loss="poisson"` its logarithm, as always in fastnet.
+    The model's `predict` returns what a classifier's `predict_proba` does, in the order of
+    `estimator.classes_`, but for two classes one column, the probability of the second; and what a
+    regressor's `predict` does, as `(rows, outputs)`, but with `loss="poisson"` its logarithm.
 
     Args:
         estimator: the estimator, or a `Pipeline` of one after `StandardScaler`s, which are
@@ -111,7 +109,7 @@ def from_sklearn(
         A model with its own copy of the weights.
 
     Raises:
-        DefinitionError: if it is not fitted, or is another estimator.
+        DefinitionError: if it is not fitted, or is an estimator of another class.
     """
     from fastnet.interchange.sklearn_estimators import read
 
@@ -125,10 +123,10 @@ def from_keras(
     dtype: Any = None,
     backend: str | None = None,
     seed: int | None = None,
-) -> "Model":
-    """Take a Keras 3 model over that is a chain of dense layers, Sequential or functional.
+) -> Model:
+    """Convert a Keras 3 model that is a chain of dense layers, Sequential or functional.
 
-    It may hold Dense, Activation and the activation layers that fastnet has, Dropout, Flatten,
+    It may hold Dense, Activation and the activation layers of fastnet, Dropout, Flatten,
     Normalization and Rescaling (folded into the first layer's weights), and models of the same
     kind.
 
@@ -143,7 +141,7 @@ def from_keras(
         A model with its own copy of the weights.
 
     Raises:
-        DefinitionError: if it holds another layer; names it.
+        DefinitionError: if it holds a layer that is not supported; names it.
     """
     from fastnet.interchange.keras_models import read
 

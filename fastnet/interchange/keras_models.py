@@ -1,43 +1,65 @@
 """From Keras 3: Sequential and functional models that are a chain of dense layers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 
-#: Keras's functions by their names in `keras.activations`, with Keras's constants.
-_FUNCTIONS: dict[str, Activation] = {
-    "linear": Identity(), "sigmoid": Sigmoid(), "tanh": Tanh(), "relu": ReLU(),
-    "leaky_relu": LeakyReLU(slope=0.2), "elu": ELU(), "selu": SELU(), "softplus": Softplus(),
-    "silu": SiLU(), "gelu": GELU(), "softmax": Softmax(),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Row:
+    """An activation in Keras.
+
+    Attributes:
+        function: its name in `keras.activations`.
+        constants: those of the function.
+        layers: the layers that may compute it, and whether one with its settings does.
+        attributes: our constants, and what the layers call them.
+    """
+
+    function: str
+    constants: Mapping[str, float] = field(default_factory=dict)
+    layers: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    "identity": Row("linear"),
+    "sigmoid": Row("sigmoid"),
+    "tanh": Row("tanh"),
+    "relu": Row("relu", layers={"ReLU": lambda it: _unbounded(it) and not it.negative_slope}),
+    "leaky_relu": Row(
+        "leaky_relu",
+        {"slope": 0.2},
+        {"LeakyReLU": lambda it: True, "ReLU": lambda it: _unbounded(it)},
+        {"slope": "negative_slope"},
+    ),
+    "elu": Row("elu", layers={"ELU": lambda it: True}, attributes={"alpha": "alpha"}),
+    "selu": Row("selu"),
+    "softplus": Row("softplus"),
+    "silu": Row("silu"),
+    "gelu": Row("gelu"),
+    "softmax": Row("softmax", layers={"Softmax": lambda it: it.axis in (1, -1)}),
+}
+
+
+def _unbounded(layer: Any) -> bool:
+    return layer.max_value is None and not layer.threshold
 
 
 def read(model: Any) -> Chain:
-    """The layers of a model.
+    """Read the layers of a model.
 
     Raises:
-        DefinitionError: if one is not known, or they are no chain; names it.
+        DefinitionError: if a layer is not supported, or they are not a chain; names it.
     """
-    keras = sys.modules.get("keras")  # who has a model has imported it
+    keras = sys.modules.get("keras")  # imported by whoever has a model
     if keras is None or not isinstance(model, keras.Model):
         raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
     chain = Chain(f"the model {model.name!r}")
@@ -48,7 +70,7 @@ def read(model: Any) -> Chain:
         flat = flat or len(model.input_shape) == 2 or isinstance(layer, keras.layers.Flatten)
         if not flat and isinstance(layer, keras.layers.Dense | keras.layers.Normalization):
             raise chain.refuse(
-                f"{where} reads shape {model.input_shape}; fastnet reads (rows, inputs): put a "
+                f"{where} takes shape {model.input_shape}; it must be (rows, inputs): put a "
                 "Flatten before it."
             )
         _take(keras, chain, where, layer)
@@ -56,12 +78,12 @@ def read(model: Any) -> Chain:
 
 
 def _layers(keras: Any, chain: Chain, model: Any) -> Iterator[Any]:
-    """Its layers in order, those of models inside it too."""
+    """The layers in order, also those of models inside the model."""
     if not model.built:
         raise chain.refuse("it is not built: call it once, or give it a keras.Input.")
     if not _plain(keras, model):
         raise chain.refuse(
-            "it has a call of its own; fastnet takes Sequential and functional models over."
+            "it has a call of its own; fastnet supports Sequential and functional models."
         )
     if not isinstance(model, keras.Sequential):
         _check_chain(keras, chain, model)
@@ -79,7 +101,7 @@ def _plain(keras: Any, model: Any) -> bool:
 
 
 def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
-    """Every layer reads what the one before it gives, and nothing else."""
+    """Make sure that the only input of each layer is the output of the one before it."""
     tensors = [*model.inputs, *model.outputs]
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     right = len(tensors) == 2 and bool(layers)
@@ -87,22 +109,22 @@ def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
         try:
             given = [layer.output for layer in layers]
             taken = [layer.input for layer in layers]
-        except (AttributeError, ValueError):  # a layer that is called twice has no one input
+        except (AttributeError, ValueError):  # a layer that is called twice
             right = False
     if right:
         links = zip([tensors[0], *given], [*taken, tensors[1]], strict=True)
         right = all(one is other for one, other in links)
     if not right:
-        raise chain.refuse("it is no chain; fastnet has one layer after the other.")
+        raise chain.refuse("it is not a chain of layers; fastnet supports no branches.")
 
 
 def _check(chain: Chain, where: str, layer: Any) -> None:
-    """A layer computes in the dtype of its weights, and they are what it multiplies by."""
+    """Make sure that a layer computes in float32 or float64, and is not quantized."""
     policy = layer.dtype_policy
     if policy.compute_dtype not in ("float32", "float64") or getattr(
         layer, "quantization_mode", None
     ):
-        raise chain.refuse(f"{where} computes in {policy.name}; fastnet has float32 and float64.")
+        raise chain.refuse(f"{where} computes in {policy.name}; it must be float32 or float64.")
 
 
 def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
@@ -125,7 +147,7 @@ def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
 
 
 def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
-    """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` has it."""
+    """(x - mean) / max(sqrt(variance), epsilon), as `keras.layers.Normalization` computes it."""
     array = keras.ops.convert_to_numpy
     if layer.invert or getattr(layer, "mean", None) is None:
         state = "is inverted" if layer.invert else "has no mean: call adapt first"
@@ -140,28 +162,22 @@ def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
 
 
 def _function(keras: Any, chain: Chain, where: str, function: Any) -> Activation:
-    for name, found in _FUNCTIONS.items():
-        if function is getattr(keras.activations, name):
-            return found
+    for name, row in ROWS.items():
+        if function is getattr(keras.activations, row.function):
+            return ACTIVATIONS[name](**row.constants)
+    known = ", ".join(row.function for row in ROWS.values())
     name = getattr(function, "__name__", repr(function))
-    raise chain.refuse(
-        f"{where} has the activation {name!r}; fastnet knows Keras's {', '.join(_FUNCTIONS)}."
-    )
+    raise chain.refuse(f"{where} has the activation {name!r}; fastnet supports Keras's {known}.")
 
 
 def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
-    kind = type(layer)
-    if kind is kinds.ReLU and layer.max_value is None and not layer.threshold:
-        slope = float(layer.negative_slope)
-        return chain.function(where, LeakyReLU, slope=slope) if slope else ReLU()
-    if kind is kinds.LeakyReLU:
-        return chain.function(where, LeakyReLU, slope=float(layer.negative_slope))
-    if kind is kinds.ELU:
-        return chain.function(where, ELU, alpha=float(layer.alpha))
-    if kind is kinds.Softmax and layer.axis in (1, -1):
-        return Softmax()
+    for name, row in ROWS.items():
+        for kind, fits in row.layers.items():
+            if type(layer) is getattr(kinds, kind) and fits(layer):
+                constants = {o: float(getattr(layer, t)) for o, t in row.attributes.items()}
+                return chain.activation(where, ACTIVATIONS[name], **constants)
+    known = ", ".join(sorted({kind for row in ROWS.values() for kind in row.layers}))
     raise chain.refuse(
-        f"{where}: fastnet knows no such layer, or not with its settings. Known: Dense, "
-        "Activation, ReLU, LeakyReLU, ELU, Softmax, Dropout, Flatten, Identity, Normalization, "
-        "Rescaling."
+        f"{where}: fastnet does not support this layer, or not with its settings. It supports "
+        f"Dense, Activation, Dropout, Flatten, Identity, Normalization, Rescaling, {known}."
     )

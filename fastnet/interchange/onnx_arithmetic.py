@@ -1,4 +1,4 @@
-"""Matrix products and arithmetic on the symbols of an ONNX graph."""
+"""Matrix products and arithmetic on the values of an ONNX graph."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,23 +8,23 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.interchange import expressions as ex
-from fastnet.interchange.expressions import Algebra, Recognized, Unrecognized
+from fastnet.interchange.expressions import Algebra, Unrecognized, Z
 from fastnet.interchange.onnx_file import OnnxFile, label
 from fastnet.interchange.onnx_values import Signal, Stage, Value
+from fastnet.interchange.recognition import Recognized, recognize
 
-#: A stage is scaled and shifted unit by unit a few times: more is no network, but a bomb.
+#: A network scales and shifts a stage per unit a few times; more are made to exhaust memory.
 _MOST_STEPS = 16
 
 
 class Arithmetic:
-    """The operations of a graph's nodes; `node` is the one at hand."""
+    """The operators of a graph's nodes; `node` is the one that is being read."""
 
     def __init__(self, file: OnnxFile) -> None:
         self._file = file
         self.node: Any = None
 
-    # --- what the values are ---------------------------------------------------------------
+    # --- checks of values ------------------------------------------------------------------
 
     def _refuse(self, reason: str) -> ModelFileError:
         return self._file.refuse(f"{label(self.node)}: {reason}")
@@ -34,40 +34,40 @@ class Arithmetic:
 
     def _signal(self, value: Value, matrix: bool = False) -> Signal:
         if not isinstance(value, Signal):
-            raise self._refuse("its input does not come from the graph's input.")
+            raise self._refuse("its input does not depend on the graph's input.")
         if value.ended:
             raise self._refuse("it follows the probabilities of two classes; none may.")
         if matrix and value.stage.shape is not None:
             raise self._refuse(
-                f"its input has shape {value.stage.shape}; fastnet reads matrices (rows, inputs): "
+                f"its input has shape {value.stage.shape}; it must be (rows, inputs): "
                 "put a Flatten before it."
             )
         return value
 
     def _constant(self, value: Value) -> Array:
         if not isinstance(value, np.ndarray):
-            raise self._refuse("fastnet reads it with a constant there only.")
+            raise self._refuse("fastnet supports it with a constant there only.")
         return value
 
     def _number(self, value: Value) -> float:
         array = self._constant(value)
         if array.size != 1:
-            raise self._refuse(f"fastnet reads it with one number there, not {array.shape}.")
+            raise self._refuse(f"fastnet supports it with one number there, not {array.shape}.")
         return float(array.reshape(())[()])
 
     def settled(self, signal: Signal) -> Recognized:
-        """The activation that a signal is."""
+        """The activation that a signal has become."""
         try:
-            found = signal.stage.algebra.recognize(signal.p)
+            found = recognize(signal.stage.algebra, signal.p)
         except Unrecognized:
             raise self._refuse(
-                f"from {signal.stage.name} to here the graph computes no activation that fastnet "
-                f"has ({', '.join(ACTIVATIONS)})."
+                f"from {signal.stage.name} to here the graph computes no activation of fastnet "
+                f"({', '.join(ACTIVATIONS)})."
             ) from None
         if signal.stage.weight is None and found.activation.name != "identity":
             raise self._refuse(
-                f"{found.activation.name} comes before the first matrix product; fastnet has "
-                "activations of dense layers only."
+                f"{found.activation.name} comes before the first matrix product; in fastnet an "
+                "activation follows a dense layer."
             )
         return found
 
@@ -82,14 +82,14 @@ class Arithmetic:
                 f"its constant has shape {weight.shape}; it must be ({width or 'inputs'}, units)."
             )
         if weight.dtype not in (np.float32, np.float64):
-            raise self._refuse(f"its constant holds {weight.dtype}; fastnet reads floats.")
+            raise self._refuse(f"its constant has dtype {weight.dtype}; it must be float.")
         stage = Stage(label(self.node), weight.shape[1], (signal.stage, found), weight)
         if bias is not None:
             stage.bias = self._per_unit(bias, weight.shape[1])
-        return Signal(stage, ex.Z)
+        return Signal(stage, Z)
 
     def _per_unit(self, array: Array, width: int | None) -> Array:
-        """One number for each unit, `(width,)` float64, from a constant beside a matrix."""
+        """One number per unit, `(width,)` float64, from a constant that broadcasts to rows."""
         flat = array.reshape(-1)
         wide = array.ndim == 1 or (array.ndim == 2 and array.shape[0] == 1)
         if array.size == 1 and width is not None:
@@ -103,13 +103,13 @@ class Arithmetic:
     def matmul(self, a: Value, b: Value) -> Value:
         self._has()
         if not isinstance(a, Signal):
-            raise self._refuse("fastnet reads it with the constant second: x @ weights.")
+            raise self._refuse("fastnet supports it with the constant second: x @ weights.")
         return self._product(a, self._constant(b), None)
 
     def gemm(self, a: Value, b: Value, c: Value | None = None) -> Value:
         alpha, beta, across, down = self._has(alpha=1.0, beta=1.0, transA=0, transB=0)
         if across:
-            raise self._refuse("fastnet does not read it with transA.")
+            raise self._refuse("fastnet does not support transA.")
         weight, bias = self._constant(b), None if c is None else self._constant(c)
         weight = weight.T if down else weight
         if alpha != 1:
@@ -120,15 +120,14 @@ class Arithmetic:
     # --- arithmetic ------------------------------------------------------------------------
 
     def _affine(self, signal: Signal, gain: Array | float, bias: Array | float) -> Signal:
-        """signal * gain + bias, one number or one for each unit."""
+        """signal * gain + bias, one number or one per unit."""
         if not isinstance(gain, np.ndarray) and not isinstance(bias, np.ndarray):
-            p = ex.multiply(signal.p, ex.constant(gain))
-            return replace(signal, p=ex.add(p, ex.constant(bias)))
-        stage, found = signal.stage, ex.line(signal.p)
+            return replace(signal, p=signal.p * gain + bias)
+        stage, found = signal.stage, signal.p.line
         if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
             raise self._refuse(
-                "fastnet reads a constant for each unit right after a matrix product, or before "
-                "the first, only."
+                "fastnet supports a constant per unit only right after a matrix product, or before "
+                "the first."
             )
         size = gain.size if isinstance(gain, np.ndarray) else np.size(bias)
         old = 0.0 if stage.bias is None else stage.bias
@@ -142,12 +141,12 @@ class Arithmetic:
             algebra=Algebra(),
             steps=stage.steps + 1,
         )
-        return Signal(fresh, ex.Z)
+        return Signal(fresh, Z)
 
     def _beside(self, value: Value, signal: Signal) -> Array | float:
         array = self._constant(value)
         if array.dtype.kind != "f":
-            raise self._refuse(f"its constant holds {array.dtype}; fastnet reads floats.")
+            raise self._refuse(f"its constant has dtype {array.dtype}; it must be float.")
         if array.size == 1 and array.ndim <= len(signal.stage.shape or "ab"):
             return self._number(array)
         return self._per_unit(array, signal.stage.width)
@@ -155,13 +154,13 @@ class Arithmetic:
     def _sum(self, a: Value, b: Value, sign: float) -> Signal:
         if isinstance(a, Signal) and isinstance(b, Signal):
             one, other = self._same(a, b)
-            return replace(one, p=ex.add(one.p, other.p, sign))
+            return replace(one, p=one.p + sign * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
         one = self._signal(value)
         bias = self._beside(constant, one)
-        # A bias of one unit is no bare number, and is kept also where it is 0.
+        # An array of one number is the bias of one unit, and is kept even if it is 0.
         bare = isinstance(constant, np.ndarray) and constant.ndim == 0
-        if one.stage.width == 1 and not bare and ex.line(one.p):
+        if one.stage.width == 1 and not bare and one.p.line:
             bias = np.full(1, bias)
         return self._affine(one, *((1.0, sign * bias) if value is a else (sign, bias)))
 
@@ -177,7 +176,7 @@ class Arithmetic:
         self._has()
         if isinstance(a, Signal) and isinstance(b, Signal):
             one, other = self._same(a, b)
-            return replace(one, p=ex.multiply(one.p, other.p))
+            return replace(one, p=one.p * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
         one = self._signal(value)
         return self._affine(one, self._beside(constant, one), 0.0)
@@ -186,7 +185,7 @@ class Arithmetic:
         self._has()
         if isinstance(b, Signal):
             below = self._signal(b)
-            inverse = replace(below, p=below.stage.algebra.apply("reciprocal", below.p))
+            inverse = replace(below, p=below.stage.algebra.apply("Reciprocal", below.p))
             return self.times(a, inverse)
         one = self._signal(a)
         constant = np.asarray(self._beside(b, one))
@@ -202,9 +201,9 @@ class Arithmetic:
         self._has()
         signal, exponent = self._signal(a), self._number(b)
         if exponent not in (2, 3):
-            raise self._refuse(f"fastnet reads powers of 2 and 3, not {exponent:g}.")
-        square = ex.multiply(signal.p, signal.p)
-        return replace(signal, p=square if exponent == 2 else ex.multiply(square, signal.p))
+            raise self._refuse(f"fastnet supports powers of 2 and 3, not {exponent:g}.")
+        square = signal.p * signal.p
+        return replace(signal, p=square if exponent == 2 else square * signal.p)
 
     def scaler(self, a: Value) -> Value:
         offset, scale = self._has(offset=[], scale=[])
@@ -219,5 +218,5 @@ class Arithmetic:
     def _same(self, a: Signal, b: Signal) -> tuple[Signal, Signal]:
         one, other = self._signal(a), self._signal(b)
         if one.stage is not other.stage:
-            raise self._refuse("it joins two branches; fastnet reads one layer after the other.")
+            raise self._refuse("it joins two branches; fastnet supports a chain of layers only.")
         return one, other

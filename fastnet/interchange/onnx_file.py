@@ -1,7 +1,7 @@
-"""An ONNX file as it lies on the disk: its nodes, and its constants as arrays.
+"""An ONNX file: its nodes, and its constants as arrays.
 
-Nothing in it is taken on trust: sizes are held against the bytes that are there, and together
-against a bound, so that no small file can ask for much time or memory.
+Nothing in the file is trusted: sizes are compared with the bytes that are there, and their sum is
+limited, so that a small file cannot ask for much time or memory.
 """
 
 import math
@@ -17,8 +17,8 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.extras import need
 
-#: Element types of constants (onnx.proto3, TensorProto.DataType), the field that holds numbers
-#: not written as raw bytes, and what NumPy calls them, in the file's byte order.
+#: Element types of constants (onnx.proto3, TensorProto.DataType): the field of numbers that are not
+#: raw bytes, and NumPy's dtype in the file's byte order.
 _TYPES = {
     1: ("float_data", "<f4"),
     11: ("double_data", "<f8"),
@@ -28,33 +28,33 @@ _TYPES = {
 }
 FLOATS = (1, 11)
 
-#: The names of the domain of the standard operators.
+#: The names of the standard operators' domain.
 _STANDARD = ("", "ai.onnx")
 
-#: The oldest operator set that is read: before it, Add and Gemm broadcast in another way.
+#: The oldest opset that is read: before it, Add and Gemm broadcast in another way.
 _OLDEST_OPSET = 7
 
-#: Weights have two, standardizations in front of a Flatten some more.
+#: Weights have two, a standardization before a Flatten some more.
 _MOST_DIMENSIONS = 8
 
-#: A constant that several layers share counts every time; beyond this many times the file's
-#: size, the network is no longer what the file says, but a bomb.
+#: A constant that several layers share counts each time; a network of more than this many times the
+#: file's size is made to exhaust memory.
 _SHARING = 8
 
 
 class OnnxFile:
-    """A file that was parsed.
+    """A parsed file.
 
     Args:
         path: the file.
 
     Attributes:
-        graph: what it holds, as onnx's own `GraphProto`.
+        graph: onnx's `GraphProto`.
         opset: the version of the standard operators.
 
     Raises:
-        ModelFileError: if it is damaged, or no ONNX file.
-        ModelFileMissing: if there is none.
+        ModelFileError: if it is damaged, or not an ONNX file.
+        ModelFileMissing: if it does not exist.
         MissingExtra: without onnx.
     """
 
@@ -66,14 +66,14 @@ class OnnxFile:
         self._places: set[Path] = set()
         try:
             proto = onnx.ModelProto.FromString(whole)
-        except Exception as error:  # protobuf has several, and none that is documented
+        except Exception as error:  # protobuf has several, none of them documented
             raise ModelFileError(
-                f"{str(self.path)!r} is not an ONNX file, or was cut short."
+                f"{str(self.path)!r} is not an ONNX file, or is truncated."
             ) from error
         self.graph: Any = proto.graph
         versions = [entry.version for entry in proto.opset_import if entry.domain in _STANDARD]
         if not self.graph.node or len(versions) != 1:
-            raise ModelFileError(f"{str(self.path)!r} is not an ONNX file, or holds no graph.")
+            raise ModelFileError(f"{str(self.path)!r} is not an ONNX file, or has no graph.")
         self.opset: int = versions[0]
         if self.opset < _OLDEST_OPSET:
             raise self.refuse(
@@ -81,34 +81,34 @@ class OnnxFile:
             )
 
     def refuse(self, reason: str) -> ModelFileError:
-        """The error that says what is wrong with the file."""
+        """Make the error that says what is wrong with the file."""
         return ModelFileError(f"{str(self.path)!r}: {reason}")
 
     def spend(self, size: int) -> None:
         """Count bytes that the network needs.
 
         Raises:
-            ModelFileError: if they are many times those of the file.
+            ModelFileError: if they are many times the file's.
         """
         self._left -= size
         if self._left < 0:
-            raise self.refuse("it asks for many times the weights that it holds.")
+            raise self.refuse("its network needs many times the weights in the file.")
 
     def array(self, tensor: Any) -> Array:
         """A constant of the file.
 
         Raises:
-            ModelFileError: if its bytes are not there, or its type is another.
+            ModelFileError: if its bytes are missing, or its type is not supported.
         """
         name, shape = tensor.name, tuple(tensor.dims)
         if tensor.data_type not in _TYPES:
             raise self.refuse(
                 f"constant {name!r} has ONNX's element type {tensor.data_type}; fastnet reads "
-                "float (1), double (11) and whole numbers."
+                "float (1), double (11) and integers."
             )
         field, dtype = _TYPES[tensor.data_type]
         size = math.prod(shape)
-        wrong = f"constant {name!r} {shape} does not hold as many numbers as its shape says."
+        wrong = f"constant {name!r} does not have as many numbers as its shape {shape} needs."
         if min(shape, default=1) < 0 or size > 2**40 or len(shape) > _MOST_DIMENSIONS:
             raise self.refuse(wrong)
         if tensor.data_location == 1:
@@ -127,25 +127,25 @@ class OnnxFile:
         """The values of a node's attributes, in the order of `defaults`.
 
         Raises:
-            ModelFileError: for one that is not among them, of another type, or not finite.
+            ModelFileError: for an attribute not in `defaults`, of another type, or not finite.
         """
         found = dict(defaults)
         for entry in node.attribute:
             if entry.name not in defaults or entry.ref_attr_name:
                 raise self.refuse(
-                    f"{label(node)}: fastnet knows no attribute {entry.name!r} of it."
+                    f"{label(node)}: fastnet does not support its attribute {entry.name!r}."
                 )
             value, default = self._attribute(entry), defaults[entry.name]
             kinds = (type(default), np.ndarray) if default is not None else (object,)
             if value is None or not isinstance(value, kinds) or not _finite(value):
-                raise self.refuse(f"{label(node)}: its attribute {entry.name!r} is damaged.")
+                raise self.refuse(f"{label(node)}: its attribute {entry.name!r} is invalid.")
             found[entry.name] = value
         return list(found.values())
 
     def _attribute(self, entry: Any) -> Any:
-        """A value by its type (onnx.proto3, AttributeProto.AttributeType); None: another type."""
+        """The value by its type (onnx.proto3, AttributeProto.AttributeType); None: another type."""
         if entry.type == 1:
-            # The shortest decimal that is the same float32: 0.2, and not 0.20000000298.
+            # The shortest decimal of the same float32: 0.2, and not 0.20000000298.
             return float(str(np.float32(entry.f)))
         if entry.type == 3:
             return entry.s.decode(errors="replace")
@@ -159,7 +159,7 @@ class OnnxFile:
         return np.frombuffer(data, dtype).astype(native, copy=False).reshape(shape)
 
     def _beside(self, tensor: Any, size: int) -> bytes:
-        """The bytes of a constant that lies in another file of the same folder."""
+        """The bytes of a constant that is stored in another file of the same folder."""
         facts = {entry.key: entry.value for entry in tensor.external_data}
         name, where = f"constant {tensor.name!r}", facts.get("location", "")
         folder = self.path.resolve().parent
@@ -167,11 +167,11 @@ class OnnxFile:
             place = (folder / where).resolve()
             start, length = int(facts.get("offset", 0)), int(facts.get("length", size))
             if not where or Path(where).is_absolute() or not place.is_relative_to(folder):
-                raise self.refuse(f"{name} lies in {where!r}, outside the file's folder: not read.")
+                raise self.refuse(f"{name} is in {where!r}, outside the file's folder.")
             if not place.is_file():
-                raise self.refuse(f"{name} lies in {where!r}, which is not beside it: copy it too.")
+                raise self.refuse(f"{name} is in {where!r}, which is missing: copy it too.")
             if length != size or start < 0 or start + size > place.stat().st_size:
-                raise self.refuse(f"{name}: {where!r} does not hold its {size} bytes.")
+                raise self.refuse(f"{name}: {where!r} does not have its {size} bytes.")
             if place not in self._places:
                 self._places.add(place)
                 self._left += _SHARING * place.stat().st_size
@@ -183,7 +183,7 @@ class OnnxFile:
                 raise
             raise self.refuse(f"{name} cannot be read from {where!r}: {error}.") from error
         if len(found) != size:
-            raise self.refuse(f"{name}: {where!r} does not hold its {size} bytes.")
+            raise self.refuse(f"{name}: {where!r} does not have its {size} bytes.")
         return found
 
 
@@ -193,7 +193,7 @@ def domain_of(node: Any) -> str:
 
 
 def label(node: Any) -> str:
-    """How errors name a node: by its name, or by what it makes."""
+    """How errors name a node: by its name, or by its output."""
     name = node.name or next(iter(node.output), "")
     return f"node {name!r} ({node.op_type})"
 

@@ -1,4 +1,4 @@
-"""What each kind of node does to the symbols that it is given."""
+"""The operators of ONNX, on the values of a graph that is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,140 +8,88 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import SELU
-from fastnet.interchange import expressions as ex
-from fastnet.interchange.expressions import Algebra, Polynomial
+from fastnet.interchange.expressions import Polynomial
+from fastnet.interchange.onnx_activations import FUNCTIONS, ROWS, Row
 from fastnet.interchange.onnx_arithmetic import Arithmetic
 from fastnet.interchange.onnx_file import FLOATS
 from fastnet.interchange.onnx_values import Signal, Size, Value
 
-#: Element types of whole numbers, int32 and int64.
-_WHOLE = (6, 7)
+#: Element types int32 and int64.
+_INTEGERS = (6, 7)
 
 
 class Operations(Arithmetic):
-    """All operations of a dense network; `OPERATIONS` gives them by their names in ONNX."""
+    """All operators of a dense network; `OPERATIONS` has them by name."""
 
     # --- functions of one number -----------------------------------------------------------
 
-    def _applied(self, a: Value, make: Callable[[Algebra, Polynomial], Polynomial]) -> Value:
+    def function(self, a: Value, *, name: str) -> Value:
+        """Exp, Erf and the like."""
+        self._has()
         signal = self._signal(a)
-        return replace(signal, p=make(signal.stage.algebra, signal.p))
+        return replace(signal, p=signal.stage.algebra.apply(name, signal.p))
 
-    def _either(self, a: Value, b: Value, sign: float) -> Value:
-        """max(a, b) = b + max(a - b, 0), and min(a, b) = b - max(b - a, 0)."""
+    def extreme(self, a: Value, b: Value, *, name: str) -> Value:
+        """Max and Min."""
         self._has()
         if not isinstance(a, Signal):
             a, b = b, a
         one = self._signal(a)
-        other = self._same(one, b)[1].p if isinstance(b, Signal) else ex.constant(self._number(b))
-        above = one.stage.algebra.relu(ex.multiply(ex.constant(sign), ex.add(one.p, other, -1.0)))
-        return replace(one, p=ex.add(other, above, sign))
+        return replace(one, p=one.stage.algebra.apply(name, one.p, self._operand(one, b)))
 
-    def largest(self, a: Value, b: Value) -> Value:
-        return self._either(a, b, 1.0)
-
-    def smallest(self, a: Value, b: Value) -> Value:
-        return self._either(a, b, -1.0)
+    def _operand(self, one: Signal, value: Value) -> Polynomial | float:
+        """A number, or an expression in the same numbers as `one`."""
+        return self._same(one, value)[1].p if isinstance(value, Signal) else self._number(value)
 
     def clip(self, a: Value, low: Value | None = None, high: Value | None = None) -> Value:
         if self._file.opset < 11:
             low, high = (None if x is None else np.array(x) for x in self._has(min=None, max=None))
         else:
             self._has()
-        value: Value = self._signal(a)
-        for bound, sign in ((low, 1.0), (high, -1.0)):
+        signal = self._signal(a)
+        p, apply = signal.p, signal.stage.algebra.apply
+        for bound, name in ((low, "Max"), (high, "Min")):
             if bound is not None:
-                value = self._clipped(value, self._number(bound), sign)
-        return value
+                p = apply(name, p, self._number(bound))
+        return replace(signal, p=p)
 
-    def _clipped(self, value: Value, bound: float, sign: float) -> Value:
-        def make(algebra: Algebra, p: Polynomial) -> Polynomial:
-            over = ex.add(p, ex.constant(bound), -1.0)
-            above = algebra.relu(ex.multiply(ex.constant(sign), over))
-            return ex.add(ex.constant(bound), above, sign)
-
-        return self._applied(value, make)
-
-    def function(self, a: Value, *, name: str) -> Value:
-        """Erf, Exp and the like."""
-        self._has()
-        return self._applied(a, lambda algebra, p: algebra.apply(name, p))
-
-    def absolute(self, a: Value) -> Value:
-        self._has()
-        return self._applied(
-            a, lambda algebra, p: ex.add(ex.multiply(ex.constant(2.0), algebra.relu(p)), p, -1.0)
-        )
-
-    def relu(self, a: Value) -> Value:
-        self._has()
-        return self._applied(a, Algebra.relu)
-
-    def leaky_relu(self, a: Value) -> Value:
-        (slope,) = self._has(alpha=0.01)
-        return self._applied(
-            a,
-            lambda algebra, p: ex.add(
-                ex.multiply(ex.constant(1 - slope), algebra.relu(p)), p, slope
-            ),
-        )
-
-    def elu(self, a: Value) -> Value:
-        (alpha,) = self._has(alpha=1.0)
-        return self._applied(a, lambda algebra, p: algebra.elu(p, alpha))
-
-    def selu(self, a: Value) -> Value:
-        alpha, gamma = self._has(alpha=SELU.ALPHA, gamma=SELU.SCALE)
-        return self._applied(a, lambda algebra, p: algebra.elu(p, alpha, gamma))
-
-    def gelu(self, a: Value) -> Value:
-        (approximate,) = self._has(approximate="none")
-        if approximate not in ("none", "tanh"):
-            raise self._refuse(f"approximate is {approximate!r}; fastnet has 'none' and 'tanh'.")
-        return self._applied(a, lambda algebra, p: algebra.gelu(p, approximate))
-
-    def swish(self, a: Value) -> Value:
-        (alpha,) = self._has(alpha=1.0)
-        inner = ex.constant(alpha)
-        return self._applied(
-            a,
-            lambda algebra, p: ex.multiply(p, algebra.apply("sigmoid", ex.multiply(inner, p))),
-        )
+    def activation(self, a: Value, *, row: Row) -> Value:
+        """An operator that is an activation."""
+        defaults = {name: default for name, (_, default) in row.attributes.items()}
+        given = self._has(**defaults)
+        constants = {}
+        for (name, (constant, _)), value in zip(row.attributes.items(), given, strict=True):
+            if value not in row.choices.get(constant, (value,)):
+                choices = " and ".join(map(repr, row.choices[constant]))
+                raise self._refuse(f"{name} is {value!r}; fastnet has {choices}.")
+            constants[constant] = value
+        signal = self._signal(a)
+        return replace(signal, p=row.formula(signal.stage.algebra.apply, signal.p, **constants))
 
     def softmax(self, a: Value) -> Value:
         (axis,) = self._has(axis=-1 if self._file.opset >= 13 else 1)
         if axis not in (1, -1):
             raise self._refuse(f"axis is {axis}; fastnet has softmax over the units, axis 1.")
-        self._signal(a, matrix=True)
-        return self._applied(a, lambda algebra, p: algebra.apply("softmax", p))
+        signal = self._signal(a, matrix=True)
+        return replace(signal, p=signal.stage.algebra.apply("Softmax", signal.p))
 
-    def _above(self, a: Value, b: Value) -> Value:
+    def greater(self, a: Value, b: Value) -> Value:
         """1 where a > b, else 0."""
         self._has()
         over = self._sum(a, b, -1.0)
-        return self._applied(over, lambda algebra, p: algebra.apply("step", p))
-
-    def greater(self, a: Value, b: Value) -> Value:
-        return self._above(a, b)
+        return replace(over, p=over.stage.algebra.apply("Step", over.p))
 
     def less(self, a: Value, b: Value) -> Value:
-        return self._above(b, a)
+        return self.greater(b, a)
 
     def where(self, which: Value, a: Value, b: Value) -> Value:
         """which * a + (1 - which) * b."""
         self._has()
         choice = self._signal(which)
-        parts = [
-            self._same(choice, value)[1].p
-            if isinstance(value, Signal)
-            else ex.constant(self._number(value))
-            for value in (a, b)
-        ]
-        difference = ex.add(parts[0], parts[1], -1.0)
-        return replace(choice, p=ex.add(parts[1], ex.multiply(choice.p, difference)))
+        one, other = (self._operand(choice, value) for value in (a, b))
+        return replace(choice, p=choice.p * one + (1 - choice.p) * other)
 
-    # --- what changes no number ------------------------------------------------------------
+    # --- constants, and operators that change no number ------------------------------------
 
     def identity(self, a: Value) -> Value:
         self._has()
@@ -149,10 +97,10 @@ class Operations(Arithmetic):
 
     def cast(self, a: Value) -> Value:
         kind, _ = self._has(to=0, saturate=1)
-        whole = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
-        if kind not in (_WHOLE if whole else FLOATS):
-            raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet reads floats.")
-        if isinstance(a, np.ndarray) and not whole:
+        integers = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
+        if kind not in (_INTEGERS if integers else FLOATS):
+            raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet supports floats.")
+        if isinstance(a, np.ndarray) and not integers:
             self._file.spend(a.nbytes)
             return a.astype(np.float32 if kind == FLOATS[0] else np.float64)
         return a
@@ -160,13 +108,13 @@ class Operations(Arithmetic):
     def dropout(self, a: Value, ratio: Value | None = None, training: Value | None = None) -> Value:
         self._has(ratio=0.5, seed=0)
         if training is not None and self._number(training):
-            raise self._refuse("it drops units also in inference; export the model for inference.")
+            raise self._refuse("it drops units in inference too; export the model for inference.")
         return self._signal(a)
 
     def flatten(self, a: Value) -> Value:
         (axis,) = self._has(axis=1)
         if axis != 1:
-            raise self._refuse(f"axis is {axis}; fastnet keeps rows apart, axis 1.")
+            raise self._refuse(f"axis is {axis}; it must be 1, which keeps the rows.")
         return self._flat(self._signal(a), None)
 
     def reshape(self, a: Value, shape: Value) -> Value:
@@ -178,7 +126,7 @@ class Operations(Arithmetic):
         last = entries[1] if len(entries) == 2 else None
         right = isinstance(last, int) and (last > 0 or (last == -1 and entries[0] != -1))
         if not right or entries[0] not in rows:
-            raise self._refuse(f"to {list(entries)}; fastnet reads those to [rows, units] only.")
+            raise self._refuse(f"to {list(entries)}; it must be to [rows, units].")
         return self._flat(self._signal(a), last if isinstance(last, int) and last > 0 else None)
 
     def _reshaped(self, a: Array, shape: Value) -> Array:
@@ -190,22 +138,22 @@ class Operations(Arithmetic):
     def _places(self, shape: Value) -> list[int]:
         array = self._constant(shape)
         if array.dtype.kind != "i" or array.ndim != 1:
-            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not whole numbers.")
+            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not a list of integers.")
         return [int(size) for size in array]
 
     def _flat(self, signal: Signal, width: int | None) -> Signal:
         stage = signal.stage
         if stage.shape is None:
             if width not in (None, stage.width) and stage.width is not None:
-                raise self._refuse(f"from {stage.width} units to {width}; fastnet keeps rows.")
+                raise self._refuse(f"from {stage.width} units to {width}; it must keep the rows.")
             return signal
-        if ex.line(signal.p) is None:
+        if signal.p.line is None:
             raise self._refuse("an activation comes before the first matrix product.")
         sizes = stage.shape[1:]
         if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
             size = int(np.prod(np.array(sizes, dtype=object)))
             if width not in (None, size):
-                raise self._refuse(f"from {size} numbers a row to {width}; fastnet keeps rows.")
+                raise self._refuse(f"from {size} numbers a row to {width}; it must keep the rows.")
             width = size
         return replace(signal, stage=replace(stage, shape=None, width=width))
 
@@ -221,10 +169,10 @@ class Operations(Arithmetic):
         given = self._has(**dict.fromkeys(names))
         found = [value for value in given if value is not None]
         if len(found) != 1:
-            raise self._refuse("it holds no number that fastnet reads.")
+            raise self._refuse("it has no number of a type that fastnet supports.")
         return found[0] if isinstance(found[0], np.ndarray) else _array(found[0])
 
-    # --- sizes, from which exporters make the shape that a Reshape needs --------------------
+    # --- shapes, from which exporters compute the shape for a Reshape ----------------------
 
     def shape(self, a: Value) -> Value:
         start, end = self._has(start=0, end=None)
@@ -235,16 +183,16 @@ class Operations(Arithmetic):
     def gather(self, a: Value, index: Value) -> Value:
         (axis,) = self._has(axis=0)
         if not isinstance(a, Size) or axis != 0:
-            raise self._refuse("fastnet reads it on the sizes of an array only.")
+            raise self._refuse("fastnet supports it on the shape of an array only.")
         place = int(self._number(index))
         if not -len(a.entries) <= place < len(a.entries):
-            raise self._refuse(f"there is no size {place}.")
+            raise self._refuse(f"the shape has no entry {place}.")
         return Size((a.entries[place],))
 
     def unsqueeze(self, a: Value, axes: Value | None = None) -> Value:
         self._has(axes=None)
         if not isinstance(a, Size):
-            raise self._refuse("fastnet reads it on the sizes of an array only.")
+            raise self._refuse("fastnet supports it on the shape of an array only.")
         return a
 
     def concat(self, *parts: Value) -> Value:
@@ -257,11 +205,11 @@ class Operations(Arithmetic):
             return Size(tuple(entries))
         if len(parts) == 2 and axis in (1, -1):
             one, other = self._same(*(self._signal(part) for part in parts))
-            opposite = ex.near(one.p, ex.add(ex.ONE, other.p, -1.0))
+            opposite = one.p.near(1 - other.p)
             if opposite and self.settled(other).activation.name == "sigmoid":
                 return replace(other, ended=True)
         raise self._refuse(
-            "fastnet reads it of 1 - p and p only, the probabilities of two classes."
+            "fastnet supports it of 1 - p and p only, the probabilities of two classes."
         )
 
 
@@ -273,7 +221,7 @@ def _array(value: Any) -> Array:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a kind of node does, and how many inputs it has, at least and at most."""
+    """An operator, and how many inputs it has, at least and at most."""
 
     do: Callable[..., Value]
     least: int = 1
@@ -282,7 +230,14 @@ class Operation:
 
 #: By domain and name.
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("", "Abs"): Operation(Operations.absolute),
+    **{("", name): Operation(partial(Operations.function, name=name)) for name in FUNCTIONS},
+    **{
+        ("", row.operator): Operation(partial(Operations.activation, row=row))
+        for row in ROWS.values()
+        if row.operator
+    },
+    ("", "Max"): Operation(partial(Operations.extreme, name="Max"), 2, 2),
+    ("", "Min"): Operation(partial(Operations.extreme, name="Min"), 2, 2),
     ("", "Add"): Operation(Operations.plus, 2, 2),
     ("", "Cast"): Operation(Operations.cast),
     ("", "Clip"): Operation(Operations.clip, 1, 3),
@@ -290,37 +245,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("", "Constant"): Operation(Operations.constant, 0, 0),
     ("", "Div"): Operation(Operations.divided, 2, 2),
     ("", "Dropout"): Operation(Operations.dropout, 1, 3),
-    ("", "Elu"): Operation(Operations.elu),
-    ("", "Erf"): Operation(partial(Operations.function, name="erf")),
-    ("", "Exp"): Operation(partial(Operations.function, name="exp")),
     ("", "Flatten"): Operation(Operations.flatten),
     ("", "Gather"): Operation(Operations.gather, 2, 2),
-    ("", "Gelu"): Operation(Operations.gelu),
     ("", "Gemm"): Operation(Operations.gemm, 2, 3),
     ("", "Greater"): Operation(Operations.greater, 2, 2),
     ("", "GreaterOrEqual"): Operation(Operations.greater, 2, 2),
     ("", "Identity"): Operation(Operations.identity),
-    ("", "LeakyRelu"): Operation(Operations.leaky_relu),
     ("", "Less"): Operation(Operations.less, 2, 2),
     ("", "LessOrEqual"): Operation(Operations.less, 2, 2),
-    ("", "Log"): Operation(partial(Operations.function, name="log")),
     ("", "MatMul"): Operation(Operations.matmul, 2, 2),
-    ("", "Max"): Operation(Operations.largest, 2, 2),
-    ("", "Min"): Operation(Operations.smallest, 2, 2),
     ("", "Mul"): Operation(Operations.times, 2, 2),
     ("", "Neg"): Operation(Operations.negative),
     ("", "Pow"): Operation(Operations.power, 2, 2),
-    ("", "Reciprocal"): Operation(partial(Operations.function, name="reciprocal")),
-    ("", "Relu"): Operation(Operations.relu),
     ("", "Reshape"): Operation(Operations.reshape, 2, 2),
-    ("", "Selu"): Operation(Operations.selu),
     ("", "Shape"): Operation(Operations.shape),
-    ("", "Sigmoid"): Operation(partial(Operations.function, name="sigmoid")),
     ("", "Softmax"): Operation(Operations.softmax),
-    ("", "Softplus"): Operation(partial(Operations.function, name="softplus")),
     ("", "Sub"): Operation(Operations.minus, 2, 2),
-    ("", "Swish"): Operation(Operations.swish),
-    ("", "Tanh"): Operation(partial(Operations.function, name="tanh")),
     ("", "Transpose"): Operation(Operations.transpose),
     ("", "Unsqueeze"): Operation(Operations.unsqueeze, 1, 2),
     ("", "Where"): Operation(Operations.where, 3, 3),

@@ -1,8 +1,8 @@
-"""Reading an ONNX graph: the nodes are gone through once, each on symbols instead of numbers.
+"""Reading an ONNX graph: its nodes are run once, in order, on symbols instead of numbers.
 
-What flows from node to node is a constant, the size of an array, or a `Signal`: an expression
-(`expressions`) in the outputs of the last matrix product (a `Stage`). At the next product, or
-at the graph's end, the expression must be an activation that fastnet has.
+A value is a constant, the shape of an array, or a `Signal`: an expression (`expressions`) in the
+outputs of the last matrix product (a `Stage`). At the next product, or at the graph's end, the
+expression must be an activation of fastnet.
 """
 
 import os
@@ -12,27 +12,27 @@ import numpy as np
 
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
-from fastnet.interchange import expressions as ex
 from fastnet.interchange.chain import Chain
-from fastnet.interchange.expressions import Recognized, Unrecognized
+from fastnet.interchange.expressions import Unrecognized, Z
 from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label
 from fastnet.interchange.onnx_operations import OPERATIONS, Operations
 from fastnet.interchange.onnx_values import Signal, Stage, Value
+from fastnet.interchange.recognition import Recognized
 
-#: What to do about the operations that many a graph has and no network of fastnet's.
+#: What to do about frequent operators that fastnet does not support.
 _REMEDIES = {
-    "LogSoftmax": "fastnet says probabilities: end the network in Softmax.",
+    "LogSoftmax": "fastnet predicts probabilities: end the network in Softmax.",
     "BatchNormalization": "fastnet has no normalization layers.",
 }
 
 
 def read(path: str | os.PathLike[str]) -> Chain:
-    """The layers of the network that a file holds.
+    """Read the layers of a file's network.
 
     Raises:
-        ModelFileError: if it is damaged, or no dense network; names the node.
+        ModelFileError: if it is damaged, or not a dense network; names the node.
     """
-    with np.errstate(all="ignore"):  # what is not finite in the end is refused there
+    with np.errstate(all="ignore"):  # weights that are not finite are refused later
         return _Reader(OnnxFile(path)).chain()
 
 
@@ -51,7 +51,7 @@ class _Reader:
             value = self._run(node)
             for name in node.output[:1]:
                 if name in self._values:
-                    raise self._file.refuse(f"{label(node)}: {name!r} is made twice.")
+                    raise self._file.refuse(f"{label(node)}: {name!r} is written twice.")
                 self._values[name] = value
         found = self._values.get(output)
         if not isinstance(found, Signal):
@@ -63,26 +63,26 @@ class _Reader:
         operation = OPERATIONS.get((domain_of(node), node.op_type))
         if operation is None:
             known = ", ".join(name for _, name in OPERATIONS)
-            remedy = _REMEDIES.get(node.op_type, f"It knows {known}.")
-            raise self._refuse(node, f"fastnet knows no such operation. {remedy}")
+            remedy = _REMEDIES.get(node.op_type, f"It supports {known}.")
+            raise self._refuse(node, f"fastnet does not support this operator. {remedy}")
         inputs = [self._value(node, name) if name else None for name in node.input]
         if not operation.least <= len(inputs) <= operation.most:
-            raise self._refuse(node, f"fastnet does not read it with {len(inputs)} inputs.")
+            raise self._refuse(node, f"fastnet does not support it with {len(inputs)} inputs.")
         if any(value is None for value in inputs[: operation.least]):
             raise self._refuse(node, "it lacks an input.")
         try:
             return operation.do(self._operations, *inputs)
         except Unrecognized:
-            reason = "it is part of no activation that fastnet has"
+            reason = "it is not part of an activation of fastnet"
             raise self._refuse(node, f"{reason} ({', '.join(ACTIVATIONS)}).") from None
 
     def _refuse(self, node: Any, reason: str) -> ModelFileError:
         return self._file.refuse(f"{label(node)}: {reason}")
 
-    # --- what of the graph is needed -------------------------------------------------------
+    # --- the part of the graph that is needed ----------------------------------------------
 
     def _output(self) -> str:
-        """The one output to read: for classifiers the probabilities, not the labels."""
+        """The output to read: for classifiers the probabilities, not the labels."""
         made = {name: node for node in self._file.graph.node for name in node.output}
         found = []
         for output in self._file.graph.output:
@@ -96,8 +96,7 @@ class _Reader:
                 found.append(output.name)
         if len(set(found)) != 1:
             raise self._file.refuse(
-                f"it has {len(set(found))} outputs that hold numbers {sorted(set(found))}; "
-                "fastnet reads graphs with one."
+                f"it has {len(set(found))} outputs {sorted(set(found))}; fastnet supports one."
             )
         return str(found[0])
 
@@ -124,14 +123,13 @@ class _Reader:
         if len(inputs) != 1:
             names = [entry.name for entry in inputs]
             raise self._file.refuse(
-                f"it computes its output from {len(inputs)} inputs {names}; fastnet reads graphs "
-                "with one."
+                f"its output depends on {len(inputs)} inputs {names}; fastnet supports one."
             )
         kind = inputs[0].type.tensor_type
         if kind.elem_type not in FLOATS:
             raise self._file.refuse(
                 f"its input {inputs[0].name!r} has ONNX's element type {kind.elem_type}; fastnet "
-                "reads float (1) and double (11)."
+                "supports float (1) and double (11)."
             )
         shape = tuple(
             entry.dim_value if entry.WhichOneof("value") == "dim_value" else None
@@ -142,19 +140,20 @@ class _Reader:
             stage.width = shape[1] if shape else None
         else:
             stage.shape = shape
-        self._values[inputs[0].name] = Signal(stage, ex.Z)
+        self._values[inputs[0].name] = Signal(stage, Z)
 
     def _value(self, node: Any, name: str) -> Value:
         if name not in self._values:
             if name not in self._constants:
                 raise self._refuse(
-                    node, f"it reads {name!r}, which nothing before it makes; the file is damaged."
+                    node,
+                    f"its input {name!r} comes from no node before it; the file is damaged.",
                 )
             self._values[name] = self._file.array(self._constants[name])
         return self._values[name]
 
     def _collected(self, stage: Stage, last: Recognized) -> Chain:
-        """All layers, from the last to the first and turned round."""
+        """The layers, collected from the last to the first."""
         pairs = [(stage, last)]
         while pairs[-1][0].before is not None:
             pairs.append(pairs[-1][0].before)

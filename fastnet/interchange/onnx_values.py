@@ -1,23 +1,24 @@
-"""What flows from node to node of an ONNX graph that is read."""
+"""The values that flow from node to node while an ONNX graph is read."""
 
 from dataclasses import dataclass, field
 
 from fastnet.arrays.checks import Array
-from fastnet.interchange.expressions import Algebra, Polynomial, Recognized
+from fastnet.interchange.expressions import Algebra, Polynomial
+from fastnet.interchange.recognition import Recognized
 
 
 @dataclass(eq=False)
 class Stage:
-    """The outputs of a matrix product, or the graph's input, scaled and shifted unit by unit.
+    """The outputs of a matrix product, or the graph's input, scaled and shifted per unit.
 
     Attributes:
         name: of the node, for errors.
-        width: how many there are, if known.
-        before: what the product is of; None for the graph's input.
+        width: the number of units, if known.
+        before: the factor of the product: a stage and its activation; None for the graph's input.
         weight: `(inputs, width)`, or None for the input.
-        gain, bias: `(width,)` or one number; bias None where the graph adds none.
-        shape: of the input, while it has not two dimensions; None: a matrix.
-        algebra: what was done with its numbers.
+        gain, bias: `(width,)` or one number; bias None if the graph adds none.
+        shape: of the graph's input, if it does not have two dimensions; None: a matrix.
+        algebra: the functions that were applied to it.
         steps: how often it was scaled or shifted.
     """
 
@@ -34,8 +35,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Signal:
-    """An expression in a stage's numbers. `ended`: a classifier's two columns, of which this is
-    the second; nothing may follow.
+    """An expression in a stage. `ended`: it is p of a classifier's two columns 1 - p and p, and
+    nothing may follow.
     """
 
     stage: Stage
@@ -45,7 +46,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of a signal's array; the first, the number of rows, is "rows", unknown ones None."""
+    """The shape of a signal; the number of rows is "rows", an unknown entry None."""
 
     entries: tuple[int | str | None, ...]
 

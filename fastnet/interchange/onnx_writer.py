@@ -1,43 +1,45 @@
-"""Writing a model as an ONNX graph, from operations that onnxruntime has in the model's dtype.
+"""Writing a model as an ONNX graph, from operators that onnxruntime has in the model's dtype.
 
 onnxruntime has LeakyRelu, Elu, Selu, Softplus and Erf in float32 only. In float64 the first four
-are written out in arithmetic, and erf is taken in float32.
+are written out in arithmetic, and erf is computed in float32.
 """
 
 import json
-import math
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from fastnet import files
 from fastnet.arrays import checks
-from fastnet.definition.activations import ELU, GELU, SELU, Activation, LeakyReLU
+from fastnet.definition.activations import Activation
 from fastnet.definition.layers import Dense
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
+from fastnet.interchange.chain import row_of
+from fastnet.interchange.expressions import Expression
+from fastnet.interchange.onnx_activations import ROWS
+from fastnet.model import Model
 from fastnet.tables.schema import Table
+from fastnet.version import __version__
 
-if TYPE_CHECKING:
-    from fastnet.model import Model
-
-#: The version of the operators, and of the format, that onnx 1.12 brought in 2022.
+#: The versions of the operators and of the format in onnx 1.12, of 2022.
 OPSET, IR_VERSION = 17, 8
 
-#: A protobuf message is smaller than 2 GiB; names and operations need some of it.
+#: A protobuf message is smaller than 2 GiB; names and nodes need some of it.
 _MOST_BYTES = 2**31 - 2**20
 
 
-def write(model: "Model", path: str | os.PathLike[str]) -> None:
-    """Write the graph. `exporting.to_onnx` says what it is."""
+def write(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write the graph that `exporting.to_onnx` documents."""
     onnx = need("onnx", "onnx", "writing an ONNX file")
     target = checks.path(path)
     model.parameters.check()
     size = model.parameters.flat.nbytes
     if size > _MOST_BYTES:
         raise DefinitionError(
-            f"the model has {size:,} bytes of parameters, and an ONNX file holds less than 2 GiB; "
+            f"the model has {size:,} bytes of parameters, and an ONNX file has less than 2 GiB; "
             "use a smaller network, or model.save."
         )
     proto = _Writer(onnx, model).proto()
@@ -46,7 +48,7 @@ def write(model: "Model", path: str | os.PathLike[str]) -> None:
 
 
 class _Writer:
-    def __init__(self, onnx: Any, model: "Model") -> None:
+    def __init__(self, onnx: Any, model: Model) -> None:
         self._onnx = onnx
         self._model = model
         self._dtype = np.dtype(model.dtype)
@@ -70,8 +72,6 @@ class _Writer:
             [helper.make_tensor_value_info("prediction", _type(made), ["rows", network.outputs])],
             self._constants,
         )
-        from fastnet.version import __version__
-
         proto = helper.make_model(
             graph,
             ir_version=IR_VERSION,
@@ -92,24 +92,24 @@ class _Writer:
         return proto
 
     def _standardized(self, x: str) -> str:
-        """As `Table.inputs` does it: in float64, then cast."""
+        """Standardize a table's numbers in float64, then cast."""
         if self._table is None:
             return x
         mean, scale = (np.array(part, np.float64) for part in (self._table.mean, self._table.scale))
-        x = self._node("Sub", x, self._constant("mean", mean), name="centred")
-        x = self._node("Div", x, self._constant("scale", scale), name="standardized")
-        return x if self._dtype == np.float64 else self._cast(x, self._dtype, "inputs")
+        x = self._node("Sub", x, self._constant("mean", mean))
+        x = self._node("Div", x, self._constant("scale", scale))
+        return x if self._dtype == np.float64 else self._cast(x, self._dtype)
 
     def _in_units(self, value: str) -> tuple[str, np.dtype[Any]]:
-        """Quantities of a table in the target's unit, as `Table.answers` does it."""
+        """Convert outputs to the unit of a table's target, if it is a quantity."""
         if self._table is None or self._table.task != "regression":
             return value, self._dtype
         wide = np.dtype(np.float64)
         if self._dtype != wide:
-            value = self._cast(value, wide, "output")
+            value = self._cast(value, wide)
         scale, mean = np.array(self._table.target_scale), np.array(self._table.target_mean)
-        value = self._node("Mul", value, self._constant("target_scale", scale), name="scaled")
-        return self._node("Add", value, self._constant("target_mean", mean), name="moved"), wide
+        value = self._node("Mul", value, self._constant("target_scale", scale))
+        return self._node("Add", value, self._constant("target_mean", mean)), wide
 
     def _dense(self, index: int, layer: Dense, x: str) -> str:
         parameters = self._model.parameters
@@ -118,99 +118,40 @@ class _Writer:
         if layer.bias:
             name = f"{index}.bias"
             inputs.append(self._constant(name, parameters[name]))
-        z = self._node("Gemm" if layer.bias else "MatMul", *inputs, name=f"{index}.affine")
-        return self._activated(layer.activation, z, f"{index}.{layer.activation.name}")
+        z = self._node("Gemm" if layer.bias else "MatMul", *inputs)
+        return self._activated(layer.activation, z)
 
-    # --- activations -----------------------------------------------------------------------
+    def _activated(self, activation: Activation, z: str) -> str:
+        """By ONNX's own operator where onnxruntime has it in the dtype, else by the formula."""
+        row = row_of(ROWS, activation, "ONNX")
+        constants = {one.name: getattr(activation, one.name) for one in fields(activation)}
+        if row.operator and row.since <= OPSET and self._dtype == np.float32:
+            given = {
+                attribute: constants.get(name, default)
+                for attribute, (name, default) in row.attributes.items()
+            }
+            return self._node(row.operator, z, **given)
+        return str(row.formula(self.apply, _Value(self, z), **constants).name)
 
-    def _activated(self, function: Activation, z: str, name: str) -> str:
-        single = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
-        if function.name == "identity":
-            return z
-        if function.name in single:
-            return self._node(single[function.name], z, name=name)
-        if function.name == "softmax":
-            return self._node("Softmax", z, name=name, axis=-1)
-        if function.name == "silu":
-            return self._node("Mul", z, self._node("Sigmoid", z, name=f"{name}.sigmoid"), name=name)
-        if isinstance(function, GELU):
-            return self._gelu(function, z, name)
-        return (
-            self._single(function, z, name)
-            if self._dtype == np.float32
-            else self._written(function, z, name)
-        )
-
-    def _single(self, function: Activation, z: str, name: str) -> str:
-        """In float32, by one operation."""
-        if isinstance(function, LeakyReLU):
-            return self._node("LeakyRelu", z, name=name, alpha=function.slope)
-        if isinstance(function, ELU):
-            return self._node("Elu", z, name=name, alpha=function.alpha)
-        if isinstance(function, SELU):
-            return self._node("Selu", z, name=name, alpha=SELU.ALPHA, gamma=SELU.SCALE)
-        assert function.name == "softplus", function
-        return self._node("Softplus", z, name=name)
-
-    def _written(self, function: Activation, z: str, name: str) -> str:
-        """In float64, as a sum of what it is above and below 0."""
-        above = self._node("Relu", z, name=f"{name}.above")
-        if function.name == "softplus":
-            size = self._node("Abs", z, name=f"{name}.size")
-            fallen = self._node(
-                "Exp", self._node("Neg", size, name=f"{name}.negative"), name=f"{name}.exp"
-            )
-            sum_ = self._node("Add", fallen, self._number(1.0), name=f"{name}.sum")
-            return self._node("Add", above, self._node("Log", sum_, name=f"{name}.log"), name=name)
-        below = self._node("Min", z, self._number(0.0), name=f"{name}.below")
-        if isinstance(function, LeakyReLU):
-            slope, scale = function.slope, 1.0
-        else:
-            alpha, scale = (
-                (function.alpha, 1.0) if isinstance(function, ELU) else (SELU.ALPHA, SELU.SCALE)
-            )
-            grown = self._node("Exp", below, name=f"{name}.exp")
-            below = self._node("Sub", grown, self._number(1.0), name=f"{name}.expm1")
-            slope = alpha * scale
-        if scale != 1:
-            above = self._node("Mul", above, self._number(scale), name=f"{name}.scaled")
-        curve = self._node("Mul", below, self._number(slope), name=f"{name}.curve")
-        return self._node("Add", above, curve, name=name)
-
-    def _gelu(self, function: GELU, z: str, name: str) -> str:
-        """z / 2 * (1 + curve)."""
-        if function.approximate == "tanh":
-            square = self._node("Mul", z, z, name=f"{name}.square")
-            cube = self._node("Mul", square, z, name=f"{name}.cube")
-            small = self._node("Mul", cube, self._number(0.044715), name=f"{name}.small")
-            inner = self._node("Add", z, small, name=f"{name}.inner")
-            factor = self._number(math.sqrt(2 / math.pi))
-            curve = self._node(
-                "Tanh",
-                self._node("Mul", inner, factor, name=f"{name}.scaled"),
-                name=f"{name}.curve",
-            )
-        else:
-            inner = self._node("Mul", z, self._number(math.sqrt(0.5)), name=f"{name}.inner")
-            if self._dtype == np.float32:
-                curve = self._node("Erf", inner, name=f"{name}.curve")
-            else:
-                short = self._cast(inner, np.dtype(np.float32), f"{name}.short")
-                curve = self._node("Erf", short, name=f"{name}.erf")
-                curve = self._cast(curve, self._dtype, f"{name}.curve")
-        share = self._node("Add", curve, self._number(1.0), name=f"{name}.share")
-        half = self._node("Mul", z, self._number(0.5), name=f"{name}.half")
-        return self._node("Mul", half, share, name=name)
+    def apply(self, kind: str, z: "_Value", *more: "_Value | float") -> "_Value":
+        """An operator, for formulas."""
+        if kind == "Erf" and self._dtype == np.float64:
+            short = self._node(kind, self._cast(z.name, np.dtype(np.float32)))
+            return _Value(self, self._cast(short, self._dtype))
+        names = [one.name if isinstance(one, _Value) else self._number(one) for one in more]
+        return _Value(self, self._node(kind, z.name, *names))
 
     # --- pieces of a graph -----------------------------------------------------------------
 
-    def _node(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
-        node = self._onnx.helper.make_node(kind, list(inputs), [name], name, **attributes)
-        self._nodes.append(node)
+    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{kind}_{len(self._nodes)}"
+        self._nodes.append(
+            self._onnx.helper.make_node(kind, list(inputs), [name], name, **attributes)
+        )
         return name
 
-    def _cast(self, value: str, dtype: np.dtype[Any], name: str) -> str:
-        return self._node("Cast", value, name=name, to=_type(dtype))
+    def _cast(self, value: str, dtype: np.dtype[Any]) -> str:
+        return self._node("Cast", value, to=_type(dtype))
 
     def _constant(self, name: str, array: Any) -> str:
         self._constants.append(self._onnx.numpy_helper.from_array(np.array(array), name))
@@ -222,6 +163,20 @@ class _Writer:
         if all(constant.name != name for constant in self._constants):
             self._constant(name, np.array(value, self._dtype))
         return name
+
+
+class _Value(Expression):
+    """The output of a node, in formulas."""
+
+    def __init__(self, writer: _Writer, name: str) -> None:
+        self._writer = writer
+        self.name = name
+
+    def __add__(self, other: "_Value | float") -> "_Value":
+        return self._writer.apply("Add", self, other)
+
+    def __mul__(self, other: "_Value | float") -> "_Value":
+        return self if other == 1.0 else self._writer.apply("Mul", self, other)
 
 
 def _type(dtype: np.dtype[Any]) -> int:

@@ -9,7 +9,7 @@ from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 
-#: scikit-learn's names; "exp", a Poisson regressor's output, is left to the loss.
+#: Activations by scikit-learn's names. "exp", a Poisson regressor's output, is part of the loss.
 _ACTIVATIONS = {
     "identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu",
     "softmax": "softmax", "exp": "identity",
@@ -18,12 +18,12 @@ _LOSSES = {"squared_error": "mse", "poisson": "poisson"}
 
 
 def read(estimator: Any) -> Chain:
-    """The layers of an estimator, or of a pipeline of scalers and one.
+    """Read the layers of an estimator, or of a pipeline of scalers that ends in one.
 
     Raises:
-        DefinitionError: if it is not fitted, or another; names it.
+        DefinitionError: if it is not fitted, or not supported; names it.
     """
-    network = sys.modules.get("sklearn.neural_network")  # who has an estimator has imported it
+    network = sys.modules.get("sklearn.neural_network")  # imported by whoever has one
     pipeline = sys.modules.get("sklearn.pipeline")
     steps = [("", estimator)]
     if pipeline is not None and isinstance(estimator, pipeline.Pipeline):
@@ -42,7 +42,10 @@ def read(estimator: Any) -> Chain:
         raise chain.refuse("it is not fitted; call estimator.fit(x, y) first.")
     inner, outer = (_ACTIVATIONS.get(key) for key in (last.activation, last.out_activation_))
     if inner is None or outer is None:
-        raise chain.refuse(f"its activations are {last.activation!r}, {last.out_activation_!r}.")
+        raise chain.refuse(
+            f"its activations are {last.activation!r} and {last.out_activation_!r}; fastnet "
+            f"supports scikit-learn's {', '.join(_ACTIVATIONS)}."
+        )
     chain.loss = _LOSSES.get(last.loss)
     count = len(last.coefs_)
     for index, (weight, bias) in enumerate(zip(last.coefs_, last.intercepts_, strict=True)):
@@ -52,14 +55,14 @@ def read(estimator: Any) -> Chain:
 
 
 def _scale(chain: Chain, name: str, scaler: Any) -> None:
-    """A `StandardScaler`: (x - mean) / scale, each of which may be off."""
+    """A `StandardScaler`: (x - mean) / scale, either of which may be switched off."""
     if scaler is None or (isinstance(scaler, str) and scaler == "passthrough"):
         return
     preprocessing = sys.modules.get("sklearn.preprocessing")
     if preprocessing is None or type(scaler) is not preprocessing.StandardScaler:
         raise chain.refuse(
-            f"the pipeline's step {name!r} is {scaler!r}; fastnet takes StandardScaler: apply "
-            "another to the data yourself."
+            f"the pipeline's step {name!r} is {scaler!r}; fastnet supports StandardScaler: "
+            "apply others to the data before."
         )
     if not hasattr(scaler, "n_features_in_"):
         raise chain.refuse(f"the pipeline's step {name!r} is not fitted; call fit first.")

@@ -58,7 +58,7 @@ def read(source: Any) -> "pl.DataFrame":
     Raises:
         DataError: if it is no table, is empty, has ragged rows or a column twice.
         FileAccessError: if the file cannot be read.
-        MissingExtra: without Polars (`pip install "fastnet[tables]"`).
+        MissingExtra: without Polars.
     """
     parts = list(blocks(source))
     return polars().concat(parts) if len(parts) > 1 else parts[0]

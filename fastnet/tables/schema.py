@@ -7,7 +7,7 @@
     for frame in tables.stream(model, "large.parquet"):     # the same, block by block
         ...
 
-Needs Polars (`pip install "fastnet[tables]"`). `fastnet.encoding` says how columns become inputs.
+Needs Polars (the extra `tables`). `fastnet.encoding` says how columns become inputs.
 """
 
 from collections.abc import Mapping

@@ -134,7 +134,7 @@ class History:
             The axes.
 
         Raises:
-            MissingExtra: without matplotlib (`pip install "fastnet[plot]"`).
+            MissingExtra: without matplotlib.
         """
         from fastnet import plots
 
