@@ -116,7 +116,7 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
     [
         (
             "nunpy",
-            r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: auto, cupy, numba, numpy",
+            r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: array_api, auto, cupy, numba, numpy",
         ),
         ("NumPy", "did you mean 'numpy'"),
         ("tensorcore9000", r"unknown backend 'tensorcore9000'\. Known: auto"),
