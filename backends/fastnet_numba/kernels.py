@@ -24,6 +24,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import caching, event, types
+from numba.core.types import containers
 
 from fastnet_numba import prediction, tiny, training
 from fastnet_numba.ops import products
@@ -47,17 +48,22 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     number = types.float32 if dtype.itemsize == 4 else types.float64
     index = types.int64
 
+    def together(*kinds: Any) -> Any:
+        return containers.BaseTuple.from_types(kinds)
+
     def array(kind: Any, ndim: int = 1, constant: bool = False) -> Any:
         return types.Array(kind, ndim, "C", readonly=constant)
 
     written, given = array(number), array(number, constant=True)
     table = array(index, 2)
+    order = array(index, 1, True)
     run = (
-        table, written, array(number, 2), written, written, given, given, array(index, 1, True),
-        given, array(index, 1, True), array(types.float64, 1, True),
-        array(types.float64, 1, True), array(types.float64),
-        array(index), array(types.float64), array(types.float64), array(index), index,
-    )  # fmt: skip
+        together(table, array(types.float64, 2), array(index), array(types.float64)),
+        together(written, array(number, 2), written, written, array(types.float64)),
+        together(given, given, order, given, order),
+        together(array(types.float64), array(index)),
+        index,
+    )
     few = (table, written, written, array(number, 2, True), array(number, 2))
     steps = (
         array(index, 2), array(types.float64, 2), array(index), written, written,
