@@ -24,7 +24,6 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import caching, event, types
-from numba.core.types import containers
 
 from fastnet_numba import prediction, tiny, training
 from fastnet_numba.ops import products
@@ -48,9 +47,6 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     number = types.float32 if dtype.itemsize == 4 else types.float64
     index = types.int64
 
-    def together(*kinds: Any) -> Any:
-        return containers.BaseTuple.from_types(kinds)
-
     def array(kind: Any, ndim: int = 1, constant: bool = False) -> Any:
         return types.Array(kind, ndim, "C", readonly=constant)
 
@@ -58,12 +54,10 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     table = array(index, 2)
     order = array(index, 1, True)
     run = (
-        together(table, array(types.float64, 2), array(index), array(types.float64)),
-        together(written, array(number, 2), written, written, array(types.float64)),
-        together(given, given, order, given, order),
-        together(array(types.float64), array(index)),
-        index,
-    )
+        table, array(types.float64, 2), array(index), array(types.float64),
+        written, array(number, 2), written, written, array(types.float64),
+        given, given, order, given, order, array(types.float64), array(index), index,
+    )  # fmt: skip
     few = (table, written, written, array(number, 2, True), array(number, 2))
     steps = (
         array(index, 2), array(types.float64, 2), array(index), written, written,

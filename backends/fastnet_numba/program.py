@@ -200,32 +200,18 @@ class NumbaProgram(Program):
         else:
             gradient = out.reshape(-1)
         losses = np.empty(run.steps)
-        kind, constants = run.optimizer.canonical() if updating else ("sgd", ())
-        if kind not in KINDS["optimizer"]:
-            raise lacking("numba", "optimizer", kind)
-        integers = np.zeros(training.INTEGERS, np.int64)
-        for place, value in (
-            (training.TASK, task),
-            (training.FIRST_STEP, run.first_step),
-            (training.STEPS, 0 if task == training.PREDICT else run.steps),
-            (training.BATCH, batch),
-            (training.ROWS, rows),
-            (training.SEED, run.seed - 2**64 if run.seed >= 2**63 else run.seed),
-            (training.UPDATES, state.updates),
-            (training.PARTS, parts),
-            (training.WORKERS, workers),
-            (training.OPTIMIZER, OPTIMIZERS[kind]),
-            (training.TRAINED, trained),
-            (training.SIZE_OF_PART, stride),
-        ):
-            integers[place] = value
-        clipping = (math.inf if c is None else c for c in (run.clip_value, run.clip_norm))
-        floats = np.array([run.l1, *clipping, *constants], np.float64)
-        steps = np.empty((run.steps, training.PER_STEP))
-        steps[:, training.LEARNING_RATE] = run.learning_rate
-        steps[:, training.L2] = run.l2
-        steps[:, training.WEIGHT_DECAY] = run.weight_decay
-        steps[:, training.DROPOUT_FACTOR] = run.dropout_factor
+        numbers = {
+            training.TASK: task,
+            training.STEPS: 0 if task == training.PREDICT else run.steps,
+            training.BATCH: batch,
+            training.ROWS: rows,
+            training.UPDATES: state.updates,
+            training.PARTS: parts,
+            training.WORKERS: workers,
+            training.TRAINED: trained,
+            training.SIZE_OF_PART: stride,
+        }
+        steps, int_table, float_table = _tables(run, numbers)
         x, y, labels = data.x.numbers.reshape(-1), self.nothing, self.no_indices
         if data.y.dtype == np.intp:
             labels = data.y
@@ -241,12 +227,9 @@ class NumbaProgram(Program):
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = self.kernels.run(
-                (table, steps, integers, floats),
-                (parameters, state.memory, gradient, arenas[worker], losses),
-                (x, y, labels, weights, order),
-                (shared, signals),
-                worker,
-            )
+                table, steps, int_table, float_table, parameters, state.memory, gradient,
+                arenas[worker], losses, x, y, labels, weights, order, shared, signals, worker,
+            )  # fmt: skip
             if workers > 1:
                 busy[worker] = time.thread_time() - began
 
@@ -264,6 +247,26 @@ class NumbaProgram(Program):
 def _writable(parameters: Array) -> Array:
     """The parameters, or a copy if they are read-only, for which no kernel is compiled."""
     return parameters if parameters.flags.writeable else parameters.copy()
+
+
+def _tables(run: Run, numbers: dict[int, int]) -> tuple[Array, Array, Array]:
+    """The tables of a run for the kernel: what each step has, the integers, the floats."""
+    steps = np.empty((run.steps, training.PER_STEP))
+    steps[:, training.LEARNING_RATE] = run.learning_rate
+    steps[:, training.L2] = run.l2
+    steps[:, training.WEIGHT_DECAY] = run.weight_decay
+    steps[:, training.DROPOUT_FACTOR] = run.dropout_factor
+    kind, constants = run.optimizer.canonical()
+    if kind not in KINDS["optimizer"]:
+        raise lacking("numba", "optimizer", kind)
+    int_table = np.empty(training.INTEGERS, np.int64)
+    int_table[training.FIRST_STEP] = run.first_step
+    int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
+    int_table[training.OPTIMIZER] = OPTIMIZERS[kind]
+    for place, number in numbers.items():
+        int_table[place] = number
+    clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
+    return steps, int_table, np.array([run.l1, *clipping, *constants], np.float64)
 
 
 def _one_step(run: Run, step: int, rows: int) -> Run:

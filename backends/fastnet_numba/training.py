@@ -52,36 +52,32 @@ def gathered(shared, parts, column):
 
 
 @entry
-def run(tables, vectors, rows_of_data, exchange, worker):
+def run(
+    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    x, y, labels, weights, order, shared, signals, worker,
+):  # fmt: skip
     """The steps of a run.
 
+    Handed over in four tuples, these take a small network's step 40 ns longer, a tenth of it.
+
     Args:
-        tables: four:
-            the layout's table of operations;
-            the table of steps, `(steps, PER_STEP)` float64;
-            the run's integers and its floats.
-        vectors: five:
-            parameters `(size,)`;
-            the optimizer's memory `(slots, trained)`;
-            gradients, one for each part, SIZE_OF_PART apart, or the predictions, flat;
-            this worker's arena;
-            room for each step's loss.
-        rows_of_data: five, each empty where there is none:
-            x and y, flat;
-            class indices;
-            weights of rows;
-            the rows' order, all epochs of the run one behind the other.
-        exchange: two: room for what the parts find, CACHE_LINE_STRIDE for each; and the barrier's
-            signals.
+        ops: the layout's table of operations.
+        steps: the table of steps, `(steps, PER_STEP)` float64.
+        int_table, float_table: the run's integers, and its floats.
+        p: parameters `(size,)`.
+        memory: the optimizer's `(slots, trained)`.
+        g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
+        m: this worker's arena.
+        losses: room for each step's loss.
+        x, y, labels, weights, order: the data, flat: inputs, targets, class indices, weights of
+            rows, and the order of the rows in all epochs of the run. All but x may be empty.
+        shared: room for what the parts find, CACHE_LINE_STRIDE for each.
+        signals: see `barrier`.
         worker: which of WORKERS this is.
 
     Returns:
         how many steps' losses were found: one whose loss is not finite is the last.
     """
-    ops, steps, int_table, float_table = tables
-    p, memory, g, m, losses = vectors
-    x, y, labels, weights, order = rows_of_data
-    shared, signals = exchange
     places = ops[0]
     task, rows, stride = int_table[TASK], int_table[ROWS], int_table[SIZE_OF_PART]
     size = int_table[TRAINED]

@@ -73,6 +73,10 @@ class State:
     updates: int = 0
 
 
+#: The optimizer of runs that update nothing; made once, because that takes microseconds.
+_NO_UPDATE = SGD()
+
+
 @dataclass(frozen=True)
 class Run:
     """Some training steps in a row, with all they need, computed beforehand on the host.
@@ -126,7 +130,7 @@ class Run:
         `dropout` applies the masks of that step and seed.
         """
         # All rows in one batch make every step the first of its epoch.
-        return cls(step, 1, rows, None, SGD(), 0.0, dropout_factor=float(dropout), seed=seed)
+        return cls(step, 1, rows, None, _NO_UPDATE, 0.0, dropout_factor=float(dropout), seed=seed)
 
     def of_step(self, name: str, step: int) -> float:
         """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at a step of this run."""
