@@ -139,10 +139,9 @@ class Stream:
 
 def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
     """The constants, the parameters, their gradient, and the memory."""
-    from fastnet_numba.ops.optimizers import constants
-
     p, g = (random.uniform(SEED, random.DATA, s, size).astype(np.float32) for s in range(2))
-    return constants(fn.Adam())[1], p, g, np.zeros((2, size), np.float32)
+    constants = np.array(fn.Adam().canonical()[1])
+    return constants, p, g, np.zeros((2, size), np.float32)
 
 
 @cache
@@ -153,7 +152,7 @@ def _update_kernel() -> Any:
     @entry
     def updates(constants: Any, p: Any, g: Any, memory: Any, times: Any) -> None:
         for t in range(times):
-            update(ADAM, constants, p, g, memory, 0, len(p), 1e-3, t + 1)
+            update(ADAM, constants, p, g, memory, 0, len(p), 1e-3, 0.0, t + 1)
 
     return updates
 

@@ -51,7 +51,7 @@ def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 
     network = fn.Network(3, [fn.Dense(4, "relu"), fn.Dense(1)])
     model = fn.Model(network, backend="numba", seed=SEED)
-    program = model._program
+    program = model.program
     assert isinstance(program, NumbaProgram)
     flat, x, out = model.parameters.flat, np.ones((1, 3), np.float32), np.empty((1, 1), np.float32)
 
@@ -68,20 +68,21 @@ def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 
 def test_xor(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
     """100,000 steps of XOR: what the kernel takes, and what `fit` adds."""
-    from fastnet.contract.program import Data, Run, State
+    from fastnet.contract.program import Data, Inputs, Run, State
     from fastnet_numba.program import NumbaProgram
 
     x, y = (array.astype(np.float32) for array in fn.datasets.xor())
     model = fn.Model(fn.datasets.xor_network(True), backend="numba", seed=SEED)
-    program, steps = model._program, 100_000
+    program, steps = model.program, 100_000
     assert isinstance(program, NumbaProgram)
-    state = State(model.parameters.flat.copy(), np.zeros((1, len(model.parameters.flat)), "f4"))
-    run = Run(0, np.full(steps, 0.5), 4, None, fn.SGD(0.5))
+    state = State(model.parameters.flat.copy(), np.zeros((0, len(model.parameters.flat)), "f4"))
+    run = Run(0, steps, 4, None, fn.SGD(0.5), 0.5)
+    data = Data(Inputs(x), y)
 
     def fit() -> None:
         model.fit(x, y, optimizer=fn.SGD(0.5), epochs=steps, batch_size=None)
 
     parts: dict[str, Callable[[], object]] = {
-        "one run of the kernel": lambda: program.train(state, Data(x, y), run)
+        "one run of the kernel": lambda: program.train(state, data, run)
     }
     shares(benchmark, capsys, "100,000 steps of xor", fit, parts, 5)

@@ -11,8 +11,8 @@ CODE = """
 import ctypes, mmap, sys
 import numpy as np
 import fastnet as fn
-from fastnet.contract import choosing as contract, loading, plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract import loading, plan
+from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_numba.layout import Layout
 from numba_cases import CASES, data, network
 
@@ -46,7 +46,7 @@ for case in CASES:
             )
             flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
             y = y if y.dtype.kind == "i" else y.astype(dtype)
-            rows = Data(guarded(x), guarded(y), guarded(weight))
+            rows = Data(Inputs(guarded(x)), guarded(y), guarded(weight))
             program.predict(flat, rows.x)
             program.predict_at_once(flat, guarded(x[:3]))
             program.loss(flat, rows)
@@ -58,16 +58,20 @@ for case in CASES:
                 batch = max(len(x) // 3, 1)
                 steps = -(-len(x) // batch) * 2
                 rates = guarded(np.full(steps, 1e-3))
-                run = Run(0, rates, batch, order, rule, 0.01, 0.01, 1.0, 1.0, 3)
-                losses = program.train(State(flat, memory), rows, run)
+                run = Run(0, steps, batch, order, rule, rates, 0.01, 0.01, 0.1,
+                          clip_value=1.0, clip_norm=1.0, seed=3)
+                state = State(flat, memory)
+                losses = program.train(state, rows, run)
                 assert np.isfinite(losses).all(), (case, losses)
+                gradient = guarded(program.batch_gradient(state, rows, run, 1)[2])
+                program.update(state, gradient, run, 1)
 x, y = fn.datasets.xor()
 program = loading.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
                                          np.dtype("float32"), 1, None)
 flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
-run = Run(0, guarded(np.full(9, 0.1)), 4, None, fn.SGD(0.1))
-rows = Data(guarded(x.astype("f4")), guarded(y.astype("f4")))
-program.train(State(flat, guarded(np.zeros((1, len(flat)), "f4"))), rows, run)
+run = Run(0, 9, 4, None, fn.SGD(0.1), guarded(np.full(9, 0.1)))
+rows = Data(Inputs(guarded(x.astype("f4"))), guarded(y.astype("f4")))
+program.train(State(flat, guarded(np.zeros((0, len(flat)), "f4"))), rows, run)
 print("untouched")
 sys.stdout.flush()
 import os

@@ -2,23 +2,32 @@
 
 import importlib.util
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnet.contract.loading import CONTRACT
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import Probe, Program
+from fastnet.contract.program import Backend, Probe, Program
 from fastnet.extras import REQUIREMENTS, pip_install
 
 
-class NumbaBackend:
+class NumbaBackend(Backend):
     """Runs wherever Numba does."""
 
     name = "numba"
     contract = CONTRACT
-    precisions = ()
+
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """What the kernels' files declare; nothing where Numba is not installed."""
+        if not self.probe().usable:
+            return {}
+        from fastnet_numba import program  # noqa: F401  (imports all files of kernels)
+        from fastnet_numba.ops.declared import KINDS
+
+        return KINDS
 
     def probe(self) -> Probe:
         """Usable where Numba is installed, and platformdirs, which finds the cache folder."""
@@ -43,10 +52,10 @@ class NumbaBackend:
             "threads": f"up to {available()}, where a step is long enough to share",
         }
 
-    def compile(
+    def make_program(
         self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
     ) -> Program:
-        """Make the tables for `plan`; the kernels are the same for all."""
+        """Make the tables for `plan`; the kernels are the same for all plans."""
         from fastnet_numba.program import NumbaProgram
 
         return NumbaProgram(plan, dtype, threads)

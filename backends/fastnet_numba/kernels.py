@@ -52,11 +52,11 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
 
     written, given = array(number), array(number, constant=True)
     table = array(index, 2)
+    order = array(index, 1, True)
     run = (
-        table, written, array(number, 2), written, written, given, given, array(index, 1, True),
-        given, array(index, 1, True), array(types.float64, 1, True),
-        array(types.float64, 1, True), array(types.float64),
-        array(index), array(types.float64), array(types.float64), array(index), index,
+        table, array(types.float64, 2), array(index), array(types.float64),
+        written, array(number, 2), written, written, array(types.float64),
+        given, given, order, given, order, array(types.float64), array(index), index,
     )  # fmt: skip
     few = (table, written, written, array(number, 2, True), array(number, 2))
     steps = (

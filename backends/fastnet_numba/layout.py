@@ -2,7 +2,7 @@
 
 One buffer, the arena, holds all that a pass over some rows needs, for each thread its own:
 
-    x | each layer's output | slopes and masks | turned weights | y | weights of rows | d, d'
+    x | each layer's output | slopes and masks | transposed weights | y | weights of rows | d, d'
 
 A layer's output has a row of whole vectors for every row of the batch; what stands behind the
 units is never read as a unit. Layers of one unit are the exception: theirs is one number a
@@ -16,61 +16,47 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Activate, Affine, Drop, Plan
-from fastnet.definition import activations, losses
+from fastnet.contract.kinds import ACTIVATIONS, LOSSES
+from fastnet.contract.loading import lacking
+from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Softmax
+from fastnet_numba.ops.activations import MOST_CONSTANTS, RELU
 from fastnet_numba.ops.panels import LARGE_BYTES, PANEL, PANEL_DEPTH
 from fastnet_numba.ops.table import (
     AFFINE,
     BIAS,
-    BINARY_CROSSENTROPY,
     CHUNK,
     CODE,
     COLUMNS,
     CONSTANTS,
-    CROSSENTROPY,
     D_NEXT,
-    DROP,
+    DROPOUT,
     ELEMENTWISE,
-    ELU,
     FUSED,
-    GELU,
-    HUBER,
-    IDENTITY,
     INPUT_WIDTH,
     INPUTS,
     KIND,
     LAYER,
-    LEAKY_RELU,
     LOSS,
     LOSS_CONSTANT,
-    MAE,
-    MSE,
+    NEEDS_INPUT_GRADIENT,
     ONES,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     PACKED,
-    POISSON,
-    POISSON_RATE,
-    QUANTILE,
+    RATE,
     RECTIFY,
-    RELU,
     ROW_WEIGHTS,
-    SIGMOID,
-    SILU,
     SLOPE,
     SOFTMAX,
-    SOFTPLUS,
     SOURCE,
     SOURCE_ROW,
-    TANH,
-    TANH_GELU,
     TARGET,
     TARGET_ROW,
+    TERMS,
     TILES,
-    TURNED,
+    TRANSPOSED,
     UNITS,
     WEIGHT,
     X_ROW,
@@ -80,19 +66,6 @@ from fastnet_numba.ops.table import (
 )
 from fastnet_numba.simd.host import LANES
 
-_CODES = {
-    "identity": IDENTITY,
-    "relu": RELU,
-    "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "leaky_relu": LEAKY_RELU,
-    "elu": ELU,
-    "selu": ELU,
-    "softplus": SOFTPLUS,
-    "silu": SILU,
-    "gelu": GELU,
-}
-
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take.
 CHUNK_BYTES = 2**19
 
@@ -100,47 +73,13 @@ CHUNK_BYTES = 2**19
 FEWEST_ROWS, MOST_ROWS = 96, 1024
 
 
-def activation_code(activation: Any) -> tuple[int, tuple[float, float]]:
-    """An elementwise activation's code, and its constants: of the negative side, of the other."""
-    code, constants = _CODES[activation.name], (0.0, 1.0)
-    match activation:
-        case activations.LeakyReLU():
-            constants = activation.slope, 1.0
-        case activations.ELU():
-            constants = activation.alpha, 1.0
-        case activations.SELU():
-            constants = activation.SCALE * activation.ALPHA, activation.SCALE
-        case activations.GELU(approximate="tanh"):
-            code = TANH_GELU
-    return code, constants
-
-
-def loss_code(loss: losses.Loss) -> tuple[int, float]:
-    """A loss's code and its constant."""
-    match loss:
-        case losses.Huber():
-            return HUBER, loss.delta
-        case losses.Quantile():
-            return QUANTILE, loss.q
-        case losses.Poisson(log_input=False):
-            return POISSON_RATE, loss.EPSILON
-    code = {
-        "mse": MSE,
-        "mae": MAE,
-        "poisson": POISSON,
-        "binary_crossentropy": BINARY_CROSSENTROPY,
-        "crossentropy": CROSSENTROPY,
-    }[loss.name]
-    return code, 0.0
-
-
 @dataclass(frozen=True)
 class Layout:
     """The tables of one plan, for chunks of so many rows.
 
     Attributes:
-        training: `(1 + operations, COLUMNS)` int64: from the input to what the loss is made of.
-        prediction: the same without dropout, with the output's activation.
+        training: `(1 + operations, COLUMNS)` int64: the operations that lead to the loss.
+        prediction: the same for those that lead to the prediction, without dropout.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
     """
@@ -164,7 +103,7 @@ def row_length(units: int, lanes: int) -> int:
     """How far rows of a layer's output are apart.
 
     Not by a multiple of 512 entries (2 or 4 KiB): the same column of many rows would share a few
-    places of the caches, and drive itself out.
+    sets of the caches and evict itself.
     """
     if units == 1:
         return 1
@@ -175,11 +114,11 @@ def row_length(units: int, lanes: int) -> int:
 def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     """How many rows go through the network together, of `rows`."""
     lanes = LANES[itemsize]
-    weights = sum(op.weight.size for op in plan.operations if isinstance(op, Affine))
+    weights = sum(op.weight.size for op in plan.affine)
     if weights * itemsize > LARGE_BYTES:
         return min(rows, MOST_ROWS)  # weights from far away should serve many rows
     # Output, slope and the two derivatives of a layer, in a row of the batch.
-    each = sum(3 * row_length(op.units, lanes) for op in plan.operations if isinstance(op, Affine))
+    each = sum(3 * row_length(op.units, lanes) for op in plan.affine)
     each += row_length(plan.inputs, lanes)
     fitting = CHUNK_BYTES // (each * itemsize)
     most = max(min(fitting, MOST_ROWS), FEWEST_ROWS)
@@ -190,11 +129,17 @@ def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
 
 
 class _Arena:
-    """Hands out places, one behind the other, each on a cache line with a vector to spare."""
+    """Gives out places, one behind the other, each on a cache line with a vector to spare.
+
+    Attributes:
+        length: how many entries are given out.
+        constants: numbers that the arena holds from the start, by their places.
+    """
 
     def __init__(self, lanes: int, line: int) -> None:
         self.lanes, self.line = lanes, line
         self.length = line
+        self.constants: dict[int, float] = {}
 
     def place(self, entries: int) -> int:
         at = self.length
@@ -202,84 +147,101 @@ class _Arena:
         self.length += -(-(entries + self.lanes) // self.line) * self.line
         return at
 
+    def keep(self, values: tuple[float, ...], count: int) -> int:
+        """The place of these constants, filled up with zeros to `count`."""
+        at = self.place(count)
+        for offset in range(count):
+            self.constants[at + offset] = values[offset] if offset < len(values) else 0.0
+        return at
+
+
+class _Rows:
+    """The rows of the table for chunks of so many rows: each reads what the one before it made."""
+
+    def __init__(self, plan: Plan, arena: _Arena, chunk: int, itemsize: int) -> None:
+        self.arena, self.chunk, self.itemsize = arena, chunk, itemsize
+        self.value = 0
+        self.source_row = row_length(plan.inputs, arena.lanes)
+        self.source = arena.place(chunk * self.source_row)
+        self.made: dict[int, list[int]] = {}
+
+    def add(self, op: Operation) -> None:
+        """The row of the next operation.
+
+        Raises:
+            BackendUnavailable: if there is none for it.
+        """
+        assert op.sources == (self.value,), "every operation there is reads the value before it"
+        fields = {
+            INPUTS: op.units,
+            UNITS: op.units,
+            SOURCE: self.source,
+            SOURCE_ROW: self.source_row,
+            TARGET: self.source,
+            TARGET_ROW: self.source_row,
+            FUSED: 0,
+            NEEDS_INPUT_GRADIENT: int(op.needs_input_gradient),
+        }
+        match op:
+            case Affine():
+                fields.update(self._affine(op))
+            case Elementwise():
+                fields.update(self._elementwise(op))
+            case Softmax():
+                fields.update({KIND: SOFTMAX, SLOPE: self._slope()})
+            case Dropout():
+                bits = int(np.float64(op.rate).view(np.int64))
+                fields.update({KIND: DROPOUT, SLOPE: self._slope(), LAYER: op.layer, RATE: bits})
+            case _:
+                raise lacking("numba", "operation", type(op).__name__.lower())
+        self.value = op.target
+        self.source, self.source_row = fields[TARGET], fields[TARGET_ROW]
+        self.made[op.target] = [fields.get(field, -1) for field in range(COLUMNS)]
+
+    def _slope(self) -> int:
+        return self.arena.place(self.chunk * self.source_row)
+
+    def _affine(self, op: Affine) -> dict[int, int]:
+        lanes = self.arena.lanes
+        row = row_length(op.units, lanes)
+        target = self.arena.place(self.chunk * row)
+        transposed = -1
+        large = op.weight.size * self.itemsize > LARGE_BYTES
+        if op.needs_input_gradient and op.inputs > 1 and op.units > 1 and not large:
+            transposed = self.arena.place(-(-op.units // lanes) * lanes * self.source_row)
+        return {
+            KIND: AFFINE,
+            INPUTS: op.inputs,
+            WEIGHT: op.weight.offset,
+            BIAS: -1 if op.bias is None else op.bias.offset,
+            TARGET: target,
+            TARGET_ROW: row,
+            TRANSPOSED: transposed,
+        }
+
+    def _elementwise(self, op: Elementwise) -> dict[int, int]:
+        code = ACTIVATIONS[op.kind]
+        before = self.made.get(self.value)
+        if code == RELU and before is not None and before[KIND] == AFFINE:
+            # The product computes it; going back, its slope is that of what came out.
+            before[FUSED] = 1
+            return {KIND: RECTIFY, SLOPE: self.source}
+        slope = self._slope()
+        constants = self.arena.keep(op.constants, MOST_CONSTANTS)
+        return {KIND: ELEMENTWISE, CODE: code, SLOPE: slope, CONSTANTS: constants}
+
 
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
     lanes = LANES[dtype.itemsize]
     arena = _Arena(lanes, 64 // dtype.itemsize)
-    ones = arena.place(1)
-    constants = {ones: 1.0}
-    x_row = row_length(plan.inputs, lanes)
-    x = arena.place(rows * x_row)
-    table: list[list[int]] = []
-    source, source_row, width = x, x_row, plan.inputs
-
-    def keep(*values: float) -> int:
-        place = arena.place(len(values))
-        constants.update(zip(range(place, place + len(values)), values, strict=True))
-        return place
-
-    def add(kind: int, fields: dict[int, int]) -> None:
-        row = [-1] * COLUMNS
-        common = {KIND: kind, INPUTS: width, UNITS: width, SOURCE: source,
-                  SOURCE_ROW: source_row, TARGET: source, TARGET_ROW: source_row,
-                  FUSED: 0}  # fmt: skip
-        for field, value in {**common, **fields}.items():
-            row[field] = value
-        table.append(row)
-
-    def activate(op: Activate) -> None:
-        name = op.activation.name
-        if name == "relu":
-            # Made by the product itself; going back it is told from what came out.
-            table[-1][FUSED] = 1
-            add(RECTIFY, {SLOPE: source})
-        elif name == "softmax":
-            add(SOFTMAX, {SLOPE: arena.place(rows * source_row)})
-        else:
-            code, scales = activation_code(op.activation)
-            slope = arena.place(rows * source_row)
-            add(ELEMENTWISE, {CODE: code, SLOPE: slope, CONSTANTS: keep(*scales)})
-
-    first = True
+    ones = arena.keep((1.0,), 1)
+    table = _Rows(plan, arena, rows, dtype.itemsize)
+    x, x_row = table.source, table.source_row
     for op in plan.operations:
-        match op:
-            case Affine():
-                target_row = row_length(op.units, lanes)
-                target = arena.place(rows * target_row)
-                turned = -1
-                large = op.inputs * op.units * dtype.itemsize > LARGE_BYTES
-                if not first and op.inputs > 1 and op.units > 1 and not large:
-                    turned = arena.place(-(-op.units // lanes) * lanes * source_row)
-                fields = {
-                    UNITS: op.units,
-                    WEIGHT: op.weight.offset,
-                    BIAS: -1 if op.bias is None else op.bias.offset,
-                    TARGET: target,
-                    TARGET_ROW: target_row,
-                    TURNED: turned,
-                }
-                add(AFFINE, fields)
-                source, source_row, width, first = target, target_row, op.units, False
-            case Activate():
-                activate(op)
-            case Drop():
-                slope = arena.place(rows * source_row)
-                fields = {
-                    SLOPE: slope,
-                    LAYER: op.layer,
-                    CODE: random.keep_threshold(op.rate),
-                    CONSTANTS: keep(1 / (1 - op.rate)),
-                }
-                add(DROP, fields)
-
-    training = list(table)
-    prediction = [row for row in table if row[KIND] != DROP]
-    if plan.output is not None:
-        activate(plan.output)
-        prediction.append(table[-1])
-    loss, constant = loss_code(plan.loss)
-    widest = max(max(row[TARGET_ROW], row[SOURCE_ROW]) for row in table)
+        table.add(op)
+    source, source_row = table.source, table.source_row
+    widest = max(max(row[TARGET_ROW], row[SOURCE_ROW]) for row in table.made.values())
     found = {
         CHUNK: rows,
         INPUT_WIDTH: plan.inputs,
@@ -294,14 +256,19 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         D_NEXT: arena.place(rows * widest + 8),  # and dropout's words, by four at once
         ONES: ones,
         TILES: tiles,
-        LOSS: loss,
-        LOSS_CONSTANT: keep(constant),
+        LOSS: LOSSES[plan.loss.kind],
+        TERMS: plan.loss.each,
+        LOSS_CONSTANT: arena.keep(plan.loss.constants, 1),
         PACKED: arena.place(PANEL_DEPTH * PANEL * lanes),
     }
     first_row = [found.get(place, -1) for place in range(COLUMNS)]
+    training = [table.made[op.target] for op in plan.for_loss]
+    prediction = [
+        table.made[op.target] for op in plan.for_prediction if not isinstance(op, Dropout)
+    ]
     return Layout(
         training=np.array([first_row, *training], np.int64),
         prediction=np.array([first_row, *prediction], np.int64),
-        constants=constants,
+        constants=arena.constants,
         arena=arena.length,
     )

@@ -15,11 +15,12 @@ def predict_rows(ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
     outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
+    no_dropout = 0.0
     for at in range(low, high, ops[0, CHUNK]):
         rows = min(ops[0, CHUNK], high - at)
         for r in range(rows):
             take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
-        forward(ops, p, m, rows, none, none, none, none)
+        forward(ops, p, m, rows, no_dropout, none, none, none)
         for r in range(rows):
             here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
             for j in range(outputs):
@@ -30,12 +31,12 @@ def predict_rows(ops, p, m, x, out, low, high):
 def predict_at_once(ops, p, m, x, out):
     """Write the predictions for the rows of `x` `(rows, inputs)` into `out` `(rows, outputs)`.
 
-    With the GIL held: for a few rows that takes less time than to let go of it, and one arena
-    serves all threads.
+    The GIL is held: for a few rows that takes less time than to release it, and one arena serves
+    all threads.
 
     Returns:
-        False, and nothing is done, if `x` has other columns than the network reads, no rows, or
-        more than a chunk.
+        False, and nothing is written, if `x` has another number of columns than the network, no
+        rows, or more than a chunk.
     """
     if x.shape[1] != ops[0, INPUT_WIDTH] or not 0 < len(x) <= ops[0, CHUNK]:
         return False

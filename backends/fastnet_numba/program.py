@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,24 +11,21 @@ import numpy as np
 from numpy import empty, ndarray
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Affine, Drop, Plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.kinds import OPTIMIZERS
+from fastnet.contract.loading import lacking
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet_numba import tiny, training
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
-from fastnet_numba.ops.optimizers import constants
+from fastnet_numba.ops.declared import KINDS
 from fastnet_numba.threads import LoadMonitor, in_threads, wanted
-
-Draw = tuple[int, int] | None
-
-_NO_ROWS, _NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
-
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
-#: for the handful of a large network. A longer call's way (threads, arenas, the tables of a run)
-#: costs a good part of that by itself.
+#: for the handful of a large network. A longer call's overhead (threads, arenas, the tables of a
+#: run) is a good part of that by itself.
 FEW_PRODUCTS = 2**22
 FEWEST, MOST = 16, 512
 
@@ -36,7 +34,7 @@ _KEPT = 16
 
 
 class _Workspace:
-    """A layout, and the arenas for it that nobody uses at the moment."""
+    """A layout, and the arenas for it that are not in use."""
 
     def __init__(self, layout: Layout, dtype: np.dtype[Any]) -> None:
         self.layout = layout
@@ -44,32 +42,30 @@ class _Workspace:
         self.free: list[Array] = []
 
     def borrow(self) -> Array:
-        """An arena; `free` is where it goes back to."""
-        try:  # not `if`: another thread may be faster
+        """An arena; the caller appends it to `free` afterwards."""
+        try:  # not `if`: another thread may take the last one in between
             return self.free.pop()
         except IndexError:
             return self.layout.new_arena(self.dtype)
 
 
-class NumbaProgram:
+class NumbaProgram(Program):
     """A plan for one dtype. May be used from several threads at once."""
 
-    l2_by_step = True
-
     def __init__(self, plan: Plan, dtype: np.dtype[Any], threads: int | None) -> None:
-        self.plan = plan
-        self.dtype = dtype
+        super().__init__(plan, dtype)
         self.threads = threads
         self.kernels = load(dtype)
         self.nothing = np.zeros(0, dtype)
+        self.no_indices = np.zeros(0, np.intp)
+        self.no_memory = np.zeros((0, plan.trained), dtype)
+        self.no_rows = Data(Inputs(self.nothing), self.nothing)
         self.tiles = self.kernels.tiles_for(self.nothing)
         self.tiny = tiny.plan_of(plan, dtype)
-        self.dropping = any(isinstance(op, Drop) for op in plan.operations)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
-        self.no_memory = np.zeros((0, 0), dtype)
-        weights = sum(op.weight.size for op in plan.operations if isinstance(op, Affine))
+        weights = sum(op.weight.size for op in plan.affine)
         most = chunk_rows(plan, dtype.itemsize, min(max(FEW_PRODUCTS // weights, FEWEST), MOST))
         few = self._workspace(most)
         self.few_table, self.few_arena = few.layout.prediction, few.borrow()
@@ -100,11 +96,11 @@ class NumbaProgram:
         """The workspace for so many rows, of a batch or of a thread's part of one."""
         return self._workspace(self._chunk_rows(rows))
 
-    def predict(self, parameters: Array, x: Array) -> Array:
+    def predict(self, parameters: Array, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new array."""
         out = np.empty((len(x), self.plan.outputs), self.dtype)
-        state = State(parameters, self.no_memory)
-        self._run(training.PREDICT, state, Data(x, self.nothing), _whole_batch(len(x)), out)
+        state, data = State(parameters, self.no_memory), Data(x, self.nothing)
+        self._run(training.PREDICT, state, data, Run.whole_batch(len(x)), out)
         return out
 
     def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
@@ -121,10 +117,8 @@ class NumbaProgram:
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties."""
-        run = _whole_batch(len(data.x))
-        state = State(parameters, self.no_memory)
-        losses = self._run(training.LOSS_ONLY, state, data, run, self.nothing)
-        return float(losses[0])
+        state, run = State(parameters, self.no_memory), Run.whole_batch(len(data))
+        return float(self._run(training.LOSS_ONLY, state, data, run, self.nothing)[0])
 
     def gradient(
         self,
@@ -132,138 +126,121 @@ class NumbaProgram:
         data: Data,
         l1: float = 0.0,
         l2: float = 0.0,
-        dropout: Draw = None,
+        dropout: tuple[int, int] | None = None,
     ) -> tuple[float, Array]:
         """The loss with penalties, and its gradient, over all rows as one batch."""
         seed, step = dropout or (0, 0)
-        run = _whole_batch(len(data.x), step, l1, l2, seed)
-        state, gradient = State(parameters, self.no_memory), np.empty_like(parameters)
-        dropping = dropout is not None
-        losses = self._run(training.GRADIENT, state, data, run, gradient, dropping)
+        run = Run.whole_batch(len(data), step=step, seed=seed, dropout=dropout is not None)
+        gradient = np.zeros(self.plan.size, self.dtype)
+        state = State(parameters, self.no_memory)
+        losses = self._run(
+            training.GRADIENT,
+            state,
+            data,
+            replace(run, l1=l1, l2=l2),
+            gradient[: self.plan.trained],
+        )
         return float(losses[0]), gradient
+
+    def batch_gradient(
+        self, state: State, data: Data, run: Run, step: int
+    ) -> tuple[float, float, Array]:
+        """The loss of one step's batch, its mass and its gradient."""
+        gradient = np.empty(self.plan.trained, self.dtype)
+        run = replace(_one_step(run, step, len(data)), l1=0.0, l2=0.0)
+        loss = self._run(training.GRADIENT, state, data, run, gradient)[0]
+        counted = np.broadcast_to(1.0, len(data)) if data.weight is None else data.weight
+        mass = counted[run.rows_of(step, len(data))].sum(dtype=np.float64)
+        return float(loss), float(mass * self.plan.loss.each), gradient
+
+    def update(self, state: State, gradient: Array, run: Run, step: int) -> None:
+        """Add the penalties' gradient, clip, and take the optimizer's step."""
+        gradient = np.require(gradient, self.dtype, ["C", "A", "W"])
+        run = _one_step(replace(run, order=None), step, 1)
+        self._run(training.UPDATE, state, self.no_rows, run, gradient)
+        state.updates += 1
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
         if self.tiny is not None and tiny.suits(self.tiny, data, run):
             losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
         else:
-            losses = self._run(training.TRAIN, state, data, run, self.nothing, True)
+            losses = self._run(training.TRAIN, state, data, run, self.nothing)
         made = len(losses) - (not math.isfinite(losses[-1]))
         state.updates += made
         return losses
 
     def _run(
-        self,
-        task: int,
-        state: State,
-        data: Data,
-        run: Run,
-        out: Array,
-        dropping: bool = False,
-        alone: bool = False,
+        self, task: int, state: State, data: Data, run: Run, out: Array, alone: bool = False
     ) -> Array:
         """Hand a task to the compiled `run`, in as many threads as it is worth.
 
         Args:
             task: one of `training`'s.
             state, data, run: see the contract.
-            out: where predictions or a gradient go.
-            dropping: whether dropout does its work.
+            out: where predictions or a gradient go; for an update, the gradient.
             alone: in one thread, whatever it is worth.
+
+        Returns:
+            The losses of the steps.
         """
-        rows = len(data.x)
-        parameters = state.parameters if task == training.TRAIN else _writable(state.parameters)
+        updating = task in (training.UPDATE, training.TRAIN)
+        rows = 1 if task == training.UPDATE else len(data)
+        parameters = state.parameters if updating else _writable(state.parameters)
         batch = min(run.batch_size, rows)
         parts = min(wanted(self.plan, batch, self.threads), batch)
         workers = 1 if alone else self.load_monitor.workers(parts)
         workspace = self._for_rows(-(-batch // parts))
         layout = workspace.layout
         table = layout.prediction if task == training.PREDICT else layout.training
-        size = self.plan.size
-        stride = -(-size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
+        trained = self.plan.trained
+        stride = -(-trained // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         if task in (training.GRADIENT, training.TRAIN):
             gradient = np.empty(parts * stride, self.dtype)
         else:
             gradient = out.reshape(-1)
-        losses = np.empty(len(run.learning_rates))
-        labels, y = _NO_ROWS, self.nothing
+        losses = np.empty(run.steps)
+        numbers = {
+            training.TASK: task,
+            training.STEPS: 0 if task == training.PREDICT else run.steps,
+            training.BATCH: batch,
+            training.ROWS: rows,
+            training.UPDATES: state.updates,
+            training.PARTS: parts,
+            training.WORKERS: workers,
+            training.TRAINED: trained,
+            training.SIZE_OF_PART: stride,
+        }
+        steps, int_table, float_table = _tables(run, numbers)
+        x, y, labels = data.x.numbers.reshape(-1), self.nothing, self.no_indices
         if data.y.dtype == np.intp:
             labels = data.y
         else:
             y = data.y.reshape(-1)
-        code, own = (0, ()) if task != training.TRAIN else constants(run.optimizer)
-        whole = np.zeros(training.RUN_NUMBERS, np.int64)
-        numbers: dict[int, int] = {
-            training.TASK: task,
-            training.FIRST_STEP: run.first_step,
-            training.STEPS: len(run.learning_rates),
-            training.BATCH: batch,
-            training.ROWS: rows,
-            training.SEED: run.seed - 2**64 if run.seed >= 2**63 else run.seed,
-            training.DROPPING: dropping and self.dropping,
-            training.UPDATES: state.updates,
-            training.PARTS: parts,
-            training.WORKERS: workers,
-            training.OPTIMIZER: code,
-            training.STRIDE: stride,
-        }
-        if task != training.TRAIN:
-            numbers[training.STEPS] = int(task != training.PREDICT)
-        for place, value in numbers.items():
-            whole[place] = value
-        no = math.inf
-        varying = isinstance(run.l2, np.ndarray)
-        real = np.array(
-            [
-                run.l1,
-                0.0 if varying else run.l2,
-                no if run.clip_value is None else run.clip_value,
-                no if run.clip_norm is None else run.clip_norm,
-                *own,
-            ]
-        )
         weights = self.nothing if data.weight is None else data.weight
-        order = _NO_ROWS if run.order is None else run.order.reshape(-1)
+        order = self.no_indices if run.order is None else run.order.reshape(-1)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
         signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
         made, busy = [0] * workers, [0.0] * workers
-        x = data.x.reshape(-1)
 
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = self.kernels.run(
-                table,
-                parameters,
-                state.memory,
-                gradient,
-                arenas[worker],
-                x,
-                y,
-                labels,
-                weights,
-                order,
-                run.learning_rates,
-                run.l2 if varying else _NO_NUMBERS,
-                losses,
-                whole,
-                real,
-                shared,
-                signals,
-                worker,
-            )
+                table, steps, int_table, float_table, parameters, state.memory, gradient,
+                arenas[worker], losses, x, y, labels, weights, order, shared, signals, worker,
+            )  # fmt: skip
             if workers > 1:
                 busy[worker] = time.thread_time() - began
 
         began = time.perf_counter()
-        if not in_threads(
-            work, workers, signals[workers * CACHE_LINE_STRIDE :]
-        ):  # nothing is changed yet
-            return self._run(task, state, data, run, out, dropping, alone=True)
+        given_up = signals[workers * CACHE_LINE_STRIDE :]
+        if not in_threads(work, workers, given_up):  # nothing is changed yet
+            return self._run(task, state, data, run, out, alone=True)
         self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
-            out[...] = gradient[:size]
+            out[...] = gradient[:trained]
         return losses[: made[0]]
 
 
@@ -272,6 +249,39 @@ def _writable(parameters: Array) -> Array:
     return parameters if parameters.flags.writeable else parameters.copy()
 
 
-def _whole_batch(rows: int, step: int = 0, l1: float = 0.0, l2: float = 0.0, seed: int = 0) -> Run:
-    """All rows as one batch."""
-    return Run(step, np.zeros(1), rows, None, None, l1, l2, seed=seed)  # type: ignore[arg-type]
+def _tables(run: Run, numbers: dict[int, int]) -> tuple[Array, Array, Array]:
+    """The tables of a run for the kernel: what each step has, the integers, the floats."""
+    steps = np.empty((run.steps, training.PER_STEP))
+    steps[:, training.LEARNING_RATE] = run.learning_rate
+    steps[:, training.L2] = run.l2
+    steps[:, training.WEIGHT_DECAY] = run.weight_decay
+    steps[:, training.DROPOUT_FACTOR] = run.dropout_factor
+    kind, constants = run.optimizer.canonical()
+    if kind not in KINDS["optimizer"]:
+        raise lacking("numba", "optimizer", kind)
+    int_table = np.empty(training.INTEGERS, np.int64)
+    int_table[training.FIRST_STEP] = run.first_step
+    int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
+    int_table[training.OPTIMIZER] = OPTIMIZERS[kind]
+    for place, number in numbers.items():
+        int_table[place] = number
+    clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
+    return steps, int_table, np.array([run.l1, *clipping, *constants], np.float64)
+
+
+def _one_step(run: Run, step: int, rows: int) -> Run:
+    """A step of a run on so many rows, as a run of its own."""
+    order = run.order
+    if order is not None:
+        batches = -(-rows // run.batch_size)
+        order = order[step // batches - run.first_step // batches][None]
+    return replace(
+        run,
+        first_step=step,
+        steps=1,
+        order=order,
+        learning_rate=run.of_step("learning_rate", step),
+        l2=run.of_step("l2", step),
+        weight_decay=run.of_step("weight_decay", step),
+        dropout_factor=run.of_step("dropout_factor", step),
+    )

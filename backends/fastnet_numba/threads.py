@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Affine, Plan
+from fastnet.contract.plan import Plan
 
 #: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
 #: (bench/test_choices.py), one thread's time over two threads': 1.4 at 0.2 million in all, 1.5 at
@@ -25,7 +25,7 @@ def wanted(plan: Plan, rows: int, asked: int | None) -> int:
     """The threads for batches of `rows` rows."""
     if asked is not None:
         return asked
-    work = rows * sum(op.inputs * op.units for op in plan.operations if isinstance(op, Affine))
+    work = rows * sum(op.inputs * op.units for op in plan.affine)
     share = work // WORTH_SHARING
     return min(available(), share) if share > 1 else 1  # asking the system takes microseconds
 

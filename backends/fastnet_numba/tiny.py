@@ -1,9 +1,9 @@
 """Networks so small that all their numbers fit into some vectors: a path of its own.
 
-What takes time here is not arithmetic but the way from one instruction to the next that waits for
-it. So the lanes of a vector hold several examples, `width` lanes each, and a layer is a few
-multiply-adds on registers (see `groups.py`). Weights are kept twice, as they are and transposed,
-and both are updated.
+What takes time here is not arithmetic but the latency of instructions that wait for each other. So
+the lanes of a vector hold several examples, `width` lanes each, and a layer is a few multiply-adds
+on registers (see `groups.py`). Weights are kept twice, as they are and transposed, and both are
+updated.
 
 Letters: `w` weights, `v` the same transposed, `b` bias, `a` what comes out of a layer, `s` its
 slope, `d` the loss's derivative by it.
@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Activate, Affine, Drop, Plan
+from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run, State
-from fastnet.definition import optimizers
-from fastnet.definition.activations import Identity, Softmax
-from fastnet.definition.losses import Crossentropy
-from fastnet_numba.layout import activation_code, loss_code
-from fastnet_numba.ops.activations import apply
-from fastnet_numba.ops.losses import term
+from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
+from fastnet_numba.ops.losses import CROSSENTROPY, term
+from fastnet_numba.ops.optimizers import SGD
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import WIDTHS
 from fastnet_numba.simd.host import LANES
@@ -57,7 +55,7 @@ class TinyPlan:
         layers: each with its activation.
         width: lanes of an example.
         table: `(layers, FIELDS)` int64.
-        constants: `(layers, 2)` float64, the activations'.
+        constants: `(layers, MOST_CONSTANTS)` float64, the activations'.
     """
 
     layers: list[Affine]
@@ -68,54 +66,48 @@ class TinyPlan:
 
 def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
     """The plan for this path, or None if it is not for it."""
-    if isinstance(plan.loss, Crossentropy):
-        return None
     layers: list[Affine] = []
-    activations: list[Any] = []
-    for op in plan.operations:
-        match op:
-            case Affine():
-                layers.append(op)
-                activations.append(Identity())
-            case Activate():
-                if isinstance(op.activation, Softmax):
-                    return None
-                activations[-1] = op.activation
-            case Drop():
-                return None
+    codes: list[int] = []
+    constants: list[tuple[float, ...]] = []
+    for op in plan.for_loss:
+        if isinstance(op, Affine):
+            layers.append(op)
+            codes.append(IDENTITY)
+            constants.append((0.0,) * MOST_CONSTANTS)
+        elif isinstance(op, Elementwise) and codes and codes[-1] == IDENTITY:
+            codes[-1] = ACTIVATIONS[op.kind]
+            constants[-1] = (*op.constants, *constants[-1])[:MOST_CONSTANTS]
+        else:
+            return None
     widest = max(max(op.inputs, op.units) for op in layers)
     fitting = [width for width in WIDTHS if widest <= width <= LANES[dtype.itemsize]]
-    if not fitting:
+    if not fitting or LOSSES[plan.loss.kind] == CROSSENTROPY:
         return None
-    codes = [activation_code(activation) for activation in activations]
-    table = [(code, op.bias is not None) for (code, _), op in zip(codes, layers, strict=True)]
-    return TinyPlan(
-        layers, fitting[0], np.array(table, np.int64), np.array([scales for _, scales in codes])
-    )
+    table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]
+    return TinyPlan(layers, fitting[0], np.array(table, np.int64), np.array(constants))
 
 
 def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
     """Whether a run of a plan that is small enough may take this path."""
-    rule = run.optimizer
     return (
-        min(run.batch_size, len(data.x)) == len(data.x) <= MOST_ROWS[tiny.width]
+        min(run.batch_size, len(data)) == len(data) <= MOST_ROWS[tiny.width]
         and data.weight is None
-        and isinstance(rule, optimizers.SGD)
-        and not (rule.momentum or run.l1 or np.any(run.l2))
+        and OPTIMIZERS.get(run.optimizer.canonical()[0]) == SGD
+        and not (run.l1 or np.any(run.l2) or np.any(run.weight_decay))
         and run.clip_value is None
         and run.clip_norm is None
     )
 
 
 def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
-    """Do the steps of a run: deal the numbers out to lanes, train, collect them."""
-    x, y, flat = data.x, data.y.reshape(len(data.x), plan.outputs), state.parameters
+    """Do the steps of a run: arrange the numbers in lanes, train, and take them back."""
+    x, y, flat = data.x.numbers, data.y.reshape(len(data), plan.outputs), state.parameters
     dtype, width, depth = x.dtype, tiny.width, len(tiny.layers)
     size = LANES[dtype.itemsize]
     examples = size // width
     groups = -(-len(x) // examples)
 
-    def dealt(rows: Array) -> Array:
+    def arranged(rows: Array) -> Array:
         """Rows of numbers in the lanes of examples: `(groups, lanes)`."""
         lanes = np.zeros((groups * examples, width), dtype)
         lanes[: len(rows), : rows.shape[1]] = rows
@@ -135,16 +127,16 @@ def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run
         if op.bias is not None:
             layer[2 * width] = repeated(op.bias.of(flat)[None])[0]
         layer[2 * width + 1] = repeated(np.ones((1, op.units)))[0]
-    moving = np.zeros((4 * (depth + 1), groups, size), dtype)
-    moving[0] = dealt(x)
-    moving[-1] = dealt(y)
-    moving[-2] = dealt(np.ones_like(y))
-    losses = np.empty(len(run.learning_rates))
-    code, constant = loss_code(plan.loss)
-    numbers = np.array([depth, width, groups, code], np.int64)
+    values = np.zeros((4 * (depth + 1), groups, size), dtype)
+    values[0] = arranged(x)
+    values[-1] = arranged(y)
+    values[-2] = arranged(np.ones_like(y))
+    losses = np.empty(run.steps)
+    constant = sum(plan.loss.constants)  # one or none
+    numbers = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
     made = kernel(
-        tiny.table, tiny.constants, numbers, layers.reshape(-1), moving.reshape(-1),
-        run.learning_rates, losses, 1 / y.size, constant,
+        tiny.table, tiny.constants, numbers, layers.reshape(-1), values.reshape(-1),
+        np.ascontiguousarray(run.by_step("learning_rate")), losses, 1 / y.size, float(constant),
     )  # fmt: skip
     for layer, op in zip(layers, tiny.layers, strict=True):
         op.weight.of(flat)[...] = layer[: op.inputs, : op.units]
@@ -187,9 +179,9 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
             a = load(m, g)
             for n in range(depth):
                 here, there = n * layer, (n + 1) * row + g
-                negative, above = every(m, constants[n, 0]), every(m, constants[n, 1])
+                c0, c1 = every(m, constants[n, 0]), every(m, constants[n, 1])
                 z = mix(load(w, here + b), a, w, here, width)
-                a, slope = apply(table[n, CODE], z, negative, above)
+                a, slope = apply(table[n, CODE], z, c0, c1)
                 a = choose(load(w, here + mask) > 0.0, a, 0.0)
                 store(m, there, a)
                 store(m, s + there, slope)

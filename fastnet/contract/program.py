@@ -76,6 +76,9 @@ class State:
 #: What a run may have once for all steps or one for each.
 BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
 
+#: The optimizer of runs that update nothing; made once, because that takes microseconds.
+_NO_UPDATE = SGD()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -130,7 +133,7 @@ class Run:
         `dropout` applies the masks of that step and seed.
         """
         # All rows in one batch make every step the first of its epoch.
-        return cls(step, 1, rows, None, SGD(), 0.0, dropout_factor=float(dropout), seed=seed)
+        return cls(step, 1, rows, None, _NO_UPDATE, 0.0, dropout_factor=float(dropout), seed=seed)
 
     def of_step(self, name: str, step: int) -> float:
         """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at a step of this run."""

@@ -1,22 +1,12 @@
 """Activations and their slopes, and softmax, on a layer's output in the arena.
 
 `z` what goes in, `a` what comes out and takes its place; `slope` = da / dz, kept for the way
-back.
+back. To add an activation, declare its code and add its branch to `apply`.
 """
 
 import math
 
-from fastnet_numba.ops.table import (
-    ELU,
-    GELU,
-    IDENTITY,
-    LEAKY_RELU,
-    RELU,
-    SIGMOID,
-    SILU,
-    SOFTPLUS,
-    TANH,
-)
+from fastnet_numba.ops.declared import code
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.elementwise import (
     exp,
@@ -39,52 +29,64 @@ from fastnet_numba.simd.vectors import (
     total,
 )
 
-_C = math.sqrt(2 / math.pi)
-_K = 0.044715
+IDENTITY = code("activation", "identity")
+RELU = code("activation", "relu")
+SIGMOID = code("activation", "sigmoid")
+TANH = code("activation", "tanh")
+LEAKY_RELU = code("activation", "leaky_relu")
+ELU = code("activation", "elu")
+SOFTPLUS = code("activation", "softplus")
+SILU = code("activation", "silu")
+GELU = code("activation", "gelu")
+TANH_GELU = code("activation", "tanh_gelu")
+
+#: The most constants that an activation has.
+MOST_CONSTANTS = 2
 
 
 @inlined
-def apply(code, z, negative, scale):
-    """a = f(z) and da / dz; `negative` and `scale` are the constants of f's two sides."""
-    if code == IDENTITY:
+def apply(kind, z, c0, c1):
+    """a = f(z) and da / dz; `c0` and `c1` are the kind's constants, vectors like z."""
+    if kind == IDENTITY:
         return z, every(z, 1.0)
-    if code == RELU:
+    if kind == RELU:
         return choose(z < 0.0, 0.0, z), choose(z > 0.0, every(z, 1.0), 0.0)
-    if code == SIGMOID:
+    if kind == SIGMOID:
         a = sigmoid(z)
         return a, a * (1.0 - a)
-    if code == TANH:
+    if kind == TANH:
         a = tanh(z)
         return a, 1.0 - a * a
-    if code == LEAKY_RELU:
-        slope = choose(z <= 0.0, negative, 1.0)
+    if kind == LEAKY_RELU:
+        slope = choose(z <= 0.0, c0, 1.0)
         return z * slope, slope
-    if code == ELU:
-        a = choose(z > 0.0, scale * z, negative * expm1(z))
-        return a, choose(z > 0.0, scale, negative * exp(z))
-    if code == SOFTPLUS:
+    if kind == ELU:
+        curve, scale = c0, c1
+        a = choose(z > 0.0, scale * z, curve * expm1(z))
+        return a, choose(z > 0.0, scale, curve * exp(z))
+    if kind == SOFTPLUS:
         return softplus(z), sigmoid(z)
-    if code == SILU:
+    if kind == SILU:
         s = sigmoid(z)
         a = z * s
         return a, fma(a, 1.0 - s, s)
-    if code == GELU:
+    if kind == GELU:
         cdf = normal_cdf(z)
         return z * cdf, fma(z, normal_pdf(z), cdf)
-    # GELU's approximation by tanh. Beyond 30 h is 1 to the last digit; z^2 could overflow there,
-    # and infinity times 0.
+    # TANH_GELU. Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
+    slope, cubic = c0, c1
     u = choose(z > 30.0, 30.0, choose(z < -30.0, -30.0, z))
-    h = tanh(_C * fma(_K * u * u, u, u))
-    curve = _C * fma(3.0 * _K * u, u, 1.0)
+    h = tanh(slope * fma(cubic * u * u, u, u))
+    curve = slope * fma(3.0 * cubic * u, u, 1.0)
     return 0.5 * z * (1.0 + h), fma(0.5 * u * (1.0 - h * h), curve, 0.5 * (1.0 + h))
 
 
 @kernel
-def activate(code, m, at, slope_at, count, constants):
+def activate(kind, m, at, slope_at, count, constants):
     """a = f(z), and its slope, for `count` entries, rounded up to whole vectors."""
-    below, above = every(m, m[constants]), every(m, m[constants + 1])
+    c0, c1 = every(m, m[constants]), every(m, m[constants + 1])
     for i in range(0, count, lanes(m)):
-        a, slope = apply(code, load(m, at + i), below, above)
+        a, slope = apply(kind, load(m, at + i), c0, c1)
         store(m, at + i, a)
         store(m, slope_at + i, slope)
 

@@ -1,14 +1,13 @@
-"""Threads that work on the same step, and wait for each other.
+"""The barrier at which the threads of a run wait for each other.
 
-A waiting thread spins for a moment and then lets others run: pure spinning collapses as soon as
-another process wants the processor, and to ask the system at once costs more
-than most waits last.
+A waiting thread spins for a moment and then yields: pure spinning collapses as soon as another
+process wants the processor, and a call of the system takes longer than most waits last.
 """
 
 from fastnet_numba.simd.compiled import kernel
 from fastnet_numba.simd.vectors import observe, publish, spin, yield_thread
 
-#: How often a thread looks before it gives way.
+#: How often a thread looks before it yields.
 SPINS = 300
 
 #: Places between two threads' numbers, so that they lie in cache lines (and pairs of them) apart.
@@ -16,19 +15,19 @@ CACHE_LINE_STRIDE = 16
 
 
 @kernel
-def barrier(signals, worker, workers, turn):
-    """Wait until all workers have come to `turn`, which counts from 1.
+def barrier(signals, worker, workers, generation):
+    """Wait until all workers have reached this generation of the barrier, counted from 1.
 
-    The numbers are at `signals[worker * CACHE_LINE_STRIDE]`; the place behind the last worker's
-    tells that somebody could not be started, and all give up.
+    Worker `w` publishes its generation at `signals[w * CACHE_LINE_STRIDE]`. The place behind the
+    last worker's is not 0 where a worker could not be started: then all give up.
 
     Returns:
-        whether all have come.
+        False if they gave up.
     """
-    publish(signals, worker * CACHE_LINE_STRIDE, turn)
+    publish(signals, worker * CACHE_LINE_STRIDE, generation)
     for other in range(workers):
         looks = 0
-        while observe(signals, other * CACHE_LINE_STRIDE) < turn:
+        while observe(signals, other * CACHE_LINE_STRIDE) < generation:
             if looks < SPINS:
                 looks += 1
                 spin()

@@ -27,16 +27,17 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @kernel
-def draw(m, at, scratch, row, units, rows, first, threshold, scale, layer, seed, step):
-    """Masks for `rows` rows from row `first` of the batch on: 0, or `scale` where a unit stays.
+def draw(m, at, scratch, row, units, rows, first, rate, layer, seed, step):
+    """Masks for `rows` rows from row `first` of the batch on: 0, or 1 / (1 - rate).
 
     `scratch` is a place for the masks of all these rows and eight more, one behind the other.
     """
     low, high = np.uint64(seed) & _LOW, np.uint64(seed) >> _HALF
     c1, c2 = np.uint64(step) & _LOW, np.uint64(layer)
     c3 = _PURPOSE + ((np.uint64(step) >> _HALF) << _EIGHT)
-    limit = np.uint64(threshold)
-    nothing, kept = m.dtype.type(0), m.dtype.type(scale)
+    # As `random.keep_threshold` has it; both round halves to even.
+    limit = np.uint64(min(np.rint(rate * 2.0**32), 2.0**32 - 1))
+    nothing, kept = m.dtype.type(0), m.dtype.type(1 / (1 - rate))
     begin = first * units
     block = begin // 4
     blocks = (begin + rows * units + 3) // 4 - block

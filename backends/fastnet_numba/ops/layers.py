@@ -28,15 +28,17 @@ from fastnet_numba.ops.table import (
     CODE,
     CONSTANTS,
     D_NEXT,
-    DROP,
+    DROPOUT,
     ELEMENTWISE,
     FUSED,
     INPUTS,
     KIND,
     LAYER,
+    NEEDS_INPUT_GRADIENT,
     ONES,
     OUTPUT_ROW,
     PACKED,
+    RATE,
     RECTIFY,
     SLOPE,
     SOFTMAX,
@@ -45,7 +47,7 @@ from fastnet_numba.ops.table import (
     TARGET,
     TARGET_ROW,
     TILES,
-    TURNED,
+    TRANSPOSED,
     UNITS,
     WEIGHT,
     D,
@@ -55,8 +57,11 @@ from fastnet_numba.simd.vectors import lanes, transpose
 
 
 @kernel
-def forward(ops, p, m, rows, training, first, seed, step):
-    """Row `first` of the batch and those behind it, from X to the output."""
+def forward(ops, p, m, rows, factor, first, seed, step):
+    """Row `first` of the batch and those behind it, from X to the output.
+
+    `factor` multiplies the dropout rates; nothing is dropped where it is 0.
+    """
     zero, one = np.int64(0), np.int64(1)  # a plain 0 would have kernels compiled for it alone
     for o in range(1, len(ops)):
         kind, units = ops[o, KIND], ops[o, UNITS]
@@ -90,25 +95,26 @@ def forward(ops, p, m, rows, training, first, seed, step):
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
         elif kind == SOFTMAX:
             softmax(m, source, ops[o, SLOPE], rows, row, units)
-        elif kind == DROP and training != 0:
+        elif kind == DROPOUT and factor > 0:
+            rate = np.int64(ops[o, RATE]).view(np.float64) * factor
             draw(
                 m, ops[o, SLOPE], ops[0, D_NEXT], row, units, rows, first,
-                ops[o, CODE], m[ops[o, CONSTANTS]], ops[o, LAYER], seed, step,
+                rate, ops[o, LAYER], seed, step,
             )  # fmt: skip
             times(m, source, ops[o, SLOPE], rows * row)
 
 
 @kernel
-def turn(ops, p, m):
-    """Transpose the weights that are needed so on the way back."""
+def transpose_weights(ops, p, m):
+    """Transpose the weights of which the backward pass needs the transpose."""
     block = lanes(m)
     for o in range(1, len(ops)):
-        if ops[o, KIND] == AFFINE and ops[o, TURNED] >= 0:
+        if ops[o, KIND] == AFFINE and ops[o, TRANSPOSED] >= 0:
             inputs, units, row = ops[o, INPUTS], ops[o, UNITS], ops[o, SOURCE_ROW]
             for i in range(0, inputs, block):
                 for j in range(0, units, block):
                     transpose(
-                        m, ops[o, TURNED] + j * row + i, row,
+                        m, ops[o, TRANSPOSED] + j * row + i, row,
                         p, ops[o, WEIGHT] + i * units + j, units,
                         min(inputs - i, block), min(units - j, block),
                     )  # fmt: skip
@@ -146,18 +152,18 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                         m, d, d_row,
                         one, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
                     )  # fmt: skip
-            if is_first(ops, o):
-                return
+            if ops[o, NEEDS_INPUT_GRADIENT] == 0:
+                return  # nothing before it has parameters
             # dx = d w', times the slope of what x came out of, where that is one factor
             end, slope = keep, zero
             if ops[o - 1, KIND] == RECTIFY:
                 end, slope = MASK, ops[o - 1, SLOPE]
-            elif ops[o - 1, KIND] == ELEMENTWISE or (ops[o - 1, KIND] == DROP and dropping):
+            elif ops[o - 1, KIND] == ELEMENTWISE or (ops[o - 1, KIND] == DROPOUT and dropping):
                 end, slope = TIMES, ops[o - 1, SLOPE]
             fused = end != KEEP
-            if ops[o, TURNED] >= 0:
+            if ops[o, TRANSPOSED] >= 0:
                 multiply(
-                    ops[0, TILES], m, d_next, row, m, d, d_row, one, m, ops[o, TURNED], row,
+                    ops[0, TILES], m, d_next, row, m, d, d_row, one, m, ops[o, TRANSPOSED], row,
                     rows, row, units, zero, end, m, slope, row, m, ops[0, PACKED],
                 )  # fmt: skip
             elif inputs > 1 and units > 1:
@@ -174,19 +180,10 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
             d, d_next, d_row = d_next, d, row
             continue
         if not fused:
-            if kind == ELEMENTWISE or (kind == DROP and dropping):
+            if kind == ELEMENTWISE or (kind == DROPOUT and dropping):
                 times(m, d, ops[o, SLOPE], rows * row)
             elif kind == RECTIFY:
                 where_positive(m, d, source, rows * row)
             elif kind == SOFTMAX:
                 softmax_back(m, d, ops[o, SLOPE], rows, row, units)
         fused = False
-
-
-@kernel
-def is_first(ops, o):
-    """Whether no layer with parameters comes before: nobody asks for the derivative by x."""
-    for i in range(1, o):
-        if ops[i, KIND] == AFFINE:
-            return False
-    return True

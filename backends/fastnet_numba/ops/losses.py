@@ -2,23 +2,19 @@
 
 Where the loss is computed from logits, the output is those. The derivatives are multiplied by
 each row's weight and divided by `mass`, all weights of the batch (times its outputs): so the
-gradient of the mean comes out at the end.
+gradient of the mean comes out at the end. To add a loss, declare its code and add its branch to
+`term`.
 """
 
 from fastnet_numba.ops.activations import peak
+from fastnet_numba.ops.declared import code
 from fastnet_numba.ops.table import (
-    BINARY_CROSSENTROPY,
-    HUBER,
     LOSS,
     LOSS_CONSTANT,
-    MAE,
-    MSE,
     ONES,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
-    POISSON,
-    POISSON_RATE,
     ROW_WEIGHTS,
     D,
     Y,
@@ -36,31 +32,48 @@ from fastnet_numba.simd.vectors import (
     total,
 )
 
+MSE = code("loss", "mse")
+MAE = code("loss", "mae")
+HUBER = code("loss", "huber")
+POISSON = code("loss", "poisson")
+POISSON_RATE = code("loss", "poisson_rate")
+QUANTILE = code("loss", "quantile")
+BINARY_CROSSENTROPY = code("loss", "binary_crossentropy")
+CROSSENTROPY = code("loss", "crossentropy")
+
+
+@inlined
+def sum_of_losses(places, m, rows, order, first, labels, weighted, mass):
+    """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled."""
+    if places[LOSS] == CROSSENTROPY:
+        return crossentropy(places, m, rows, order, first, labels, weighted, mass)
+    return elementwise_loss(places, m, rows, weighted, mass)
+
 
 @kernel
-def term(code, p, y, constant):
+def term(kind, p, y, constant):
     """The loss of one entry and its derivative by the prediction p, lane by lane."""
     r = p - y
-    if code == MSE:
+    if kind == MSE:
         return r * r, r + r
-    if code == MAE:
+    if kind == MAE:
         return absolute(r), sign(r)
-    if code == HUBER:
+    if kind == HUBER:
         c = choose(r > constant, constant, choose(r < -constant, -constant, r))
         return c * (r - 0.5 * c), c
-    if code == POISSON:
+    if kind == POISSON:
         rate = exp(p)
         return rate - y * p, rate - y
-    if code == POISSON_RATE:
+    if kind == POISSON_RATE:
         # In this order, so that 0 log(0 + e) is 0.
         near = p + constant
         return p - y * log(near), 1.0 - y / near
-    if code == BINARY_CROSSENTROPY:
+    if kind == BINARY_CROSSENTROPY:
         # max(z, 0) - z y + log(1 + exp(-|z|)): where the answer is sure and right, the first
         # two cancel exactly, and what is left is small.
         positive = choose(p < 0.0, 0.0, p)
         return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
-    # The pinball loss, of r = y - p.
+    # QUANTILE: the pinball loss, of r = y - p.
     slope = choose(r < 0.0, -constant, choose(r > 0.0, 1.0 - constant, r))
     return r * slope, slope
 
@@ -75,7 +88,7 @@ def sign(x):
 def elementwise_loss(places, m, rows, weighted, mass):
     """The weighted sum of an elementwise loss over `rows` rows; D becomes its derivative."""
     step = lanes(m)
-    code, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
+    kind, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
     p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
     constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, 1 / mass)
     along = row == 1  # a vector holds rows, not outputs
@@ -89,7 +102,7 @@ def elementwise_loss(places, m, rows, weighted, mass):
             w = every(m, m[w_at + r])
         for j in range(0, width, step):
             i = r * row + j
-            t, d = term(code, load(m, p_at + i), load(m, y_at + i), constant)
+            t, d = term(kind, load(m, p_at + i), load(m, y_at + i), constant)
             if weighted:
                 if along:
                     w = load(m, w_at + j)

@@ -1,42 +1,24 @@
 """The optimizers' updates, as `fastnet.optimizers` defines them, over a part of the flat vectors.
 
-`p` the parameters, `g` their gradient, `rate` the step's learning rate; `t` counts the updates
-from 1. Each is one loop over a part of the vectors, which the compiler turns into vector
-instructions; what does not depend on the entry is computed in float64 before.
+`p` the parameters, `g` their gradient, `rate` the step's learning rate, `decay` its weight decay;
+`t` counts the updates from 1. Each is one loop over a part of the vectors, which the compiler turns
+into vector instructions; what does not depend on the entry is computed in float64 before. To add an
+optimizer, declare its code and add its branch to `update`.
 """
 
 import math
 
-import numpy as np
-
-from fastnet.arrays.checks import Array
-from fastnet.definition import optimizers
+from fastnet_numba.ops.declared import code
 from fastnet_numba.simd.compiled import inlined, kernel
 
-#: The optimizers' codes.
-SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION = range(8)
-
-
-def constants(optimizer: optimizers.Optimizer) -> tuple[int, Array]:
-    """The code of an optimizer, and its constants in the order in which `update` reads them."""
-    match optimizer:
-        case optimizers.SGD():
-            code = SGD if not optimizer.momentum else MOMENTUM
-            return (NESTEROV if optimizer.nesterov else code), np.array([optimizer.momentum])
-        case optimizers.Adam():
-            decay = optimizer.weight_decay if isinstance(optimizer, optimizers.AdamW) else 0.0
-            values = [optimizer.beta1, optimizer.beta2, optimizer.epsilon, decay]
-            return ADAM, np.array(values)
-        case optimizers.RMSprop():
-            return RMSPROP, np.array([optimizer.decay, optimizer.epsilon, optimizer.momentum])
-        case optimizers.Adagrad():
-            return ADAGRAD, np.array([optimizer.epsilon])
-        case optimizers.Rprop():
-            rule = optimizer
-            return RPROP, np.array([rule.grow, rule.shrink, rule.smallest, rule.largest])
-        case optimizers.Lion():
-            return LION, np.array([optimizer.beta1, optimizer.beta2, optimizer.weight_decay])
-    raise AssertionError(f"optimizer {optimizer.name!r} has no update")
+SGD = code("optimizer", "sgd")
+MOMENTUM = code("optimizer", "momentum")
+NESTEROV = code("optimizer", "nesterov")
+ADAM = code("optimizer", "adam")
+RMSPROP = code("optimizer", "rmsprop")
+ADAGRAD = code("optimizer", "adagrad")
+RPROP = code("optimizer", "rprop")
+LION = code("optimizer", "lion")
 
 
 @inlined
@@ -46,18 +28,22 @@ def sign(x, one, zero):
 
 
 @kernel
-def update(code, constants, p_, g_, memory, low, high, rate, t):
-    """Move the parameters `low` to `high`, and the optimizer's memory of them."""
+def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
+    """Update the parameters `low` to `high`, and the optimizer's memory of them."""
     number = p_.dtype.type
     p, g = p_[low:high], g_[low:high]
     lr, one, zero = number(rate), number(1), number(0)
-    if code == SGD:
+    stay = number(1 - rate * decay)
+    if decay != 0 and kind != ADAM and kind != LION:  # these two multiply where they read p
+        for i in range(len(p)):
+            p[i] *= stay
+    if kind == SGD:
         for i in range(len(p)):
             p[i] -= lr * g[i]
-    elif code == MOMENTUM or code == NESTEROV:
+    elif kind == MOMENTUM or kind == NESTEROV:
         v = memory[0, low:high]
         momentum = number(constants[0])
-        if code == MOMENTUM:
+        if kind == MOMENTUM:
             for i in range(len(p)):
                 v[i] = momentum * v[i] + g[i]
                 p[i] -= lr * v[i]
@@ -65,7 +51,7 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
             for i in range(len(p)):
                 v[i] = momentum * v[i] + g[i]
                 p[i] -= lr * (g[i] + momentum * v[i])
-    elif code == ADAM:
+    elif kind == ADAM:
         m, v = memory[0, low:high], memory[1, low:high]
         beta1, beta2, epsilon = constants[0], constants[1], number(constants[2])
         keep1, new1, keep2, new2 = (
@@ -76,12 +62,11 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
         )
         length = number(rate / (1 - beta1**t))
         widen = number(1 / math.sqrt(1 - beta2**t))
-        stay = number(1 - rate * constants[3])
         for i in range(len(p)):
             m[i] = keep1 * m[i] + new1 * g[i]
             v[i] = keep2 * v[i] + new2 * (g[i] * g[i])
             p[i] = stay * p[i] - length * (m[i] / (math.sqrt(v[i]) * widen + epsilon))
-    elif code == RMSPROP:
+    elif kind == RMSPROP:
         v, m = memory[0, low:high], memory[1, low:high]
         keep, new, epsilon = number(constants[0]), number(1 - constants[0]), number(constants[1])
         momentum = number(constants[2])
@@ -94,27 +79,26 @@ def update(code, constants, p_, g_, memory, low, high, rate, t):
                 v[i] = keep * v[i] + new * (g[i] * g[i])
                 m[i] = momentum * m[i] + g[i] / (math.sqrt(v[i]) + epsilon)
                 p[i] -= lr * m[i]
-    elif code == ADAGRAD:
+    elif kind == ADAGRAD:
         s, epsilon = memory[0, low:high], number(constants[0])
         for i in range(len(p)):
             s[i] += g[i] * g[i]
             p[i] -= lr * (g[i] / (math.sqrt(s[i]) + epsilon))
-    elif code == RPROP:
+    elif kind == RPROP:
         last, length = memory[0, low:high], memory[1, low:high]
         grow, shrink = number(constants[0]), number(constants[1])
         smallest, largest = number(constants[2]), number(constants[3])
         for i in range(len(p)):
-            turned = sign(last[i], one, zero) * sign(g[i], one, zero)
-            factor = grow if turned > zero else (shrink if turned < zero else one)
+            same = sign(last[i], one, zero) * sign(g[i], one, zero)
+            factor = grow if same > zero else (shrink if same < zero else one)
             grown = length[i] * factor
             length[i] = smallest if grown < smallest else (largest if grown > largest else grown)
-            last[i] = zero if turned < zero else g[i]
+            last[i] = zero if same < zero else g[i]
             p[i] -= sign(last[i], one, zero) * length[i]
-    else:  # Lion
+    else:  # LION
         m = memory[0, low:high]
         keep1, new1 = number(constants[0]), number(1 - constants[0])
         keep2, new2 = number(constants[1]), number(1 - constants[1])
-        stay = number(1 - rate * constants[2])
         for i in range(len(p)):
             p[i] = stay * p[i] - lr * sign(keep1 * m[i] + new1 * g[i], one, zero)
             m[i] = keep2 * m[i] + new2 * g[i]

@@ -1,7 +1,4 @@
-"""What is added to the gradient and what cuts it: L1, L2, clipping.
-
-All work on the parameters `low` to `high`, a thread's part of the flat vector.
-"""
+"""Penalties (L1, L2) and clipping, on the parameters `low` to `high`: a thread's part of them."""
 
 import numpy as np
 

@@ -1,29 +1,30 @@
 """The table that kernels follow: the meaning of its rows and columns."""
 
-#: Kinds of operations.
-AFFINE, ELEMENTWISE, RECTIFY, SOFTMAX, DROP = range(5)
+from fastnet.contract.kinds import OPERATIONS
+from fastnet_numba.ops.declared import code
+
+#: Kinds of rows: a plan's operations. `layers.py` computes them, `layout.py` makes their rows.
+AFFINE = code("operation", "affine")
+ELEMENTWISE = code("operation", "elementwise")
+SOFTMAX = code("operation", "softmax")
+DROPOUT = code("operation", "dropout")
+
+#: ReLU, where the product before it computes it too.
+RECTIFY = len(OPERATIONS)
 
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
-#: BIAS into the parameters; -1 is none.
+#: BIAS into the parameters; -1 is none. CODE is the activation's. RATE has the bits of a float64.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
-    TURNED, FUSED, LAYER, CONSTANTS, FIELDS,
-) = range(16)  # fmt: skip
-
-#: Elementwise activations, by code.
-(
-    IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, TANH_GELU,
-) = range(10)  # fmt: skip
-
-#: Losses, by code.
-MSE, MAE, HUBER, POISSON, POISSON_RATE, QUANTILE, BINARY_CROSSENTROPY, CROSSENTROPY = range(8)
+    TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, FIELDS,
+) = range(18)  # fmt: skip
 
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
-#: address of the tiles, the loss's code and the place of its constant.
+#: address of the tiles, the loss's code, its terms in a row, and the place of its constant.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
-    ONES, TILES, LOSS, LOSS_CONSTANT, PACKED, PLACES,
-) = range(17)  # fmt: skip
+    ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, PLACES,
+) = range(18)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)
