@@ -116,10 +116,10 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
     [
         (
             "nunpy",
-            r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: array_api, auto, cupy, numba, numpy",
+            r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: array_api, auto, cupy, ",
         ),
         ("NumPy", "did you mean 'numpy'"),
-        ("tensorcore9000", r"unknown backend 'tensorcore9000'\. Known: auto"),
+        ("tensorcore9000", r"unknown backend 'tensorcore9000'\. Known: array_api, auto, "),
     ],
 )
 def test_an_unknown_backend_is_refused_with_the_nearest_known_name(monkeypatch, name, says):
