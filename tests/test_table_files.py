@@ -93,7 +93,7 @@ def test_quotes_byte_mark_and_line_ends(tmp_path):
         ),
         ("\u00e9,y\n0,u\n".encode("latin-1"), "is not UTF-8 text .*header"),
         ("a,y\n1,u\n".encode("utf-16"), "text must be UTF-8"),
-        (b"PAR1\x00\x01\x02", "is no text"),
+        (b"PAR1\x00\x01\x02", "is not text"),
     ],
 )
 def test_files_that_are_no_csv(tmp_path, monkeypatch, text, said, block):

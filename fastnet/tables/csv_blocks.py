@@ -1,111 +1,103 @@
-"""CSV files as blocks of whole rows.
+"""CSV files as blocks of whole rows, each read by Polars.
 
-Where rows end is found by counting quotes, so that a file need not fit into memory; what stands
-in a block is then read by Polars. Blank lines are no rows.
+Why Polars does not cut the blocks itself (`scan_csv(...).collect_batches()`, Polars 2.1):
+
+- it fills a row that is too short with nulls and says nothing, and takes a blank line for a row;
+- its errors name no row, and a quote that is never closed makes it read the file to its end;
+- it maps the file into memory, which cannot be done with a pipe.
+
+So this module cuts a file into blocks at line ends outside of quotes, and counts the commas.
 """
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
-from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 
 if TYPE_CHECKING:
     import polars as pl
 
-#: A row longer than this is none: somewhere a quote was opened and not closed.
+#: Bytes after which a row is taken for an error: a quote was opened and not closed.
 _LONGEST_ROW = 64 * 2**20
 
-#: Without any of these no field is to be stripped, and none is empty in quotes.
-_PADDED = (b" ", b"\t", b'"')
-
-_NEWLINE, _RETURN, _QUOTE, _COMMA = b'\n\r",'
-
-#: Columns of a CSV file: each costs Polars and us some microseconds a block and some kilobytes, and
-#: a file with more of them is not what it was meant to be.
+#: The most columns. Each costs some microseconds and kilobytes a block, and a file with more of
+#: them is usually a mistake.
 MOST_COLUMNS = 100_000
+
+#: From a quote to the next; a doubled quote inside a field ends one match and begins another.
+_QUOTED = re.compile(rb'"[^"]*"?')
 
 
 def read(file: BinaryIO, what: str, size: int) -> "Iterator[pl.DataFrame]":
-    """The rows of a file, of about `size` bytes at a time.
+    """Read the rows of a CSV file, about `size` bytes at a time.
 
-    Returns:
-        Every column as text, stripped; a field without any is a null.
+    Args:
+        file: open for reading, at its beginning; it is read once, so it may be a pipe.
+        what: the file, as errors call it.
+        size: bytes of a block.
+
+    Yields:
+        Frames whose columns are all text, stripped; an empty field is null. Blank lines are
+        skipped.
 
     Raises:
-        DataError: if it is no CSV; `what` is what the error calls it.
+        DataError: if the file is not CSV, with the row or the line.
     """
-    pending = file.read(size).removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in pending[:65_536]:
-        raise DataError(
-            f"{what} is no text, so no CSV; compressed or Parquet data needs its own ending, "
-            "and text must be UTF-8."
-        )
-    rows: _Rows | None = None
-    last = False
-    while not last:
-        more = file.read(size)
-        last, data = not more, pending + more
-        newlines, commas = _marks(data)
-        whole = len(data) if last else int(newlines[-1]) + 1 if len(newlines) else 0
-        if not whole and len(data) > _LONGEST_ROW:
-            raise DataError(
-                f"{what} has a row longer than {_LONGEST_ROW:,} bytes; look for an open quote "
-                f"{_odd_line(data, rows.line if rows else 1)}."
-            )
-        pending = data[whole:]
-        data = data[:whole]
-        if whole and (not len(newlines) or newlines[-1] != whole - 1):
-            newlines = np.append(newlines, whole)  # the last row has no line end
-        if rows is None and whole:
-            rows = _Rows(what)
-            start = rows.read_header(data, newlines)
-            data, newlines, commas = data[start:], newlines - start, commas - start
-        if rows is not None and data:
-            yield rows.parse(data, newlines[newlines >= 0], commas[commas >= 0])
-    if rows is None:
-        raise DataError(f"{what} is empty; it must hold a header and rows.")
+    blocks = _Blocks(file, what)
+    while data := blocks.take(size):
+        yield blocks.parse(data)
 
 
-def _marks(data: bytes) -> tuple[Array, Array]:
-    """Where newlines and commas stand outside of quotes."""
-    characters = np.frombuffer(data, np.uint8)
-    newlines = np.flatnonzero(characters == _NEWLINE)
-    commas = np.flatnonzero(characters == _COMMA)
-    quotes = np.flatnonzero(characters == _QUOTE)
-    if len(quotes):  # after an even number of them, a doubled one counts as two
-        newlines = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-        commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
-    return newlines, commas
+class _Blocks:
+    """The blocks of a CSV file, and how far it has been read."""
 
+    def __init__(self, file: BinaryIO, what: str) -> None:
+        self.file, self.what = file, what
+        #: The first line and the first row (both from 1) of the next block.
+        self.line, self.row = 1, 1
+        self.names = self._header()
 
-class _Rows:
-    """The rows of a CSV file as frames, and where in the file they are."""
+    def take(self, size: int) -> bytes:
+        """Take the next bytes, at least `size` of them, to the end of a row; none: the file ends.
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.names: list[str] = []
-        #: Rows and lines that are done.
-        self.rows, self.line = 0, 1
-
-    def read_header(self, data: bytes, newlines: Array) -> int:
-        """Take the names from the first line that is not blank; say where it ends."""
-        start = 0
-        for newline in newlines.tolist():
-            line = data[start:newline]
-            start = newline + 1
-            self.line += line.count(b"\n") + 1
-            if line.strip():
+        An even number of quotes means that the line end is not inside a quoted field.
+        """
+        data = bytearray(self.file.read(size) + self.file.readline(_LONGEST_ROW))
+        odd = data.count(b'"') % 2
+        while odd or not data.endswith(b"\n"):
+            line = self.file.readline(_LONGEST_ROW)
+            if not line:
                 break
-        else:
+            data += line
+            odd ^= line.count(b'"') % 2
+            if len(data) > size + _LONGEST_ROW:
+                raise DataError(
+                    f"{self.what} has a row longer than {_LONGEST_ROW:,} bytes; look for an open "
+                    f"quote {_odd_line(data, self.line)}."
+                )
+        if b"\0" in data:
+            raise DataError(
+                f"{self.what} is not text, so not CSV; compressed or Parquet data needs its own "
+                "ending, and text must be UTF-8."
+            )
+        if data and not data.endswith(b"\n"):
+            data += b"\n"
+        return bytes(data)
+
+    def _header(self) -> list[str]:
+        """Take the names from the first line that is not blank."""
+        line = self.take(0).removeprefix(b"\xef\xbb\xbf")
+        while line and not line.strip():
+            self.line += 1
+            line = self.take(0)
+        if not line:
             raise DataError(f"{self.what} is empty; it must hold a header and rows.")
-        if b"\r" in line.rstrip(b"\r") and b'"' not in line:
+        if b"\r" in line.rstrip(b"\r\n") and b'"' not in line:
             raise DataError(
                 f"{self.what} has lines that end in a carriage return alone, as old Macs wrote "
                 "them; save it with the usual line ends."
@@ -117,77 +109,77 @@ class _Rows:
                 f"{self.what} is not UTF-8 text ({error} in the header); save it as UTF-8."
             ) from error
         except csv.Error as error:
-            raise DataError(f"{self.what}: the header is no CSV ({error}).") from error
-        self.names = [name.strip() for name in fields]
-        _check_names(self.names, self.what)
-        return min(int(start), len(data))
+            raise DataError(f"{self.what}: the header is not CSV ({error}).") from error
+        self.line += line.count(b"\n")
+        names = [name.strip() for name in fields]
+        _check_names(names, self.what)
+        return names
 
-    def parse(self, data: bytes, ends: Array, commas: Array) -> "pl.DataFrame":
-        """Make a frame of whole rows; `ends` are the places of their line ends."""
+    def parse(self, data: bytes) -> "pl.DataFrame":
+        """Make a frame of whole rows."""
         pl = polars()
-        data, ends = self._without_blank_lines(data, ends, commas)
+        outside = _QUOTED.sub(b'"', data) if b'"' in data else data
+        height, commas = outside.count(b"\n"), len(self.names) - 1
+        # Polars itself refuses a row that is too long, so no row is too short where the sum is
+        # right. A single column has no commas to count.
+        rows = None
+        if not commas or outside.count(b",") != commas * height:
+            rows = self._check_rows(data)
         try:
-            schema = dict.fromkeys(self.names, pl.String)
-            frame = (
-                pl.read_csv(data, has_header=False, schema=schema)
-                if len(ends)
-                else pl.DataFrame(schema=schema)
-            )
+            # Polars takes the number of columns from the first row, so that must not be blank.
+            first, schema = b"," * commas + b"\n", dict.fromkeys(self.names, pl.String)
+            frame = pl.read_csv(first + data, has_header=False, schema=schema).slice(1)
+            if frame.height != height:
+                raise pl.exceptions.ComputeError(f"{frame.height} rows in {height} lines")
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            self._check_encoding(data, ends)
-            raise self._broken(data, f" ({first_line(error)})") from error
-        if frame.height != len(ends):
-            raise self._broken(data, "")
-        self.rows += frame.height
+            self._check_rows(data)
+            raise self._unreadable(data, error) from error
+        if rows is not None:
+            frame = frame.filter(rows)
+        self.row += frame.height
         self.line += data.count(b"\n")
-        if any(mark in data for mark in _PADDED):
+        # Without any of these marks no field has a margin, and none is empty in quotes.
+        if any(mark in data for mark in (b" ", b"\t", b'"')):
             frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
         return frame  # type: ignore[no-any-return]
 
-    def _without_blank_lines(self, data: bytes, ends: Array, commas: Array) -> tuple[bytes, Array]:
-        """Leave blank lines out; name the first row of another length than the header."""
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        fields = np.diff(np.searchsorted(commas, ends), prepend=0) + 1
-        characters = np.frombuffer(data, np.uint8)
-        lengths = ends - starts
-        bare = lengths == 0
-        bare[lengths == 1] = characters[starts[lengths == 1]] == _RETURN
-        doubtful = np.flatnonzero(bare | (fields != len(self.names)))
-        if not len(doubtful):
-            return data, ends
-        kept = np.ones(len(data), bool)
-        for blank, index in enumerate(doubtful.tolist()):
-            start, end = int(starts[index]), int(ends[index])
-            if data[start:end].strip():
-                line = self.line + data.count(b"\n", 0, end)
+    def _check_rows(self, data: bytes) -> list[bool]:
+        """Make sure that rows have as many fields as the header.
+
+        Returns:
+            For each line outside of quotes, whether it is a row: a blank line is not.
+        """
+        commas, line, rows = len(self.names) - 1, self.line - 1, []
+        blank = None if commas else b"\r"  # in a single column white space is an empty field
+        # A line end inside a field becomes a 0, so that lines can still be counted.
+        outside = _QUOTED.sub(lambda quoted: b'"' + b"\0" * quoted[0].count(b"\n"), data)
+        for text in outside.split(b"\n")[:-1]:
+            line += 1 + text.count(b"\0")
+            rows.append(bool(text.strip(blank)))
+            if rows[-1] and text.count(b",") != commas:
                 raise DataError(
-                    f"{self.what}: data row {self.rows + index - blank + 1} (it ends in line "
-                    f"{line}) has {fields[index]} fields, the header names {len(self.names)}; "
+                    f"{self.what}: data row {self.row - 1 + sum(rows)} (it ends in line {line}) "
+                    f"has {text.count(b',') + 1} fields, the header names {commas + 1}; "
                     "look for a missing or spare comma, or an open quote."
                 )
-            kept[start : end + 1] = False
-        self.line += len(doubtful)
-        left = characters[kept].tobytes()
-        return left, (np.cumsum(kept) - 1)[np.minimum(np.delete(ends, doubtful), len(data) - 1)]
+        return rows
 
-    def _check_encoding(self, data: bytes, ends: Array) -> None:
+    def _unreadable(self, data: bytes, error: BaseException) -> DataError:
         try:
             data.decode()
-        except UnicodeDecodeError as error:
-            row = self.rows + int(np.searchsorted(ends, error.start)) + 1
-            raise DataError(
+        except UnicodeDecodeError as wrong:
+            row = self.row + sum(self._check_rows(data[: wrong.start]))
+            return DataError(
                 f"{self.what} is not UTF-8 text: data row {row} holds the byte "
-                f"0x{data[error.start]:02x}; save it as UTF-8 (it may be Latin-1 or Windows-1252)."
-            ) from error
-
-    def _broken(self, data: bytes, reason: str) -> DataError:
+                f"0x{data[wrong.start]:02x}; save it as UTF-8 (it may be Latin-1 or Windows-1252)."
+            )
         return DataError(
-            f"{self.what} cannot be read as CSV{reason}; look for an open quote "
+            f"{self.what} cannot be read as CSV ({first_line(error)}); look for an open quote "
             f"{_odd_line(data, self.line)}."
         )
 
 
-def _odd_line(data: bytes, first: int) -> str:
+def _odd_line(data: bytes | bytearray, first: int) -> str:
     """Where a quote may have been left open: the first line with an odd number of them."""
     for number, line in enumerate(data.split(b"\n"), start=first):
         if line.count(b'"') % 2:
