@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from matplotlib.image import imread
 import fastnet as fn
 from fastnet import random
 from fastnet.contract import loading
+from fastnet.training.progress import Bar
 
 ROWS = 200
 
@@ -55,7 +55,7 @@ def table(folder):
 def test_alone_it_shows_what_there_is():
     code, out, err = run()
     assert (code, err) == (0, "")
-    for command in ("xor", "backends", "train", "predict"):
+    for command in ("xor", "backends", "train", "predict", "show", "export", "bench"):
         assert re.search(rf"\b{command}\b", out)
 
 
@@ -63,11 +63,14 @@ def test_version():
     assert run("--version") == (0, f"fastnet {fn.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["xor", "backends", "train", "predict"])
+@pytest.mark.parametrize(
+    "command", ["xor", "backends", "train", "predict", "show", "export", "bench"]
+)
 def test_help_fits_the_page(command):
     code, out, err = run(command, "--help", COLUMNS="80", TERMINAL_WIDTH="80")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
+    assert "--json" in out
 
 
 def test_unknown_command_is_a_usage_error():
@@ -157,7 +160,7 @@ def test_xor_draws_curve_and_surface(folder):
         (("--steps", "0"), "steps is 0"),
         (("--learning-rate", "0"), "learning rate is 0.0"),
         (("--learning-rate", "nan"), "learning rate is nan"),
-        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or a whole number"),
+        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or an integer"),
         (("--dtype", "float16"), "dtype is 'float16'"),
         (("--plot", "xor.jpg"), "must end in .png"),
         (("--plot", "missing/xor.png"), "No such file or directory"),
@@ -220,10 +223,10 @@ def test_quantities_come_back_in_their_own_unit(table):
     code, out, err = run("train", "sizes.csv", "--target", "size", "-o", "s.safetensors")
     assert code == 0, err
     assert "regression of 'size' from 2 columns" in err
-    held_out = float(re.search(r"^R² +\S+ +(\S+)$", out, re.MULTILINE)[1])
-    assert 0.97 < held_out <= 1
+    validation = float(re.search(r"^R² +\S+ +(\S+)$", out, re.MULTILINE)[1])
+    assert 0.97 < validation <= 1
     code, _, err = run("predict", "s.safetensors", "sizes.csv", "-o", "out.parquet")
-    assert (code, err) == (0, "200 predictions in 'out.parquet'\n")
+    assert (code, err) == (0, "200 predictions written to 'out.parquet'\n")
     predicted = pl.read_parquet("out.parquet")
     assert predicted.columns == ["prediction"]
     error = predicted["prediction"] - table["size"]
@@ -288,7 +291,7 @@ def test_configuration_file_and_options_before_it(table):
     ("text", "said"),
     [
         ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
-        ("epochs = ", "is not TOML"),
+        ("epochs = ", "is not valid TOML"),
         ('epochs = "3"', "epochs is '3'"),
         ("target = 3", "target is 3; it must be text"),
         ("resume = 1", "resume is 1; it must be true or false"),
@@ -341,7 +344,7 @@ def test_configurations_that_are_refused(table, text, said):
         (("-o", "missing/k.safetensors"), "No such file or directory"),
         (("-o", "."), "is a folder"),
         (("-o", "kinds.csv"), "the name of a table"),
-        (("-o", "kinds.onnx"), "train into 'kinds.safetensors', and then `fastnet export`"),
+        (("-o", "kinds.onnx"), "train to 'kinds.safetensors', and then export"),
     ],
 )
 def test_training_that_is_refused_leaves_nothing(table, arguments, said):
@@ -399,7 +402,7 @@ def test_predict_refuses(table):
     assert "must end in .csv" in refuse("predict", "k.safetensors", "new.csv", "-o", "p.txt")
     assert "the table itself" in refuse("predict", "k.safetensors", "new.csv", "-o", "new.csv")
     fn.Model(fn.datasets.xor_network()).save("xor.safetensors")
-    assert "not trained from a table" in refuse("predict", "xor.safetensors", "new.csv")
+    assert "not trained on a table" in refuse("predict", "xor.safetensors", "new.csv")
     damaged = bytearray(Path("k.safetensors").read_bytes())
     damaged[-3] ^= 1
     Path("k.safetensors").write_bytes(damaged)
@@ -431,35 +434,44 @@ def test_pipe_closed_by_the_reader_is_no_traceback(table):
     assert "Traceback" not in error
 
 
-# --- Ctrl-C and going on -----------------------------------------------------------------------
+# --- Ctrl-C and --resume -----------------------------------------------------------------------
 
 
-def interrupted(*arguments):
-    """Begin a training without end, press Ctrl-C; exit code, standard error, epochs done."""
-    process = start("train", "kinds.csv", "--target", "kind", *arguments, "--patience", "10000000")
-    said = process.stderr.readline() + process.stderr.readline()
-    assert "rows to train on" in said
-    time.sleep(0.5)  # the training begins within milliseconds of that line
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert out == ""
-    assert "Traceback" not in err
-    return process.returncode, err, int(re.search(r"after (\d+) epochs", err)[1])
+@pytest.fixture
+def interrupted(table, monkeypatch):
+    """A training that Ctrl-C interrupts: it returns exit code, standard error, epochs done."""
+
+    def train(*arguments):
+        update = Bar.update
+
+        def interrupt(bar, done, *more):
+            update(bar, done, *more)
+            if done >= 3:
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Bar, "update", interrupt)
+            options = ("--target", "kind", *arguments, "--patience", "10000000")
+            code, out, err = run("train", "kinds.csv", *options)
+        assert out == ""
+        return code, err, int(re.search(r"after (\d+) epochs", err)[1])
+
+    return train
 
 
-def test_interrupted_training_goes_on_as_if_it_had_not_been(table):
+def test_interrupted_training_continues_as_if_it_had_not_been(interrupted):
     Path("k.safetensors").write_bytes(b"what was there")
     options = ("-o", "k.safetensors", "--checkpoint", "run.ckpt")
     code, err, done = interrupted(*options, "--epochs", "10000000")
     assert code == 130
     assert "no model was written" in err
-    assert "kept in 'run.ckpt': repeat the command with --resume" in err
-    assert done >= 1
+    assert "checkpoint in 'run.ckpt': to continue, repeat the command with --resume" in err
+    assert done >= 3
     assert Path("k.safetensors").read_bytes() == b"what was there"
 
     common = ("train", "kinds.csv", "--target", "kind", "--patience", "10000000")
     more = ("--epochs", done + 3)
-    assert "is there already: add --resume" in refuse(*common, *more, *options)
+    assert "already exists: add --resume" in refuse(*common, *more, *options)
     assert run(*common, *more, *options, "--resume")[0] == 0
     assert run(*common, *more, "-o", "straight.safetensors")[0] == 0
     assert Path("k.safetensors").read_bytes() == Path("straight.safetensors").read_bytes()
@@ -467,14 +479,14 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(table):
     assert "is of another fit: its l2 was 0.003" in other
 
 
-def test_interrupted_without_a_checkpoint_of_ones_own(table):
+def test_interrupted_training_keeps_a_temporary_checkpoint(interrupted):
     code, err, _ = interrupted("-o", "k.safetensors", "--epochs", "10000000")
     assert code == 130
-    assert "the training is kept in 'k.safetensors.checkpoint': repeat" in err
+    assert "checkpoint in 'k.safetensors.checkpoint': to continue, repeat" in err
     assert not Path("k.safetensors").exists()
     code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors")
-    assert (code, "is there already: add --resume" in err) == (1, True)
+    assert (code, "already exists: add --resume" in err) == (1, True)
     again = ("--resume", "--epochs", "1")
     code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *again)
-    assert (code, "nothing to add" in err) == (0, True)
+    assert (code, "nothing left to train" in err) == (0, True)
     assert sorted(map(str, Path().glob("k.*"))) == ["k.safetensors"]

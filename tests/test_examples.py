@@ -12,7 +12,6 @@ from matplotlib.image import imread
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from fastnet import tables
-from fastnet.tables import recipe
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -54,7 +53,7 @@ def test_tables_hold_what_scikit_learn_has(datasets):
 def test_defaults_learn_them_well(datasets, name, target, least):
     accuracy = []
     for seed in range(5):
-        done = recipe.train(datasets / f"{name}.csv", target, recipe.Recipe(seed=seed))
+        done = tables.train(datasets / f"{name}.csv", target, tables.Recipe(seed=seed))
         assert done.validation.rows == round(0.2 * (done.training.rows + done.validation.rows))
         accuracy.append(done.validation.metric)
     assert np.mean(accuracy) >= least

@@ -30,7 +30,7 @@ def chances(classes, dtype=np.float64, coarse=False):
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_classes(classes, coarse):
     y, p = chances(classes, coarse=coarse)
-    found = metrics.of_classes(y, p)
+    found = metrics.classification_metrics(y, p)
     best = p.argmax(axis=1)
     score = p[:, 1] if classes == 2 else p
     expected = {
@@ -39,7 +39,7 @@ def test_classes(classes, coarse):
         "roc_auc": reference.roc_auc_score(y, score, multi_class="ovr", average="macro"),
     }
     assert found == pytest.approx(expected, rel=1e-12)
-    counts = metrics.confusion(y, best, classes)
+    counts = metrics.confusion_matrix(y, best, classes)
     np.testing.assert_array_equal(counts, reference.confusion_matrix(y, best))
     assert counts.sum() == ROWS
 
@@ -58,13 +58,13 @@ def test_area_where_classes_are_absent():
     assert metrics.roc_auc(y, p) == pytest.approx(np.mean(expected), rel=1e-12)
     assert math.isnan(metrics.roc_auc(np.zeros(ROWS, int), p))
     assert math.isnan(metrics.roc_auc(np.ones(ROWS, int), p[:, :2]))
-    assert metrics.confusion(y, y, 3).tolist() == [[150, 0, 0], [0, 150, 0], [0, 0, 0]]
+    assert metrics.confusion_matrix(y, y, 3).tolist() == [[150, 0, 0], [0, 150, 0], [0, 0, 0]]
 
 
 def test_areas_of_very_many_classes_are_not_taken():
     for classes, known in ((100, True), (101, False)):
         y, p = chances(classes)
-        assert math.isnan(metrics.of_classes(y, p)["roc_auc"]) != known
+        assert math.isnan(metrics.classification_metrics(y, p)["roc_auc"]) != known
 
 
 def test_areas_that_are_known():
@@ -77,13 +77,13 @@ def test_areas_that_are_known():
 def test_quantities():
     y = 1000 + 50 * draws(1, ROWS)
     p = (y + 20 * draws(2, ROWS)).astype(np.float32)
-    found = metrics.of_quantities(y, p)
+    found = metrics.regression_metrics(y, p)
     expected = {
         "r2": reference.r2_score(y, p),
         "rmse": reference.root_mean_squared_error(y, p),
         "mae": reference.mean_absolute_error(y, p),
     }
     assert found == pytest.approx(expected, rel=1e-12)
-    constant = metrics.of_quantities(np.ones(3), np.array([1.0, 1.0, 4.0]))
+    constant = metrics.regression_metrics(np.ones(3), np.array([1.0, 1.0, 4.0]))
     assert math.isnan(constant["r2"])
     assert (constant["rmse"], constant["mae"]) == (math.sqrt(3), 1)

@@ -15,7 +15,6 @@ from samples import EVERYWHERE, biased, label, rows_for
 
 import fastnet as fn
 from fastnet import tables
-from fastnet.tables import recipe
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -127,8 +126,8 @@ def of_a_table(task, dtype):
         frame["y"] = np.array(["no", "perhaps", "ja"])[np.digitize(bent, [-500, 500])]
     else:
         frame["y"] = 1e6 + 3 * bent
-    how = recipe.Recipe(hidden=(8,), activation="tanh", epochs=5, dtype=dtype, backend="numpy")
-    model = recipe.train(frame, "y", how).model
+    how = tables.Recipe(hidden=(8,), activation="tanh", epochs=5, dtype=dtype, backend="numpy")
+    model = tables.train(frame, "y", how).model
     answers = tables.predict(model, frame)
     columns = [name for name in answers.columns if name.startswith("probability_")]
     return model, x, answers.select(columns or ["prediction"]).to_numpy()
@@ -162,8 +161,8 @@ def test_a_column_of_several_inputs(tmp_path):
     ages = [None if i % 7 == 0 else float(i) for i in range(60)]
     towns = [["Rome", "Bern", None][i % 3] for i in range(60)]
     frame = {"age": ages, "town": towns, "y": generator.standard_normal(60) * 5 + 1000}
-    how = recipe.Recipe(hidden=(4,), epochs=3, validation=0.0, backend="numpy")
-    model = recipe.train(frame, "y", how).model
+    how = tables.Recipe(hidden=(4,), epochs=3, validation=0.0, backend="numpy")
+    model = tables.train(frame, "y", how).model
     model.to_onnx(tmp_path / "model.onnx")
     (entry,) = onnx.load(tmp_path / "model.onnx").metadata_props
     names = json.loads(entry.value)["inputs"]
@@ -199,7 +198,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(fn.DefinitionError, match="path is 3"):
         model.to_onnx(3)
     model.table = {"columns": []}
-    with pytest.raises(fn.ModelFileError, match="facts about its table"):
+    with pytest.raises(fn.ModelFileError, match="table schema in the model"):
         model.to_onnx(path)
     assert path.read_bytes() == before
 

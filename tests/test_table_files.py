@@ -15,45 +15,45 @@ from frames import twenty_rows, voyage
 import fastnet as fn
 from fastnet import tables
 from fastnet.errors import DataError
-from fastnet.tables import csv_blocks, recipe
-from fastnet.tables import reading as table_files
+from fastnet.tables import csv_blocks, reading, writing
 
-QUICK = recipe.Recipe(hidden=(4,), epochs=2)
+QUICK = tables.Recipe(hidden=(4,), epochs=2)
 
 
-def read(whole, folder):
-    """A CSV file of these bytes."""
+def read(content, folder):
+    """Read a CSV file of this content."""
     path = folder / "t.csv"
-    path.write_bytes(whole if isinstance(whole, bytes) else whole.encode())
-    return table_files.read(path)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return reading.read(path)
 
 
-def rows_of(whole):
-    """What Python's own reader says: names, and rows of stripped text or None."""
-    names, *rows = [row for row in csv.reader(io.StringIO(whole, newline="")) if row]
+def rows_of(text):
+    """What Python's own reader finds: names, and rows of stripped text or None."""
+    names, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     return [n.strip() for n in names], [tuple(f.strip() or None for f in row) for row in rows]
 
 
-def texts(seed, rows=60):
-    """A CSV with all that may stand in one, some lines of it blank."""
+def csv_text(seed, columns, rows=60):
+    """A CSV with everything that it may hold; some lines are blank."""
     draw = plain_random.Random(seed)
     fields = ["1", " x ", "", '"a, b"', '"line\nend"', '"say ""hi"""', '""', "é", "-2.5e3", '" "']
     end = draw.choice(["\n", "\r\n"])
-    lines = ["a, b ,c"]
+    lines = [", ".join("abc"[:columns])]
     for _ in range(rows):
         if draw.random() < 0.2:
             lines.append("")
-        lines.append(",".join(draw.choice(fields) for _ in range(3)))
+        lines.append(",".join(draw.choice(fields) for _ in range(columns)))
     return end.join(lines) + draw.choice(["", end, end + end])
 
 
-@pytest.mark.parametrize("block", [1, 7, 64, 2**20])
-@pytest.mark.parametrize("seed", range(6))
-def test_csv_is_read_as_python_reads_it(tmp_path, monkeypatch, seed, block):
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", block)
-    whole = texts(seed)
-    names, rows = rows_of(whole)
-    found = read(whole, tmp_path)
+@pytest.mark.parametrize("block", [1, 64, 2**20])
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_csv_is_read_as_python_reads_it(tmp_path, monkeypatch, seed, columns, block):
+    monkeypatch.setattr(reading, "BLOCK_BYTES", block)
+    text = csv_text(seed, columns)
+    names, rows = rows_of(text)
+    found = read(text, tmp_path)
     assert found.columns == names
     assert found.rows() == rows
 
@@ -77,13 +77,15 @@ def test_quotes_byte_mark_and_line_ends(tmp_path):
         (",a,y\n1,2,u\n", "column 1 has no name"),
         ("a;y\n1;2\n", "has ';' between its columns"),
         ("a\ty\n1\t2\n", "has a tab between its columns"),
-        ("a|y\n1|2\n", r"has '\|' between its columns"),
         ("a,y\r1,u\r2,v\r", "carriage return alone"),
         (
             "a,y\n1,u\n\n2,v,9\n",
             r"data row 2 \(it ends in line 4\) has 3 fields, the header names",
         ),
         ("a,b,y\n1,2,u\n3,v\n", r"data row 2 \(it ends in line 3\) has 2 fields"),
+        # As many commas as three whole rows have.
+        ("a,b,y\n1,2,u\n3\n4,5,v,,\n", r"data row 2 \(it ends in line 3\) has 1 fields"),
+        ("a,b,y\n \n1,2,u\n\t\n3,4,v,\n", r"data row 2 \(it ends in line 5\) has 4 fields"),
         ('a,y\n1,"p\nq"\n3\n', r"data row 2 \(it ends in line 4\) has 1 fields"),
         ('a,y\n1,u\n1,"u\n2,v\n', r"look for an open quote \(perhaps in line 3\)"),
         ('a,y\n1,u\n5" pipe,w\n2,v\n', "open quote"),
@@ -96,8 +98,8 @@ def test_quotes_byte_mark_and_line_ends(tmp_path):
         (b"PAR1\x00\x01\x02", "is not text"),
     ],
 )
-def test_files_that_are_no_csv(tmp_path, monkeypatch, text, said, block):
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", block)
+def test_files_that_are_not_csv(tmp_path, monkeypatch, text, said, block):
+    monkeypatch.setattr(reading, "BLOCK_BYTES", block)
     with pytest.raises(DataError, match=said) as error:
         read(text, tmp_path)
     assert "t.csv" in str(error.value)
@@ -105,26 +107,26 @@ def test_files_that_are_no_csv(tmp_path, monkeypatch, text, said, block):
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 100)
     monkeypatch.setattr(csv_blocks, "_LONGEST_ROW", 1000)
     with pytest.raises(DataError, match=r"longer than 1,000 bytes.*\(perhaps in line 3\)"):
         read('a,y\n1,u\n1,"u\n' + "2,v\n" * 1000, tmp_path)
 
 
-def test_files_that_are_none(tmp_path):
+def test_sources_that_are_not_tables(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        table_files.read(tmp_path / "no.csv")
+        reading.read(tmp_path / "no.csv")
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(DataError, match="is a folder"):
-        table_files.read(tmp_path / "d.csv")
+        reading.read(tmp_path / "d.csv")
     (tmp_path / "t.txt").write_text("a,y\n1,2\n")
     with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
-        table_files.read(tmp_path / "t.txt")
+        reading.read(tmp_path / "t.txt")
     for other in (3, [[1, 2]], np.zeros((2, 2))):
         with pytest.raises(DataError, match="it must be a path, a Polars frame"):
-            table_files.read(other)
-    with pytest.raises(DataError, match="make no table"):
-        table_files.read({"a": [1, 2], "b": [1, 2, 3]})
+            reading.read(other)
+    with pytest.raises(DataError, match="do not make a table"):
+        reading.read({"a": [1, 2], "b": [1, 2, 3]})
 
 
 def test_csv_may_come_through_a_pipe(tmp_path):
@@ -133,7 +135,7 @@ def test_csv_may_come_through_a_pipe(tmp_path):
     whole = twenty_rows().write_csv().encode()
     writer = threading.Thread(target=pipe.write_bytes, args=(whole,))
     writer.start()
-    found = table_files.read(pipe)
+    found = reading.read(pipe)
     writer.join()
     assert found.height == 20
 
@@ -147,15 +149,15 @@ def test_a_damaged_parquet_file_is_refused_or_read_as_it_was(tmp_path):
     draw = plain_random.Random(3)
     for cut in (0, 3, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut] if cut else b"a,y\n1,2\n" * 9)
-        with pytest.raises(DataError, match="no whole Parquet file"):
-            table_files.read(path)
+        with pytest.raises(DataError, match="not a complete Parquet file"):
+            reading.read(path)
     for _ in range(60):
         damaged = bytearray(whole)
         for _ in range(4):
             damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
         try:
-            table_files.read(path)  # Parquet has no digest: what is changed may still be read
+            reading.read(path)  # Parquet has no digest: what is changed may still be read
         except DataError:
             refused += 1
     assert refused > 20
@@ -165,7 +167,7 @@ def test_a_name_with_a_star_is_one_file(tmp_path):
     twenty_rows().write_parquet(tmp_path / "a.parquet")
     path = tmp_path / "[a]*.parquet"
     twenty_rows().head(3).write_parquet(path)
-    assert table_files.read(path).height == 3
+    assert reading.read(path).height == 3
 
 
 # --- block by block ----------------------------------------------------------------------------
@@ -174,17 +176,17 @@ def test_a_name_with_a_star_is_one_file(tmp_path):
 @pytest.fixture(scope="module")
 def trained():
     """A model of passengers."""
-    return recipe.train(voyage(), "survived", QUICK).model
+    return tables.train(voyage(), "survived", QUICK).model
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_blocks_say_what_the_whole_says(tmp_path, monkeypatch, trained, kind):
+def test_blocks_predict_what_the_whole_table_predicts(tmp_path, monkeypatch, trained, kind):
     table = voyage(500)
     path = tmp_path / f"t.{kind}"
     getattr(table, f"write_{kind}")(path)
     expected = tables.predict(trained, path)
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", 999)
-    monkeypatch.setattr(table_files, "BLOCK_CELLS", 99)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 999)
+    monkeypatch.setattr(reading, "BLOCK_CELLS", 99)
     parts = list(tables.stream(trained, path))
     assert len(parts) > 10
     found = pl.concat(parts)
@@ -202,12 +204,12 @@ def test_errors_in_later_blocks_name_the_row_and_leave_no_file(
     table = voyage(500).with_columns(pl.col("age").cast(pl.String))
     table[400, "age"] = "forty"
     table.write_csv(tmp_path / "t.csv")
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", 999)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 999)
     out = tmp_path / f"out.{ending}"
     out.write_bytes(b"what was there")
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(DataError, match="column 'age' holds 'forty' in data row 401"):
-        table_files.write(tables.stream(trained, tmp_path / "t.csv"), out)
+        writing.write(tables.stream(trained, tmp_path / "t.csv"), out)
     assert out.read_bytes() == b"what was there"
     assert sorted(os.listdir(tmp_path)) == before
 
@@ -219,15 +221,15 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, ending):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        table_files.write(frames(), tmp_path / f"out.{ending}")
+        writing.write(frames(), tmp_path / f"out.{ending}")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_what_is_written_block_by_block_is_read_again(tmp_path, monkeypatch, trained, ending):
-    monkeypatch.setattr(table_files, "BLOCK_CELLS", 99)
+    monkeypatch.setattr(reading, "BLOCK_CELLS", 99)
     out = tmp_path / f"out.{ending}"
-    table_files.write(tables.stream(trained, voyage()), out)
+    writing.write(tables.stream(trained, voyage()), out)
     found = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
     expected = tables.predict(trained, voyage())
     assert found.cast({pl.Float64: pl.Float32}).equals(expected)  # CSV has no width
@@ -238,9 +240,9 @@ PEAK = """
 import resource, sys
 import fastnet as fn
 from fastnet import tables
-from fastnet.tables import reading
+from fastnet.tables import writing
 model = fn.load(sys.argv[1], backend="numpy")
-reading.write(tables.stream(model, sys.argv[2]), sys.argv[3])
+writing.write(tables.stream(model, sys.argv[2]), sys.argv[3])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
@@ -251,7 +253,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind, out):
     noise = fn.random.normal(3, fn.random.DATA, 0, 30_000 * columns).reshape(-1, columns)
     frame = pl.DataFrame(noise, schema=[f"c{i}" for i in range(columns)])
     few = frame.head(200).with_columns(y=pl.Series(["u", "v"] * 100))
-    recipe.train(few, "y", QUICK).model.save(tmp_path / "m.safetensors")
+    tables.train(few, "y", QUICK).model.save(tmp_path / "m.safetensors")
     sizes, peaks = [], []
     for times in (1, 10):
         path = tmp_path / f"{times}.{kind}"
@@ -270,4 +272,4 @@ def test_a_file_of_a_million_columns_is_refused_by_its_header(tmp_path):
     line = ",".join(map(str, range(1_000_000)))
     path.write_text(f"{line}\n{line}\n")
     with pytest.raises(DataError, match="1,000,000 columns, and a table may have 100,000"):
-        table_files.read(path)
+        reading.read(path)

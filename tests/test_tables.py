@@ -1,4 +1,4 @@
-"""What a model knows of its table, how rows are encoded, and predictions as a table."""
+"""The table schema in a model, the encoding of rows, and predictions as a table."""
 
 import math
 
@@ -14,29 +14,28 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import fastnet as fn
 from fastnet import tables
 from fastnet.errors import DataError, ModelFileError
-from fastnet.tables import recipe
 from fastnet.tables.encoding import Categories, Number
 
-QUICK = recipe.Recipe(hidden=(4,), epochs=2)
+QUICK = tables.Recipe(hidden=(4,), epochs=2)
 
 
 # --- encoding ----------------------------------------------------------------------------------
 
 
 def test_inputs_are_standardized_over_the_training_rows_alone():
-    fit = recipe.Fit(frame(), "y", recipe.Recipe(dtype="float64"))
+    fit = tables.TableFit(frame(), "y", tables.Recipe(dtype="float64"))
     x, _ = fit.training
     assert fit.table.names == fit.table.features == ("a", "b")
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=0), 1)
-    assert len(fit.held_out[1]) == 4
-    assert not np.allclose(fit.held_out[0].mean(axis=0), 0)
+    assert len(fit.validation[1]) == 4
+    assert not np.allclose(fit.validation[0].mean(axis=0), 0)
 
 
 def test_encoding_is_scikit_learns():
     table = voyage()
-    settings = recipe.Recipe(validation=0, dtype="float64", drop=("id", "name", "port"))
-    fit = recipe.Fit(table, "survived", settings)
+    settings = tables.Recipe(validation=0, dtype="float64", drop=("id", "name", "port"))
+    fit = tables.TableFit(table, "survived", settings)
     x, _ = fit.training
     assert fit.table.features == ("class", "sex=male", "sex=female", "age", "age=missing")
     age = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
@@ -77,12 +76,12 @@ def test_numbers_as_inputs():
     np.testing.assert_array_equal(facts.inputs(table), [[1, 0], [-1, 0], [2, 1], [0, 0]])
 
 
-def test_quantities_are_standardized_and_turned_back():
-    fit = recipe.Fit(frame(y=np.arange(20) * 1000.0), "y", recipe.Recipe(dtype="float64"))
+def test_the_target_of_a_regression_is_standardized_and_restored():
+    fit = tables.TableFit(frame(y=np.arange(20) * 1000.0), "y", tables.Recipe(dtype="float64"))
     _, y = fit.training
     assert y.mean() == pytest.approx(0, abs=1e-12)
     assert y.std() == pytest.approx(1)
-    answers = fit.table.answers(y[:, None])["prediction"].to_numpy()
+    answers = fit.table.to_frame(y[:, None])["prediction"].to_numpy()
     np.testing.assert_allclose(answers / 1000, np.rint(answers / 1000), atol=1e-12)
     assert set(np.rint(answers / 1000)) < set(range(20))
     assert len(set(np.rint(answers))) == 16
@@ -97,7 +96,7 @@ def test_quantities_are_standardized_and_turned_back():
     ],
 )
 def test_classes_keep_their_type(target, classes):
-    done = recipe.train(frame(y=target), "y", QUICK)
+    done = tables.train(frame(y=target), "y", QUICK)
     assert done.table.classes == classes
     assert [type(c) for c in done.table.classes] == [type(c) for c in classes]
     found = tables.predict(done.model, frame(y=target))
@@ -113,7 +112,7 @@ def test_classes_keep_their_type(target, classes):
 @pytest.fixture(scope="module")
 def trained():
     """A model of two columns and two classes."""
-    return recipe.train(frame(), "y", QUICK).model
+    return tables.train(frame(), "y", QUICK).model
 
 
 def test_predictions_do_not_look_at_the_target_or_the_order(trained):
@@ -160,12 +159,12 @@ def test_tables_that_do_not_fit_the_model(trained, source, said):
 
 
 def test_a_model_without_a_table_says_so():
-    with pytest.raises(DataError, match="not trained from a table"):
+    with pytest.raises(DataError, match="not trained on a table"):
         tables.predict(fn.Model(fn.datasets.xor_network()), frame())
 
 
-def test_what_is_missing_or_new_is_counted():
-    done = recipe.train(voyage(), "survived", QUICK)
+def test_missing_and_unknown_values_are_counted():
+    done = tables.train(voyage(), "survived", QUICK)
     new = voyage(30, gaps=False).with_columns(
         age=pl.Series([None, math.nan, *[20.0] * 28]), sex=pl.Series(["F"] * 3 + ["male"] * 27)
     )
@@ -174,8 +173,8 @@ def test_what_is_missing_or_new_is_counted():
     assert (found.missing, found.unseen) == ({"age": 2}, {"sex": 3})
 
 
-def test_columns_that_were_left_out_may_be_there_or_not():
-    done = recipe.train(voyage(), "survived", QUICK)
+def test_columns_that_were_left_out_may_be_present_or_not():
+    done = tables.train(voyage(), "survived", QUICK)
     assert done.table.left_out == ("name",)
     expected = tables.predict(done.model, voyage())
     assert tables.predict(done.model, voyage().drop("name", "survived")).equals(expected)
@@ -183,8 +182,8 @@ def test_columns_that_were_left_out_may_be_there_or_not():
 
 
 def test_missing_values_are_refused_by_a_model_that_refused_them():
-    strict = recipe.Recipe(hidden=(4,), epochs=2, missing="error")
-    done = recipe.train(voyage(gaps=False), "survived", strict)
+    strict = tables.Recipe(hidden=(4,), epochs=2, missing="error")
+    done = tables.train(voyage(gaps=False), "survived", strict)
     tables.predict(done.model, voyage(gaps=False))
     with pytest.raises(DataError, match=r"'age' has no value in data row 3 \(80 rows.*without"):
         tables.predict(done.model, voyage())
@@ -201,14 +200,14 @@ def test_numbers_and_text_are_read_from_any_type(trained):
         frame()["b"].cast(pl.String).cast(pl.Categorical),
     ):
         assert tables.predict(trained, frame(b=column)).equals(expected)
-    coded = recipe.Recipe(hidden=(4,), epochs=2, categorical=("b",))
-    model = recipe.train(frame(), "y", coded).model
+    coded = tables.Recipe(hidden=(4,), epochs=2, categorical=("b",))
+    model = tables.train(frame(), "y", coded).model
     expected = tables.predict(model, frame())
     for column in (frame()["b"].cast(pl.String), frame()["b"].cast(pl.Float64)):
         assert tables.predict(model, frame(b=column)).equals(expected)
 
 
-def test_facts_of_the_first_files_are_read(trained):
+def test_the_schema_of_the_first_format_is_read(trained):
     facts = tables.Table.of(trained)
     plain = {
         "columns": ["a", "b"],
@@ -228,7 +227,7 @@ def test_facts_of_the_first_files_are_read(trained):
         tables.predict(old, frame(a=None))
     for key, value in {"mean": [1.0], "scale": [0.0, 1.0], "columns": [1, 2]}.items():
         old.table = {**plain, key: value}
-        with pytest.raises(ModelFileError, match="the model's facts about its table"):
+        with pytest.raises(ModelFileError, match="the table schema in the model"):
             tables.predict(old, frame())
 
 
@@ -290,16 +289,16 @@ TEXT = {"kind": "categories", "name": "b", "values": ["x"], "other": False, "mis
         {"surprise": 1},
     ],
 )
-def test_hostile_facts_in_a_file_are_refused(trained, tmp_path, changed):
+def test_an_invalid_schema_in_a_file_is_refused(trained, tmp_path, changed):
     model = fn.Model(trained.network, seed=1)
     model.table = {**tables.Table.of(trained).to_dict(), **changed}
     model.save(tmp_path / "m.safetensors")
-    with pytest.raises(ModelFileError, match="the model's facts about its table"):
+    with pytest.raises(ModelFileError, match="the table schema in the model"):
         tables.predict(fn.load(tmp_path / "m.safetensors"), frame())
 
 
 @pytest.mark.parametrize("facts", ["text", 3, [], {}, {"columns": ["a"]}])
-def test_facts_of_another_form_are_refused(trained, facts):
+def test_an_incomplete_schema_is_refused(trained, facts):
     model = fn.Model(trained.network, seed=1)
     model.table = facts
     with pytest.raises(ModelFileError, match="incomplete"):
@@ -309,10 +308,11 @@ def test_facts_of_another_form_are_refused(trained, facts):
 # --- figures -----------------------------------------------------------------------------------
 
 
-def test_a_class_that_is_held_out_wholly_is_named():
+def test_a_class_without_training_rows_is_named():
     labels = ["u"] * 10 + ["v"] * 9 + ["w"]
     seen = [
-        recipe.Fit(frame(y=labels), "y", recipe.Recipe(seed=seed)).unseen() for seed in range(12)
+        tables.TableFit(frame(y=labels), "y", tables.Recipe(seed=seed)).unseen_classes()
+        for seed in range(12)
     ]
     assert ["w"] in seen
     assert [] in seen
@@ -320,11 +320,11 @@ def test_a_class_that_is_held_out_wholly_is_named():
 
 def test_too_few_rows():
     with pytest.raises(DataError, match=r"the table has 2 rows.*leaves 1 to train on"):
-        recipe.train(frame().head(2), "y", QUICK)
+        tables.train(frame().head(2), "y", QUICK)
 
 
 def test_the_best_epoch_is_the_one_that_is_kept():
-    done = recipe.train(frame(), "y", recipe.Recipe(hidden=(8,), epochs=60, patience=5))
+    done = tables.train(frame(), "y", tables.Recipe(hidden=(8,), epochs=60, patience=5))
     losses = done.history.validation_loss
     assert done.best_epoch == int(np.argmin(losses)) + 1
     assert done.validation.loss == pytest.approx(min(losses), rel=1e-6)

@@ -25,8 +25,8 @@ from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, ModelFileMissing, unknown
 from fastnet.tables.recipe import Recipe
 
-#: What the command takes beside the recipe: option and key alike.
-PLACES = {"target": str, "output": str, "checkpoint": str, "resume": bool}
+#: The keys that are not of the recipe, and their types.
+_OTHER = {"target": str, "output": str, "checkpoint": str, "resume": bool}
 
 _TEXT = ("task", "dtype", "backend", "missing")
 _NAMES = ("drop", "categorical")
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check a configuration.
 
     Raises:
-        DefinitionError: if it is no TOML, or has a key that is unknown or of the wrong type.
+        DefinitionError: if it is not TOML, or a key is unknown or of the wrong type.
         FileAccessError: if it cannot be read.
     """
     what = repr(os.fspath(path))
@@ -48,43 +48,43 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         reason = error.strerror or error
         raise FileAccessError(error.errno, f"cannot read {what}: {reason}") from error
     except (ValueError, RecursionError) as error:
-        raise DefinitionError(f"configuration {what} is not TOML: {error}.") from error
+        raise DefinitionError(f"configuration {what} is not valid TOML: {error}.") from error
     known = [field.name for field in fields(Recipe)]
     for key, value in found.items():
-        if key not in known and key not in PLACES:
-            raise DefinitionError(f"configuration {what}: {unknown('key', key, [*known, *PLACES])}")
-        kind = PLACES.get(key, str if key in _TEXT else None)
+        if key not in known and key not in _OTHER:
+            raise DefinitionError(f"configuration {what}: {unknown('key', key, [*known, *_OTHER])}")
+        kind = _OTHER.get(key, str if key in _TEXT else None)
         if kind is not None and not isinstance(value, kind):
             wanted = "text" if kind is str else "true or false"
             raise DefinitionError(f"configuration {what}: {key} is {value!r}; it must be {wanted}.")
     optimizer = found.get("optimizer")
     if isinstance(optimizer, Mapping) and "learning_rate" in {*found} & {*optimizer}:
         raise DefinitionError(
-            f"configuration {what}: learning_rate stands by itself and in [optimizer]; keep one."
+            f"configuration {what}: learning_rate is given by itself and in [optimizer]; keep one."
         )
-    _one_form(found, f"configuration {what}: ")
+    _check_layers(found, f"configuration {what}: ")
     return found
 
 
 def merge(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that were given (that are not None) before the file's keys.
+    """Combine the file and the options; an option that is not None overrides the file's key.
 
     Raises:
-        DefinitionError: if the two contradict one another.
+        DefinitionError: if the two contradict each other.
     """
     given = {key: value for key, value in options.items() if value is not None}
     merged = {**config, **given}
     if "hidden" in given:
         merged.pop("layers", None)
-    _one_form(merged, "")
+    _check_layers(merged, "")
     return merged
 
 
 def recipe(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe in merged settings; keys that are not a recipe's are left aside.
+    """Make the recipe from merged settings; keys that are not of a recipe are ignored.
 
     Raises:
-        DefinitionError: for a setting that makes no sense.
+        DefinitionError: for an invalid setting.
     """
     known = {field.name for field in fields(Recipe)}
     found = {key: value for key, value in settings.items() if key in known}
@@ -106,12 +106,12 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
 
 
 def hidden(value: Any) -> tuple[int, ...]:
-    """Units of the hidden layers, from "64,64", "none", 64 or a list.
+    """Parse the units of the hidden layers: "64,64", "none", 64 or a list.
 
     Raises:
-        DefinitionError: if they are not whole numbers above 0.
+        DefinitionError: if they are not integers above 0.
     """
-    wrong = f"hidden is {value!r}; write units with commas between, as in 64,64, or none."
+    wrong = f"hidden is {value!r}; write the units of each layer with commas, as in 64,64, or none."
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in ("none", ""):
@@ -128,7 +128,7 @@ def hidden(value: Any) -> tuple[int, ...]:
 
 
 def batch_size(value: Any) -> Any:
-    """Rows of a batch, from 32, "32" or "all".
+    """Parse the rows per step: 32, "32" or "all".
 
     Raises:
         DefinitionError: for anything else.
@@ -144,23 +144,23 @@ def batch_size(value: Any) -> Any:
 
 
 def names(value: Any, key: str) -> tuple[str, ...]:
-    """Names of columns, from "id,name" or a list.
+    """Parse column names: "id,name" or a list.
 
     Raises:
-        DefinitionError: if they are none.
+        DefinitionError: for anything else.
     """
     if isinstance(value, str):
         value = [name.strip() for name in value.split(",") if name.strip()]
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise DefinitionError(f"{key} is {value!r}; write names of columns, as in ['id', 'name'].")
+        raise DefinitionError(f"{key} is {value!r}; write column names, as in ['id', 'name'].")
     return tuple(value)
 
 
-def _one_form(settings: Mapping[str, Any], where: str) -> None:
-    """The hidden layers are given in one of two forms."""
+def _check_layers(settings: Mapping[str, Any], where: str) -> None:
+    """Make sure that the hidden layers are given in one form only."""
     both = [key for key in ("hidden", "activation", "dropout") if key in settings]
     if "layers" in settings and both:
         raise DefinitionError(
-            f"{where}layers and {' and '.join(both)} are both given; each of the [[layers]] has "
-            "its own units and activation, and dropout is a layer there."
+            f"{where}layers and {' and '.join(both)} are both given; in [[layers]] each layer has "
+            "its own units and activation, and dropout is a layer."
         )

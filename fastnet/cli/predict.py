@@ -9,67 +9,70 @@ import typer
 from fastnet.cli.terminal import BackendOption, JsonOption, document, note, write
 from fastnet.errors import DefinitionError
 
-#: So many columns with missing or unknown values are named at most.
-_NAMED = 5
+#: The most columns with missing or unknown values that are named.
+_MOST_NAMED = 5
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Model that `fastnet train` wrote.")],
+    model: Annotated[Path, typer.Argument(help="Model file that `fastnet train` wrote.")],
     data: Annotated[Path, typer.Argument(help="Table to predict: .csv or .parquet.")],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="File for the predictions: .csv or .parquet. Without it they are printed as CSV.",
+            help="File for the predictions: .csv or .parquet (default: print them as CSV).",
             show_default=False,
         ),
     ] = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the target of every row of a table, in the table's order.
+    """Predict the target of every row of a table.
 
         fastnet predict digits.safetensors new.csv -o predictions.csv
 
     The table needs the columns that the model was trained with, in any order. The target, and
-    columns that the training left out, may be there; they are not looked at.
+    columns that the training left out, may be present; they are ignored.
 
-    For classes there is a column with the prediction, one with its probability, and one with
-    the probability of each class; for quantities there is the prediction alone.
+    The result has one row for each row of the table, in its order. Of a classification it has
+    the predicted class, its probability and the probability of each class; of a regression the
+    predicted number.
 
-    Files are read, predicted and written block by block, so they may be larger than memory. The
-    output file is there whole, or not at all; what is printed ends where an error is met.
+    Files are processed block by block, so they may be larger than memory. An output file is
+    written completely or not at all; printed results stop where an error occurs.
 
-    With --json predictions are printed as an array with an object for each row; with -o it tells
-    what was done.
+    --json prints the predictions as an array with one object per row; with -o, it prints a
+    summary instead.
     """
     from fastnet import files, tables
     from fastnet.model import load
-    from fastnet.tables import reading as table_files
+    from fastnet.tables import reading, writing
 
     if output is not None:
-        table_files.ending(output, "the output")
+        reading.extension(output, "the output")
         if output.resolve() == data.resolve():
-            raise DefinitionError(f"output is {str(output)!r}, the table itself; name another.")
+            raise DefinitionError(f"output is {str(output)!r}, the table itself; choose another.")
         files.check_writable(output, "output")
-    found = tables.stream(load(model, backend=backend), data)
+    predictions = tables.stream(load(model, backend=backend), data)
     if output is not None:
-        table_files.write(_shown(found), output)
+        writing.write(_with_progress(predictions), output)
     elif as_json:
-        _print_json(found)
+        _print_json(predictions)
     else:
-        table_files.write_csv(found, write)
-    _remark(found)
+        writing.write_csv(predictions, write)
+    _note_unusual(predictions)
     if output is not None and as_json:
-        done = {"output": str(output), "rows": found.rows}
-        document({**done, "missing": dict(found.missing), "unknown": dict(found.unseen)})
+        done = {"output": str(output), "rows": predictions.rows}
+        document(
+            {**done, "missing": dict(predictions.missing), "unknown": dict(predictions.unseen)}
+        )
     elif output is not None:
-        note(f"{found.rows:,} predictions in {str(output)!r}")
+        note(f"{predictions.rows:,} predictions written to {str(output)!r}")
 
 
-def _shown(found: Any) -> Iterator[Any]:
-    """The frames, while the rows that are done are shown where standard error is a terminal."""
+def _with_progress(predictions: Any) -> Iterator[Any]:
+    """The frames; on a terminal, standard error shows the number of rows so far."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -78,28 +81,28 @@ def _shown(found: Any) -> Iterator[Any]:
     off = not console.is_terminal or console.is_dumb_terminal
     with Progress(text, console=console, transient=True, auto_refresh=False, disable=off) as bar:
         task = bar.add_task("")
-        for frame in found:
-            bar.update(task, completed=found.rows, refresh=True)
+        for frame in predictions:
+            bar.update(task, completed=predictions.rows, refresh=True)
             yield frame
 
 
-def _print_json(found: Any) -> None:
-    """One array, an object in each line."""
+def _print_json(predictions: Any) -> None:
+    """Print one array, with an object on each line."""
     between = b"[\n"
-    for frame in found:
+    for frame in predictions:
         lines = frame.write_ndjson().strip().encode()
         write(between + lines.replace(b"\n", b",\n"))
         between = b",\n"
     write(b"\n]\n")
 
 
-def _remark(found: Any) -> None:
-    """Say what the predictions were made of that may not have been meant."""
-    for counts, what in (
-        (found.missing, "missing, treated as the training said"),
-        (found.unseen, "with text that the model does not know"),
+def _note_unusual(predictions: Any) -> None:
+    """Report missing and unknown values, which may not be intended."""
+    for counts, problem, treatment in (
+        (predictions.missing, "missing", ", treated as in training"),
+        (predictions.unseen, "unknown category", ""),
     ):
-        for name, rows in counts.most_common(_NAMED):
-            note(f"column {name!r}: {rows:,} of {found.rows:,} rows {what}")
-        if len(counts) > _NAMED:
-            note(f"and {len(counts) - _NAMED} more columns likewise")
+        for name, rows in counts.most_common(_MOST_NAMED):
+            note(f"column {name!r}: {problem} in {rows:,} of {predictions.rows:,} rows{treatment}")
+        if len(counts) > _MOST_NAMED:
+            note(f"and {len(counts) - _MOST_NAMED} more columns likewise")

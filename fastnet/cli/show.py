@@ -8,20 +8,20 @@ import typer
 from fastnet.cli import report
 from fastnet.cli.terminal import JsonOption, document, say
 
-#: So many classes are shown at most, and so many columns, a line each.
-_CLASSES = 20
+#: The most classes, and columns left out, that are named.
+_MOST_NAMED = 20
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="Model or checkpoint that fastnet wrote.")],
+    file: Annotated[Path, typer.Argument(help="Model file or checkpoint that fastnet wrote.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a file holds: network, sizes, the columns of its table, how it was trained.
+    """Show the contents of a file: network, sizes, columns of its table, training results.
 
         fastnet show digits.safetensors
 
-    Of a column of numbers it shows the mean, the standard deviation, and what takes the place of
-    a missing one; of a column of categories the categories.
+    For a column of numbers it shows the mean, the standard deviation and the value that replaces
+    a missing one; for a column of categories, the categories.
     """
     from fastnet import files
 
@@ -35,7 +35,7 @@ def _show_model(file: Path, as_json: bool) -> None:
     from fastnet.model import load
     from fastnet.tables.schema import Table
 
-    model = load(file, backend="numpy")  # it is only looked at, so any backend does
+    model = load(file, backend="numpy")  # nothing is computed, so any backend serves
     table = Table.of(model) if model.table is not None else None
     size = model.parameters.flat.size
     if as_json:
@@ -59,7 +59,7 @@ def _show_model(file: Path, as_json: bool) -> None:
     say(str(model.network))
     say()
     if table is None:
-        say("It was not trained from a table: it takes arrays, fn.load(...).predict(x).")
+        say("not trained on a table; use it with arrays: fn.load(...).predict(x)")
         return
     _show_table(table)
     say()
@@ -75,10 +75,10 @@ def _plain_table(table: Any) -> dict[str, Any] | None:
 
 
 def _show_table(table: Any) -> None:
-    say(f"{table.task} of {report.word(table.target)}")
+    say(f"{table.task} of {report.short(table.target)}")
     if table.classes:
-        shown = ", ".join(report.word(c) for c in table.classes[:_CLASSES])
-        more = len(table.classes) - _CLASSES
+        shown = ", ".join(report.short(c) for c in table.classes[:_MOST_NAMED])
+        more = len(table.classes) - _MOST_NAMED
         say(f"{len(table.classes):,} classes: {shown}{f' and {more:,} more' if more > 0 else ''}")
     else:
         say(f"mean {table.target_mean:.6g}, standard deviation {table.target_scale:.6g}")
@@ -91,13 +91,13 @@ def _show_table(table: Any) -> None:
         missing=False,
     )
     if table.left_out:
-        shown = ", ".join(map(report.word, table.left_out[:_CLASSES]))
-        more = len(table.left_out) - _CLASSES
-        say(f"not looked at: {shown}{f' and {more:,} more' if more > 0 else ''}")
+        shown = ", ".join(map(report.short, table.left_out[:_MOST_NAMED]))
+        more = len(table.left_out) - _MOST_NAMED
+        say(f"left out: {shown}{f' and {more:,} more' if more > 0 else ''}")
 
 
 def _facts(column: Any) -> str:
-    """What the model knows of a column, in a few words."""
+    """How a column is encoded, in a few words."""
     if column.kind == "number":
         fill = "" if column.fill is None else f"; {column.fill:.4g} if missing"
         return f"mean {column.mean:.4g} ± {column.scale:.4g}{fill}"
@@ -107,20 +107,20 @@ def _facts(column: Any) -> str:
 def _show_training(table: Any) -> None:
     facts = table.training
     if facts is None:
-        say("How it was trained is not in the file.")
+        say("The file does not say how the model was trained.")
         return
-    # Whoever wrote the file: what is not there or of another kind is passed over.
+    # The facts may come from any file: what is missing or of another type is skipped.
     known = [
         f"{name} {facts[key]}"
         for key, name in (
-            ("fastnet", "by fastnet"),
-            ("backend", "on backend"),
+            ("fastnet", "fastnet"),
+            ("backend", "backend"),
             ("epochs", "epochs"),
-            ("best_epoch", "the best was"),
+            ("best_epoch", "best epoch"),
         )
         if isinstance(facts.get(key), str | int)
     ]
-    say(f"trained {', '.join(known)}")
+    say(f"trained with {', '.join(known)}")
     parts = {
         name: part
         for name, part in (
@@ -129,7 +129,7 @@ def _show_training(table: Any) -> None:
         )
         if isinstance(part, dict)
     }
-    report.figures(parts)
+    report.metrics(parts)
 
 
 def _show_checkpoint(file: Path, as_json: bool) -> None:
@@ -141,7 +141,7 @@ def _show_checkpoint(file: Path, as_json: bool) -> None:
         facts = {"file": str(file), "kind": "checkpoint", "bytes": file.stat().st_size}
         document({**facts, **found})
         return
-    say(f"{str(file)!r}: a checkpoint, {file.stat().st_size:,} bytes: a training that can go on")
+    say(f"{str(file)!r}: a checkpoint, {file.stat().st_size:,} bytes")
     say(f"{found['epochs']:,} epochs done, {found['parameters']:,} parameters of {found['dtype']}")
     say(
         f"optimizer {found['optimizer']['name']}, batches of {found['batch_size']:,} rows, "
@@ -153,4 +153,4 @@ def _show_checkpoint(file: Path, as_json: bool) -> None:
     say()
     say(str(Network.from_spec(found["network"])))
     say()
-    say("fastnet train with --resume, or Model.fit with resume=True, goes on from it.")
+    say("To continue: fastnet train with --resume, or Model.fit with resume=True.")

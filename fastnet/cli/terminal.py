@@ -1,4 +1,4 @@
-"""How the command line speaks: results, remarks, errors, exit codes."""
+"""Output of the command line: results, notes, errors, exit codes; and options in common."""
 
 import contextlib
 import json
@@ -14,48 +14,41 @@ from typer.core import TyperGroup
 
 from fastnet.errors import FastnetError
 
-#: How a backend was picked that nobody asked for.
-AUTOMATIC = "chosen automatically"
-
 #: The exit code after Ctrl-C.
 INTERRUPTED = 130
-
-#: How a user picks who computes.
-HOW_TO_CHOOSE = "--backend NAME or FASTNET_BACKEND=NAME chooses; fastnet backends lists them"
 
 BackendOption = Annotated[
     str | None,
     typer.Option(
-        help="Who computes: numpy, numba, cupy or another that `fastnet backends` lists. "
-        "Without it FASTNET_BACKEND is asked, then the fastest that runs here is taken.",
+        help="Backend (default: FASTNET_BACKEND, else automatic); `fastnet backends` lists them.",
         show_default=False,
     ),
 ]
 
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", help="Print the result as one JSON document, for programs."),
+    typer.Option("--json", help="Print the result as JSON, for programs."),
 ]
 
 
 def note(text: str, style: str = "") -> None:
-    """A line on standard error; never broken, so that it can be searched and copied."""
+    """Print a line to standard error, without wrapping, so that it can be searched and copied."""
     Console(stderr=True).print(Text(text, style), soft_wrap=True)
 
 
 def say(text: str = "") -> None:
-    """A line on standard output."""
+    """Print a line to standard output."""
     Console().print(Text(text), soft_wrap=True)
 
 
 def document(plain: Any) -> None:
-    """One JSON document on standard output: floats with every bit, and null for NaN."""
+    """Print one JSON document to standard output: exact floats, and null for NaN."""
     text = json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False)
     write(text.encode("utf-8", "replace") + b"\n")
 
 
 def _finite(plain: Any) -> Any:
-    """With None for what JSON cannot hold."""
+    """Replace floats that JSON cannot hold by None."""
     if isinstance(plain, dict):
         return {key: _finite(value) for key, value in plain.items()}
     if isinstance(plain, list | tuple):
@@ -63,19 +56,20 @@ def _finite(plain: Any) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-def write(whole: bytes) -> None:
-    """Bytes on standard output, to the last: where Python is told not to buffer it, a disk that
-    fills up takes a part of them, and nobody says so.
+def write(data: bytes) -> None:
+    """Write all bytes to standard output.
+
+    Unbuffered (`python -u`), one call may write only a part of them to a disk that is full.
     """
     sys.stdout.flush()
-    left = memoryview(whole)
-    while left:
-        left = left[sys.stdout.buffer.write(left) :]
+    rest = memoryview(data)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
 
 
 class Commands(TyperGroup):
-    """Turns our errors into one line, and Ctrl-C into its exit code."""
+    """Prints our errors as one line, and turns Ctrl-C into its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -85,7 +79,7 @@ class Commands(TyperGroup):
         except FastnetError as error:
             _error(str(error))
             raise typer.Exit(1) from error
-        except BrokenPipeError as error:  # `| head` has seen enough
+        except BrokenPipeError as error:  # the reader has closed the pipe, as `| head` does
             _discard_output()
             raise typer.Exit(1) from error
         except OSError as error:
@@ -103,16 +97,6 @@ def _error(text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Let what could not be written go, so that the interpreter does not try again at its end."""
+    """Discard what could not be written, so that Python does not try again when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def how_chosen(option: str | None) -> str:
-    """Say by what the backend in use was picked; `option` is that of the command line."""
-    if option and option != "auto":
-        return "chosen by --backend"
-    asked = os.environ.get("FASTNET_BACKEND", "").strip()
-    if asked and asked != "auto" and not option:
-        return f"chosen by FASTNET_BACKEND={asked}"
-    return AUTOMATIC

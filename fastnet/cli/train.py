@@ -9,7 +9,8 @@ import numpy as np
 import typer
 
 from fastnet import files
-from fastnet.cli import outcome
+from fastnet.cli import config as config_file
+from fastnet.cli import results
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.definition.activations import ACTIVATIONS
@@ -20,31 +21,34 @@ from fastnet.training import checkpoints
 _HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
 
 
-#: More classes than this, with few rows to each, may well be a quantity in whole numbers.
+#: More classes than this, with fewer rows for each, may be meant as numbers to predict.
 _MANY_CLASSES = 20
-_ROWS_A_CLASS = 5
+_ROWS_PER_CLASS = 5
 
-#: So many classes without training rows are named at most.
-_NAMED = 5
+#: The most classes without training rows that are named.
+_MOST_NAMED = 5
 
 
 def command(
-    data: Annotated[Path, typer.Argument(help="Table to learn from: .csv or .parquet.")],
+    data: Annotated[Path, typer.Argument(help="Table to train on: .csv or .parquet.")],
     target: Annotated[
         str | None,
-        typer.Option(help="Column to predict; needed, here or in --config.", show_default=False),
+        typer.Option(help="Column to predict (required, here or in --config).", show_default=False),
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="File for the trained model; needed too.", show_default=False
+            "--output",
+            "-o",
+            help="File for the trained model (required, here or in --config).",
+            show_default=False,
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification or regression. Without it, text and whole numbers are classes, "
-            "numbers with a decimal point are quantities.",
+            help="classification or regression (default: classification if the target is text or "
+            "integers, regression if it has decimal points).",
             show_default=False,
             rich_help_panel="Columns",
         ),
@@ -52,21 +56,22 @@ def command(
     missing: Annotated[
         str | None,
         typer.Option(
-            help="Missing values: impute, as said above (the default), or error to refuse them.",
+            help="Treatment of missing values: impute (default) or error, which refuses them.",
             rich_help_panel="Columns",
         ),
     ] = None,
     categories: Annotated[
         int | None,
         typer.Option(
-            help="Categories of a text column that get an input of their own (default 20).",
+            help="Maximum number of categories of a text column (default 20); others share one.",
             rich_help_panel="Columns",
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            help="Columns to leave out, with commas between (a list in --config takes any name).",
+            help="Columns to leave out, separated by commas (for names with commas use a list in "
+            "--config).",
             metavar="COLUMNS",
             show_default=False,
             rich_help_panel="Columns",
@@ -75,7 +80,7 @@ def command(
     categorical: Annotated[
         list[str] | None,
         typer.Option(
-            help="Columns to one-hot encode whatever they hold: codes that are numbers, or text "
+            help="Columns to one-hot encode whatever they hold, such as numeric codes, or text "
             "that would be left out.",
             metavar="COLUMNS",
             show_default=False,
@@ -85,66 +90,72 @@ def command(
     hidden: Annotated[
         str | None,
         typer.Option(
-            help="Units of the hidden layers, or none (default 64,64).", rich_help_panel="Network"
+            help="Units of each hidden layer, or none (default 64,64).", rich_help_panel="Network"
         ),
     ] = None,
     activation: Annotated[
         str | None,
         typer.Option(
-            help=f"Of the hidden layers (default relu): {_HIDDEN}.", rich_help_panel="Network"
+            help=f"Activation of the hidden layers (default relu): {_HIDDEN}.",
+            rich_help_panel="Network",
         ),
     ] = None,
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help=f"Who moves the weights (default adam): {', '.join(OPTIMIZERS)}.",
-            rich_help_panel="Training",
+            help=f"Optimizer (default adam): {', '.join(OPTIMIZERS)}.", rich_help_panel="Training"
         ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="How often every row is seen, at most (default 200).", rich_help_panel="Training"
+            help="Maximum number of passes over the training rows (default 200).",
+            rich_help_panel="Training",
         ),
     ] = None,
     batch_size: Annotated[
         str | None,
-        typer.Option(help="Rows of a step, or all (default 32).", rich_help_panel="Training"),
+        typer.Option(
+            help="Rows per training step, or all (default 32).", rich_help_panel="Training"
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Length of a step (default the optimizer's own).", rich_help_panel="Training"
+            help="Learning rate (default: the optimizer's own).", rich_help_panel="Training"
         ),
     ] = None,
     validation: Annotated[
         float | None,
         typer.Option(
-            help="Part of the rows, at random, held out to judge by (default 0.2).",
+            help="Fraction of rows held out for validation (default 0.2).",
             rich_help_panel="Training",
         ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Stop after so many epochs without a better loss on the rows held out; the best "
-            "is kept (default 20).",
+            help="Stop after this many epochs without a lower validation loss (default 20).",
             rich_help_panel="Training",
         ),
     ] = None,
     dropout: Annotated[
         float | None,
         typer.Option(
-            help="Part of the hidden units dropped (default 0).", rich_help_panel="Network"
+            help="Fraction of hidden units dropped in training (default 0).",
+            rich_help_panel="Network",
         ),
     ] = None,
     l2: Annotated[
         float | None,
-        typer.Option(help="Penalty on large weights (default 0.003).", rich_help_panel="Training"),
+        typer.Option(help="L2 penalty on the weights (default 0.003).", rich_help_panel="Training"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="The same seed, the same model (default 0).", rich_help_panel="Training"),
+        typer.Option(
+            help="Random seed; the same seed gives the same model (default 0).",
+            rich_help_panel="Training",
+        ),
     ] = None,
     backend: BackendOption = None,
     dtype: Annotated[
@@ -154,7 +165,7 @@ def command(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="File to keep the training in, every minute and on Ctrl-C (default: the "
+            help="File for the checkpoint, written every minute and on Ctrl-C (default: the "
             "output's name with .checkpoint, removed when the model is written).",
             show_default=False,
             rich_help_panel="Training",
@@ -164,67 +175,63 @@ def command(
         bool | None,
         typer.Option(
             "--resume",
-            help="Go on from the checkpoint, if it is there.",
+            help="Continue from the checkpoint, if it exists.",
             rich_help_panel="Training",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with these options; those given here go before it."),
+        typer.Option(help="TOML file with any of these options; options given here override it."),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw the loss of every epoch into this file (.png, .svg or .pdf).",
-            show_default=False,
+            help="File for a chart of the losses: .png, .svg or .pdf.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on a table: one row an example, one column the target.
+    """Train a network on a table with one row for each example and one column for the target.
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
-    A part of the rows, taken at random, is held out. The model that did best on them is kept, and
-    the report says how well it does on them and on the training rows, and what became of each
-    column. Medians, means and categories are those of the training rows, and are stored with
-    the model.
+    Some rows, chosen at random, are held out for validation. The model of the epoch with the
+    lowest validation loss is kept. The report shows its metrics on the training and the
+    validation rows, and how each column is used. Medians, means and categories come from the
+    training rows only, and are stored with the model.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
-    NA, n/a, null, none, ?, - or .) is imputed: the median takes its place, and one more input
-    says where.
+    NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.
 
-    Text is one-hot encoded: an input for each of the most frequent categories, and one for all
-    others, also those that no training row has. Missing text (an empty field) is a category of
-    its own.
+    Text is one-hot encoded: one input for each of the most frequent categories, and one for all
+    others, including those that are not in the training rows. Missing text (an empty field) is a
+    category of its own.
 
-    Left out are columns with the same value in every row, and text that differs in more than half
-    of the rows, such as names and identifiers. So are rows without a target. Dates and times are
-    refused: turn them into numbers, or --drop them.
+    Left out are columns with the same value in every row, text that differs in more than half of
+    the rows (such as names and identifiers), and rows without a target. Dates and times are
+    refused: convert them to numbers, or --drop them.
     """
     options = dict(locals())
-    for place in ("data", "config", "plot", "as_json"):
-        del options[place]
-    for names in ("drop", "categorical"):
-        options[names] = _names(options[names])
-    from fastnet.cli import config as configuration
-
-    read = configuration.read(config) if config is not None else {}
-    settings = configuration.merge(read, options)
+    for name in ("data", "config", "plot", "as_json"):
+        del options[name]
+    for name in ("drop", "categorical"):
+        options[name] = _column_names(options[name])
+    read = config_file.read(config) if config is not None else {}
+    settings = config_file.merge(read, options)
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
-            raise typer.BadParameter(f"{flag} is needed, here or in --config.")
-    done, written = _train(data, settings, configuration.recipe(settings), plot)
+            raise typer.BadParameter(f"{flag} is required, here or in --config.")
+    done, written = _train(data, settings, config_file.recipe(settings), plot)
     if as_json:
-        document(outcome.plain(done, written))
+        document(results.plain(done, written))
     else:
-        outcome.show(done)
-        say(f"model in {str(written)!r}; use it with")
+        results.show(done)
+        say(f"model written to {str(written)!r}; use it with")
         say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
 
 
-def _names(given: Iterable[str] | None) -> list[str] | None:
-    """The columns in repeated options with commas in them."""
+def _column_names(given: Iterable[str] | None) -> list[str] | None:
+    """Split the column names in an option, which may be repeated, at commas."""
     if not given:
         return None
     return [name.strip() for text in given for name in text.split(",") if name.strip()]
@@ -233,103 +240,103 @@ def _names(given: Iterable[str] | None) -> list[str] | None:
 def _train(
     data: Path, settings: dict[str, Any], recipe: Any, plot: Path | None
 ) -> tuple[Any, Path]:
-    """Train and write model and picture; say on standard error how it goes."""
-    from fastnet.tables.recipe import Fit, metric_name
+    """Train, write the model and the chart, and report progress on standard error."""
+    from fastnet.tables import TableFit
+    from fastnet.tables.fitting import score_name
     from fastnet.training.progress import Bar
 
     output, resume = Path(settings["output"]), bool(settings.get("resume"))
     checkpoint = settings.get("checkpoint")
-    passing = checkpoint is None and not isinstance(recipe.rule(), LBFGS)
-    if passing:
+    temporary = checkpoint is None and not isinstance(recipe.build_optimizer(), LBFGS)
+    if temporary:
         checkpoint = f"{output}.checkpoint"
-    _check_places(data, output, checkpoint, resume)
+    _check_paths(data, output, checkpoint, resume)
     if plot is not None:
         from fastnet import plots
 
         plots.check(plot, "plot")
-    fit = Fit(data, settings["target"], recipe)
+    fit = TableFit(data, settings["target"], recipe)
     table = fit.table
-    aim = f" into {len(table.classes)} classes" if table.classes else ""
-    held = len(fit.held_out[1]) if fit.held_out else 0
-    metric = metric_name(table)
+    classes = f" into {len(table.classes)} classes" if table.classes else ""
+    held_out = len(fit.validation[1]) if fit.validation else 0
+    rows = len(fit.training[1]) + held_out
 
-    def measure() -> str:
-        found = fit.measure()
-        return f"{metric} " + "/".join(f"{value:.3f}" for value in found.values())
+    def scores() -> str:
+        return f"{score_name(table)} " + "/".join(f"{value:.3f}" for value in fit.scores().values())
 
     try:
-        note(f"{table.task} of {table.target!r}{aim} from {count(len(table.columns), 'column')}")
+        note(
+            f"{table.task} of {table.target!r}{classes} from {count(len(table.columns), 'column')}"
+        )
         if len(table.features) != len(table.columns):
-            note(f"the columns are {len(table.features):,} inputs of the network")
+            note(f"the columns are encoded as {len(table.features):,} inputs of the network")
         if fit.without_target:
             note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
-            f"{len(fit.training[1]):,} rows to train on, {held:,} held out"
-            f"{' (figures: training/held out)' if held else ''}; "
+            f"{len(fit.training[1]):,} training rows, {held_out:,} validation rows"
+            f"{' (scores: training/validation)' if held_out else ''}; "
             f"backend {fit.model.backend}"
         )
-        rows = len(fit.training[1]) + held
-        if len(table.classes) > _MANY_CLASSES and rows < _ROWS_A_CLASS * len(table.classes):
+        if len(table.classes) > _MANY_CLASSES and rows < _ROWS_PER_CLASS * len(table.classes):
             note(
-                f"{len(table.classes):,} classes in {rows:,} rows: if {table.target!r} is a "
-                "quantity, add --task regression"
+                f"{len(table.classes):,} classes in {rows:,} rows: if {table.target!r} is a number "
+                "to predict, add --task regression"
             )
-        for name in fit.unseen()[:_NAMED]:
-            note(f"all rows of the class {name!r} are held out: it cannot be learned")
+        for name in fit.unseen_classes()[:_MOST_NAMED]:
+            note(f"all rows of the class {name!r} are validation rows: it cannot be learned")
         if resume and checkpoint is not None:
-            note(_going_on(checkpoint, recipe.epochs))
-        done = fit.run(checkpoint, resume, Bar(measure))
+            note(_resuming(checkpoint, recipe.epochs))
+        done = fit.run(checkpoint, resume, Bar(scores))
     except Diverged as error:
-        if passing and checkpoint is not None:
+        if temporary and checkpoint is not None:
             Path(checkpoint).unlink(missing_ok=True)
-        what = str(error).partition(";")[0]
+        problem = str(error).partition(";")[0]
         raise Diverged(
-            f"{what}; no model was written. Try a smaller --learning-rate than "
-            f"{_rate(recipe):g}, or another --optimizer."
+            f"{problem}; no model was written. Try a smaller --learning-rate than "
+            f"{_first_learning_rate(recipe):g}, or another --optimizer."
         ) from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
         if checkpoint is None:
-            note("a training by lbfgs cannot be resumed")
+            note("training with lbfgs cannot be resumed")
         elif Path(checkpoint).exists():
-            note(f"the training is kept in {checkpoint!r}: repeat the command with --resume")
+            note(f"checkpoint in {checkpoint!r}: to continue, repeat the command with --resume")
         else:
-            note("it had not begun, so there is no checkpoint")
+            note("training had not started, so there is no checkpoint")
         raise typer.Exit(INTERRUPTED) from error
     done.model.save(output)
-    if passing and checkpoint is not None:
+    if temporary and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if plot is not None:
-        outcome.draw(done, plot)
-        note(f"picture in {str(plot)!r}")
+        results.draw(done, plot)
+        note(f"chart written to {str(plot)!r}")
     return done, output
 
 
-def _rate(recipe: Any) -> float:
-    """The first learning rate of a fit that diverged."""
+def _first_learning_rate(recipe: Any) -> float:
     from fastnet.definition.schedules import as_schedule
 
-    rule = recipe.rule()
-    return float(as_schedule(rule.learning_rate).rates(np.zeros(1), float(recipe.epochs))[0])
+    optimizer = recipe.build_optimizer()
+    return float(as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs))[0])
 
 
-def _going_on(checkpoint: str, epochs: int) -> str:
-    """Where a resumed training begins."""
+def _resuming(checkpoint: str, epochs: int) -> str:
+    """Where a resumed training starts."""
     if not Path(checkpoint).exists():
-        return f"there is no checkpoint {checkpoint!r} yet: beginning anew"
+        return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
     done = checkpoints.epochs_done(checkpoint)
     if done >= epochs:
-        return f"the checkpoint has {done} epochs behind it, --epochs {epochs}: nothing to add"
-    return f"going on after epoch {done} of the checkpoint"
+        return f"the checkpoint has {done} epochs, and --epochs is {epochs}: nothing left to train"
+    return f"continuing after epoch {done} of the checkpoint"
 
 
-def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:
-    """Find out before a long training that its result has nowhere to go.
+def _check_paths(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:
+    """Check, before a long training, that its results can be written.
 
     Raises:
-        DefinitionError: if a file that is needed would be written over.
-        FileAccessError: if a folder cannot be written to.
+        DefinitionError: if a file that is needed would be overwritten.
+        FileAccessError: if a folder is not writable.
     """
     if output.suffix.lower() in (".csv", ".parquet"):
         raise DefinitionError(
@@ -338,13 +345,13 @@ def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool
         )
     if output.suffix.lower() == ".onnx":
         raise DefinitionError(
-            f"output is {str(output)!r}, the name of an ONNX graph; train into "
-            f"{output.stem + '.safetensors'!r}, and then `fastnet export` makes the graph of it."
+            f"output is {str(output)!r}, the name of an ONNX file; train to "
+            f"{output.stem + '.safetensors'!r}, and then export that with `fastnet export`."
         )
     files.check_writable(output, "output")
     if checkpoint is None:
         if resume:
-            raise DefinitionError("resume needs a checkpoint, the file to go on from.")
+            raise DefinitionError("resume needs a checkpoint, the file to continue from.")
         return
     kept = Path(checkpoint)
     if kept.absolute() in (output.absolute(), data.absolute()):
@@ -352,6 +359,6 @@ def _check_places(data: Path, output: Path, checkpoint: str | None, resume: bool
     files.check_writable(kept, "checkpoint")
     if kept.exists() and not resume:
         raise DefinitionError(
-            f"checkpoint {checkpoint!r} is there already: add --resume to go on from it, remove "
-            "it to begin anew, or give another name."
+            f"checkpoint {checkpoint!r} already exists: add --resume to continue from it, remove "
+            "it to start again, or give another name."
         )

@@ -1,10 +1,26 @@
-"""Tables: columns, encoding, reading, inspecting, the recipe, predictions and metrics.
+"""Training and predicting on tables: reading, inspecting, encoding, the recipe, metrics.
 
-May import the model and what is below it.
+    from fastnet import tables
+
+    trained = tables.train("digits.csv", "digit", tables.Recipe(hidden=(128,)))
+    tables.predict(trained.model, "new.csv")
+
+May import the model and what is below it. Needs Polars.
 """
 
+from fastnet.tables.fitting import Evaluation, TableFit, Trained, train
 from fastnet.tables.predicting import Stream, predict, stream
-from fastnet.tables.recipe import Recipe, Trained, train
+from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
 
-__all__ = ["Recipe", "Stream", "Table", "Trained", "predict", "stream", "train"]
+__all__ = [
+    "Evaluation",
+    "Recipe",
+    "Stream",
+    "Table",
+    "TableFit",
+    "Trained",
+    "predict",
+    "stream",
+    "train",
+]

@@ -1,12 +1,12 @@
 """One column of a table: what it holds, and its values as numbers or as text.
 
-A text column, of a CSV file or another table, is judged by what stands in it, a value at a
-time, so that a table means the same whichever way it is stored or read. What cannot be learned
-from is refused with the column and the row.
+A text column, of a CSV file or any other table, is judged by its values, one at a time, so that
+a table means the same however it is stored or read. Columns that cannot be used are refused with
+the column and the row.
 
 - In a column of numbers an empty field, NaN and the words NA, N/A, #N/A, null, none, nil, ?, -
   and . are missing values. true and false are 1 and 0.
-- In a column of text an empty field alone is a missing value; NA is a text like any other.
+- In a column of text only an empty field is a missing value; NA is a text like any other.
 """
 
 import shlex
@@ -23,10 +23,10 @@ from fastnet.extras import polars
 if TYPE_CHECKING:
     import polars as pl
 
-#: What people and programs write for a number that is not there.
+#: What people and programs write for a missing number, in lower case.
 MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
 
-#: A text column of which so much is numbers, or dates, is one with a mistake in it.
+#: From this fraction of numbers, or dates, on, the other values of a column are mistakes.
 MOSTLY = 0.9
 
 _DAY = (
@@ -45,54 +45,53 @@ class Place:
     """Where a column is, for errors.
 
     Attributes:
-        what: the table, as errors call it.
-        name: the column's.
-        before: rows of the table before the first of these.
-        role: whether the column is a "spare" one, which may be left out, the "target", or one
-            that a trained model "needs".
+        table: its table's name.
+        name: its name.
+        rows_before: rows of the table before the first one of these.
+        role: "optional" if it may be left out, "target", or "needed" by a trained model.
     """
 
-    what: str
+    table: str
     name: str
-    before: int = 0
-    role: str = "spare"
+    rows_before: int = 0
+    role: str = "optional"
 
     def __str__(self) -> str:
-        return f"{self.what}: {'the target' if self.role == 'target' else 'column'} {self.name!r}"
+        return f"{self.table}: {'the target' if self.role == 'target' else 'column'} {self.name!r}"
 
     def row(self, index: int) -> str:
-        """How errors call the row of an index into these."""
-        return f"data row {self.before + index + 1}"
+        """The row of an index, as errors name it."""
+        return f"data row {self.rows_before + index + 1}"
 
     @property
     def quoted(self) -> str:
-        """The column's name as a shell takes it."""
+        """The column's name, quoted for a shell."""
         return shlex.quote(self.name)
 
     @property
     def leave_out(self) -> str:
-        """What may be done instead of mending."""
-        if self.role == "spare":
+        """The remedy other than converting the values."""
+        if self.role == "optional":
             return f"leave it out (--drop {self.quoted}), or "
         return "the model needs it: " if self.role == "needed" else ""
 
 
-def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | None]":
-    """What a column holds, and its values.
+def infer(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | None]":
+    """Find out what a column holds, and convert it.
 
     Returns:
-        "number" with `numbers`, "text" with `texts`, or "nothing" with None.
+        "number" with the result of `numbers`, "text" with that of `texts`, or "nothing" and None.
 
     Raises:
-        DataError: for dates and times, for nested and binary columns, for infinity, and for text
-            that is mostly numbers.
+        DataError: for dates and times, nested and binary columns, infinity, and for text that is
+            mostly numbers.
     """
     pl = polars()
     if column.dtype in (pl.Categorical, pl.Enum):
         return ("text", texts(column, place)) if column.count() else ("nothing", None)
     if column.dtype != pl.String:
         _check_type(column, place)
-    values, wrong = _parsed(column)
+    values, wrong = _parse_numbers(column)
     known = int(len(values) - np.isnan(values).sum())
     if not len(wrong):
         if not known:
@@ -107,7 +106,7 @@ def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
         remedy = (
             "leave that row out"
             if place.role == "target"
-            else f"leave the column out (--drop {place.quoted}), or take all of it for text "
+            else f"leave the column out (--drop {place.quoted}), or treat all of it as text "
             f"(--categorical {place.quoted})"
         )
         also = f" and no number in {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
@@ -122,8 +121,8 @@ def judge(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
     return "text", texts(column, place)
 
 
-def begins_with_0(column: "pl.Series") -> bool:
-    """Whether it is text in which a number begins with a 0 that another digit follows."""
+def has_leading_zeros(column: "pl.Series") -> bool:
+    """Whether it is text with numbers like 01234, which may be codes."""
     if column.dtype != polars().String:
         return False
     return bool(column.str.contains(r"^\s*[+-]?0[0-9]").any())
@@ -143,7 +142,7 @@ def numbers(column: "pl.Series", place: Place) -> Array:
         column = column.cast(pl.String)
     if column.dtype != pl.String:
         _check_type(column, place)
-    values, wrong = _parsed(column)
+    values, wrong = _parse_numbers(column)
     if len(wrong):
         row = int(wrong[0])
         also = "correct it" if place.role == "needed" else "correct it, or leave that row out"
@@ -155,28 +154,28 @@ def numbers(column: "pl.Series", place: Place) -> Array:
     return values
 
 
-def _parsed(column: "pl.Series") -> tuple[Array, Array]:
-    """A column as numbers, NaN where there is none, and the places of what is not a number."""
+def _parse_numbers(column: "pl.Series") -> tuple[Array, Array]:
+    """A column as numbers, NaN where missing, and the indices of values that are not numbers."""
     pl = polars()
     found = column.cast(pl.Float64, strict=False)
     values: Array = found.to_numpy(writable=True)
-    odd: Array = (found.is_null() & column.is_not_null()).arg_true().to_numpy()
-    if not len(odd) or column.dtype != pl.String:
-        return values, odd
-    words = column.gather(odd).str.strip_chars()
+    unparsed: Array = (found.is_null() & column.is_not_null()).arg_true().to_numpy()
+    if not len(unparsed) or column.dtype != pl.String:
+        return values, unparsed
+    words = column.gather(unparsed).str.strip_chars()
     again = words.cast(pl.Float64, strict=False)
     words = words.str.to_lowercase()
     again = again.fill_null((words == "true").replace_strict({True: 1.0, False: None}))
     again = again.fill_null((words == "false").replace_strict({True: 0.0, False: None}))
-    values[odd] = again.to_numpy()
-    return values, odd[(again.is_null() & ~words.is_in(["", *MISSING])).to_numpy()]
+    values[unparsed] = again.to_numpy()
+    return values, unparsed[(again.is_null() & ~words.is_in(["", *MISSING])).to_numpy()]
 
 
 def texts(column: "pl.Series", place: Place) -> "pl.Series":
-    """The values of a column as text.
+    """The text of a column.
 
     Returns:
-        `(rows,)` text, null where a value is missing; whole numbers without a point.
+        `(rows,)` text, null where a value is missing; integers without a decimal point.
 
     Raises:
         DataError: for dates, nested and binary columns.
@@ -186,9 +185,9 @@ def texts(column: "pl.Series", place: Place) -> "pl.Series":
         _check_type(column, place)
     if column.dtype.is_float() or column.dtype.is_decimal():
         values = column.cast(pl.Float64).fill_nan(None)
-        whole = values.cast(pl.Int64, strict=False)
-        even = whole.cast(pl.Float64) == values
-        return whole.cast(pl.String).zip_with(even.fill_null(False), values.cast(pl.String))
+        integers = values.cast(pl.Int64, strict=False)
+        exact = integers.cast(pl.Float64) == values
+        return integers.cast(pl.String).zip_with(exact.fill_null(False), values.cast(pl.String))
     found = column.cast(pl.String)
     if column.dtype == pl.String:
         found = found.str.strip_chars()
@@ -196,7 +195,7 @@ def texts(column: "pl.Series", place: Place) -> "pl.Series":
 
 
 def missing(values: "Array | pl.Series") -> Array:
-    """Which of a column's numbers or texts are missing, `(rows,)` bool."""
+    """Which values of a column are missing, `(rows,)` bool."""
     found = np.isnan(values) if isinstance(values, np.ndarray) else values.is_null().to_numpy()
     return np.asarray(found)
 
@@ -205,7 +204,7 @@ def refuse_missing(values: "Array | pl.Series", place: Place, remedy: str) -> No
     """Make sure that every row has a value.
 
     Raises:
-        DataError: naming the first row that has none; it ends in `remedy`.
+        DataError: naming the first row that has none; the message ends with `remedy`.
     """
     gaps = missing(values)
     if not gaps.any():
@@ -226,47 +225,47 @@ def _check_finite(values: Array, place: Place) -> None:
 
 
 def _check_type(column: "pl.Series", place: Place) -> None:
-    """Of a column that is no text: refuse what is no number either."""
+    """Refuse a column, not of text, that does not hold numbers either."""
     pl = polars()
     if column.dtype.is_temporal():
         raise _dates(place, str(column.dtype))
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise DataError(
             f"{place} holds {column.dtype}; it must hold numbers or text: {place.leave_out}"
-            "turn it into them."
+            "convert it."
         )
 
 
 def _dates(place: Place, shown: str) -> DataError:
     return DataError(
         f"{place} holds dates or times ({shown}), which have no scale of their own; "
-        f"{place.leave_out}turn it into numbers, such as days since a first day, the month, or "
+        f"{place.leave_out}convert it to numbers, such as days since a start date, the month, or "
         "the weekday."
     )
 
 
 def _check_length(column: "pl.Series", place: Place) -> None:
-    """Refuse whole numbers that a float would round: they are names, not quantities."""
+    """Refuse integers beyond 64 bits, which a float would round: they are identifiers."""
     long = column.str.contains(r"^[+-]?\d{19,}$")
     if long.any():
         wide = column.filter(long).cast(polars().Int64, strict=False)
         if wide.null_count() and not column.str.contains(r"[.eE]").any():
             row = int(long.arg_true()[int(wide.is_null().arg_true()[0])])
             raise DataError(
-                f"{place} holds {column[row]} in {place.row(row)}, a whole number beyond 64 bits; "
-                f"if it is an identifier leave the column out (--drop {place.quoted}), if it is a "
-                "quantity write it with a decimal point."
+                f"{place} holds {column[row]} in {place.row(row)}, an integer beyond 64 bits; "
+                f"if it is an identifier, leave the column out (--drop {place.quoted}); if it is a "
+                "measurement, write it with a decimal point."
             )
 
 
-def shorten(value: object, most: int = 60) -> str:
-    """A value as an error shows it, on one line and not too long."""
+def shorten(value: object, limit: int = 60) -> str:
+    """A value as errors show it: on one line, and not too long."""
     text = repr(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def listed(names: Iterable[object], most: int = 8) -> str:
-    """Names as an error lists them, the rest counted."""
+def listed(names: Iterable[object], limit: int = 8) -> str:
+    """Names as errors list them; those beyond the limit are counted."""
     every = [shorten(name) for name in names]
-    shown = ", ".join(every[:most])
-    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"
+    shown = ", ".join(every[:limit])
+    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"

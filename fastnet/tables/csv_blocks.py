@@ -33,12 +33,12 @@ MOST_COLUMNS = 100_000
 _QUOTED = re.compile(rb'"[^"]*"?')
 
 
-def read(file: BinaryIO, what: str, size: int) -> "Iterator[pl.DataFrame]":
+def read(file: BinaryIO, name: str, size: int) -> "Iterator[pl.DataFrame]":
     """Read the rows of a CSV file, about `size` bytes at a time.
 
     Args:
         file: open for reading, at its beginning; it is read once, so it may be a pipe.
-        what: the file, as errors call it.
+        name: the file, as errors name it.
         size: bytes of a block.
 
     Yields:
@@ -48,7 +48,7 @@ def read(file: BinaryIO, what: str, size: int) -> "Iterator[pl.DataFrame]":
     Raises:
         DataError: if the file is not CSV, with the row or the line.
     """
-    blocks = _Blocks(file, what)
+    blocks = _Blocks(file, name)
     while data := blocks.take(size):
         yield blocks.parse(data)
 
@@ -56,8 +56,8 @@ def read(file: BinaryIO, what: str, size: int) -> "Iterator[pl.DataFrame]":
 class _Blocks:
     """The blocks of a CSV file, and how far it has been read."""
 
-    def __init__(self, file: BinaryIO, what: str) -> None:
-        self.file, self.what = file, what
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.file, self.name = file, name
         #: The first line and the first row (both from 1) of the next block.
         self.line, self.row = 1, 1
         self.names = self._header()
@@ -77,12 +77,12 @@ class _Blocks:
             odd ^= line.count(b'"') % 2
             if len(data) > size + _LONGEST_ROW:
                 raise DataError(
-                    f"{self.what} has a row longer than {_LONGEST_ROW:,} bytes; look for an open "
+                    f"{self.name} has a row longer than {_LONGEST_ROW:,} bytes; look for an open "
                     f"quote {_odd_line(data, self.line)}."
                 )
         if b"\0" in data:
             raise DataError(
-                f"{self.what} is not text, so not CSV; compressed or Parquet data needs its own "
+                f"{self.name} is not text, so not CSV; compressed or Parquet data needs its own "
                 "ending, and text must be UTF-8."
             )
         if data and not data.endswith(b"\n"):
@@ -96,23 +96,23 @@ class _Blocks:
             self.line += 1
             line = self.take(0)
         if not line:
-            raise DataError(f"{self.what} is empty; it must hold a header and rows.")
+            raise DataError(f"{self.name} is empty; it must hold a header and rows.")
         if b"\r" in line.rstrip(b"\r\n") and b'"' not in line:
             raise DataError(
-                f"{self.what} has lines that end in a carriage return alone, as old Macs wrote "
+                f"{self.name} has lines that end in a carriage return alone, as old Macs wrote "
                 "them; save it with the usual line ends."
             )
         try:
             fields = next(csv.reader(io.StringIO(line.decode(), newline="")))
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{self.what} is not UTF-8 text ({error} in the header); save it as UTF-8."
+                f"{self.name} is not UTF-8 text ({error} in the header); save it as UTF-8."
             ) from error
         except csv.Error as error:
-            raise DataError(f"{self.what}: the header is not CSV ({error}).") from error
+            raise DataError(f"{self.name}: the header is not CSV ({error}).") from error
         self.line += line.count(b"\n")
         names = [name.strip() for name in fields]
-        _check_names(names, self.what)
+        _check_names(names, self.name)
         return names
 
     def parse(self, data: bytes) -> "pl.DataFrame":
@@ -158,7 +158,7 @@ class _Blocks:
             rows.append(bool(text.strip(blank)))
             if rows[-1] and text.count(b",") != commas:
                 raise DataError(
-                    f"{self.what}: data row {self.row - 1 + sum(rows)} (it ends in line {line}) "
+                    f"{self.name}: data row {self.row - 1 + sum(rows)} (it ends in line {line}) "
                     f"has {text.count(b',') + 1} fields, the header names {commas + 1}; "
                     "look for a missing or spare comma, or an open quote."
                 )
@@ -170,54 +170,54 @@ class _Blocks:
         except UnicodeDecodeError as wrong:
             row = self.row + sum(self._check_rows(data[: wrong.start]))
             return DataError(
-                f"{self.what} is not UTF-8 text: data row {row} holds the byte "
+                f"{self.name} is not UTF-8 text: data row {row} holds the byte "
                 f"0x{data[wrong.start]:02x}; save it as UTF-8 (it may be Latin-1 or Windows-1252)."
             )
         return DataError(
-            f"{self.what} cannot be read as CSV ({first_line(error)}); look for an open quote "
+            f"{self.name} cannot be read as CSV ({first_line(error)}); look for an open quote "
             f"{_odd_line(data, self.line)}."
         )
 
 
 def _odd_line(data: bytes | bytearray, first: int) -> str:
-    """Where a quote may have been left open: the first line with an odd number of them."""
+    """Where a quote may be open: the first line with an odd number of quotes."""
     for number, line in enumerate(data.split(b"\n"), start=first):
         if line.count(b'"') % 2:
             return f"(perhaps in line {number})"
     return f"(from line {first} on)"
 
 
-def _check_names(names: list[str], what: str) -> None:
+def _check_names(names: list[str], file_name: str) -> None:
     if len(names) > MOST_COLUMNS:
         raise DataError(
-            f"{what} has {len(names):,} columns, and a table may have {MOST_COLUMNS:,}; leave out "
-            "those that say nothing, or train on an array with fn.Model."
+            f"{file_name} has {len(names):,} columns, and a table may have {MOST_COLUMNS:,}; "
+            "leave out those that carry no information, or train on an array with fn.Model."
         )
     if len(names) == 1:
         for mark, name in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
             if mark in names[0]:
                 raise DataError(
-                    f"{what} has {name} between its columns; save it with commas between them."
+                    f"{file_name} has {name} between its columns; save it with commas instead."
                 )
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
+    if repeated:
         raise DataError(
-            f"{what} has more than one column {twice[0]!r}; give every column a name of its own "
-            "(the first line must hold the names)."
+            f"{file_name} has more than one column {repeated[0]!r}; give every column a name "
+            "of its own (the first line must hold the names)."
         )
     if "" in names:
         raise DataError(
-            f"{what}: column {names.index('') + 1} has no name in the header; give it one, "
-            "or leave it out (a saved row number, perhaps)."
+            f"{file_name}: column {names.index('') + 1} has no name in the header; give it one, "
+            "or leave it out (perhaps it is a saved row number)."
         )
     for name in names:
         if "\n" in name or "\r" in name:
             raise DataError(
-                f"{what}: a column's name runs over several lines ({name[:60]!r}); look at the "
+                f"{file_name}: a column's name spans several lines ({name[:60]!r}); look at the "
                 "header's quotes and line ends."
             )
 
 
 def first_line(error: BaseException) -> str:
-    """Of an error's text, without the point at its end."""
+    """The first line of an error's text, without the period at its end."""
     return str(error).strip().split("\n", 1)[0].rstrip(".")

@@ -1,15 +1,15 @@
 """How the columns of a table become the inputs of a network.
 
-A column of numbers is one input: less the mean of the training rows, divided by their standard
-deviation. Where a number is missing the median of the training rows takes its place; if any of
-the training rows lacks it, a second input is 1 where it is missing and 0 elsewhere, because
-that it is missing may say something.
+A column of numbers is one input: minus the mean of the training rows, divided by their standard
+deviation. A missing number is replaced by the median of the training rows; if any training row
+lacks the number, a second input is 1 where it is missing and 0 elsewhere, because its absence may
+carry information.
 
-A column of text is one input for each of its categories, 1 in the rows of that category and 0
-in others (one-hot). The most frequent texts of the training rows are its categories. The rest
-share one more, "other", also for texts that no training row has; where there is no rest, such a
-text is 0 in all inputs. Missing text is a category of its own, if training rows lack it, and
-else like a text that was never seen.
+A column of text is one-hot encoded: one input for each category, 1 in the rows of that category
+and 0 in the others. The most frequent texts of the training rows are the categories. The others
+share one more input, "other", which is also for texts that are in no training row; where there
+are no others, all inputs of such a text are 0. Missing text is a category of its own if training
+rows lack it, and otherwise treated like an unknown text.
 """
 
 import math
@@ -26,7 +26,7 @@ from fastnet.tables.columns import Place, missing, numbers, refuse_missing, shor
 if TYPE_CHECKING:
     import polars as pl
 
-#: What becomes of a text that is missing.
+#: The treatments of missing text.
 _GAPS = ("category", "unseen", "error")
 
 
@@ -36,9 +36,9 @@ class Number:
 
     Attributes:
         name: the column's.
-        mean, scale: what is taken from each number, and what it is then divided by.
-        fill: takes the place of a missing number; None: that is refused.
-        indicator: a second input says where it is missing.
+        mean, scale: what is subtracted from each number, and what it is then divided by.
+        fill: replaces a missing number; None: missing numbers are refused.
+        indicator: whether a second input tells where a number is missing.
     """
 
     name: str
@@ -50,15 +50,15 @@ class Number:
     kind: ClassVar[str] = "number"
 
     @classmethod
-    def of(cls, name: str, values: Array, fills: bool) -> "Number":
-        """Learn from training rows `(rows,)`, NaN where missing; `fills`: take missing ones.
+    def fit(cls, name: str, values: Array, impute: bool) -> "Number":
+        """Learn the encoding from training rows `(rows,)`, NaN where missing.
 
         Raises:
             DataError: if the numbers are too large to be squared.
         """
         gaps = np.isnan(values)
         fill = None
-        if fills:
+        if impute:
             with np.errstate(over="ignore"):
                 fill = float(np.median(values[~gaps]))
             values = np.where(gaps, fill, values)
@@ -72,7 +72,7 @@ class Number:
 
     @property
     def means(self) -> tuple[float, ...]:
-        """What is taken from each of its inputs."""
+        """What is subtracted from each of its inputs."""
         return (self.mean, 0.0) if self.indicator else (self.mean,)
 
     @property
@@ -80,11 +80,11 @@ class Number:
         """What each of its inputs is then divided by."""
         return (self.scale, 1.0) if self.indicator else (self.scale,)
 
-    def read(self, column: "pl.Series", place: Place) -> Array:
-        """Its values in another table, `(rows,)` float64, NaN where missing.
+    def convert(self, column: "pl.Series", place: Place) -> Array:
+        """Convert a column of another table to `(rows,)` float64, NaN where missing.
 
         Raises:
-            DataError: if they are no numbers, or are missing where that is refused.
+            DataError: if it holds anything but numbers, or missing values that are refused.
         """
         values = numbers(column, place)
         if self.fill is None:
@@ -101,15 +101,15 @@ class Number:
             out[:, 1] = gaps
 
     def unseen(self, values: Array) -> Array:
-        """Rows whose value the model knows nothing of: none."""
+        """Which rows hold an unknown value, `(rows,)` bool: none, all numbers are known."""
         return np.zeros(len(values), bool)
 
     def valid(self) -> bool:
-        """Whether its facts, whoever wrote them, make sense."""
-        known = self.fill is None or finite(self.fill)
-        steady = finite(self.mean) and finite(self.scale) and self.scale > 0
-        gaps = isinstance(self.indicator, bool) and not (self.indicator and self.fill is None)
-        return text(self.name) and known and steady and gaps
+        """Whether its attributes, which may come from any file, are valid."""
+        fill = self.fill is None or finite(self.fill)
+        moments = finite(self.mean) and finite(self.scale) and self.scale > 0
+        indicator = isinstance(self.indicator, bool) and not (self.indicator and self.fill is None)
+        return text(self.name) and fill and moments and indicator
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,9 @@ class Categories:
     Attributes:
         name: the column's.
         values: its categories, the most frequent first.
-        other: whether all other texts share a category.
-        missing: missing text is a "category", like an "unseen" one, or an "error".
+        other: whether all other texts share one more category.
+        missing: missing text is a "category" of its own, is treated like "unseen" text, or is an
+            "error".
     """
 
     name: str
@@ -131,13 +132,14 @@ class Categories:
     kind: ClassVar[str] = "categories"
 
     @classmethod
-    def of(cls, name: str, values: "pl.Series", most: int, fills: bool) -> "Categories":
-        """Learn from the text of training rows; at most so many categories; `fills`: as above."""
+    def fit(cls, name: str, values: "pl.Series", max_categories: int, impute: bool) -> "Categories":
+        """Learn the categories from the text of training rows."""
         gaps = values.null_count() > 0
         counts = values.drop_nulls().alias("value").value_counts(name="rows")
         ordered = counts.sort(["rows", "value"], descending=[True, False])["value"].to_list()
-        treated = ("category" if gaps else "unseen") if fills else "error"
-        return cls(name, tuple(ordered[:most]), len(ordered) > most, treated)
+        treatment = ("category" if gaps else "unseen") if impute else "error"
+        first = tuple(ordered[:max_categories])
+        return cls(name, first, len(ordered) > max_categories, treatment)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -155,40 +157,40 @@ class Categories:
         """Ones: its inputs are 0 and 1."""
         return (1.0,) * len(self.inputs)
 
-    def read(self, column: "pl.Series", place: Place) -> "pl.Series":
-        """Its values in another table, text, null where missing.
+    def convert(self, column: "pl.Series", place: Place) -> "pl.Series":
+        """Convert a column of another table to text, null where missing.
 
         Raises:
-            DataError: if they can be no text, or are missing where that is refused.
+            DataError: if it cannot be text, or holds missing values that are refused.
         """
-        found = texts(column, place)
+        values = texts(column, place)
         if self.missing == "error":
-            refuse_missing(found, place, _REFUSED)
-        return found
+            refuse_missing(values, place, _REFUSED)
+        return values
 
     def encode(self, values: "pl.Series", out: Array) -> None:
         """Write its inputs into `out` `(rows, inputs)`."""
-        places = self._places(values)
+        indices = self._indices(values)
         if self.other:
-            places = np.where(places < 0, len(self.values), places)
+            indices = np.where(indices < 0, len(self.values), indices)
         if self.missing == "category":
-            places = np.where(missing(values), len(self.inputs) - 1, places)
+            indices = np.where(missing(values), len(self.inputs) - 1, indices)
         out[:] = 0
-        rows = np.flatnonzero(places >= 0)
-        out[rows, places[rows]] = 1
+        rows = np.flatnonzero(indices >= 0)
+        out[rows, indices[rows]] = 1
 
     def unseen(self, values: "pl.Series") -> Array:
-        """Rows whose text is there and is none of the categories."""
-        return (self._places(values) < 0) & ~missing(values)
+        """Which rows hold text that is none of the categories, `(rows,)` bool."""
+        return (self._indices(values) < 0) & ~missing(values)
 
-    def _places(self, values: "pl.Series") -> Array:
-        """Each row's category, or -1."""
+    def _indices(self, values: "pl.Series") -> Array:
+        """The index of each row's category, or -1."""
         pl = polars()
         known = values.cast(pl.Enum(self.values), strict=False).to_physical()
         return np.asarray(known.cast(pl.Int64).fill_null(-1).to_numpy())
 
     def valid(self) -> bool:
-        """Whether its facts, whoever wrote them, make sense."""
+        """Whether its attributes, which may come from any file, are valid."""
         values = self.values
         return (
             text(self.name)
@@ -210,31 +212,31 @@ _REFUSED = (
 
 
 def to_plain(column: Column) -> dict[str, Any]:
-    """The form that model files hold."""
+    """As plain data, which model files hold."""
     facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(column).items()}
     return {"kind": column.kind, **facts}
 
 
 def from_plain(plain: Any) -> Column:
-    """Read that form; nothing in it is taken on trust.
+    """Read a column from plain data; every fact is checked.
 
     Raises:
-        ValueError: if it makes no sense.
+        ValueError: if one is invalid.
     """
     if not isinstance(plain, dict) or str(plain.get("kind")) not in _KINDS:
-        raise ValueError(f"a column is {shorten(plain)}")
+        raise ValueError(f"a column is {shorten(plain)}, which is invalid")
     kind: Any = _KINDS[plain["kind"]]
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "kind"}
     if set(facts) != {field.name for field in fields(kind)}:
-        raise ValueError(f"a column has the facts {shorten(sorted(map(str, facts)))}")
+        raise ValueError(f"a column has the keys {shorten(sorted(map(str, facts)))}")
     column: Column = kind(**facts)
     if not column.valid():
-        raise ValueError(f"a column is {shorten(plain)}")
+        raise ValueError(f"a column is {shorten(plain)}, which is invalid")
     return column
 
 
 def moments(values: Array, name: str) -> tuple[float, float]:
-    """Mean and standard deviation of numbers; constant ones have the deviation 1.
+    """Mean and standard deviation of numbers; 1 instead of a deviation of 0.
 
     Raises:
         DataError: if they are too large to be squared.
@@ -243,7 +245,7 @@ def moments(values: Array, name: str) -> tuple[float, float]:
         mean, scale = float(values.mean()), float(values.std())
     if values.min() == values.max():
         mean, scale = float(values[0]), 1.0
-    if scale < np.finfo(np.float64).tiny:  # below it a quotient could overflow
+    if scale < np.finfo(np.float64).tiny:  # a division by less could overflow
         scale = 1.0
     if not math.isfinite(mean + scale):
         raise DataError(
@@ -254,13 +256,13 @@ def moments(values: Array, name: str) -> tuple[float, float]:
 
 
 def text(value: object) -> bool:
-    """Whether a value is text that can be written: JSON lets half a surrogate pair through."""
+    """Whether a value is text that can be written; JSON may hold half a surrogate pair."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def finite(value: object) -> bool:
     """Whether a value is a finite float.
 
-    JSON's whole numbers may be too long for a float; ours are never written as such.
+    JSON may hold integers that are too large for a float; model files hold floats.
     """
     return isinstance(value, float) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""How good predictions are: the field's figures, in float64."""
+"""Metrics of predictions, in float64; definitions as in scikit-learn."""
 
 import math
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
-#: With more classes their areas, a sorting for each, would take longer than the training.
-AREA_CLASSES = 100
+#: With more classes the ROC AUC, a sort for each class, would take longer than the training.
+MAX_AUC_CLASSES = 100
 
 
-def of_classes(y: Array, probabilities: Array) -> dict[str, float]:
-    """How good probabilities of classes are.
+def classification_metrics(y: Array, probabilities: Array) -> dict[str, float]:
+    """Compute the metrics of a classification.
 
     Args:
         y: `(rows,)`, class indices.
         probabilities: `(rows, classes)`.
 
     Returns:
-        `accuracy`, `log_loss` and `roc_auc`, NaN for more than `AREA_CLASSES`.
+        `accuracy`, `log_loss` and `roc_auc`, NaN for more than `MAX_AUC_CLASSES`.
     """
-    few = probabilities.shape[1] <= AREA_CLASSES
+    few = probabilities.shape[1] <= MAX_AUC_CLASSES
     return {
         "accuracy": accuracy(y, np.argmax(probabilities, axis=1)),
         "log_loss": log_loss(y, probabilities),
@@ -28,20 +28,20 @@ def of_classes(y: Array, probabilities: Array) -> dict[str, float]:
     }
 
 
-def of_quantities(y: Array, predicted: Array) -> dict[str, float]:
-    """How good predictions of quantities are: `r2`, `rmse` and `mae`, of `(rows,)` each."""
+def regression_metrics(y: Array, predicted: Array) -> dict[str, float]:
+    """Compute the metrics of a regression, `(rows,)` each: `r2`, `rmse` and `mae`."""
     return {"r2": r2(y, predicted), "rmse": rmse(y, predicted), "mae": mae(y, predicted)}
 
 
 def accuracy(y: Array, predicted: Array) -> float:
-    """The part of the rows whose class `(rows,)` was predicted."""
+    """The fraction of the rows whose class `(rows,)` was predicted."""
     return float(np.mean(np.asarray(y) == predicted))
 
 
 def log_loss(y: Array, probabilities: Array) -> float:
-    """Minus the mean of the logarithm of the probability `(rows, classes)` of the true class.
+    """The mean negative logarithm of the probability `(rows, classes)` of the true class.
 
-    A probability below the smallest step of its dtype counts as that, as in scikit-learn.
+    Probabilities are clipped to the machine epsilon of their dtype, as in scikit-learn.
     """
     p = probabilities[np.arange(len(y)), y]
     return float(-np.mean(np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))))
@@ -50,10 +50,10 @@ def log_loss(y: Array, probabilities: Array) -> float:
 def roc_auc(y: Array, probabilities: Array) -> float:
     """The area under the ROC curve.
 
-    Of two classes: the chance that a row of the second has a higher probability of it than one
-    of the first; ties count half (Mann and Whitney 1947). Of more: the mean over the classes of
-    the area of each against the rest, without weights; classes that no row has, or every row,
-    do not count.
+    For two classes: the chance that a row of the second class has a higher probability of it
+    than a row of the first; ties count half (Mann and Whitney 1947). For more: the unweighted
+    mean over the classes of the area of each class against the others (one-vs-rest, macro);
+    classes that no row has, or every row, do not count.
 
     Args:
         y: `(rows,)`, class indices.
@@ -72,18 +72,18 @@ def roc_auc(y: Array, probabilities: Array) -> float:
 
 
 def _area(positive: Array, score: Array) -> float:
-    """From the sum of the ranks of the positive rows; rows of one score share their mean rank."""
+    """From the rank sum of the positive rows; rows with the same score share their mean rank."""
     count = int(positive.sum())
     rest = len(positive) - count
     if not count or not rest:
         return math.nan
-    _, place, rows = np.unique(score, return_inverse=True, return_counts=True)
+    _, group, rows = np.unique(score, return_inverse=True, return_counts=True)
     ranks = np.cumsum(rows) - (rows - 1) / 2
-    return float((ranks[place[positive]].sum() - count * (count + 1) / 2) / (count * rest))
+    return float((ranks[group[positive]].sum() - count * (count + 1) / 2) / (count * rest))
 
 
-def confusion(y: Array, predicted: Array, classes: int) -> Array:
-    """How many rows of each class were predicted as which, `(class, prediction)` integers."""
+def confusion_matrix(y: Array, predicted: Array, classes: int) -> Array:
+    """Count the rows of each class by predicted class, `(class, prediction)` integers."""
     counts = np.bincount(np.asarray(y) * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
 

@@ -1,4 +1,13 @@
-"""Predictions for the rows of a table, as a table."""
+"""Predictions for the rows of a table, as a table.
+
+import fastnet as fn
+from fastnet import tables
+
+model = fn.load("digits.safetensors")  # written by `fastnet train`
+tables.predict(model, "new.csv")       # a Polars frame
+for frame in tables.stream(model, "large.parquet"):  # the same, block by block
+...
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,20 +29,22 @@ if TYPE_CHECKING:
 
 
 def predict(model: "Model", source: Any) -> "pl.DataFrame":
-    """What a model that was trained from a table says about the rows of another.
+    """Predict the target of every row of a table.
 
     Args:
-        model: trained by `fastnet train`.
-        source: a path, a Polars frame or a mapping of columns: those of the training, in any
-            order. The target, and columns that the training left out, may be among them; they
-            are not looked at.
+        model: trained by `train` or `fastnet train`.
+        source: a path, a Polars frame or a mapping of columns, with the columns that the model
+            was trained with, in any order. The target, and columns that the training left out,
+            may be present; they are ignored.
 
     Returns:
-        A frame with `prediction`, and for classes with probabilities.
+        A frame with a row for each row of the table, in its order: `prediction`; for classes
+        also `probability`, that of the predicted class, and `probability_<class>` for each class.
 
     Raises:
-        DataError: if the columns do not match, or hold what they cannot.
-        ModelFileError: if what the model knows of its table is damaged.
+        DataError: if the columns do not match, or hold values that they must not.
+        FileAccessError: if the file cannot be read.
+        ModelFileError: if the table schema in the model is damaged.
     """
     return polars().concat(list(stream(model, source)))  # type: ignore[no-any-return]
 
@@ -41,18 +52,18 @@ def predict(model: "Model", source: Any) -> "pl.DataFrame":
 def stream(model: "Model", source: Any) -> "Stream":
     """Like `predict`, block by block, so that a file may be larger than memory.
 
-    The blocks, one below the other, are what `predict` returns, bit for bit.
+    The blocks, concatenated, are what `predict` returns, bit for bit.
     """
     return Stream(model, source)
 
 
 class Stream:
-    """Predictions as an iterator of frames, and what was noticed so far.
+    """An iterator of frames of predictions; it counts unusual values.
 
     Attributes:
-        rows: how many were predicted.
-        missing: how many values were missing, by column.
-        unseen: how many texts were none of a column's categories, by column.
+        rows: the number of rows predicted so far.
+        missing: the number of missing values by column.
+        unseen: the number of unknown categories by column.
     """
 
     def __init__(self, model: "Model", source: Any) -> None:
@@ -60,7 +71,7 @@ class Stream:
         self.missing: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
         self._model, self._table = model, Table.of(model)
-        self._what = reading.name_of(source)
+        self._table_name = reading.source_name(source)
         self._blocks = reading.blocks(source)
 
     def __iter__(self) -> "Iterator[pl.DataFrame]":
@@ -69,28 +80,29 @@ class Stream:
     def __next__(self) -> "pl.DataFrame":
         frame = next(self._blocks)
         if not self.rows:
-            self._table.check_columns(frame.columns, self._what)
-        values = self._table.read(frame, self._what, self.rows)
+            self._table.check_columns(frame.columns, self._table_name)
+        values = self._table.column_values(frame, self._table_name, self.rows)
         x = self._table.encode(values, self._model.dtype)
         outputs = self._model.predict(x)
         if not np.isfinite(outputs).all():
-            raise self._too_far(frame, x, int(np.argwhere(~np.isfinite(outputs))[0][0]))
+            raise self._overflow(frame, x, int(np.argwhere(~np.isfinite(outputs))[0][0]))
         self.rows += frame.height
-        for column, read in zip(self._table.columns, values, strict=True):
-            for found, rows in (
-                (self.missing, columns.missing(read)),
-                (self.unseen, column.unseen(read)),
+        for column, data in zip(self._table.columns, values, strict=True):
+            for counts, rows in (
+                (self.missing, columns.missing(data)),
+                (self.unseen, column.unseen(data)),
             ):
                 if rows.any():
-                    found[column.name] += int(rows.sum())
-        return self._table.answers(outputs)
+                    counts[column.name] += int(rows.sum())
+        return self._table.to_frame(outputs)
 
-    def _too_far(self, frame: "pl.DataFrame", x: Array, row: int) -> DataError:
+    def _overflow(self, frame: "pl.DataFrame", x: Array, row: int) -> DataError:
         widths = [len(column.inputs) for column in self._table.columns]
         worst = int(np.argmax(np.abs(x[row])))
         column = self._table.columns[int(np.searchsorted(np.cumsum(widths), worst, "right"))]
-        usual = f"; around {column.mean:g} is usual" if isinstance(column, Number) else ""
+        usual = f"; the mean is {column.mean:g}" if isinstance(column, Number) else ""
         return DataError(
-            f"{self._what}: data row {self.rows + row + 1} is too far from the training rows for "
-            f"a prediction (column {column.name!r} holds {frame[column.name][row]}{usual})."
+            f"{self._table_name}: data row {self.rows + row + 1} is too far from the training "
+            f"rows for a prediction (column {column.name!r} holds {frame[column.name][row]}"
+            f"{usual})."
         )

@@ -1,13 +1,12 @@
-"""What a model knows of the table it was trained on, and its predictions as a table.
+"""The schema of a table: what a model must know of it, to encode rows and to name predictions.
 
+    import fastnet as fn
     from fastnet import tables
 
-    model = fn.load("digits.safetensors")       # written by `fastnet train`
-    tables.predict(model, "new.csv")            # a Polars frame
-    for frame in tables.stream(model, "large.parquet"):     # the same, block by block
-        ...
+    model = fn.load("digits.safetensors")  # written by `fastnet train`
+    tables.Table.of(model).features        # the names of the network's inputs
 
-Needs Polars (the extra `tables`). `fastnet.encoding` says how columns become inputs.
+Model files hold it. `fastnet.tables.encoding` says how columns become inputs.
 """
 
 from collections.abc import Mapping
@@ -35,17 +34,17 @@ Class = int | str | bool
 
 @dataclass(frozen=True)
 class Table:
-    """What a model must know about the table it was trained on.
+    """What a model must know of the table it was trained on.
 
     Attributes:
-        columns: how each input column becomes inputs, in the network's order.
-        target: the column that is predicted.
+        columns: how each column is encoded, in the order of the network's inputs.
+        target: the column to predict.
         task: "classification" or "regression".
-        classes: in the order of the network's outputs; all text, all integers or all truth
-            values; empty for regression.
+        classes: in the order of the network's outputs; all text, all integers or all booleans;
+            empty for regression.
         target_mean, target_scale: predictions are `target_mean + target_scale * output`.
-        left_out: columns of the training that are not looked at.
-        training: how it went, for people: `fastnet.recipe.Trained` says what is in it.
+        left_out: columns of the training table that are not used.
+        training: the result of the training, for people: `Trained.table` says what it holds.
     """
 
     columns: tuple[Column, ...]
@@ -59,7 +58,7 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The input columns."""
+        """The names of the columns that are used."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -69,16 +68,16 @@ class Table:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """What is taken from each input before the network sees it; 0 for one that is 0 or 1."""
+        """What is subtracted from each input before the network; 0 for inputs that are 0 or 1."""
         return tuple(value for column in self.columns for value in column.means)
 
     @property
     def scale(self) -> tuple[float, ...]:
-        """What each input is then divided by; 1 for one that is 0 or 1."""
+        """What each input is then divided by; 1 for inputs that are 0 or 1."""
         return tuple(value for column in self.columns for value in column.scales)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain form that `Model.table` and model files hold."""
+        """As plain data, which `Model.table` and model files hold."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             **plain,
@@ -89,76 +88,78 @@ class Table:
 
     @classmethod
     def from_dict(cls, plain: Any) -> "Table":
-        """Read the plain form; nothing in it is taken on trust.
+        """Read the plain data; every fact is checked.
 
         Raises:
-            ModelFileError: if something is missing or makes no sense.
+            ModelFileError: if something is missing or invalid.
         """
-        where = "the model's facts about its table"
-        plain = _of_numbers(plain)
+        where = "the table schema in the model"
+        plain = _from_first_format(plain)
         if not isinstance(plain, Mapping) or set(plain) != set(cls.__dataclass_fields__):
-            raise ModelFileError(f"{where} are incomplete, or of a newer fastnet.")
+            raise ModelFileError(f"{where} is incomplete, or of a newer fastnet.")
         entries: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()
         }
         if not isinstance(entries["columns"], tuple):
-            raise ModelFileError(f"{where}: columns is {shorten(plain['columns'])}.")
+            raise ModelFileError(
+                f"{where}: columns is {shorten(plain['columns'])}; it must be a list."
+            )
         try:
             entries["columns"] = tuple(map(encoding.from_plain, entries["columns"]))
         except ValueError as error:
             raise ModelFileError(f"{where}: {error}.") from error
-        found = cls(**entries)
-        names = [*found.names, found.target]
-        spare = found.left_out
-        rules = {
+        table = cls(**entries)
+        names = [*table.names, table.target]
+        valid = {
             "columns": len(names) == len(set(map(str, names))) > 1,
-            "target": text(found.target),
-            "task": found.task in TASKS,
-            "classes": _distinct(found.classes)
-            if found.task == "classification"
-            else found.classes == (),
-            "target_mean": finite(found.target_mean),
-            "target_scale": finite(found.target_scale) and found.target_scale > 0,
-            "left_out": isinstance(spare, tuple)
-            and all(map(text, spare))
-            and not set(spare) & set(names),
-            "training": found.training is None or isinstance(found.training, Mapping),
+            "target": text(table.target),
+            "task": table.task in TASKS,
+            "classes": _distinct(table.classes)
+            if table.task == "classification"
+            else table.classes == (),
+            "target_mean": finite(table.target_mean),
+            "target_scale": finite(table.target_scale) and table.target_scale > 0,
+            "left_out": isinstance(table.left_out, tuple)
+            and all(map(text, table.left_out))
+            and not set(table.left_out) & set(names),
+            "training": table.training is None or isinstance(table.training, Mapping),
         }
-        for name, right in rules.items():
-            if not right:
-                raise ModelFileError(f"{where}: {name} is {shorten(plain[name])}.")
-        return found
+        for name, holds in valid.items():
+            if not holds:
+                value = shorten(plain[name])
+                raise ModelFileError(f"{where}: {name} is {value}, which is invalid.")
+        return table
 
     @classmethod
     def of(cls, model: "Model") -> "Table":
-        """What a model knows about its table.
+        """Read the schema that a model holds.
 
         Raises:
-            DataError: if it was not trained from a table.
-            ModelFileError: if its facts are damaged, or fit another network.
+            DataError: if the model was not trained on a table.
+            ModelFileError: if the schema is damaged, or does not fit the network.
         """
         if model.table is None:
             raise DataError(
-                "the model knows no columns, because it was not trained from a table (by "
-                "`fastnet train`); use fn.load(...).predict(x) with an array in Python."
+                "the model was not trained on a table (by `fastnet train` or "
+                "fastnet.tables.train), so it has no columns; use model.predict(x) with an array."
             )
-        found = cls.from_dict(model.table)
+        table = cls.from_dict(model.table)
         network = model.network
-        outputs = len(found.classes) if found.task == "classification" else 1
-        sizes = (len(found.features), outputs)
+        outputs = len(table.classes) if table.task == "classification" else 1
+        sizes = (len(table.features), outputs)
         softmax = network.output.name == "softmax"
-        if sizes != (network.inputs, network.outputs) or softmax != bool(found.classes):
+        if sizes != (network.inputs, network.outputs) or softmax != bool(table.classes):
             raise ModelFileError(
-                f"the model's facts about its table fit another network: they name {sizes[0]} "
-                f"inputs and {sizes[1]} outputs, it has {network.inputs} and {network.outputs}."
+                f"the table schema in the model does not fit its network: it has {sizes[0]} inputs "
+                f"and {sizes[1]} outputs, the network {network.inputs} and {network.outputs}."
             )
-        return found
+        return table
 
-    def check_columns(self, names: list[str], what: str) -> None:
-        """Make sure that a table has the columns of the training.
+    def check_columns(self, names: list[str], table_name: str) -> None:
+        """Make sure that a table has the columns that the model needs, and no unknown ones.
 
         Raises:
-            DataError: naming those that are missing and those that are not known.
+            DataError: naming the columns that are missing and those that are unknown.
         """
         absent = [name for name in self.names if name not in names]
         known = {*self.names, *self.left_out, self.target}
@@ -167,88 +168,96 @@ class Table:
             parts = [f"it lacks {listed(absent)}"] if absent else []
             parts += [f"the model does not know {listed(extra)}: leave out"] if extra else []
             raise DataError(
-                f"{what} has columns that do not match those the model was trained with: "
+                f"{table_name} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."
             )
 
-    def read(self, frame: "pl.DataFrame", what: str, before: int = 0) -> list[Any]:
-        """The values of each column in another table, of which `before` rows came earlier.
+    def column_values(
+        self, frame: "pl.DataFrame", table_name: str, rows_before: int = 0
+    ) -> list[Any]:
+        """Convert each column that is used; `rows_before` rows of the table came earlier.
 
         Returns:
             For numbers `(rows,)` float64 with NaN where missing, for categories a Polars series.
 
         Raises:
-            DataError: if a column holds what it cannot hold.
+            DataError: if a column holds values that it must not.
         """
         return [
-            column.read(frame[column.name], Place(what, column.name, before, "needed"))
+            column.convert(
+                frame[column.name], Place(table_name, column.name, rows_before, "needed")
+            )
             for column in self.columns
         ]
 
     def encode(self, values: list[Any], dtype: str = "float64") -> Array:
-        """What `read` found as the network's inputs, standardized, `(rows, inputs)`."""
+        """Encode what `column_values` returned.
+
+        Returns:
+            The network's inputs, standardized, `(rows, inputs)` of `dtype`.
+        """
         shape = (len(values[0]), len(self.features))
         try:
             out = np.empty(shape, dtype)
-        except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
+        except (MemoryError, ValueError) as error:  # a ValueError beyond what NumPy can address
             raise DataError(
                 f"{shape[0]:,} rows of {shape[1]:,} inputs do not fit into memory; give fewer "
                 "rows, or leave columns out."
             ) from error
-        place = 0
+        first = 0
         with np.errstate(over="ignore"):
-            for column, read in zip(self.columns, values, strict=True):
-                width = len(column.inputs)
-                column.encode(read, out[:, place : place + width])
-                place += width
+            for column, data in zip(self.columns, values, strict=True):
+                last = first + len(column.inputs)
+                column.encode(data, out[:, first:last])
+                first = last
         return out
 
-    def inputs(self, frame: "pl.DataFrame", what: str = "the table") -> Array:
-        """A table as the network's inputs, standardized, `(rows, inputs)` float64.
+    def inputs(self, frame: "pl.DataFrame", table_name: str = "the table") -> Array:
+        """Encode a frame: the network's inputs, standardized, `(rows, inputs)` float64.
 
         Raises:
-            DataError: if columns are missing or not known, or hold what they cannot.
+            DataError: if columns are missing or unknown, or hold values that they must not.
         """
-        self.check_columns(frame.columns, what)
-        return self.encode(self.read(frame, what))
+        self.check_columns(frame.columns, table_name)
+        return self.encode(self.column_values(frame, table_name))
 
-    def targets(self, values: Array) -> Array:
-        """Target numbers `(rows,)` as the network learns them; class indices stay."""
+    def encode_target(self, values: Array) -> Array:
+        """Standardize the numbers `(rows,)` of a regression; class indices stay."""
         if self.task == "classification":
             return values
         return np.asarray((values - self.target_mean) / self.target_scale)
 
-    def quantities(self, outputs: Array) -> Array:
-        """The network's outputs `(rows, 1)` in the target's own unit, `(rows,)` float64."""
+    def decode_outputs(self, outputs: Array) -> Array:
+        """Convert a regression's outputs `(rows, 1)` to the target's unit, `(rows,)` float64."""
         return np.asarray(self.target_mean + self.target_scale * outputs[:, 0].astype(np.float64))
 
-    def answers(self, outputs: Array) -> "pl.DataFrame":
-        """The network's outputs `(rows, outputs)` as a table.
+    def to_frame(self, outputs: Array) -> "pl.DataFrame":
+        """Make a frame of predictions from the network's outputs `(rows, outputs)`.
 
         Returns:
-            `prediction`; for classes also `probability`, that of the prediction, and
-            `probability_<class>` for each.
+            A column `prediction`; for classes also `probability`, that of the predicted class,
+            and `probability_<class>` for each class.
         """
         pl = polars()
         if self.task == "regression":
-            return pl.DataFrame({"prediction": self.quantities(outputs)})  # type: ignore[no-any-return]
+            return pl.DataFrame({"prediction": self.decode_outputs(outputs)})  # type: ignore[no-any-return]
         best = np.argmax(outputs, axis=1)
-        found = {
+        columns = {
             "prediction": pl.Series(self.classes)[best],
             "probability": outputs[np.arange(len(best)), best],
         }
         for index, name in enumerate(self.classes):
-            found[f"probability_{class_name(name)}"] = outputs[:, index]
-        return pl.DataFrame(found)  # type: ignore[no-any-return]
+            columns[f"probability_{class_name(name)}"] = outputs[:, index]
+        return pl.DataFrame(columns)  # type: ignore[no-any-return]
 
 
 def class_name(value: Class) -> str:
-    """A class as a column name shows it."""
+    """A class as part of a column name."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _of_numbers(plain: Any) -> Any:
-    """The facts of files from before columns could hold anything but numbers, in today's form."""
+def _from_first_format(plain: Any) -> Any:
+    """Convert the schema of files written when all columns were numbers."""
     if not isinstance(plain, Mapping) or "mean" not in plain or "scale" not in plain:
         return plain
     facts = dict(plain)
@@ -265,15 +274,15 @@ def _of_numbers(plain: Any) -> Any:
 
 
 def _distinct(classes: Any) -> bool:
-    """Two classes or more, all different, all of one type."""
+    """Whether there are two classes or more, all different and of one type."""
     if not isinstance(classes, tuple) or len(classes) < 2:
         return False
     kinds = {type(value) for value in classes}
     if len(kinds) != 1 or not kinds <= {int, str, bool} or len(set(classes)) < len(classes):
         return False
-    return all(map(text, classes)) if kinds == {str} else kinds != {int} or in_64_bits(classes)
+    return all(map(text, classes)) if kinds == {str} else kinds != {int} or fits_int64(classes)
 
 
-def in_64_bits(classes: tuple[int, ...]) -> bool:
+def fits_int64(classes: tuple[int, ...]) -> bool:
     """Whether whole numbers fit into 64 bits, as a column of predictions holds them."""
     return -(2**63) <= min(classes) <= max(classes) < 2**63

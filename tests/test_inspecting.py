@@ -8,52 +8,53 @@ import polars as pl
 import pytest
 from frames import twenty_rows
 
+from fastnet import tables
 from fastnet.errors import DataError, DefinitionError, MissingExtra
-from fastnet.tables import recipe
 from fastnet.tables.encoding import Categories, Number
-from fastnet.tables.inspecting import examine
+from fastnet.tables.inspecting import inspect_table
 
 
-def read(text, tmp_path, target="y", **how):
-    """What a CSV file of this text is taken for."""
+def read(text, tmp_path, target="y", **options):
+    """Inspect a CSV file of this text."""
     path = tmp_path / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return examine(path, target, **how)
+    return inspect_table(path, target, **options)
 
 
-def treated(column, rows=range(20), most=20, fills=True, **how):
-    """A column `a` of twenty rows of which some are to train on: its facts, and the remark."""
-    found, said = examine(twenty_rows(a=column), "y", **how).learn(np.array(rows), most, fills)
-    return {c.name: c for c in found.columns}.get("a"), {t.name: t for t in said}["a"]
+def use(column, rows=range(20), max_categories=20, impute=True, **options):
+    """How a column `a` of twenty rows, some of them to train on, is encoded; and its report."""
+    inspected = inspect_table(twenty_rows(a=column), "y", **options)
+    table, reports = inspected.fit_encoding(np.array(rows), max_categories, impute)
+    return {c.name: c for c in table.columns}.get("a"), {r.name: r for r in reports}["a"]
 
 
-# --- what is taken -----------------------------------------------------------------------------
+# --- what is accepted ---------------------------------------------------------------------------
 
 
-def test_the_target_says_what_the_task_is():
-    assert examine(twenty_rows(), "y").task == "classification"
+def test_the_target_decides_the_task():
+    assert inspect_table(twenty_rows(), "y").task == "classification"
     numbers = twenty_rows(y=np.arange(20) % 2)
-    assert examine(numbers, "y").task == "classification"
-    assert examine(numbers, "y", "regression").task == "regression"
-    assert examine(twenty_rows(y=np.arange(20) / 2), "y").task == "regression"
+    assert inspect_table(numbers, "y").task == "classification"
+    assert inspect_table(numbers, "y", "regression").task == "regression"
+    assert inspect_table(twenty_rows(y=np.arange(20) / 2), "y").task == "regression"
     whole = twenty_rows(y=(np.arange(20) % 2).astype(float))
-    assert examine(whole, "y", "classification").classes == (0, 1)
+    assert inspect_table(whole, "y", "classification").classes == (0, 1)
 
 
 def test_whole_numbers_are_classes_however_many():
     many = pl.DataFrame({"a": np.arange(50), "y": np.arange(50)})
-    assert len(examine(many, "y").classes) == 50
+    assert len(inspect_table(many, "y").classes) == 50
 
 
 def test_kinds_of_text_that_are_classes():
     labels = twenty_rows()["y"]
     for kind in (pl.Categorical, pl.Enum(["yes", "no"])):
-        found = examine(twenty_rows(y=labels.cast(kind)), "y")
+        found = inspect_table(twenty_rows(y=labels.cast(kind)), "y")
         assert found.classes == ("no", "yes")
         assert found.y.tolist() == [0, 1] * 10
 
 
-def test_kinds_of_columns_that_count_as_numbers(tmp_path):
+def test_columns_that_are_numbers(tmp_path):
     text = "flag, n ,x,y\ntrue,1,1e3,u\nFalse, 2,-.5,v\nTRUE,+3,7,u\n\n\n"
     found = read(text, tmp_path)
     assert list(found.values) == ["flag", "n", "x"]
@@ -86,40 +87,40 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
     # Of text an empty field alone is missing: none is a class like any other.
     assert read("a,y\n1,none\n2,\n3,mild\n", tmp_path).classes == ("mild", "none")
     floats = twenty_rows(y=[math.nan, None, *range(18)])
-    assert examine(floats, "y").without_target == 2
+    assert inspect_table(floats, "y").without_target == 2
 
 
 def test_parquet_and_csv_are_the_same_table(tmp_path):
     frame = twenty_rows(c=["x", None] * 10, d=[None, 1.5, 2.5, math.nan] * 5)
     frame.write_csv(tmp_path / "t.csv")
     frame.write_parquet(tmp_path / "t.parquet")
-    quick = recipe.Recipe(hidden=(4,), epochs=2)
-    one = recipe.train(tmp_path / "t.csv", "y", quick).model
-    two = recipe.train(tmp_path / "t.parquet", "y", quick).model
+    quick = tables.Recipe(hidden=(4,), epochs=2)
+    one = tables.train(tmp_path / "t.csv", "y", quick).model
+    two = tables.train(tmp_path / "t.parquet", "y", quick).model
     np.testing.assert_array_equal(one.parameters.flat, two.parameters.flat)
     assert one.table == two.table
 
 
-# --- what becomes of the columns ---------------------------------------------------------------
+# --- how columns are used ----------------------------------------------------------------------
 
 
-def test_facts_are_those_of_the_training_rows_alone():
+def test_the_encoding_is_learned_from_the_training_rows_only():
     values = [1.0, 2.0, 4.0, math.nan, *[1e6] * 16]
-    number, _ = treated(values, rows=range(4))
+    number, _ = use(values, rows=range(4))
     assert number == Number("a", 2.25, number.scale, fill=2.0, indicator=True)
     assert number.scale == pytest.approx(np.std([1, 2, 4, 2]))
     texts = ["x", "x", "w", "x", *["z"] * 16]
-    assert treated(texts, rows=range(4))[0] == Categories("a", ("x", "w"))
+    assert use(texts, rows=range(4))[0] == Categories("a", ("x", "w"))
 
 
 def test_the_most_frequent_texts_are_categories():
     texts = ["c"] * 5 + ["b"] * 5 + ["d"] * 7 + ["a"] * 2 + [None]
-    found, said = treated(texts, most=3)
+    found, said = use(texts, max_categories=3)
     assert found == Categories("a", ("d", "b", "c"), other=True, missing="category")
     assert said.inputs == ("a=d", "a=b", "a=c", "a=other", "a=missing")
     assert said.missing == 1
     assert "rest as other" in said.remark
-    assert not treated(texts, most=4)[0].other
+    assert not use(texts, max_categories=4)[0].other
 
 
 @pytest.mark.parametrize(
@@ -135,8 +136,8 @@ def test_the_most_frequent_texts_are_categories():
         (["k"] * 16 + ["m"] * 4, "'k' in every training row"),
     ],
 )
-def test_columns_that_say_nothing_are_left_out(column, why):
-    found, said = treated(column, rows=range(16))
+def test_columns_without_information_are_left_out(column, why):
+    found, said = use(column, rows=range(16))
     assert found is None
     assert said.kind == "left out"
     assert why in said.remark
@@ -144,72 +145,72 @@ def test_columns_that_say_nothing_are_left_out(column, why):
 
 def test_identifiers_are_left_out_unless_they_are_asked_for():
     half = [f"k{i % 10}" for i in range(20)]
-    assert treated(half)[0].kind == "categories"
+    assert use(half)[0].kind == "categories"
     more = [f"k{i % 11}" for i in range(20)]
-    assert treated(more)[0] is None
-    assert len(treated(more, categorical=["a"])[0].values) == 11
+    assert use(more)[0] is None
+    assert len(use(more, categorical=["a"])[0].values) == 11
 
 
-def test_columns_are_left_out_on_demand():
-    found, said = treated(list(range(20)), drop=["a"])
-    assert (found, said.remark, said.missing) == (None, "as you asked", None)
+def test_columns_are_left_out_on_request():
+    found, said = use(list(range(20)), drop=["a"])
+    assert (found, said.remark, said.missing) == (None, "on request", None)
     dates = [datetime.date(2020, 1, 1)] * 20
-    assert treated(dates, drop=["a"])[0] is None
+    assert use(dates, drop=["a"])[0] is None
 
 
-def test_numbers_are_taken_for_categories_on_demand(tmp_path):
-    assert treated([3, 1, 3, 2] * 5, categorical=["a"])[0].values == ("3", "1", "2")
-    assert treated([3.0, None] * 10, categorical=["a"])[0].values == ("3",)
+def test_numbers_are_treated_as_categories_on_request(tmp_path):
+    assert use([3, 1, 3, 2] * 5, categorical=["a"])[0].values == ("3", "1", "2")
+    assert use([3.0, None] * 10, categorical=["a"])[0].values == ("3",)
     text = "zip,y\n01,u\n1,v\n01,u\n1,v\n"
-    found, _ = read(text, tmp_path, categorical=["zip"]).learn(np.arange(4), 20, True)
+    found, _ = read(text, tmp_path, categorical=["zip"]).fit_encoding(np.arange(4), 20, True)
     assert found.columns[0].values == ("01", "1")
 
 
 def test_a_row_number_is_remarked():
-    assert "a row number?" in treated(list(range(5, 25)))[1].remark
-    assert treated([*range(19), 30])[1].remark == ""
+    assert "a row number?" in use(list(range(5, 25)))[1].remark
+    assert use([*range(19), 30])[1].remark == ""
 
 
 def test_codes_that_look_like_numbers_are_remarked(tmp_path):
     """A 0 in front says that it is none, but not that of 0.5."""
     text = "zip,share,y\n01234,0.5,u\n8001,0,v\n10001,0.7,u\n8002,-0.1,v\n"
-    told = read(text, tmp_path).learn(np.arange(4), 20, True)[1]
-    assert [one.remark for one in told] == ["codes, as 01? if so, --categorical", ""]
+    told = read(text, tmp_path).fit_encoding(np.arange(4), 20, True)[1]
+    assert [one.remark for one in told] == ["codes such as 01? if so, --categorical", ""]
 
 
-def test_facts_that_are_asked_for_in_vain():
+def test_requests_that_cannot_be_met():
     with pytest.raises(DataError, match=r"no column 'nmae' to leave out; did you mean 'name'\?"):
-        examine(twenty_rows(name=1), "y", drop=["nmae"])
-    with pytest.raises(DataError, match="no column 'c' to take for categories"):
-        examine(twenty_rows(), "y", categorical=["c"])
+        inspect_table(twenty_rows(name=1), "y", drop=["nmae"])
+    with pytest.raises(DataError, match="no column 'c' to treat as categories"):
+        inspect_table(twenty_rows(), "y", categorical=["c"])
     with pytest.raises(DefinitionError, match="drop names the target"):
-        examine(twenty_rows(), "y", drop=["y"])
+        inspect_table(twenty_rows(), "y", drop=["y"])
     with pytest.raises(DataError, match="no column but the target"):
-        examine(twenty_rows(), "y", drop=["a", "b"])
-    with pytest.raises(DataError, match=r"no column to learn from.*'a' is left out: 1 in every"):
-        examine(twenty_rows(a=1, b=2), "y").learn(np.arange(20), 20, True)
+        inspect_table(twenty_rows(), "y", drop=["a", "b"])
+    with pytest.raises(DataError, match=r"no usable column.*'a' is left out: 1 in every"):
+        inspect_table(twenty_rows(a=1, b=2), "y").fit_encoding(np.arange(20), 20, True)
 
 
 @pytest.mark.parametrize("key", ["drop", "categorical"])
 @pytest.mark.parametrize("names", ["id", 3, (1,), None])
 def test_columns_are_named_in_a_tuple(key, names):
     with pytest.raises(DefinitionError, match=f"{key} is "):
-        recipe.Recipe(**{key: names})
+        tables.Recipe(**{key: names})
 
 
-def test_missing_values_are_refused_where_that_is_asked():
+def test_missing_values_are_refused_on_request():
     for column in ([1.0, None] * 10, ["x", None] * 10, [1.0, math.nan] * 10):
         with pytest.raises(
             DataError, match=r"'a' has no value in data row 2 \(10 rows have none\)"
         ):
-            treated(column, fills=False)
-    whole = treated([1.0, 2.0] * 10, fills=False)[0]
+            use(column, impute=False)
+    whole = use([1.0, 2.0] * 10, impute=False)[0]
     assert (whole.fill, whole.indicator) == (None, False)
-    assert treated(["u", "v"] * 10, fills=False)[0].missing == "error"
+    assert use(["u", "v"] * 10, impute=False)[0].missing == "error"
     with pytest.raises(DataError, match="the target 'y' has no value in data row 3"):
-        examine(twenty_rows(y=["u", "v", None, *["w"] * 17]), "y", missing="error")
+        inspect_table(twenty_rows(y=["u", "v", None, *["w"] * 17]), "y", missing="error")
     # What is not used may have gaps.
-    assert treated([None] * 20, fills=False)[0] is None
+    assert use([None] * 20, impute=False)[0] is None
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -218,10 +219,6 @@ def test_missing_values_are_refused_where_that_is_asked():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty"),
-        ("\n \n", "is empty"),
-        ("a,y\n", "has no rows"),
-        ("a,y\n\n\n", "has no rows"),
         ("y\n1\n2\n", "no column but the target"),
         ("a,z\n1,2\n", "has no column 'y'"),
         ("a,y\n1,\n2,\n", "the target 'y' has no values at all"),
@@ -244,7 +241,7 @@ def test_missing_values_are_refused_where_that_is_asked():
         ("a,y\n1,u\n-inf,v\n", "column 'a' holds -inf in data row 2"),
         ("a,y\n1,u\n1e999,v\n", "column 'a' holds inf in data row 2"),
         ("a,y\n1,1.5\n2,inf\n", "target 'y' holds inf in data row 2"),
-        ("a,y\n1,u\n99999999999999999999,v\n", "99999999999999999999 in data row 2, a whole"),
+        ("a,y\n1,u\n99999999999999999999,v\n", "99999999999999999999 in data row 2, an integer"),
         ("a,y\n1,u\n2,u\n", "the target 'y' is 'u' in every row"),
         ("a,y\n1,2.5\n2,2.5\n", "the target 'y' is 2.5 in every row"),
     ],
@@ -259,7 +256,7 @@ def test_tables_that_are_refused(tmp_path, text, said):
 @pytest.mark.parametrize(
     "text", ["3-4", "1.2.3", "12-345", "10:1", "2020", "1999-13", "A1/B2", "may", "5 marches"]
 )
-def test_text_that_is_no_date(tmp_path, text):
+def test_text_that_is_not_a_date(tmp_path, text):
     found = read(f"a,y\n{text},u\nx,v\nx,u\n{text},v\n", tmp_path)
     assert found.values["a"].to_list() == [text, "x", "x", text]
 
@@ -278,7 +275,7 @@ def test_text_that_is_no_date(tmp_path, text):
 )
 def test_columns_that_are_refused(column, said):
     with pytest.raises(DataError, match=said) as error:
-        treated(column)
+        use(column)
     assert "'a'" in str(error.value)
 
 
@@ -296,15 +293,15 @@ def test_columns_that_are_refused(column, said):
 )
 def test_targets_that_are_refused(target, task, said):
     with pytest.raises(DataError, match=said):
-        examine(twenty_rows(y=target), "y", task)
+        inspect_table(twenty_rows(y=target), "y", task)
 
 
-def test_another_task_is_refused():
+def test_an_unknown_task_is_refused():
     with pytest.raises(DefinitionError, match="did you mean 'regression'"):
-        examine(twenty_rows(), "y", "regresion")
+        inspect_table(twenty_rows(), "y", "regresion")
 
 
 def test_without_polars_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     with pytest.raises(MissingExtra, match='pip install "polars>='):
-        examine("t.csv", "y")
+        inspect_table("t.csv", "y")

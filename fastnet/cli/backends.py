@@ -1,0 +1,75 @@
+"""`fastnet backends`, and how a backend was chosen."""
+
+import os
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from fastnet.cli.terminal import JsonOption, document, say
+from fastnet.contract import choosing, loading
+from fastnet.errors import BackendUnavailable
+
+#: How a backend was chosen that was not asked for.
+AUTOMATIC = "chosen automatically"
+
+
+def command(as_json: JsonOption = False) -> None:
+    """List the backends, and why some of them cannot run here."""
+    try:
+        chosen, trouble = choosing.choose().name, None
+    except BackendUnavailable as error:
+        chosen, trouble = "", error
+    if as_json:
+        document([_plain(name, name == chosen) for name in loading.known()])
+    else:
+        _show(chosen)
+    if trouble is not None:
+        raise trouble
+    if not as_json:
+        say()
+        say(f"* is the current backend ({how_chosen(None)}).")
+        say("To choose another: --backend NAME or FASTNET_BACKEND=NAME.")
+
+
+def _show(chosen: str) -> None:
+    grid = Grid(box=None, pad_edge=False, show_header=True, header_style="bold")
+    grid.add_column("", width=1)
+    grid.add_column("backend", no_wrap=True)
+    grid.add_column("usable", no_wrap=True)
+    grid.add_column("", overflow="fold")
+    for name in loading.known():
+        found = choosing.probe(name)
+        if found.usable:
+            facts = loading.load(name).describe()
+            lines = [f"{key}: {value}" for key, value in facts.items()]
+        else:
+            lines = [f"reason: {found.reason}", f"remedy: {found.remedy}"]
+        mark = "*" if name == chosen else ""
+        grid.add_row(mark, name, "yes" if found.usable else "no", escape("\n".join(lines)))
+    Console().print(grid)
+
+
+def _plain(name: str, chosen: bool) -> dict[str, Any]:
+    """One backend, for programs."""
+    found = choosing.probe(name)
+    facts = loading.load(name).describe() if found.usable else {}
+    return {
+        "name": name,
+        "chosen": chosen,
+        "usable": found.usable,
+        "facts": {key: str(value) for key, value in facts.items()},
+        "reason": found.reason or None,
+        "remedy": found.remedy or None,
+    }
+
+
+def how_chosen(option: str | None) -> str:
+    """How the backend in use was chosen; `option` is the value of --backend."""
+    if option and option != "auto":
+        return "chosen by --backend"
+    variable = os.environ.get("FASTNET_BACKEND", "").strip()
+    if variable and variable != "auto" and not option:
+        return f"chosen by FASTNET_BACKEND={variable}"
+    return AUTOMATIC
