@@ -1,17 +1,18 @@
-"""The tutorial's own training rule, with its three slips, beside exact gradients.
+"""A tutorial's training rule, with its three mistakes, compared with exact gradients.
 
     python examples/tutorial_xor.py --plot tutorial_xor.png
 
 A well-known kind of tutorial trains 3 inputs, 4 hidden units and 1 output on XOR, in NumPy.
 It prints a falling error and looks right, but three lines of it are not the gradient:
 
-1. the sigmoid's derivative is taken of the activation, a (1 - a) with a sigmoid too many;
-2. the output bias moves by the mean of the deltas, while the weights move by their sum;
-3. the hidden bias moves by the mean over the units, not over the examples. It runs only
+1. the sigmoid's derivative is computed at the activation instead of its input: one sigmoid too
+   many;
+2. the output bias changes by the mean of the deltas, while the weights change by their sum;
+3. the hidden bias changes by the mean over the units, not over the examples. This runs only
    because there happen to be four of each.
 
-Its steps are otherwise plain gradient descent, so that fastnet, from the same start, with
-`SGD(2.0)` on the mean squared error, differs in nothing but these.
+Its steps are otherwise plain gradient descent, so fastnet with `SGD(2.0)` on the mean squared
+error, from the same initial weights, differs in these three lines only.
 """
 
 import argparse
@@ -26,10 +27,10 @@ from fastnet import plots
 
 Array = NDArray[np.float64]
 
-#: After how many steps the errors are shown.
+#: The steps after which the errors are printed.
 SHOWN = (0, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000)
 
-#: How often an error is kept for the picture, in steps.
+#: Steps between two errors in the chart.
 EVERY = 100
 
 
@@ -39,7 +40,7 @@ def sigmoid(z: Array) -> Array:
 
 
 def slope(a: Array) -> Array:
-    """The first slip: the derivative at z, but the tutorial gives it the activation."""
+    """The first mistake: this is the derivative at z, but the tutorial passes the activation."""
     return sigmoid(a) * (1 - sigmoid(a))
 
 
@@ -62,13 +63,13 @@ def tutorial(steps: int) -> list[float]:
         hidden_delta = (output_delta @ w2.T) * slope(hidden)
         w2 += hidden.T @ output_delta
         w1 += x.T @ hidden_delta
-        b2 += np.mean(output_delta)  # the second slip
-        b1 += np.mean(hidden_delta, axis=1)  # the third slip
+        b2 += np.mean(output_delta)  # the second mistake
+        b1 += np.mean(hidden_delta, axis=1)  # the third mistake
     return errors
 
 
 def exact(steps: int) -> dict[int, float]:
-    """Train with exact gradients from the same start; mean |y - prediction| by step."""
+    """Train with exact gradients from the same initial weights; mean |y - prediction| by step."""
     x, y = fn.datasets.xor()
     model = fn.Model(fn.datasets.xor_network(tutorial_start=True), dtype="float64", seed=0)
 
@@ -83,28 +84,30 @@ def exact(steps: int) -> dict[int, float]:
     return errors
 
 
-def picture(slipped: list[float], right: dict[int, float], path: Path) -> None:
+def draw(mistaken: list[float], exact_by_step: dict[int, float], path: Path) -> None:
     """Draw both errors over the steps."""
     figure = plots.figure(7.2, 4.2)
     axes: Any = figure.add_subplot()
-    steps = np.arange(0, len(slipped), EVERY)
-    axes.plot(steps, np.array(slipped)[steps], color="#D55E00", label="the tutorial's rule")
-    axes.plot(list(right), list(right.values()), color="#0072B2", label="exact gradients")
+    steps = np.arange(0, len(mistaken), EVERY)
+    axes.plot(steps, np.array(mistaken)[steps], color="#D55E00", label="the tutorial's rule")
+    axes.plot(
+        list(exact_by_step), list(exact_by_step.values()), color="#0072B2", label="exact gradients"
+    )
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("mean |y - prediction|")
-    axes.set_title("XOR from the same start", fontsize=11)
+    axes.set_title("XOR from the same initial weights", fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     plots.save(figure, path)
 
 
 def main() -> None:
-    """Train both and show their errors."""
-    parser = argparse.ArgumentParser(description="The tutorial's rule beside exact gradients.")
+    """Train by both and print their errors."""
+    parser = argparse.ArgumentParser(description="The tutorial's rule and exact gradients.")
     parser.add_argument("--steps", type=int, default=60_000, help="default: 60000")
-    parser.add_argument("--plot", type=Path, help="draw the errors into this file")
+    parser.add_argument("--plot", type=Path, help="file for a chart of the errors")
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps is {options.steps}; it must be 1 or more.")
@@ -113,15 +116,15 @@ def main() -> None:
             plots.check(options.plot, "plot")
         except fn.FastnetError as error:
             raise SystemExit(f"error: {error}") from None
-    slipped, right = tutorial(options.steps), exact(options.steps)
+    mistaken, exact_by_step = tutorial(options.steps), exact(options.steps)
     print("mean |y - prediction|")
     print("  step  the tutorial's rule  exact gradients")
     for step in sorted({*SHOWN, options.steps}):
-        if step in right:
-            print(f"{step:>6,}  {slipped[step]!r:<19}  {right[step]!r}")
+        if step in exact_by_step:
+            print(f"{step:>6,}  {mistaken[step]!r:<19}  {exact_by_step[step]!r}")
     if options.plot is not None:
-        picture(slipped, right, options.plot)
-        print(f"picture in {str(options.plot)!r}")
+        draw(mistaken, exact_by_step, options.plot)
+        print(f"chart written to {str(options.plot)!r}")
 
 
 if __name__ == "__main__":

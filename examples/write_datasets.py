@@ -1,12 +1,12 @@
-"""Write two small tables to try `fastnet train` on, from scikit-learn.
+"""Write small tables to try `fastnet train` on, from scikit-learn's datasets.
 
     python examples/write_datasets.py data
     fastnet train data/digits.csv --target digit -o digits.safetensors
     fastnet predict digits.safetensors data/new.csv
 
-`digits.csv`: 1,787 pictures of 8 by 8 pixels, the target `digit` a whole number.
-`breast_cancer.csv`: 569 rows of 30 measurements, the target `diagnosis` text.
-`new.csv`: ten more pictures, without the target: the digits 5, 4, 8, 8, 4, 9, 0, 8, 9, 8.
+`digits.csv`: 1,787 images of 8 by 8 pixels; the target `digit` is an integer.
+`breast_cancer.csv`: 569 rows of 30 measurements; the target `diagnosis` is text.
+`new.csv`: ten more images without the target: the digits 5, 4, 8, 8, 4, 9, 0, 8, 9, 8.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 from fastnet.errors import MissingExtra
 from fastnet.extras import need
 
-#: Rows of the digits that are kept back, to predict.
+#: Rows of the digits that are held back, to predict.
 NEW = 10
 
 
@@ -31,9 +31,9 @@ def write(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 
 
 def main() -> None:
-    """Write the three files into the folder given."""
+    """Write the three files to the given folder."""
     parser = argparse.ArgumentParser(description="Write tables to try `fastnet train` on.")
-    parser.add_argument("folder", type=Path, help="where; it is made if it is not there")
+    parser.add_argument("folder", type=Path, help="where to write; created if it does not exist")
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -1,11 +1,11 @@
-"""Files: safetensors, with what is not an array as JSON in the header, and a digest of it all.
+"""Files: safetensors, with everything but the arrays as JSON in the header, and a digest.
 
-Safetensors lets a flipped bit in the data through, so the header holds the SHA-256 of the
-whole file, taken with 64 zeros in the digest's own place: no file with a changed byte loads.
-Anyone's safetensors reader can read the arrays. Never pickle.
+The safetensors format does not notice a flipped bit in the data, so the header holds the SHA-256
+of the whole file, computed with 64 zeros in the place of the digest: no file with a changed byte
+loads. Any safetensors reader can read the arrays. Never pickle.
 
-A file is written beside its place, brought to the disk, and renamed over it: a reader sees
-the old one or the new one, whole. The leftover of a killed writer goes with the next write.
+A file is written beside its final path, flushed to the disk, and renamed: a reader sees the old
+file or the new one, complete. What a killed writer left is removed by the next write.
 """
 
 import contextlib
@@ -24,22 +24,22 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
 from fastnet.version import __version__
 
-#: Raised by one when an older fastnet could not read the file any more.
+#: Incremented whenever older versions of fastnet cannot read new files.
 FORMAT = 1
 
 _ZEROS = "0" * 64
-#: A header longer than this is not ours: it holds a network's definition and some figures.
+#: Our headers, a network's definition and some numbers, are never longer.
 _HEADER_BYTES = 64 * 2**20
 _KEY = "fastnet"
 
 
 def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[str, Array]) -> Path:
-    """Write one file, or leave what was there as it was.
+    """Write one file, or leave an existing file unchanged.
 
     Args:
-        path: where.
+        path: of the file.
         kind: "model" or "checkpoint".
-        facts: anything that JSON holds; floats keep every bit.
+        facts: anything that JSON can hold; floats stay exact.
         arrays: by name.
 
     Returns:
@@ -64,7 +64,7 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
 
 
 def store(path: Path, whole: bytes) -> None:
-    """Write a whole file, or leave what was there as it was.
+    """Write a whole file, or leave an existing file unchanged.
 
     Raises:
         FileAccessError: if it cannot be written (it is also an `OSError`, with its errno).
@@ -93,7 +93,7 @@ def _is_device(path: Path) -> bool:
 
 
 def _refuse_device(path: Path) -> None:
-    """A device, a pipe or a socket would be replaced by a file: that is never meant."""
+    """Refuse a device, a pipe or a socket, which would be replaced by a file."""
     if _is_device(path):
         raise FileAccessError(
             errno.EINVAL, f"cannot write {str(path)!r}: it is a device, not a file. Name a file"
@@ -101,10 +101,10 @@ def _refuse_device(path: Path) -> None:
 
 
 def check_writable(path: str | os.PathLike[str], what: str) -> None:
-    """Make sure, before hours of work, that a file can be written where it shall be.
+    """Make sure, before a long computation, that a file can be written.
 
     Raises:
-        FileAccessError: if it is a folder, or its folder is missing or closed.
+        FileAccessError: if it is a folder, or its folder is missing or not writable.
     """
     import tempfile
 
@@ -124,10 +124,10 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """What a file says that it holds: "model" or "checkpoint"; it may yet be damaged.
+    """The kind of a file, "model" or "checkpoint"; the rest of it is not checked.
 
     Raises:
-        ModelFileError: if it is none of fastnet's; `read` says more of that.
+        ModelFileError: if it is not a fastnet file.
     """
     with _opened(checks.path(path)) as file:
         return str(_head(path, file).get("kind"))
@@ -154,8 +154,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
     whole[place : place + 64] = _ZEROS.encode()
     if _sha256(whole) != head["digest"]:
         raise ModelFileError(
-            f"{str(path)!r} was cut short or altered (its digest does not match); "
-            "take another copy."
+            f"{str(path)!r} was cut short or altered (its digest does not match); use another copy."
         )
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -196,20 +195,20 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _cause(error: OSError | ValueError) -> tuple[int, str]:
-    """The number and text of an error; a path that no file can have raises a ValueError."""
+    """The number and text of an error; an impossible path raises a ValueError."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or str(error)
     return errno.EINVAL, str(error)
 
 
 def _sha256(whole: bytes | bytearray) -> str:
-    import hashlib  # slow to import, and of use only where there are files
+    import hashlib  # slow to import, and needed for files only
 
     return hashlib.sha256(whole).hexdigest()
 
 
 def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
-    """Our part of a safetensors header: eight bytes of length, then JSON."""
+    """Read our part of a safetensors header, which is eight bytes of length, then JSON."""
     foreign = f"{str(path)!r} is not a fastnet file, or was cut short."
     length = int.from_bytes(file.read(8), "little")
     if not 0 < length <= _HEADER_BYTES:
@@ -236,14 +235,14 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
 
 
 def replace(path: Path, whole: bytes) -> None:
-    """Write beside, fsync, rename over, fsync the folder. A link stays, a mode is kept."""
+    """Replace a file as a whole. A link stays a link, and the file mode is kept."""
     with replacing(path) as file:
         file.write(whole)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, in the place of `path` when all went well, else gone."""
+    """A file to write to; it replaces `path` at the end, or is removed after an error."""
     path = Path(os.path.realpath(path))
     _sweep(path)
     with _beside(path) as (file, temporary):
@@ -252,7 +251,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        if os.name == "nt":  # no renaming of open files there; elsewhere the lock stays till then
+        if os.name == "nt":  # which renames no open files; elsewhere the lock lasts until then
             file.close()
         os.replace(temporary, path)
     with contextlib.suppress(PermissionError, IsADirectoryError):  # Windows opens no folders
@@ -265,22 +264,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file in the same folder, locked while it is being written, gone if that fails."""
+    """A new file in the same folder, locked while it is being written, removed after an error."""
     while True:
         temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
         with open(temporary, "xb") as file:
-            # Before it was locked another writer may have taken it for a leftover: once more.
+            # Another writer may have removed it as a leftover before it was locked: try again.
             if not _lock(file) or not temporary.exists():
                 continue
             try:
                 yield file, temporary
             finally:
-                temporary.unlink(missing_ok=True)  # where it was renamed, nothing is left
+                temporary.unlink(missing_ok=True)  # it is gone already if it was renamed
             return
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of the same file left: those that nobody holds a lock on."""
+    """Remove what killed writers of the same file left: files that are not locked."""
     import glob
 
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
@@ -290,15 +289,15 @@ def _sweep(path: Path) -> None:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Take the lock that lasts as long as the process and the open file; say if it was free."""
+    """Lock a file until it is closed or the process ends; return whether it was free."""
     try:
         import fcntl
-    except ImportError:  # Windows: a file that is open cannot be unlinked there anyway
+    except ImportError:  # Windows, where a file that is open cannot be removed anyway
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nothing is swept that could be in use
+    except OSError:  # a file system without locks: remove nothing that may be in use
         return not file.readable()
     return True

@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib without a display or any state of its own."""
+"""Charts, drawn with matplotlib without a display and without its global state."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from fastnet import files
 from fastnet.errors import DefinitionError, FileAccessError
 from fastnet.extras import need
 
-#: The kinds of file that pictures are written as.
-ENDINGS = (".png", ".svg", ".pdf")
+#: The file formats of charts.
+EXTENSIONS = (".png", ".svg", ".pdf")
 
-#: A loss that falls by more than this factor is drawn on a logarithmic scale.
-_LOG_FROM = 20.0
+#: Losses that span more than this factor are drawn on a logarithmic scale.
+_LOG_FACTOR = 20.0
 
-#: Points of a curve that is drawn; more would not be seen.
+#: The most points of a curve that are drawn; more cannot be distinguished.
 _POINTS = 2_000
 
-#: Blue and orange, told apart with any color vision (Okabe and Ito 2008).
-_COLOURS = ("#0072B2", "#D55E00")
+#: Blue and orange, distinct with any color vision (Okabe and Ito 2008).
+_COLORS = ("#0072B2", "#D55E00")
 
 
 def figure(width: float = 6.4, height: float = 4.2) -> Any:
@@ -30,20 +30,20 @@ def figure(width: float = 6.4, height: float = 4.2) -> Any:
     Raises:
         MissingExtra: without matplotlib.
     """
-    made = need("matplotlib.figure", "plot", "drawing").Figure(
+    new = need("matplotlib.figure", "plot", "drawing").Figure(
         figsize=(width, height), layout="constrained", dpi=150
     )
-    need("matplotlib.backends.backend_agg", "plot", "drawing").FigureCanvasAgg(made)
-    return made
+    need("matplotlib.backends.backend_agg", "plot", "drawing").FigureCanvasAgg(new)
+    return new
 
 
 def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: Any = None) -> Any:
-    """Draw losses over the epochs, on a logarithmic scale where they fall far.
+    """Draw losses over epochs, on a logarithmic scale if they fall by a large factor.
 
     Args:
-        epochs: the numbers of the epochs.
-        curves: the losses by name, at most two; a shorter one ends earlier.
-        axes: the matplotlib axes to draw into; None makes a figure (`axes.figure`).
+        epochs: the epoch numbers.
+        curves: the losses by name, at most two; a shorter curve ends earlier.
+        axes: the matplotlib axes to draw on; None makes a new figure (`axes.figure`).
 
     Returns:
         The axes.
@@ -53,7 +53,7 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
     """
     if axes is None:
         axes = figure().add_subplot()
-    for (name, values), color in zip(curves.items(), _COLOURS, strict=False):
+    for (name, values), color in zip(curves.items(), _COLORS, strict=False):
         shown = _thinned(len(values))
         axes.plot(
             np.array(epochs[: len(values)])[shown],
@@ -63,9 +63,9 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
             linewidth=1.6,
             marker="o" if len(values) == 1 else None,
         )
-    every = np.concatenate([np.asarray(values) for values in curves.values()])
-    positive = every[np.isfinite(every) & (every > 0)]
-    if len(positive) == len(every) > 0 and positive.max() > _LOG_FROM * positive.min():
+    values = np.concatenate([np.asarray(curve) for curve in curves.values()])
+    positive = values[np.isfinite(values) & (values > 0)]
+    if len(positive) == len(values) > 0 and positive.max() > _LOG_FACTOR * positive.min():
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
@@ -76,36 +76,36 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
 
 
 def check(path: str | os.PathLike[str], what: str) -> None:
-    """Make sure, before any work, that a picture can be drawn and written.
+    """Make sure, before a long computation, that a chart can be drawn and written.
 
     Raises:
         MissingExtra: without matplotlib.
-        DefinitionError: if the ending is not known.
-        FileAccessError: if the folder is missing or closed.
+        DefinitionError: for an unknown extension.
+        FileAccessError: if the folder is missing or not writable.
     """
     figure()
-    if Path(path).suffix.lower() not in ENDINGS:
+    if Path(path).suffix.lower() not in EXTENSIONS:
         raise DefinitionError(
-            f"{what} is {str(path)!r}; its name must end in {', '.join(ENDINGS)}."
+            f"{what} is {str(path)!r}; its name must end in {', '.join(EXTENSIONS)}."
         )
     files.check_writable(path, what)
 
 
-def save(picture: Any, path: str | os.PathLike[str]) -> None:
+def save(chart: Any, path: str | os.PathLike[str]) -> None:
     """Write a figure to a file.
 
     Raises:
         FileAccessError: if it cannot be written.
     """
     try:
-        picture.savefig(Path(path))
+        chart.savefig(Path(path))
     except OSError as error:
         reason = error.strerror or error
         raise FileAccessError(error.errno, f"cannot write {str(path)!r}: {reason}") from error
 
 
 def _thinned(count: int) -> Any:
-    """The places of a long curve's points that are drawn: evenly, and finer at the beginning."""
+    """Indices of the points of a long curve to draw: evenly spaced, denser at the beginning."""
     if count <= _POINTS:
         return np.arange(count)
     even = np.linspace(0, count - 1, _POINTS // 2)

@@ -1,4 +1,4 @@
-"""The examples, run as a reader would run them, and what is learned from their tables."""
+"""The examples, run as a reader would run them, and models of their tables."""
 
 import re
 import subprocess
@@ -55,7 +55,7 @@ def test_defaults_learn_them_well(datasets, name, target, least):
     for seed in range(5):
         done = tables.train(datasets / f"{name}.csv", target, tables.Recipe(seed=seed))
         assert done.validation.rows == round(0.2 * (done.training.rows + done.validation.rows))
-        accuracy.append(done.validation.metric)
+        accuracy.append(done.validation.score)
     assert np.mean(accuracy) >= least
     # Looked at afresh, as a table, the whole of it: the training rows are most of these.
     table = pl.read_csv(datasets / f"{name}.csv")

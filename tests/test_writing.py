@@ -5,11 +5,9 @@ import fcntl
 import os
 import signal
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import child
-import numpy as np
 import pytest
 from compare import assert_same_bits
 
@@ -144,38 +142,50 @@ def test_the_file_of_a_writer_at_work_is_not_swept(saved, tmp_path):
     assert not busy.exists()
 
 
-WRITER = """
-import sys
+KILLED_WRITER = """
+import os, signal, sys
 import fastnet as fn
 model = fn.load(sys.argv[1], backend="numpy")
-print("go", flush=True)
-while True:
-    model.parameters.flat[...] += 1
-    model.save(sys.argv[1])
+model.parameters.flat[...] = 1
+calls = []
+def killed_before(call):
+    def wrapper(*arguments, **options):
+        calls.append(call)
+        if len(calls) == int(sys.argv[2]):
+            print(call.__name__, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+    return wrapper
+for name in ("open", "chmod", "fsync", "replace"):
+    setattr(os, name, killed_before(getattr(os, name)))
+model.save(sys.argv[1])
 """
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_one_leftover_at_most(tmp_path):
     path = tmp_path / "model"
     model = fn.Model(NETWORK, backend="numpy", seed=1)
-    model.parameters.flat[...] = 0
-    model.save(path)
-    generator = np.random.default_rng(0)
-    for _ in range(4):
-        with child.start(WRITER, str(path)) as writer:
-            assert writer.stdout.readline() == "go\n"
-            time.sleep(generator.uniform(0.01, 0.08))
-            writer.send_signal(signal.SIGKILL)
+    killed_before = []
+    while True:
+        model.parameters.flat[...] = 0
+        model.save(path)
+        assert os.listdir(tmp_path) == ["model"]
+        with child.start(KILLED_WRITER, str(path), str(len(killed_before) + 1)) as writer:
+            call = writer.stdout.readline().strip()
+        if not call:
+            break
+        assert writer.returncode == -signal.SIGKILL
+        killed_before.append(call)
         flat = fn.load(path, backend="numpy").parameters.flat
-        assert (flat == flat[0]).all()
-        assert len(os.listdir(tmp_path)) <= 2
-    fn.load(path, backend="numpy").save(path)
-    assert os.listdir(tmp_path) == ["model"]
+        replaced = "replace" in killed_before[:-1]
+        assert (flat == replaced).all()
+        assert len(os.listdir(tmp_path)) == (1 if replaced else 2)
+    assert writer.returncode == 0
+    # The new file is on the disk before it gets its name, and its name is on the disk at the end.
+    assert killed_before == ["chmod", "fsync", "replace", "open", "fsync"]
 
 
 def test_several_writers_of_one_file_leave_one_whole_file(tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
     models = [fn.Model(NETWORK, backend="numpy", seed=seed) for seed in range(4)]
     path = tmp_path / "model"
 

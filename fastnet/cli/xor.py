@@ -72,7 +72,7 @@ def command(
 def _show(lesson: "Lesson", steps: int, ends: list[int], backend: str | None) -> None:
     """Train, and print a line of errors after each of the steps `ends`."""
     say(f"backend {lesson.model.backend}, {lesson.model.dtype} ({how_chosen(backend)})")
-    say("To choose another: --backend NAME or FASTNET_BACKEND=NAME (see `fastnet backends`).")
+    say("To choose another: --backend or FASTNET_BACKEND (see `fastnet backends`).")
     say()
     width = max(len(f"{steps:,}"), 6)
     say(f"{'step':>{width}}  {'mean squared error':<22}  mean |y - prediction|")
