@@ -63,9 +63,9 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
             linewidth=1.6,
             marker="o" if len(values) == 1 else None,
         )
-    values = np.concatenate([np.asarray(curve) for curve in curves.values()])
-    positive = values[np.isfinite(values) & (values > 0)]
-    if len(positive) == len(values) > 0 and positive.max() > _LOG_FACTOR * positive.min():
+    drawn = np.concatenate([np.asarray(values) for values in curves.values()])
+    positive = drawn[np.isfinite(drawn) & (drawn > 0)]
+    if len(positive) == len(drawn) > 0 and positive.max() > _LOG_FACTOR * positive.min():
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")

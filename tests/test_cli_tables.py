@@ -170,7 +170,7 @@ def test_rows_without_a_target_are_counted(folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--missing", "error"), r"column 'age' has no value in data row 3 (80 rows have none)"),
         (("--missing", "mean"), "unknown treatment of missing values 'mean'"),
@@ -181,8 +181,8 @@ def test_rows_without_a_target_are_counted(folder):
         (("--plot", "missing/loss.png"), "No such file or directory"),
     ],
 )
-def test_what_is_refused_leaves_nothing(folder, options, said):
-    assert said in refuse(*TRAIN, *options)
+def test_what_is_refused_leaves_nothing(folder, options, message):
+    assert message in refuse(*TRAIN, *options)
     assert [path.name for path in folder.iterdir()] == ["voyage.csv"]
 
 

@@ -63,14 +63,13 @@ def test_columns_that_are_numbers(tmp_path):
     np.testing.assert_array_equal(found.y, [0, 1, 0])
 
 
-@pytest.mark.parametrize(
-    "word", ["", "NA", "n/a", "#N/A", "NULL", "None", "nan", "?", "-", ".", "  "]
-)
-def test_words_for_a_number_that_is_missing(tmp_path, word):
-    found = read(f"a,b,y\n1,2,u\n{word},3,v\n", tmp_path)
-    np.testing.assert_array_equal(found.values["a"], [1, math.nan])
-    beside_text = read(f"a,b,y\nred,2,u\n{word},3,v\n", tmp_path).values["a"].to_list()
-    assert beside_text == ["red", word.strip() or None]
+def test_words_for_a_missing_number(tmp_path):
+    words = ["", "NA", "n/a", "#N/A", "NULL", "None", "nan", "?", "-", ".", "  "]
+    rows = "".join(f"{word},3,v\n" for word in words)
+    among_numbers = read(f"a,b,y\n1,2,u\n{rows}", tmp_path).values["a"]
+    np.testing.assert_array_equal(among_numbers, [1, *[math.nan] * len(words)])
+    among_text = read(f"a,b,y\nred,2,u\n{rows}", tmp_path).values["a"].to_list()
+    assert among_text == ["red", *(word.strip() or None for word in words)]
 
 
 def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
@@ -115,11 +114,11 @@ def test_the_encoding_is_learned_from_the_training_rows_only():
 
 def test_the_most_frequent_texts_are_categories():
     texts = ["c"] * 5 + ["b"] * 5 + ["d"] * 7 + ["a"] * 2 + [None]
-    found, said = use(texts, max_categories=3)
+    found, message = use(texts, max_categories=3)
     assert found == Categories("a", ("d", "b", "c"), other=True, missing="category")
-    assert said.inputs == ("a=d", "a=b", "a=c", "a=other", "a=missing")
-    assert said.missing == 1
-    assert "rest as other" in said.remark
+    assert message.inputs == ("a=d", "a=b", "a=c", "a=other", "a=missing")
+    assert message.missing == 1
+    assert "rest as other" in message.remark
     assert not use(texts, max_categories=4)[0].other
 
 
@@ -137,10 +136,10 @@ def test_the_most_frequent_texts_are_categories():
     ],
 )
 def test_columns_without_information_are_left_out(column, why):
-    found, said = use(column, rows=range(16))
+    found, message = use(column, rows=range(16))
     assert found is None
-    assert said.kind == "left out"
-    assert why in said.remark
+    assert message.kind == "left out"
+    assert why in message.remark
 
 
 def test_identifiers_are_left_out_unless_they_are_asked_for():
@@ -152,8 +151,8 @@ def test_identifiers_are_left_out_unless_they_are_asked_for():
 
 
 def test_columns_are_left_out_on_request():
-    found, said = use(list(range(20)), drop=["a"])
-    assert (found, said.remark, said.missing) == (None, "on request", None)
+    found, message = use(list(range(20)), drop=["a"])
+    assert (found, message.remark, message.missing) == (None, "on request", None)
     dates = [datetime.date(2020, 1, 1)] * 20
     assert use(dates, drop=["a"])[0] is None
 
@@ -191,8 +190,9 @@ def test_requests_that_cannot_be_met():
         inspect_table(twenty_rows(a=1, b=2), "y").fit_encoding(np.arange(20), 20, True)
 
 
-@pytest.mark.parametrize("key", ["drop", "categorical"])
-@pytest.mark.parametrize("names", ["id", 3, (1,), None])
+@pytest.mark.parametrize(
+    ("key", "names"), [("drop", "id"), ("drop", 3), ("categorical", (1,)), ("categorical", None)]
+)
 def test_columns_are_named_in_a_tuple(key, names):
     with pytest.raises(DefinitionError, match=f"{key} is "):
         tables.Recipe(**{key: names})
@@ -217,7 +217,7 @@ def test_missing_values_are_refused_on_request():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("y\n1\n2\n", "no column but the target"),
         ("a,z\n1,2\n", "has no column 'y'"),
@@ -246,8 +246,8 @@ def test_missing_values_are_refused_on_request():
         ("a,y\n1,2.5\n2,2.5\n", "the target 'y' is 2.5 in every row"),
     ],
 )
-def test_tables_that_are_refused(tmp_path, text, said):
-    with pytest.raises(DataError, match=said) as error:
+def test_tables_that_are_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as error:
         read(text, tmp_path)
     assert "t.csv" in str(error.value)
     assert "\n" not in str(error.value)
@@ -262,7 +262,7 @@ def test_text_that_is_not_a_date(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "message"),
     [
         ([datetime.date(2020, 1, 1)] * 20, r"dates or times \(Date\).*--drop a"),
         ([datetime.timedelta(1)] * 20, "dates or times"),
@@ -273,14 +273,14 @@ def test_text_that_is_not_a_date(tmp_path, text):
         ([math.inf] * 20, "holds inf in data row 1"),
     ],
 )
-def test_columns_that_are_refused(column, said):
-    with pytest.raises(DataError, match=said) as error:
+def test_columns_that_are_refused(column, message):
+    with pytest.raises(DataError, match=message) as error:
         use(column)
     assert "'a'" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("target", "task", "said"),
+    ("target", "task", "message"),
     [
         ([datetime.date(2020, 1, d + 1) for d in range(20)], None, "it must hold numbers or text"),
         ([[1]] * 20, None, "it must hold numbers or text"),
@@ -291,8 +291,8 @@ def test_columns_that_are_refused(column, said):
         ([None] * 20, None, "no values at all"),
     ],
 )
-def test_targets_that_are_refused(target, task, said):
-    with pytest.raises(DataError, match=said):
+def test_targets_that_are_refused(target, task, message):
+    with pytest.raises(DataError, match=message):
         inspect_table(twenty_rows(y=target), "y", task)
 
 
