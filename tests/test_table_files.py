@@ -36,7 +36,19 @@ def rows_of(text):
 def csv_text(seed, columns, rows=60):
     """A CSV with everything that it may hold; some lines are blank."""
     draw = plain_random.Random(seed)
-    fields = ["1", " x ", "", '"a, b"', '"line\nend"', '"say ""hi"""', '""', "é", "-2.5e3", '" "']
+    fields = [
+        "1",
+        " x ",
+        "",
+        "  ",
+        '"a, b"',
+        '"line\nend"',
+        '"say ""hi"""',
+        '""',
+        "é",
+        "-2.5e3",
+        '" "',
+    ]
     end = draw.choice(["\n", "\r\n"])
     lines = [", ".join("abc"[:columns])]
     for _ in range(rows):
@@ -259,8 +271,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, kind, out):
         path = tmp_path / f"{times}.{kind}"
         getattr(pl.concat([frame] * times), f"write_{kind}")(path)
         sizes.append(path.stat().st_size)
-        message = child.run(PEAK, *map(str, (tmp_path / "m.safetensors", path, tmp_path / f"o.{out}")))
-        peaks.append(int(message))
+        peak = child.run(PEAK, *map(str, (tmp_path / "m.safetensors", path, tmp_path / f"o.{out}")))
+        peaks.append(int(peak))
         path.unlink()
     # Read whole, the process would grow by more than the file does.
     assert peaks[1] - peaks[0] < 0.5 * (sizes[1] - sizes[0])

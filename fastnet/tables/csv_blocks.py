@@ -129,7 +129,7 @@ class _Blocks:
             # Polars takes the number of columns from the first row, so that must not be blank.
             first, schema = b"," * commas + b"\n", dict.fromkeys(self.names, pl.String)
             frame = pl.read_csv(first + data, has_header=False, schema=schema).slice(1)
-            if frame.height != height:
+            if frame.height != height:  # with stray quotes; Polars 1.30 does not notice
                 raise pl.exceptions.ComputeError(f"{frame.height} rows in {height} lines")
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             self._check_rows(data)
