@@ -84,7 +84,7 @@ def store(path: Path, whole: bytes) -> None:
             remedy = "Choose another folder"
         raise FileAccessError(
             number,
-            f"cannot write {str(path)!r}: {reason}; what was there before is unchanged. {remedy}",
+            f"cannot write {str(path)!r}: {reason}; an existing file is unchanged. {remedy}",
         ) from error
 
 
@@ -100,7 +100,7 @@ def _refuse_device(path: Path) -> None:
         )
 
 
-def check_writable(path: str | os.PathLike[str], what: str) -> None:
+def check_writable(path: str | os.PathLike[str], option: str) -> None:
     """Make sure, before a long computation, that a file can be written.
 
     Raises:
@@ -112,14 +112,16 @@ def check_writable(path: str | os.PathLike[str], what: str) -> None:
     _refuse_device(path)
     folder = path.absolute().parent
     if os.path.isdir(path):
-        raise FileAccessError(errno.EISDIR, f"{what} {str(path)!r} is a folder; give a file in it")
+        raise FileAccessError(
+            errno.EISDIR, f"{option} {str(path)!r} is a folder; give a file in it"
+        )
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise FileAccessError(
             error.errno,
-            f"{what} {str(path)!r} cannot be written: {error.strerror} ({str(folder)!r})",
+            f"{option} {str(path)!r} cannot be written: {error.strerror} ({str(folder)!r})",
         ) from error
 
 

@@ -75,7 +75,7 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
     return axes
 
 
-def check(path: str | os.PathLike[str], what: str) -> None:
+def check(path: str | os.PathLike[str], option: str) -> None:
     """Make sure, before a long computation, that a chart can be drawn and written.
 
     Raises:
@@ -86,9 +86,9 @@ def check(path: str | os.PathLike[str], what: str) -> None:
     figure()
     if Path(path).suffix.lower() not in EXTENSIONS:
         raise DefinitionError(
-            f"{what} is {str(path)!r}; its name must end in {', '.join(EXTENSIONS)}."
+            f"{option} is {str(path)!r}; its name must end in {', '.join(EXTENSIONS)}."
         )
-    files.check_writable(path, what)
+    files.check_writable(path, option)
 
 
 def save(chart: Any, path: str | os.PathLike[str]) -> None:

@@ -122,6 +122,6 @@ def confusion(counts: Any, classes: Sequence[object]) -> None:
     Console().print(grid)
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, noun: str) -> str:
     """A number of things, such as `3 columns`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

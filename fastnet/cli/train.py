@@ -9,8 +9,7 @@ import numpy as np
 import typer
 
 from fastnet import files
-from fastnet.cli import config as config_file
-from fastnet.cli import results
+from fastnet.cli import configuration, results
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.definition.activations import ACTIVATIONS
@@ -216,12 +215,12 @@ def command(
         del options[name]
     for name in ("drop", "categorical"):
         options[name] = _column_names(options[name])
-    read = config_file.read(config) if config is not None else {}
-    settings = config_file.merge(read, options)
+    read = configuration.read(config) if config is not None else {}
+    settings = configuration.merge(read, options)
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
-    done, written = _train(data, settings, config_file.recipe(settings), plot)
+    done, written = _train(data, settings, configuration.recipe(settings), plot)
     if as_json:
         document(results.plain(done, written))
     else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.contract import choosing as backends
+from fastnet.contract import choosing
 from fastnet.errors import DataError
 from fastnet.model import Model
 from fastnet.tables import metrics
@@ -114,7 +114,7 @@ class TableFit:
 
     def __init__(self, source: Any, target: str, recipe: Recipe) -> None:
         self.recipe = recipe
-        backends.choose(recipe.backend)  # fails before a large table is read
+        choosing.choose(recipe.backend)  # fails before a large table is read
         inspected = inspect_table(
             source,
             target,

@@ -284,5 +284,5 @@ def _distinct(classes: Any) -> bool:
 
 
 def fits_int64(classes: tuple[int, ...]) -> bool:
-    """Whether whole numbers fit into 64 bits, as a column of predictions holds them."""
+    """Whether integer classes fit into 64 bits, as a column of predictions needs."""
     return -(2**63) <= min(classes) <= max(classes) < 2**63

@@ -39,30 +39,30 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         DefinitionError: if it is not TOML, or a key is unknown or of the wrong type.
         FileAccessError: if it cannot be read.
     """
-    what = repr(os.fspath(path))
+    name = repr(os.fspath(path))
     try:
         found = tomllib.loads(Path(path).read_bytes().decode())
     except FileNotFoundError as error:
-        raise ModelFileMissing(error.errno, f"there is no configuration {what}") from error
+        raise ModelFileMissing(error.errno, f"there is no configuration {name}") from error
     except OSError as error:
         reason = error.strerror or error
-        raise FileAccessError(error.errno, f"cannot read {what}: {reason}") from error
+        raise FileAccessError(error.errno, f"cannot read {name}: {reason}") from error
     except (ValueError, RecursionError) as error:
-        raise DefinitionError(f"configuration {what} is not valid TOML: {error}.") from error
+        raise DefinitionError(f"configuration {name} is not valid TOML: {error}.") from error
     known = [field.name for field in fields(Recipe)]
     for key, value in found.items():
         if key not in known and key not in _OTHER:
-            raise DefinitionError(f"configuration {what}: {unknown('key', key, [*known, *_OTHER])}")
+            raise DefinitionError(f"configuration {name}: {unknown('key', key, [*known, *_OTHER])}")
         kind = _OTHER.get(key, str if key in _TEXT else None)
         if kind is not None and not isinstance(value, kind):
             wanted = "text" if kind is str else "true or false"
-            raise DefinitionError(f"configuration {what}: {key} is {value!r}; it must be {wanted}.")
+            raise DefinitionError(f"configuration {name}: {key} is {value!r}; it must be {wanted}.")
     optimizer = found.get("optimizer")
     if isinstance(optimizer, Mapping) and "learning_rate" in {*found} & {*optimizer}:
         raise DefinitionError(
-            f"configuration {what}: learning_rate is given by itself and in [optimizer]; keep one."
+            f"configuration {name}: learning_rate is given by itself and in [optimizer]; keep one."
         )
-    _check_layers(found, f"configuration {what}: ")
+    _check_layers(found, f"configuration {name}: ")
     return found
 
 
