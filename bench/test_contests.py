@@ -55,8 +55,8 @@ def test_contest(
         flops=match.flops,
         bytes=match.bytes,
         warm_up=timing.warm_up,
-        apart=timing.apart,
-        turn=timing.units,
+        difference=timing.apart,
+        units_per_round=timing.units,
         versions=contestants.versions(contestant),
     ).to_dict()
     seconds = iter(timing.seconds or [timing.warm_up / timing.units])

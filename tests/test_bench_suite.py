@@ -68,7 +68,7 @@ def test_records_say_what_was_timed(results):
     assert {one.threads for one in records} == {1}
     xor = timed["xor", "numba"]
     assert xor.flops == QUICK["xor"].flops
-    assert 0 < xor.apart < 1e-3
+    assert 0 < xor.difference < 1e-3
     assert xor.warm_up > 0
     assert "numba" in xor.versions
     rates = {one.workload: one.rate for one in records if one.kind == "ceiling"}
@@ -84,7 +84,7 @@ def test_times_are_those_of_one_step(results):
         if record["kind"] in ("training", "prediction"):
             assert one["stats"]["rounds"] == 7
             # A turn is as long as it was paced to be, within what a busy machine does to it.
-            turn = one["stats"]["min"] * record["turn"]
+            turn = one["stats"]["min"] * record["units_per_round"]
             assert TURN_SECONDS / 10 < turn < TURN_SECONDS * 10
 
 
