@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.contest import Contest, Match
+    from bench.contest import Contest, Task
 
 #: What each name that was asked for and is unknown, missing or left out was said of.
 _remarks = pytest.StashKey[list[str]]()
@@ -131,38 +131,38 @@ def _contestants(config: pytest.Config) -> list[str]:
     return [BY_HAND, *chosen, *peers]
 
 
-def _matches(config: pytest.Config) -> list["Match"]:
+def _matches(config: pytest.Config) -> list["Task"]:
     """The contests that were chosen, in order."""
-    from bench.contest import Match
+    from bench.contest import Task
     from bench.workloads import PREDICTED, TAB, TRAINED
 
-    every = [Match("training", work) for work in TRAINED.values()]
-    every.append(Match("gradient", TAB))
-    every += [Match("prediction", TAB, rows) for rows in PREDICTED]
-    names = [match.name for match in every]
-    series = list(dict.fromkeys(match.axis for match in every if match.axis))
+    every = [Task("training", work) for work in TRAINED.values()]
+    every.append(Task("gradient", TAB))
+    every += [Task("prediction", TAB, rows) for rows in PREDICTED]
+    names = [task.name for task in every]
+    series = list(dict.fromkeys(task.axis for task in every if task.axis))
     chosen = _named(config, "--workload", [*names, *series], names)
-    return [match for match in every if match.name in chosen or match.axis in chosen]
+    return [task for task in every if task.name in chosen or task.axis in chosen]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Everyone who was chosen at everything that was chosen."""
-    from bench.contestants import offers, program
+    from bench.contestants import program, supports
 
     config = metafunc.config
-    if "match" in metafunc.fixturenames:
+    if "task" in metafunc.fixturenames:
         cases = [
             pytest.param(
-                match,
+                task,
                 name,
-                id=f"{match.name}-{name}".replace(" ", "_"),
-                marks=[pytest.mark.slow] if match.work.slow else [],
+                id=f"{task.name}-{name}".replace(" ", "_"),
+                marks=[pytest.mark.slow] if task.work.slow else [],
             )
-            for match in _matches(config)
+            for task in _matches(config)
             for name in _contestants(config)
-            if offers(name, match.kind)
+            if supports(name, task.kind)
         ]
-        metafunc.parametrize(("match", "contestant"), cases)
+        metafunc.parametrize(("task", "contestant"), cases)
     elif "measure" in metafunc.fixturenames:
         measures = metafunc.module.MEASURES.values()
         cases = [
@@ -188,7 +188,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
 
     def wanted(item: pytest.Item) -> bool:
-        return "match" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ceilings"
+        return "task" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ceilings"
 
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
     items[:] = [item for item in items if wanted(item)]
@@ -202,22 +202,22 @@ def threads(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def contests() -> dict[str, "Contest"]:
-    """Those that were held already, by the match's name."""
+    """Those that were held already, by the task's name."""
     return {}
 
 
-def chosen_for(request: pytest.FixtureRequest, match: "Match") -> list[str]:
-    """Who of those that this session runs is in a match, and can be."""
-    from bench.contestants import missing, unable
+def chosen_for(request: pytest.FixtureRequest, task: "Task") -> list[str]:
+    """Who of those that this session runs is in a task, and can be."""
+    from bench.contestants import missing, unsupported
 
     names = [
         str(item.callspec.params["contestant"])
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
-        and item.callspec.params.get("match") == match
+        and item.callspec.params.get("task") == task
     ]
-    return [name for name in names if not (missing(name) or unable(name, match.work))]
+    return [name for name in names if not (missing(name) or unsupported(name, task.work))]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -2,7 +2,7 @@
 
 pytest-benchmark times one function after another. Here the machine's drift is to hit all alike, so
 the first test of a workload runs everybody's turns; each test then hands its own times over through
-`played`, the clock of these benchmarks, which shows the times that were taken.
+`recorded_clock`, the clock of these benchmarks, which shows the times that were taken.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from itertools import pairwise
 from bench import contestants
 from bench.contestants import Kind
 from bench.workloads import Workload
-from fastnet.benchmark import IN_CACHE, Maker, Timing, contest
+from fastnet.benchmark import CACHE_BYTES, Maker, Timing, contest
 
 ROUNDS = 7
 
 
-class Played:
+class RecordedClock:
     """A clock that stands still but for the times it is given."""
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Played:
     def __repr__(self) -> str:
         return "time.perf_counter, in turns"
 
-    def pass_by(self, seconds: Iterator[float]) -> None:
+    def advance(self, seconds: Iterator[float]) -> None:
         """Let the next of the times pass."""
         self.now += next(seconds, 0.0)  # a profiler calls once more
 
 
-played = Played()
+recorded_clock = RecordedClock()
 
 
 @dataclass(frozen=True)
-class Match:
+class Task:
     """What one contest is about.
 
     Attributes:
@@ -92,37 +92,37 @@ class Match:
             return self.work.bytes
         sizes = self.work.sizes
         moved = 4.0 * self.rows * (sizes[0] + sizes[-1])
-        return moved if moved > IN_CACHE else 0.0
+        return moved if moved > CACHE_BYTES else 0.0
 
 
 @dataclass
 class Contest:
-    """A match between some contestants, and what came of it.
+    """A task between some contestants, and what came of it.
 
     Attributes:
         timings: of those whose results were NumPy's.
         problems: what is wrong with the others.
     """
 
-    match: Match
+    task: Task
     timings: dict[str, Timing] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def play(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
         """Everyone's first run, and `rounds` turns."""
-        match = self.match
-        trains = match.kind == "training"
+        task = self.task
+        trains = task.kind == "training"
 
         for name in names:
-            contestants.bring(name)
+            contestants.import_libraries(name)
 
         def maker(name: str, dtype: str = "float32") -> Maker:
-            return contestants.maker(name, match.kind, match.work, threads, match.rows, dtype)
+            return contestants.maker(name, task.kind, task.work, threads, task.rows, dtype)
 
         self.timings, self.problems = contest(
             {name: maker(name) for name in names},
             maker("numpy", "float64"),
-            match.work.common if trains else 1,
+            task.work.check_epochs if trains else 1,
             trains,
             rounds,
         )

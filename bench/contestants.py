@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bench.workloads import Workload
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Contestant, Fit, Predict, model
+from fastnet.benchmark import Contestant, FitWorkload, PredictWorkload
 from fastnet.contract import choosing as backends
 from fastnet.contract import loading
 
@@ -76,7 +76,7 @@ def missing(name: str) -> str | None:
     return None
 
 
-def offers(name: str, kind: Kind) -> bool:
+def supports(name: str, kind: Kind) -> bool:
     """Whether a contestant does such work at all."""
     if family(name) == "fastnet":
         return True
@@ -85,11 +85,11 @@ def offers(name: str, kind: Kind) -> bool:
     return find_class(name, kind) is not None
 
 
-def unable(name: str, work: Workload) -> str | None:
+def unsupported(name: str, work: Workload) -> str | None:
     """Why a contestant that could take part cannot do this workload; None if it can."""
     if family(name) == "fastnet":
         return None
-    asked = getattr(_module(name), "unable", None)
+    asked = getattr(_module(name), "unsupported", None)
     return asked(work) if asked is not None else None
 
 
@@ -141,10 +141,10 @@ def maker(
         # Held to so many processors, it takes as many threads by itself, or fewer where that pays.
         own = None if hasattr(os, "sched_setaffinity") else threads
         if kind == "training":
-            return lambda times: Fit(work, name, times, own, dtype)
+            return lambda times: FitWorkload(work, name, times, own, dtype)
         if kind == "gradient":
             return lambda times: Gradient(work, name, times, own, dtype)
-        return lambda times: Predict(work, name, times, rows, own, dtype)
+        return lambda times: PredictWorkload(work, name, times, rows, own, dtype)
     peer = _peer(name)
     made = partial(find_class(name, kind), threads=threads, **peer.how)
     if kind == "prediction":
@@ -152,7 +152,7 @@ def maker(
     return lambda times: made(work, times)
 
 
-def bring(name: str) -> None:
+def import_libraries(name: str) -> None:
     """Import what a contestant stands on: that is no part of its first run."""
     if family(name) == "fastnet":
         loading.load(name)
@@ -196,10 +196,10 @@ class Gradient:
         self.x, self.y = (array[: work.batch] for array in work.data())
         self.model = model(work, backend, threads, dtype)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, x, y = self.model.loss_and_gradient, self.x, self.y
         for _ in range(self.units):
             self.gradient = call(x, y)[1]

@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 from bench.peers import flat, rate
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import SEED, Workload, predicted
+from fastnet.benchmark import SEED, Workload, prediction_inputs
 from fastnet.definition.optimizers import SGD
 
 IMPORT = "import numpy"
@@ -104,7 +104,7 @@ def forward_relu(weights: list[Array], biases: list[Array], x: Array) -> list[Ar
     return a
 
 
-def unable(work: Workload) -> str | None:
+def unsupported(work: Workload) -> str | None:
     """Why it is not written for a workload; None if it is."""
     if not isinstance(work.optimizer, SGD):
         return "by hand only plain gradient descent is written"
@@ -121,14 +121,14 @@ class _OnThreads:
     """Does its work on so many threads of the matrix library, which otherwise takes all."""
 
     threads: int
-    work_through: Callable[[], None]
+    run_limited: Callable[[], None]
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         with _libraries().limit(limits=self.threads, user_api="blas"):
-            self.work_through()
+            self.run_limited()
 
 
 class Trainer(_OnThreads):
@@ -138,13 +138,13 @@ class Trainer(_OnThreads):
         self.work, self.epochs, self.threads = work, epochs, threads
         self.units = epochs * work.steps
         self.x, self.y = work.data()
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        start = self.work.start()
+    def reset(self) -> None:
+        start = self.work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         work = self.work
         lr = rate(work.optimizer)
         given = (self.weights, self.biases, self.x, self.y)
@@ -168,10 +168,10 @@ class Gradient(_OnThreads):
     def __init__(self, work: Workload, calls: int, threads: int) -> None:
         self.units, self.threads = calls, threads
         self.x, self.y = (array[: work.batch] for array in work.data())
-        start = work.start()
+        start = work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         for _ in range(self.units):
             self.gradient = gradient_relu(self.weights, self.biases, self.x, self.y)
 
@@ -183,11 +183,11 @@ class Predictor(_OnThreads):
     """Predictions."""
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
-        self.units, self.threads, self.x = calls, threads, predicted(work, rows)
-        start = work.start()
+        self.units, self.threads, self.x = calls, threads, prediction_inputs(work, rows)
+        start = work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         for _ in range(self.units):
             self.answer = forward_relu(self.weights, self.biases, self.x)[-1]
 

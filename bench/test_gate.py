@@ -12,7 +12,7 @@ import pytest
 
 from bench import handwritten
 from bench.workloads import NAMED, Workload
-from fastnet.benchmark import Fit, Maker, contest
+from fastnet.benchmark import FitWorkload, Maker, contest
 
 #: Numba's speed over NumPy's, at least.
 FASTER = {"xor": 60.0, "mnist": 1.2}
@@ -27,8 +27,8 @@ def ratio(work: Workload, first: Maker, second: Maker) -> float:
     """The first one's time over the second's; both come to the same parameters."""
     found, problems = contest(
         {"first": first, "second": second},
-        lambda epochs: Fit(work, "numpy", epochs, 1, "float64"),
-        work.common,
+        lambda epochs: FitWorkload(work, "numpy", epochs, 1, "float64"),
+        work.check_epochs,
         trains=True,
         rounds=ROUNDS,
     )
@@ -39,7 +39,7 @@ def ratio(work: Workload, first: Maker, second: Maker) -> float:
 
 def numpy(work: Workload) -> Maker:
     """The NumPy backend, on one thread."""
-    return lambda epochs: Fit(work, "numpy", epochs, 1)
+    return lambda epochs: FitWorkload(work, "numpy", epochs, 1)
 
 
 def best(tries: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
@@ -56,7 +56,7 @@ def test_numba_beats_numpy(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     """One thread each, through `fit`."""
     work, least = NAMED[name], FASTER[name]
     found = best(
-        lambda: ratio(work, numpy(work), lambda epochs: Fit(work, "numba", epochs, 1)),
+        lambda: ratio(work, numpy(work), lambda epochs: FitWorkload(work, "numba", epochs, 1)),
         lambda reached: reached >= least,
     )
     with capsys.disabled():

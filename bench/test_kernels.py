@@ -18,7 +18,7 @@ import fastnet as fn
 from bench.workloads import NAMED
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import SEED, Contestant, Fit, meet, paced, turns
+from fastnet.benchmark import SEED, Contestant, FitWorkload, calibrate, check_agreement, time_rounds
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
@@ -45,7 +45,7 @@ def compare(
     found: dict[str, list[float]] = {"ours": [], "other": []}
 
     def turn() -> None:
-        for name, seconds in turns({"ours": ours, "other": other}, 1)[0].items():
+        for name, seconds in time_rounds({"ours": ours, "other": other}, 1)[0].items():
             found[name] += seconds
 
     benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS, warmup_rounds=1)
@@ -87,15 +87,18 @@ def test_other_functions(
     asked_for = with_functions(
         *(("relu", "softmax", "crossentropy") if classes else (function, "identity", "mse"))
     )
-    numpy = Fit(asked_for, "numpy", 1, 1, "float64")
+    numpy = FitWorkload(asked_for, "numpy", 1, 1, "float64")
     start = numpy.result().copy()
-    numpy.go()
-    maker = partial(Fit, asked_for, "numba", threads=1)
-    meet(maker, 1, numpy.result(), start)
-    ours: Contestant = Fit(asked_for, "numba", 1, 1)
-    other: Contestant = Fit(plain, "numba", 1, 1)
+    numpy.run()
+    maker = partial(FitWorkload, asked_for, "numba", threads=1)
+    check_agreement(maker, 1, numpy.result(), start)
+    ours: Contestant = FitWorkload(asked_for, "numba", 1, 1)
+    other: Contestant = FitWorkload(plain, "numba", 1, 1)
     if benchmark.enabled:
-        ours, other = paced(maker, 1), paced(partial(Fit, plain, "numba", threads=1), 1)
+        ours, other = (
+            calibrate(maker, 1),
+            calibrate(partial(FitWorkload, plain, "numba", threads=1), 1),
+        )
     what = f"{name} with {function}, one thread"
     asked = Asked(what, "the same with ReLU and MSE", OTHERS_MAY_TAKE)
     compare(benchmark, capsys, asked, ours, other)
@@ -109,10 +112,10 @@ class Updates:
         self.constants, self.p, self.g, self.memory = _adam_arrays(size)
         self.kernel = _update_kernel()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         self.kernel(self.constants, self.p, self.g, self.memory, self.units)
 
     def result(self) -> Array:
@@ -127,10 +130,10 @@ class Stream:
         _, self.p, self.g, self.memory = _adam_arrays(size)
         self.kernel = _stream_kernel()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         self.kernel(self.p, self.g, self.memory, self.units)
 
     def result(self) -> Array:
@@ -183,7 +186,7 @@ def test_adam(size: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixt
     updates = 1 if benchmark.disabled else ADAM_ENTRIES // size
     ours, other = Updates(size, updates), Stream(size, updates)
     for one in (ours, other):
-        one.go()
+        one.run()
     assert np.isfinite(ours.p).all()
     what = f"Adam's update of {size:,} parameters, one thread"
     asked = Asked(what, "a loop that moves the same bytes", ADAM_MAY_TAKE)

@@ -9,7 +9,7 @@ What `fastnet bench` runs too stands in `fastnet.benchmark.QUICK`.
 
 from dataclasses import replace
 
-from fastnet.benchmark import QUICK, Workload, relu
+from fastnet.benchmark import QUICK, Workload, relu_network
 from fastnet.definition.optimizers import SGD, Adam
 
 __all__ = ["NAMED", "PREDICTED", "SERIES", "TAB", "TRAINED", "Workload"]
@@ -25,7 +25,7 @@ NAMED = {
         TAB,
         replace(TAB, name="tab-adam", optimizer=Adam(1e-3)),
         QUICK["mnist"],
-        Workload("wide", relu(1024, 2048, 2048, 10), 2_048, 1_024, SGD(0.01), slow=True),
+        Workload("wide", relu_network(1024, 2048, 2048, 10), 2_048, 1_024, SGD(0.01), slow=True),
     )
 }
 
@@ -33,7 +33,7 @@ NAMED = {
 def _in_series(axis: str, value: int, sizes: list[int], batch: int, rows: int) -> Workload:
     slow = value >= 2_048
     rule = SGD(1e-3)  # short steps: eight layers of ReLU make much of a rounding
-    network = relu(*sizes)
+    network = relu_network(*sizes)
     return Workload(f"{axis} {value}", network, rows, batch, rule, 1, axis, value, slow)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("bench.contest", reason="the benchmarks are not beside these
 
 from bench import contestants, sizes
 from bench.records import Record
-from fastnet.benchmark import QUICK, TURN_SECONDS
+from fastnet.benchmark import QUICK, ROUND_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,9 +83,9 @@ def test_times_are_those_of_one_step(results):
         record = one["extra_info"]["record"]
         if record["kind"] in ("training", "prediction"):
             assert one["stats"]["rounds"] == 7
-            # A turn is as long as it was paced to be, within what a busy machine does to it.
+            # A turn is as long as it was calibrate to be, within what a busy machine does to it.
             turn = one["stats"]["min"] * record["units_per_round"]
-            assert TURN_SECONDS / 10 < turn < TURN_SECONDS * 10
+            assert ROUND_SECONDS / 10 < turn < ROUND_SECONDS * 10
 
 
 def test_the_command_can_be_repeated(results):
@@ -137,13 +137,13 @@ def test_a_peer_that_fails_takes_nobody_with_it(fails, tmp_path):
     plugin = tmp_path / "failing.py"
     plugin.write_text(
         "from bench.peers import scikit_learn\n"
-        "go, runs = scikit_learn.Trainer.go, []\n"
+        "go, runs = scikit_learn.Trainer.run, []\n"
         "def fails(self):\n"
         "    runs.append(self)\n"
         f"    if {fails == 'the first run'} or len(runs) > 4:\n"
         "        raise MemoryError('it fell over')\n"
         "    go(self)\n"
-        "scikit_learn.Trainer.go = fails\n"
+        "scikit_learn.Trainer.run = fails\n"
     )
     file = tmp_path / "results.json"
     done = subprocess.run(

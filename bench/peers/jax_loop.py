@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
 IMPORT = "import jax, jax.numpy"
@@ -61,7 +61,7 @@ class Trainer:
         # Another dtype than int32 would be converted to it in the loop.
         given = (*work.data(), *(() if orders is None else (orders.astype(np.int32),)))
         self.data = [jnp.asarray(array) for array in given]
-        self.start = work.start()
+        self.start = work.initial_layers()
         self.adam = isinstance(work.optimizer, Adam)
         update = (_adam if self.adam else _descent)(jax, rate(work.optimizer))
         gradient = jax.grad(_loss(jax, work.activations))
@@ -80,9 +80,9 @@ class Trainer:
             return jax.lax.scan(one, state, orders)[0]
 
         loop = full_batches if orders is None else mini_batches
-        self.run = jax.jit(loop, donate_argnums=0)
+        self.loop = jax.jit(loop, donate_argnums=0)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         tree, jnp = self.jax.tree, self.jax.numpy
         # Copies: what is donated must be JAX's own.
         parameters = tree.map(lambda array: jnp.array(array, copy=True), self.start)
@@ -92,8 +92,8 @@ class Trainer:
             self.state = (parameters, *zeros, jnp.zeros((), jnp.float32))
         self.jax.block_until_ready(self.state)
 
-    def go(self) -> None:
-        self.state = self.jax.block_until_ready(self.run(self.state, *self.data))
+    def run(self) -> None:
+        self.state = self.jax.block_until_ready(self.loop(self.state, *self.data))
 
     def result(self) -> Array:
         return flat(self.state[0])
@@ -106,14 +106,14 @@ class Gradient:
         import jax
 
         self.jax, self.units = jax, calls
-        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
+        self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
         self.x, self.y = (jax.numpy.asarray(array[: work.batch]) for array in work.data())
         self.call = jax.jit(jax.value_and_grad(_loss(jax, work.activations)))
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
             self.answer = wait(call(self.layers, self.x, self.y))
@@ -129,14 +129,14 @@ class Predictor:
         import jax
 
         self.jax, self.units = jax, calls
-        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
-        self.x = jax.numpy.asarray(predicted(work, rows))
+        self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
+        self.x = jax.numpy.asarray(prediction_inputs(work, rows))
         self.call = jax.jit(_forward(jax, work.activations))
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
             self.answer = wait(call(self.layers, self.x))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, model, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 
 IMPORT = "import onnxruntime"
 
@@ -28,12 +28,12 @@ class Predictor:
                 file, options, providers=["CPUExecutionProvider"]
             )
         self.units = calls
-        self.given = {self.session.get_inputs()[0].name: predicted(work, rows)}
+        self.given = {self.session.get_inputs()[0].name: prediction_inputs(work, rows)}
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         run, given = self.session.run, self.given
         for _ in range(self.units):
             self.answer = run(None, given)

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
 IMPORT = "import sklearn.neural_network"
@@ -33,7 +33,7 @@ MLPRegressor(hidden_layer_sizes=(64, 64), solver="sgd", batch_size=32, max_iter=
 """
 
 
-def unable(work: Workload) -> str | None:
+def unsupported(work: Workload) -> str | None:
     """Why it cannot do a workload; None if it can."""
     hidden, last = set(work.activations[:-1]), work.activations[-1]
     if last != "identity" or len(hidden) != 1:
@@ -70,7 +70,7 @@ class Trainer:
         self.x, self.y = work.data()
         if work.network.outputs == 1:
             self.y = self.y[:, 0]
-        self.start, scale = work.start(), 2 / work.network.outputs
+        self.start, scale = work.initial_layers(), 2 / work.network.outputs
         shuffled = work.orders(epochs)
         self.steps_of_rows: list[Array] = []
         if shuffled is not None:
@@ -105,13 +105,13 @@ class Trainer:
             max_iter=epochs, shuffle=shuffled is not None, random_state=self.random
         )
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pairs = zip(self.network.coefs_, self.network.intercepts_, self.start, strict=True)
         for weights, bias, (first_weights, first_bias) in pairs:
             weights[...], bias[...] = first_weights, first_bias
         self.random.given = iter(self.steps_of_rows)
 
-    def go(self) -> None:
+    def run(self) -> None:
         with warnings.catch_warnings(), _fast():
             warnings.simplefilter("ignore")  # it says that it has not converged
             self.network.fit(self.x, self.y)
@@ -125,13 +125,13 @@ class Predictor:
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
         trained = Trainer(work, 1, threads)
-        trained.begin()
-        self.network, self.units, self.x = trained.network, calls, predicted(work, rows)
+        trained.reset()
+        self.network, self.units, self.x = trained.network, calls, prediction_inputs(work, rows)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         predict, x = self.network.predict, self.x
         with _fast():
             for _ in range(self.units):

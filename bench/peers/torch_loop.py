@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
 WAYS = ("eager", "fused", "compile")
@@ -48,7 +48,7 @@ class _Network:
         nn = torch.nn
         made = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
         modules: list[Any] = []
-        for (weights, bias), name in zip(work.start(), work.activations, strict=True):
+        for (weights, bias), name in zip(work.initial_layers(), work.activations, strict=True):
             linear = nn.Linear(*weights.shape)
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(weights.T))
@@ -73,7 +73,7 @@ class _Network:
             self.loss = torch.compile(loss, fullgraph=True, dynamic=False)
             self.call = torch.compile(network, fullgraph=True, dynamic=False)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Go back to the first weights: that changes numbers, and no code."""
         import torch
 
@@ -91,7 +91,7 @@ def _compiled(name: str, rows: int, work: Workload) -> _Network:
 def _network(work: Workload, way: str, rows: int) -> _Network:
     """A network for batches or calls of so many rows, with its first weights."""
     made = _compiled(work.name, rows, work) if way == "compile" else _Network(work, way)
-    made.begin()
+    made.reset()
     return made
 
 
@@ -110,16 +110,16 @@ class Trainer:
             self.rows = list(torch.from_numpy(orders))
         self.made = _network(work, way, work.batch)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         torch = self.torch
         torch.set_num_threads(self.threads)
-        self.made.begin()
+        self.made.reset()
         optimizer = self.work.optimizer
         rule = torch.optim.Adam if isinstance(optimizer, Adam) else torch.optim.SGD
         how = {} if self.way == "eager" else {"fused": True}
         self.rule = rule(self.made.parameters, lr=rate(optimizer), **how)
 
-    def go(self) -> None:
+    def run(self) -> None:
         x, y, loss, rule = self.x, self.y, self.made.loss, self.rule
         for rows in self.rows:
             rule.zero_grad(set_to_none=True)
@@ -145,10 +145,10 @@ class Gradient:
         self.x, self.y = (torch.from_numpy(array[: work.batch]) for array in work.data())
         self.made = _network(work, way, work.batch)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self.torch.set_num_threads(self.threads)
 
-    def go(self) -> None:
+    def run(self) -> None:
         grad, made = self.torch.autograd.grad, self.made
         for _ in range(self.units):
             self.gradient = grad(made.loss(self.x, self.y), made.parameters)
@@ -165,14 +165,14 @@ class Predictor:
         import torch
 
         self.torch, self.units, self.threads = torch, calls, threads
-        self.x = torch.from_numpy(predicted(work, rows))
+        self.x = torch.from_numpy(prediction_inputs(work, rows))
         self.made = _network(work, way, rows)
         self.made.network.eval()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self.torch.set_num_threads(self.threads)
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, x = self.made.call, self.x
         with self.torch.inference_mode():
             for _ in range(self.units):
