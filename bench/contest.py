@@ -1,8 +1,8 @@
-"""A contest: everyone who was chosen for one workload, timed in turns, and reported one by one.
+"""A contest: all chosen contestants of one workload, timed in rounds.
 
-pytest-benchmark times one function after another. Here the machine's drift is to hit all alike, so
-the first test of a workload runs everybody's turns; each test then hands its own times over through
-`recorded_clock`, the clock of these benchmarks, which shows the times that were taken.
+pytest-benchmark times one function after another. Here drift of the machine must affect all alike,
+so the first test of a workload times all contestants, in rounds. Each test then passes its own
+times to pytest-benchmark through `recorded_clock`, a clock that advances by recorded times.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ ROUNDS = 7
 
 
 class RecordedClock:
-    """A clock that stands still but for the times it is given."""
+    """A clock that advances only by the times it is given."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,10 +27,10 @@ class RecordedClock:
         return self.now
 
     def __repr__(self) -> str:
-        return "time.perf_counter, in turns"
+        return "time.perf_counter, in rounds"
 
     def advance(self, seconds: Iterator[float]) -> None:
-        """Let the next of the times pass."""
+        """Advance by the next of the times."""
         self.now += next(seconds, 0.0)  # a profiler calls once more
 
 
@@ -39,12 +39,12 @@ recorded_clock = RecordedClock()
 
 @dataclass(frozen=True)
 class Task:
-    """What one contest is about.
+    """What is timed in one contest.
 
     Attributes:
         kind: training, gradient or prediction.
-        work: the network, and how it is trained.
-        rows: of one prediction; 0 elsewhere.
+        work: the network and its training.
+        rows: of one prediction, else 0.
     """
 
     kind: Kind
@@ -60,16 +60,16 @@ class Task:
 
     @property
     def axis(self) -> str | None:
-        """The series that it belongs to."""
+        """The series that it belongs to, or None."""
         return "rows" if self.kind == "prediction" else self.work.axis
 
     @property
     def value(self) -> int | None:
-        """Its place in the series."""
+        """Its value in the series."""
         return self.rows if self.kind == "prediction" else self.work.value
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """The workload in words."""
         if self.kind == "prediction":
             shape = "-".join(map(str, self.work.sizes))
@@ -78,14 +78,14 @@ class Task:
 
     @property
     def flops(self) -> float:
-        """What one unit must multiply and add."""
+        """Multiplications and additions of one unit."""
         if self.kind != "prediction":
             return self.work.flops
         return 2.0 * self.rows * sum(a * b for a, b in pairwise(self.work.sizes))
 
     @property
     def bytes(self) -> float:
-        """What one unit must move through memory."""
+        """Bytes that one unit reads and writes in memory."""
         if self.kind == "gradient":
             return 0.0
         if self.kind == "training":
@@ -97,10 +97,11 @@ class Task:
 
 @dataclass
 class Contest:
-    """A task between some contestants, and what came of it.
+    """A task and its results.
 
     Attributes:
-        timings: of those whose results were NumPy's.
+        task: what is timed.
+        timings: of the contestants whose results agree with NumPy's.
         problems: what is wrong with the others.
     """
 
@@ -108,8 +109,8 @@ class Contest:
     timings: dict[str, Timing] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def play(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
-        """Everyone's first run, and `rounds` turns."""
+    def run(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
+        """Run every contestant once, then time them in `rounds` rounds."""
         task = self.task
         trains = task.kind == "training"
 

@@ -1,20 +1,20 @@
 """Training, gradients and predictions: every backend and peer at every workload.
 
-One time is one step, or one call. Results agree with NumPy's in float64 before a time counts, else
-the benchmark fails. `extra_info["record"]` says what was timed; `python -m bench.report` reads it.
+One time is that of one step or call. Results must agree with NumPy's in float64, else the benchmark
+fails. `extra_info["record"]` describes what was timed; `python -m bench.report` reads it.
 """
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import contestants
-from bench.conftest import chosen_for
+from bench.conftest import participants
 from bench.contest import ROUNDS, Contest, Task, recorded_clock
 from bench.records import Record
 
 pytestmark = [
     pytest.mark.benchmark(timer=recorded_clock),
-    # Other libraries' warnings are theirs to mend.
+    # Warnings of other libraries are not errors here.
     pytest.mark.filterwarnings("default"),
 ]
 
@@ -27,7 +27,7 @@ def test_contest(
     benchmark: BenchmarkFixture,
     request: pytest.FixtureRequest,
 ) -> None:
-    """A contestant's times, taken in turns with everyone else's."""
+    """One contestant's times, taken in rounds with all others."""
     reason = contestants.missing(contestant)
     if reason is None and (cannot := contestants.unsupported(contestant, task.work)):
         reason = f"{contestant}, {task.name}: {cannot}"
@@ -36,18 +36,18 @@ def test_contest(
     if task.name not in contests:
         contest = contests[task.name] = Contest(task)
         rounds = ROUNDS if benchmark.enabled else 0
-        contest.play(chosen_for(request, task), threads, rounds)
+        contest.run(participants(request, task), threads, rounds)
     contest = contests[task.name]
     if contestant in contest.problems:
         pytest.fail(f"{contestant} at {task.name}: {contest.problems[contestant]}")
     timing = contest.timings[contestant]
-    benchmark.group = f"{task.name}: {task.says}"
+    benchmark.group = f"{task.name}: {task.description}"
     benchmark.extra_info["record"] = Record(
         kind=task.kind,
         workload=task.name,
         contestant=contestant,
         family=contestants.family(contestant),
-        what=task.says,
+        what=task.description,
         unit="step" if task.kind == "training" else "call",
         threads=threads,
         axis=task.axis,

@@ -12,9 +12,6 @@ from typer.testing import CliRunner
 import fastnet as fn
 from fastnet import benchmark
 from fastnet.benchmark import (
-    QUICK, FitWorkload, PredictWorkload, Workload, calibrate, check_agreement, contest,
-    relu_network, time_rounds,
-)
     QUICK,
     FitWorkload,
     PredictWorkload,
@@ -22,10 +19,12 @@ from fastnet.benchmark import (
     calibrate,
     check_agreement,
     contest,
+    relu_network,
     time_rounds,
 )
 from fastnet.cli import app
 from fastnet.cli import bench as command
+from fastnet.contract.choosing import probe
 
 SMALL = Workload("small", relu_network(3, 5, 2), 64, 16, fn.SGD(0.1))
 
@@ -234,7 +233,7 @@ def test_bench_with_nothing_left_fails(run, arguments):
 
 
 def test_bench_with_an_unusable_backend_says_why(run):
-    if fn.backend.probe("cupy").usable:
+    if probe("cupy").usable:
         pytest.skip("a GPU is here")
     code, out, err = run("xor", "--backend", "cupy")
     assert (code, out) == (1, "")
