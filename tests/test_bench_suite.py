@@ -148,5 +148,7 @@ def test_sizes_count_dependencies():
     assert {"fastnet-dense", "numpy", "rich", "safetensors", "typer"} <= names
     assert "numba" not in names
     assert {"numba", "llvmlite"} <= sizes.closure("fastnet-dense[numba]")
-    numpy, small, large = map(sizes.installed_bytes, ("numpy", "fastnet-dense", "fastnet-dense[numba]"))
+    numpy, small, large = map(
+        sizes.installed_bytes, ("numpy", "fastnet-dense", "fastnet-dense[numba]")
+    )
     assert 10 * 2**20 < numpy < small < large
