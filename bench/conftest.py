@@ -1,11 +1,11 @@
-"""The options of `pytest bench`, and who takes part in what.
+"""The options of `pytest bench`, and which contestants run which workloads.
 
     pytest bench                          fastnet's backends, and the loop by hand
-    pytest bench --peers                  and the libraries that are installed
+    pytest bench --peers                  also the other libraries that are installed
     pytest bench --peer jax --workload tab --workload width --backend numba
-    pytest bench --threads 1              one processor for everyone
+    pytest bench --threads 1              one processor for every contestant
 
-What is unknown or missing is said, and the rest runs.
+A note names what is unknown or missing, and the rest runs.
 """
 
 import os
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.contest import Contest, Match
+    from bench.contest import Contest, Task
 
-#: What each name that was asked for and is unknown, missing or left out was said of.
-_remarks = pytest.StashKey[list[str]]()
+#: Notes on names that are unknown, and on limits of this system.
+_notes = pytest.StashKey[list[str]]()
 
 
-#: What tells a library its threads, where the system cannot; the last is JAX's.
+#: Variables that limit a library's threads, where the system cannot; the last is JAX's.
 _VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -35,134 +35,127 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options beside pytest's and pytest-benchmark's own."""
     group = parser.getgroup("fastnet")
     group.addoption(
-        "--peers", action="store_true", help="Compare with the other libraries that are installed."
+        "--peers", action="store_true", help="Compare with all other libraries that are installed."
     )
-    group.addoption(
-        "--peer", action="append", default=[], metavar="NAME", help="Compare with this one."
-    )
-    group.addoption(
-        "--backend", action="append", default=[], metavar="NAME", help="Only this backend."
-    )
-    group.addoption(
-        "--workload",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="Only this workload (tab) or series (width).",
-    )
+    for option, help_ in (
+        ("--peer", "Compare with this library; can be repeated."),
+        ("--backend", "Only this backend; can be repeated."),
+        ("--workload", "Only this workload (tab) or series (width); can be repeated."),
+    ):
+        group.addoption(option, action="append", default=[], metavar="NAME", help=help_)
     group.addoption(
         "--threads",
         type=int,
         default=None,
         metavar="N",
-        help="Processors that everyone may use (default all of them).",
+        help="Processors that each contestant may use (default: all).",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give everyone the same processors, before a library counts them; look at the names."""
-    config.stash[_remarks] = []
+    """Limit the processors before a library counts them, and check the names."""
+    config.stash[_notes] = []
     wanted = config.getoption("--threads")
     if wanted is not None:
-        _hold_to(wanted, config)
+        _limit_processors(wanted, config)
     _contestants(config)
-    _matches(config)
+    _tasks(config)
 
 
-def _hold_to(wanted: int, config: pytest.Config) -> None:
-    """Let this process, and all that it starts, have so many processors.
+def _limit_processors(wanted: int, config: pytest.Config) -> None:
+    """Limit this process, and all that it starts, to so many processors.
 
     Raises:
         pytest.UsageError: if there are fewer.
     """
-    there = processors()
-    if not 1 <= wanted <= there:
-        raise pytest.UsageError(f"--threads is {wanted}; this machine has {there} for this process")
+    available = processors()
+    if not 1 <= wanted <= available:
+        raise pytest.UsageError(f"--threads is {wanted}; this process may use 1 to {available}")
     for name in _VARIABLES:
         os.environ[name] = str(wanted)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
     else:
-        config.stash[_remarks].append(
-            "this system cannot hold a process to some processors: JAX may take more"
+        config.stash[_notes].append(
+            "this system cannot limit a process to some processors: JAX may use more"
         )
 
 
 def processors() -> int:
-    """How many this process may use (the hardware's threads, where a core has two)."""
+    """The number of processors that this process may use (hardware threads count)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _named(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
-    """The known ones of the names that an option gives; of the others it is said.
+def _chosen(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
+    """The known ones of an option's names; a note names the others.
 
     Raises:
-        pytest.UsageError: if nothing is left to run.
+        pytest.UsageError: if none is known.
     """
     from fastnet.errors import unknown
 
-    asked = list(dict.fromkeys(config.getoption(option)))
-    if not asked:
+    requested = list(dict.fromkeys(config.getoption(option)))
+    if not requested:
         return default
-    remarks = config.stash[_remarks]
-    for name in asked:
+    notes = config.stash[_notes]
+    for name in requested:
         if name not in known:
-            remark = unknown(option.removeprefix("--"), name, known)
-            if remark not in remarks:
-                remarks.append(remark)
-    found = [name for name in asked if name in known]
+            note = unknown(option.removeprefix("--"), name, known)
+            if note not in notes:
+                notes.append(note)
+    found = [name for name in requested if name in known]
     if not found and option != "--peer":  # without peers there are still our backends
-        raise pytest.UsageError("\n".join(remarks))
+        raise pytest.UsageError("\n".join(notes))
     return found
 
 
 def _contestants(config: pytest.Config) -> list[str]:
-    """Who was chosen, whether they can take part or not."""
+    """The chosen contestants, whether they can run here or not."""
     from bench.contestants import BY_HAND, PEERS
     from fastnet.contract import loading
 
     known = loading.known()
-    chosen = _named(config, "--backend", known, known)
-    peers = _named(
+    chosen = _chosen(config, "--backend", known, known)
+    peers = _chosen(
         config, "--peer", list(PEERS), list(PEERS) if config.getoption("--peers") else []
     )
     return [BY_HAND, *chosen, *peers]
 
 
-def _matches(config: pytest.Config) -> list["Match"]:
-    """The contests that were chosen, in order."""
-    from bench.contest import Match
+def _tasks(config: pytest.Config) -> list["Task"]:
+    """The chosen tasks, in order."""
+    from bench.contest import Task
     from bench.workloads import PREDICTED, TAB, TRAINED
 
-    every = [Match("training", work) for work in TRAINED.values()]
-    every.append(Match("gradient", TAB))
-    every += [Match("prediction", TAB, rows) for rows in PREDICTED]
-    names = [match.name for match in every]
-    series = list(dict.fromkeys(match.axis for match in every if match.axis))
-    chosen = _named(config, "--workload", [*names, *series], names)
-    return [match for match in every if match.name in chosen or match.axis in chosen]
+    every = [Task("training", work) for work in TRAINED.values()]
+    every.append(Task("gradient", TAB))
+    every += [Task("prediction", TAB, rows) for rows in PREDICTED]
+    names = [task.name for task in every]
+    series = list(dict.fromkeys(task.axis for task in every if task.axis))
+    chosen = _chosen(config, "--workload", [*names, *series], names)
+    return [task for task in every if task.name in chosen or task.axis in chosen]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Everyone who was chosen at everything that was chosen."""
-    from bench.contestants import offers, program
+    """One test for each chosen contestant and task."""
+    from bench.contestants import program, supports
 
     config = metafunc.config
-    if "match" in metafunc.fixturenames:
+    if "task" in metafunc.fixturenames:
         cases = [
             pytest.param(
-                match,
+                task,
                 name,
-                id=f"{match.name}-{name}".replace(" ", "_"),
-                marks=[pytest.mark.slow] if match.work.slow else [],
+                id=f"{task.name}-{name}".replace(" ", "_"),
+                marks=[pytest.mark.slow] if task.work.slow else [],
             )
-            for match in _matches(config)
+            for task in _tasks(config)
             for name in _contestants(config)
-            if offers(name, match.kind)
+            if supports(name, task.kind)
         ]
-        metafunc.parametrize(("match", "contestant"), cases)
+        metafunc.parametrize(("task", "contestant"), cases)
     elif "measure" in metafunc.fixturenames:
         measures = metafunc.module.MEASURES.values()
         cases = [
@@ -183,12 +176,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--workload`, what is no workload is left out, but for the ceilings."""
+    """With `--workload`, run only workloads and ceilings."""
     if not config.getoption("--workload"):
         return
 
     def wanted(item: pytest.Item) -> bool:
-        return "match" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ceilings"
+        return "task" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ceilings"
 
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
     items[:] = [item for item in items if wanted(item)]
@@ -196,44 +189,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def threads(pytestconfig: pytest.Config) -> int:
-    """How many everyone may use."""
+    """The number of threads of each contestant."""
     return int(pytestconfig.getoption("--threads") or processors())
 
 
 @pytest.fixture(scope="session")
 def contests() -> dict[str, "Contest"]:
-    """Those that were held already, by the match's name."""
+    """Contests that have run already, by the task's name."""
     return {}
 
 
-def chosen_for(request: pytest.FixtureRequest, match: "Match") -> list[str]:
-    """Who of those that this session runs is in a match, and can be."""
-    from bench.contestants import missing, unable
+def participants(request: pytest.FixtureRequest, task: "Task") -> list[str]:
+    """The contestants of a task in this session that can run it."""
+    from bench.contestants import missing, unsupported
 
     names = [
         str(item.callspec.params["contestant"])
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
-        and item.callspec.params.get("match") == match
+        and item.callspec.params.get("task") == task
     ]
-    return [name for name in names if not (missing(name) or unable(name, match.work))]
+    return [name for name in names if not (missing(name) or unsupported(name, task.work))]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """State the threads."""
+    """Show the number of threads."""
     threads = config.getoption("--threads") or processors()
-    return [f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} for everyone"]
+    return [f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} per contestant"]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say at the end, too, what was asked for and is unknown."""
-    for remark in config.stash[_remarks]:
-        terminalreporter.write_line(remark, yellow=True)
+    """Repeat the notes at the end."""
+    for note in config.stash[_notes]:
+        terminalreporter.write_line(note, yellow=True)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep the reasons of what was skipped, for the JSON file."""
+    """Keep the reasons of skipped tests for the JSON file."""
     if report.skipped and isinstance(report.longrepr, tuple):
         _skipped.append(report.longrepr[2].removeprefix("Skipped: "))
 
@@ -244,16 +237,16 @@ _skipped: list[str] = []
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
-    """How to repeat the run, and what was not in it."""
-    given, inside = iter(map(str, config.invocation_params.args)), []
-    for one in given:
+    """Store the command of the run, and what was left out."""
+    arguments, kept = iter(map(str, config.invocation_params.args)), []
+    for one in arguments:
         if one == "--benchmark-json":
-            next(given)
+            next(arguments)
         elif not one.startswith("--benchmark-json="):
-            inside.append(one)
-    command = ["python", "-m", "pytest", *inside, "--benchmark-json=RESULTS.json"]
-    # Not in `machine_info`: it would differ from that of every run to compare with.
+            kept.append(one)
+    command = ["python", "-m", "pytest", *kept, "--benchmark-json=RESULTS.json"]
+    # Not in `machine_info`, which must be equal in runs that are compared.
     output_json["fastnet"] = {
         "command": shlex.join(command),
-        "left_out": list(dict.fromkeys([*config.stash[_remarks], *_skipped])),
+        "left_out": list(dict.fromkeys([*config.stash[_notes], *_skipped])),
     }

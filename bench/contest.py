@@ -1,8 +1,8 @@
-"""A contest: everyone who was chosen for one workload, timed in turns, and reported one by one.
+"""A contest: all chosen contestants of one workload, timed in rounds.
 
-pytest-benchmark times one function after another. Here the machine's drift is to hit all alike, so
-the first test of a workload runs everybody's turns; each test then hands its own times over through
-`played`, the clock of these benchmarks, which shows the times that were taken.
+pytest-benchmark times one function after another. Here drift of the machine must affect all alike,
+so the first test of a workload times all contestants, in rounds. Each test then passes its own
+times to pytest-benchmark through `recorded_clock`, a clock that advances by recorded times.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from itertools import pairwise
 from bench import contestants
 from bench.contestants import Kind
 from bench.workloads import Workload
-from fastnet.benchmark import IN_CACHE, Maker, Timing, contest
+from fastnet.benchmark import CACHE_BYTES, Maker, Timing, contest
 
 ROUNDS = 7
 
 
-class Played:
-    """A clock that stands still but for the times it is given."""
+class RecordedClock:
+    """A clock that advances only by the times it is given."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,24 +27,24 @@ class Played:
         return self.now
 
     def __repr__(self) -> str:
-        return "time.perf_counter, in turns"
+        return "time.perf_counter, in rounds"
 
-    def pass_by(self, seconds: Iterator[float]) -> None:
-        """Let the next of the times pass."""
+    def advance(self, seconds: Iterator[float]) -> None:
+        """Advance by the next of the times."""
         self.now += next(seconds, 0.0)  # a profiler calls once more
 
 
-played = Played()
+recorded_clock = RecordedClock()
 
 
 @dataclass(frozen=True)
-class Match:
-    """What one contest is about.
+class Task:
+    """What is timed in one contest.
 
     Attributes:
         kind: training, gradient or prediction.
-        work: the network, and how it is trained.
-        rows: of one prediction; 0 elsewhere.
+        work: the network and its training.
+        rows: of one prediction, else 0.
     """
 
     kind: Kind
@@ -60,16 +60,16 @@ class Match:
 
     @property
     def axis(self) -> str | None:
-        """The series that it belongs to."""
+        """The series that it belongs to, or None."""
         return "rows" if self.kind == "prediction" else self.work.axis
 
     @property
     def value(self) -> int | None:
-        """Its place in the series."""
+        """Its value in the series."""
         return self.rows if self.kind == "prediction" else self.work.value
 
     @property
-    def says(self) -> str:
+    def description(self) -> str:
         """The workload in words."""
         if self.kind == "prediction":
             shape = "-".join(map(str, self.work.sizes))
@@ -78,51 +78,52 @@ class Match:
 
     @property
     def flops(self) -> float:
-        """What one unit must multiply and add."""
+        """Multiplications and additions of one unit."""
         if self.kind != "prediction":
             return self.work.flops
         return 2.0 * self.rows * sum(a * b for a, b in pairwise(self.work.sizes))
 
     @property
     def bytes(self) -> float:
-        """What one unit must move through memory."""
+        """Bytes that one unit reads and writes in memory."""
         if self.kind == "gradient":
             return 0.0
         if self.kind == "training":
             return self.work.bytes
         sizes = self.work.sizes
         moved = 4.0 * self.rows * (sizes[0] + sizes[-1])
-        return moved if moved > IN_CACHE else 0.0
+        return moved if moved > CACHE_BYTES else 0.0
 
 
 @dataclass
 class Contest:
-    """A match between some contestants, and what came of it.
+    """A task and its results.
 
     Attributes:
-        timings: of those whose results were NumPy's.
+        task: what is timed.
+        timings: of the contestants whose results agree with NumPy's.
         problems: what is wrong with the others.
     """
 
-    match: Match
+    task: Task
     timings: dict[str, Timing] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def play(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
-        """Everyone's first run, and `rounds` turns."""
-        match = self.match
-        trains = match.kind == "training"
+    def run(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
+        """Run every contestant once, then time them in `rounds` rounds."""
+        task = self.task
+        trains = task.kind == "training"
 
         for name in names:
-            contestants.bring(name)
+            contestants.import_libraries(name)
 
         def maker(name: str, dtype: str = "float32") -> Maker:
-            return contestants.maker(name, match.kind, match.work, threads, match.rows, dtype)
+            return contestants.maker(name, task.kind, task.work, threads, task.rows, dtype)
 
         self.timings, self.problems = contest(
             {name: maker(name) for name in names},
             maker("numpy", "float64"),
-            match.work.common if trains else 1,
+            task.work.check_epochs if trains else 1,
             trains,
             rounds,
         )

@@ -1,8 +1,8 @@
-"""Who takes part: fastnet's backends, the loop by hand, and the peers."""
+"""The contestants: fastnet's backends, the loop by hand, and the peers (other libraries)."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bench.workloads import Workload
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Contestant, Fit, Predict, model
+from fastnet.benchmark import Contestant, FitWorkload, PredictWorkload, new_model
 from fastnet.contract import choosing as backends
 from fastnet.contract import loading
 
@@ -23,61 +23,57 @@ class Peer:
     """Another library, or one way to use it.
 
     Attributes:
-        module: under `bench`, the file that has it.
-        libraries: what must be installed.
-        how: further arguments of its classes.
-        says: how it is used, in a few words.
+        module: of its classes, in `bench`.
+        libraries: the modules that must be installed.
+        options: further arguments of its classes.
     """
 
     module: str
     libraries: tuple[str, ...]
-    how: dict[str, Any]
-    says: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 PEERS = {
-    "torch": Peer("peers.torch_loop", ("torch",), {"way": "eager"}, "eager"),
-    "torch fused": Peer("peers.torch_loop", ("torch",), {"way": "fused"}, "fused optimizer"),
-    "torch compile": Peer("peers.torch_loop", ("torch",), {"way": "compile"}, "torch.compile"),
-    "jax": Peer("peers.jax_loop", ("jax",), {}, "one jitted loop"),
-    "scikit-learn": Peer("peers.scikit_learn", ("sklearn",), {}, "MLPRegressor"),
-    "onnxruntime": Peer("peers.onnx_runtime", ("onnxruntime", "onnx"), {}, "predictions"),
+    "torch": Peer("peers.torch_loop", ("torch",), {"mode": "eager"}),
+    "torch fused": Peer("peers.torch_loop", ("torch",), {"mode": "fused"}),
+    "torch compile": Peer("peers.torch_loop", ("torch",), {"mode": "compile"}),
+    "jax": Peer("peers.jax_loop", ("jax",)),
+    "scikit-learn": Peer("peers.scikit_learn", ("sklearn",)),
+    "onnxruntime": Peer("peers.onnx_runtime", ("onnxruntime", "onnx")),
 }
 
 BY_HAND = "by hand"
-_HAND = Peer("handwritten", (), {}, "plain NumPy")
+_HAND = Peer("handwritten", ())
 
-#: Where a library's distribution is called otherwise than its module.
+#: Distributions whose name differs from that of their module.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
-#: The class of a peer's file for each kind of work.
+#: The class of a peer's module for each kind of work.
 _CLASSES = {"training": "Trainer", "gradient": "Gradient", "prediction": "Predictor"}
 
-#: Ways that differ in their optimizer alone have nothing of their own to show elsewhere.
+#: A contestant that differs from another only in its optimizer.
 _ONLY_TRAIN = ("torch fused",)
 
 
 def family(name: str) -> Literal["fastnet", "peer", "hand"]:
-    """What a contestant is."""
+    """Whether a contestant is a backend of fastnet, a peer, or the loop by hand."""
     return "hand" if name == BY_HAND else "peer" if name in PEERS else "fastnet"
 
 
 def missing(name: str) -> str | None:
-    """Why a contestant cannot take part on this machine, with the remedy; None if it can."""
+    """Why a contestant cannot run on this machine, with the remedy; None if it can."""
     if family(name) == "fastnet":
         found = backends.probe(name)
         return None if found.usable else f"{name}: {found.reason}. {found.remedy}"
     for library in _peer(name).libraries:
         if find_spec(library) is None:
-            return (
-                f"{name}: {library} is not installed; "
-                "python -m pip install '.[peers]' in a clone brings it"
-            )
+            distribution = DISTRIBUTIONS.get(library, library)
+            return f"{name}: {library} is not installed: python -m pip install {distribution}"
     return None
 
 
-def offers(name: str, kind: Kind) -> bool:
-    """Whether a contestant does such work at all."""
+def supports(name: str, kind: Kind) -> bool:
+    """Whether a contestant has this kind of work."""
     if family(name) == "fastnet":
         return True
     if kind != "training" and name in _ONLY_TRAIN:
@@ -85,21 +81,21 @@ def offers(name: str, kind: Kind) -> bool:
     return find_class(name, kind) is not None
 
 
-def unable(name: str, work: Workload) -> str | None:
-    """Why a contestant that could take part cannot do this workload; None if it can."""
+def unsupported(name: str, work: Workload) -> str | None:
+    """Why a contestant that runs here does not support this workload; None if it does."""
     if family(name) == "fastnet":
         return None
-    asked = getattr(_module(name), "unable", None)
-    return asked(work) if asked is not None else None
+    check = getattr(_module(name), "unsupported", None)
+    return check(work) if check is not None else None
 
 
 def find_class(name: str, kind: Kind) -> Any:
-    """The class of a peer's file; None where it has none for such work."""
+    """The class of a peer's module for this kind of work, or None."""
     return getattr(_module(name), _CLASSES[kind], None)
 
 
-#: What a new process does with fastnet.
-_IMPORT = "import fastnet; fastnet.backend.load({backend!r})"
+#: Programs of a new process with fastnet.
+_IMPORT = "import fastnet; from fastnet.contract.loading import load; load({backend!r})"
 _FIRST_EPOCH = """
 import numpy as np
 import fastnet as fn
@@ -113,13 +109,13 @@ model.fit(x, y, optimizer=fn.SGD(0.05), epochs=1, batch_size=32)
 
 
 def program(name: str, what: Literal["import", "epoch"]) -> str | None:
-    """What a new process does: import all that is needed, or train an epoch of `rows` rows of
-    tab's network; None where there is no such program.
+    """The program of a new process: import what is needed, or train tab's network for an epoch of
+    `rows` rows; None where there is none.
     """
     if family(name) == "fastnet":
         return (_IMPORT if what == "import" else _FIRST_EPOCH).format(backend=name)
     if name.startswith("torch ") or name not in (BY_HAND, *PEERS):
-        return None  # the ways of one library begin alike
+        return None  # the modes of PyTorch start alike
     found = getattr(_module(name), "IMPORT" if what == "import" else "FIRST_EPOCH", None)
     return None if found is None else str(found)
 
@@ -127,33 +123,33 @@ def program(name: str, what: Literal["import", "epoch"]) -> str | None:
 def maker(
     name: str, kind: Kind, work: Workload, threads: int, rows: int = 0, dtype: str = "float32"
 ) -> Callable[[int], Contestant]:
-    """Make the contestant, for so many epochs or calls.
+    """A function that makes the contestant for a number of epochs or calls.
 
     Args:
-        name: who.
-        kind: of what.
-        work: the network, and how it is trained.
-        threads: of the processor, at most, for everyone.
+        name: of the contestant.
+        kind: of work.
+        work: the network and its training.
+        threads: the most that it may use.
         rows: of one prediction.
-        dtype: of everything; for fastnet's backends alone.
+        dtype: of data and parameters; only for fastnet's backends.
     """
     if family(name) == "fastnet":
-        # Held to so many processors, it takes as many threads by itself, or fewer where that pays.
+        # Limited to so many processors, it chooses as many threads, or fewer if these are faster.
         own = None if hasattr(os, "sched_setaffinity") else threads
         if kind == "training":
-            return lambda times: Fit(work, name, times, own, dtype)
+            return lambda times: FitWorkload(work, name, times, own, dtype)
         if kind == "gradient":
             return lambda times: Gradient(work, name, times, own, dtype)
-        return lambda times: Predict(work, name, times, rows, own, dtype)
+        return lambda times: PredictWorkload(work, name, times, rows, own, dtype)
     peer = _peer(name)
-    made = partial(find_class(name, kind), threads=threads, **peer.how)
+    made = partial(find_class(name, kind), threads=threads, **peer.options)
     if kind == "prediction":
         return lambda times: made(work, times, rows=rows)
     return lambda times: made(work, times)
 
 
-def bring(name: str) -> None:
-    """Import what a contestant stands on: that is no part of its first run."""
+def import_libraries(name: str) -> None:
+    """Import a contestant's libraries, which is no part of its first run."""
     if family(name) == "fastnet":
         loading.load(name)
         libraries: tuple[str, ...] = (name,) if name in ("numba", "cupy") else ()
@@ -164,7 +160,7 @@ def bring(name: str) -> None:
 
 
 def versions(name: str) -> dict[str, str]:
-    """Of the libraries that a contestant stands on."""
+    """The versions of the libraries that a contestant uses."""
     libraries: tuple[str, ...] = (name,) if name in ("numba", "cupy") else ()
     if name in PEERS:
         libraries = PEERS[name].libraries
@@ -173,7 +169,7 @@ def versions(name: str) -> dict[str, str]:
         distribution = DISTRIBUTIONS.get(library, library)
         try:
             found[distribution] = version(distribution)
-        except PackageNotFoundError:  # cupy's wheels are called after CUDA's version
+        except PackageNotFoundError:  # cupy's distributions are named after CUDA's version
             found[distribution] = str(getattr(import_module(library), "__version__", "?"))
     return found
 
@@ -187,19 +183,19 @@ def _module(name: str) -> Any:
 
 
 class Gradient:
-    """`model.loss_and_gradient` of one batch."""
+    """Repeated calls of `Model.loss_and_gradient` with one batch."""
 
     def __init__(
         self, work: Workload, backend: str, calls: int, threads: int | None, dtype: str
     ) -> None:
         self.units = calls
         self.x, self.y = (array[: work.batch] for array in work.data())
-        self.model = model(work, backend, threads, dtype)
+        self.model = new_model(work, backend, threads, dtype)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, x, y = self.model.loss_and_gradient, self.x, self.y
         for _ in range(self.units):
             self.gradient = call(x, y)[1]

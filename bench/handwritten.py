@@ -1,7 +1,7 @@
-"""The loop that a person writes by hand in NumPy for the same network: what NumPy is held to.
+"""A loop written by hand in NumPy for the same network, to compare the NumPy backend with.
 
-Plain, as in a good tutorial: dense layers, one activation, mean squared error, gradient
-descent. It checks nothing, reports nothing, and does only the work of the training.
+Plain, as in a good tutorial: dense layers, one activation, mean squared error, SGD. It checks
+nothing, records nothing, and does only the training.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,12 +13,12 @@ from threadpoolctl import ThreadpoolController
 from bench.peers import flat, rate
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import SEED, Workload, predicted
+from fastnet.benchmark import SEED, Workload, prediction_inputs
 from fastnet.definition.optimizers import SGD
 
 IMPORT = "import numpy"
 
-#: What a new process does to its first epoch, as short as a tutorial has it.
+#: The program of a new process that trains one epoch, as short as in a tutorial.
 FIRST_EPOCH = """
 import numpy as np
 random = np.random.default_rng(0)
@@ -44,7 +44,7 @@ for start in range(0, rows, 32):
 def train_sigmoid(
     weights: list[Array], biases: list[Array], x: Array, y: Array, steps: int, lr: float
 ) -> None:
-    """Full batches, sigmoid in every layer: XOR as the tutorial has it, with exact gradients."""
+    """Full batches, sigmoid in every layer: the tutorial's XOR, with exact gradients."""
     (w1, w2), (b1, b2) = weights, biases
     for _ in range(steps):
         h = 1 / (1 + np.exp(-(x @ w1 + b1)))
@@ -66,7 +66,7 @@ def train_relu(
     lr: float,
     orders: Iterable[Array],
 ) -> None:
-    """Mini-batches, ReLU in every hidden layer; `orders` has the order of rows of each epoch."""
+    """Mini-batches, ReLU in every hidden layer; `orders` gives each epoch's order of rows."""
     for order in orders:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
@@ -82,7 +82,7 @@ def train_relu(
 def gradient_relu(
     weights: list[Array], biases: list[Array], x: Array, y: Array
 ) -> list[tuple[Array, Array]]:
-    """The derivative by each layer's weights and bias."""
+    """The gradients of each layer's weights and bias."""
     last = len(weights) - 1
     a = forward_relu(weights, biases, x)
     d = (a[-1] - y) * (2 / a[-1].size)
@@ -95,7 +95,7 @@ def gradient_relu(
 
 
 def forward_relu(weights: list[Array], biases: list[Array], x: Array) -> list[Array]:
-    """The rows, and what each layer makes of them."""
+    """The rows, and the outputs of each layer."""
     a = [x]
     last = len(weights) - 1
     for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
@@ -104,10 +104,10 @@ def forward_relu(weights: list[Array], biases: list[Array], x: Array) -> list[Ar
     return a
 
 
-def unable(work: Workload) -> str | None:
-    """Why it is not written for a workload; None if it is."""
+def unsupported(work: Workload) -> str | None:
+    """Why a workload is not supported; None if it is."""
     if not isinstance(work.optimizer, SGD):
-        return "by hand only plain gradient descent is written"
+        return "the loop by hand has only plain SGD"
     return None
 
 
@@ -117,61 +117,61 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class _OnThreads:
-    """Does its work on so many threads of the matrix library, which otherwise takes all."""
+class _Limited:
+    """Limits the threads of the matrix library, which otherwise uses all."""
 
     threads: int
-    work_through: Callable[[], None]
+    run_limited: Callable[[], None]
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         with _libraries().limit(limits=self.threads, user_api="blas"):
-            self.work_through()
+            self.run_limited()
 
 
-class Trainer(_OnThreads):
-    """Steps of training; each epoch's shuffle is in the time, as in a person's loop it would be."""
+class Trainer(_Limited):
+    """Steps of training; each epoch's shuffle is timed, as it is part of such a loop."""
 
     def __init__(self, work: Workload, epochs: int, threads: int) -> None:
         self.work, self.epochs, self.threads = work, epochs, threads
         self.units = epochs * work.steps
         self.x, self.y = work.data()
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        start = self.work.start()
+    def reset(self) -> None:
+        start = self.work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         work = self.work
         lr = rate(work.optimizer)
-        given = (self.weights, self.biases, self.x, self.y)
+        data = (self.weights, self.biases, self.x, self.y)
         if work.batch == work.rows and work.activations[0] == "sigmoid":
-            train_sigmoid(*given, self.epochs, lr)
+            train_sigmoid(*data, self.epochs, lr)
             return
         orders: Iterable[Array] = (
             random.permutation(SEED, random.SHUFFLE, e, work.rows) for e in range(self.epochs)
         )
         if work.batch == work.rows:
             orders = [np.arange(work.rows)] * self.epochs
-        train_relu(*given, work.batch, lr, orders)
+        train_relu(*data, work.batch, lr, orders)
 
     def result(self) -> Array:
         return flat(zip(self.weights, self.biases, strict=True))
 
 
-class Gradient(_OnThreads):
+class Gradient(_Limited):
     """The gradient for one batch."""
 
     def __init__(self, work: Workload, calls: int, threads: int) -> None:
         self.units, self.threads = calls, threads
         self.x, self.y = (array[: work.batch] for array in work.data())
-        start = work.start()
+        start = work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         for _ in range(self.units):
             self.gradient = gradient_relu(self.weights, self.biases, self.x, self.y)
 
@@ -179,17 +179,17 @@ class Gradient(_OnThreads):
         return flat(self.gradient)
 
 
-class Predictor(_OnThreads):
+class Predictor(_Limited):
     """Predictions."""
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
-        self.units, self.threads, self.x = calls, threads, predicted(work, rows)
-        start = work.start()
+        self.units, self.threads, self.x = calls, threads, prediction_inputs(work, rows)
+        start = work.initial_layers()
         self.weights, self.biases = [w for w, _ in start], [b for _, b in start]
 
-    def work_through(self) -> None:
+    def run_limited(self) -> None:
         for _ in range(self.units):
-            self.answer = forward_relu(self.weights, self.biases, self.x)[-1]
+            self.output = forward_relu(self.weights, self.biases, self.x)[-1]
 
     def result(self) -> Array:
-        return self.answer
+        return self.output

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 Kind = Literal["training", "prediction", "gradient", "process", "ceiling"]
+Family = Literal["fastnet", "peer", "hand"]
 
 
 @dataclass(frozen=True)
@@ -19,27 +20,28 @@ class Record:
         kind: what is measured.
         workload: its name; for a process the measure ("import", "first epoch", ...), for a
             ceiling "matrix product" or "copy".
-        contestant: who, as in the charts: "numpy", "numba", "by hand", "torch", "jax", ...
+        contestant: "numpy", "numba", "by hand", "torch", "jax", ...
         family: "fastnet", "peer", or "hand" for loops written by hand in NumPy.
         what: the workload in words: "32-64-64-1, relu, batch 256, SGD, float32".
-        unit: what one time is of: "step", "call", "process"; of a ceiling "product" or "copy".
-        threads: how many processors everyone in this run had.
+        unit: what one time is for: "step", "call", "process"; for a ceiling "product" or "copy".
+        threads: the number of processors that each contestant had.
         axis, value: the series that the workload belongs to ("width", "depth", "batch", "rows")
-            and its place in it; None where it is in none.
-        flops, bytes: what one unit must compute and move at the least; 0 where nobody counted.
-        warm_up: seconds to make the contestant and for its first, untimed run, with all that is
-            compiled or loaded for it; what is on disk from before helps, imports are done.
-        apart: how far the results were from NumPy's in float64, of the largest number.
-        turn: units in one timed turn.
-        amount: bytes, where bytes are measured and not time (memory, installed size).
-        rate: of a ceiling, operations or bytes a second.
-        versions: of the libraries that took part.
+            and its value in it; None without a series.
+        flops, bytes: the least that one unit must compute and move; 0 where it is not counted.
+        warm_up: seconds to create the contestant and to run it once, untimed, with all
+            compilation; what is cached on disk helps, imports are done before.
+        difference: the largest deviation from NumPy's results in float64, divided by the largest
+            absolute value of these.
+        units_per_round: units in one timed round.
+        amount: bytes, where bytes are measured instead of time (memory, installed size).
+        rate: for a ceiling, operations or bytes per second.
+        versions: of the libraries used.
     """
 
     kind: Kind
     workload: str
     contestant: str
-    family: Literal["fastnet", "peer", "hand"]
+    family: Family
     what: str
     unit: str
     threads: int
@@ -48,25 +50,25 @@ class Record:
     flops: float = 0.0
     bytes: float = 0.0
     warm_up: float | None = None
-    apart: float | None = None
-    turn: int = 1
+    difference: float | None = None
+    units_per_round: int = 1
     amount: float | None = None
     rate: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain form, for JSON."""
+        """As a dict for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read the plain form.
+        """Read such a dict.
 
         Raises:
-            ValueError: if it lacks something, or holds what is not known here.
+            ValueError: if fields are missing or unknown.
         """
         known = {entry.name for entry in fields(cls)}
         if set(plain) != known:
             wrong = sorted(set(plain) ^ known)
-            raise ValueError(f"a record that this version did not write: {', '.join(wrong)}.")
+            raise ValueError(f"missing or unknown fields in a record: {', '.join(wrong)}")
         return cls(**plain)

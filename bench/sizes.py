@@ -1,4 +1,4 @@
-"""How much disk a library takes, with all that it needs."""
+"""The disk space of a library and its dependencies."""
 
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-#: What each contestant is installed as.
+#: The requirement that installs each contestant.
 INSTALLED = {
     "by hand": "numpy",
     "numpy": "fastnet-dense",
@@ -18,24 +18,24 @@ INSTALLED = {
     "onnxruntime": "onnxruntime",
 }
 
-#: fastnet's own packages: an editable installation does not list their files.
+#: fastnet's own packages, because an editable installation does not list their files.
 _OWN = ("fastnet", "fastnet_numpy", "fastnet_numba", "fastnet_cupy")
 
 
 def installed_bytes(requirement: str) -> int:
-    """Bytes on disk of a distribution and of all that it requires, without compiled bytecode.
+    """Bytes on disk of a distribution and its dependencies, without compiled bytecode.
 
     Raises:
-        PackageNotFoundError: if something of it is not installed.
+        PackageNotFoundError: if one of them is not installed.
     """
     return sum(_bytes(name) for name in closure(requirement))
 
 
 def closure(requirement: str) -> set[str]:
-    """The names of a distribution and of all that it requires on this machine, by name.
+    """The names of a distribution and its dependencies on this machine.
 
     Raises:
-        PackageNotFoundError: if something of it is not installed.
+        PackageNotFoundError: if one of them is not installed.
     """
     seen: dict[str, set[str]] = {}
     waiting = [Requirement(requirement)]

@@ -1,4 +1,4 @@
-"""What this machine does at best: matrix products and copies, in the same run as the rest."""
+"""The best matrix product and copy of this machine, in the same run as the other benchmarks."""
 
 import time
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from fastnet.arrays.checks import Array
 
 ROUNDS = 9
 
-#: Of square matrices. The fastest counts: the largest is not always.
+#: Sizes of square matrices. The fastest counts, which need not be the largest.
 SIZES = (512, 1_024, 2_048)
 
-#: Bytes of a copy: several times what any cache holds.
+#: Bytes of a copy, several times the size of any cache.
 COPIED = 2**28
 
 
 @pytest.fixture(scope="module")
 def matrices() -> dict[int, tuple[Array, Array, Array]]:
-    """Two factors and room for the product, by size."""
+    """Two factors and an array for the product, by size."""
     random = np.random.default_rng(0)
     made = {}
     for size in SIZES:
@@ -40,7 +40,7 @@ def _record(what: str, threads: int, **counted: float) -> Record:
 
 
 def _best(benchmark: BenchmarkFixture, call: Callable[[], object]) -> float:
-    """The shortest time: a ceiling is what the machine can do, not what it mostly does."""
+    """The shortest time, because a ceiling is the best that the machine can do."""
     seconds: list[float] = []
 
     def timed() -> None:
@@ -70,7 +70,7 @@ def test_matrix_product(
 
 
 def test_copy(threads: int, benchmark: BenchmarkFixture) -> None:
-    """NumPy's copy of one array into another: what it reads and what it writes are counted."""
+    """NumPy's copy of one array into another, counting the bytes read and written."""
     size = COPIED if benchmark.enabled else 2**20
     source = np.arange(size // 8, dtype=np.int64)
     target = np.zeros_like(source)

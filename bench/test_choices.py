@@ -1,7 +1,7 @@
-"""What the Numba backend's constants were chosen by: one path against the other, taking turns.
+"""The measurements behind the Numba backend's constants: one path against another, alternately.
 
-Each prints and stores one ratio, the time of the first path over that of the second: above 1 the
-second is the faster.
+Each prints and stores one ratio, the time of the first path divided by that of the second: above 1
+the second is faster.
 """
 
 import statistics
@@ -25,7 +25,7 @@ from fastnet.arrays.checks import Array
 
 pytestmark = [
     pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
-    pytest.mark.skipif(processors() < 2, reason="threads are compared: two processors"),
+    pytest.mark.skipif(processors() < 2, reason="compares threads, which needs two processors"),
 ]
 
 ROUNDS = 9
@@ -38,17 +38,17 @@ def compare(
     first: Callable[[], float],
     second: Callable[[], float],
 ) -> None:
-    """Print and store the median ratio of seconds; each is called once before."""
+    """Print and store the median ratio of seconds, after one call of each to warm up."""
     first(), second()
     ratios: list[float] = []
     times: list[float] = []
 
-    def turn() -> None:
+    def time_round() -> None:
         a, b = first(), second()
         ratios.append(a / b)
         times.append(b)
 
-    benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS)
+    benchmark.pedantic(time_round, rounds=1 if benchmark.disabled else ROUNDS)
     ratio = statistics.median(ratios)
     benchmark.extra_info.update(what=what, ratio=ratio, seconds_of_the_second=min(times))
     with capsys.disabled():
@@ -57,14 +57,14 @@ def compare(
 
 @cache
 def data(rows: int, inputs: int, outputs: int) -> tuple[Array, Array]:
-    """Rows, made in one thread: others of the matrix library would spin on while we measure."""
+    """Rows, computed in one thread: idle threads of the matrix library would keep spinning."""
     with threadpool_limits(1, "blas"):
         x, y = fn.datasets.synthetic(rows, inputs, outputs)
     return x.astype(np.float32), y.astype(np.float32)
 
 
 def fit(network: fn.Network, rows: int, batch: int | None, work: float, threads: int = 1) -> float:
-    """Seconds of a fit with so many multiply-adds, about, on rows that are not shuffled."""
+    """Seconds of a fit with about `work` multiply-adds, without shuffling."""
     x, y = data(rows, network.inputs, network.outputs)
     layers = [layer for layer in network.layers if isinstance(layer, fn.Dense)]
     sizes = [network.inputs, *(layer.units for layer in layers)]
@@ -89,7 +89,7 @@ def relu(inputs: int, *units: int) -> fn.Network:
 def test_tiny(
     width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The general path's time over that of registers alone (`tiny.MOST_ROWS`)."""
+    """The general path's time divided by that of the tiny path, in registers (`tiny.MOST_ROWS`)."""
     from fastnet_numba import tiny
 
     network = fn.Network(width, [fn.Dense(width, "sigmoid"), fn.Dense(1)])
@@ -123,7 +123,7 @@ def test_second_thread(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One thread's time over two threads' (`threads.WORTH_SHARING`)."""
+    """One thread's time divided by that of two (`threads.WORTH_SHARING`)."""
     network, rows = relu(*sizes), 40 * batch
     work = batch * sum(a * b for a, b in pairwise(sizes))
     what = f"{'-'.join(map(str, sizes))} x {batch}, {work / 1e6:.1f} million multiply-adds: 1T / 2T"
@@ -140,7 +140,7 @@ def test_second_thread(
 def test_beside_a_busy_process(
     batch: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two threads' time over one's while another process computes (`threads.LoadMonitor`)."""
+    """Two threads' time divided by one's while another process computes (`threads.LoadMonitor`)."""
     network = relu(32, 64, 64, 1)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -157,7 +157,7 @@ def test_beside_a_busy_process(
 
 
 def _products() -> tuple[Any, Any, int]:
-    """A matrix product as it is and with packed panels, compiled, and the tiles' address."""
+    """Compiled matrix products without and with packed panels, and the tiles' address."""
     import numba
 
     from fastnet_numba.kernels import load
@@ -212,7 +212,7 @@ def test_packing(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time over a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
+    """A plain product's time divided by a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
     from fastnet_numba.ops.panels import PANEL, PANEL_DEPTH
 
     plain, packed, tiles = _products()

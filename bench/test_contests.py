@@ -1,63 +1,63 @@
 """Training, gradients and predictions: every backend and peer at every workload.
 
-One time is one step, or one call. Results agree with NumPy's in float64 before a time counts, else
-the benchmark fails. `extra_info["record"]` says what was timed; `python -m bench.report` reads it.
+One time is that of one step or call. Results must agree with NumPy's in float64, else the benchmark
+fails. `extra_info["record"]` describes what was timed; `python -m bench.report` reads it.
 """
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import contestants
-from bench.conftest import chosen_for
-from bench.contest import ROUNDS, Contest, Match, played
+from bench.conftest import participants
+from bench.contest import ROUNDS, Contest, Task, recorded_clock
 from bench.records import Record
 
 pytestmark = [
-    pytest.mark.benchmark(timer=played),
-    # Other libraries' warnings are theirs to mend.
+    pytest.mark.benchmark(timer=recorded_clock),
+    # Warnings of other libraries are not errors here.
     pytest.mark.filterwarnings("default"),
 ]
 
 
 def test_contest(
-    match: Match,
+    task: Task,
     contestant: str,
     contests: dict[str, Contest],
     threads: int,
     benchmark: BenchmarkFixture,
     request: pytest.FixtureRequest,
 ) -> None:
-    """A contestant's times, taken in turns with everyone else's."""
+    """One contestant's times, taken in rounds with all others."""
     reason = contestants.missing(contestant)
-    if reason is None and (cannot := contestants.unable(contestant, match.work)):
-        reason = f"{contestant}, {match.name}: {cannot}"
+    if reason is None and (cannot := contestants.unsupported(contestant, task.work)):
+        reason = f"{contestant}, {task.name}: {cannot}"
     if reason is not None:
         pytest.skip(reason)
-    if match.name not in contests:
-        contest = contests[match.name] = Contest(match)
+    if task.name not in contests:
+        contest = contests[task.name] = Contest(task)
         rounds = ROUNDS if benchmark.enabled else 0
-        contest.play(chosen_for(request, match), threads, rounds)
-    contest = contests[match.name]
+        contest.run(participants(request, task), threads, rounds)
+    contest = contests[task.name]
     if contestant in contest.problems:
-        pytest.fail(f"{contestant} at {match.name}: {contest.problems[contestant]}")
+        pytest.fail(f"{contestant} at {task.name}: {contest.problems[contestant]}")
     timing = contest.timings[contestant]
-    benchmark.group = f"{match.name}: {match.says}"
+    benchmark.group = f"{task.name}: {task.description}"
     benchmark.extra_info["record"] = Record(
-        kind=match.kind,
-        workload=match.name,
+        kind=task.kind,
+        workload=task.name,
         contestant=contestant,
         family=contestants.family(contestant),
-        what=match.says,
-        unit="step" if match.kind == "training" else "call",
+        what=task.description,
+        unit="step" if task.kind == "training" else "call",
         threads=threads,
-        axis=match.axis,
-        value=match.value,
-        flops=match.flops,
-        bytes=match.bytes,
+        axis=task.axis,
+        value=task.value,
+        flops=task.flops,
+        bytes=task.bytes,
         warm_up=timing.warm_up,
-        apart=timing.apart,
-        turn=timing.units,
+        difference=timing.difference,
+        units_per_round=timing.units,
         versions=contestants.versions(contestant),
     ).to_dict()
     seconds = iter(timing.seconds or [timing.warm_up / timing.units])
-    benchmark.pedantic(played.pass_by, (seconds,), rounds=max(len(timing.seconds), 1))
+    benchmark.pedantic(recorded_clock.advance, (seconds,), rounds=max(len(timing.seconds), 1))

@@ -1,7 +1,7 @@
-"""What every change must keep: ratios between fastnet's own backends, in this run.
+"""Speed ratios that every change must keep: between NumPy, Numba and the loop by hand.
 
-The margins are wide, because the machine may be busy: of three tries the best counts. These tests
-measure by themselves, so `--benchmark-disable` does not switch them off.
+The limits are wide, because the machine may be busy, and the best of three tries counts. These
+tests time by themselves, so `--benchmark-disable` does not disable them.
 """
 
 import statistics
@@ -12,23 +12,23 @@ import pytest
 
 from bench import handwritten
 from bench.workloads import NAMED, Workload
-from fastnet.benchmark import Fit, Maker, contest
+from fastnet.benchmark import FitWorkload, Maker, contest
 
-#: Numba's speed over NumPy's, at least.
+#: How many times as fast as NumPy Numba must be.
 FASTER = {"xor": 60.0, "mnist": 1.2}
 
-#: NumPy's time over that of the loop by hand, at most.
+#: The most that NumPy may take, in times of the loop by hand.
 BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
 
 TRIES, ROUNDS = 3, 5
 
 
 def ratio(work: Workload, first: Maker, second: Maker) -> float:
-    """The first one's time over the second's; both come to the same parameters."""
+    """The first one's time divided by the second's; their parameters must agree."""
     found, problems = contest(
         {"first": first, "second": second},
-        lambda epochs: Fit(work, "numpy", epochs, 1, "float64"),
-        work.common,
+        lambda epochs: FitWorkload(work, "numpy", epochs, 1, "float64"),
+        work.check_epochs,
         trains=True,
         rounds=ROUNDS,
     )
@@ -39,14 +39,14 @@ def ratio(work: Workload, first: Maker, second: Maker) -> float:
 
 def numpy(work: Workload) -> Maker:
     """The NumPy backend, on one thread."""
-    return lambda epochs: Fit(work, "numpy", epochs, 1)
+    return lambda epochs: FitWorkload(work, "numpy", epochs, 1)
 
 
-def best(tries: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
-    """The ratios of up to three tries, up to the first that is enough."""
+def best(measure: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
+    """The ratios of up to three tries, stopping at the first that is enough."""
     found: list[float] = []
     while len(found) < TRIES and not (found and enough(found[-1])):
-        found.append(tries())
+        found.append(measure())
     return found
 
 
@@ -56,7 +56,7 @@ def test_numba_beats_numpy(name: str, capsys: pytest.CaptureFixture[str]) -> Non
     """One thread each, through `fit`."""
     work, least = NAMED[name], FASTER[name]
     found = best(
-        lambda: ratio(work, numpy(work), lambda epochs: Fit(work, "numba", epochs, 1)),
+        lambda: ratio(work, numpy(work), lambda epochs: FitWorkload(work, "numba", epochs, 1)),
         lambda reached: reached >= least,
     )
     with capsys.disabled():
@@ -66,12 +66,14 @@ def test_numba_beats_numpy(name: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_numpy_keeps_up_with_a_loop_by_hand(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One thread each, through `fit`, with all that it does."""
+    """One thread each, through `fit` with its checks and records."""
     work, most = NAMED[name], BY_HAND[name]
     found = best(
         lambda: ratio(work, numpy(work), lambda epochs: handwritten.Trainer(work, epochs, 1)),
         lambda reached: reached <= most,
     )
     with capsys.disabled():
-        print(f"\n{name}: NumPy takes {min(found):.2f} of the loop by hand ({most:g} at most)")
+        print(
+            f"\n{name}: NumPy takes {min(found):.2f} times as long as the loop ({most:g} at most)"
+        )
     assert min(found) <= most, f"tries: {found}"

@@ -1,7 +1,7 @@
-"""The Numba backend against itself and against memory: what a function or an update costs.
+"""The Numba backend against itself and against memory: the cost of a function or an update.
 
-Each prints and stores one ratio with what is asked of it. A ratio that is missed does not fail,
-because on a busy machine it would.
+Each prints and stores one ratio with its limit. Exceeding the limit is no failure, because it
+happens on a busy machine.
 """
 
 import statistics
@@ -18,7 +18,7 @@ import fastnet as fn
 from bench.workloads import NAMED
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import SEED, Contestant, Fit, meet, paced, turns
+from fastnet.benchmark import SEED, Contestant, FitWorkload, calibrate, check_agreement, time_rounds
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
@@ -26,8 +26,8 @@ ROUNDS = 9
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A comparison, and what is asked of it: ours at most so many times the other's time."""
+class Limit:
+    """A comparison: our time should be at most `most` times the other's."""
 
     what: str
     against: str
@@ -37,35 +37,35 @@ class Asked:
 def compare(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
-    asked: Asked,
+    limit: Limit,
     ours: Contestant,
     other: Contestant,
 ) -> None:
-    """Take turns, print and store the median ratio."""
+    """Time both in rounds, print and store the median ratio."""
     found: dict[str, list[float]] = {"ours": [], "other": []}
 
-    def turn() -> None:
-        for name, seconds in turns({"ours": ours, "other": other}, 1)[0].items():
+    def time_round() -> None:
+        for name, seconds in time_rounds({"ours": ours, "other": other}, 1)[0].items():
             found[name] += seconds
 
-    benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS, warmup_rounds=1)
-    if benchmark.disabled:  # each ran once, and the results agree
+    benchmark.pedantic(time_round, rounds=1 if benchmark.disabled else ROUNDS, warmup_rounds=1)
+    if benchmark.disabled:  # each has run once, and results agree
         return
     pairs = zip(found["ours"][1:], found["other"][1:], strict=True)
     ratio = statistics.median(a / b for a, b in pairs)
     benchmark.extra_info.update(
-        what=asked.what,
-        against=asked.against,
+        what=limit.what,
+        against=limit.against,
         ratio=ratio,
-        at_most=asked.most,
+        at_most=limit.most,
         microseconds=statistics.median(found["ours"]) * 1e6,
     )
     with capsys.disabled():
-        print(f"\n{asked.what} against {asked.against}: {ratio:.3g} x ({asked.most:g} at most)")
+        print(f"\n{limit.what} against {limit.against}: {ratio:.3g} x ({limit.most:g} at most)")
 
 
-#: How many times ReLU's and the squared error's time others may take, and outputs for classes.
-OTHERS_MAY_TAKE, CLASSES = 1.3, 10
+#: The limit for other functions, in times of ReLU and squared error; and the number of classes.
+FUNCTION_LIMIT, CLASSES = 1.3, 10
 
 
 @pytest.mark.parametrize("function", ["tanh", "sigmoid", "gelu", "crossentropy"])
@@ -84,35 +84,38 @@ def test_other_functions(
         return replace(work, network=fn.Network(inputs, layers, loss))
 
     plain = with_functions("relu", "identity", "mse")
-    asked_for = with_functions(
+    changed = with_functions(
         *(("relu", "softmax", "crossentropy") if classes else (function, "identity", "mse"))
     )
-    numpy = Fit(asked_for, "numpy", 1, 1, "float64")
+    numpy = FitWorkload(changed, "numpy", 1, 1, "float64")
     start = numpy.result().copy()
-    numpy.go()
-    maker = partial(Fit, asked_for, "numba", threads=1)
-    meet(maker, 1, numpy.result(), start)
-    ours: Contestant = Fit(asked_for, "numba", 1, 1)
-    other: Contestant = Fit(plain, "numba", 1, 1)
+    numpy.run()
+    maker = partial(FitWorkload, changed, "numba", threads=1)
+    check_agreement(maker, 1, numpy.result(), start)
+    ours: Contestant = FitWorkload(changed, "numba", 1, 1)
+    other: Contestant = FitWorkload(plain, "numba", 1, 1)
     if benchmark.enabled:
-        ours, other = paced(maker, 1), paced(partial(Fit, plain, "numba", threads=1), 1)
+        ours, other = (
+            calibrate(maker, 1),
+            calibrate(partial(FitWorkload, plain, "numba", threads=1), 1),
+        )
     what = f"{name} with {function}, one thread"
-    asked = Asked(what, "the same with ReLU and MSE", OTHERS_MAY_TAKE)
-    compare(benchmark, capsys, asked, ours, other)
+    limit = Limit(what, "the same with ReLU and MSE", FUNCTION_LIMIT)
+    compare(benchmark, capsys, limit, ours, other)
 
 
 class Updates:
-    """The Numba backend's update by Adam on so many parameters, on one thread."""
+    """The Numba backend's Adam update of `size` parameters, on one thread."""
 
     def __init__(self, size: int, updates: int) -> None:
         self.units = updates
         self.constants, self.p, self.g, self.memory = _adam_arrays(size)
         self.kernel = _update_kernel()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         self.kernel(self.constants, self.p, self.g, self.memory, self.units)
 
     def result(self) -> Array:
@@ -120,17 +123,17 @@ class Updates:
 
 
 class Stream:
-    """A loop that reads and writes what Adam's update does, and adds: memory's own speed."""
+    """A loop that reads and writes the same arrays as Adam and only adds: the speed of memory."""
 
     def __init__(self, size: int, updates: int) -> None:
         self.units = updates
         _, self.p, self.g, self.memory = _adam_arrays(size)
         self.kernel = _stream_kernel()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         self.kernel(self.p, self.g, self.memory, self.units)
 
     def result(self) -> Array:
@@ -138,7 +141,7 @@ class Stream:
 
 
 def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
-    """The constants, the parameters, their gradient, and the memory."""
+    """The constants, parameters, gradient and state."""
     p, g = (random.uniform(SEED, random.DATA, s, size).astype(np.float32) for s in range(2))
     constants = np.array(fn.Adam().canonical()[1])
     return constants, p, g, np.zeros((2, size), np.float32)
@@ -173,18 +176,18 @@ def _stream_kernel() -> Any:
     return stream
 
 
-#: How many times a copy's time the update may take; and the numbers that a turn reads and writes.
-ADAM_MAY_TAKE, ADAM_ENTRIES = 1.1, 200_000_000
+#: The limit for Adam, in times of that loop; and the parameters updated in a round.
+ADAM_LIMIT, ADAM_ENTRIES = 1.1, 200_000_000
 
 
 @pytest.mark.parametrize("size", [100_000, 1_000_000, 6_300_000])
 def test_adam(size: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
-    """The update alone, against a loop that moves as many bytes and only adds."""
+    """The update alone, against a loop that moves the same bytes and only adds."""
     updates = 1 if benchmark.disabled else ADAM_ENTRIES // size
     ours, other = Updates(size, updates), Stream(size, updates)
     for one in (ours, other):
-        one.go()
+        one.run()
     assert np.isfinite(ours.p).all()
     what = f"Adam's update of {size:,} parameters, one thread"
-    asked = Asked(what, "a loop that moves the same bytes", ADAM_MAY_TAKE)
-    compare(benchmark, capsys, asked, ours, other)
+    limit = Limit(what, "a loop that moves the same bytes", ADAM_LIMIT)
+    compare(benchmark, capsys, limit, ours, other)

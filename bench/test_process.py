@@ -1,8 +1,8 @@
-"""What a new process pays: to import, to a first trained epoch, in memory; and the disk.
+"""Costs of a new process: time to import, time to the first epoch, memory; and disk space.
 
-Programs are as short as a tutorial has them; everyone trains 32-64-64-1 for an epoch of 256 rows in
-batches of 32 (for memory, of 102,400). Processes take turns. A time is that from the start of the
-process. Numba and JAX keep what they compile on disk, but where nothing is to be compiled before.
+Programs are as short as in a tutorial. All train 32-64-64-1 for one epoch of 256 rows (for memory:
+102,400) in batches of 32. Processes are started in rounds. A time counts from the start of the
+process. Numba and JAX use their caches on disk, except where these are to be empty.
 """
 
 import json
@@ -19,22 +19,22 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import contestants
-from bench.contest import played
+from bench.contest import recorded_clock
 from bench.records import Record
 from bench.sizes import INSTALLED, installed_bytes
 
-pytestmark = pytest.mark.benchmark(timer=played)
+pytestmark = pytest.mark.benchmark(timer=recorded_clock)
 
 Program = Literal["import", "epoch"]
 
-#: Processes of each; fewer where all is compiled anew.
+#: Processes of each contestant; fewer where everything is compiled each time.
 ROUNDS, COLD_ROUNDS = 5, 3
 
-#: Rows of the epoch that is timed, and of the one whose memory is looked at.
+#: Rows of the epoch that is timed, and of the one whose memory is measured.
 FEW, MANY = 256, 102_400
 
-#: At the end of each program: when, and the most memory that this process had (VmHWM is its own;
-#: `ru_maxrss` would be its parent's, if that had more).
+#: The end of each program: prints the time and the peak memory of the process (on Linux VmHWM, as
+#: `ru_maxrss` would be that of the parent process, if it is larger).
 _END = """
 import json, sys, time
 end = time.time()
@@ -52,16 +52,16 @@ print(json.dumps([end, peak]))
 
 @dataclass
 class Measure:
-    """One thing that is asked of a new process, and what was found.
+    """One measure of a new process, and its results.
 
     Attributes:
-        name: of it.
-        program: which, see `contestants.program`.
+        name: as in reports.
+        program: see `contestants.program`.
         rows: of the epoch.
-        cold: without what was compiled before and kept on disk.
-        in_bytes: whether memory counts, not time.
+        cold: whether caches of compiled code are empty.
+        in_bytes: whether memory is measured, not time.
         found: seconds and peak bytes of each process, by contestant.
-        problems: of contestants whose program failed.
+        problems: the errors of failed programs, by contestant.
     """
 
     name: str
@@ -75,14 +75,14 @@ class Measure:
     def run(self, name: str, caches: Path) -> None:
         """Start a contestant's process once."""
         text = contestants.program(name, self.program)
-        # With bytecode, as after any installation: without it all source is compiled each time.
+        # With bytecode, as after any installation: otherwise all source is compiled each time.
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        taken = self.found.setdefault(name, [])
-        kept = caches / (f"{name} {len(taken)}" if self.cold else "kept")
-        env["JAX_COMPILATION_CACHE_DIR"] = str(kept)
+        runs = self.found.setdefault(name, [])
+        cache = caches / (f"{name} {len(runs)}" if self.cold else "shared")
+        env["JAX_COMPILATION_CACHE_DIR"] = str(cache)
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         if self.cold:
-            env["NUMBA_CACHE_DIR"] = str(kept)
+            env["NUMBA_CACHE_DIR"] = str(cache)
         began = time.time()
         done = subprocess.run(
             [sys.executable, "-c", f"rows = {self.rows}\n{text}\n{_END}"],
@@ -95,12 +95,10 @@ class Measure:
             self.problems[name] = last
             return
         end, peak = json.loads(done.stdout.splitlines()[-1])
-        taken.append((end - began, peak))
+        runs.append((end - began, peak))
 
-    def take_turns(self, names: list[str], rounds: int, caches: Path) -> None:
-        """Everyone once, for the files to come into memory and what is kept to be compiled; then
-        in turns.
-        """
+    def run_rounds(self, names: list[str], rounds: int, caches: Path) -> None:
+        """Start all processes in rounds; a first round fills the caches and does not count."""
         for _ in range(rounds + 1):
             for name in names:
                 if name not in self.problems:
@@ -124,7 +122,7 @@ MEASURES = {
 
 @pytest.fixture(scope="session")
 def measured() -> dict[str, Measure]:
-    """Those that were taken already."""
+    """Measures that were taken already, by name."""
     return {}
 
 
@@ -137,7 +135,7 @@ def test_process(
     benchmark: BenchmarkFixture,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Seconds, or bytes, of a new process."""
+    """Seconds, or peak bytes, of a new process."""
     reason = contestants.missing(contestant)
     if reason is not None:
         pytest.skip(reason)
@@ -151,15 +149,15 @@ def test_process(
             and hasattr(item, "callspec")
             and item.callspec.params.get("measure") == measure
         ]
-        there = [name for name in names if not contestants.missing(name)]
+        available = [name for name in names if not contestants.missing(name)]
         rounds = COLD_ROUNDS if taken.cold else ROUNDS
-        taken.take_turns(there, rounds if benchmark.enabled else 0, tmp_path)
+        taken.run_rounds(available, rounds if benchmark.enabled else 0, tmp_path)
     if contestant in taken.problems:
         pytest.fail(f"{contestant}, {measure}: {taken.problems[contestant]}")
     seconds, peaks = zip(*taken.found[contestant], strict=True)
     peak = max((each for each in peaks if each is not None), default=None)
     if taken.in_bytes and peak is None:
-        pytest.skip("this system does not tell a process's peak memory")
+        pytest.skip("this system does not give a process's peak memory")
     benchmark.group = measure
     benchmark.extra_info["record"] = Record(
         kind="process",
@@ -172,12 +170,12 @@ def test_process(
         amount=peak if taken.in_bytes else None,
         versions=contestants.versions(contestant),
     ).to_dict()
-    benchmark.pedantic(played.pass_by, (iter(seconds),), rounds=len(seconds))
+    benchmark.pedantic(recorded_clock.advance, (iter(seconds),), rounds=len(seconds))
 
 
 @pytest.mark.benchmark(timer=time.perf_counter)
 def test_installed_size(installed: str, threads: int, benchmark: BenchmarkFixture) -> None:
-    """Bytes on disk, with all that is needed, of what is installed here."""
+    """Bytes on disk of each contestant with its dependencies, as installed here."""
     requirement = INSTALLED[installed]
     try:
         size = benchmark.pedantic(installed_bytes, (requirement,))
@@ -190,7 +188,7 @@ def test_installed_size(installed: str, threads: int, benchmark: BenchmarkFixtur
         workload="installed size",
         contestant=installed,
         family=contestants.family(installed),
-        what="on disk, with all that is required",
+        what="on disk, with all dependencies",
         unit="process",
         threads=threads,
         amount=float(size),

@@ -1,4 +1,4 @@
-"""Where the time goes that falls short of what was asked: shares of one call, in one run."""
+"""Where the time of a call goes: the share of each part, in one run."""
 
 import statistics
 import time
@@ -28,15 +28,15 @@ def shares(
     calls = 10 if benchmark.disabled else calls
     seconds: dict[str, list[float]] = {"": [], **{name: [] for name in parts}}
 
-    def turn() -> None:
+    def time_round() -> None:
         for name, call in {"": whole, **parts}.items():
             began = time.perf_counter()
             for _ in range(calls):
                 call()
             seconds[name].append((time.perf_counter() - began) / calls)
 
-    turn()
-    benchmark.pedantic(turn, rounds=1 if benchmark.disabled else ROUNDS)
+    time_round()
+    benchmark.pedantic(time_round, rounds=1 if benchmark.disabled else ROUNDS)
     took = statistics.median(seconds.pop(""))
     found = {name: statistics.median(times) / took for name, times in seconds.items()}
     benchmark.extra_info.update(what=what, microseconds=took * 1e6, shares=found)
@@ -46,7 +46,7 @@ def shares(
 
 
 def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
-    """One row of 3-4-1: what Numba's call and the array for the answer take."""
+    """One row of 3-4-1: the shares of Numba's call and of the new output array."""
     from fastnet_numba.program import NumbaProgram
 
     network = fn.Network(3, [fn.Dense(4, "relu"), fn.Dense(1)])
@@ -61,13 +61,13 @@ def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
     parts: dict[str, Callable[[], object]] = {
         "the compiled call": compiled,
         "a new array": lambda: np.empty((1, 1), program.dtype),
-        "a call of nothing, in each": lambda: None,
+        "an empty Python call, part of each": lambda: None,
     }
     shares(benchmark, capsys, "predict one row of 3-4-1", lambda: model.predict(x), parts, 20_000)
 
 
 def test_xor(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> None:
-    """100,000 steps of XOR: what the kernel takes, and what `fit` adds."""
+    """100,000 steps of XOR: the share of the kernel in `fit`."""
     from fastnet.contract.program import Data, Inputs, Run, State
     from fastnet_numba.program import NumbaProgram
 

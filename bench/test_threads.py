@@ -1,6 +1,6 @@
-"""Where the matrix library's second thread pays: what `WORTH_SHARING` was chosen by.
+"""Where a second thread of the matrix library is faster: the measurement behind `WORTH_SHARING`.
 
-Networks of two hidden layers, trained with one thread and with two, which take turns.
+Networks of two hidden layers, trained with one thread and with two, alternately.
 """
 
 import statistics
@@ -39,9 +39,9 @@ def test_two_threads(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Print one thread's time over two threads'; above 1 the second pays."""
+    """Print one thread's time divided by that of two; above 1 the second thread is faster."""
     if processors() < 2:
-        pytest.skip("there is one processor for this process, two are compared")
+        pytest.skip("this process may use one processor; the benchmark compares two")
     network = fn.Network(inputs, [fn.Dense(hidden, "relu"), fn.Dense(hidden, "relu"), fn.Dense(10)])
     x, y = fn.datasets.synthetic(ROWS, inputs, 10)
     seconds: dict[int, list[float]] = {1: [], 2: []}

@@ -1,22 +1,22 @@
-"""What is trained and predicted, by everybody alike: the one place that names it.
+"""The workloads of all contestants.
 
 - `NAMED`: xor, tab32, tab, tab-adam, mnist, wide;
 - `SERIES`: depth 1 to 8, width 8 to 2,048, batch 1 to 65,536;
-- `PREDICTED`: rows of one call.
+- `PREDICTED`: rows per call of `predict`.
 
-What `fastnet bench` runs too stands in `fastnet.benchmark.QUICK`.
+Those of `fastnet bench` are in `fastnet.benchmark.QUICK`.
 """
 
 from dataclasses import replace
 
-from fastnet.benchmark import QUICK, Workload, relu
+from fastnet.benchmark import QUICK, Workload, relu_network
 from fastnet.definition.optimizers import SGD, Adam
 
 __all__ = ["NAMED", "PREDICTED", "SERIES", "TAB", "TRAINED", "Workload"]
 
 TAB = QUICK["tab"]
 
-#: As in the project's first measurements: XOR, tables, digits, and what a BLAS is made for.
+#: XOR, tables, digits, and large matrix products, where a BLAS is at its best.
 NAMED = {
     work.name: work
     for work in (
@@ -25,15 +25,15 @@ NAMED = {
         TAB,
         replace(TAB, name="tab-adam", optimizer=Adam(1e-3)),
         QUICK["mnist"],
-        Workload("wide", relu(1024, 2048, 2048, 10), 2_048, 1_024, SGD(0.01), slow=True),
+        Workload("wide", relu_network(1024, 2048, 2048, 10), 2_048, 1_024, SGD(0.01), slow=True),
     )
 }
 
 
 def _in_series(axis: str, value: int, sizes: list[int], batch: int, rows: int) -> Workload:
     slow = value >= 2_048
-    rule = SGD(1e-3)  # short steps: eight layers of ReLU make much of a rounding
-    network = relu(*sizes)
+    rule = SGD(1e-3)  # small steps: eight layers of ReLU amplify rounding
+    network = relu_network(*sizes)
     return Workload(f"{axis} {value}", network, rows, batch, rule, 1, axis, value, slow)
 
 
@@ -54,5 +54,5 @@ SERIES = {
 
 TRAINED = {**NAMED, **SERIES}
 
-#: Rows of one call of `predict`, on tab's network.
+#: Rows per call of `predict`, with tab's network.
 PREDICTED = (1, 64, 100_000)

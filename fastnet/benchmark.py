@@ -1,17 +1,17 @@
-"""Fair timing on one machine: `fastnet bench` and the project's benchmark suite stand on it.
+"""Fair timing on one machine, for `fastnet bench` and the project's benchmark suite.
 
     from functools import partial
-    from fastnet.benchmark import QUICK, Fit, paced, turns
+    from fastnet.benchmark import QUICK, FitWorkload, calibrate, time_rounds
 
     work = QUICK["tab"]
-    makers = {name: partial(Fit, work, name) for name in ("numpy", "numba")}
-    there = {name: paced(maker, work.common) for name, maker in makers.items()}
-    seconds, problems = turns(there, rounds=5)
+    makers = {name: partial(FitWorkload, work, name) for name in ("numpy", "numba")}
+    contestants = {name: calibrate(maker, work.check_epochs) for name, maker in makers.items()}
+    seconds, problems = time_rounds(contestants, rounds=5)
 
-All contestants begin with the same parameters and see the same rows in the same order. Each first
-does a short run whose result must agree with NumPy's in float64; only then are they timed, in
-turns, so that drift of the machine hits all alike. The first run, with all that is compiled in it,
-is timed apart.
+All contestants start from the same parameters and see the same rows in the same order. Each first
+does a short run, whose result must agree with NumPy's in float64. Only then are they timed, in
+rounds, each of them once per round, so that drift of the machine affects all alike. The first run,
+including compilation, is timed separately.
 """
 
 import gc
@@ -32,22 +32,22 @@ from fastnet.definition.optimizers import SGD, Optimizer
 from fastnet.errors import FastnetError
 from fastnet.model import Model
 
-#: Of initial weights and shuffles, everywhere.
+#: The seed of initial weights and shuffles, everywhere.
 SEED = 1
 
-#: What fits here does not go through memory at every step, so its bytes are not counted: the
-#: second-level cache of most of today's processors, or their share of the third.
-IN_CACHE = 2**20
+#: Data that fits here stays in the cache from step to step, so its bytes are not counted: the size
+#: of the second-level cache of most current processors, or of their share of the third.
+CACHE_BYTES = 2**20
 
-#: Seconds before each turn, in which the threads of the one before go to sleep.
+#: Seconds before each timed run, in which the threads of the run before it go to sleep.
 PAUSE = 0.02
 
-#: Seconds of a turn, about: the clock's own microsecond and a shuffle's fluctuation vanish.
-TURN_SECONDS = 0.15
+#: Approximate seconds of one contestant's run in a round: long enough that the clock's resolution
+#: of a microsecond and the variation between shuffles do not matter.
+ROUND_SECONDS = 0.15
 
-#: How often the length of a turn is corrected: what a call takes by itself, beside its steps, hides
-#: the steps of a short one.
-MOST_TRIES = 4
+#: How often the length of a run is corrected: in a short run the cost of the call itself dominates.
+MAX_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Workload:
 
     Attributes:
         name: as in reports.
-        network: what.
-        rows: of data; a multiple of `batch`.
-        batch: rows of a step.
-        optimizer: how.
-        common: epochs of the run that all must agree about.
-        axis, value: the series that it belongs to, and its place in it; None: none.
-        slow: takes many seconds.
+        network: what is trained.
+        rows: number of training rows; a multiple of `batch`.
+        batch: rows per step.
+        optimizer: of the training.
+        check_epochs: epochs of the run in which results must agree.
+        axis, value: the series that it belongs to ("width"), and its value in it; None without one.
+        slow: whether it takes many seconds.
     """
 
     name: str
@@ -70,61 +70,61 @@ class Workload:
     rows: int
     batch: int
     optimizer: Optimizer
-    common: int = 1
+    check_epochs: int = 1
     axis: str | None = None
     value: int | None = None
     slow: bool = False
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         return self.rows // self.batch
 
     @property
     def sizes(self) -> list[int]:
-        """Inputs, and the units of every layer."""
+        """The inputs and the units of every layer."""
         layers = self.network.layers
         return [self.network.inputs, *(each.units for each in layers if isinstance(each, Dense))]
 
     @property
     def activations(self) -> list[str]:
-        """Each layer's."""
+        """The name of each layer's activation."""
         return [each.activation.name for each in self.network.layers if isinstance(each, Dense)]
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned."""
+        """The number of weights and biases."""
         return sum((a + 1) * b for a, b in pairwise(self.sizes))
 
     @property
     def flops(self) -> float:
-        """What a step must multiply and add: forward, the weights' gradient, and the way back,
-        which ends before the first layer.
+        """Multiplications and additions of a step: forward, gradients of weights, and gradients of
+        inputs, except for the first layer's.
         """
         products = [a * b for a, b in pairwise(self.sizes)]
         return 2.0 * self.batch * (3 * sum(products) - products[0])
 
     @property
     def bytes(self) -> float:
-        """What a step must move through memory: its rows, and parameters and the optimizer's
-        memory to and fro. Of either, nothing if all of it stays in the cache.
+        """Bytes that a step reads and writes in memory: its rows, the parameters and the
+        optimizer's state. Rows, or parameters and state, count as zero if they fit in the cache.
         """
         sizes = self.sizes
         row = 4 * (sizes[0] + sizes[-1])
         state = 4 * self.parameters * (1 + self.optimizer.slots * (not _plain(self.optimizer)))
-        moved = row * self.batch if row * self.rows > IN_CACHE else 0
-        return float(moved + (2 * state if state > IN_CACHE else 0))
+        moved = row * self.batch if row * self.rows > CACHE_BYTES else 0
+        return float(moved + (2 * state if state > CACHE_BYTES else 0))
 
     def __str__(self) -> str:
-        """As in `32-64-64-1, relu, batch 256, SGD`."""
+        """For example `32-64-64-1, relu, batch 256, SGD`."""
         names = list(dict.fromkeys(name for name in self.activations if name != "identity"))
         shape = "-".join(map(str, self.sizes))
         rule = type(self.optimizer).__name__
         return f"{shape}, {' and '.join(names)}, batch {self.batch:,}, {rule}"
 
     def data(self) -> tuple[Array, Array]:
-        """x `(rows, inputs)` float32 and y `(rows, outputs)` float32, or classes `(rows,)`; new
-        arrays, so that no contestant can spoil another's.
+        """Inputs `(rows, inputs)` float32 and targets `(rows, outputs)` float32, or classes
+        `(rows,)`; new arrays, so that no contestant can change another's.
         """
         if self.network.inputs == 3 and self.rows == 4:
             x, y = datasets.xor()
@@ -134,87 +134,87 @@ class Workload:
         return x.copy(), y.copy()
 
     def orders(self, epochs: int) -> Array | None:
-        """The rows of each step, `(steps, batch)` intp; None where a step takes them all."""
+        """The rows of each step, `(steps, batch)` intp; None where a step uses all rows."""
         if self.batch == self.rows:
             return None
         found = [random.permutation(SEED, random.SHUFFLE, e, self.rows) for e in range(epochs)]
         return np.concatenate(found).reshape(epochs * self.steps, self.batch)
 
-    def start(self) -> list[tuple[Array, Array]]:
-        """Each layer's first weights `(inputs, units)` and bias `(units,)`, new ones."""
-        given = model(self, "numpy", None, "float32").parameters
+    def initial_layers(self) -> list[tuple[Array, Array]]:
+        """Each layer's initial weights `(inputs, units)` and bias `(units,)`, as new arrays."""
+        given = new_model(self, "numpy", None, "float32").parameters
         pairs = [(given[f"{i}.weight"], given[f"{i}.bias"]) for i in range(len(given) // 2)]
         return [(weight.copy(), bias.copy()) for weight, bias in pairs]
 
 
 def _plain(optimizer: Optimizer) -> bool:
-    """Whether it is gradient descent without a memory."""
+    """Whether it is SGD without momentum, which has no state."""
     return isinstance(optimizer, SGD) and not optimizer.momentum
 
 
 _synthetic = cache(datasets.synthetic)
 
 
-def relu(inputs: int, *units: int) -> Network:
-    """ReLU in the hidden layers, squared error: the networks that are compared."""
+def relu_network(inputs: int, *units: int) -> Network:
+    """A network with ReLU in its hidden layers and mean squared error."""
     *hidden, outputs = units
     return Network(inputs, [*(Dense(u, "relu") for u in hidden), Dense(outputs)], loss="mse")
 
 
-#: From the smallest to one that a matrix library is made for; `fastnet bench` runs them all.
+#: The workloads of `fastnet bench`, from the smallest to one dominated by large matrix products.
 QUICK = {
     work.name: work
     for work in (
-        # The tutorial's network and start. After 500 steps float32 has not drifted yet.
-        Workload("xor", datasets.xor_network(True), 4, 4, SGD(2.0), common=500),
-        Workload("tab32", relu(32, 64, 64, 1), 12_800, 32, SGD(0.05)),
-        Workload("tab", relu(32, 64, 64, 1), 12_800, 256, SGD(0.05)),
-        Workload("mnist", relu(784, 128, 10), 12_800, 128, SGD(0.05)),
-        Workload("large", relu(512, 1024, 1024, 10), 2_048, 256, SGD(0.01)),
+        # The tutorial's network and weights. After 500 steps float32 is still close to float64.
+        Workload("xor", datasets.xor_network(True), 4, 4, SGD(2.0), check_epochs=500),
+        Workload("tab32", relu_network(32, 64, 64, 1), 12_800, 32, SGD(0.05)),
+        Workload("tab", relu_network(32, 64, 64, 1), 12_800, 256, SGD(0.05)),
+        Workload("mnist", relu_network(784, 128, 10), 12_800, 128, SGD(0.05)),
+        Workload("large", relu_network(512, 1024, 1024, 10), 2_048, 256, SGD(0.01)),
     )
 }
 
-#: How far float32 results may be from float64's, of the largest number: rounding, grown over the
-#: steps of a training, where a ReLU may fall on the other side; and in one pass.
-TRAINED_APART, PASS_APART = 1e-3, 1e-5
+#: The allowed difference between results in float32 and float64, divided by the largest absolute
+#: value: after training, where rounding accumulates and can switch a ReLU, and in a single pass.
+TRAINING_TOLERANCE, PASS_TOLERANCE = 1e-3, 1e-5
 
 
 class Contestant(Protocol):
-    """Who can be timed.
+    """A backend or library at one workload.
 
     Attributes:
-        units: what one `go` does: steps, or calls.
+        units: steps or calls of one `run`.
     """
 
     units: int
 
-    def begin(self) -> None:
-        """Go back to the start; this is not timed."""
+    def reset(self) -> None:
+        """Go back to the initial state; not timed."""
 
-    def go(self) -> None:
-        """Do all of them."""
+    def run(self) -> None:
+        """Do all steps or calls."""
 
     def result(self) -> Array:
-        """What they came to, in the same layout for everyone."""
+        """Parameters, predictions or a gradient, in the same layout for all contestants."""
         ...
 
 
-def model(work: Workload, backend: str, threads: int | None, dtype: str) -> Model:
-    """The model that everyone begins with: in float64, too, with float32's first weights."""
+def new_model(work: Workload, backend: str, threads: int | None, dtype: str) -> Model:
+    """A model with the initial weights of all contestants: float32's, in float64 too."""
     made = Model(work.network, backend=backend, seed=SEED, threads=threads, dtype=dtype)
     made.parameters.flat[...] = made.parameters.flat.astype(np.float32)
     return made
 
 
-class Fit:
-    """`model.fit`, with all that it does: checks, shuffles, a loss kept of every step.
+class FitWorkload:
+    """`Model.fit`, including its checks, shuffles and the loss that it records for every step.
 
     Args:
         work: what is trained.
-        backend: by whom.
-        epochs: of one `go`.
-        threads: how many to use; None: as it pays.
-        dtype: of everything.
+        backend: its name.
+        epochs: of one `run`.
+        threads: the number to use; None lets the backend choose.
+        dtype: of data and parameters.
     """
 
     def __init__(
@@ -226,15 +226,15 @@ class Fit:
         dtype: str = "float32",
     ) -> None:
         self.work, self.epochs = work, epochs
-        self.how: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
+        self.options: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
         self.units = epochs * work.steps
         self.x, self.y = work.data()
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        self.model = model(self.work, **self.how)
+    def reset(self) -> None:
+        self.model = new_model(self.work, **self.options)
 
-    def go(self) -> None:
+    def run(self) -> None:
         self.model.fit(
             self.x,
             self.y,
@@ -247,16 +247,16 @@ class Fit:
         return self.model.parameters.flat
 
 
-class Predict:
-    """`model.predict`, called again and again.
+class PredictWorkload:
+    """Repeated calls of `Model.predict`.
 
     Args:
-        work: the network.
-        backend: by whom.
-        calls: of one `go`.
-        rows: of one call.
-        threads: how many to use; None: as it pays.
-        dtype: of everything.
+        work: gives the network.
+        backend: its name.
+        calls: of one `run`.
+        rows: per call.
+        threads: the number to use; None lets the backend choose.
+        dtype: of data and parameters.
     """
 
     def __init__(
@@ -268,13 +268,13 @@ class Predict:
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
-        self.model = model(work, backend, threads, dtype)
-        self.x, self.units = predicted(work, rows), calls
+        self.model = new_model(work, backend, threads, dtype)
+        self.x, self.units = prediction_inputs(work, rows), calls
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         predict, x = self.model.predict, self.x
         for _ in range(self.units):
             predict(x)
@@ -283,169 +283,172 @@ class Predict:
         return self.model.predict(self.x)
 
 
-def predicted(work: Workload, rows: int) -> Array:
-    """What is predicted: x `(rows, inputs)` float32."""
+def prediction_inputs(work: Workload, rows: int) -> Array:
+    """Inputs `(rows, inputs)` float32 to predict for."""
     return _synthetic(rows, work.network.inputs, work.network.outputs)[0].copy()
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a contestant came to.
+    """A contestant's times.
 
     Attributes:
-        seconds: of one unit, one a turn.
-        units: of a turn.
-        warm_up: seconds to make the contestant and for its first run, with all that is compiled or
-            loaded for it; what is on disk from before helps.
-        apart: how far its result was from that of NumPy in float64, of the largest number.
+        seconds: per unit, one entry per round.
+        units: per round.
+        warm_up: seconds to create the contestant and to run it once, including compilation; what
+            is cached on disk helps.
+        difference: the largest deviation of its result from NumPy's in float64, divided by the
+            largest absolute value of that.
     """
 
     seconds: list[float] = field(default_factory=list)
     units: int = 1
     warm_up: float = 0.0
-    apart: float = 0.0
+    difference: float = 0.0
 
 
-class Disagrees(FastnetError):
-    """A contestant whose result is not the reference's: its time counts for nothing."""
+class Disagreement(FastnetError):
+    """A contestant's result is not the reference's, so its time does not count."""
 
 
-#: Makes a contestant that does so many epochs, or calls, in one `go`.
+#: Makes a contestant that does this number of epochs, or calls, in one `run`.
 Maker = Callable[[int], Contestant]
 
 
 def contest(
-    makers: Mapping[str, Maker], reference: Maker, common: int, trains: bool, rounds: int
+    makers: Mapping[str, Maker], reference: Maker, count: int, trains: bool, rounds: int
 ) -> tuple[dict[str, Timing], dict[str, str]]:
-    """Everyone's first run, and then, of those who came to the right result, their turns.
+    """Run each contestant once, then time those whose results agree with the reference.
 
     Args:
         makers: of the contestants, by name.
-        reference: of NumPy's backend in float64, to whose result all must come.
-        common: epochs, or calls, of the first run.
-        trains: whether results are parameters, which must not be those of the start.
-        rounds: turns of each; 0: the first run is all.
+        reference: of the NumPy backend in float64, whose result all others must match.
+        count: epochs, or calls, of the first run.
+        trains: whether results are parameters, which must differ from the initial ones.
+        rounds: of timing; 0 to stop after the first run.
 
     Returns:
-        What those came to who were timed, and what is wrong with the others.
+        The times of the contestants that agree, and what is wrong with the others, by name.
     """
-    exact = reference(common)
-    exact.begin()
+    exact = reference(count)
+    exact.reset()
     start = exact.result().copy() if trains else None
-    exact.go()
-    wanted = exact.result().copy()
-    met: dict[str, Timing] = {}
+    exact.run()
+    expected = exact.result().copy()
+    checked: dict[str, Timing] = {}
     problems: dict[str, str] = {}
     for name, maker in makers.items():
         try:
-            met[name] = meet(maker, common, wanted, start)
-        except Disagrees as error:
+            checked[name] = check_agreement(maker, count, expected, start)
+        except Disagreement as error:
             problems[name] = str(error)
-        except Exception as error:  # another library's may be any: the others go on
+        except Exception as error:  # another library may raise anything: continue with the others
             problems[name] = f"{type(error).__name__}: {error}"
     if not rounds:
-        return met, problems
-    there: dict[str, Contestant] = {}
-    for name in met:
+        return checked, problems
+    contestants: dict[str, Contestant] = {}
+    for name in checked:
         try:
-            there[name] = paced(makers[name], common)
+            contestants[name] = calibrate(makers[name], count)
         except Exception as error:
             problems[name] = f"{type(error).__name__}: {error}"
-    found, fallen = turns(there, rounds)
-    problems.update(fallen)
+    found, failed = time_rounds(contestants, rounds)
+    problems.update(failed)
     timed = {
-        name: replace(met[name], seconds=seconds, units=there[name].units)
+        name: replace(checked[name], seconds=seconds, units=contestants[name].units)
         for name, seconds in found.items()
     }
     return timed, problems
 
 
-def meet(maker: Maker, common: int, reference: Array, start: Array | None) -> Timing:
-    """The first run, which has to come to the reference's result.
+def check_agreement(maker: Maker, count: int, reference: Array, start: Array | None) -> Timing:
+    """Run a contestant for the first time and compare its result with the reference's.
 
     Args:
         maker: of the contestant.
-        common: epochs, or calls.
-        reference: what they must come to.
-        start: the parameters at first, which a training must leave; None for what does not train.
+        count: epochs, or calls.
+        reference: the expected result.
+        start: the initial parameters, which training must change; None without training.
 
     Raises:
-        Disagrees: if it does not come there.
+        Disagreement: if the result differs.
     """
     began = time.perf_counter()
-    contestant = maker(common)
-    contestant.begin()
-    contestant.go()
+    contestant = maker(count)
+    contestant.reset()
+    contestant.run()
     warm_up = time.perf_counter() - began
     result = contestant.result()
     if result.shape != reference.shape:
-        raise Disagrees(f"the result has shape {result.shape}, not {reference.shape}.")
+        raise Disagreement(f"the result has shape {result.shape}, not {reference.shape}.")
     if start is not None and np.array_equal(result, start.astype(result.dtype)):
-        raise Disagrees("nothing was learned: the parameters are those of the start.")
-    apart = float(np.abs(result - reference).max() / np.abs(reference).max())
-    within = PASS_APART if start is None else TRAINED_APART
-    if not apart <= within:  # NaN too
-        raise Disagrees(f"the result is off by {apart:.1e} of the largest number, not {within:g}.")
-    return Timing([], contestant.units, warm_up, apart)
+        raise Disagreement("nothing was learned: the parameters are still the initial ones.")
+    difference = float(np.abs(result - reference).max() / np.abs(reference).max())
+    allowed = PASS_TOLERANCE if start is None else TRAINING_TOLERANCE
+    if not difference <= allowed:  # NaN too
+        raise Disagreement(
+            f"the result is off by {difference:.1e} of the largest value; {allowed:g} is allowed."
+        )
+    return Timing([], contestant.units, warm_up, difference)
 
 
-def paced(maker: Maker, common: int, turn: float = TURN_SECONDS) -> Contestant:
-    """The contestant with as many epochs, or calls, as fill about a turn; it has run once.
+def calibrate(maker: Maker, count: int, seconds: float = ROUND_SECONDS) -> Contestant:
+    """Make a contestant whose `run` takes about so long; it has run once.
 
     Args:
         maker: of the contestant.
-        common: epochs, or calls, to begin with.
-        turn: seconds.
+        count: epochs, or calls, to begin with.
+        seconds: of one `run`.
     """
-    times = common
-    for _ in range(MOST_TRIES):
-        contestant = maker(times)
-        contestant.begin()
-        contestant.go()  # what has to be compiled for so many, is
-        contestant.begin()
+    for _ in range(MAX_TRIES):
+        contestant = maker(count)
+        contestant.reset()
+        contestant.run()  # compiles, if this count needs it
+        contestant.reset()
         began = time.perf_counter()
-        contestant.go()
+        contestant.run()
         took = time.perf_counter() - began
-        wanted = max(1, round(times * turn / took))
-        if times / 2 <= wanted <= 2 * times:
+        wanted = max(1, round(count * seconds / took))
+        if count / 2 <= wanted <= 2 * count:
             break
-        times = wanted
+        count = wanted
     return contestant
 
 
-def turns(
+def time_rounds(
     contestants: Mapping[str, Contestant], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Seconds of one unit of each contestant, `rounds` of them, taken in turns.
+    """Time every contestant once per round.
 
-    Each round begins with another contestant, so that none always comes after the same one.
+    Each round begins with another contestant, so that none always follows the same one.
 
     Returns:
-        The times of those who came to finite results in every turn, and what is wrong with others.
+        By name, the seconds per unit in each round of the contestants with finite results, and what
+        is wrong with the others.
     """
     found: dict[str, list[float]] = {name: [] for name in contestants}
     problems: dict[str, str] = {}
     names = list(contestants)
-    for turn in range(rounds):
-        first = turn % max(len(names), 1)
+    for number in range(rounds):
+        first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
             if name in problems:
                 continue
             try:
                 found[name].append(_timed(contestants[name]))
-            except Exception as error:  # another library's may be any: the others go on
+            except Exception as error:  # another library may raise anything
                 problems[name] = f"{type(error).__name__}: {error}"
     return {name: times for name, times in found.items() if name not in problems}, problems
 
 
 def _timed(contestant: Contestant) -> float:
-    """Seconds of one unit of one turn."""
-    contestant.begin()
+    """Seconds per unit of one run."""
+    contestant.reset()
     gc.collect()
     time.sleep(PAUSE)
     began = time.perf_counter()
-    contestant.go()
+    contestant.run()
     took = (time.perf_counter() - began) / contestant.units
     if not np.isfinite(contestant.result()).all():
-        raise Disagrees("the result of a turn is not finite.")
+        raise Disagreement("the result of a timed run is not finite.")
     return took

@@ -1,4 +1,4 @@
-"""Fair timing: who is wrong is not timed, turns are taken, work is counted; and `fastnet bench`."""
+"""Fair timing: wrong results are not timed, rounds, counted work; and `fastnet bench`."""
 
 import json
 import math
@@ -11,19 +11,30 @@ from typer.testing import CliRunner
 
 import fastnet as fn
 from fastnet import benchmark
-from fastnet.benchmark import QUICK, Fit, Predict, Workload, contest, meet, paced, relu, turns
+from fastnet.benchmark import (
+    QUICK,
+    FitWorkload,
+    PredictWorkload,
+    Workload,
+    calibrate,
+    check_agreement,
+    contest,
+    relu_network,
+    time_rounds,
+)
 from fastnet.cli import app
 from fastnet.cli import bench as command
+from fastnet.contract.choosing import probe
 
-SMALL = Workload("small", relu(3, 5, 2), 64, 16, fn.SGD(0.1))
+SMALL = Workload("small", relu_network(3, 5, 2), 64, 16, fn.SGD(0.1))
 
 
 def exact(work=SMALL):
-    return partial(Fit, work, "numpy", dtype="float64")
+    return partial(FitWorkload, work, "numpy", dtype="float64")
 
 
-class Off(Fit):
-    """Trains as it should, and reports something else."""
+class Off(FitWorkload):
+    """Trains correctly, but returns another result."""
 
     by = 0.01
 
@@ -31,28 +42,33 @@ class Off(Fit):
         return super().result() + np.float32(self.by)
 
 
-class Idle(Fit):
-    """Says that it has trained."""
+class Idle(FitWorkload):
+    """Does not train."""
 
-    def go(self):
+    def run(self):
         pass
 
 
-class Broken(Fit):
-    def go(self):
+class Broken(FitWorkload):
+    def run(self):
         raise RuntimeError("the library fell over")
 
 
-def test_who_is_wrong_is_not_timed_and_the_others_are():
+def test_wrong_results_are_not_timed_and_the_others_are():
     def made(kind):
         return lambda epochs: kind(SMALL, "numpy", epochs)
 
-    makers = {"right": made(Fit), "off": made(Off), "idle": made(Idle), "broken": made(Broken)}
+    makers = {
+        "right": made(FitWorkload),
+        "off": made(Off),
+        "idle": made(Idle),
+        "broken": made(Broken),
+    }
     found, problems = contest(makers, exact(), 1, trains=True, rounds=2)
     assert list(found) == ["right"]
     assert len(found["right"].seconds) == 2
     assert found["right"].units % SMALL.steps == 0
-    assert 0 < found["right"].apart < benchmark.TRAINED_APART
+    assert 0 < found["right"].difference < benchmark.TRAINING_TOLERANCE
     assert "off by" in problems["off"]
     assert "nothing was learned" in problems["idle"]
     assert problems["broken"] == "RuntimeError: the library fell over"
@@ -66,63 +82,65 @@ def test_a_result_that_is_not_a_number_or_too_far_disagrees(by):
     Wrong.by = by
     reference = exact()(1)
     start = reference.result().copy()
-    reference.go()
-    with pytest.raises(benchmark.Disagrees, match="is off by"):
-        meet(lambda epochs: Wrong(SMALL, "numpy", epochs), 1, reference.result(), start)
+    reference.run()
+    with pytest.raises(benchmark.Disagreement, match="is off by"):
+        check_agreement(lambda epochs: Wrong(SMALL, "numpy", epochs), 1, reference.result(), start)
 
 
 def test_a_result_of_another_shape_disagrees():
     reference = exact()(1)
-    with pytest.raises(benchmark.Disagrees, match=r"shape \(32,\), not \(31,\)"):
-        meet(partial(Fit, SMALL, "numpy"), 1, reference.result()[1:], None)
+    with pytest.raises(benchmark.Disagreement, match=r"shape \(32,\), not \(31,\)"):
+        check_agreement(partial(FitWorkload, SMALL, "numpy"), 1, reference.result()[1:], None)
 
 
 def test_a_prediction_may_be_less_far_off_than_a_training():
-    class Near(Predict):
+    class Near(PredictWorkload):
         def result(self):
             return super().result() + np.float32(1e-4)
 
     work, rows = SMALL, 7
-    wanted = Predict(work, "numpy", 1, rows, dtype="float64").result()
-    with pytest.raises(benchmark.Disagrees, match="1e-05"):
-        meet(lambda calls: Near(work, "numpy", calls, rows), 1, wanted, None)
+    wanted = PredictWorkload(work, "numpy", 1, rows, dtype="float64").result()
+    with pytest.raises(benchmark.Disagreement, match="1e-05"):
+        check_agreement(lambda calls: Near(work, "numpy", calls, rows), 1, wanted, None)
 
 
-def test_contestants_take_turns():
+def test_each_round_begins_with_another_contestant():
     order = []
 
-    class Told(Fit):
-        def go(self):
-            order.append(self.how["backend"])
-            super().go()
+    class Recorded(FitWorkload):
+        def run(self):
+            order.append(self.options["backend"])
+            super().run()
 
-    pair = {name: Told(SMALL, name, 1) for name in ("numpy", "numba")}
+    pair = {name: Recorded(SMALL, name, 1) for name in ("numpy", "numba")}
     order.clear()
-    found, problems = turns(pair, 3)
+    found, problems = time_rounds(pair, 3)
     assert order == ["numpy", "numba", "numba", "numpy", "numpy", "numba"]
     assert not problems
     assert all(len(seconds) == 3 and min(seconds) > 0 for seconds in found.values())
 
 
-def test_a_turn_is_about_as_long_as_asked():
-    """Within a factor: how long this machine takes just then is its own affair."""
-    short, long = (paced(partial(Fit, SMALL, "numpy"), 1, turn) for turn in (0.005, 0.08))
+def test_a_round_takes_about_as_long_as_requested():
+    """Only within a factor, as the machine may be busy."""
+    short, long = (
+        calibrate(partial(FitWorkload, SMALL, "numpy"), 1, turn) for turn in (0.005, 0.08)
+    )
     assert long.units > 3 * short.units
 
 
-def test_every_turn_begins_at_the_start():
-    one = Fit(SMALL, "numpy", 2)
-    one.go()
+def test_reset_restores_the_initial_parameters():
+    one = FitWorkload(SMALL, "numpy", 2)
+    one.run()
     first = one.result().copy()
-    one.begin()
+    one.reset()
     assert not np.array_equal(one.result(), first)
-    one.go()
+    one.run()
     np.testing.assert_array_equal(one.result(), first)
 
 
 @pytest.mark.parametrize("work", QUICK.values(), ids=QUICK)
-def test_what_is_counted_is_what_must_be_done(work):
-    """Multiply-adds of the three products of each layer, but the first layer's way back."""
+def test_flops_count_the_products_of_a_step(work):
+    """Three products per layer; the first layer needs no gradient of its inputs."""
     sizes, counted = work.sizes, 0
     for layer in range(len(sizes) - 1):
         inputs, units = sizes[layer], sizes[layer + 1]
@@ -133,25 +151,25 @@ def test_what_is_counted_is_what_must_be_done(work):
     assert (work.bytes == 0) == (work.name == "xor")
 
 
-def test_adam_moves_its_memory_too():
-    wide = Workload("w", relu(64, 1024, 1024, 8), 64, 64, fn.SGD(0.1))
+def test_bytes_include_the_optimizers_state():
+    wide = Workload("w", relu_network(64, 1024, 1024, 8), 64, 64, fn.SGD(0.1))
     state = 4 * wide.parameters
-    assert wide.bytes == 2 * state  # the few rows stay in the cache
+    assert wide.bytes == 2 * state  # the few rows fit in the cache
     assert replace(wide, optimizer=fn.Adam()).bytes == 2 * 3 * state
     assert replace(wide, optimizer=fn.SGD(0.1, momentum=0.9)).bytes == 2 * 2 * state
 
 
 def test_orders_are_those_of_fit():
-    """A plain loop over them comes to what `fit` comes to."""
-    work = replace(SMALL, network=relu(3, 2))  # linear
-    (weights, bias), x, y = work.start()[0], *work.data()
+    """A plain loop over them gives the same parameters as `fit`."""
+    work = replace(SMALL, network=relu_network(3, 2))  # linear
+    (weights, bias), x, y = work.initial_layers()[0], *work.data()
     weights, bias = weights.astype(np.float64), bias.astype(np.float64)
     for rows in work.orders(3):
         d = (x[rows] @ weights + bias - y[rows]) * (2 / y[rows].size)
         weights -= 0.1 * (x[rows].T @ d)
         bias -= 0.1 * d.sum(axis=0)
-    fitted = Fit(work, "numpy", 3, dtype="float64")
-    fitted.go()
+    fitted = FitWorkload(work, "numpy", 3, dtype="float64")
+    fitted.run()
     np.testing.assert_allclose(fitted.result(), [*weights.ravel(), *bias], rtol=0, atol=1e-12)
 
 
@@ -160,7 +178,7 @@ def test_orders_are_those_of_fit():
 
 @pytest.fixture
 def run(monkeypatch):
-    """The command with short turns: what it says is looked at, not how fast this machine is."""
+    """The command with few rounds: its output is tested, not the speed of the machine."""
     monkeypatch.setattr(command, "ROUNDS", 2)
 
     def invoke(*arguments, **environment):
@@ -171,7 +189,7 @@ def run(monkeypatch):
     return invoke
 
 
-def test_bench_names_the_fastest_and_what_to_set(run):
+def test_bench_names_the_fastest_and_gives_advice(run):
     code, out, err = run("xor", "predict-1", "--backend", "numpy", "--backend", "numba")
     assert code == 0, err
     lines = out.splitlines()
@@ -181,7 +199,7 @@ def test_bench_names_the_fastest_and_what_to_set(run):
     xor = next(line for line in lines if line.startswith("xor"))
     assert "3-4-1, batch 4" in xor
     assert "numba, " in xor
-    assert "Left alone, fastnet takes numba, as fast as any that was timed: nothing to set." in out
+    assert "By default fastnet uses numba: keep it, it is the fastest." in out
 
 
 def test_bench_as_json(run):
@@ -198,7 +216,7 @@ def test_bench_as_json(run):
     assert "numpy" in found["machine"]["backends"]
 
 
-def test_bench_says_what_is_unknown_and_runs_the_rest(run):
+def test_bench_names_what_is_unknown_and_runs_the_rest(run):
     code, out, err = run("xor", "tabb", "--backend", "numpy", "--backend", "nunba")
     assert code == 0
     assert "unknown size 'tabb'; did you mean 'tab'? Known: " in err
@@ -214,8 +232,8 @@ def test_bench_with_nothing_left_fails(run, arguments):
     assert err.startswith("error: unknown ")
 
 
-def test_bench_with_a_backend_that_cannot_run_says_why(run):
-    if fn.backend.probe("cupy").usable:
+def test_bench_with_an_unusable_backend_says_why(run):
+    if probe("cupy").usable:
         pytest.skip("a GPU is here")
     code, out, err = run("xor", "--backend", "cupy")
     assert (code, out) == (1, "")
@@ -223,15 +241,15 @@ def test_bench_with_a_backend_that_cannot_run_says_why(run):
     assert "GPU" in err
 
 
-def test_bench_tells_of_a_wrong_result(run, monkeypatch):
+def test_bench_reports_a_wrong_result(run, monkeypatch):
     class Wrong(Off):
         """The reference, in float64, is right."""
 
         @property
         def by(self):
-            return 0.01 if self.how["dtype"] == "float32" else 0.0
+            return 0.01 if self.options["dtype"] == "float32" else 0.0
 
-    monkeypatch.setattr(command, "Fit", Wrong)
+    monkeypatch.setattr(command, "FitWorkload", Wrong)
     code, out, err = run("xor", "--backend", "numba")
     assert code == 1
     assert "wrong" in out

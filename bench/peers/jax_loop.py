@@ -1,8 +1,8 @@
 """JAX: all steps in one jitted loop.
 
-`fori_loop` over full batches, `scan` over the orders of mini-batches, whose rows are gathered
-within; the state is donated, so that it is updated in place. As JAX's own pages have it, what is
-compiled is called with the shapes it was compiled for, and `block_until_ready` ends a time.
+`fori_loop` over full batches, `scan` over the orders of mini-batches, which gathers their rows; the
+state is donated, so that it is updated in place. As JAX's documentation recommends, a compiled
+function is called before it is timed, and timing ends with `block_until_ready`.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
 IMPORT = "import jax, jax.numpy"
 
-#: What a new process does to its first epoch, as short as a tutorial has it.
+#: The program of a new process that trains one epoch, as short as in a tutorial.
 FIRST_EPOCH = """
 import numpy as np
 import jax
@@ -58,12 +58,12 @@ class Trainer:
         self.jax, self.work = jax, work
         self.units = epochs * work.steps
         orders = work.orders(epochs)
-        # Another dtype than int32 would be converted to it in the loop.
+        # Any other dtype would be converted to int32 in the loop.
         given = (*work.data(), *(() if orders is None else (orders.astype(np.int32),)))
         self.data = [jnp.asarray(array) for array in given]
-        self.start = work.start()
+        self.start = work.initial_layers()
         self.adam = isinstance(work.optimizer, Adam)
-        update = (_adam if self.adam else _descent)(jax, rate(work.optimizer))
+        update = (_adam if self.adam else _sgd)(jax, rate(work.optimizer))
         gradient = jax.grad(_loss(jax, work.activations))
 
         def step(state: Any, x: Any, y: Any) -> Any:
@@ -80,11 +80,11 @@ class Trainer:
             return jax.lax.scan(one, state, orders)[0]
 
         loop = full_batches if orders is None else mini_batches
-        self.run = jax.jit(loop, donate_argnums=0)
+        self.loop = jax.jit(loop, donate_argnums=0)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         tree, jnp = self.jax.tree, self.jax.numpy
-        # Copies: what is donated must be JAX's own.
+        # Copies, because JAX must own what is donated.
         parameters = tree.map(lambda array: jnp.array(array, copy=True), self.start)
         self.state: tuple[Any, ...] = (parameters,)
         if self.adam:
@@ -92,8 +92,8 @@ class Trainer:
             self.state = (parameters, *zeros, jnp.zeros((), jnp.float32))
         self.jax.block_until_ready(self.state)
 
-    def go(self) -> None:
-        self.state = self.jax.block_until_ready(self.run(self.state, *self.data))
+    def run(self) -> None:
+        self.state = self.jax.block_until_ready(self.loop(self.state, *self.data))
 
     def result(self) -> Array:
         return flat(self.state[0])
@@ -106,20 +106,20 @@ class Gradient:
         import jax
 
         self.jax, self.units = jax, calls
-        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
+        self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
         self.x, self.y = (jax.numpy.asarray(array[: work.batch]) for array in work.data())
         self.call = jax.jit(jax.value_and_grad(_loss(jax, work.activations)))
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
-            self.answer = wait(call(self.layers, self.x, self.y))
+            self.output = wait(call(self.layers, self.x, self.y))
 
     def result(self) -> Array:
-        return flat(self.answer[1])
+        return flat(self.output[1])
 
 
 class Predictor:
@@ -129,24 +129,24 @@ class Predictor:
         import jax
 
         self.jax, self.units = jax, calls
-        self.layers = jax.tree.map(jax.numpy.asarray, work.start())
-        self.x = jax.numpy.asarray(predicted(work, rows))
+        self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
+        self.x = jax.numpy.asarray(prediction_inputs(work, rows))
         self.call = jax.jit(_forward(jax, work.activations))
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
-            self.answer = wait(call(self.layers, self.x))
+            self.output = wait(call(self.layers, self.x))
 
     def result(self) -> Array:
-        return np.asarray(self.answer)
+        return np.asarray(self.output)
 
 
 def _forward(jax: Any, activations: list[str]) -> Callable[..., Any]:
-    """Layers and rows to predictions."""
+    """A function from layers and rows to predictions."""
     functions = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "identity": lambda z: z}
 
     def forward(layers: Any, x: Any) -> Any:
@@ -158,7 +158,7 @@ def _forward(jax: Any, activations: list[str]) -> Callable[..., Any]:
 
 
 def _loss(jax: Any, activations: list[str]) -> Callable[..., Any]:
-    """The mean squared error of a network of dense layers."""
+    """A function from layers, rows and targets to the mean squared error."""
     forward = _forward(jax, activations)
 
     def loss(layers: Any, x: Any, y: Any) -> Any:
@@ -167,8 +167,8 @@ def _loss(jax: Any, activations: list[str]) -> Callable[..., Any]:
     return loss
 
 
-def _descent(jax: Any, rate: float) -> Callable[..., Any]:
-    """Plain gradient descent: state and gradient to state."""
+def _sgd(jax: Any, rate: float) -> Callable[..., Any]:
+    """Plain SGD: a function from state and gradient to the new state."""
 
     def update(state: Any, gradient: Any) -> Any:
         return (jax.tree.map(lambda p, g: p - rate * g, state[0], gradient),)
@@ -177,7 +177,7 @@ def _descent(jax: Any, rate: float) -> Callable[..., Any]:
 
 
 def _adam(jax: Any, rate: float, beta1: float = 0.9, beta2: float = 0.999) -> Callable[..., Any]:
-    """Adam: state and gradient to state."""
+    """Adam: a function from state and gradient to the new state."""
     tree, jnp = jax.tree, jax.numpy
 
     def update(state: Any, gradient: Any) -> Any:

@@ -1,5 +1,5 @@
-"""ONNX Runtime, which predicts: `session.run` on the processor, with its default optimizations, of
-the graph that `Model.to_onnx` writes (Gemm and Relu, layer by layer).
+"""ONNX Runtime, for predictions only: `session.run` on the CPU, with default optimizations, of the
+graph that `Model.to_onnx` writes (Gemm and Relu, layer by layer).
 """
 
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, model, predicted
+from fastnet.benchmark import Workload, new_model, prediction_inputs
 
 IMPORT = "import onnxruntime"
 
@@ -23,20 +23,20 @@ class Predictor:
         options.intra_op_num_threads = threads
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.onnx")
-            model(work, "numpy", None, "float32").to_onnx(file)
+            new_model(work, "numpy", None, "float32").to_onnx(file)
             self.session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]
             )
         self.units = calls
-        self.given = {self.session.get_inputs()[0].name: predicted(work, rows)}
+        self.inputs = {self.session.get_inputs()[0].name: prediction_inputs(work, rows)}
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
-        run, given = self.session.run, self.given
+    def run(self) -> None:
+        run, inputs = self.session.run, self.inputs
         for _ in range(self.units):
-            self.answer = run(None, given)
+            self.output = run(None, inputs)
 
     def result(self) -> Array:
-        return np.asarray(self.answer[0])
+        return np.asarray(self.output[0])

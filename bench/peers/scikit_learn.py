@@ -1,10 +1,10 @@
 """scikit-learn: `MLPRegressor.fit` and `.predict`.
 
-Its loss is half the squared error, summed over the outputs, so its learning rate is twice ours,
-divided by the outputs, for the same steps; Adam's epsilon, which stands beside the root of squared
-gradients, is scaled the other way. Its configuration leaves out the checks that its pages say one
-may leave out for speed. Its shuffle asks a `RandomState`, which here answers with the
-orders that all take. It stops early by nothing, and the penalty is 0.
+Its loss is half the squared error, summed over the outputs. For the same steps its learning rate is
+twice ours, divided by the number of outputs, and Adam's epsilon is scaled the other way. The checks
+are disabled that its documentation says one may disable for speed. Its shuffle calls a
+`RandomState`, which here returns the orders that all contestants use. It never stops early, and
+has no penalty.
 """
 
 import warnings
@@ -15,12 +15,12 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
 IMPORT = "import sklearn.neural_network"
 
-#: What a new process does to its first epoch, as short as a tutorial has it.
+#: The program of a new process that trains one epoch, as short as in a tutorial.
 FIRST_EPOCH = """
 import warnings
 import numpy as np
@@ -33,16 +33,16 @@ MLPRegressor(hidden_layer_sizes=(64, 64), solver="sgd", batch_size=32, max_iter=
 """
 
 
-def unable(work: Workload) -> str | None:
-    """Why it cannot do a workload; None if it can."""
+def unsupported(work: Workload) -> str | None:
+    """Why a workload is not supported; None if it is."""
     hidden, last = set(work.activations[:-1]), work.activations[-1]
     if last != "identity" or len(hidden) != 1:
-        return f"its regression has no {last} in the last layer"
+        return f"MLPRegressor has no {last} in the last layer"
     return None
 
 
 class _Orders(np.random.RandomState):
-    """Shuffles what it is given into orders that are known before."""
+    """Shuffles into the given orders."""
 
     given: Iterator[Array]
 
@@ -51,7 +51,7 @@ class _Orders(np.random.RandomState):
 
 
 def _fast() -> AbstractContextManager[None]:
-    """Without the checks that may be left out."""
+    """Disables the checks that may be disabled."""
     from sklearn import config_context
 
     found: AbstractContextManager[None] = config_context(
@@ -70,11 +70,11 @@ class Trainer:
         self.x, self.y = work.data()
         if work.network.outputs == 1:
             self.y = self.y[:, 0]
-        self.start, scale = work.start(), 2 / work.network.outputs
+        self.start, scale = work.initial_layers(), 2 / work.network.outputs
         shuffled = work.orders(epochs)
         self.steps_of_rows: list[Array] = []
         if shuffled is not None:
-            # Each epoch's order is put on that of the one before.
+            # scikit-learn shuffles the order of the epoch before.
             before = np.arange(work.rows)
             for order in shuffled.reshape(epochs, work.rows):
                 place = np.empty_like(before)
@@ -105,15 +105,15 @@ class Trainer:
             max_iter=epochs, shuffle=shuffled is not None, random_state=self.random
         )
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pairs = zip(self.network.coefs_, self.network.intercepts_, self.start, strict=True)
         for weights, bias, (first_weights, first_bias) in pairs:
             weights[...], bias[...] = first_weights, first_bias
         self.random.given = iter(self.steps_of_rows)
 
-    def go(self) -> None:
+    def run(self) -> None:
         with warnings.catch_warnings(), _fast():
-            warnings.simplefilter("ignore")  # it says that it has not converged
+            warnings.simplefilter("ignore")  # that it has not converged
             self.network.fit(self.x, self.y)
 
     def result(self) -> Array:
@@ -125,17 +125,17 @@ class Predictor:
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
         trained = Trainer(work, 1, threads)
-        trained.begin()
-        self.network, self.units, self.x = trained.network, calls, predicted(work, rows)
+        trained.reset()
+        self.network, self.units, self.x = trained.network, calls, prediction_inputs(work, rows)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         pass
 
-    def go(self) -> None:
+    def run(self) -> None:
         predict, x = self.network.predict, self.x
         with _fast():
             for _ in range(self.units):
-                self.answer = predict(x)
+                self.output = predict(x)
 
     def result(self) -> Array:
-        return np.asarray(self.answer.reshape(len(self.x), -1))
+        return np.asarray(self.output.reshape(len(self.x), -1))

@@ -1,9 +1,9 @@
 """PyTorch: a plain loop; with fused optimizers; and with `torch.compile`.
 
-As PyTorch's performance tuning guide has it: gradients set to None, data as tensors that are there
-already, `inference_mode` to predict, `fused=True` for the optimizer of the second way and the
-third, where the pass forward and the loss are compiled (`torch.compile`, whole graph, for these
-shapes) and their gradient with them.
+As PyTorch's performance tuning guide recommends: gradients set to None, data as tensors before the
+timing, `inference_mode` for predictions, `fused=True` for the optimizer of the second and third
+mode. The third compiles the forward pass, the loss and their gradient (`torch.compile`, full graph,
+static shapes).
 """
 
 from functools import lru_cache
@@ -13,14 +13,14 @@ import numpy as np
 
 from bench.peers import flat, rate
 from fastnet.arrays.checks import Array
-from fastnet.benchmark import Workload, predicted
+from fastnet.benchmark import Workload, prediction_inputs
 from fastnet.definition.optimizers import Adam
 
-WAYS = ("eager", "fused", "compile")
+MODES = ("eager", "fused", "compile")
 
 IMPORT = "import torch"
 
-#: What a new process does to its first epoch, as short as a tutorial has it.
+#: The program of a new process that trains one epoch, as short as in a tutorial.
 FIRST_EPOCH = """
 import numpy as np
 import torch
@@ -40,15 +40,15 @@ for rows in torch.randperm(rows).split(32):
 
 
 class _Network:
-    """A network in PyTorch, made with a workload's first weights, and its loss."""
+    """A network in PyTorch with a workload's initial weights, and its loss."""
 
-    def __init__(self, work: Workload, way: str) -> None:
+    def __init__(self, work: Workload, mode: str) -> None:
         import torch
 
         nn = torch.nn
         made = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
         modules: list[Any] = []
-        for (weights, bias), name in zip(work.start(), work.activations, strict=True):
+        for (weights, bias), name in zip(work.initial_layers(), work.activations, strict=True):
             linear = nn.Linear(*weights.shape)
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(weights.T))
@@ -66,15 +66,15 @@ class _Network:
             return nn.functional.mse_loss(network(x), y)
 
         self.loss: Any = loss
-        if way == "compile":
-            # Anew for each network: else this code's earlier sizes make later ones dynamic, and
-            # after some of them it is not compiled at all.
+        if mode == "compile":
+            # Otherwise the sizes of earlier networks make later ones dynamic, and after some of
+            # them nothing is compiled.
             torch._dynamo.reset()
             self.loss = torch.compile(loss, fullgraph=True, dynamic=False)
             self.call = torch.compile(network, fullgraph=True, dynamic=False)
 
-    def begin(self) -> None:
-        """Go back to the first weights: that changes numbers, and no code."""
+    def reset(self) -> None:
+        """Restore the initial weights, which compiles nothing."""
         import torch
 
         with torch.no_grad():
@@ -84,48 +84,48 @@ class _Network:
 
 @lru_cache(maxsize=1)
 def _compiled(name: str, rows: int, work: Workload) -> _Network:
-    """The last compiled network, for contestants that do the same for longer or shorter."""
+    """The last compiled network, for contestants that differ only in their number of runs."""
     return _Network(work, "compile")
 
 
-def _network(work: Workload, way: str, rows: int) -> _Network:
-    """A network for batches or calls of so many rows, with its first weights."""
-    made = _compiled(work.name, rows, work) if way == "compile" else _Network(work, way)
-    made.begin()
+def _network(work: Workload, mode: str, rows: int) -> _Network:
+    """A network for batches or calls of so many rows, with its initial weights."""
+    made = _compiled(work.name, rows, work) if mode == "compile" else _Network(work, mode)
+    made.reset()
     return made
 
 
 class Trainer:
     """Steps of training."""
 
-    def __init__(self, work: Workload, epochs: int, threads: int, way: str) -> None:
+    def __init__(self, work: Workload, epochs: int, threads: int, mode: str) -> None:
         import torch
 
-        self.torch, self.work, self.threads, self.way = torch, work, threads, way
+        self.torch, self.work, self.threads, self.mode = torch, work, threads, mode
         self.x, self.y = (torch.from_numpy(array) for array in work.data())
         self.units = epochs * work.steps
         orders = work.orders(epochs)
         self.rows: list[Any] = [None] * self.units
         if orders is not None:
             self.rows = list(torch.from_numpy(orders))
-        self.made = _network(work, way, work.batch)
+        self.made = _network(work, mode, work.batch)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         torch = self.torch
         torch.set_num_threads(self.threads)
-        self.made.begin()
+        self.made.reset()
         optimizer = self.work.optimizer
         rule = torch.optim.Adam if isinstance(optimizer, Adam) else torch.optim.SGD
-        how = {} if self.way == "eager" else {"fused": True}
+        how = {} if self.mode == "eager" else {"fused": True}
         self.rule = rule(self.made.parameters, lr=rate(optimizer), **how)
 
-    def go(self) -> None:
+    def run(self) -> None:
         x, y, loss, rule = self.x, self.y, self.made.loss, self.rule
         for rows in self.rows:
             rule.zero_grad(set_to_none=True)
             if rows is None:
                 loss(x, y).backward()
-            else:  # some times as fast as x[rows]
+            else:  # several times as fast as x[rows]
                 loss(x.index_select(0, rows), y.index_select(0, rows)).backward()
             rule.step()
 
@@ -138,17 +138,17 @@ class Trainer:
 class Gradient:
     """The loss and its gradient for one batch."""
 
-    def __init__(self, work: Workload, calls: int, threads: int, way: str) -> None:
+    def __init__(self, work: Workload, calls: int, threads: int, mode: str) -> None:
         import torch
 
         self.torch, self.units, self.threads = torch, calls, threads
         self.x, self.y = (torch.from_numpy(array[: work.batch]) for array in work.data())
-        self.made = _network(work, way, work.batch)
+        self.made = _network(work, mode, work.batch)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self.torch.set_num_threads(self.threads)
 
-    def go(self) -> None:
+    def run(self) -> None:
         grad, made = self.torch.autograd.grad, self.made
         for _ in range(self.units):
             self.gradient = grad(made.loss(self.x, self.y), made.parameters)
@@ -161,22 +161,22 @@ class Gradient:
 class Predictor:
     """Predictions."""
 
-    def __init__(self, work: Workload, calls: int, rows: int, threads: int, way: str) -> None:
+    def __init__(self, work: Workload, calls: int, rows: int, threads: int, mode: str) -> None:
         import torch
 
         self.torch, self.units, self.threads = torch, calls, threads
-        self.x = torch.from_numpy(predicted(work, rows))
-        self.made = _network(work, way, rows)
+        self.x = torch.from_numpy(prediction_inputs(work, rows))
+        self.made = _network(work, mode, rows)
         self.made.network.eval()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self.torch.set_num_threads(self.threads)
 
-    def go(self) -> None:
+    def run(self) -> None:
         call, x = self.made.call, self.x
         with self.torch.inference_mode():
             for _ in range(self.units):
-                self.answer = call(x)
+                self.output = call(x)
 
     def result(self) -> Array:
-        return np.asarray(self.answer)
+        return np.asarray(self.output)

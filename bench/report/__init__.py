@@ -1,5 +1,4 @@
 """The report on the benchmarks: `python -m bench.report RESULTS.json`.
 
-`reading` checks the files, `measured` computes ratios, `tables` and `charts` and `panels` show
-them, `document` holds the whole.
+`results` reads and checks the files, `tables` and `charts` show them, `__main__` writes the report.
 """

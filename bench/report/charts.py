@@ -1,185 +1,226 @@
-"""Charts over many workloads: speed at a glance, and how time grows."""
+"""The report's charts, drawn by matplotlib as SVG, each for a light and a dark page.
 
-from collections.abc import Mapping, Sequence
+Text stays text: files are small, and are laid out for DejaVu Sans, which is wider than the fonts
+that replace it elsewhere. The same results give the same bytes.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.report import quantities
-from bench.report.drawing import EDGE, SMALL, TEXT, TITLE, WIDTH, Sheet, wide, wrapped
-from bench.report.measured import Case, Measured, once
-from bench.report.palette import Theme, look
-from bench.report.scales import Scale, apart, logarithmic, speeds
+from bench.report.quantities import NOTHING, tick
+from bench.report.results import Case, Measurement, Results, contestants
 
-#: What is written at the axis of a series.
-AXES = {
-    "width": "units in a hidden layer",
-    "depth": "hidden layers",
-    "batch": "rows in a batch",
-    "rows": "rows in a call",
+#: Pixels of a README on GitHub.
+WIDTH = 830
+
+#: A contestant's color on a light and on a dark page, and its marker. fastnet's backends have the
+#: strong colors of Okabe and Ito (2008), peers quieter ones.
+LOOKS = {
+    "numba": ("#D55E00", "#F0772B", "D"),
+    "cupy": ("#009E73", "#1FC795", "s"),
+    "numpy": ("#0072B2", "#3D9FE0", "o"),
+    "by hand": ("#6B6969", "#817F7E", "X"),
+    "torch": ("#8D5983", "#DDB8FA", "^"),
+    "torch fused": ("#6B3F75", "#976297", "v"),
+    "torch compile": ("#9D7E95", "#B48DAB", ">"),
+    "jax": ("#8D4F11", "#EBBC3B", "P"),
+    "scikit-learn": ("#365343", "#689872", "p"),
+    "onnxruntime": ("#868EC7", "#B3CACF", "h"),
 }
+_OTHER = ("#767676", "#A0A0A0", "*")
 
-#: What the dashed line is called.
-IDEAL = "ideal"
+#: Pixels between dots that would cover each other.
+_DOT = 12.0
 
-_DOT = 11.0  # pixels between dots that would hide each other
-_ABOVE, _BELOW = 32.0, 14.0  # of a row's dots
-_LINE = 15.0  # from label to label
+_AXES = {"width": "units in a hidden layer", "depth": "hidden layers", "batch": "rows in a batch"}
 
 
-def overview(cases: Sequence[Case], title: str, theme: Theme) -> Sheet:
-    """A row for each workload, on one logarithmic scale of speed; all cases must have NumPy."""
-    against = [_against(case) for case in cases]
-    who = {name for name, _, _ in against if name}
-    head = f"{who.pop()} against" if len(who) == 1 else "fastest of fastnet against"
-    numpy = max(wide(text, TEXT, True) for text in ["numpy", *(text for _, text, _ in against)])
-    peer = max(wide(text) for text in ["best peer", *(text for _, _, text in against)])
-    column = WIDTH - EDGE - max(numpy + 16 + peer, wide(head, SMALL))
-    left, right = EDGE, column - 24.0
-    every = [case.speed(one) for case in cases for one in case.entries]
-    scale = speeds(every, right - left, 8.0)
-    marks = {mark: quantities.tick_times(mark) for mark in scale.marks(62)}
+class Theme(NamedTuple):
+    """Ending of a file's name, and colors: page, text, less important text, grid."""
 
-    lanes = [_lanes([scale(case.speed(one)) for one in case.entries]) for case in cases]
-    deep = [(_DOT * min(-1, *rows), _DOT * max(1, *rows)) for rows in lanes]
-    legend = _legend([one for case in cases for one in case.entries], WIDTH - 2 * EDGE)
-    top = 48.0 + 20 * (legend[-1][2] + 1) + 24.0
-    tops = [*accumulate((_ABOVE + b - a + _BELOW for a, b in deep), initial=top)]
+    ending: str
+    page: str
+    ink: str
+    quiet: str
+    grid: str
 
-    sheet = Sheet(tops[-1] + 42.0, theme)
-    sheet.text(EDGE, 20, title, size=TITLE, bold=True)
-    for one, x, row in legend:
-        sheet.marker(EDGE + 5 + x, 48.0 + 20 * row, look(one.record.contestant), one.ours)
-        sheet.text(EDGE + 15 + x, 48.0 + 20 * row, one.name, bold=one.ours)
-    sheet.text(column, top - 24, head, size=SMALL, color=theme.quiet)
-    sheet.text(column + numpy, top - 6, "numpy", color=theme.quiet, align="right")
-    sheet.text(column + numpy + 16, top - 6, "best peer", color=theme.quiet)
-    sheet.axis(
-        scale, left, tops[-1], marks, "speed relative to fastnet numpy (log scale); right is faster"
-    )
-    for case, rows, (high, low), y, texts in zip(cases, lanes, deep, tops, against, strict=False):
-        middle = y + _ABOVE - high
-        sheet.text(EDGE, y + 13, case.name, bold=True)
-        after = EDGE + wide(case.name, TEXT, True) + 10
-        for line in wrapped(case.record.what, WIDTH - EDGE - after)[:1]:
-            sheet.text(after, y + 13, line, size=SMALL, color=theme.quiet)
-        sheet.text(column + numpy, middle, texts[1], bold=True, align="right")
-        sheet.text(column + numpy + 16, middle, texts[2])
-        for mark in marks:
-            ink, x = theme.quiet if mark == 1 else theme.line, left + scale(mark)
-            sheet.line([x, x], [y + 23, middle + low + 10], ink, height=1)
+    def color(self, one: Measurement) -> str:
+        """A contestant's color on this page."""
+        return LOOKS.get(one.record.contestant, _OTHER)[1 if self.ending else 0]
+
+    def marker(self, one: Measurement) -> dict[str, Any]:
+        """Arguments of `plot`: filled and larger for fastnet, hollow for the others."""
+        color = self.color(one)
+        face, edge = (color, self.page) if one.ours else (self.page, color)
+        return {
+            "color": color, "marker": LOOKS.get(one.record.contestant, _OTHER)[2],
+            "markerfacecolor": face, "markeredgecolor": edge,
+            "markersize": 5.5 + 1.5 * one.ours, "zorder": 3 + one.ours,
+        }  # fmt: skip
+
+
+#: GitHub's pages.
+LIGHT = Theme("", "#ffffff", "#1f2328", "#59636e", "#d8dee4")
+DARK = Theme("-dark", "#0d1117", "#f0f6fc", "#9aa4af", "#2b323b")
+THEMES = (LIGHT, DARK)
+
+
+def svg(draw: Callable[[str, Theme], Figure], title: str, alt: str, theme: Theme) -> bytes:
+    """The chart that `draw` makes, with title and (escaped) description for screen readers."""
+    with matplotlib.rc_context({
+        "font.size": 9, "font.sans-serif": ["DejaVu Sans"], "text.parse_math": False,
+        "svg.fonttype": "none", "svg.hashsalt": "fastnet", "legend.frameon": False,
+        "axes.labelsize": 8.5, "axes.axisbelow": True, "axes.spines.top": False,
+        "axes.spines.right": False, "xtick.labelsize": 8.5, "ytick.major.size": 0,
+        "figure.facecolor": theme.page, "axes.facecolor": theme.page,
+        "text.color": theme.ink, "ytick.color": theme.ink, "xtick.color": theme.quiet,
+        "axes.labelcolor": theme.quiet, "grid.color": theme.grid, "axes.edgecolor": theme.grid,
+    }):  # fmt: skip
+        file = io.StringIO()
+        metadata = {"Title": title, "Date": None, "Creator": None}
+        draw(title, theme).savefig(file, format="svg", metadata=metadata)
+    return file.getvalue().replace("</title>", f"</title>\n <desc>{alt}</desc>", 1).encode()
+
+
+def speeds(cases: Sequence[Case], title: str, theme: Theme) -> Figure:
+    """A row for each workload on one logarithmic scale of speed; all cases must have NumPy."""
+    every = [case.speed(one.value) for case in cases for one in case.entries]
+    low, high = min(0.5, *every) / 1.2, max(2.0, *every) * 1.2
+    near = math.log(high / low) * _DOT / (0.7 * WIDTH)
+    lanes = [_lanes([case.speed(one.value) for one in case.entries], near) for case in cases]
+    heights = (44 + _DOT * (max(rows) - min(rows)) for rows in lanes)
+    tops = [*accumulate(heights, initial=24.0)]
+    figure = _figure(tops[-1] + 40)
+    axes = figure.add_subplot(xscale="log", xlim=(low, high), ylim=(tops[-1], 0), yticks=[])
+    axes.set_xlabel("speed relative to fastnet numpy (logarithmic scale, with quartiles)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: quantities.times(x, tick)))
+    axes.grid(visible=True, axis="x")
+    axes.axvline(1, color=theme.quiet, linewidth=1)
+    axes.spines["left"].set_visible(False)
+    ours = [case.best("fastnet", without=case.numpy) for case in cases]
+    names = dict.fromkeys(one.record.contestant for one in ours if one)
+    _beside(axes, 10, [f"{'/'.join(names)} vs. numpy", "vs. best peer"], theme.quiet)
+    blank = {"facecolor": theme.page, "edgecolor": "none", "pad": 1.0}  # hides the grid
+    for case, best, rows, top in zip(cases, ours, lanes, tops, strict=False):
+        middle = top + 26 - _DOT * min(rows)
+        name = axes.annotate(case.record.workload, (0, top + 5), va="center", weight="bold",
+                             xycoords=("axes fraction", "data"))  # fmt: skip
+        axes.annotate(case.record.what, (1, 0.5), (8, 0), xycoords=name, size=8, va="center",
+                      textcoords="offset points", color=theme.quiet, bbox=blank)  # fmt: skip
+        if best:
+            peer = case.best("peer")
+            against = (
+                f"{quantities.times(peer.value / best.value)} {peer.name}" if peer else NOTHING
+            )
+            _beside(axes, middle, [quantities.times(case.speed(best.value)), against], theme.ink)
         for one, lane in zip(case.entries, rows, strict=True):
-            x, at = left + scale(case.speed(one)), middle + lane * _DOT
-            its = look(one.record.contestant)
+            x, y = case.speed(one.value), middle + _DOT * lane
             if one.ours:
-                sheet.line([left + scale(1.0), x], [at, at], its.color(theme), 2.4)
-            sheet.marker(x, at, its, one.ours)
-    return sheet
+                axes.plot([1, x], [y, y], color=theme.color(one), linewidth=2)
+            axes.plot([case.speed(one.q1), case.speed(one.q3)], [y, y], color=theme.color(one))
+            axes.plot(x, y, linestyle="", **theme.marker(one))
+    _legend(figure, cases, title, theme)
+    return figure
 
 
-def _against(case: Case) -> tuple[str, str, str]:
-    """The fastest of fastnet, NumPy aside, and how many times as fast as NumPy and best peer."""
-    ours, peer = case.compiled, case.best("peer")
-    if ours is None:
-        return "", quantities.NOTHING, quantities.NOTHING
-    beside = (
-        quantities.NOTHING
-        if peer is None
-        else f"{quantities.times(peer.value / ours.value)} {peer.name}"
-    )
-    return ours.name, quantities.times(case.speed(ours)), beside
+def _lanes(speeds: Sequence[float], near: float) -> list[int]:
+    """For each dot the lane closest to the middle where no earlier dot is `near` (logarithms)."""
+    taken: list[tuple[int, float]] = []
+    for x in map(math.log, speeds):
+        lanes = sorted(range(-len(speeds), len(speeds) + 1), key=abs)
+        covered = {lane for lane, y in taken if abs(x - y) < near}
+        taken.append((next(lane for lane in lanes if lane not in covered), x))
+    return [lane for lane, _ in taken]
 
 
-def _lanes(places: Sequence[float]) -> list[int]:
-    """For each dot the lane nearest to the middle in which it touches none before it."""
-    taken: list[tuple[float, int]] = []
-    for x in places:
-        lanes = sorted(range(-len(places), len(places) + 1), key=lambda lane: (abs(lane), lane))
-        free = (n for n in lanes if all(m != n or abs(x - y) >= _DOT for y, m in taken))
-        taken.append((x, next(free)))
-    return [lane for _, lane in taken]
+def bars(cases: Sequence[Case], title: str, theme: Theme) -> Figure:
+    """A panel for each workload, a bar for each contestant, from zero."""
+    rows = -(-len(cases) // 2)
+    figure = _figure(30 + rows * (90 + 17 * max(len(case.entries) for case in cases)))
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+    panels = figure.subplots(rows, 2, squeeze=False).flat
+    for axes, case in zip(panels, cases, strict=False):
+        axes.set_title(case.record.workload, loc="left", weight="bold", size=10, pad=16)
+        axes.annotate(case.record.what, (0, 1), (0, 5), xycoords="axes fraction", size=8,
+                      textcoords="offset points", color=theme.quiet)  # fmt: skip
+        show = quantities.time if case.record.amount is None else quantities.size
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, show=show: show(x, tick)))
+        axes.grid(visible=True, axis="x")
+        axes.set_yticks(range(len(case.entries)), [one.name for one in case.entries])
+        axes.invert_yaxis()
+        for y, one in enumerate(case.entries):
+            color = theme.color(one)
+            axes.barh(y, one.value, 0.62, color=(color, 1 if one.ours else 0.5), edgecolor=color)
+            if one.record.amount is None:
+                axes.plot([one.q1, one.q3], [y, y], color=theme.ink, linewidth=1)
+            _beside(axes, y, [one.text], theme.ink, bold=one is case.fastest)
+    for axes in panels:
+        axes.set_axis_off()
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+    return figure
 
 
-def _legend(entries: Sequence[Measured], room: float) -> list[tuple[Measured, float, int]]:
-    """Everyone once, and where they stand: pixels from the left, and in which line."""
-    places: list[tuple[Measured, float, int]] = []
-    x, row = 0.0, 0
-    for one in once(entries):
-        its = 15 + wide(one.name, TEXT, one.ours)
-        if x and x + its > room:
-            x, row = 0.0, row + 1
-        places.append((one, x, row))
-        x += its + 22
-    return places
+def growth(results: Results, cases: Sequence[Case], title: str, theme: Theme) -> Figure:
+    """Time of a training step along each series, both axes logarithmic."""
+    figure = _figure(380)
+    series = dict.fromkeys(str(case.record.axis) for case in cases)
+    panels = figure.subplots(1, len(series), sharey=True, squeeze=False)[0]
+    for axes, axis in zip(panels, series, strict=True):
+        along = [case for case in cases if case.record.axis == axis]
+        along.sort(key=lambda case: case.record.value or 0)
+        places = [case.record.value for case in along]
+        axes.set(xscale="log", yscale="log", xlabel=_AXES.get(axis, axis))
+        axes.grid(visible=True)
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: quantities.time(y, tick)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+        for who in contestants(along):
+            held = [{one.name: one.median for one in case.entries} for case in along]
+            times = [each.get(who.name, math.nan) for each in held]
+            axes.plot(places, times, linewidth=1.0 + who.ours, **theme.marker(who))
+        first = along[0].entries[0]
+        ceiling = results.ceiling("matrix product", first.record.threads, first.source)
+        if ceiling:
+            ideal = [(case.record.flops or math.nan) / ceiling for case in along]
+            axes.plot(places, ideal, "--", color=theme.quiet, linewidth=1)
+    panels[0].set_ylabel("time of a step; dashed: arithmetic alone, at the ceiling")
+    _legend(figure, cases, title, theme)
+    return figure
 
 
-def growth(
-    cases: Sequence[Case], ideal: Mapping[float, float], axis: str, title: str, theme: Theme
-) -> Sheet:
-    """Time by the places of a series, both logarithmic, names at the lines' ends.
-
-    Args:
-        cases: of the series.
-        ideal: seconds by place: the least that the arithmetic takes on this machine.
-        axis: the series' name.
-        title: above it all.
-        theme: light or dark.
-    """
-    lines: list[tuple[Measured | None, Sequence[tuple[float, float]]]] = []
-    for who in once(one for case in cases for one in case.entries):
-        held = [(c.place, one.median) for c in cases for one in c.entries if one.name == who.name]
-        lines.append((who, sorted(held)))
-    if ideal:
-        lines.append((None, sorted(ideal.items())))
-    names = [IDEAL if one is None else one.name for one, _ in lines]
-    places = sorted({x for _, points in lines for x, _ in points})
-    times = [time for _, points in lines for _, time in points]
-
-    left, top = EDGE + 76.0, 48.0
-    long = WIDTH - EDGE - left - max(wide(name, TEXT, True) for name in names) - 44
-    high = max(240.0, _LINE * len(lines))
-    across = logarithmic(places[0], places[-1], long, 14.0)
-    up = logarithmic(min(times), max(times), high, 12.0)
-    bottom = top + high
-    sheet = Sheet(bottom + 46, theme)
-    sheet.text(EDGE, 20, title, size=TITLE, bold=True)
-    unit = cases[0].record.unit
-    sheet.text(EDGE + 6, top + high / 2, f"time of a {unit}", size=SMALL, color=theme.quiet,
-               align="center", turn=90)  # fmt: skip
-    for mark in up.marks(34):
-        y = bottom - up(mark)
-        sheet.line([left, left + long], [y, y], theme.line, height=1)
-        text = quantities.tick_time(mark)
-        sheet.text(left - 8, y, text, size=SMALL, color=theme.quiet, align="right")
-    shown = _shown(places, across)
-    sheet.axis(across, left, bottom, shown, AXES.get(axis, axis))
-    for place in shown:
-        sheet.line([left + across(place)] * 2, [top, bottom], theme.line, height=1)
-
-    wanted = [bottom - up(points[-1][1]) for _, points in lines]
-    stands = apart(wanted, _LINE, top, bottom)
-    for (one, points), name, at, stand in zip(lines, names, wanted, stands, strict=True):
-        its = None if one is None else look(one.record.contestant)
-        ours, ink = one is not None and one.ours, its.color(theme) if its else theme.quiet
-        xs, ys = [left + across(x) for x, _ in points], [bottom - up(time) for _, time in points]
-        wide_line, dashes = (2.4 if ours else 1.4), () if its else (4.0, 3.0)
-        sheet.line(xs, ys, ink, wide_line, dashes, 4 if ours else 3)
-        for x, y in zip(xs, ys, strict=True):
-            if its:
-                sheet.marker(x, y, its, ours)
-        end = left + long + 26
-        sheet.line([xs[-1] + 7, end], [at, stand], ink, 1.0, (1.0, 2.0))
-        if its:
-            sheet.marker(end + 7, stand, its, ours)
-        sheet.text(end + 16, stand, name, bold=ours, color=None if its else ink)
-    return sheet
+def _figure(height: float = 400) -> Figure:
+    """`WIDTH` by `height` pixels."""
+    return Figure((WIDTH / 96, height / 96), dpi=96, layout="constrained")
 
 
-def _shown(places: Sequence[float], across: Scale) -> dict[float, str]:
-    """The places whose numbers have room, the last one first of all."""
-    shown: dict[float, str] = {}
-    free = float("inf")
-    for place in reversed(places):
-        text, x = quantities.tick(place), across(place)
-        half = wide(text, SMALL) / 2
-        if x + half + 8 <= free:
-            shown[place], free = text, x - half
-    return shown
+def _beside(axes: Axes, y: float, texts: Sequence[str], color: str, bold: bool = False) -> None:
+    """Texts right of the axes: the first ends where the second begins."""
+    for x, align, text in zip((74, 86), ("right", "left"), texts, strict=False):
+        axes.annotate(text, (1, y), (x, 0), xycoords=("axes fraction", "data"), ha=align,
+                      va="center", textcoords="offset points", color=color,
+                      weight="bold" if bold else "normal")  # fmt: skip
+
+
+def _legend(figure: Figure, cases: Sequence[Case], title: str, theme: Theme) -> None:
+    """Title and contestants above the axes: the figure grows by what they need."""
+    shown = contestants(cases)
+    handles = [Line2D([], [], linestyle="", label=one.name, **theme.marker(one)) for one in shown]
+    columns = max(1, min(5, WIDTH // (7 * max(len(one.name) for one in shown) + 40)))
+    legend = figure.legend(handles=handles, title=title, ncols=columns, loc="outside upper left",
+                           alignment="left", handletextpad=0.2)  # fmt: skip
+    legend.get_title().set(weight="bold", size=11)
+    figure.set_figheight(figure.get_figheight() + (30 + 18 * -(-len(shown) // columns)) / 96)
