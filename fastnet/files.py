@@ -22,10 +22,12 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
+from fastnet.migrations import migrate
 from fastnet.version import __version__
 
-#: Incremented whenever older versions of fastnet cannot read new files.
-FORMAT = 1
+#: Incremented whenever older versions of fastnet cannot read new files; `fastnet.migrations` then
+#: turns files of the format before into the new one.
+FORMAT = 2
 
 _ZEROS = "0" * 64
 #: Our headers, a network's definition and some numbers, are never longer.
@@ -162,7 +164,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
     from safetensors.numpy import load
 
     try:
-        return head["facts"], load(bytes(whole))
+        return migrate(head["format"], kind, head["facts"], load(bytes(whole)))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
 

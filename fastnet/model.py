@@ -23,8 +23,8 @@ from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
-from fastnet.training.settings import EarlyStopping, Settings
-from fastnet.training.settings import check as settings_of_fit
+from fastnet.training.settings import EarlyStopping, Settings, make_settings
+from fastnet.training.splitting import split_rows
 from fastnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Model:
             raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
         data, held_out = self._split(self._data(x, y, sample_weight), validation)
-        settings = settings_of_fit(
+        settings = make_settings(
             self.network,
             len(data),
             self.seed,
@@ -364,7 +364,7 @@ class Model:
             held_out,
             settings,
             fit_state,
-            [partial(callback, self, fit_state.history) for callback in callbacks],
+            callbacks=[partial(callback, self, fit_state.history) for callback in callbacks],
             save=save,
             due=due,
             progress=bar,
@@ -413,16 +413,8 @@ class Model:
             x, y, weight = (*validation, None)[:3]
             return data, self._data(x, y, weight, "validation")
         fraction = checks.number(validation, "validation", above=0, below=1)
-        rows = len(data)
-        kept = max(round(rows * fraction), 1)
-        if kept >= rows:
-            raise DataError(
-                f"validation={fraction:g} of {rows} rows leaves none to train on; "
-                "give more rows, or validation=(x, y)."
-            )
-        order = random.permutation(self.seed, random.SPLIT, 0, rows)
         parts = []
-        for chosen in (np.sort(order[kept:]), np.sort(order[:kept])):
+        for chosen in split_rows(self.seed, len(data), fraction):
             weight = None if data.weight is None else data.weight[chosen]
             if weight is not None and not weight.any():
                 raise DataError("validation split: all sample weights of one part are zero.")

@@ -41,7 +41,7 @@ OPTIMIZERS = {
     "rmsprop": optimizers.RMSprop(0.01),
     "rmsprop-momentum": optimizers.RMSprop(0.01, momentum=0.8),
     "adagrad": optimizers.Adagrad(0.1),
-    "rprop": optimizers.Rprop(0.01, largest=0.5),
+    "rprop": optimizers.Rprop(0.01, step_sizes=(1e-6, 0.5)),
     "lion": optimizers.Lion(0.01, weight_decay=0.1),
 }
 

@@ -121,7 +121,7 @@ def test_without_resume_a_checkpoint_that_is_there_is_never_lost(backend, tmp_pa
     make(backend).fit(X, Y, epochs=3, checkpoint=path, **options())
     before, model = path.read_bytes(), make(backend)
     start = model.parameters.flat.copy()
-    with pytest.raises(fn.DefinitionError, match="is there already: resume=True"):
+    with pytest.raises(fn.DefinitionError, match="already exists: resume=True"):
         model.fit(X, Y, epochs=2, checkpoint=path, **options())
     assert path.read_bytes() == before
     np.testing.assert_array_equal(model.parameters.flat, start)

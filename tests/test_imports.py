@@ -14,6 +14,7 @@ FLOORS = [
     ["errors", "version"],
     ["extras", "blas"],
     ["arrays"],
+    ["migrations"],
     ["random", "files"],
     ["plots"],
     ["definition"],

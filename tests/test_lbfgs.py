@@ -33,7 +33,7 @@ def scipy_optimum():
 
 def test_it_reaches_scipys_own_optimum_of_a_convex_problem(backend):
     model = fn.Model(LINEAR, backend=backend, dtype="float64", seed=1)
-    rule = fn.LBFGS(gradient_tolerance=1e-9, loss_tolerance=0)
+    rule = fn.LBFGS(tolerance_grad=1e-9, tolerance_change=0)
     history = model.fit(X, Y, optimizer=rule, epochs=500, l2=L2)
     assert 1 < len(history) < 500
     found = model.loss_and_gradient(X, Y, l2=L2)

@@ -15,7 +15,7 @@ from fastnet.definition.schedules import as_schedule
 SCHEDULES = [
     fn.Constant(0.3), fn.Step(0.4, 3, 0.5), fn.Exponential(0.2, 0.9), fn.InverseScaling(0.1, 0.7),
     fn.Cosine(0.1, 0.01), fn.Cosine(0.1, epochs=4), fn.OneCycle(0.5), fn.OneCycle(0.5, epochs=6),
-    fn.WarmUp(2, 0.3), fn.WarmUp(3, fn.Cosine(0.2), start=0.1),
+    fn.WarmUp(2, 0.3), fn.WarmUp(3, fn.Cosine(0.2), start_factor=0.1),
     fn.WarmUp(1.5, fn.ReduceOnPlateau(0.2)), fn.WarmUp(2, fn.WarmUp(2, fn.Step(0.1, 2))),
 ]  # fmt: skip
 
@@ -49,15 +49,15 @@ def test_cosine_goes_from_rate_to_end_over_the_whole_fit_or_its_epochs():
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_far_below_the_first():
-    found = at(fn.OneCycle(0.5, up=0.4, divide=10, final=100), 0, 2, 4, 7, 10)
+    found = at(fn.OneCycle(0.5, pct_start=0.4, div_factor=10, final_div_factor=100), 0, 2, 4, 7, 10)
     last = 0.05 / 100
     assert found == pytest.approx([0.05, 0.275, 0.5, (0.5 + last) / 2, last])
 
 
 def test_warm_up_is_a_line_to_the_first_rate_of_what_follows_whose_time_begins_then():
-    assert at(fn.WarmUp(4, 0.2, start=0), 0, 1, 4, 9) == pytest.approx([0, 0.05, 0.2, 0.2])
-    assert at(fn.WarmUp(4, 0.2, start=0.5), 0, 2) == pytest.approx([0.1, 0.15])
-    followed = fn.WarmUp(4, fn.Step(0.2, 2, 0.1), start=0)
+    assert at(fn.WarmUp(4, 0.2, start_factor=0), 0, 1, 4, 9) == pytest.approx([0, 0.05, 0.2, 0.2])
+    assert at(fn.WarmUp(4, 0.2, start_factor=0.5), 0, 2) == pytest.approx([0.1, 0.15])
+    followed = fn.WarmUp(4, fn.Step(0.2, 2, 0.1), start_factor=0)
     assert at(followed, 2, 4, 5.9, 6, 8) == pytest.approx([0.1, 0.2, 0.2, 0.02, 0.002])
     assert at(fn.WarmUp(2, fn.Cosine(0.2)), 2, 6, 10) == pytest.approx([0.2, 0.1, 0])
 
@@ -122,7 +122,7 @@ def flat_fit(schedule, epochs, **options):
 
 
 def test_plateau_reduces_when_patience_is_used_up_and_stops_at_the_least():
-    history = flat_fit(fn.ReduceOnPlateau(0.8, factor=0.5, patience=2, least=0.15), 15)
+    history = flat_fit(fn.ReduceOnPlateau(0.8, factor=0.5, patience=2, min_lr=0.15), 15)
     # The first epoch is the best; epochs 2, 3 and 4 are not better, so epoch 5 goes slower.
     assert history.learning_rate == pytest.approx([0.8] * 4 + [0.4] * 3 + [0.2] * 3 + [0.15] * 5)
 
@@ -172,8 +172,8 @@ def test_a_number_is_a_constant_schedule_and_tables_are_read():
         (lambda: fn.SGD("cosin"), "did you mean 'cosine'"),
         (lambda: fn.SGD(None), "learning rate is None.*must be a number"),
         (lambda: fn.Cosine(0.1, epochs=0), "cosine epochs is 0"),
-        (lambda: fn.OneCycle(0.1, up=1.0), "one_cycle up is 1"),
-        (lambda: fn.Step(0.1, 0), "step every"),
+        (lambda: fn.OneCycle(0.1, pct_start=1.0), "one_cycle pct_start is 1"),
+        (lambda: fn.Step(0.1, 0), "step step_size"),
         (lambda: fn.WarmUp(0, 0.1), "warm_up epochs is 0"),
         (lambda: fn.WarmUp(1, "linear"), "unknown schedule 'linear'"),
         (lambda: fn.ReduceOnPlateau(0.1, factor=1.5), "factor is 1.5.*less than 1"),

@@ -390,7 +390,7 @@ def test_a_warm_start_follows_changed_parameters():
     assert_near(mine.coefs_[0], before, 1e-6)
     assert mine.model_.network.layers[0].activation == fn.Tanh()
     assert mine.model_.network.layers[1] == fn.Dropout(0.1)
-    with pytest.raises(ValueError, match=r"layers of \[8, 3\] units.*ask for \[9, 3\]"):
+    with pytest.raises(ValueError, match=r"layers of \[8, 3\] units.*need \[9, 3\]"):
         mine.set_params(hidden_layer_sizes=9).fit(X, LABELS)
     numbers = regressor(warm_start=True).fit(X, NUMBERS)
     with pytest.raises(ValueError, match=r"\[8, 2\] units.*\[8, 1\]"):

@@ -92,11 +92,11 @@ def constants(optimizer: Any) -> Array:
         case optimizers.Adam():
             values = [rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2, rule.epsilon]
         case optimizers.RMSprop():
-            values = [rule.decay, 1 - rule.decay, rule.epsilon, rule.momentum]
+            values = [rule.alpha, 1 - rule.alpha, rule.epsilon, rule.momentum]
         case optimizers.Adagrad():
             values = [rule.epsilon]
         case optimizers.Rprop():
-            values = [rule.grow, rule.shrink, rule.smallest, rule.largest]
+            values = list(rule.canonical()[1])
         case _:
             values = [rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2]
     return np.array([*values, *[0.0] * (5 - len(values))])

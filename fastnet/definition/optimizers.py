@@ -21,7 +21,7 @@ from fastnet.errors import DefinitionError
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Optimizer(Named):
-    """A rule that moves the parameters by their gradient.
+    """A rule that updates the parameters by their gradient.
 
     `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`).
     """
@@ -127,22 +127,22 @@ class AdamW(Adam):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RMSprop(Optimizer):
-    """v = decay * v + (1 - decay) * g^2; step = g / (sqrt(v) + epsilon); p -= lr * step.
+    """v = alpha * v + (1 - alpha) * g^2; step = g / (sqrt(v) + epsilon); p -= lr * step.
 
     With momentum: m = momentum * m + step; p -= lr * m (Tieleman and Hinton 2012, lecture
-    6.5). `decay` is PyTorch's alpha.
+    6.5).
     """
 
     name: ClassVar[str] = "rmsprop"
     vectors: ClassVar[int] = 2
     learning_rate: Any = 0.01
-    decay: float = 0.99
+    alpha: float = 0.99
     epsilon: float = 1e-8
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number(self.decay, "rmsprop decay", least=0, below=1)
+        checks.number(self.alpha, "rmsprop alpha", least=0, below=1)
         checks.number(self.epsilon, "rmsprop epsilon", above=0)
         checks.number(self.momentum, "rmsprop momentum", least=0, below=1)
 
@@ -163,36 +163,44 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rprop(Optimizer):
-    """Each parameter has a step of its own, which g's sign alone steers. For full batches.
+    """Each parameter has a step size of its own, adapted by g's sign alone. For full batches.
 
-    Where g keeps its sign the step grows by `grow` up to `largest`; where it turns, the step
-    shrinks by `shrink` down to `smallest` and g counts as 0; then p -= sign(g) * step
-    (Riedmiller and Braun 1993; the variant iRprop- of Igel and Huesken 2000).
-    `learning_rate` is the first step, a number.
+    Where g keeps its sign, the step is multiplied with `etas[1]`, up to `step_sizes[1]`; where the
+    sign changes, with `etas[0]`, down to `step_sizes[0]`, and g counts as 0; then
+    p -= sign(g) * step (Riedmiller and Braun 1993; the variant iRprop- of Igel and Huesken 2000).
+    `learning_rate` is the first step size, a number.
     """
 
     name: ClassVar[str] = "rprop"
     vectors: ClassVar[int] = 2
     learning_rate: Any = 0.01
-    grow: float = 1.2
-    shrink: float = 0.5
-    smallest: float = 1e-6
-    largest: float = 50.0
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.learning_rate, Schedule):
             raise DefinitionError(
-                f"rprop sets its own steps, so learning_rate must be a number, the first step; "
-                f"it is the schedule {self.learning_rate!r}."
+                f"rprop adapts its own step sizes, so learning_rate must be a number, the first "
+                f"one; it is the schedule {self.learning_rate!r}."
             )
-        checks.number(self.grow, "rprop grow", above=1)
-        checks.number(self.shrink, "rprop shrink", above=0, below=1)
-        checks.number(self.smallest, "rprop smallest", above=0)
-        checks.number(self.largest, "rprop largest", least=self.smallest)
+        for name in ("etas", "step_sizes"):
+            pair = getattr(self, name)
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise DefinitionError(f"rprop {name} is {pair!r}; it must be a pair of numbers.")
+            object.__setattr__(self, name, tuple(pair))
+        checks.number(self.etas[0], "rprop etas[0]", above=0, below=1)
+        checks.number(self.etas[1], "rprop etas[1]", above=1)
+        checks.number(self.step_sizes[0], "rprop step_sizes[0]", above=0)
+        checks.number(self.step_sizes[1], "rprop step_sizes[1]", least=self.step_sizes[0])
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """The factors of growing and shrinking steps, the smallest and the largest step."""
+        (shrink, grow), (smallest, largest) = self.etas, self.step_sizes
+        return "rprop", (float(grow), float(shrink), float(smallest), float(largest))
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
-        """The last gradient, zero, and the steps, all `learning_rate`."""
+        """The last gradient, zero, and the step sizes, all `learning_rate`."""
         memory = super().memory(size, dtype)
         memory[1] = self.learning_rate
         return memory
@@ -222,28 +230,31 @@ class Lion(Optimizer):
 class LBFGS(Named):
     """L-BFGS with a line search, by SciPy: for full batches and smooth losses.
 
-    One epoch is one iteration (Liu and Nocedal 1989; Zhu et al. 1997 for the code). It stops
-    by itself when no entry of the gradient is above `gradient_tolerance`, or when the loss
-    falls by less than `loss_tolerance` of itself in an iteration. It has no learning rate.
+    One epoch is one iteration (Liu and Nocedal 1989; Zhu et al. 1997 for the code). It has no
+    learning rate.
 
     Args:
-        history: gradients remembered.
-        gradient_tolerance: SciPy's gtol.
-        loss_tolerance: SciPy's ftol.
-        line_search: evaluations of the loss at most, in one iteration.
+        history_size: how many gradients it remembers.
+        tolerance_grad: it stops when no entry of the gradient is larger (SciPy's gtol).
+        tolerance_change: it stops when an iteration lowers the loss by less than this fraction of
+            the loss (SciPy's ftol).
+        max_line_search: the maximum number of loss evaluations in an iteration.
+        max_eval: the maximum number of loss evaluations in a fit.
     """
 
     name: ClassVar[str] = "lbfgs"
-    history: int = 10
-    gradient_tolerance: float = 1e-5
-    loss_tolerance: float = 2.2e-9
-    line_search: int = 20
+    history_size: int = 10
+    tolerance_grad: float = 1e-5
+    tolerance_change: float = 2.2e-9
+    max_line_search: int = 20
+    max_eval: int = 10**9
 
     def __post_init__(self) -> None:
-        checks.integer(self.history, "lbfgs history")
-        checks.number(self.gradient_tolerance, "lbfgs gradient_tolerance", least=0)
-        checks.number(self.loss_tolerance, "lbfgs loss_tolerance", least=0)
-        checks.integer(self.line_search, "lbfgs line_search")
+        checks.integer(self.history_size, "lbfgs history_size")
+        checks.number(self.tolerance_grad, "lbfgs tolerance_grad", least=0)
+        checks.number(self.tolerance_change, "lbfgs tolerance_change", least=0)
+        checks.integer(self.max_line_search, "lbfgs max_line_search")
+        checks.integer(self.max_eval, "lbfgs max_eval")
 
 
 OPTIMIZERS: dict[str, type[Optimizer] | type[LBFGS]] = registry(

@@ -1,7 +1,7 @@
-"""Learning rates by step. Durations are in epochs, so a new batch size keeps their meaning.
+"""Learning rates by step. Durations are in epochs, so they hold for every batch size.
 
-A schedule is a function of the step alone: it gives the rates of any steps at once, so that
-whole runs are planned ahead. `ReduceOnPlateau` alone also looks at the loss, after an epoch.
+A schedule depends on the step alone: it gives the rates of any steps at once, so that whole runs
+are planned ahead. Only `ReduceOnPlateau` also depends on the losses.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Schedule(Named):
     """How the learning rate changes while a network is trained."""
 
     def rates(self, epochs: Array, total: float) -> Array:
-        """The learning rates at some moments.
+        """Compute the learning rates at some times.
 
         Args:
             epochs: `(steps,)` float64, the epochs done before each step, with fractions.
@@ -47,98 +47,98 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Step(Schedule):
-    """rate * factor^floor(epoch / every)."""
+    """rate * gamma^floor(epoch / step_size)."""
 
     name: ClassVar[str] = "step"
     rate: float
-    every: float
-    factor: float = 0.1
+    step_size: float
+    gamma: float = 0.1
 
     def __post_init__(self) -> None:
         _rate(self.rate)
-        checks.number(self.every, "step every (epochs)", above=0)
-        checks.number(self.factor, "step factor", above=0)
+        checks.number(self.step_size, "step step_size (epochs)", above=0)
+        checks.number(self.gamma, "step gamma", above=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
-        return self.rate * self.factor ** np.floor(epochs / self.every)
+        return self.rate * self.gamma ** np.floor(epochs / self.step_size)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Exponential(Schedule):
-    """rate * factor^epoch, smoothly."""
+    """rate * gamma^epoch, smoothly."""
 
     name: ClassVar[str] = "exponential"
     rate: float
-    factor: float = 0.95
+    gamma: float = 0.95
 
     def __post_init__(self) -> None:
         _rate(self.rate)
-        checks.number(self.factor, "exponential factor", above=0)
+        checks.number(self.gamma, "exponential gamma", above=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
-        return self.rate * self.factor**epochs
+        return self.rate * self.gamma**epochs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InverseScaling(Schedule):
-    """rate / (1 + epoch)^power."""
+    """rate / (1 + epoch)^power_t."""
 
     name: ClassVar[str] = "inverse_scaling"
     rate: float
-    power: float = 0.5
+    power_t: float = 0.5
 
     def __post_init__(self) -> None:
         _rate(self.rate)
-        checks.number(self.power, "inverse_scaling power", least=0)
+        checks.number(self.power_t, "inverse_scaling power_t", least=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
-        return self.rate / (1 + epochs) ** self.power
+        return self.rate / (1 + epochs) ** self.power_t
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cosine(Schedule):
-    """From rate to end along half a cosine (Loshchilov and Hutter 2017, eq. 5), then end.
+    """From rate to eta_min along half a cosine (Loshchilov and Hutter 2017, eq. 5), then constant.
 
     Args:
-        rate: where it starts.
-        end: where it stops.
+        rate: the first learning rate.
+        eta_min: the last.
         epochs: how long it takes; None: the whole fit.
     """
 
     name: ClassVar[str] = "cosine"
     rate: float
-    end: float = 0.0
+    eta_min: float = 0.0
     epochs: float | None = None
 
     def __post_init__(self) -> None:
         _rate(self.rate)
-        checks.number(self.end, "cosine end", least=0)
+        checks.number(self.eta_min, "cosine eta_min", least=0)
         _epochs(self.epochs, "cosine epochs")
 
     def rates(self, epochs: Array, total: float) -> Array:
         done = np.clip(epochs / (self.epochs or _span(total)), 0, 1)
-        return self.end + (self.rate - self.end) * (1 + np.cos(np.pi * done)) / 2
+        return self.eta_min + (self.rate - self.eta_min) * (1 + np.cos(np.pi * done)) / 2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(Schedule):
-    """A straight line from `start` times the first rate of `then` up to it, then `then`.
+    """A linear rise to the first rate of another schedule, then that schedule.
 
     Args:
-        epochs: how long the line is.
-        then: the schedule that follows; its own time begins where the line ends. A number
-            is a constant rate.
-        start: the fraction of that rate at which the line begins.
+        epochs: how long the rise takes.
+        then: the schedule that follows, whose time begins at the end of the rise; a number is a
+            constant rate.
+        start_factor: the rise begins at this fraction of the first rate of `then`.
     """
 
     name: ClassVar[str] = "warm_up"
     epochs: float
     then: Any
-    start: float = 0.1
+    start_factor: float = 0.1
 
     def __post_init__(self) -> None:
         checks.number(self.epochs, "warm_up epochs", above=0)
-        checks.number(self.start, "warm_up start", least=0, below=1)
+        checks.number(self.start_factor, "warm_up start_factor", least=0, below=1)
         then = learning_rate(self.then)
         object.__setattr__(self, "then", then)
 
@@ -146,61 +146,60 @@ class WarmUp(Schedule):
         then = as_schedule(self.then)
         after = then.rates(np.maximum(epochs - self.epochs, 0), max(total - self.epochs, 0))
         done = np.minimum(epochs / self.epochs, 1)
-        return after * (self.start + (1 - self.start) * done)
+        return after * (self.start_factor + (1 - self.start_factor) * done)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OneCycle(Schedule):
-    """Up from rate / divide to rate, then down to rate / final, along half cosines.
+    """Up from a low rate to the highest, then down to the lowest, along half cosines.
 
     Smith and Topin 2018, with the curve and constants of PyTorch's OneCycleLR, without the
-    momentum's cycle. A step has the rate of the moment when it begins, so the lowest rate is
-    that of the end of the last step.
+    momentum's cycle. A step has the rate of its beginning, so the lowest rate is reached only at
+    the end of the last step.
 
     Args:
-        rate: the highest.
-        up: the share of the time that goes up.
-        divide: rate / divide is the first rate.
-        final: rate / divide / final is the last.
+        rate: the highest learning rate.
+        pct_start: the fraction of the time in which it rises.
+        div_factor: rate / div_factor is the first learning rate.
+        final_div_factor: rate / div_factor / final_div_factor is the last.
         epochs: how long it takes; None: the whole fit.
     """
 
     name: ClassVar[str] = "one_cycle"
     rate: float
-    up: float = 0.3
-    divide: float = 25.0
-    final: float = 1e4
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
     epochs: float | None = None
 
     def __post_init__(self) -> None:
         _rate(self.rate)
-        checks.number(self.up, "one_cycle up", above=0, below=1)
-        checks.number(self.divide, "one_cycle divide", least=1)
-        checks.number(self.final, "one_cycle final", least=1)
+        checks.number(self.pct_start, "one_cycle pct_start", above=0, below=1)
+        checks.number(self.div_factor, "one_cycle div_factor", least=1)
+        checks.number(self.final_div_factor, "one_cycle final_div_factor", least=1)
         _epochs(self.epochs, "one_cycle epochs")
 
     def rates(self, epochs: Array, total: float) -> Array:
         done = np.clip(epochs / (self.epochs or _span(total)), 0, 1)
-        first = self.rate / self.divide
-        last = first / self.final
-        rise = first + (self.rate - first) * (1 - np.cos(np.pi * done / self.up)) / 2
-        fall = last + (self.rate - last) * (
-            1 + np.cos(np.pi * (done - self.up) / (1 - self.up))
-        ) / 2  # fmt: skip
-        return np.where(done < self.up, rise, fall)
+        start = self.pct_start
+        first = self.rate / self.div_factor
+        last = first / self.final_div_factor
+        rise = first + (self.rate - first) * (1 - np.cos(np.pi * done / start)) / 2
+        fall = last + (self.rate - last) * (1 + np.cos(np.pi * (done - start) / (1 - start))) / 2
+        return np.where(done < start, rise, fall)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
-    """Times `factor` whenever the loss has not fallen for `patience` epochs.
+    """Multiply the rate with `factor` whenever the loss has not fallen for `patience` epochs.
 
-    Watched is the validation loss, or the training loss where there is no validation.
+    The loss is that of the validation rows, or the training loss if there are none.
 
     Args:
-        rate: where it starts.
+        rate: the first learning rate.
         factor: what the rate is multiplied with.
-        patience: epochs without a better loss that are let pass.
-        least: the rate is never made smaller than this.
+        patience: epochs without a better loss that are tolerated.
+        min_lr: the rate never becomes smaller than this.
         min_delta: how much lower a loss must be to count as better.
     """
 
@@ -208,14 +207,14 @@ class ReduceOnPlateau(Schedule):
     rate: float
     factor: float = 0.1
     patience: int = 10
-    least: float = 0.0
+    min_lr: float = 0.0
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
         _rate(self.rate)
         checks.number(self.factor, "reduce_on_plateau factor", above=0, below=1)
         checks.integer(self.patience, "reduce_on_plateau patience", least=0)
-        checks.number(self.least, "reduce_on_plateau least", least=0, most=self.rate)
+        checks.number(self.min_lr, "reduce_on_plateau min_lr", least=0, most=self.rate)
         checks.number(self.min_delta, "reduce_on_plateau min_delta", least=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
@@ -228,14 +227,14 @@ SCHEDULES = registry(
 
 
 def learning_rate(value: Any) -> float | Schedule:
-    """A positive number, or a schedule from its instance, table or JSON form.
+    """Check a learning rate: a positive number, or a schedule as an instance, name or table.
 
     Raises:
         DefinitionError: for anything else.
     """
     if isinstance(value, str) and value not in SCHEDULES:
         raise DefinitionError(
-            f"learning rate is no number: {unknown('schedule', value, SCHEDULES)}"
+            f"learning rate is not a number: {unknown('schedule', value, SCHEDULES)}"
         )
     if isinstance(value, Schedule | dict | str):
         return resolve("schedule", SCHEDULES, value)
@@ -243,12 +242,12 @@ def learning_rate(value: Any) -> float | Schedule:
 
 
 def as_schedule(value: float | Schedule) -> Schedule:
-    """A number as the schedule that never changes."""
+    """Turn a number into a schedule that never changes."""
     return value if isinstance(value, Schedule) else Constant(value)
 
 
 def plateau(value: float | Schedule) -> ReduceOnPlateau | None:
-    """The part of a schedule that looks at the loss, if there is one."""
+    """Return the part of a schedule that depends on the losses, if there is one."""
     if isinstance(value, WarmUp):
         return plateau(value.then)
     return value if isinstance(value, ReduceOnPlateau) else None
@@ -259,7 +258,7 @@ def _rate(value: Any) -> float:
 
 
 def _span(total: float) -> float:
-    """A whole fit's epochs, to divide by: 1 where none are left after a warm-up."""
+    """A whole fit's epochs, to divide by: 1 if none are left after a warm-up."""
     return total if total > 0 else 1.0
 
 

@@ -15,7 +15,7 @@ from fastnet.arrays.checks import Array
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
 from fastnet.sklearn.constraints import CONSTRAINTS
-from fastnet.sklearn.objectives import Objective, of_classifier
+from fastnet.sklearn.objectives import EstimatorLoss, of_classifier
 from fastnet.sklearn.perceptron import Perceptron
 
 
@@ -219,7 +219,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     # --- targets ---------------------------------------------------------------------------
 
-    def _objective(self) -> Objective:
+    def _loss(self) -> EstimatorLoss:
         return of_classifier(self.loss, self.n_outputs_, self._softmax)
 
     @property

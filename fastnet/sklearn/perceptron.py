@@ -1,6 +1,7 @@
-"""What the classifier and the regressor share: parameters, fitting, and the model inside."""
+"""What the classifier and the regressor share: fitting, predicting, and the model inside."""
 
 import warnings
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
@@ -21,12 +22,10 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.errors import DataError, DefinitionError
 from fastnet.model import Model
-from fastnet.sklearn import quasi_newton
 from fastnet.sklearn.constraints import CONSTRAINTS
-from fastnet.sklearn.objectives import Objective
-from fastnet.sklearn.rows import HeldOut
-from fastnet.sklearn.stepping import Stepping, rule_of
-from fastnet.sklearn.stochastic import Stochastic
+from fastnet.sklearn.fitting import LOSS_TOLERANCE, Rows, fit_by_steps, fit_lbfgs
+from fastnet.sklearn.objectives import EstimatorLoss
+from fastnet.sklearn.stepping import OptimizerState, rule_of
 
 #: scikit-learn's names for activations that are called otherwise in fastnet, and back.
 _ACTIVATION_NAMES = {"logistic": "sigmoid"}
@@ -37,7 +36,7 @@ _DENSE_ROWS = 4096
 
 
 class Perceptron(BaseEstimator):
-    """The part of an estimator that does not ask what its targets are."""
+    """The part of an estimator that does not depend on its targets."""
 
     _parameter_constraints = CONSTRAINTS
 
@@ -49,19 +48,16 @@ class Perceptron(BaseEstimator):
         X, y, weight = self._validate_input(X, y, sample_weight, incremental, first_pass)
         self.n_outputs_ = y.shape[1]
         random_state = check_random_state(self.random_state)
-        objective = self._objective()
+        loss = self._loss()
         if first_pass:
-            self._initialize(X, sizes, objective, random_state)
+            self._initialize(X, sizes, loss, random_state)
         else:
-            self._go_on(X, sizes, objective)
+            self._continue(X, sizes, loss)
         rule = self._rule()
         if isinstance(rule, LBFGS):
-            data = self._data(X, y, weight)
-            held_out = None if self.validation is None else self._held_out(objective)
-            self._forget_validation_losses(held_out)
-            quasi_newton.train(self, objective, data, held_out, rule)
+            fit_lbfgs(self, loss, self._rows(X, y, weight), rule)
         else:
-            self._fit_stochastic(X, y, weight, objective, rule, random_state, incremental)
+            self._fit_stochastic(X, y, weight, loss, rule, random_state, incremental)
         return self
 
     def _hidden_sizes(self) -> list[int]:
@@ -109,12 +105,12 @@ class Perceptron(BaseEstimator):
         self,
         X: Array,
         sizes: list[int],
-        objective: Objective,
+        loss: EstimatorLoss,
         random_state: np.random.RandomState,
     ) -> None:
         """Make the model, with weights and biases drawn as scikit-learn draws them."""
         self.n_iter_ = self.t_ = 0
-        self._make_model(X.shape[1], sizes, objective, X.dtype)
+        self._make_model(X.shape[1], sizes, loss, X.dtype)
         # Glorot and Bengio 2010, eq. 16, with scikit-learn's factor for the logistic function.
         factor = 2.0 if self._activation().name == "sigmoid" else 6.0
         for coef, intercept in zip(self.coefs_, self.intercepts_, strict=True):
@@ -127,7 +123,7 @@ class Perceptron(BaseEstimator):
             self._begin_curves()
 
     def _begin_curves(self) -> None:
-        """Forget what was seen in epochs, and the weights of the best."""
+        """Clear the record of earlier epochs, and the best weights."""
         self._no_improvement_count = 0
         self._best = self.model_.parameters.flat.copy()
         self.loss_curve_: list[float] = []
@@ -135,46 +131,46 @@ class Perceptron(BaseEstimator):
         self.best_validation_score_ = -np.inf if self.early_stopping else None
         self.best_loss_ = None if self.early_stopping else np.inf
 
-    def _network(self, inputs: int, sizes: list[int], objective: Objective) -> Network:
+    def _network(self, inputs: int, sizes: list[int], loss: EstimatorLoss) -> Network:
         activation = self._activation()
         layers: list[Layer] = []
         for units, rate in zip(sizes, self._dropout(sizes), strict=True):
             layers.append(Dense(units, activation))
             if rate > 0:
                 layers.append(Dropout(rate))
-        layers.append(Dense(self.n_outputs_, objective.output))
-        return Network(inputs, layers, objective.loss)
+        layers.append(Dense(self.n_outputs_, loss.output))
+        return Network(inputs, layers, loss.loss)
 
     def _make_model(
-        self, inputs: int, sizes: list[int], objective: Objective, dtype: Any, seed: int = 0
+        self, inputs: int, sizes: list[int], loss: EstimatorLoss, dtype: Any, seed: int = 0
     ) -> None:
-        network = self._network(inputs, sizes, objective)
+        network = self._network(inputs, sizes, loss)
         self._bind(Model(network, backend=self.backend, dtype=dtype, seed=seed))
         self.n_layers_ = len(sizes) + 2
-        name = _OUTPUT_NAMES.get(objective.output, objective.output)
-        self.out_activation_ = "exp" if objective.exponential else name
+        name = _OUTPUT_NAMES.get(loss.output, loss.output)
+        self.out_activation_ = "exp" if loss.exponential else name
 
-    def _go_on(self, X: Array, sizes: list[int], objective: Objective) -> None:
-        """Keep the weights, and follow what was changed in the estimator's parameters.
+    def _continue(self, X: Array, sizes: list[int], loss: EstimatorLoss) -> None:
+        """Keep the weights, and apply changes of the estimator's parameters.
 
         Raises:
             ValueError: if the weights are of other layers.
         """
-        self._adopt(objective, X.dtype)
+        self._adopt(loss, X.dtype)
         model = self.model_
         widths, wanted = [coef.shape[1] for coef in self.coefs_], [*sizes, self.n_outputs_]
         if widths != wanted:
             raise ValueError(
-                f"warm_start and partial_fit go on with weights of layers of {widths} units, but "
-                f"hidden_layer_sizes and y ask for {wanted}; make a new estimator for these."
+                f"warm_start and partial_fit continue with layers of {widths} units, but "
+                f"hidden_layer_sizes and y need {wanted}; make a new estimator for these."
             )
         dtype = model.dtype if self.dtype is None else checks.dtype(self.dtype).name
         if (
-            self._network(X.shape[1], sizes, objective) != model.network
+            self._network(X.shape[1], sizes, loss) != model.network
             or dtype != model.dtype
             or self.backend not in (None, model.backend)
         ):
-            self._make_model(X.shape[1], sizes, objective, dtype, model.seed)
+            self._make_model(X.shape[1], sizes, loss, dtype, model.seed)
             self.model_.parameters.flat[...] = model.parameters.flat
 
     def _activation(self) -> Activation:
@@ -191,25 +187,24 @@ class Perceptron(BaseEstimator):
         if len(rates) != len(sizes):
             raise DefinitionError(
                 f"dropout has {len(rates)} rates, for {len(sizes)} hidden layers; "
-                "give one number, or one a layer."
+                "give one number, or one per layer."
             )
         return rates
 
     def _rule(self) -> Optimizer | LBFGS:
-        """What trains: the solver in fastnet's terms, or `optimizer`."""
+        """The solver in fastnet's terms, or `optimizer`."""
         if self.optimizer is not None:
             return resolve("optimizer", OPTIMIZERS, self.optimizer)
         if self.solver == "lbfgs":
-            tolerance = quasi_newton.LOSS_TOLERANCE
-            return LBFGS(gradient_tolerance=float(self.tol), loss_tolerance=tolerance)
-        return rule_of(self, self._objective())[0]
+            return LBFGS(tolerance_grad=float(self.tol), tolerance_change=LOSS_TOLERANCE)
+        return rule_of(self, self._loss())
 
     def _fit_stochastic(
         self,
         X: Array,
         y: Array,
         weight: Array | None,
-        objective: Objective,
+        loss: EstimatorLoss,
         rule: Optimizer,
         random_state: np.random.RandomState,
         incremental: bool,
@@ -218,22 +213,18 @@ class Perceptron(BaseEstimator):
             self._begin_curves()
         flat = self.model_.parameters.flat
         kept = getattr(self, "_optimizer", None)
-        if not incremental or kept is None or kept.memory.dtype != flat.dtype:
+        if not incremental or kept is None or kept.fit_state.memory.dtype != flat.dtype:
             rate = None if self.optimizer is not None else float(self.learning_rate_init)
-            self._optimizer = Stepping(rule, flat.size, flat.dtype, rate)
+            self._optimizer = OptimizerState(rule, flat.size, flat.dtype, rate)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         held_out = None
-        if self.validation is not None:
-            held_out = self._held_out(objective)
-        elif self.early_stopping:
-            X, y, weight, held_out = self._split(X, y, weight, objective, random_state)
-        self._forget_validation_losses(held_out)
-        data = self._data(X, y, weight)
-        training = Stochastic(
-            self, objective, data, self._batch_rows(len(X)), held_out, random_state, self._optimizer
-        )
-        ended = training.run(1 if incremental else self.max_iter)
+        if self.early_stopping and self.validation is None:
+            X, y, weight, *held_out = self._split(X, y, weight, random_state)
+        rows = self._rows(X, y, weight, held_out)
+        batch_size = self._batch_rows(len(X))
+        epochs = 1 if incremental else self.max_iter
+        ended = fit_by_steps(self, loss, rows, batch_size, random_state, self._optimizer, epochs)
         if not incremental and not ended and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
@@ -260,10 +251,9 @@ class Perceptron(BaseEstimator):
         X: Array,
         y: Array,
         weight: Array | None,
-        objective: Objective,
         random_state: np.random.RandomState,
-    ) -> tuple[Array, Array, Array | None, HeldOut]:
-        """Set some of the rows aside, as scikit-learn does."""
+    ) -> tuple[Array, Array, Array | None, Array, Array, Array | None]:
+        """Hold out some of the rows for validation, as scikit-learn does."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
         arrays = [X, y] if weight is None else [X, y, weight]
         parts = train_test_split(
@@ -279,27 +269,31 @@ class Perceptron(BaseEstimator):
                 "or the size of your dataset."
             )
         weight, weight_held = weights if weights else (None, None)
-        return X, y, weight, self._held(X_held, y_held, weight_held, objective)
+        return X, y, weight, X_held, y_held, weight_held
 
-    def _held_out(self, objective: Objective) -> HeldOut:
-        """What `validation` holds."""
+    def _rows(
+        self, X: Array, y: Array, weight: Array | None, held_out: list[Any] | None = None
+    ) -> Rows:
+        """The rows to train on, with `validation` or those that are held out for it."""
+        if self.validation is not None:
+            held_out = self._given_validation()
+        self.validation_loss_curve_: list[float] | None = None if held_out is None else []
+        training = self._data(X, y, weight)
+        if held_out is None:
+            return Rows(training, None, None)
+        _, y_held, weight_held = held_out
+        score = partial(self._score_of, y=y_held, weight=weight_held)
+        return Rows(training, self._data(*held_out), score)
+
+    def _given_validation(self) -> list[Any]:
+        """The rows that `validation` holds, checked."""
         if len(self.validation) not in (2, 3):
             raise DataError(
                 f"validation has {len(self.validation)} parts; it must be (X, y) or "
                 "(X, y, sample_weight)."
             )
         X, y, sample_weight = (*self.validation, None)[:3]
-        X, y, weight = self._validate_held_out(X, y, sample_weight)
-        return self._held(X, y, weight, objective)
-
-    def _held(self, X: Array, y: Array, weight: Array | None, objective: Objective) -> HeldOut:
-        data = self._data(X, y, weight)
-        constants = objective.constant(data.y)
-        constant = 0.0 if constants is None else float(np.average(constants, weights=weight))
-        return HeldOut(data, constant, lambda outputs: self._score_of(outputs, y, weight))
-
-    def _forget_validation_losses(self, held_out: HeldOut | None) -> None:
-        self.validation_loss_curve_: list[float] | None = None if held_out is None else []
+        return list(self._validate_held_out(X, y, sample_weight))
 
     def _data(self, X: Array, y: Array, weight: Array | None) -> Data:
         """Rows as the model takes them."""
@@ -328,10 +322,10 @@ class Perceptron(BaseEstimator):
         self.intercepts_ = [named[name] for name in named if name.endswith(".bias")]
         self._views = (*self.coefs_, *self.intercepts_)
 
-    def _adopt(self, objective: Objective | None = None, dtype: Any = None) -> None:
-        """Take over arrays that somebody has put in the place of the views.
+    def _adopt(self, loss: EstimatorLoss | None = None, dtype: Any = None) -> None:
+        """Copy arrays that were assigned to `coefs_` or `intercepts_` into the model.
 
-        scikit-learn's own have no model behind them, so there this has an effect at once.
+        Assigning them has an effect at once in scikit-learn, so it must have one here.
         """
         given = (*self.coefs_, *self.intercepts_)
         views = getattr(self, "_views", ())
@@ -344,7 +338,7 @@ class Perceptron(BaseEstimator):
             sizes = [one.shape[1] for one in arrays[: len(self.coefs_)]]
             self.n_outputs_ = sizes.pop()
             dtype = dtype or np.dtype(self.model_.dtype)
-            self._make_model(len(arrays[0]), sizes, objective or self._objective(), dtype)
+            self._make_model(len(arrays[0]), sizes, loss or self._loss(), dtype)
         for array, view in zip(arrays, self._views, strict=True):
             view[...] = array
         self._bind(self.model_)
@@ -367,7 +361,7 @@ class Perceptron(BaseEstimator):
     # --- predicting ------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> Array:
-        """What the network says, `(rows, outputs)`, in the units of the targets."""
+        """Predictions, `(rows, outputs)`, in the units of the targets."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         self._adopt()
@@ -388,9 +382,9 @@ class Perceptron(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    # --- what the two know about their targets ---------------------------------------------
+    # --- what depends on the targets ---------------------------------------------------------
 
-    def _objective(self) -> Objective:
+    def _loss(self) -> EstimatorLoss:
         raise NotImplementedError
 
     def _validate_input(
@@ -409,5 +403,5 @@ class Perceptron(BaseEstimator):
         raise NotImplementedError
 
     def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:
-        """scikit-learn's score of what the network says about checked targets."""
+        """scikit-learn's score of predictions for checked targets."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from fastnet.arrays.checks import Array
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
 from fastnet.sklearn.constraints import CONSTRAINTS
-from fastnet.sklearn.objectives import Objective, of_regressor
+from fastnet.sklearn.objectives import EstimatorLoss, of_regressor
 from fastnet.sklearn.perceptron import Perceptron
 
 
@@ -143,7 +143,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     # --- targets ---------------------------------------------------------------------------
 
-    def _objective(self) -> Objective:
+    def _loss(self) -> EstimatorLoss:
         return of_regressor(self.loss, self.n_outputs_)
 
     def _validate_input(

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
-from fastnet.errors import DataError
 from fastnet.model import Model
 from fastnet.tables import metrics
 from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_table
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table
 from fastnet.training.history import History
+from fastnet.training.splitting import split_rows
 from fastnet.version import __version__
 
 #: A confusion matrix of more classes is too large to read.
@@ -123,7 +122,8 @@ class TableFit:
             categorical=recipe.categorical,
             missing=recipe.missing,
         )
-        training, validation = _split(len(inspected.y), recipe)
+        # At least two training rows: of one there is no standard deviation.
+        training, validation = split_rows(recipe.seed, len(inspected.y), recipe.validation, least=2)
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
         self.without_target = inspected.without_target
@@ -267,19 +267,6 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     found = {k: None if math.isnan(v) else v for k, v in evaluation.metrics.items()}
     return {"rows": evaluation.rows, **found}
-
-
-def _split(rows: int, recipe: Recipe) -> tuple[Array, Array]:
-    """Indices of the training and the validation rows: at random by the seed, in file order."""
-    held_out = max(round(rows * recipe.validation), 1) if recipe.validation else 0
-    if rows - held_out < 2:
-        raise DataError(
-            f"the table has {rows} {'row' if rows == 1 else 'rows'}, and validation="
-            f"{recipe.validation:g} leaves {rows - held_out} to train on; at least 2 are needed: "
-            "give more rows, or hold out fewer."
-        )
-    order = random.permutation(recipe.seed, random.SPLIT, 0, rows)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def _encode(

@@ -1,4 +1,4 @@
-"""A fit: settings, trainer, state, interrupts, history, progress, checkpoints, L-BFGS.
+"""Training: settings, the trainer and its strategies, state, history, checkpoints, L-BFGS.
 
 May import `contract` and what is below it; it does not know `Model`.
 """

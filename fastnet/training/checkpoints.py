@@ -1,4 +1,4 @@
-"""Checkpoints: where a fit is, in a file, so that it can go on from there bit for bit."""
+"""Checkpoints: the state of a fit in a file, from which it continues bit for bit."""
 
 import math
 import os
@@ -22,12 +22,12 @@ from fastnet.training.settings import Settings
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often a fit writes down where it is. It also does so when it ends.
+    """Where and how often a fit writes its state; it also does at its end.
 
     Args:
         path: the file, replaced each time.
-        seconds: write when so many have passed since the last time; None: do not look.
-        epochs: write after every so many epochs; None: do not look.
+        seconds: write when so many have passed since the last time; None: by epochs only.
+        epochs: write after every so many epochs; None: by seconds only.
 
     Raises:
         DefinitionError: if a number is not above 0.
@@ -48,7 +48,7 @@ class Checkpoint:
 def identity(
     network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
 ) -> dict[str, Any]:
-    """What must be the same for a fit to be resumed: a name and a plain value each."""
+    """What must be the same to resume a fit: plain values by name."""
     spec = network.spec()
     initial = detach(spec)
     return {
@@ -82,7 +82,7 @@ def _digest(*arrays: Array | None) -> str:
 
 
 def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState) -> None:
-    """Write down where a fit is.
+    """Write the state of a fit.
 
     Raises:
         FileAccessError: if the file cannot be written; the last checkpoint stays.
@@ -92,13 +92,13 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
         "same": same,
         "step": fit_state.step,
         "updates": fit_state.updates,
-        "stopping": _best_to_plain(fit_state.stopping),
+        "stopping": _best_to_plain(fit_state.early_stopping),
         "plateau": _best_to_plain(fit_state.plateau),
-        "scale": fit_state.scale,
+        "scale": fit_state.rate_factor,
     }
-    arrays = {"parameters": flat, "memory": fit_state.memory, "pending": fit_state.pending}
-    if fit_state.best is not None:
-        arrays["best"] = fit_state.best
+    arrays = {"parameters": flat, "memory": fit_state.memory, "pending": fit_state.pending_losses}
+    if fit_state.best_parameters is not None:
+        arrays["best"] = fit_state.best_parameters
     for name in COLUMNS:
         values = getattr(history, name)
         arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
@@ -106,12 +106,17 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
 
 
 def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: int) -> FitState:
-    """Read where a fit was into a fit state, and its parameters into `flat`.
+    """Read the state of a fit, and its parameters into `flat`.
 
-    `slots` is how many vectors the optimizer remembers, `batches` how many an epoch has.
+    Args:
+        path: the file.
+        same: the `identity` of the fit that is resumed.
+        flat: the model's parameters, `(size,)`.
+        slots: how many vectors the optimizer remembers.
+        batches: steps per epoch.
 
     Raises:
-        ModelFileError: if the file is damaged, or belongs to another fit: it says in what.
+        ModelFileError: if the file is damaged, or of another fit; it names the difference.
         ModelFileMissing: if there is none.
     """
     facts, arrays = files.read(path, "checkpoint")
@@ -121,23 +126,20 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
             if was[name] != value:
                 raise ModelFileError(
                     f"checkpoint {str(path)!r} is of another fit: its "
-                    f"{_difference(name, was[name], value)}. Resume with what it was begun with, "
-                    "or begin anew in another file."
+                    f"{_difference(name, was[name], value)}. Resume with the settings and "
+                    "rows that it was begun with, or begin again in another file."
                 )
         _check(facts, arrays, flat, slots, batches)
-        history = History(**{
-            name: arrays[f"history.{name}"].tolist()
-            for name in ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
-        })  # fmt: skip
+        history = History(*(arrays[f"history.{name}"].tolist() for name in COLUMNS))
         fit_state = FitState(
             step=facts["step"],
             updates=facts["updates"],
             memory=arrays["memory"],
-            pending=arrays["pending"],
-            stopping=_best_from_plain(facts["stopping"]),
-            best=arrays.get("best"),
+            pending_losses=arrays["pending"],
+            early_stopping=_best_from_plain(facts["stopping"]),
+            best_parameters=arrays.get("best"),
             plateau=_best_from_plain(facts["plateau"]),
-            scale=facts["scale"],
+            rate_factor=facts["scale"],
             history=history,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -151,7 +153,7 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
 def _check(
     facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
 ) -> None:
-    """Make sure that a file, whoever wrote it, holds what a fit can go on from."""
+    """Make sure that a fit can continue from what a file holds, whoever wrote it."""
     step = checks.integer(facts["step"], "step", least=0)
     checks.integer(facts["updates"], "updates", least=0)
     checks.number(facts["scale"], "scale", above=0, most=1)
@@ -180,9 +182,9 @@ def _check(
         raise ValueError("its parameters are not finite")
 
 
-def _best_to_plain(watch: BestLoss) -> list[Any]:
-    """JSON has no infinity, which is the best loss before the first."""
-    return ["inf" if math.isinf(watch.best) else watch.best, watch.epochs_without_improvement]
+def _best_to_plain(found: BestLoss) -> list[Any]:
+    """As JSON holds it, which has no infinity: the best loss before the first epoch."""
+    return ["inf" if math.isinf(found.best) else found.best, found.epochs_without_improvement]
 
 
 def _best_from_plain(plain: list[Any]) -> BestLoss:
@@ -193,7 +195,7 @@ def _best_from_plain(plain: list[Any]) -> BestLoss:
 def _difference(name: str, was: Any, now: Any) -> str:
     """The first place where two plain values differ, in words."""
     if name.endswith("rows"):
-        return f"{name} were others"
+        return f"{name} were different"
     if isinstance(was, dict) and isinstance(now, dict) and set(was) == set(now):
         key = next(key for key in now if was[key] != now[key])
         return _difference(f"{name} {key}", was[key], now[key])
@@ -206,7 +208,7 @@ def _difference(name: str, was: Any, now: Any) -> str:
 
 
 def epochs_done(path: str | os.PathLike[str]) -> int:
-    """How many epochs a checkpoint has behind it.
+    """How many epochs the fit of a checkpoint has done.
 
     Raises:
         ModelFileError: if the file is damaged.
@@ -217,7 +219,7 @@ def epochs_done(path: str | os.PathLike[str]) -> int:
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint is, for people: its network's plain form, its settings, and where it is.
+    """Summarize a checkpoint: its network's plain form, its settings, and how far the fit is.
 
     Raises:
         ModelFileError: if the file is damaged.

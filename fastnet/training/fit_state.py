@@ -1,4 +1,4 @@
-"""Where a fit is: what it needs, beside the parameters, to go on from there bit for bit."""
+"""How far a fit is: what it needs, beside the parameters, to continue bit for bit."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from fastnet.training.history import History
 
 @dataclass
 class BestLoss:
-    """Whether a loss still falls."""
+    """The best loss so far, and how long ago it was."""
 
     best: float = math.inf
     epochs_without_improvement: int = 0
 
     def improves(self, loss: float, min_delta: float) -> bool:
-        """Take note of a loss; say whether it is the best so far."""
+        """Count an epoch's loss; return whether it is the best so far."""
         if loss < self.best - min_delta:
             self.best, self.epochs_without_improvement = loss, 0
             return True
@@ -27,26 +27,31 @@ class BestLoss:
 
 @dataclass
 class FitState:
-    """Where a fit is: with the parameters, all that is needed to go on from here, bit for bit.
+    """How far a fit is: with the parameters, all that it needs to continue bit for bit.
 
     Attributes:
         step: steps done, over the whole training.
         updates: updates that `memory` has seen.
         memory: the optimizer's, `(slots, size)`.
-        pending: the losses of the steps of the epoch that is under way.
-        stopping: watched for early stopping; `best` are the parameters of its best epoch.
-        plateau: watched for `ReduceOnPlateau`; `scale` is what it multiplied the rate with.
-        stopped: the fit came to its end by itself.
+        pending_losses: of the steps done of the current epoch, `(steps,)` float64.
+        early_stopping: the best validation loss, for early stopping.
+        best_parameters: those of that epoch, `(size,)`, or None.
+        plateau: the best loss, for `ReduceOnPlateau`.
+        rate_factor: what `ReduceOnPlateau` multiplies the learning rate with by now.
+        stopped: whether the fit ended before its last epoch.
         history: of the epochs done.
+        edited: whether parameters or memory were changed on the host, so that the backend needs a
+            new copy before the next step.
     """
 
     step: int
     updates: int
     memory: Array
-    pending: Array = field(default_factory=lambda: np.empty(0))
-    stopping: BestLoss = field(default_factory=BestLoss)
-    best: Array | None = None
+    pending_losses: Array = field(default_factory=lambda: np.empty(0))
+    early_stopping: BestLoss = field(default_factory=BestLoss)
+    best_parameters: Array | None = None
     plateau: BestLoss = field(default_factory=BestLoss)
-    scale: float = 1.0
+    rate_factor: float = 1.0
     stopped: bool = False
     history: History = field(default_factory=History)
+    edited: bool = False

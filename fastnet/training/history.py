@@ -1,4 +1,4 @@
-"""What happened in a fit, epoch by epoch."""
+"""The history of a fit: losses, learning rates and times, epoch by epoch."""
 
 import threading
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ COLUMNS = ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
 
 
 class History:
-    """One entry an epoch in each list.
+    """Lists with one entry per epoch.
 
     Attributes:
-        epoch: its number, counted from 1 over the whole training.
-        loss: the mean of its batches' losses while they were trained, by their numbers of rows,
+        epoch: the epoch's number, counted from 1 over the whole training.
+        loss: the mean loss of the epoch's batches during training, weighted by their rows,
             penalties included.
-        validation_loss: the loss on the validation rows after it; empty without validation.
-        learning_rate: that of its last step (L-BFGS has none: NaN).
-        seconds: how long it took, validation included.
+        validation_loss: the loss on the validation rows after the epoch; empty without validation.
+        learning_rate: of the epoch's last step (NaN for L-BFGS, which has none).
+        seconds: how long the epoch took, validation included, callbacks excluded.
     """
 
     def __init__(
@@ -34,13 +34,20 @@ class History:
         self._lists: dict[str, list[Any]] = dict(
             zip(COLUMNS, (list(column) for column in given), strict=True)
         )
-        # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than it
-        # takes to make Python's numbers for it, so these are made when somebody looks.
+        # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than
+        # making Python's numbers of its losses does, so these are made when a list is read.
         self._waiting: list[tuple[int, Array, Array, float]] = []
         self._lock = threading.Lock()
 
     def extend(self, first: int, losses: Array, learning_rates: Array, seconds: float) -> None:
-        """Add epochs from number `first` on: `(epochs,)` each, and the seconds of each."""
+        """Add epochs, numbered from `first`.
+
+        Args:
+            first: the number of the first one.
+            losses: of each epoch, `(epochs,)`.
+            learning_rates: of each epoch's last step, `(epochs,)`.
+            seconds: per epoch.
+        """
         with self._lock:
             self._waiting.append((first, losses, learning_rates, seconds))
 
@@ -82,7 +89,7 @@ class History:
         return self._list("seconds")
 
     def __getstate__(self) -> dict[str, list[Any]]:
-        """For pickle and copy: lists of its own."""
+        """For pickle and copy: copies of the lists."""
         return {name: list(self._list(name)) for name in COLUMNS}
 
     def __setstate__(self, state: dict[str, list[Any]]) -> None:
@@ -111,13 +118,13 @@ class History:
         return text + ")"
 
     def __bool__(self) -> bool:
-        """A history is there, even before its first epoch."""
+        """True, also before the first epoch."""
         return True
 
     def to_dict(self) -> dict[str, list[float]]:
-        """A dict of lists of one length, as `polars.DataFrame(...)` or `json.dumps(...)` take it.
+        """Return the lists by name, for `polars.DataFrame(...)` or `json.dumps(...)`.
 
-        Without validation it has no `validation_loss`.
+        Without validation there is no `validation_loss`.
         """
         named = {name: list(self._list(name)) for name in COLUMNS}
         if not self.validation_loss:

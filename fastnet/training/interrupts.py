@@ -1,4 +1,4 @@
-"""Ctrl-C while a fit runs: steps are finished first."""
+"""Ctrl-C during a fit: the current run of steps is finished first."""
 
 import contextlib
 import signal
@@ -8,20 +8,19 @@ from types import FrameType
 
 
 class DeferredInterrupt:
-    """Notes Ctrl-C instead of raising it, inside a `with` block, so that steps are finished.
+    """Delays Ctrl-C inside a `with` block until the block's end, or until `seen` is checked.
 
-    A second one is raised, but only while the backend computes or a callback is at work, when
-    nothing of ours is half changed.
-    A program that handles the signal itself is left alone, and so are threads other than the
-    main one, which never see it.
+    A second Ctrl-C is raised at once, but only inside `allow`, where no state is half changed.
+    Nothing is delayed if the program handles the signal itself, nor in threads other than the main
+    one, which never receive it.
 
     Attributes:
-        seen: whether it came.
+        seen: whether Ctrl-C was pressed.
     """
 
     def __init__(self) -> None:
         self.seen = False
-        self.through = False
+        self.allowed = False
         self.ours = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -29,25 +28,25 @@ class DeferredInterrupt:
 
     def __enter__(self) -> "DeferredInterrupt":
         if self.ours:
-            signal.signal(signal.SIGINT, self._note)
+            signal.signal(signal.SIGINT, self._receive)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self.ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.seen and kind is None:  # it came when nobody looked any more
+        if self.seen and kind is None:  # after the last check of `seen`
             raise KeyboardInterrupt
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.seen and self.through:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.seen and self.allowed:
             raise KeyboardInterrupt
         self.seen = True
 
     @contextlib.contextmanager
     def allow(self) -> Iterator[None]:
-        """Where a second Ctrl-C does no harm."""
-        self.through = True
+        """Let a second Ctrl-C through, while the backend computes or a callback runs."""
+        self.allowed = True
         try:
             yield
         finally:
-            self.through = False
+            self.allowed = False

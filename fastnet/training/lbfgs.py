@@ -1,4 +1,4 @@
-"""L-BFGS, by SciPy: the loss and its gradient from the backend, the rest from there."""
+"""L-BFGS, by SciPy; the backend computes the loss and its gradient."""
 
 import math
 from collections.abc import Callable
@@ -18,18 +18,16 @@ def minimize(
     iterations: int,
     loss_and_gradient: Callable[[Array], tuple[float, Array]],
     iterated: Callable[[Array, float], bool],
-    evaluations: int = 10**9,
 ) -> Any:
-    """Iterate until done, converged, or told to stop.
+    """Iterate until done, converged or stopped.
 
     Args:
         rule: the constants.
         start: the parameters to begin with, `(size,)`; L-BFGS itself works in float64.
-        iterations: how many at most.
+        iterations: the maximum number.
         loss_and_gradient: of parameters like `start`.
-        iterated: told the parameters, float64, and the loss after each iteration; returns
+        iterated: called with the parameters, float64, and the loss after each iteration; returns
             True to stop.
-        evaluations: of the loss, at most.
 
     Returns:
         SciPy's `OptimizeResult`.
@@ -49,7 +47,7 @@ def minimize(
         gradient = gradient.astype(np.float64)
         if math.isfinite(loss) and np.isfinite(gradient).all():
             return loss, gradient
-        # To the line search a loss that is not finite is a very bad one, to step back from.
+        # An infinite loss makes the line search step back.
         return (loss if math.isfinite(loss) else math.inf), np.nan_to_num(gradient)
 
     def callback(intermediate_result: Any) -> None:
@@ -58,8 +56,8 @@ def minimize(
         if stop:
             raise StopIteration
 
-    # What SciPy does between two losses is a matter of short vectors: a second thread of its
-    # matrix library waits longer than it computes.
+    # Between two losses SciPy works on short vectors: a second thread of its matrix library waits
+    # longer than it computes.
     with blas.capped(1):
         if not math.isfinite(objective(start.astype(np.float64))[0]):
             raise Diverged(
@@ -74,10 +72,10 @@ def minimize(
             callback=callback,
             options={
                 "maxiter": iterations,
-                "maxfun": evaluations,
-                "maxls": rule.line_search,
-                "maxcor": rule.history,
-                "gtol": rule.gradient_tolerance,
-                "ftol": rule.loss_tolerance,
+                "maxfun": rule.max_eval,
+                "maxls": rule.max_line_search,
+                "maxcor": rule.history_size,
+                "gtol": rule.tolerance_grad,
+                "ftol": rule.tolerance_change,
             },
         )

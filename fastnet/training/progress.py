@@ -1,4 +1,4 @@
-"""The bar that a fit shows on standard error: how far it is, time left, losses."""
+"""The progress bar of a fit, on standard error: epochs done, time left, losses."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Any
 
 from fastnet.training.history import History
 
-#: Seconds between two pictures of the bar; a fit makes a run about every 0.05 s.
+#: Seconds between two updates of the bar on the screen; a run of steps takes about 0.05 s.
 REFRESH_SECONDS = 0.1
 
-#: Seconds between two measurements at least, and how much of the time they may take.
+#: Seconds between two measurements at least, and the share of the time that they may take.
 MEASURE_SECONDS = 0.5
 MEASURE_SHARE = 0.05
 
@@ -20,17 +20,17 @@ _BAR_WIDTH = 24
 
 
 class Bar:
-    """A progress bar, drawn where standard error is a terminal; elsewhere nothing is.
+    """A progress bar, drawn only if standard error is a terminal.
 
-    It has no thread of its own: it is drawn when the fit tells it something, so that it
-    takes no time from the training in between.
+    It has no thread of its own: it is drawn when the fit updates it, so it takes no time from the
+    training in between.
 
     Args:
-        measure: called now and then, seldom enough not to slow the training, for a text to
-            show beside the losses.
-        transient: take the bar away at the end.
-        unit: what an epoch is called; where one is one step, "step".
-        total: epochs to count towards; None: those of the fit.
+        measure: returns a text to show beside the losses; called rarely enough not to slow the
+            training.
+        transient: remove the bar at the end.
+        unit: the name of an epoch, such as "step" if an epoch has one step.
+        total: the number of epochs at 100%; None: those of the fit.
         console: where to draw (a `rich.console.Console`); None: standard error.
     """
 
@@ -57,7 +57,7 @@ class Bar:
     def __enter__(self) -> "Bar":
         self._task, self._measured = None, ""
         self._next_refresh = self._next_measure = 0.0
-        # A dumb terminal cannot move its cursor, so it would get a line for every picture.
+        # A dumb terminal cannot move its cursor, so it would get a new line for every update.
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             from rich import progress
             from rich.table import Column
@@ -89,7 +89,7 @@ class Bar:
             self._progress = None
 
     def update(self, done: float, epochs: int, history: History) -> None:
-        """Show that `done` epochs of `epochs` are done, with fractions."""
+        """Show that `done` epochs (with fractions) of `epochs` are done, and the last losses."""
         now = time.monotonic()
         if self._progress is None or (now < self._next_refresh and done < epochs):
             return
@@ -107,7 +107,7 @@ class Bar:
             facts.pop()
         fields = {"epoch": count, "facts": ", ".join(facts)}
         if self._task is None:
-            # The clock starts here: what came before may have been a resumed fit's.
+            # The clock starts here: the epochs before may be those of a fit that is resumed.
             self._task = self._progress.add_task("", total=epochs, completed=done, **fields)
         else:
             self._progress.update(self._task, completed=done, **fields)
@@ -115,7 +115,7 @@ class Bar:
 
 
 def losses(history: History) -> str:
-    """The last losses, `training/validation`, in a few words."""
+    """Format the last losses: "loss 0.123/0.456", training and validation."""
     if not history.loss:
         return ""
     last = f"loss {history.loss[-1]:#.3g}"

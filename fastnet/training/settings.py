@@ -1,4 +1,4 @@
-"""What a fit is told, checked: the settings that decide its outcome."""
+"""The settings of a fit, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.errors import DefinitionError
 
-#: Rows of a batch where nobody says: Keras's default, and near the best for small tables.
+#: Rows of a batch by default: as in Keras, and near the best for small tables.
 BATCH_ROWS = 32
 
 
@@ -22,7 +22,7 @@ class EarlyStopping:
     """Stop when the validation loss has not fallen for `patience` epochs.
 
     Args:
-        patience: epochs without a better loss that are let pass.
+        patience: epochs without a better loss that are tolerated.
         min_delta: how much lower a loss must be to count as better.
         restore_best: end with the parameters of the best epoch, not of the last.
     """
@@ -38,7 +38,7 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that `Model.fit` is told, but the rows. `Model.fit` says what each means."""
+    """What decides the outcome of a fit, beside the rows; `Model.fit` documents each."""
 
     optimizer: Optimizer | LBFGS
     batch_size: int
@@ -52,7 +52,7 @@ class Settings:
     early_stopping: EarlyStopping | None
 
 
-def check(
+def make_settings(
     network: Network,
     rows: int,
     seed: int,
@@ -68,10 +68,10 @@ def check(
     clip_value: float | None,
     early_stopping: int | EarlyStopping | None,
 ) -> Settings:
-    """Make settings of what a user gave to `fit`, for so many training rows of a dtype.
+    """Check the arguments of `Model.fit`, for so many training rows of a dtype.
 
     Raises:
-        DefinitionError: if one of them makes no sense, or two do not fit together.
+        DefinitionError: if one is invalid, or two do not fit together.
     """
     rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)
     epsilon = getattr(rule, "epsilon", 1.0)
@@ -94,7 +94,7 @@ def check(
         early_stopping=_stopping(early_stopping),
     )
     if isinstance(rule, LBFGS):
-        _check_lbfgs(settings, network, rows)
+        check_lbfgs(settings, network, rows)
     return settings
 
 
@@ -114,7 +114,12 @@ def _stopping(value: object) -> EarlyStopping | None:
     return EarlyStopping(checks.integer(value, "early_stopping", least=0))
 
 
-def _check_lbfgs(settings: Settings, network: Network, rows: int) -> None:
+def check_lbfgs(settings: Settings, network: Network, rows: int) -> None:
+    """Make sure that L-BFGS can train a network with these settings.
+
+    Raises:
+        DefinitionError: if it cannot.
+    """
     clips = settings.clip_norm is not None or settings.clip_value is not None
     drops = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in network.layers)
     for wrong, reason in (

@@ -1,8 +1,13 @@
-"""fit: epochs, batches, validation, early stopping, callbacks, checkpoints.
+"""Fit: epochs, batches, validation, early stopping, callbacks, checkpoints.
 
-A `Trainer` asks the backend for runs of steps as long as nobody wants anything in between,
-and commits what a run did only when it is known to be good. So whatever ends a fit, the
-model is left after a whole step, with finite parameters.
+A `Trainer` asks the backend for runs of steps that are as long as nothing has to be done in
+between, and takes over the result of a run only when it is known to be finite. So however a fit
+ends, the model is left after a whole step, with finite parameters.
+
+What a fit may do in its own way are four small objects: the order of the rows (`RowOrder`), the
+learning rates (`LearningRates`), the penalties and reported losses (`Objective`), and what ends it
+early (`EpochObserver`). `Model.fit` uses those of this folder; the scikit-learn estimators bring
+theirs.
 """
 
 import math
@@ -12,35 +17,30 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Program, Run, State
-from fastnet.definition.optimizers import LBFGS
-from fastnet.definition.schedules import ReduceOnPlateau, Schedule, plateau
+from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import Diverged
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
 from fastnet.training.interrupts import DeferredInterrupt
 from fastnet.training.lbfgs import minimize
+from fastnet.training.learning_rates import LearningRates
+from fastnet.training.objective import Objective
+from fastnet.training.orders import RowOrder, Shuffled
+from fastnet.training.pacing import Pacing
 from fastnet.training.settings import Settings
-
-#: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
-#: long enough that what happens between runs does not count.
-RUN_SECONDS = 0.05
-
-#: Where taking over what a run did takes long, as it does when many parameters come from a GPU,
-#: runs are this many times as long, but no longer than so many seconds.
-COMMIT_TIMES, LONGEST_RUN_SECONDS = 20, 2.0
+from fastnet.training.stopping import EarlyStopper, EpochObserver
 
 #: Entries of row order made ahead for one run: 32 MiB.
 ORDER_ENTRIES = 2**22
 
 
 class Progress(Protocol):
-    """Who wants to know how far a fit is."""
+    """Shows how far a fit is."""
 
     def update(self, done: float, epochs: int, history: History) -> None:
-        """`done` epochs of `epochs`, with fractions."""
+        """Show that `done` epochs of `epochs` are done, with fractions."""
         ...
 
 
@@ -52,12 +52,20 @@ class Trainer:
         flat: the model's parameters on the host, changed in place, always after a whole step.
         data: the training rows, on the host.
         validation: the validation rows, on the host, or None.
-        settings: what to do.
+        settings: of the fit.
         fit_state: where to begin.
         callbacks: called after every epoch; one that returns True ends the fit.
-        save: writes a checkpoint, and `due` says when: after so many seconds, or epochs.
+        save: writes a checkpoint, as often as `due` says.
         due: seconds and epochs between checkpoints; either may be None.
-        progress: told after every run.
+        progress: updated after every run.
+        order: of the rows; None: as the settings say.
+        learning_rates: None: as the optimizer says.
+        objective: None: the network's loss with the settings' penalties.
+        observer: called after every epoch; None: early stopping as the settings say.
+
+    Attributes:
+        validation: the validation rows, where the backend has them, or None.
+        result: SciPy's `OptimizeResult`, of L-BFGS only.
     """
 
     def __init__(
@@ -68,14 +76,19 @@ class Trainer:
         validation: Data | None,
         settings: Settings,
         fit_state: FitState,
+        *,
         callbacks: Sequence[Callable[[], Any]] = (),
         save: Callable[[], Any] | None = None,
         due: tuple[float | None, int | None] = (None, None),
         progress: Progress | None = None,
+        order: RowOrder | None = None,
+        learning_rates: LearningRates | None = None,
+        objective: Objective | None = None,
+        observer: EpochObserver | None = None,
     ) -> None:
         self.program = program
         self.flat = flat
-        self.rows = len(data.x)
+        self.rows = len(data)
         self.data = program.upload(data)
         self.validation = None if validation is None else program.upload(validation)
         self.settings = settings
@@ -86,21 +99,28 @@ class Trainer:
         self.batches = -(-self.rows // settings.batch_size)
         self.batch_rows = np.full(self.batches, settings.batch_size)
         self.batch_rows[-1] = self.rows - (self.batches - 1) * settings.batch_size
-        self.shuffles = settings.shuffle and self.batches > 1
+        if order is None and settings.shuffle and self.batches > 1:
+            order = Shuffled(settings.seed, self.rows)
+        self.order = order
         self.orders: dict[int, Array] = {}
-        self.budget = 1.0
+        if learning_rates is None and isinstance(settings.optimizer, Optimizer):
+            rate = settings.optimizer.learning_rate
+            learning_rates = LearningRates(rate, fit_state, self.batches, settings.epochs)
+        self.learning_rates = learning_rates
+        self.objective = objective or Objective(settings.l1, settings.l2)
+        if observer is None and settings.early_stopping is not None:
+            observer = EarlyStopper(settings.early_stopping, fit_state, flat)
+        self.observer = observer
+        self.every_epoch = (
+            bool(callbacks)
+            or validation is not None
+            or (learning_rates is not None and learning_rates.plateau is not None)
+        )
+        self.pacing = Pacing()
         self.interrupts = DeferredInterrupt()
         self.epoch_began = self.saved_at = time.monotonic()
-
-        # What stopped a fit that is resumed may not hold for this one: more epochs, say.
-        fit_state.stopped = self._gave_up()
-
-    def _gave_up(self) -> bool:
-        stopping = self.settings.early_stopping
-        return (
-            stopping is not None
-            and self.fit_state.stopping.epochs_without_improvement > stopping.patience
-        )
+        # What stopped a fit that is resumed may not hold for this one: more patience, say.
+        fit_state.stopped = observer is not None and observer.has_ended()
 
     @property
     def epoch(self) -> int:
@@ -108,110 +128,105 @@ class Trainer:
         return self.fit_state.step // self.batches
 
     def run(self) -> None:
-        """Train until the epochs are done or something ends it.
+        """Train until the epochs are done or something ends the fit.
 
         Raises:
             Diverged: if the loss or a parameter stops being finite.
-            KeyboardInterrupt: after Ctrl-C, once the steps under way are done.
+            KeyboardInterrupt: after Ctrl-C, once the current run of steps is done.
         """
         with self.interrupts:
             try:
                 if isinstance(self.settings.optimizer, LBFGS):
                     self._minimize(self.settings.optimizer)
                 else:
-                    self._steps()
+                    self._train(self.settings.optimizer)
             except KeyboardInterrupt:
                 self._save()
                 raise
             self._save()
-            self._restore_best()
+            if self.observer is not None:
+                self.observer.fit_done()
 
-    def _steps(self) -> None:
+    # --- runs of steps ------------------------------------------------------------------------
+
+    def _train(self, optimizer: Optimizer) -> None:
+        fit_state = self.fit_state
         state = self._state()
-        while self.epoch < self.settings.epochs and not self.fit_state.stopped:
-            run = self._run(self._length())
-            began = time.monotonic()
+        while self.epoch < self.settings.epochs and not fit_state.stopped:
+            run = self._run(optimizer, self._length())
+            began = time.perf_counter()
             with self.interrupts.allow():
                 losses = self.program.train(state, self.data, run)
-            took = time.monotonic() - began
+            trained = time.perf_counter()
+            reported = self.objective.reported(losses, run, self.flat)
             if not self._commit(state, losses):
-                self._diverged(run, losses)
-            committing = time.monotonic() - began - took
-            self._record(losses, run)
-            if self.callbacks:
+                self._diverged(run, losses, reported)
+            committed = time.perf_counter()
+            self.pacing.measured(len(losses), trained - began, committed - trained)
+            self._record(reported, run)
+            if fit_state.edited:
                 state = self._state()
-            # Grow towards runs of the length wanted, by no more than eightfold at once.
-            wanted = max(RUN_SECONDS, min(COMMIT_TIMES * committing, LONGEST_RUN_SECONDS))
-            fitting = len(losses) * wanted / max(took, 1e-9)
-            self.budget = min(max(fitting, self.budget / 8, 1.0), self.budget * 8)
             self._save_if_due()
             if self.interrupts.seen:
                 raise KeyboardInterrupt
 
     def _state(self) -> State:
-        """What is committed, as the backend's own copy."""
-        put = self.program.to_device
-        fit_state = self.fit_state
+        """The state on the host, as the backend's own copy."""
+        put, fit_state = self.program.to_device, self.fit_state
+        fit_state.edited = False
         return State(put(self.flat.copy()), put(fit_state.memory.copy()), fit_state.updates)
 
     def _length(self) -> int:
-        """How many steps to ask for: up to where somebody wants something."""
-        step, batches = self.fit_state.step, self.batches
-        epoch, last = self.epoch, self.settings.epochs
-        if self.callbacks or self.validation is not None or self._plateau is not None:
+        """How many steps to ask for: up to where something has to be done."""
+        if self.objective.one_step_runs:
+            return 1
+        epoch, last = self.epoch, float(self.settings.epochs)
+        if self.every_epoch:
             last = epoch + 1
-        elif self.save is not None and self.due[1] is not None:
+        if self.save is not None and self.due[1] is not None:
             last = min(last, (epoch // self.due[1] + 1) * self.due[1])
-        if self.shuffles:
+        if self.observer is not None:
+            last = min(last, epoch + self.observer.epochs_ahead())
+        if self.order is not None:
             last = min(last, epoch + max(ORDER_ENTRIES // self.rows, 1))
-        return max(min(last * batches - step, int(self.budget)), 1)
+        return max(min(int(last) * self.batches - self.fit_state.step, self.pacing.steps), 1)
 
-    def _run(self, steps: int) -> Run:
-        settings, fit_state = self.settings, self.fit_state
-        assert not isinstance(settings.optimizer, LBFGS)
-        rate = settings.optimizer.learning_rate
-        if isinstance(rate, Schedule):
-            moments = np.arange(fit_state.step, fit_state.step + steps) / self.batches
-            rates = rate.rates(moments, float(settings.epochs))
-        else:
-            rates = np.full(steps, float(rate))
-        if self._plateau is not None:
-            rates = np.maximum(rates * fit_state.scale, np.minimum(rates, self._plateau.least))
+    def _run(self, optimizer: Optimizer, steps: int) -> Run:
+        settings, first = self.settings, self.fit_state.step
+        assert self.learning_rates is not None
+        order = self._order(steps)
         return Run(
-            first_step=fit_state.step,
+            first_step=first,
             steps=steps,
             batch_size=settings.batch_size,
-            order=self._order(steps) if self.shuffles else None,
-            optimizer=settings.optimizer,
-            learning_rate=rates,
-            weight_decay=settings.optimizer.decoupled_decay,
-            l1=settings.l1,
-            l2=settings.l2,
+            order=order,
+            optimizer=optimizer,
+            learning_rate=self.learning_rates.of_steps(first, steps),
+            weight_decay=optimizer.decoupled_decay,
+            l1=self.objective.l1,
+            l2=self.objective.l2(first, steps, order),
             clip_value=settings.clip_value,
             clip_norm=settings.clip_norm,
             seed=settings.seed,
         )
 
-    def _order(self, steps: int) -> Array:
+    def _order(self, steps: int) -> Array | None:
+        """The order of the rows for the next steps, `(epochs, rows)`, or None."""
+        if self.order is None:
+            return None
         first, last = self.epoch, (self.fit_state.step + steps - 1) // self.batches
-        seed = self.settings.seed
         self.orders = {
-            epoch: self.orders[epoch]
-            if epoch in self.orders
-            else random.permutation(seed, random.SHUFFLE, epoch, self.rows)
+            epoch: self.orders[epoch] if epoch in self.orders else self.order.of_epoch(epoch)
             for epoch in range(first, last + 1)
         }
+        if self.batches == 1:  # of all rows: their order does not matter
+            return None
         if first == last:
             return self.orders[first][None]
-        return np.stack([self.orders[epoch] for epoch in range(first, last + 1)])
-
-    @property
-    def _plateau(self) -> ReduceOnPlateau | None:
-        optimizer = self.settings.optimizer
-        return None if isinstance(optimizer, LBFGS) else plateau(optimizer.learning_rate)
+        return np.stack(list(self.orders.values()))
 
     def _commit(self, state: State, losses: Array) -> bool:
-        """Take over what a run did, if it is all finite."""
+        """Take over the result of a run, if it is all finite; return whether it is."""
         if not math.isfinite(losses[-1]):
             return False
         get = self.program.to_host
@@ -223,26 +238,24 @@ class Trainer:
         self.fit_state.updates = state.updates
         return True
 
-    def _diverged(self, run: Run, losses: Array) -> None:
-        """Do the run again, as far as it went well, and say where it ended."""
+    def _diverged(self, run: Run, losses: Array, reported: Array) -> None:
+        """Do the run again, up to its last step with a finite result, and raise."""
         # Steps whose update was made: all, or all before the first bad loss.
         made = len(losses) if math.isfinite(losses[-1]) else len(losses) - 1
         good, bad = 0, made + 1
         while bad - good > 1:  # the last is tried first: mostly the loss alone overflowed
             steps = made if bad == made + 1 else (good + bad) // 2
             state = self._state()
-            short = run.shortened(steps)
-            self.program.train(state, self.data, short)
+            self.program.train(state, self.data, run.shortened(steps))
             if _finite(*map(self.program.to_host, (state.parameters, state.memory))):
                 good = steps
             else:
                 bad = steps
         if good:
-            short = run.shortened(good)
             state = self._state()
-            self.program.train(state, self.data, short)
+            self.program.train(state, self.data, run.shortened(good))
             self._commit(state, losses[:good])
-            self._count(losses[:good], short)
+            self._record(reported[:good], run)
         if math.isfinite(losses[-1]):
             what, place = "a parameter or the optimizer's memory overflowed", good
         else:
@@ -255,90 +268,85 @@ class Trainer:
             "smaller learning rate, clip_norm=1.0, or scaled inputs and targets."
         )
 
-    def _record(self, losses: Array, run: Run) -> None:
-        """Count the steps of a run that is committed, and do what is wanted after an epoch."""
-        before = self.epoch
-        self._count(losses, run)
-        if self.epoch > before:
-            self._epoch_done()
-        if self.progress is not None:
-            done = self.fit_state.step / self.batches
-            self.progress.update(done, self.settings.epochs, self.fit_state.history)
+    def _record(self, reported: Array, run: Run) -> None:
+        """Count the committed steps of a run, and do what is due after the epochs they complete."""
+        losses = self._count(reported, run)
+        if len(losses):
+            if self.every_epoch or self.observer is not None:
+                for loss in losses.tolist():
+                    self._epoch_done(loss)
+            self.epoch_began = time.monotonic()
+        self._show_progress()
 
-    def _count(self, losses: Array, run: Run) -> None:
-        """Add the steps, and the epochs they complete, to the fit state and the history."""
-        fit_state, history = self.fit_state, self.fit_state.history
-        first = self.epoch
-        fit_state.step += len(losses)
-        pending = losses
-        if len(fit_state.pending):
-            pending = np.concatenate((fit_state.pending, losses))
+    def _count(self, reported: Array, run: Run) -> Array:
+        """Add steps to the fit state, and the epochs they complete to the history.
+
+        Returns:
+            The losses of these epochs, `(epochs,)`.
+        """
+        fit_state, first = self.fit_state, self.epoch
+        fit_state.step += len(reported)
+        pending = reported
+        if len(fit_state.pending_losses):
+            pending = np.concatenate((fit_state.pending_losses, reported))
         whole = self.epoch - first
-        fit_state.pending = pending[whole * self.batches :].copy()
+        losses = pending[: whole * self.batches]
+        fit_state.pending_losses = pending[whole * self.batches :].copy()
         if not whole:
-            return
-        losses_of = pending[: whole * self.batches]
+            return losses
         if self.batches > 1:
-            epochs = losses_of.reshape(whole, self.batches)
-            losses_of = (epochs * self.batch_rows).sum(axis=1) / self.rows
+            epochs = losses.reshape(whole, self.batches)
+            losses = (epochs * self.batch_rows).sum(axis=1) / self.rows
         end = (first + 1) * self.batches - 1 - run.first_step
-        rates = run.by_step("learning_rate")[end :: self.batches][
-            :whole
-        ].copy()  # not the whole run's
+        rates = run.by_step("learning_rate")[end :: self.batches][:whole]
         seconds = (time.monotonic() - self.epoch_began) / whole
-        history.extend(first + 1, losses_of, rates, seconds)
+        # A copy of the rates: the history shall not keep those of all steps.
+        fit_state.history.extend(first + 1, losses, rates.copy(), seconds)
+        return losses
+
+    # --- L-BFGS -------------------------------------------------------------------------------
 
     def _minimize(self, rule: LBFGS) -> None:
         """Leave the steps to L-BFGS: one of its iterations is an epoch."""
+        objective, fit_state = self.objective, self.fit_state
+        l2 = float(np.max(objective.l2(0, 1, None)))  # of the one batch
 
         def loss_and_gradient(flat: Array) -> tuple[float, Array]:
             parameters = self.program.to_device(flat)
             with self.interrupts.allow():
-                return self.program.gradient(parameters, self.data, l2=self.settings.l2)
+                loss, gradient = self.program.gradient(parameters, self.data, l2=l2)
+            return objective.loss_and_gradient(loss, gradient, flat)
 
         def iterated(flat: Array, loss: float) -> bool:
-            history = self.fit_state.history
             self.flat[...] = flat
-            self.fit_state.step += 1
-            history.epoch.append(self.epoch)
-            history.loss.append(loss)
-            history.learning_rate.append(math.nan)
-            history.seconds.append(time.monotonic() - self.epoch_began)
-            self._epoch_done()
-            if self.progress is not None:
-                self.progress.update(float(self.epoch), self.settings.epochs, history)
+            fit_state.step += 1
+            seconds = time.monotonic() - self.epoch_began
+            fit_state.history.extend(self.epoch, np.array([loss]), np.array([math.nan]), seconds)
+            self._epoch_done(loss)
+            self.epoch_began = time.monotonic()
+            self._show_progress()
             if self.interrupts.seen:
                 raise KeyboardInterrupt
-            return self.fit_state.stopped
+            return fit_state.stopped
 
         epochs = self.settings.epochs - self.epoch
-        if epochs > 0 and not self.fit_state.stopped:
-            minimize(rule, self.flat.copy(), epochs, loss_and_gradient, iterated)
+        if epochs > 0 and not fit_state.stopped:
+            self.result = minimize(rule, self.flat.copy(), epochs, loss_and_gradient, iterated)
 
-    def _epoch_done(self) -> None:
+    # --- after an epoch -----------------------------------------------------------------------
+
+    def _epoch_done(self, loss: float) -> None:
         fit_state, history = self.fit_state, self.fit_state.history
-        stopping, rule = self.settings.early_stopping, self._plateau
-        watched = math.nan
+        validation_loss = None
         if self.validation is not None:
-            watched = self.program.loss(self.program.to_device(self.flat), self.validation)
-            history.validation_loss.append(watched)
-        elif rule is not None:
-            watched = history.loss[-1]
-        if stopping is not None:
-            if fit_state.stopping.improves(watched, stopping.min_delta):
-                fit_state.best = self.flat.copy()
-            elif self._gave_up():
-                fit_state.stopped = True
-        if (
-            rule is not None
-            and not fit_state.plateau.improves(watched, rule.min_delta)
-            and fit_state.plateau.epochs_without_improvement > rule.patience
-        ):
-            fit_state.scale *= rule.factor
-            fit_state.plateau.epochs_without_improvement = 0
-        if self.validation is not None:
+            found = self.program.loss(self.program.to_device(self.flat), self.validation)
+            validation_loss = self.objective.reported_validation(found)
+            history.validation_loss.append(validation_loss)
             history.seconds[-1] = time.monotonic() - self.epoch_began
-        self.epoch_began = time.monotonic()
+        if self.learning_rates is not None:
+            self.learning_rates.epoch_done(loss if validation_loss is None else validation_loss)
+        if self.observer is not None and self.observer.epoch_done(loss, validation_loss):
+            fit_state.stopped = True
         try:
             with self.interrupts.allow():
                 self._call_back()
@@ -348,9 +356,15 @@ class Trainer:
 
     def _call_back(self) -> None:
         for callback in self.callbacks:
+            self.fit_state.edited = True
             answer = callback()
             if isinstance(answer, bool | np.bool_) and answer:
                 self.fit_state.stopped = True
+
+    def _show_progress(self) -> None:
+        if self.progress is not None:
+            done = self.fit_state.step / self.batches
+            self.progress.update(done, self.settings.epochs, self.fit_state.history)
 
     def _save_if_due(self) -> None:
         if self.save is None:
@@ -365,11 +379,6 @@ class Trainer:
         if self.save is not None:
             self.save()
             self.saved_at = time.monotonic()
-
-    def _restore_best(self) -> None:
-        stopping = self.settings.early_stopping
-        if stopping is not None and stopping.restore_best and self.fit_state.best is not None:
-            self.flat[...] = self.fit_state.best
 
 
 def _finite(parameters: Array, memory: Array) -> bool:

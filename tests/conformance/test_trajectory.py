@@ -73,11 +73,11 @@ OPTIMIZERS = [
     ),
     (fn.AdamW(0.01, weight_decay=0.1), lambda: naive.adam(0.01, weight_decay=0.1)),
     (fn.RMSprop(0.01), lambda: naive.rmsprop(0.01)),
-    (fn.RMSprop(0.01, momentum=0.5, decay=0.9), lambda: naive.rmsprop(0.01, 0.9, momentum=0.5)),
+    (fn.RMSprop(0.01, momentum=0.5, alpha=0.9), lambda: naive.rmsprop(0.01, 0.9, momentum=0.5)),
     (fn.Adagrad(0.05), lambda: naive.adagrad(0.05)),
     (fn.Rprop(0.01), lambda: naive.rprop(0.01)),
     (
-        fn.Rprop(0.5, grow=1.5, shrink=0.3, smallest=0.01, largest=0.6),
+        fn.Rprop(0.5, etas=(0.3, 1.5), step_sizes=(0.01, 0.6)),
         lambda: naive.rprop(0.5, 1.5, 0.3, 0.01, 0.6),
     ),
     (fn.Lion(0.002), lambda: naive.lion(0.002)),

@@ -1,0 +1,33 @@
+"""Holding rows out for validation."""
+
+import numpy as np
+
+from fastnet import random
+from fastnet.arrays.checks import Array
+from fastnet.errors import DataError
+
+
+def split_rows(seed: int, rows: int, fraction: float, least: int = 1) -> tuple[Array, Array]:
+    """Choose the rows that are held out for validation, at random.
+
+    Args:
+        seed: the model's.
+        rows: how many there are.
+        fraction: of rows to hold out, at least one row; 0: none.
+        least: how many rows must be left to train on.
+
+    Returns:
+        The numbers of the training rows and of the validation rows, `(n,)` intp each, ascending.
+
+    Raises:
+        DataError: if fewer than `least` rows are left to train on.
+    """
+    held_out = max(round(rows * fraction), 1) if fraction else 0
+    if rows - held_out < least:
+        raise DataError(
+            f"validation={fraction:g} of {rows} {'row' if rows == 1 else 'rows'} leaves "
+            f"{max(rows - held_out, 0)} to train on; at least {least} must be left: give more "
+            "rows, or hold out fewer."
+        )
+    order = random.permutation(seed, random.SPLIT, 0, rows)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
