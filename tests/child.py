@@ -4,6 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -50,3 +52,11 @@ def start(code: str, *arguments: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_until(happened: Callable[[], object], process: subprocess.Popen) -> None:
+    """Wait for something that `process` does; it must still be running then."""
+    while not happened():
+        if process.poll() is not None:
+            raise AssertionError(f"the process ended before: {process.communicate()}")
+        time.sleep(0.0005)

@@ -139,8 +139,8 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused_with_the_way_to_upgrade(whole, tmp_path):
-    newer = reforged(whole, lambda head: head.update(format=2))
-    assert_refused(tmp_path / "model", newer, r"format 2.*reads up to 1: use the fastnet")
+    newer = reforged(whole, lambda head: head.update(format=3))
+    assert_refused(tmp_path / "model", newer, r"format 3.*reads up to 2: use the fastnet")
 
 
 def test_a_checkpoint_is_no_model_and_a_model_no_checkpoint(tmp_path):

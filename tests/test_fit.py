@@ -1,4 +1,4 @@
-"""What fit does besides steps: validation, early stopping, callbacks, history, its errors."""
+"""Fitting: validation, early stopping, callbacks, history, and its errors."""
 
 import copy
 import json
@@ -47,19 +47,19 @@ def test_a_fraction_validates_on_rows_that_are_not_trained_on(backend):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_validation_rows_may_have_weights(backend, weighted):
-    model = make(backend)
+def test_validation_rows_may_have_weights(weighted):
+    model = make()
     weight = weights_for(40) if weighted else None
     parts = (X, Y, weight) if weighted else (X, Y)
     history = model.fit(X[:9], Y[:9], epochs=2, validation=parts)
     assert history.validation_loss[-1] == model.evaluate(X, Y, weight)
-    listed = make(backend).fit(X[:9], Y[:9], epochs=2, validation=list(parts))
+    listed = make().fit(X[:9], Y[:9], epochs=2, validation=list(parts))
     assert listed.validation_loss == history.validation_loss
 
 
-def test_the_weights_are_split_with_their_rows(backend):
+def test_the_weights_are_split_with_their_rows():
     weight = np.arange(40) + 1.0
-    model, other = make(backend), make(backend)
+    model, other = make(), make()
     model.fit(X, Y, epochs=2, validation=0.25, sample_weight=weight, batch_size=None)
     order = fn.random.permutation(6, fn.random.SPLIT, 0, 40)
     kept = np.sort(order[10:])
@@ -68,30 +68,30 @@ def test_the_weights_are_split_with_their_rows(backend):
 
 
 def overfit(model, **options):
-    """Rows whose validation loss soon rises."""
+    """Fit rows whose validation loss soon rises."""
     return model.fit(
         X[:8], Y[:8], validation=(X[8:], -Y[8:]), optimizer=fn.SGD(0.05), batch_size=None,
         epochs=60, **options,
     )  # fmt: skip
 
 
-def test_early_stopping_ends_the_fit_and_restores_the_best(backend):
-    model = make(backend)
+def test_early_stopping_ends_the_fit_and_restores_the_best():
+    model = make()
     history = overfit(model, early_stopping=3)
     best = int(np.argmin(history.validation_loss))
-    assert len(history) == best + 1 + 4  # three epochs are let pass, the fourth ends it
+    assert len(history) == best + 1 + 4  # three epochs are tolerated, the fourth ends it
     assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[best]
 
 
-def test_early_stopping_may_keep_the_last(backend):
-    model = make(backend)
+def test_early_stopping_may_keep_the_last():
+    model = make()
     history = overfit(model, early_stopping=fn.EarlyStopping(3, restore_best=False))
     assert len(history) < 60
     assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[-1]
 
 
-def test_early_stopping_restores_the_best_at_the_end_of_a_whole_fit_too(backend):
-    model = make(backend)
+def test_early_stopping_restores_the_best_at_the_end_of_a_whole_fit_too():
+    model = make()
     history = overfit(model, early_stopping=1_000)
     assert len(history) == 60
     best = min(history.validation_loss)
@@ -99,8 +99,8 @@ def test_early_stopping_restores_the_best_at_the_end_of_a_whole_fit_too(backend)
     assert model.evaluate(X[8:], -Y[8:]) == best
 
 
-def test_min_delta_decides_what_counts_as_better(backend):
-    history = overfit(make(backend), early_stopping=fn.EarlyStopping(2, min_delta=1e6))
+def test_min_delta_decides_what_counts_as_better():
+    history = overfit(make(), early_stopping=fn.EarlyStopping(2, min_delta=1e6))
     assert len(history) == 1 + 3
 
 
@@ -120,9 +120,9 @@ def test_a_callback_that_returns_true_ends_the_fit(backend, stop):
     assert_same_bits(model.parameters.flat, other.parameters.flat)
 
 
-def test_a_callback_that_returns_something_else_ends_nothing(backend):
+def test_a_callback_that_returns_something_else_ends_nothing():
     for value in (1, "stop", False, 0.0, [1]):
-        history = make(backend).fit(X, Y, epochs=2, callbacks=[lambda m, h, v=value: v])
+        history = make().fit(X, Y, epochs=2, callbacks=[lambda m, h, v=value: v])
         assert len(history) == 2
 
 
@@ -168,15 +168,15 @@ def test_an_epochs_loss_is_the_mean_over_its_rows_tail_included(backend):
     assert history.loss[0] == pytest.approx(wanted, rel=1e-8)
 
 
-def test_a_batch_larger_than_the_rows_is_all_rows(backend):
-    model, other = make(backend), make(backend)
+def test_a_batch_larger_than_the_rows_is_all_rows():
+    model, other = make(), make()
     model.fit(X, Y, epochs=5, batch_size=1_000)
     other.fit(X, Y, epochs=5, batch_size=None)
     assert_same_bits(model.parameters.flat, other.parameters.flat)
 
 
-def test_the_batch_size_is_32_where_nobody_says(backend):
-    model, other = make(backend), make(backend)
+def test_the_batch_size_is_32_by_default():
+    model, other = make(), make()
     model.fit(X, Y, epochs=3)
     other.fit(X, Y, epochs=3, batch_size=32, optimizer=fn.Adam(0.001))
     assert_same_bits(model.parameters.flat, other.parameters.flat)
@@ -196,16 +196,16 @@ def test_shuffling_takes_other_orders_and_can_be_left_out(backend):
     assert_near(models[2].parameters.flat, by_hand.parameters.flat, FORWARD["float32"])
 
 
-def test_an_optimizer_may_be_named_or_a_table(backend):
-    models = [make(backend) for _ in range(4)]
+def test_an_optimizer_may_be_named_or_a_table():
+    models = [make() for _ in range(4)]
     forms = ["adam", fn.Adam, fn.Adam(), {"name": "adam", "learning_rate": 0.001}]
     for model, optimizer in zip(models, forms, strict=True):
         model.fit(X, Y, epochs=2, optimizer=optimizer)
         assert_same_bits(model.parameters.flat, models[0].parameters.flat)
 
 
-def test_no_epochs_are_left_where_the_initial_one_is_the_last(backend):
-    model = make(backend)
+def test_no_epochs_are_left_where_the_initial_one_is_the_last():
+    model = make()
     start = model.parameters.flat.copy()
     history = model.fit(X, Y, epochs=5, initial_epoch=5)
     assert len(history) == 0
@@ -237,7 +237,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "says"), REFUSED, ids=[says[:30] for _, says in REFUSED])
-def test_a_setting_that_makes_no_sense_is_refused_and_nothing_is_trained(options, says):
+def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
     model = make()
     start = model.parameters.flat.copy()
     with pytest.raises(fn.DefinitionError, match=says):
@@ -269,7 +269,7 @@ def test_a_setting_that_makes_no_sense_is_refused_and_nothing_is_trained(options
         (lambda: fn.EarlyStopping(-1), "patience is -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_when_it_is_made(make_it, says):
+def test_an_invalid_argument_is_refused_when_an_object_is_made(make_it, says):
     with pytest.raises(fn.DefinitionError, match=says):
         make_it()
 
@@ -279,8 +279,8 @@ def test_a_dtype_may_be_given_as_numpy_has_it(dtype):
     assert fn.Model(NETWORK, dtype=dtype, backend="numpy").dtype == "float32"
 
 
-def test_a_copied_history_has_lists_of_its_own(backend):
-    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend=backend, seed=1)
+def test_a_copied_history_has_lists_of_its_own():
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy", seed=1)
     history = model.fit([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0], epochs=5)
     copied = copy.copy(history)
     assert (len(history), len(copied)) == (5, 5)

@@ -1,8 +1,8 @@
-"""The bar, the history's picture, and that neither costs those who do not ask for them."""
+"""The progress bar, and the plot of a history."""
 
 import io
 import re
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from rich.console import Console
 
 import fastnet as fn
 from fastnet import plots
+from fastnet.training import progress
 from fastnet.training.progress import Bar, losses
 
 
@@ -67,25 +68,25 @@ def test_the_bar_fits_narrow_terminals(fit):
     assert "6/6" in plain(written)  # what tells how far it is comes before the losses
 
 
-def test_measurements_are_shown_and_seldom_taken(fit):
+@pytest.mark.parametrize(("takes", "wanted"), [(0, [0, 0.5, 1, 1.5]), (0.125, [0, 2.5, 5])])
+def test_measurements_are_shown_and_take_little_of_the_time(monkeypatch, takes, wanted):
     console, written = terminal()
-    asked = []
+    now, measured = 0.0, []
 
     def measure():
-        asked.append(1)
+        nonlocal now
+        measured.append(now)
+        now += takes
         return "accuracy 0.5"
 
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     losses_so_far = fn.History(epoch=[1], loss=[1.0])
-    updates = 0
-    end = time.monotonic() + 0.4
     with Bar(measure, console=console) as bar:
-        while time.monotonic() < end:
+        while now <= wanted[-1]:
             bar.update(1, 10, losses_so_far)
-            updates += 1
+            now += 0.125
     assert "accuracy 0.5" in plain(written)
-    assert updates > 100
-    # One at once, the next half a second later: a stalled machine may come to that.
-    assert 1 <= len(asked) <= 2
+    assert measured == wanted
 
 
 def test_nothing_is_drawn_where_there_is_no_terminal(fit, capfd):

@@ -121,7 +121,7 @@ def flat_fit(schedule, epochs, **options):
     return model.fit(x, y, optimizer=fn.SGD(schedule), epochs=epochs, batch_size=None, **options)
 
 
-def test_plateau_reduces_when_patience_is_used_up_and_stops_at_the_least():
+def test_plateau_reduces_when_patience_is_used_up_and_stops_at_min_lr():
     history = flat_fit(fn.ReduceOnPlateau(0.8, factor=0.5, patience=2, min_lr=0.15), 15)
     # The first epoch is the best; epochs 2, 3 and 4 are not better, so epoch 5 goes slower.
     assert history.learning_rate == pytest.approx([0.8] * 4 + [0.4] * 3 + [0.2] * 3 + [0.15] * 5)
@@ -182,6 +182,6 @@ def test_a_number_is_a_constant_schedule_and_tables_are_read():
         (lambda: fn.SGD({"name": "cosine"}), "schedule 'cosine'.*rate"),
     ],
 )
-def test_a_schedule_that_makes_no_sense_is_refused_by_name(make, says):
+def test_an_invalid_schedule_is_refused_by_name(make, says):
     with pytest.raises(fn.DefinitionError, match=says):
         make()
