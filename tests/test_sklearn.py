@@ -1,4 +1,4 @@
-"""The estimators among scikit-learn's tools, and what they can beyond scikit-learn's own."""
+"""The estimators in scikit-learn's tools, and what they do beyond scikit-learn's own."""
 
 import copy
 import pickle
@@ -260,7 +260,7 @@ def test_another_loss_of_probabilities(y):
         (MLPRegressor, "crossentropy"),
     ],
 )  # fmt: skip
-def test_a_loss_that_does_not_go_is_refused(estimator, loss):
+def test_an_unsuitable_loss_is_refused(estimator, loss):
     with pytest.raises(fn.DefinitionError, match=f"loss '{loss}'.*use"):
         estimator(loss=loss).fit(X, LABELS)
 
@@ -376,7 +376,7 @@ def test_dtype_and_backend():
         ({"dtype": int}, "dtype is <class 'int'>"),
     ],
 )
-def test_parameters_that_make_no_sense(options, says):
+def test_invalid_parameters(options, says):
     for mine in both(**options):
         with pytest.raises(fn.DefinitionError, match=says):
             mine.fit(X, LABELS)

@@ -14,7 +14,7 @@ from fastnet.sklearn import SolverDiverged
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def test_a_training_that_diverges_is_told_and_leaves_finite_weights():
+def test_a_fit_that_diverges_raises_and_leaves_finite_weights():
     mine = regressor(solver="sgd", learning_rate_init=1e6, activation="identity")
     with pytest.raises(SolverDiverged, match=r"Solver produced non-finite.*step \d") as caught:
         mine.fit(X, NUMBERS)
@@ -34,7 +34,7 @@ def test_a_training_that_diverges_is_told_and_leaves_finite_weights():
         (np.full(150, np.nan), "Input sample_weight contains NaN"),
     ],
 )
-def test_weights_that_make_no_sense(weight, says):
+def test_invalid_weights(weight, says):
     for mine in both():
         with pytest.raises(ValueError, match=says):
             mine.fit(X, LABELS, sample_weight=weight)
@@ -49,7 +49,7 @@ def test_weights_that_make_no_sense(weight, says):
         ((X[:3], LABELS), "inconsistent numbers of samples"),
     ],
 )
-def test_validation_rows_that_make_no_sense(validation, says):
+def test_invalid_validation_rows(validation, says):
     with pytest.raises(ValueError, match=says):
         classifier(validation=validation).fit(X, LABELS)
 

@@ -1,10 +1,12 @@
-"""Estimators for scikit-learn: take the place of its multi-layer perceptrons.
+"""Estimators that replace scikit-learn's multi-layer perceptrons.
 
     from fastnet.sklearn import MLPClassifier, MLPRegressor
 
 Their parameters, defaults, attributes, methods, warnings and errors are those of
-`sklearn.neural_network`; with the same `random_state` they start from the same weights, see the
-rows in the same order and arrive at the same model, but for rounding.
+`sklearn.neural_network`; with the same `random_state` they start from the same weights, use the
+rows in the same order and reach the same model, up to rounding.
+
+May import `model`, `training` and what is below them, and scikit-learn.
 """
 
 from fastnet.extras import need

@@ -20,10 +20,10 @@ from fastnet.sklearn.perceptron import Perceptron
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
-    """A multi-layer perceptron in the place of `sklearn.neural_network.MLPClassifier`.
+    """A multi-layer perceptron that replaces `sklearn.neural_network.MLPClassifier`.
 
-    The parameters down to `max_fun` are scikit-learn's, and mean what they mean there; so are
-    the attributes. Those below are fastnet's own.
+    The parameters down to `max_fun` and the attributes are scikit-learn's, with the same meaning.
+    The parameters after it are fastnet's own.
 
     Args:
         hidden_layer_sizes: units of each hidden layer.
@@ -36,46 +36,47 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         learning_rate_init: the first learning rate.
         power_t: the exponent of "invscaling".
         max_iter: epochs, or iterations of "lbfgs", at most.
-        shuffle: another order of the rows in every epoch.
-        random_state: decides initial weights, shuffles, the validation split and dropout.
-        tol: what counts as better, for stopping.
+        shuffle: use another order of the rows in every epoch.
+        random_state: of initial weights, shuffles, the validation split and dropout.
+        tol: how much better a loss or score must be to count as better, for stopping.
         verbose: print the loss of every epoch.
-        warm_start: `fit` goes on from where the last one came to.
+        warm_start: `fit` continues with the weights of the last fit.
         momentum: of "sgd".
-        nesterovs_momentum: whether that is Nesterov's.
-        early_stopping: stop by the score on rows that are held out, and go back to the best.
-        validation_fraction: the share of the rows that is held out for it.
+        nesterovs_momentum: use Nesterov's momentum.
+        early_stopping: stop by the score on validation rows, and go back to the best weights.
+        validation_fraction: fraction of rows held out for validation by `early_stopping`.
         beta_1: of "adam".
         beta_2: of "adam".
         epsilon: of "adam".
-        n_iter_no_change: epochs that were no better, after which to stop.
-        max_fun: evaluations of the loss at most, of "lbfgs".
-        loss: "log_loss", or one of fastnet's that suits probabilities.
+        n_iter_no_change: stop after this many epochs without improvement.
+        max_fun: the maximum number of loss evaluations, of "lbfgs".
+        loss: "log_loss", or one of fastnet's losses of probabilities.
         class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
             proportion to its rows. It multiplies `sample_weight`.
         backend: as of `fn.Model`.
         dtype: "float32" or "float64"; None: float32 if `X` is, else float64, as scikit-learn.
-        dropout: the rate behind every hidden layer, or a rate for each.
-        validation: `(X, y)` or `(X, y, sample_weight)`: rows whose loss is taken after every
-            epoch. With `early_stopping` they are what is scored.
-        optimizer: any of fastnet's, as a name or an instance, schedules and all, instead of
-            `solver` and its parameters. It sees the gradient of fastnet's loss.
+        dropout: the dropout rate after every hidden layer, or one rate per layer.
+        validation: `(X, y)` or `(X, y, sample_weight)`: rows whose loss is computed after every
+            epoch. With `early_stopping` their score is used.
+        optimizer: any of fastnet's, as a name or an instance, with or without a schedule,
+            instead of `solver` and its parameters. It uses the gradient of fastnet's loss.
         callbacks: each is called as `callback(model, history)` after every epoch, as by
             `fn.Model.fit`; one that returns True ends the fit.
 
     Attributes:
         classes_: the labels.
-        coefs_, intercepts_: `(inputs, units)` and `(units,)` of each layer: views of the model's
-            parameters, which may be written to.
-        loss_, loss_curve_, best_loss_: the loss of the last epoch, of all, the least of all.
+        coefs_, intercepts_: `(inputs, units)` and `(units,)` of each layer: writable views of the
+            model's parameters.
+        loss_, loss_curve_, best_loss_: the loss of the last epoch, of every epoch, the lowest.
         validation_scores_, best_validation_score_: with `early_stopping`, else None.
-        validation_loss_curve_: the loss on the rows held out, after every epoch, else None.
-        n_iter_, t_: epochs of the last fit; rows seen in all.
-        n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as there.
-        model_: the `fn.Model` inside; `model_.save(path)` writes it to a file.
+        validation_loss_curve_: the loss on the validation rows after every epoch, else None.
+        n_iter_, t_: epochs of the last fit; rows seen in all fits.
+        n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as in
+            scikit-learn.
+        model_: the `fn.Model`; `model_.save(path)` writes it to a file.
 
     Raises:
-        ValueError: wherever scikit-learn raises it.
+        ValueError: where scikit-learn raises it.
         SolverDiverged: a ValueError too, if the loss or a weight stops being finite.
     """
 
@@ -171,13 +172,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     @available_if(lambda est: est._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train for one epoch over the rows given.
+        """Train for one epoch on these rows.
 
         Args:
             X: `(rows, features)`.
             y: as for `fit`.
             sample_weight: `(rows,)`, or None.
-            classes: all labels that will be seen, `(classes,)`; needed by the first call.
+            classes: all labels that will occur, `(classes,)`; required by the first call.
 
         Returns:
             The estimator.
@@ -246,8 +247,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _as_labels(self, y: Array) -> Array:
         """Which of the labels each row has, `(rows, labels)` bool, one column for two classes.
 
-        The same as `LabelBinarizer.transform`, which looks at `y` once more for many errors that
-        were looked for already.
+        The same as `LabelBinarizer.transform`, which would check `y` a second time.
         """
         if y.ndim == 2:
             return np.asarray(self._label_binarizer.transform(y), bool)

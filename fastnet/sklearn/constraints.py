@@ -1,6 +1,6 @@
-"""What the parameters of both estimators may be, in scikit-learn's form.
+"""The allowed values of both estimators' parameters, in scikit-learn's form.
 
-Down to `max_fun` they are those of scikit-learn's own, so that its errors are too.
+Down to `max_fun` they are scikit-learn's own, so that the errors are too.
 """
 
 from numbers import Integral, Real
@@ -12,15 +12,13 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 
-STOCHASTIC_SOLVERS = ("sgd", "adam")
-
 CONSTRAINTS: dict[str, list[Any]] = {  # scikit-learn's form
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [
         StrOptions({"logistic", *ACTIVATIONS} - {"softmax"}),
         Activation,
     ],
-    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],

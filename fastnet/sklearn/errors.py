@@ -1,4 +1,4 @@
-"""What scikit-learn raises as a ValueError and fastnet as an error of its own: both."""
+"""An error that is both scikit-learn's and fastnet's."""
 
 from fastnet.errors import Diverged
 

@@ -92,6 +92,7 @@ class EstimatorObjective(Objective):
         self.loss, self.alpha, self.plan = loss, alpha, plan
         self.rows, self.batch_size = len(data), batch_size
         self.batches = -(-self.rows // batch_size)
+        self.batch_rows = np.diff(np.append(np.arange(0, self.rows, batch_size), self.rows))
         self.weight = data.weight
         self.one_step_runs = loss.scales_differ and alpha > 0
         self.weighted_constants = loss.constants(data.y)
@@ -138,23 +139,16 @@ class EstimatorObjective(Objective):
         return np.divide(sums, masses, out=np.zeros(steps), where=masses > 0)
 
     def _masses(self, first_step: int, steps: int, order: Array | None) -> Array:
-        """The rows, or their weights, of each batch, `(steps,)` float64."""
+        """The number of rows, or the sum of their weights, of each batch, `(steps,)`."""
         if self.weight is None:
-            return np.diff(self._starts(first_step, steps)).astype(np.float64)
+            return self.batch_rows[(first_step + np.arange(steps)) % self.batches]
         return self._sums(self.weight, first_step, steps, order)
-
-    def _starts(self, first_step: int, steps: int) -> Array:
-        """Where each batch begins and the last one ends, in rows since the first one's epoch began.
-
-        Returns:
-            `(steps + 1,)`.
-        """
-        at = first_step % self.batches + np.arange(steps + 1)
-        return at // self.batches * self.rows + at % self.batches * self.batch_size
 
     def _sums(self, values: Array, first_step: int, steps: int, order: Array | None) -> Array:
         """The sum over each batch of one number per row, `(steps,)` float64."""
-        starts = self._starts(first_step, steps)
+        # Where each batch begins and the last one ends, in rows since the first one's epoch began.
+        at = first_step % self.batches + np.arange(steps + 1)
+        starts = at // self.batches * self.rows + at % self.batches * self.batch_size
         if order is None:
             rows = np.arange(starts[0], starts[-1]) % self.rows
         else:

@@ -95,7 +95,7 @@ class Perceptron(BaseEstimator):
             row = int(np.argmax(weight < 0))
             raise DataError(
                 f"sample_weight is {weight[row]} in row {row}; weights must be 0 or more: "
-                "leave a row out with weight 0."
+                "use weight 0 to leave a row out."
             )
         if not weight.any():
             raise DataError("sample_weight is zero in every row; at least one must be greater.")

@@ -20,19 +20,19 @@ from fastnet.sklearn.perceptron import Perceptron
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
-    """A multi-layer perceptron in the place of `sklearn.neural_network.MLPRegressor`.
+    """A multi-layer perceptron that replaces `sklearn.neural_network.MLPRegressor`.
 
-    The parameters down to `max_fun` are scikit-learn's, and mean what they mean there; so are
-    the attributes. `MLPClassifier` says what each is; there is no `class_weight` here.
+    The parameters down to `max_fun` and the attributes are scikit-learn's, with the same meaning.
+    `MLPClassifier` documents each; there is no `class_weight` here.
 
     Args:
-        loss: "squared_error" or "poisson", which are scikit-learn's (the latter predicts the
-            exponential of what the network says), or any of fastnet's ("mae",
+        loss: "squared_error" or "poisson", as in scikit-learn (with the latter, predictions are
+            the exponential of the network's output), or any of fastnet's ("mae",
             `fn.Quantile(0.9)`), which are means over rows and outputs.
         hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate,
             learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start,
             momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,
-            epsilon, n_iter_no_change, max_fun: see `MLPClassifier`. Early stopping looks at R^2.
+            epsilon, n_iter_no_change, max_fun: see `MLPClassifier`. The score of early stopping is R^2.
         backend, dtype, dropout, validation, optimizer, callbacks: see `MLPClassifier`.
 
     Attributes:
@@ -41,7 +41,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
             out_activation_, n_features_in_, feature_names_in_, model_: see `MLPClassifier`.
 
     Raises:
-        ValueError: wherever scikit-learn raises it.
+        ValueError: where scikit-learn raises it.
         SolverDiverged: a ValueError too, if the loss or a weight stops being finite.
     """
 
@@ -133,7 +133,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     @available_if(lambda est: est._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one epoch over the rows given; see `fit`."""
+        """Train for one epoch on these rows; see `fit`."""
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
