@@ -32,7 +32,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate,
             learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start,
             momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,
-            epsilon, n_iter_no_change, max_fun: see `MLPClassifier`. The score of early stopping is R^2.
+            epsilon, n_iter_no_change, max_fun: see `MLPClassifier`; early stopping uses R^2.
         backend, dtype, dropout, validation, optimizer, callbacks: see `MLPClassifier`.
 
     Attributes:
