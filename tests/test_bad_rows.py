@@ -137,7 +137,7 @@ def test_rows_that_are_not_numbers_cannot_be_predicted(backend, name):
     [
         ((X,), "validation has 1 parts"),
         ((X, Y, WEIGHT, 1), "validation has 4 parts"),
-        (0.99, "leaves 0 to train on"),
+        (0.99, "leaves 0 of 10 rows"),
     ],
 )
 def test_validation_rows_of_another_form_are_refused(validation, says):

@@ -325,7 +325,7 @@ def test_configurations_that_are_refused(table, text, message):
         (("--batch-size", "few"), "batch_size is 'few'"),
         (("--learning-rate", "-1"), "learning rate is -1.0"),
         (("--validation", "1"), "validation is 1.0"),
-        (("--validation", "0.999"), "leaves 0 to train on"),
+        (("--validation", "0.999"), "leaves 0 of"),
         (("--seed", "-1"), "seed is -1"),
         (("--dtype", "float8"), "dtype is 'float8'"),
         (("--dropout", "1"), "dropout is 1.0"),

@@ -25,9 +25,9 @@ def split_rows(seed: int, rows: int, fraction: float, least: int = 1) -> tuple[A
     held_out = max(round(rows * fraction), 1) if fraction else 0
     if rows - held_out < least:
         raise DataError(
-            f"validation={fraction:g} of {rows} {'row' if rows == 1 else 'rows'} leaves "
-            f"{max(rows - held_out, 0)} to train on; at least {least} must be left: give more "
-            "rows, or hold out fewer."
+            f"validation={fraction:g} leaves {max(rows - held_out, 0)} of {rows} "
+            f"{'row' if rows == 1 else 'rows'} to train on; the least is {least}: give more rows, "
+            "or hold out fewer."
         )
     order = random.permutation(seed, random.SPLIT, 0, rows)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
