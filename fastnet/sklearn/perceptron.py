@@ -40,6 +40,10 @@ class Perceptron(BaseEstimator):
 
     _parameter_constraints = CONSTRAINTS
 
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Keep the constructor's arguments as attributes, unchanged, as scikit-learn expects."""
+        self.__dict__.update({name: given for name, given in arguments.items() if name != "self"})
+
     # --- fitting ---------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
