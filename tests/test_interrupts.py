@@ -94,7 +94,7 @@ def test_many_ctrl_c_while_a_result_is_copied_wait_until_it_is(backend, tmp_path
     assert_same_bits(resumed.parameters.flat, other.parameters.flat)
 
 
-@pytest.mark.parametrize("run", [1, 2, 5])
+@pytest.mark.parametrize("run", [1, 3])
 def test_ctrl_c_in_any_run_leaves_a_checkpoint_to_resume_from(backend, tmp_path, run):
     model, resumed, other = make(backend), make(backend), make(backend)
     path = tmp_path / "checkpoint"
