@@ -1,4 +1,4 @@
-"""The Numba backend among processes and threads: caches, forks, crowds."""
+"""The Numba backend among processes and threads: caches, forks, busy machines."""
 
 import subprocess
 import sys
@@ -42,27 +42,38 @@ def test_the_first_process_says_that_it_compiles_and_the_next_does_not_compile(t
     assert sorted(tmp_path.rglob("*.nbc")) == kept
 
 
+#: The entry that takes the least time to compile stands for all: each is loaded in the same way.
+ONE_ENTRY = """
+import numpy as np
+from fastnet_numba import kernels
+signatures = kernels._signatures
+kernels._signatures = lambda dtype: [
+    each for each in signatures(dtype) if each[0] is kernels.products.tiles_for
+]
+print(kernels.load(np.dtype("float32")).tiles_for(np.zeros(1, np.float32)) != 0)
+"""
+
+
 def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    done = process(
-        FIRST.format(inputs=3, activation="relu"), NUMBA_CACHE_DIR=str(in_the_way / "below")
-    )
-    assert done.returncode == 0
-    assert done.stdout == "(20, 1)\n"
+    done = process(ONE_ENTRY, NUMBA_CACHE_DIR=str(in_the_way / "below"))
+    assert (done.returncode, done.stdout) == (0, "True\n")
     assert done.stderr.count("cannot keep its compiled kernels") == 1
 
 
-@pytest.mark.parametrize("ending", ["nbi", "nbc"])
-def test_a_damaged_cache_is_told_and_does_no_harm(tmp_path, ending):
+def test_a_damaged_cache_is_told_and_does_no_harm(tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    code = FIRST.format(inputs=3, activation="relu")
-    assert process(code, **cache).returncode == 0
-    for file in tmp_path.rglob(f"*run*.{ending}"):
-        file.write_bytes(file.read_bytes()[:100])
-    again = process(code, **cache)
-    assert (again.returncode, again.stdout) == (0, "(20, 1)\n")
-    assert "cannot use its compiled kernels" in again.stderr
+    assert process(ONE_ENTRY, **cache).returncode == 0
+    for ending in ("nbi", "nbc"):
+        (file,) = tmp_path.rglob(f"*tiles_for*.{ending}")
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100])
+        again = process(ONE_ENTRY, **cache)
+        assert (again.returncode, again.stdout) == (0, "True\n")
+        assert "cannot use its compiled kernels" in again.stderr
+        file.write_bytes(whole)
+    assert process(ONE_ENTRY, **cache).stderr == ""
 
 
 INTERRUPTED = """

@@ -1,5 +1,7 @@
 """Odd sizes on the Numba backend: wherever vectors, tiles, chunks and threads end, as in NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
@@ -70,39 +72,35 @@ def assert_agree(network, dtype, threads, count, batch_size, form="index", weigh
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("units", UNITS)
-def test_layers_of_odd_widths_do_what_numpy_does(units, threads, dtype):
+def test_layers_of_odd_widths_do_what_numpy_does(units, dtype):
     before = UNITS[UNITS.index(units) - 1]
     layers = [fn.Dense(units, "tanh"), fn.Dense(before, "relu"), fn.Dense(units, "gelu")]
     network = fn.Network(before + 1, [*layers, fn.Dense(3)])
-    assert_agree(network, dtype, threads, count=37, batch_size=16)
+    assert_agree(network, dtype, threads=3, count=37, batch_size=16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("units", UNITS)
-@pytest.mark.parametrize("head", HEADS)
-def test_outputs_of_odd_widths_do_what_numpy_does(head, units, threads, dtype):
+@pytest.mark.parametrize("units", [1, 3, 16, 17])
+@pytest.mark.parametrize("head", ["mse", "mse_of_softmax", "index", "soft"])
+def test_outputs_of_odd_widths_do_what_numpy_does(head, units, dtype):
     output, loss, form = HEADS[head]
     units += units == 1 and output == "softmax"  # which is over two units or more
     network = fn.Network(4, [fn.Dense(5, "silu"), fn.Dense(units, output)], loss)
-    assert_agree(network, dtype, threads, count=19, batch_size=8, form=form, weighted=True)
+    assert_agree(network, dtype, threads=2, count=19, batch_size=8, form=form, weighted=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("count", [1, 2, 3, 16, 17, 31, 40])
-def test_rows_that_leave_a_tail_are_trained_as_numpy_does(count, threads, weighted, dtype):
+@pytest.mark.parametrize("count", [1, 3, 17, 40])
+def test_rows_that_leave_a_tail_are_trained_as_numpy_does(count, weighted, dtype):
     network = fn.Network(
         7, [fn.Dropout(0.2), fn.Dense(9, "elu", bias=False), fn.Dropout(0.5), fn.Dense(1)]
     )
-    assert_agree(network, dtype, threads, count, batch_size=11, weighted=weighted)
+    assert_agree(network, dtype, 3, count, batch_size=11, weighted=weighted)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("count", [20, 24, 41])
+@pytest.mark.parametrize(("count", "dtype"), [(24, "float64"), (41, "float32")])
 def test_layers_too_large_for_the_caches_do_what_numpy_does(count, dtype):
     # Both products with the weights and that for their gradient are larger than a cache, with
     # columns and depths that fill no whole panel.
@@ -112,7 +110,7 @@ def test_layers_too_large_for_the_caches_do_what_numpy_does(count, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_batches_of_several_chunks_do_what_numpy_does(outputs, threads, dtype):
     layers = [fn.Dense(33, "tanh"), fn.Dropout(0.3), fn.Dense(1, "softplus")]
@@ -163,13 +161,12 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_parameters_shared_out_over_threads_are_updated_as_numpy_does(name, threads):
+def test_parameters_shared_out_over_threads_are_updated_as_numpy_does(name):
     # 7 * 6 + 6 * 2 + 2 = 56 parameters: no whole cache lines for each thread.
     network = fn.Network(7, [fn.Dense(6, "tanh", bias=False), fn.Dense(2)])
     x, y = rows_for(network, 29)
-    found, wanted = pair(network, "float64", threads)
+    found, wanted = pair(network, "float64", threads=3)
     for model in (found, wanted):
         model.fit(
             x, y, optimizer=OPTIMIZERS[name], epochs=5, batch_size=8, l1=0.01, l2=0.1,
@@ -202,7 +199,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("count", [1, 3, 16, 17, 40])
+@pytest.mark.parametrize("count", [3, 600])  # one call that holds the GIL, and more than that takes
 @pytest.mark.parametrize("form", FORMS)
 def test_the_form_of_rows_does_not_matter_however_few_they_are(form, count, dtype):
     network = fn.Network(5, [fn.Dense(17, "tanh"), fn.Dense(2)])
@@ -215,7 +212,7 @@ def test_the_form_of_rows_does_not_matter_however_few_they_are(form, count, dtyp
     wanted = plain.loss_and_gradient(x, y, weight)
     assert found[0] == wanted[0]
     assert_same_bits(found[1], wanted[1])
-    options = {"optimizer": fn.Adam(0.01), "epochs": 2, "batch_size": 7}
+    options = {"optimizer": fn.Adam(0.01), "epochs": 2, "batch_size": 70}
     formed.fit(given_x, given_y, sample_weight=given_weight, **options)
     plain.fit(x, y, sample_weight=weight, **options)
     assert_same_bits(formed.parameters.flat, plain.parameters.flat)
@@ -233,3 +230,18 @@ def test_a_row_is_predicted_alike_alone_in_company_and_by_any_number_of_threads(
         assert_same_bits(model.predict(x[5:22]), whole[5:22])
         assert_same_bits(model.predict(x[5:21]), whole[5:21])  # few enough to go at once
         assert_same_bits(model.predict(x[1_200:]), whole[1_200:])
+
+
+def test_an_operation_without_a_row_in_the_table_is_refused_and_not_skipped():
+    from fastnet.contract.plan import Operation, lower
+    from fastnet_numba.layout import lay_out
+
+    class Unknown(Operation):
+        """An operation that nobody has."""
+
+    plan = lower(fn.Network(3, [fn.Dense(4), fn.Dense(2)]))
+    first, last = plan.operations
+    unknown = Unknown(first.sources, first.target, first.units, False)
+    planted = replace(plan, operations=(unknown, last))
+    with pytest.raises(fn.BackendUnavailable, match="does not have operation 'unknown'"):
+        lay_out(planted, np.dtype(np.float32), 8, 0)

@@ -1,7 +1,7 @@
 """The compiled kernels of a dtype: made once on a machine, then loaded from a folder.
 
-Nothing is compiled for a network: what a network is stands in tables that the kernels read. So
-there are few of them, and once they are cached, any network of any shape starts at once.
+Nothing is compiled for a network: its layers stand in tables that the kernels read. So there are
+few kernels, and once they are cached, any network of any shape starts at once.
 
 The folder is `NUMBA_CACHE_DIR`, or the user's cache folder. Numba itself compiles anew for
 another processor or another version of itself; the folder's name does so for another version of
@@ -99,7 +99,7 @@ def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
             raise
         _log.warning(
             "fastnet cannot use its compiled kernels in %s (%s: %s), so it compiles them anew; "
-            "remove the folder if this comes again.",
+            "remove the folder if this happens again.",
             _folder(),
             type(error).__name__,
             error,
@@ -122,7 +122,7 @@ def _enable_cache(entry: Any) -> None:
 
 @cache
 def _folder() -> Path | None:
-    """Where compiled code is kept; None, said once, where nothing can be written."""
+    """The folder for compiled code; None, with a warning once, where it cannot be written to."""
     import platformdirs
 
     parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
@@ -150,7 +150,7 @@ def _folder() -> Path | None:
 
 
 class _Watcher(event.Listener):
-    """Says that something is compiled, when it begins."""
+    """Logs that kernels are compiled, when that begins."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype

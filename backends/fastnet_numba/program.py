@@ -104,7 +104,7 @@ class NumbaProgram(Program):
         return out
 
     def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
-        """Predictions for a few rows that are as the kernel takes them; None for others."""
+        """Predictions for few rows of the kernel's dtype and layout; None for others."""
         if type(x) is not ndarray:
             return None
         try:
@@ -173,13 +173,13 @@ class NumbaProgram(Program):
     def _run(
         self, task: int, state: State, data: Data, run: Run, out: Array, alone: bool = False
     ) -> Array:
-        """Hand a task to the compiled `run`, in as many threads as it is worth.
+        """Hand a task to the compiled `run`, in as many threads as pay.
 
         Args:
             task: one of `training`'s.
             state, data, run: see the contract.
             out: where predictions or a gradient go; for an update, the gradient.
-            alone: in one thread, whatever it is worth.
+            alone: in one thread, even where several would pay.
 
         Returns:
             The losses of the steps.

@@ -1,4 +1,4 @@
-"""Threads: how many a step is shared out over, and how they are started."""
+"""Threads: how many a step is divided among, and how they are started."""
 
 import os
 import threading
@@ -21,27 +21,27 @@ def available() -> int:
     return os.cpu_count() or 1
 
 
-def wanted(plan: Plan, rows: int, asked: int | None) -> int:
-    """The threads for batches of `rows` rows."""
-    if asked is not None:
-        return asked
+def wanted(plan: Plan, rows: int, requested: int | None) -> int:
+    """The threads for batches of `rows` rows: those requested, else as many as pay."""
+    if requested is not None:
+        return requested
     work = rows * sum(op.inputs * op.units for op in plan.affine)
     share = work // WORTH_SHARING
-    return min(available(), share) if share > 1 else 1  # asking the system takes microseconds
+    return min(available(), share) if share > 1 else 1  # the system's call takes microseconds
 
 
 def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> bool:
     """Do `work(0)` here and `work(1)`, ... in threads that are started for it and end with it.
 
-    None is kept, so a fork finds none missing.
+    No thread is kept for the next call, so that a fork finds none missing.
 
     Args:
-        work: waits for the others, unless `give_up[0]` is not 0.
+        work: is given a worker's number; it must end early where `give_up[0]` is not 0.
         workers: how many.
-        give_up: `(n,)` int64; its first number is set where one cannot go on.
+        give_up: `(n,)` int64; its first number is set to 1 where a worker failed or did not start.
 
     Returns:
-        False if the system could not start them all; what was begun has given up then.
+        False if the system could not start all threads; those that ran have given up then.
 
     Raises:
         BaseException: what `work` raised in any thread, or Ctrl-C here.
@@ -52,24 +52,24 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
         try:
             work(worker)
         except BaseException as error:
-            give_up[0] = 1  # or the others would wait for ever
+            give_up[0] = 1  # or the others would wait forever
             failed.append(error)
 
-    crew = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
+    threads = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
     started: list[threading.Thread] = []
     try:
-        for one in crew:
+        for thread in threads:
             try:
-                one.start()
+                thread.start()
             except RuntimeError:
                 give_up[0] = 1
                 for other in started:
                     other.join()
                 return False
-            started.append(one)
+            started.append(thread)
         work(0)
-        for one in crew:
-            one.join()
+        for thread in threads:
+            thread.join()
     except BaseException:  # Ctrl-C, anywhere
         give_up[0] = 1
         raise
@@ -79,21 +79,21 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
 
 
 class LoadMonitor:
-    """Whether others want the processors: then threads that wait for each other lose.
+    """Notices other load on the processors, beside which threads that wait for each other are slow.
 
-    Workers never sleep, so on a quiet machine each is at work all the time. Where they were not,
-    one worker does all parts of the next runs, with the same bits: few at first, because it may
-    have been NumPy's matrix library, whose threads spin on for a moment after a product, and twice
-    as many each time that it was no better afterwards.
+    Workers never sleep, so on a quiet machine each has a processor all the time. Where they had
+    not, one worker does all parts of the next runs, with the same bits: few runs at first, because
+    the load may have been NumPy's matrix library, whose threads spin for a moment after a product,
+    and twice as many each time that the load was still there afterwards.
     """
 
-    #: The share of its time that a worker should have the processor.
+    #: The share of its time in which a worker has a processor, on a quiet machine.
     QUIET = 0.85
 
-    #: Runs that one worker does before several are tried again: at first, and at most.
+    #: Runs that one worker does alone before several are tried again: at first, and at most.
     PATIENCE = (4, 64)
 
-    #: Seconds below which starting a thread counts for too much.
+    #: Runs of fewer seconds are not judged: starting the threads is too much of them.
     LEAST = 0.002
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class LoadMonitor:
         return parts
 
     def note(self, workers: int, busy: float, seconds: float) -> None:
-        """Learn from a run: all workers' processor time, and how long it took."""
+        """Judge a run by the processor time of all workers and the seconds it took."""
         if workers == 1 or seconds < self.LEAST:
             return
         if busy < self.QUIET * workers * seconds:

@@ -23,7 +23,7 @@ from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
 from fastnet_numba.ops.losses import CROSSENTROPY, term
 from fastnet_numba.ops.optimizers import SGD
 from fastnet_numba.simd.compiled import entry
-from fastnet_numba.simd.groups import WIDTHS
+from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.vectors import (
     choose,
@@ -80,7 +80,7 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
         else:
             return None
     widest = max(max(op.inputs, op.units) for op in layers)
-    fitting = [width for width in WIDTHS if widest <= width <= LANES[dtype.itemsize]]
+    fitting = [width for width in EXAMPLE_WIDTHS if widest <= width <= LANES[dtype.itemsize]]
     if not fitting or LOSSES[plan.loss.kind] == CROSSENTROPY:
         return None
     table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]

@@ -19,7 +19,7 @@ from fastnet_numba.ops.table import CHUNK, TERMS
 from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 
-#: Tasks: predictions, the loss alone, its gradient too, an update by a given gradient, or training.
+#: Tasks: predictions, the loss, its gradient too, an update by a given gradient, training.
 PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
@@ -45,10 +45,10 @@ def bound(size, part, parts):
 @inlined
 def gathered(shared, parts, column):
     """The sum of what the parts have found."""
-    whole = 0.0
+    summed = 0.0
     for part in range(parts):
-        whole += shared[part * CACHE_LINE_STRIDE + column]
-    return whole
+        summed += shared[part * CACHE_LINE_STRIDE + column]
+    return summed
 
 
 @entry

@@ -1,4 +1,4 @@
-"""What an operation of a plan does, as kernels over the table and the arena.
+"""What operations, activations, losses and optimizers compute: kernels on table and arena.
 
-May import `simd`.
+May import `simd`, not the top. Each file declares the kinds that it computes (`declared.py`).
 """

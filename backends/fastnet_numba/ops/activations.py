@@ -98,12 +98,12 @@ def softmax(m, at, copy_at, rows, row, units):
     for r in range(rows):
         here = at + r * row
         top = peak(m, here, units)
-        whole = every(m, 0.0)
+        summed = every(m, 0.0)
         for j in range(0, units, step):
             e = keep_first(exp(load(m, here + j) - top), units - j)
-            whole = whole + e
+            summed = summed + e
             store(m, here + j, e)
-        share = every(m, total(whole))
+        share = every(m, total(summed))
         for j in range(0, units, step):
             a = load(m, here + j) / share
             store(m, here + j, a)

@@ -1,7 +1,6 @@
 """Dropout's masks: the same bits as `fastnet.random` gives, computed where they are needed.
 
-Philox4x32-10 turns the address of four words into them: see `fastnet/random.py`, whose letters
-these are.
+Philox4x32-10 computes four words from their address: see `fastnet/random.py` for the letters.
 """
 
 import numpy as np
@@ -30,7 +29,7 @@ def philox(c0, c1, c2, c3, k0, k1):
 def draw(m, at, scratch, row, units, rows, first, rate, layer, seed, step):
     """Masks for `rows` rows from row `first` of the batch on: 0, or 1 / (1 - rate).
 
-    `scratch` is a place for the masks of all these rows and eight more, one behind the other.
+    `m[scratch]` is room for the masks of all these rows and eight more, one behind the other.
     """
     low, high = np.uint64(seed) & _LOW, np.uint64(seed) >> _HALF
     c1, c2 = np.uint64(step) & _LOW, np.uint64(layer)

@@ -10,18 +10,14 @@ import numpy as np
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.dropout import draw
 from fastnet_numba.ops.products import (
-    ADD,
-    KEEP,
-    MASK,
-    RELU,
-    TIMES,
-    ZERO,
+    Matrix,
+    Rows,
+    Shape,
     column,
     multiply,
     multiply_packed,
     sum_of,
 )
-from fastnet_numba.ops.products import BIAS as BEGIN_BIAS
 from fastnet_numba.ops.table import (
     AFFINE,
     BIAS,
@@ -53,6 +49,8 @@ from fastnet_numba.ops.table import (
     D,
 )
 from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
+from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
 from fastnet_numba.simd.vectors import lanes, transpose
 
 
@@ -84,11 +82,12 @@ def forward(ops, p, m, rows, factor, first, seed, step):
                 )
             else:
                 multiply(
-                    ops[0, TILES], m, ops[o, TARGET], ops[o, TARGET_ROW],
-                    m, source, row, one,
-                    p, ops[o, WEIGHT], units,
-                    rows, units, ops[o, INPUTS],
-                    ZERO if bias < 0 else BEGIN_BIAS, end, p, max(bias, 0), zero,
+                    ops[0, TILES],
+                    Rows(m, ops[o, TARGET], ops[o, TARGET_ROW]),
+                    Matrix(m, source, row, one),
+                    Rows(p, ops[o, WEIGHT], units),
+                    Shape(rows, units, ops[o, INPUTS]),
+                    ZERO if bias < 0 else BEGIN_BIAS, end, Rows(p, max(bias, 0), zero),
                     m, ops[0, PACKED],
                 )  # fmt: skip
         elif kind == ELEMENTWISE:
@@ -124,18 +123,22 @@ def transpose_weights(ops, p, m):
 def backward(ops, p, g, g_at, m, rows, more, dropping):
     """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there."""
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
+    tiles, scratch = ops[0, TILES], ops[0, PACKED]
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
+    none = Rows(m, zero, zero)
     begin = ADD if more else ZERO
     fused = False
     for o in range(len(ops) - 1, 0, -1):
         kind, units, source, row = ops[o, KIND], ops[o, UNITS], ops[o, SOURCE], ops[o, SOURCE_ROW]
         if kind == AFFINE:
             inputs, weight, bias = ops[o, INPUTS], ops[o, WEIGHT], ops[o, BIAS]
+            into = Rows(m, d, d_row)
             if units == 1:
                 # dw' = d' x: one row
                 multiply(
-                    ops[0, TILES], g, g_at + weight, inputs, m, d, one, one, m, source, row,
-                    one, inputs, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                    tiles, Rows(g, g_at + weight, inputs), Matrix(m, d, one, one),
+                    Rows(m, source, row), Shape(one, inputs, rows), begin, keep, none,
+                    m, scratch,
                 )  # fmt: skip
                 if bias >= 0:
                     summed = sum_of(m, d, rows)
@@ -143,14 +146,14 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
             else:
                 # dw = x' d
                 multiply(
-                    ops[0, TILES], g, g_at + weight, units, m, source, one, row, m, d, d_row,
-                    inputs, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                    tiles, Rows(g, g_at + weight, units), Matrix(m, source, one, row), into,
+                    Shape(inputs, units, rows), begin, keep, none, m, scratch,
                 )  # fmt: skip
                 if bias >= 0:
                     multiply(
-                        ops[0, TILES], g, g_at + bias, units, m, ops[0, ONES], zero, zero,
-                        m, d, d_row,
-                        one, units, rows, begin, keep, m, zero, zero, m, ops[0, PACKED],
+                        tiles, Rows(g, g_at + bias, units),
+                        Matrix(m, ops[0, ONES], zero, zero), into, Shape(one, units, rows),
+                        begin, keep, none, m, scratch,
                     )  # fmt: skip
             if ops[o, NEEDS_INPUT_GRADIENT] == 0:
                 return  # nothing before it has parameters
@@ -161,21 +164,23 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
             elif ops[o - 1, KIND] == ELEMENTWISE or (ops[o - 1, KIND] == DROPOUT and dropping):
                 end, slope = TIMES, ops[o - 1, SLOPE]
             fused = end != KEEP
+            a, c, e = Matrix(m, d, d_row, one), Rows(m, d_next, row), Rows(m, slope, row)
             if ops[o, TRANSPOSED] >= 0:
+                # Up to whole vectors of columns: what stands behind the inputs is room.
                 multiply(
-                    ops[0, TILES], m, d_next, row, m, d, d_row, one, m, ops[o, TRANSPOSED], row,
-                    rows, row, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                    tiles, c, a, Rows(m, ops[o, TRANSPOSED], row),
+                    Shape(rows, row, units), zero, end, e, m, scratch,
                 )  # fmt: skip
             elif inputs > 1 and units > 1:
                 multiply_packed(
-                    ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, units, one,
-                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                    tiles, c, a, Rows(p, weight, units), one, Shape(rows, inputs, units),
+                    zero, end, e, m, scratch,
                 )  # fmt: skip
             else:
                 # w is a single row or column, and that is w' as well
                 multiply(
-                    ops[0, TILES], m, d_next, row, m, d, d_row, one, p, weight, inputs,
-                    rows, inputs, units, zero, end, m, slope, row, m, ops[0, PACKED],
+                    tiles, c, a, Rows(p, weight, inputs), Shape(rows, inputs, units),
+                    zero, end, e, m, scratch,
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue

@@ -69,7 +69,7 @@ def term(kind, p, y, constant):
         near = p + constant
         return p - y * log(near), 1.0 - y / near
     if kind == BINARY_CROSSENTROPY:
-        # max(z, 0) - z y + log(1 + exp(-|z|)): where the answer is sure and right, the first
+        # max(z, 0) - z y + log(1 + exp(-|z|)): where the prediction is certain and right, the first
         # two cancel exactly, and what is left is small.
         positive = choose(p < 0.0, 0.0, p)
         return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
@@ -94,7 +94,7 @@ def elementwise_loss(places, m, rows, weighted, mass):
     along = row == 1  # a vector holds rows, not outputs
     lines = 1 if along else rows
     width = rows if along else columns
-    whole = 0.0
+    weighted_sum = 0.0
     for r in range(lines):
         summed = every(m, 0.0)
         w = every(m, 1.0)
@@ -114,8 +114,8 @@ def elementwise_loss(places, m, rows, weighted, mass):
                 d = d * scale
             summed = summed + keep_first(t, width - j)
             store(m, d_at + i, keep_first(d, width - j))
-        whole += total(summed)
-    return whole
+        weighted_sum += total(summed)
+    return weighted_sum
 
 
 @kernel
@@ -127,7 +127,7 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
     """
     step = lanes(m)
     columns, row = places[OUTPUT_WIDTH], places[OUTPUT_ROW]
-    whole = 0.0
+    weighted_sum = 0.0
     for r in range(rows):
         z_at, y_at, d_at = places[OUTPUT] + r * row, places[Y] + r * row, places[D] + r * row
         top = peak(m, z_at, columns)
@@ -160,8 +160,8 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
                 p = keep_first(load(m, d_at + j), columns - j) / share * sure
                 store(m, d_at + j, (p - y) * factor)
         if w > 0:
-            whole += loss * w
+            weighted_sum += loss * w
         else:
             for j in range(0, columns, step):
                 store(m, d_at + j, every(m, 0.0))
-    return whole
+    return weighted_sum

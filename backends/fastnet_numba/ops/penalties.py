@@ -26,7 +26,7 @@ def pull(p, g, first, last, by):
     Vectors of sums, whose total is added up in float64 before they have grown long.
     """
     size = lanes(p)
-    whole = 0.0
+    square = 0.0
     for start in range(first, last, BLOCK * size):
         stop = min(start + BLOCK * size, last)
         even = stop - (stop - start) % (2 * size)
@@ -36,11 +36,11 @@ def pull(p, g, first, last, by):
             store(g, i, load(g, i) + a * by)
             store(g, i + size, load(g, i + size) + b * by)
             s0, s1 = fma(a, a, s0), fma(b, b, s1)
-        whole += np.float64(total(s0 + s1))
+        square += np.float64(total(s0 + s1))
         for i in range(even, stop):
             g[i] += by * p[i]
-            whole += np.float64(p[i]) * np.float64(p[i])
-    return whole
+            square += np.float64(p[i]) * np.float64(p[i])
+    return square
 
 
 @kernel
@@ -84,11 +84,11 @@ def clip_entries(g, low, high, most):
 def squares(g, low, high, unit):
     """The sum of (g / unit)^2, in float64."""
     cut = g[low:high]
-    whole = 0.0
+    square = 0.0
     for i in range(len(cut)):
         value = np.float64(cut[i]) / unit
-        whole += value * value
-    return whole
+        square += value * value
+    return square
 
 
 @kernel

@@ -5,12 +5,14 @@ copied panel by panel into one piece first (`packed`). A layer of one unit is a 
 column, for which vectors run along the inputs (`column`).
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fastnet_numba.ops.panels import LARGE_BYTES, PANEL, PANEL_DEPTH, WORTH_PACKING
 from fastnet_numba.simd.compiled import entry, kernel
 from fastnet_numba.simd.host import register_bytes
-from fastnet_numba.simd.tiles import ADD, BIAS, KEEP, MASK, RELU, TIMES, ZERO
+from fastnet_numba.simd.tiles import ADD, KEEP
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
     every,
@@ -27,7 +29,30 @@ from fastnet_numba.simd.vectors import (
 
 REGISTER_BYTES = register_bytes()
 
-__all__ = ["ADD", "BIAS", "KEEP", "MASK", "RELU", "TIMES", "ZERO", "column", "multiply", "sum_of"]
+
+class Rows(NamedTuple):
+    """A matrix in a flat array, its rows in one piece: entry (i, j) is `data[at + i * row + j]`."""
+
+    data: Any
+    at: Any
+    row: Any
+
+
+class Matrix(NamedTuple):
+    """A matrix in a flat array: entry (i, j) is `data[at + i * row + j * column]`."""
+
+    data: Any
+    at: Any
+    row: Any
+    column: Any
+
+
+class Shape(NamedTuple):
+    """Of C `(rows, columns)` = A `(rows, depth)` B `(depth, columns)`."""
+
+    rows: Any
+    columns: Any
+    depth: Any
 
 
 @entry
@@ -37,63 +62,65 @@ def tiles_for(like):
 
 
 @kernel
-def multiply(
-    tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row,
-    rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
-):  # fmt: skip
-    """C = A B: see `tiles.py`. `m[scratch]` is room for a packed panel."""
-    bytes_of_b = columns * depth * (REGISTER_BYTES // lanes(m))
-    if bytes_of_b > LARGE_BYTES and rows >= WORTH_PACKING:
-        multiply_packed(
-            tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, np.int64(0),
-            rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
-        )  # fmt: skip
+def multiply(tiles, c, a, b, shape, begin, end, e, m, scratch):
+    """C = A B: see `tiles.py`.
+
+    Args:
+        tiles: what `tiles_for` gave.
+        c, b: `Rows`.
+        a: `Matrix`.
+        shape: of the product.
+        begin, end: what the entries begin as, and what becomes of them.
+        e: the bias or the slope for that, `Rows` like C.
+        m, scratch: `m[scratch]` is room for a packed panel of B.
+    """
+    bytes_of_b = shape.columns * shape.depth * (REGISTER_BYTES // lanes(m))
+    if bytes_of_b > LARGE_BYTES and shape.rows >= WORTH_PACKING:
+        multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, m, scratch)
     else:
         product(
-            tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row,
-            rows, columns, depth, begin, end, e, e_at, e_row,
+            tiles, c.data, c.at, c.row, a.data, a.at, a.row, a.column, b.data, b.at, b.row,
+            shape.rows, shape.columns, shape.depth, begin, end, e.data, e.at, e.row,
         )  # fmt: skip
 
 
 @kernel
-def multiply_packed(
-    tiles, c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, turned,
-    rows, columns, depth, begin, end, e, e_at, e_row, m, scratch,
-):  # fmt: skip
-    """C = A B with B copied panel by panel into one piece.
+def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, m, scratch):
+    """C = A B with B copied panel by panel into one piece; the arguments are those of `multiply`.
 
-    Where `turned` is not 0, b holds B's transpose: B (k, j) is `b[b_at + j * b_row + k]`.
+    Where `transposed` is not 0, b is the transpose of B.
     """
     size = lanes(m)
     panel = PANEL * size
-    for k0 in range(0, depth, PANEL_DEPTH):
-        deep = min(PANEL_DEPTH, depth - k0)
+    for k0 in range(0, shape.depth, PANEL_DEPTH):
+        deep = min(PANEL_DEPTH, shape.depth - k0)
         opening = begin if k0 == 0 else ADD
-        closing = end if k0 + deep == depth else KEEP
-        for j0 in range(0, columns, panel):
-            wide = min(panel, columns - j0)
-            if turned != 0:
+        closing = end if k0 + deep == shape.depth else KEEP
+        for j0 in range(0, shape.columns, panel):
+            wide = min(panel, shape.columns - j0)
+            if transposed != 0:
                 for j in range(0, wide, size):
                     for k in range(0, deep, size):
                         transpose(
                             m, scratch + k * panel + j, panel,
-                            b, b_at + (j0 + j) * b_row + k0 + k, b_row,
+                            b.data, b.at + (j0 + j) * b.row + k0 + k, b.row,
                             min(wide - j, size), min(deep - k, size),
                         )  # fmt: skip
             elif wide == panel:
                 for k in range(deep):
-                    here, there = b_at + (k0 + k) * b_row + j0, scratch + k * panel
+                    here, there = b.at + (k0 + k) * b.row + j0, scratch + k * panel
                     for j in range(0, panel, size):
-                        store(m, there + j, load(b, here + j))
+                        store(m, there + j, load(b.data, here + j))
             else:
                 for k in range(deep):
-                    here, there = b_at + (k0 + k) * b_row + j0, scratch + k * panel
+                    here, there = b.at + (k0 + k) * b.row + j0, scratch + k * panel
                     for j in range(0, wide, size):
-                        store(m, there + j, load_first(b, here + j, wide - j))
+                        store(m, there + j, load_first(b.data, here + j, wide - j))
             # A bias begins with the columns, a slope with the rows too: both move with j0.
             product(
-                tiles, c, c_at + j0, c_row, a, a_at + k0 * a_column, a_row, a_column,
-                m, scratch, panel, rows, wide, deep, opening, closing, e, e_at + j0, e_row,
+                tiles, c.data, c.at + j0, c.row, a.data, a.at + k0 * a.column, a.row, a.column,
+                m, scratch, panel, shape.rows, wide, deep, opening, closing,
+                e.data, e.at + j0, e.row,
             )  # fmt: skip
 
 

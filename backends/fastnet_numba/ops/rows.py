@@ -15,7 +15,7 @@ from fastnet_numba.simd.vectors import lanes, load, load_first, store
 
 @inlined
 def copy_row(m, at, x, begin, count):
-    """A row of `count` numbers; behind them zeros up to a whole vector."""
+    """Copy a row of `count` numbers, filled up with zeros to a whole vector."""
     step = lanes(m)
     whole = count - count % step
     for j in range(0, whole, step):
@@ -26,7 +26,7 @@ def copy_row(m, at, x, begin, count):
 
 @inlined
 def take(m, at, length, x, row, width):
-    """Row number `row` of x, `width` numbers, to `m[at]`, where rows have so much room."""
+    """Copy row number `row` of x, `width` numbers, to `m[at]`; `length` is the room of a row."""
     if length == 1:
         m[at] = x[row]
     else:
@@ -35,7 +35,7 @@ def take(m, at, length, x, row, width):
 
 @kernel
 def gather(places, m, x, y, weights, order, first, rows):
-    """Rows `first` to `first + rows` of the order (of the data, without one) into the arena."""
+    """Copy rows `first` to `first + rows` of the order (without one: of the data) to the arena."""
     x_row, y_row = places[X_ROW], places[OUTPUT_ROW]
     for r in range(rows):
         row = order[first + r] if len(order) else first + r

@@ -1,4 +1,4 @@
-"""What speaks LLVM: vectors, register tiles, atomics, and their twins in NumPy.
+"""What is made of LLVM instructions: vectors, register tiles, atomics; and their twins in NumPy.
 
-Imports nothing else of this backend.
+May import nothing else of this backend.
 """

@@ -1,4 +1,4 @@
-"""Numbers that threads show each other, made of LLVM instructions.
+"""Numbers that threads share, by atomic LLVM instructions.
 
 The twins are in `emulated.py`.
 """
@@ -17,9 +17,9 @@ from fastnet_numba.simd.vector import call
 _I = ir.IntType(64)
 _VOID = ir.VoidType()
 
-#: What the operating system calls it when a thread lets others run. It is bound to one name of our
-#: own here, so that compiled code from the cache finds it on every system.
-_YIELD = "fastnet_give_way"
+#: The system's function that lets another thread run, bound to a name of our own, so that compiled
+#: code from the cache finds it on every system.
+_YIELD = "fastnet_yield_thread"
 if os.name == "nt":
     _library, _name = ctypes.WinDLL("kernel32"), "SwitchToThread"  # type: ignore[attr-defined]
 else:
@@ -33,13 +33,13 @@ _X86 = "x86" in llvm.get_process_triple() or "i386" in llvm.get_process_triple()
 def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     first = builder.ptrtoint(data, _I)
-    # llvmlite's atomic instructions want a pointer that knows what it points to.
+    # llvmlite's atomic instructions take a typed pointer.
     return builder.inttoptr(builder.add(first, builder.mul(at, _I(8))), _I.as_pointer())
 
 
 @intrinsic
 def publish(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
-    """array[at] = value; whoever observes it sees all that was written before."""
+    """array[at] = value; a thread that observes it sees all that was written before."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _place(context, builder, sig.args[0], args[0], args[1])

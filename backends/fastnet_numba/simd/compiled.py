@@ -12,21 +12,21 @@ import numba
 #: calls an entry holds those it hands over. Counting takes longer than a layer of a small network.
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
-#: What Python calls.
+#: For kernels that Python calls.
 entry: Callable[[Any], Any] = partial(numba.njit, **OPTIONS, no_cfunc_wrapper=True)
 
-#: What only kernels call. Without the wrappers that Python would need, which take longer to
-#: compile than most kernels do.
+#: For kernels that only kernels call: without the wrappers for Python, which take longer to compile
+#: than most kernels do.
 kernel: Callable[[Any], Any] = partial(
     numba.njit, **OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 
-#: What stands in inner loops or has one caller: without a call, which takes long where
-#: arrays are handed over (each is seven numbers, written to the stack and read back).
+#: For kernels in inner loops or with one caller: inlined, because a call takes long where arrays
+#: are handed over (each is seven numbers, written to the stack and read back).
 inlined: Callable[[Any], Any] = partial(
     numba.njit, **OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
 )
 
-#: What is copied into the two that call it before anything is compiled: else all that it calls
-#: would be optimized once more, for nothing.
+#: For kernels that are copied into their two callers before anything is compiled: else all
+#: that they call would be optimized once more, for nothing.
 spliced: Callable[[Any], Any] = partial(numba.njit, **OPTIONS, inline="always")

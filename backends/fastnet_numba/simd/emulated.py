@@ -1,4 +1,5 @@
-"""What `lanes.py` and `tiles.py` do, said in NumPy: a vector is a short array.
+"""The twins of `lanes.py`, `tiles.py`, `groups.py` and `atomics.py` in NumPy: a vector is a short
+array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.tiles import ADD, BIAS, KEEP, MASK, RELU
 
 Vector = Array
 
@@ -73,7 +75,7 @@ def fma(x: Any, y: Any, z: Any) -> Vector:
 
 
 def choose(mask: Array, x: Any, y: Any) -> Vector:
-    """x where the mask says yes, else y."""
+    """x where the mask is true, else y."""
     like = x if isinstance(x, np.ndarray) else y
     chosen: Array = np.where(mask, x, y).astype(like.dtype)
     return chosen
@@ -90,7 +92,7 @@ def copy_sign(x: Vector, sign: Vector) -> Vector:
 
 
 def power_of_two(n: Vector) -> Vector:
-    """2^n for whole n; NaN gives some number."""
+    """2^n for integers n; NaN gives some number."""
     return np.ldexp(np.ones_like(n), np.where(np.isnan(n), 0, n).astype(np.int32))
 
 
@@ -165,16 +167,16 @@ def product(
     left = entries(a, a_at + i * a_row + k[None] * a_column)
     right = entries(b, b_at + k[:, None] * b_row + j)
     target = c_at + i * c_row + j
-    value = entries(c, target) if begin == 1 else np.zeros((rows, columns), c.dtype)
-    if begin == 2:
+    value = entries(c, target) if begin == ADD else np.zeros((rows, columns), c.dtype)
+    if begin == BIAS:
         value += entries(e, e_at + j)
     for n in range(depth):  # in the order of depth, like the tiles
         value += left[:, n, None] * right[n]
-    if end == 1:
+    if end == RELU:
         value = np.where(value < 0, 0, value).astype(c.dtype)
-    elif end:
+    elif end != KEEP:
         slope = entries(e, e_at + i * e_row + j)
-        value = np.where(slope > 0, value, 0).astype(c.dtype) if end == 2 else value * slope
+        value = np.where(slope > 0, value, 0).astype(c.dtype) if end == MASK else value * slope
     entries(c, target)
     c[target] = value
 
@@ -216,7 +218,7 @@ def descend(
 
 
 def spin() -> None:
-    """Nothing: a thread that waits lets others run instead."""
+    """Nothing: a waiting thread yields instead."""
 
 
 def yield_thread() -> None:

@@ -1,6 +1,6 @@
 """Very small matrices in the lanes of vectors, made of LLVM instructions.
 
-The lanes of a vector are dealt out to examples, `width` lanes to each: 16 lanes hold 4 examples of
+The lanes of a vector are divided among examples, `width` lanes each: 16 lanes hold 4 examples of
 4 units, or 2 of 8. A matrix (width, width) is `width` vectors, one for each of its rows, which
 stands in the lanes of every example alike. `width` is 4 or 8.
 
@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fastnet_numba.simd.vector import Vector, address, constant, multiply_add, splat, vector_type
 
 #: How many lanes an example may have.
-WIDTHS = (4, 8)
+EXAMPLE_WIDTHS = (4, 8)
 
 _I = ir.IntType(64)
 _LANE = ir.IntType(32)
@@ -43,11 +43,11 @@ def _over_examples(builder: Any, x: Any, width: int) -> Any:
 
 
 def _fitting(kind: Any) -> list[int]:
-    return [width for width in WIDTHS if width <= kind.count]
+    return [width for width in EXAMPLE_WIDTHS if width <= kind.count]
 
 
 def _for_each_width(builder: Any, width: Any, kind: Any, build: Any) -> Any:
-    """`build(width)` for the width that it turns out to be; gives what that gives."""
+    """`build(width)` for the width at run time, and its result."""
     if not _fitting(kind):  # no plan takes this path then, but it is compiled all the same
         return ir.Constant(kind, ir.Undefined)
     done = builder.append_basic_block("done")

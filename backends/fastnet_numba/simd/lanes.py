@@ -1,7 +1,6 @@
 """What kernels do with vectors, made of LLVM instructions.
 
-Everything here has a twin in `emulated.py` that says in NumPy what it does; `vectors.py` chooses
-between the two.
+Everything here has a twin in `emulated.py`, in NumPy; `vectors.py` chooses between the two.
 
 `at` is always an index in elements, not bytes. Nothing is checked: the callers' offsets come
 from `layout.py`, which also makes every buffer so long that a whole vector may be read or
@@ -146,7 +145,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
 
 @intrinsic
 def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
-    """x where the mask says yes, else y. Scalars go into every lane."""
+    """x where the mask is true, else y. Scalars go into every lane."""
     vector = vector_of((x, y))
     assert vector is not None, "one of the two must be a vector"
 
@@ -192,7 +191,7 @@ def _integers(kind: Any) -> tuple[Any, int, int]:
 
 @intrinsic
 def power_of_two(typing: Any, n: Any) -> _Typed:
-    """2^n for whole n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
+    """2^n for integers n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
 
     By adding 1.5 * 2^mantissa, n comes to stand in the low bits, from where it is shifted into
     the exponent: no conversion to an integer, which for NaN would have no defined result. NaN
@@ -211,7 +210,7 @@ def power_of_two(typing: Any, n: Any) -> _Typed:
 
 @intrinsic
 def exponent(typing: Any, x: Any) -> _Typed:
-    """The binary exponent of a positive normal x, as a whole number in a vector of x's kind."""
+    """The binary exponent of a positive normal x, as an integer in a vector of x's kind."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = args[0].type

@@ -50,7 +50,7 @@ WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 #: Vectors in a row of a tile where there is no other row.
 ROW_WIDTH = 8
 
-#: How many rows of B are asked for before they are read, where each is read once.
+#: How many rows ahead B is prefetched, where each of its rows is read once.
 AHEAD = 32
 
 _I = ir.IntType(64)
@@ -91,7 +91,7 @@ def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...])
 
 
 def _prefetch(builder: Any, pointer: Any) -> None:
-    """Ask for a cache line that will be read soon; a place that is no memory is no error."""
+    """Prefetch a cache line; a place outside of memory is no error."""
     word = ir.IntType(32)
     call(builder, "llvm.prefetch.p0", _VOID, [pointer, word(0), word(3), word(1)])
 
@@ -253,10 +253,10 @@ def _product(module: Any, kind: Any) -> Any:
 
 @intrinsic
 def address_of_tiles(typing: Any, like: Any) -> tuple[Any, Any]:
-    """Where the product for arrays like `like` is, once it is compiled.
+    """The address of the compiled product for arrays like `like`.
 
-    What calls it is told its address, instead of being linked with it: else every kernel on the
-    way to it would have the tiles optimized again, which takes longer than all the rest.
+    Its callers are given the address instead of being linked with it: else the tiles would be
+    optimized again with every kernel that calls them, which takes longer than all the rest.
     """
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -29,7 +29,7 @@ class Vector(types.Type):
 
 
 class Mask(types.Type):
-    """What comparing two vectors gives: a yes or no in each lane."""
+    """What comparing two vectors gives: true or false in each lane."""
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
