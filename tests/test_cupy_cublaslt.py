@@ -55,7 +55,9 @@ def library():
         pytest.skip(str(error))
 
 
-def spec(operands=FLOAT32, result=FLOAT32, transpose_a=False, transpose_b=False, epilogue=Epilogue.NONE):
+def spec(
+    operands=FLOAT32, result=FLOAT32, transpose_a=False, transpose_b=False, epilogue=Epilogue.NONE
+):
     return ProductSpec(ROWS, COLUMNS, DEPTH, transpose_a, transpose_b, operands, result, epilogue)
 
 
@@ -81,7 +83,8 @@ def test_the_operation_is_what_was_asked_for(library, numbers, epilogue):
         assert fields(operation, COMPUTE_TYPE, SCALE_TYPE) == [
             computing, R_64F if operands is FLOAT64 else R_32F,
         ]  # fmt: skip
-        assert fields(operation, cublaslt.TRANSPOSE_A, cublaslt.TRANSPOSE_B) == [transpose_b, transpose_a]
+        found = fields(operation, cublaslt.TRANSPOSE_A, cublaslt.TRANSPOSE_B)
+        assert found == [transpose_b, transpose_a]
         assert operation.get(cublaslt.EPILOGUE) == CODES[epilogue]
         if epilogue in BIASED:
             assert operation.get(cublaslt.BIAS_TYPE) == stored
