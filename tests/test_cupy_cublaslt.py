@@ -55,8 +55,10 @@ def library():
         pytest.skip(str(error))
 
 
-def spec(operands=FLOAT32, result=FLOAT32, turn_a=False, turn_b=False, epilogue=Epilogue.NONE):
-    return ProductSpec(ROWS, COLUMNS, DEPTH, turn_a, turn_b, operands, result, epilogue)
+def spec(
+    operands=FLOAT32, result=FLOAT32, transpose_a=False, transpose_b=False, epilogue=Epilogue.NONE
+):
+    return ProductSpec(ROWS, COLUMNS, DEPTH, transpose_a, transpose_b, operands, result, epilogue)
 
 
 def fields(descriptor, *attributes):
@@ -76,12 +78,13 @@ def test_a_library_that_is_absent_is_told_with_the_pip_line():
 @pytest.mark.parametrize("numbers", NUMBERS, ids=lambda n: f"{n[0].name}_{n[1].name}")
 def test_the_operation_is_what_was_asked_for(library, numbers, epilogue):
     operands, result, _, computing, stored = numbers
-    for turn_a, turn_b in itertools.product((False, True), repeat=2):
-        operation = Operation(library, spec(operands, result, turn_a, turn_b, epilogue))
+    for transpose_a, transpose_b in itertools.product((False, True), repeat=2):
+        operation = Operation(library, spec(operands, result, transpose_a, transpose_b, epilogue))
         assert fields(operation, COMPUTE_TYPE, SCALE_TYPE) == [
             computing, R_64F if operands is FLOAT64 else R_32F,
         ]  # fmt: skip
-        assert fields(operation, cublaslt.TURN_A, cublaslt.TURN_B) == [turn_b, turn_a]
+        found = fields(operation, cublaslt.TRANSPOSE_A, cublaslt.TRANSPOSE_B)
+        assert found == [transpose_b, transpose_a]
         assert operation.get(cublaslt.EPILOGUE) == CODES[epilogue]
         if epilogue in BIASED:
             assert operation.get(cublaslt.BIAS_TYPE) == stored
@@ -98,17 +101,17 @@ def test_a_masks_row_is_whole_groups_of_128_bits(library):
 
 
 @pytest.mark.parametrize("numbers", NUMBERS, ids=lambda n: f"{n[0].name}_{n[1].name}")
-@pytest.mark.parametrize("turn_b", [False, True])
-@pytest.mark.parametrize("turn_a", [False, True])
-def test_layouts_are_ours_seen_column_by_column(library, numbers, turn_a, turn_b):
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_layouts_are_ours_seen_column_by_column(library, numbers, transpose_a, transpose_b):
     operands, result, operand_type, _, result_type = numbers
     where = (
         cublaslt.LAYOUT_TYPE, cublaslt.LAYOUT_ROWS, cublaslt.LAYOUT_COLUMNS,
         cublaslt.LAYOUT_LEADING,
     )  # fmt: skip
-    a, b, out = cublaslt.layouts(library, spec(operands, result, turn_a, turn_b))
-    stored = [(DEPTH, ROWS) if turn_a else (ROWS, DEPTH)]
-    stored += [(COLUMNS, DEPTH) if turn_b else (DEPTH, COLUMNS), (ROWS, COLUMNS)]
+    a, b, out = cublaslt.layouts(library, spec(operands, result, transpose_a, transpose_b))
+    stored = [(DEPTH, ROWS) if transpose_a else (ROWS, DEPTH)]
+    stored += [(COLUMNS, DEPTH) if transpose_b else (DEPTH, COLUMNS), (ROWS, COLUMNS)]
     kinds = (operand_type, operand_type, result_type)
     for layout, kind, (rows, columns) in zip((a, b, out), kinds, stored, strict=True):
         assert fields(layout, *where) == [kind, columns, rows, columns]
@@ -122,7 +125,7 @@ def test_preferences_are_kept(library):
 
 ATTRIBUTES = [
     *[(Operation, getattr(cublaslt, name)) for name in (
-        "TURN_A", "TURN_B", "EPILOGUE", "BIAS_POINTER", "MASK_POINTER", "MASK_ROW_BITS",
+        "TRANSPOSE_A", "TRANSPOSE_B", "EPILOGUE", "BIAS_POINTER", "MASK_POINTER", "MASK_ROW_BITS",
         "BIAS_TYPE",
     )],
     *[(MatrixLayout, getattr(cublaslt, f"LAYOUT_{name}")) for name in (

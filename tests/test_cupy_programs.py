@@ -13,7 +13,7 @@ from tolerances import FORWARD
 import fastnet as fn
 from fastnet.contract import choosing as contract
 from fastnet.contract import loading, plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import program as programs
 from fastnet_cupy import steps, streaming
@@ -40,11 +40,11 @@ def a_program(regimes=LAYERED, dtype="float64", **device):
 
 def some_rows(dtype="float64", rows=ROWS):
     x, y = rows_for(NETWORK, rows)
-    return Data(x.astype(dtype), y, weights_for(rows).astype(dtype))
+    return Data(Inputs(x.astype(dtype)), y, weights_for(rows).astype(dtype))
 
 
 def on_device(program, data):
-    return Data(*(program.to_device(a) for a in (data.x, data.y, data.weight)))
+    return program.upload(data)
 
 
 def a_run(count, first=0, batch=16, shuffled=True, rows=ROWS, **options):
@@ -52,8 +52,7 @@ def a_run(count, first=0, batch=16, shuffled=True, rows=ROWS, **options):
     epochs = range(first // batches, (first + count - 1) // batches + 1)
     order = np.stack([np.random.default_rng(e).permutation(rows) for e in epochs])
     return Run(
-        first_step=first, learning_rates=np.full(count, 0.01), batch_size=batch,
-        order=order if shuffled else None, optimizer=fn.Adam(0.01), seed=3, **options,
+        first, count, batch, order if shuffled else None, fn.Adam(), 0.01, seed=3, **options,
     )  # fmt: skip
 
 
@@ -130,8 +129,8 @@ def test_data_too_large_for_the_device_stays_on_the_host_and_the_whole_contract_
     small, large = a_program(memory_bytes=3_000_000), a_program()
     data = some_rows(rows=rows)
     kept = on_device(small, data)
-    assert kept.x is data.x, "2.9 MB of rows do not leave room for steps in 3 MB"
-    assert large.device.holds(on_device(large, data).x)
+    assert kept.x.numbers is data.x.numbers, "2.9 MB of rows do not leave room for steps in 3 MB"
+    assert large.device.holds(on_device(large, data).x.numbers)
     flat = plan.initial_parameters(NETWORK, 7)
     parameters, other = small.to_device(flat), large.to_device(flat)
     assert_same_bits(small.predict(parameters, kept.x), large.predict(other, data.x))
@@ -174,7 +173,7 @@ def test_data_of_which_only_a_part_is_on_the_device_is_trained_on_all_the_same(r
     wanted = trained(program, on_device(program, some_rows()), a_run(23))
     for part in ("x", "y", "weight"):
         program, data = a_program(regimes), some_rows()
-        setattr(data, part, program.to_device(getattr(data, part)))
+        data = replace(data, **{part: getattr(on_device(program, data), part)})
         for found, kept in zip(trained(program, data, a_run(23)), wanted, strict=True):
             assert_same_bits(found, kept)
 
@@ -227,7 +226,7 @@ def test_products_with_and_without_epilogues_agree():
 
         device = HostDevice(epilogues=epilogues)
         program = CudaProgram(lowered, np.dtype(np.float32), None, device, LAYERED)
-        data = Data(program.to_device(x), program.to_device(y))
+        data = Data(Inputs(program.to_device(x)), program.to_device(y))
         found.append(program.gradient(program.to_device(flat), data)[1])
     assert_near(found[0], found[1], FORWARD["float32"])
 
@@ -238,7 +237,7 @@ def test_a_program_keeps_buffers_for_a_few_sizes_only():
     free = []
     for _ in range(3):
         for rows in (1, 20, 50, 100, 200, 400, 900, 2_000):
-            program.predict(flat, program.to_device(some_rows(rows=rows).x))
+            program.predict(flat, on_device(program, some_rows(rows=rows)).x)
         free.append(program.device.memory()[0])
     assert free[0] == free[1] == free[2], "buffers pile up"
     assert len(program._kept) <= programs.KEPT
@@ -264,4 +263,4 @@ def test_rows_on_the_device_may_begin_anywhere(regimes, dtype):
     there = room[1:].reshape(32, 4)
     program.device.copy(there, x)
     found = program.to_host(program.predict_at_once(flat, there))
-    assert_same_bits(found, program.predict(program.to_device(flat), program.to_device(x)))
+    assert_same_bits(found, program.predict(program.to_device(flat), Inputs(program.to_device(x))))

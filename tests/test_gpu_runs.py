@@ -10,7 +10,7 @@ from samples import rows_for, weights_for
 
 import fastnet as fn
 from fastnet.contract import loading, plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import WAYS
@@ -26,7 +26,7 @@ ROWS, BATCH = 75, 16
 COUNT = 2 * steps.GRAPH_STEPS + 5
 
 #: How far a run's change of the parameters may be from NumPy's, relative to it.
-CACHE_LINE_STRIDE = {None: 1e-4, "tf32": 2e-2, "bf16": 0.15, "fp16": 2e-2}
+NEAR = {None: 1e-4, "tf32": 2e-2, "bf16": 0.15, "fp16": 2e-2}
 
 
 @pytest.fixture(params=gpu_devices.KINDS, scope="module")
@@ -50,12 +50,12 @@ def trained(program):
     """Parameters, the optimizer's memory and the losses after COUNT steps."""
     x, y = rows_for(NETWORK, ROWS)
     put = program.to_device
-    data = Data(put(x.astype("f4")), put(y), put(weights_for(ROWS).astype("f4")))
+    data = Data(Inputs(put(x.astype("f4"))), put(y), put(weights_for(ROWS).astype("f4")))
     flat = plan.initial_parameters(NETWORK, 7).astype("f4")
     state = State(put(flat.copy()), put(fn.Adam().memory(flat.size, flat.dtype)))
     epochs = math.ceil(COUNT / math.ceil(ROWS / BATCH))
     order = np.stack([np.random.default_rng(e).permutation(ROWS) for e in range(epochs)])
-    run = Run(0, np.full(COUNT, 0.01), BATCH, order, fn.Adam(0.01), l2=0.01, clip_norm=5.0, seed=3)
+    run = Run(0, COUNT, BATCH, order, fn.Adam(), 0.01, l2=0.01, clip_norm=5.0, seed=3)
     losses = program.train(state, data, run)
     return program.to_host(state.parameters), program.to_host(state.memory), losses
 
@@ -83,8 +83,8 @@ def test_every_way_gives_numpys_numbers(device, way, precision):
     wanted, _, exact = trained(plain)
     start = plan.initial_parameters(NETWORK, 7)
     apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted - start)
-    assert apart <= CACHE_LINE_STRIDE[precision]
-    np.testing.assert_allclose(losses, exact, rtol=CACHE_LINE_STRIDE[precision])
+    assert apart <= NEAR[precision]
+    np.testing.assert_allclose(losses, exact, rtol=NEAR[precision])
 
 
 @pytest.mark.parametrize(("way", "precision"), CASES)
@@ -97,9 +97,9 @@ def test_rows_of_zero_weight_and_all_asking_agree_with_numpy(device, way, precis
     plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
     put = program.to_device
     there = put(flat.astype("f4"))
-    data = Data(put(x.astype("f4")), put(y), put(weights.astype("f4")))
-    exact = Data(x.astype("f8"), y, weights.astype("f8"))
-    near = CACHE_LINE_STRIDE[precision]
+    data = Data(Inputs(put(x.astype("f4"))), put(y), put(weights.astype("f4")))
+    exact = Data(Inputs(x.astype("f8")), y, weights.astype("f8"))
+    near = NEAR[precision]
     found, wanted = program.predict(there, data.x), plain.predict(flat, exact.x)
     assert np.linalg.norm(found - wanted) <= near * np.linalg.norm(wanted)
     assert program.loss(there, data) == pytest.approx(plain.loss(flat, exact), rel=near)

@@ -109,7 +109,7 @@ extern "C" __global__ void load(const uint16_t *x, uint16_t *out, uint16_t *turn
   __syncwarp();
   uint32_t m[4];
   for (int way = 0; way < 2; way++) {
-    if (way) fn_load_matrices_turned(m, chip + 8 * lane + shift);
+    if (way) fn_load_matrices_transposed(m, chip + 8 * lane + shift);
     else fn_load_matrices(m, chip + 8 * lane + shift);
     for (int i = 0; i < 4; i++) {
       uint16_t *to = (way ? turned : out) + i * 64 + g * 8 + 2 * t;

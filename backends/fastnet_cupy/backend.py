@@ -1,17 +1,18 @@
 """What this backend offers to fastnet. CuPy is imported when it is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnet.contract.loading import CONTRACT
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import Probe, Program
+from fastnet.contract.program import Backend, Probe, Program
+from fastnet_cupy import names
 from fastnet_cupy.regimes import REGIMES, Regimes
 
 
-class CudaBackend:
+class CudaBackend(Backend):
     """Runs plans on a device that has the seam of `device.py`.
 
     Args:
@@ -19,7 +20,7 @@ class CudaBackend:
         find: says whether the device can be used here, and if not, why.
         open_device: opens it.
         describe: facts about it, for a person.
-        regimes: which way through a network is taken for which sizes.
+        regimes: which path through a network is taken for which sizes.
     """
 
     contract = CONTRACT
@@ -36,6 +37,17 @@ class CudaBackend:
         self.name, self.regimes = name, regimes
         self._find, self._open, self._describe = find, open_device, describe
 
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """What the kernels have, and the operations that a plan is laid out from."""
+        from fastnet_cupy.layout import OPERATIONS
+
+        tables = ("activation", "loss", "optimizer")
+        return {
+            "operation": [op.__name__.lower() for op in OPERATIONS],
+            **{table: names.kinds_of(table) for table in tables},
+        }
+
     def probe(self) -> Probe:
         """Usable where there are the libraries and a GPU."""
         return self._find()
@@ -44,13 +56,13 @@ class CudaBackend:
         """The libraries' versions, and the GPU."""
         return self._describe()
 
-    def compile(
+    def make_program(
         self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
     ) -> Program:
-        """Lay the plan out for kernels; `threads` are the host's affair."""
+        """Lay the plan out for kernels; `threads` are of no use here."""
         from fastnet_cupy.program import CudaProgram
 
-        return CudaProgram(plan, dtype, precision, self._open(), self.regimes)
+        return CudaProgram(plan, dtype, precision, self._open(), self.regimes, self.name)
 
 
 def _find() -> Probe:

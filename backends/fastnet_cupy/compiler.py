@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from fastnet import files
 from fastnet.errors import FastnetError
+from fastnet_cupy import names
+from fastnet_cupy.names import KERNELS
 
 _log = logging.getLogger("fastnet")
-
-KERNELS = Path(__file__).parent / "kernels"
 
 #: Raised by one when entries of the cache get another form.
 _FORMAT = 2
@@ -68,7 +68,7 @@ class Compiled(NamedTuple):
 
 
 def source_of(file: str, defines: tuple[tuple[str, str], ...] = (), folder: Path = KERNELS) -> str:
-    """`file` with its macros and the headers beside it, each at its first `#include`.
+    """`file` with its macros, `names.cuh` and the headers beside it, each at its first `#include`.
 
     So the source is all that a cubin is made from. Errors still name the right file and line.
 
@@ -81,13 +81,14 @@ def source_of(file: str, defines: tuple[tuple[str, str], ...] = (), folder: Path
 
     def lines_of(name: str) -> Iterator[str]:
         yield f'#line 1 "{name}"'
-        text = (folder / name).read_text(encoding="utf-8")
+        path = folder / name
+        text = names.header() if name == names.HEADER else path.read_text(encoding="utf-8")
         for number, line in enumerate(text.splitlines(), start=1):
             included = _INCLUDE.match(line)
             header = included[1] if included else ""
             if _ONCE.match(line) or header in seen:
                 yield ""
-            elif header and (folder / header).is_file():
+            elif header == names.HEADER or (header and (folder / header).is_file()):
                 seen.add(header)
                 yield from lines_of(header)
                 yield f'#line {number + 1} "{name}"'

@@ -8,25 +8,14 @@ import numpy as np
 
 from fastnet_cupy.device import Device, Kernel
 from fastnet_cupy.layout import Layout, tabulate
+from fastnet_cupy.names import SUM_COLUMNS, THREADS, WARP, Mode
 from fastnet_cupy.precision import Number
-
-#: Threads of a block, in kernels that go over entries.
-THREADS = 256
 
 #: Blocks of such a kernel for each multiprocessor, at most: as many as can be at work at once.
 BLOCKS_EACH = 8
 
-#: Columns that one block sums; as kernels/layered.cu has it.
-SUM_COLUMNS = 32
-
 #: Bytes of shared memory that a kernel declares by itself, rounded up.
 OWN_BYTES = 1024
-
-#: Lanes of a warp.
-WARP = 32
-
-#: What a pass is asked for; as kernels/narrow.cu has it.
-PREDICT, LOSS, GRADIENT = range(3)
 
 
 @dataclass
@@ -55,8 +44,9 @@ class Request:
     """What a pass is asked to do with the batch whose turn it is.
 
     Attributes:
-        mode: PREDICT, LOSS or GRADIENT.
+        mode: what is computed.
         block: the run's control block.
+        steps: the step table; None: there is no dropout.
         scalars: the step's.
         parameters: `(size,)`.
         copy: the same as products read them, where that is fewer bits; else None.
@@ -64,8 +54,9 @@ class Request:
         out: `(rows, outputs)`: where predictions go; else None.
     """
 
-    mode: int
+    mode: Mode
     block: Any
+    steps: Any
     scalars: Any
     parameters: Any
     copy: Any
@@ -81,19 +72,19 @@ class Context:
         device: where.
         layout: the network.
         number: the kind of number.
-        whole, reals: the layout's tables, on the device.
+        int_table, float_table: the layout's tables, on the device.
     """
 
     device: Device
     layout: Layout
     number: Number
-    whole: Any = field(init=False)
-    reals: Any = field(init=False)
+    int_table: Any = field(init=False)
+    float_table: Any = field(init=False)
 
     def __post_init__(self) -> None:
         tables = tabulate(self.layout)
-        self.whole = self.device.upload(tables.whole)
-        self.reals = self.device.upload(tables.reals)
+        self.int_table = self.device.upload(tables.ints)
+        self.float_table = self.device.upload(tables.floats)
 
     def kernel(self, file: str, name: str, **defines: Any) -> Kernel:
         """A kernel for this kind of number, with further macros."""

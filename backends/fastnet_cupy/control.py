@@ -1,6 +1,6 @@
-"""What kernels are told of a run: the control block, the optimizer's constants, a step's rates.
+"""What kernels are told of a run: the control block, the settings and the step table.
 
-The order of the numbers is that of `kernels/control.cuh` and `kernels/optimizers.cuh`.
+`names.py` says what stands where in each.
 """
 
 import math
@@ -8,37 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import random
 from fastnet.arrays.checks import Array
+from fastnet.contract import kinds
 from fastnet.contract.program import Run
-from fastnet.definition import optimizers
-
-#: Places in the control block.
-(
-    NEXT, NOW, STOPPED, FIRST_STEP, BATCH, ROWS, FIRST_EPOCH, ORDERED, STREAMED, SEED, DROPPING,
-    STEPS, CONTROLS,
-) = range(13)  # fmt: skip
-
-#: How many scalars a step has, and the place of the one that begins as 1 and is never unset.
-SCALARS, SCALE = 3, 2
-
-#: Columns of a step's row of rates: see `rates`.
-RATES = 3
-
-#: Optimizers, by code.
-SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION = range(8)
+from fastnet_cupy.layout import Layout
+from fastnet_cupy.names import OPTIMIZER_CONSTANTS, Control, Setting, Step
 
 
 def control(
     *,
     rows: int,
     batch: int,
-    steps: int,
+    steps: int = 1,
     first_step: int = 0,
     ordered: bool = False,
-    seed: int = 0,
-    dropping: bool = False,
 ) -> Array:
-    """The control block that a run begins with, `(CONTROLS,)` int64, for data of all rows.
+    """A control block, `(len(Control),)` int64, for steps over all rows, without dropout.
 
     Args:
         rows: of the data.
@@ -46,86 +32,66 @@ def control(
         steps: of the run.
         first_step: its first, counted over the whole training.
         ordered: whether there is an order of the rows.
-        seed: of dropout, below 2^64.
-        dropping: whether dropout does its work.
     """
-    block = np.zeros(CONTROLS, np.int64)
-    block[FIRST_STEP] = first_step
-    block[BATCH], block[ROWS], block[STEPS] = batch, rows, steps
-    block[FIRST_EPOCH] = first_step // math.ceil(rows / batch)
-    block[ORDERED], block[DROPPING] = ordered, dropping
-    block[SEED] = seed - 2**64 if seed >= 2**63 else seed
+    block = np.zeros(len(Control), np.int64)
+    block[Control.FIRST_STEP] = first_step
+    block[Control.BATCH], block[Control.ROWS], block[Control.STEPS] = batch, rows, steps
+    block[Control.FIRST_EPOCH] = first_step // math.ceil(rows / batch)
+    block[Control.ORDERED] = ordered
+    block[Control.STEP_NUMBERS] = Step.MASKS
     return block
 
 
-def code(optimizer: optimizers.Optimizer) -> int:
-    """An optimizer's code."""
-    match optimizer:
-        case optimizers.SGD():
-            if optimizer.momentum:
-                return NESTEROV if optimizer.nesterov else MOMENTUM
-            return SGD
-        case optimizers.Adam():  # and AdamW
-            return ADAM
-        case optimizers.RMSprop():
-            return RMSPROP
-        case optimizers.Adagrad():
-            return ADAGRAD
-        case optimizers.Rprop():
-            return RPROP
-        case optimizers.Lion():
-            return LION
-    raise AssertionError(f"optimizer {optimizer.name!r} has no update")
+def drop(block: Array, layout: Layout, run: Run) -> None:
+    """Let a control block apply the run's dropout."""
+    block[Control.STEP_NUMBERS] = step_numbers(layout)
+    block[Control.DROPPING] = bool(layout.all_masks and np.any(run.dropout_factor))
+    block[Control.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
 
 
-def slots(optimizer: optimizers.Optimizer) -> int:
-    """Vectors of its memory that its update reads: plain gradient descent needs none."""
-    return 0 if code(optimizer) == SGD else optimizer.slots
+def step_numbers(layout: Layout) -> int:
+    """Numbers of a step's row in the step table."""
+    return Step.MASKS + 2 * len(layout.all_masks)
 
 
-def constants(optimizer: Any) -> Array:
-    """An optimizer's constants as `update` reads them, `(5,)` float64."""
-    rule = optimizer
-    match rule:
-        case optimizers.SGD():
-            values = [rule.momentum]
-        case optimizers.Adam():
-            values = [rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2, rule.epsilon]
-        case optimizers.RMSprop():
-            values = [rule.alpha, 1 - rule.alpha, rule.epsilon, rule.momentum]
-        case optimizers.Adagrad():
-            values = [rule.epsilon]
-        case optimizers.Rprop():
-            values = list(rule.canonical()[1])
-        case _:
-            values = [rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2]
-    return np.array([*values, *[0.0] * (5 - len(values))])
+def settings(run: Run) -> Array:
+    """The numbers that hold for the whole run, float64: see `Setting`."""
+    constants = np.zeros(OPTIMIZER_CONSTANTS)
+    given = run.optimizer.canonical()[1]
+    assert len(given) <= OPTIMIZER_CONSTANTS, "names.py has room for fewer constants"
+    constants[: len(given)] = given
+    table = np.zeros(Setting.CONSTANTS)
+    table[Setting.L1] = run.l1
+    table[Setting.CLIP_VALUE] = math.inf if run.clip_value is None else run.clip_value
+    table[Setting.CLIP_NORM] = math.inf if run.clip_norm is None else run.clip_norm
+    return np.concatenate((table, constants, 1 - constants))
 
 
-def rates(optimizer: Any, learning_rates: Array, updates: int) -> Array:
-    """What differs from step to step, `(steps, RATES)` float64.
+def step_table(layout: Layout, run: Run, updates: int) -> Array:
+    """What differs from step to step, `(steps, step_numbers(layout))` float64: see `Step`.
 
-    The learning rate, for Adam over 1 - beta1^t; Adam's 1 / sqrt(1 - beta2^t); and what weight
-    decay leaves of a parameter. `updates` were done before the first step.
+    `updates` were done before the first step.
     """
-    table = np.ones((len(learning_rates), RATES))
-    table[:, 0] = learning_rates
-    if isinstance(optimizer, optimizers.Adam):
-        t = np.arange(updates + 1, updates + 1 + len(learning_rates), dtype=np.float64)
-        table[:, 0] = learning_rates / (1 - optimizer.beta1**t)
-        table[:, 1] = 1 / np.sqrt(1 - optimizer.beta2**t)
-    table[:, 2] = 1 - learning_rates * getattr(optimizer, "weight_decay", 0.0)
+    table = np.ones((run.steps, step_numbers(layout)))
+    rate = run.by_step("learning_rate")
+    table[:, Step.RATE] = rate
+    table[:, Step.STAY] = 1 - rate * run.by_step("weight_decay")
+    table[:, Step.L2] = run.by_step("l2")
+    kind, constants = run.optimizer.canonical()
+    if kind == "adam":
+        # Powers of t in float64 take a GPU longer than the rest of an update.
+        t = np.arange(updates + 1, updates + 1 + run.steps, dtype=np.float64)
+        table[:, Step.RATE] /= 1 - constants[0] ** t
+        table[:, Step.WIDEN] = 1 / np.sqrt(1 - constants[1] ** t)
+    factors, step_of = np.unique(run.by_step("dropout_factor"), return_inverse=True)
+    for place, mask in enumerate(layout.all_masks):
+        rates = [mask.rate * factor for factor in factors.tolist()]
+        numbers = [(random.keep_threshold(rate), 1 / (1 - rate)) for rate in rates]
+        first = Step.MASKS + 2 * place
+        table[:, first : first + 2] = np.array(numbers)[step_of]
     return table
 
 
-def objective(run: Run) -> Array:
-    """The penalties and limits of a run, `(4,)` float64; infinity: no limit."""
-    no = math.inf
-    return np.array(
-        [
-            run.l1,
-            run.l2,
-            no if run.clip_value is None else run.clip_value,
-            no if run.clip_norm is None else run.clip_norm,
-        ]
-    )
+def code(optimizer: Any) -> int:
+    """An optimizer's code."""
+    return kinds.OPTIMIZERS[optimizer.canonical()[0]]

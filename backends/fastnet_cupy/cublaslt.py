@@ -60,8 +60,8 @@ class Attribute(NamedTuple):
 
 
 #: cublasLtMatmulDescAttributes_t.
-TURN_A = Attribute(3, ctypes.c_int32)
-TURN_B = Attribute(4, ctypes.c_int32)
+TRANSPOSE_A = Attribute(3, ctypes.c_int32)
+TRANSPOSE_B = Attribute(4, ctypes.c_int32)
 EPILOGUE = Attribute(7, ctypes.c_uint32)
 BIAS_POINTER = Attribute(8, ctypes.c_void_p)
 MASK_POINTER = Attribute(11, ctypes.c_void_p)
@@ -254,8 +254,8 @@ class Operation(_Descriptor):
         scale = _TYPES["float64" if spec.operands.name == "float64" else "float32"]
         super().__init__(library, _COMPUTING[spec.operands.name], scale)
         # CUBLAS_OP_T is 1. Its A is our b.
-        self.set(TURN_A, int(spec.turn_b))
-        self.set(TURN_B, int(spec.turn_a))
+        self.set(TRANSPOSE_A, int(spec.transpose_b))
+        self.set(TRANSPOSE_B, int(spec.transpose_a))
         self.set(EPILOGUE, EPILOGUES[spec.epilogue])
         if spec.epilogue in _BIASED:
             self.set(BIAS_TYPE, _TYPES[spec.result.name])
@@ -295,8 +295,8 @@ def layouts(library: Library, spec: ProductSpec) -> tuple[MatrixLayout, MatrixLa
     """The layouts of a, b and out."""
     a, b = (spec.rows, spec.depth), (spec.depth, spec.columns)
     return (
-        MatrixLayout(library, spec.operands, *(a[::-1] if spec.turn_a else a)),
-        MatrixLayout(library, spec.operands, *(b[::-1] if spec.turn_b else b)),
+        MatrixLayout(library, spec.operands, *(a[::-1] if spec.transpose_a else a)),
+        MatrixLayout(library, spec.operands, *(b[::-1] if spec.transpose_b else b)),
         MatrixLayout(library, spec.result, spec.rows, spec.columns),
     )
 

@@ -42,8 +42,8 @@ class ProductSpec:
         rows: of out.
         columns: of out.
         depth: columns of op(a), rows of op(b).
-        turn_a: `a` is stored `(depth, rows)`.
-        turn_b: `b` is stored `(columns, depth)`.
+        transpose_a: `a` is stored `(depth, rows)`.
+        transpose_b: `b` is stored `(columns, depth)`.
         operands: the numbers of a and b, and how they are multiplied.
         result: the numbers of out and bias: float32 or float64, or as the operands are.
         epilogue: what is done before out is stored.
@@ -53,8 +53,8 @@ class ProductSpec:
     rows: int
     columns: int
     depth: int
-    turn_a: bool
-    turn_b: bool
+    transpose_a: bool
+    transpose_b: bool
     operands: Number
     result: Number
     epilogue: Epilogue = Epilogue.NONE

@@ -13,17 +13,13 @@ import numpy as np
 
 from fastnet_cupy.context import (
     BLOCKS_EACH,
-    GRADIENT,
-    PREDICT,
-    SUM_COLUMNS,
-    THREADS,
-    WARP,
     Context,
     Request,
     lanes_of,
 )
 from fastnet_cupy.device import Epilogue, Product, ProductSpec
 from fastnet_cupy.layout import IDENTITY, RELU, Layer
+from fastnet_cupy.names import SUM_COLUMNS, THREADS, WARP, Mode
 from fastnet_cupy.precision import FLOAT32, FLOAT64
 
 #: Rows of a part, in sums of columns; as many parts as that makes are then added up.
@@ -38,10 +34,10 @@ class _LayerPlan:
         forward: the product; `relu` says that it does bias and ReLU, `biased` that it does bias.
         mask: the ReLU's bits, or None.
         weight_gradient: the product; `sums` says that it makes the bias's gradient too.
-        back: the product with the turned weight, or None for the first layer; `masked` says that
-            it applies the mask of the layer before.
+        back: the product with the transposed weight, or None where the derivative by x is not
+            needed; `masked` says that it applies the mask of the layer before.
         a: what comes out, as the next layer reads it; None for the last.
-        slope: the activation's, where `a` does not tell it.
+        slope: the activation's, where it cannot be computed from `a`.
     """
 
     layer: Layer
@@ -100,7 +96,7 @@ class LayeredPass:
         self.plans: list[_LayerPlan] = []
         for index in range(len(layout.layers)):
             self.plans.append(self._plan(index))
-        if training and not all(plan.sums or not plan.layer.biased for plan in self.plans):
+        if training and any(plan.layer.bias is not None and not plan.sums for plan in self.plans):
             parts = math.ceil(rows / PART_ROWS)
             self.column_parts = context.real(parts, layout.widest)
         self._kernels()
@@ -116,7 +112,7 @@ class LayeredPass:
         if not training:
             return 0, stored * number.bytes + reals * real
         stored += 2 * layout.widest
-        stored += sum(layer.units for layer in hidden if not layer.tells_slope)
+        stored += sum(layer.units for layer in hidden if not layer.slope_from_output)
         reals += layout.outputs + math.ceil(layout.widest / PART_ROWS)
         masks = sum(layer.units // 8 + 16 for layer in hidden)
         return layout.size * real, stored * number.bytes + reals * real + masks
@@ -145,7 +141,7 @@ class LayeredPass:
         )  # fmt: skip
         wide = replace(forward, result=self.result)
         plan = _LayerPlan(layer, self._product(wide))
-        plain_relu = layer.code == RELU and not layer.masks and not last and layer.biased
+        plain_relu = layer.code == RELU and not layer.masks and not last and layer.bias is not None
         if self.training and plain_relu:
             # Not in fp16: the way back would store infinity where `through_slope` cuts.
             masked = () if self.scaled else (Epilogue.RELU_MASK_BIAS,)
@@ -156,13 +152,13 @@ class LayeredPass:
                     if epilogue is Epilogue.RELU_MASK_BIAS:
                         plan.mask = context.device.empty((rows, forward.mask_row_bytes), "uint8")
                     break
-        if layer.biased and not plan.relu:
+        if layer.bias is not None and not plan.relu:
             found = context.device.product(replace(wide, epilogue=Epilogue.BIAS))
             if found is not None:
                 plan.forward, plan.biased = found, True
         if not last:
             plan.a = context.store(rows, layer.units)
-            if not layer.tells_slope and self.training:
+            if not layer.slope_from_output and self.training:
                 plan.slope = context.store(rows, layer.units)
         if self.training:
             self._plan_back(plan, index)
@@ -175,12 +171,12 @@ class LayeredPass:
             layer.inputs, layer.units, rows, True, False, number, self.result,
             alignment=_aligned(layer.weight, real),
         )  # fmt: skip
-        if layer.biased:
+        if layer.bias is not None:
             plan.weight_gradient = context.device.product(replace(gradient, epilogue=Epilogue.SUMS))
             plan.sums = plan.weight_gradient is not None
         if plan.weight_gradient is None:
             plan.weight_gradient = self._product(gradient)
-        if index == 0:
+        if not layer.needs_input_gradient:
             return
         at = _aligned(layer.weight, number.bytes)
         back = ProductSpec(
@@ -207,15 +203,15 @@ class LayeredPass:
         entries = rows * layout.outputs
         spread = context.blocks(rows * self.lanes)
         row = (np.int32(rows), np.int32(layout.outputs), np.int32(self.lanes))
-        if layout.softmax or (mode == PREDICT and layout.output_softmax):
+        if layout.softmax or (mode == Mode.PREDICT and layout.output_softmax):
             self.softmax(spread, THREADS, (self.out, *row))
-        if mode == PREDICT:
-            given = (context.whole, request.block, self.out, request.out)
+        if mode == Mode.PREDICT:
+            given = (context.int_table, request.block, self.out, request.out)
             self.hand_over(context.blocks(entries), THREADS, given)
             return
         source, d = request.source, None
-        real_d = self.real_d if mode == GRADIENT else None
-        if mode == GRADIENT:
+        real_d = self.real_d if mode == Mode.GRADIENT else None
+        if mode == Mode.GRADIENT:
             d = self._matrix(self.d[0], layout.outputs)
             if layout.softmax and real_d is None:
                 real_d = d  # they are of one type
@@ -223,8 +219,8 @@ class LayeredPass:
             self.loss_blocks,
             THREADS,
             (
-                context.whole,
-                context.reals,
+                context.int_table,
+                context.float_table,
                 request.block,
                 request.scalars,
                 source.order,
@@ -241,7 +237,7 @@ class LayeredPass:
                 self.peaks,
             ),
         )
-        if mode != GRADIENT:
+        if mode != Mode.GRADIENT:
             return
         if self.scaled:
             self.choose_scale(1, WARP, (self.peaks, np.int32(self.loss_blocks), request.scalars))
@@ -260,8 +256,8 @@ class LayeredPass:
             context.blocks(self.rows * context.layout.inputs),
             THREADS,
             (
-                context.whole, context.reals, request.block, source.order, source.x,
-                np.int32(self.rows), self.x,
+                context.int_table, context.float_table, request.block, request.steps,
+                source.order, source.x, np.int32(self.rows), self.x,
             ),
         )  # fmt: skip
         return self.x
@@ -271,8 +267,7 @@ class LayeredPass:
         for index, plan in enumerate(self.plans):
             layer = plan.layer
             count = np.int64(rows * layer.units)
-            bias = parameters[layer.bias : layer.bias + layer.units] if layer.biased else None
-            weight = weights[layer.weight : layer.bias]
+            bias, weight = layer.bias_of(parameters), layer.weight_of(weights)
             if plan.a is None:
                 plan.forward(x, weight, self.out, bias if plan.biased else None, None)
                 if layer.code == IDENTITY and (bias is None or plan.biased):
@@ -281,14 +276,13 @@ class LayeredPass:
                     context.blocks(rows * layer.units),
                     THREADS,
                     (
-                        context.whole, context.reals, np.int32(index), np.int32(layer.code), count,
+                        context.int_table, context.float_table, np.int32(index), count,
                         None if plan.biased else bias, self.out, self.out_slope,
                     ),
                 )  # fmt: skip
                 return
             if plan.relu:
-                narrow_bias = weights[layer.bias : layer.bias + layer.units]
-                plan.forward(x, weight, plan.a, narrow_bias, plan.mask)
+                plan.forward(x, weight, plan.a, layer.bias_of(weights), plan.mask)
             else:
                 z = plan.a if self.z is None else self._matrix(self.z, layer.units)
                 plan.forward(x, weight, z, bias if plan.biased else None, None)
@@ -296,8 +290,8 @@ class LayeredPass:
                     context.blocks(rows * layer.units),
                     THREADS,
                     (
-                        context.whole, context.reals, request.block, np.int32(index),
-                        np.int32(layer.code), count, z, None if plan.biased else bias, plan.a,
+                        context.int_table, context.float_table, request.block, request.steps,
+                        np.int32(index), count, z, None if plan.biased else bias, plan.a,
                         plan.slope,
                     ),
                 )  # fmt: skip
@@ -310,8 +304,7 @@ class LayeredPass:
             plan = self.plans[index]
             layer = plan.layer
             source = self.plans[index - 1].a if index else x
-            dw = gradient[layer.weight : layer.bias]
-            db = gradient[layer.bias : layer.bias + layer.units] if layer.biased else None
+            dw, db = layer.weight_of(gradient), layer.bias_of(gradient)
             assert plan.weight_gradient is not None
             plan.weight_gradient(source, d, dw, db if plan.sums else None, None)
             if db is not None and not plan.sums:
@@ -324,7 +317,7 @@ class LayeredPass:
         """The derivative by the z of the layer before, from that by this layer's."""
         plan, before = self.plans[index], self.plans[index - 1]
         context, layer, rows = self.context, plan.layer, self.rows
-        weight = weights[layer.weight : layer.bias]
+        weight = layer.weight_of(weights)
         onward = self._matrix(self.d[(len(self.plans) - index) % 2], layer.inputs)
         assert plan.back is not None
         if plan.masked:
@@ -332,15 +325,15 @@ class LayeredPass:
             return onward
         wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
         plan.back(d, weight, wide, None, None)
-        told = before.slope is None and before.layer.code != IDENTITY
-        if before.slope is not None or told or context.number.narrow:
+        from_output = before.slope is None and before.layer.code != IDENTITY
+        if before.slope is not None or from_output or context.number.narrow:
             self.through_slope(
                 context.blocks(rows * layer.inputs),
                 THREADS,
                 (
-                    np.int32(before.layer.code), np.float64(before.layer.below),
-                    np.int64(rows * layer.inputs), wide, before.a if told else None, before.slope,
-                    onward,
+                    context.int_table, context.float_table, np.int32(index - 1),
+                    np.int64(rows * layer.inputs), wide, before.a if from_output else None,
+                    before.slope, onward,
                 ),
             )  # fmt: skip
         return onward

@@ -1,32 +1,17 @@
-"""From a plan to what kernels follow: layers, their codes and constants, as numbers."""
+"""From a plan to what kernels follow: a chain of layers, as two tables of numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import Activate, Affine, Drop, Plan
-from fastnet.definition import activations, losses
+from fastnet.contract import kinds, plan
+from fastnet.errors import BackendUnavailable
+from fastnet_cupy import names
 
-#: Elementwise activations, by code; those up to LEAKY_RELU tell their slope from what comes out.
-(
-    IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, TANH_GELU,
-) = range(10)  # fmt: skip
-
-_ACTIVATIONS = {
-    "relu": RELU, "sigmoid": SIGMOID, "tanh": TANH, "leaky_relu": LEAKY_RELU, "elu": ELU,
-    "selu": ELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU,
-}  # fmt: skip
-
-#: Losses, by code.
-MSE, MAE, HUBER, POISSON, POISSON_RATE, QUANTILE, BINARY_CROSSENTROPY, CROSSENTROPY = range(8)
-
-_LOSSES = {
-    "mse": MSE, "mae": MAE, "binary_crossentropy": BINARY_CROSSENTROPY,
-    "crossentropy": CROSSENTROPY,
-}  # fmt: skip
+IDENTITY, RELU, SIGMOID = (kinds.ACTIVATIONS[kind] for kind in ("identity", "relu", "sigmoid"))
 
 
 @dataclass(frozen=True)
@@ -34,13 +19,11 @@ class Mask:
     """Dropout behind a layer, or behind the input.
 
     Attributes:
-        threshold: an entry stays where its word is at least this.
-        scale: what it is then multiplied by.
+        rate: of the entries that are dropped.
         layer: the part of the random stream.
     """
 
-    threshold: int
-    scale: float
+    rate: float
     layer: int
 
 
@@ -50,36 +33,43 @@ class Layer:
 
     Attributes:
         inputs, units: the shape of the weight.
-        weight: where it begins in the flat vector; the bias comes behind it.
-        biased: whether there is one.
-        code: of the activation, elementwise.
-        below, above: the constants of its two sides.
+        weight, bias: where they begin in the flat vector; a bias of None: there is none.
+        needs_input_gradient: whether the derivative by x is needed in training.
+        kind, constants: of the activation, elementwise.
         masks: dropout behind it.
     """
 
     inputs: int
     units: int
     weight: int
-    biased: bool
-    code: int = IDENTITY
-    below: float = 0.0
-    above: float = 1.0
+    bias: int | None
+    needs_input_gradient: bool
+    kind: str = "identity"
+    constants: tuple[float, ...] = ()
     masks: tuple[Mask, ...] = ()
 
     @property
-    def bias(self) -> int:
-        """Where the bias begins in the flat vector."""
-        return self.weight + self.inputs * self.units
+    def code(self) -> int:
+        """Of the activation."""
+        return kinds.ACTIVATIONS[self.kind]
 
     @property
-    def tells_slope(self) -> bool:
+    def slope_from_output(self) -> bool:
         """Whether the way back needs nothing but what came out."""
-        return self.code <= LEAKY_RELU and not self.masks
+        return names.slope_from_output(self.kind) and not self.masks
+
+    def weight_of(self, flat: Any) -> Any:
+        """The weight, flat, in a flat vector."""
+        return flat[self.weight : self.weight + self.inputs * self.units]
+
+    def bias_of(self, flat: Any) -> Any:
+        """The bias in a flat vector; None where there is none."""
+        return None if self.bias is None else flat[self.bias : self.bias + self.units]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A plan as layers.
+    """A plan as a chain of layers.
 
     Attributes:
         inputs, outputs, size: as the plan's.
@@ -88,7 +78,7 @@ class Layout:
         softmax: whether the last layer's activation is softmax, apart from the loss.
         output: the code of what turns the output into a prediction: IDENTITY or SIGMOID.
         output_softmax: whether that is softmax.
-        loss, constant: the loss's code, and its constant.
+        loss: of the plan.
     """
 
     inputs: int
@@ -99,8 +89,7 @@ class Layout:
     softmax: bool
     output: int
     output_softmax: bool
-    loss: int
-    constant: float
+    loss: plan.LossFunction
 
     @property
     def widest(self) -> int:
@@ -108,9 +97,9 @@ class Layout:
         return max(self.inputs, *(layer.units for layer in self.layers))
 
     @property
-    def dropping(self) -> bool:
-        """Whether there is dropout."""
-        return bool(self.masks) or any(layer.masks for layer in self.layers)
+    def all_masks(self) -> tuple[Mask, ...]:
+        """Those of the input, then those of each layer."""
+        return sum((layer.masks for layer in self.layers), self.masks)
 
     @property
     def products(self) -> int:
@@ -118,104 +107,126 @@ class Layout:
         return sum(layer.inputs * layer.units for layer in self.layers)
 
 
-def activation_code(activation: Any) -> tuple[int, float, float]:
-    """An elementwise activation's code, and the constants of its two sides."""
-    code = _ACTIVATIONS[activation.name]
-    match activation:
-        case activations.LeakyReLU():
-            return code, activation.slope, 1.0
-        case activations.ELU():
-            return code, activation.alpha, 1.0
-        case activations.SELU():
-            return code, activation.SCALE * activation.ALPHA, activation.SCALE
-        case activations.GELU(approximate="tanh"):
-            return TANH_GELU, 0.0, 1.0
-    return code, 0.0, 1.0
+class _Chain:
+    """The layers as they are put together, operation by operation."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.input_masks: tuple[Mask, ...] = ()
+        self.softmax = False
+
+    def affine(self, op: plan.Affine) -> None:
+        bias = None if op.bias is None else op.bias.offset
+        place = op.inputs, op.units, op.weight.offset, bias, op.needs_input_gradient
+        self.layers.append(Layer(*place))
+
+    def elementwise(self, op: plan.Elementwise) -> None:
+        self._is_activation(op)
+        self.layers[-1] = replace(self.layers[-1], kind=op.kind, constants=op.constants)
+
+    def softmaxed(self, op: plan.Softmax) -> None:
+        self._is_activation(op)
+        self.softmax = True
+
+    def dropout(self, op: plan.Dropout) -> None:
+        mask = Mask(op.rate, op.layer)
+        if self.layers:
+            layer = self.layers[-1]
+            self.layers[-1] = replace(layer, masks=(*layer.masks, mask))
+        else:
+            self.input_masks += (mask,)
+
+    def _is_activation(self, op: plan.Operation) -> None:
+        """One for each layer, and before dropout: kernels have no place for another."""
+        layer = self.layers[-1] if self.layers else None
+        if layer is None or layer.kind != "identity" or layer.masks or self.softmax:
+            raise _not_a_chain(op)
 
 
-def loss_code(loss: losses.Loss) -> tuple[int, float]:
-    """A loss's code and its constant."""
-    match loss:
-        case losses.Huber():
-            return HUBER, loss.delta
-        case losses.Quantile():
-            return QUANTILE, loss.q
-        case losses.Poisson():
-            return (POISSON, 0.0) if loss.log_input else (POISSON_RATE, loss.EPSILON)
-    return _LOSSES[loss.name], 0.0
+#: What this backend does with an operation.
+OPERATIONS: dict[type[plan.Operation], Callable[[_Chain, Any], None]] = {
+    plan.Affine: _Chain.affine,
+    plan.Elementwise: _Chain.elementwise,
+    plan.Softmax: _Chain.softmaxed,
+    plan.Dropout: _Chain.dropout,
+}
 
 
-def lay_out(plan: Plan) -> Layout:
-    """The layers of `plan`."""
-    layers: list[dict[str, Any]] = []
-    input_masks: list[Mask] = []
-    softmax = False
-    for op in plan.operations:
-        match op:
-            case Affine():
-                place = {"inputs": op.inputs, "units": op.units, "weight": op.weight.offset}
-                layers.append({**place, "biased": op.bias is not None})
-            case Activate() if op.activation.name == "softmax":
-                softmax = True
-            case Activate():
-                code, below, above = activation_code(op.activation)
-                layers[-1].update(code=code, below=below, above=above)
-            case Drop():
-                mask = Mask(random.keep_threshold(op.rate), 1 / (1 - op.rate), op.layer)
-                if layers:
-                    layers[-1]["masks"] = (*layers[-1].get("masks", ()), mask)
-                else:
-                    input_masks.append(mask)
-            case _:
-                raise AssertionError(f"operation {op!r} has no kernel")
+def _not_a_chain(op: plan.Operation) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"backend 'cupy' runs chains of layers, each an affine map, an activation and dropout; "
+        f"in this plan {op} breaks the chain. Use another backend."
+    )
+
+
+def lay_out(lowered: plan.Plan) -> Layout:
+    """The layers of a plan, all kinds of which this backend has.
+
+    Raises:
+        BackendUnavailable: if it is not a chain of layers.
+    """
+    chain, value = _Chain(), 0
+    for op in lowered.for_loss:
+        if op.sources != (value,) or chain.softmax:
+            raise _not_a_chain(op)
+        OPERATIONS[type(op)](chain, op)
+        value = op.target
     output, output_softmax = IDENTITY, False
-    if plan.output is not None:
-        output_softmax = plan.output.activation.name == "softmax"
-        if not output_softmax:
-            output = activation_code(plan.output.activation)[0]
-    loss, constant = loss_code(plan.loss)
+    behind = lowered.for_prediction[len(lowered.for_loss) :]
+    for op in behind:
+        output_softmax = isinstance(op, plan.Softmax)
+        sigmoid = isinstance(op, plan.Elementwise) and op.kind == "sigmoid"
+        if op.sources != (value,) or len(behind) > 1 or not (output_softmax or sigmoid):
+            raise _not_a_chain(op)
+        output = SIGMOID if sigmoid else IDENTITY
+    if chain.layers[-1].masks or lowered.trained != lowered.size:
+        raise _not_a_chain(lowered.operations[-1])
     return Layout(
-        plan.inputs, plan.outputs, plan.size, tuple(Layer(**layer) for layer in layers),
-        tuple(input_masks), softmax, output, output_softmax, loss, constant,
+        lowered.inputs, lowered.outputs, lowered.size, tuple(chain.layers), chain.input_masks,
+        chain.softmax, output, output_softmax, lowered.loss,
     )  # fmt: skip
-
-
-#: Columns of a layer's row in the table, and of a mask's.
-(
-    INPUTS, UNITS, WEIGHT, BIASED, CODE, FIRST_MASK, MASKS, COLUMNS,
-) = range(8)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tables:
-    """A layout as two arrays.
+    """A layout as two arrays, which `kernels/layout.cuh` reads.
 
     Attributes:
-        whole: int32: inputs, outputs, size, the number of layers, of input masks, softmax,
-            output, output_softmax, loss; then COLUMNS of each layer; then threshold (as int32)
-            and layer of each mask, those of the input first.
-        reals: float64: the loss's constant; then each layer's below and above; then each
-            mask's scale.
+        ints: int32: a row of `names.Table`, then a row of `names.Layer` for each layer, then each
+            mask's layer.
+        floats: float64: the loss's constants, then each layer's, each filled up with zeros.
     """
 
-    whole: Array
-    reals: Array
+    ints: Array
+    floats: Array
 
 
 def tabulate(layout: Layout) -> Tables:
-    """`layout` as the tables that `kernels/layout.cuh` reads."""
-    masks = list(layout.masks)
-    whole = [
-        layout.inputs, layout.outputs, layout.size, len(layout.layers), len(layout.masks),
-        int(layout.softmax), layout.output, int(layout.output_softmax), layout.loss,
-    ]  # fmt: skip
-    reals = [layout.constant]
+    """`layout` as tables."""
+    place, column = names.Table, names.Layer
+    head = {
+        place.INPUTS: layout.inputs, place.OUTPUTS: layout.outputs, place.SIZE: layout.size,
+        place.LAYERS: len(layout.layers), place.MASKS: len(layout.masks),
+        place.SOFTMAX: int(layout.softmax), place.OUTPUT: layout.output,
+        place.OUTPUT_SOFTMAX: int(layout.output_softmax),
+        place.LOSS: kinds.LOSSES[layout.loss.kind], place.EACH: layout.loss.each,
+    }  # fmt: skip
+    ints = [head[name] for name in place]
+    floats = _filled(layout.loss.constants, names.LOSS_CONSTANTS)
+    first_mask = len(layout.masks)
     for layer in layout.layers:
-        row = [layer.inputs, layer.units, layer.weight, layer.biased, layer.code]
-        whole += [*map(int, row), len(masks), len(layer.masks)]
-        reals += [layer.below, layer.above]
-        masks += layer.masks
-    for mask in masks:
-        whole += [mask.threshold - 2**32 if mask.threshold >= 2**31 else mask.threshold, mask.layer]
-        reals.append(mask.scale)
-    return Tables(np.array(whole, np.int32), np.array(reals, np.float64))
+        row = {
+            column.INPUTS: layer.inputs, column.UNITS: layer.units, column.WEIGHT: layer.weight,
+            column.BIAS: -1 if layer.bias is None else layer.bias, column.CODE: layer.code,
+            column.FIRST_MASK: first_mask, column.MASKS: len(layer.masks),
+        }  # fmt: skip
+        ints += [row[name] for name in column]
+        floats += _filled(layer.constants, names.ACTIVATION_CONSTANTS)
+        first_mask += len(layer.masks)
+    ints += [mask.layer for mask in layout.all_masks]
+    return Tables(np.array(ints, np.int32), np.array(floats, np.float64))
+
+
+def _filled(constants: tuple[float, ...], count: int) -> list[float]:
+    assert len(constants) <= count, "names.py has room for fewer constants"
+    return [*constants, *[0.0] * (count - len(constants))]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastnet_cupy.context import OWN_BYTES, WARP, Context, Request
+from fastnet_cupy.context import OWN_BYTES, Context, Request
 from fastnet_cupy.device import Kernel
 from fastnet_cupy.layout import IDENTITY, Layout
+from fastnet_cupy.names import WARP
 from fastnet_cupy.precision import Number
 
 #: Widths that layers are padded to.
@@ -134,7 +135,7 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
         shape = Shape(
             widths=widths,
             codes=tuple(layer.code for layer in layout.layers),
-            slopes=not all(layer.tells_slope for layer in hidden),
+            slopes=not all(layer.slope_from_output for layer in hidden),
             output_slopes=layout.softmax or layout.layers[-1].code != IDENTITY,
             masks=any(layer.masks for layer in hidden),
             row_warps=row_warps,
@@ -213,9 +214,10 @@ class NarrowPass:
             self.shape.threads,
             (
                 np.int32(request.mode),
-                context.whole,
-                context.reals,
+                context.int_table,
+                context.float_table,
                 request.block,
+                request.steps,
                 request.scalars,
                 request.parameters,
                 source.order,

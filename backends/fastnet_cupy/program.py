@@ -1,31 +1,40 @@
 """A plan, run on a device: prediction, loss, gradient, and whole runs of training steps."""
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.contract import loading
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import DoesNotFit
-from fastnet_cupy import control, tiny
+from fastnet_cupy import control, names, tiny
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
+from fastnet_cupy.names import Control
 from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
-from fastnet_cupy.steps import Collector, Growing, Order, Pass, Steps, Training
+from fastnet_cupy.steps import (
+    Collector,
+    GivenGradient,
+    Growing,
+    Order,
+    Pass,
+    Steps,
+    Training,
+)
 from fastnet_cupy.streaming import Stream
-
-Draw = tuple[int, int] | None
 
 _log = logging.getLogger("fastnet")
 
@@ -44,11 +53,21 @@ KEPT = 6
 
 Made = TypeVar("Made")
 
+#: What a run may have another number of at every step.
+BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
 
-class CudaProgram:
-    """A plan for one dtype and precision. May be used from several threads, one at a time."""
 
-    l2_by_step = False
+class CudaProgram(Program):
+    """A plan for one dtype and precision. May be used from several threads, one at a time.
+
+    Args:
+        plan: what is run.
+        dtype: of parameters and rows.
+        precision: of products; None: the dtype's own.
+        device: where it runs.
+        regimes: which path through a network is taken for which sizes.
+        backend: the name of the backend that it belongs to, for errors.
+    """
 
     def __init__(
         self,
@@ -57,16 +76,17 @@ class CudaProgram:
         precision: str | None,
         device: Device,
         regimes: Regimes = REGIMES,
+        backend: str = "cupy",
     ) -> None:
-        self.regimes = regimes
-        self.dtype, self.device = dtype, device
+        super().__init__(plan, dtype)
+        self.regimes, self.device, self.backend = regimes, device, backend
         self.layout = lay_out(plan)
         self.number = number_for(dtype, precision)
         self.context = Context(device, self.layout, self.number)
         self.lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._tiny: tuple[Any, ...] | None = None
-        self._brought: list[tuple[Any, Array]] = []
+        self._downloaded: list[tuple[Any, Array]] = []
 
     @cached_property
     def shape(self) -> Shape | None:
@@ -103,10 +123,10 @@ class CudaProgram:
         with self.lock:
             return self.device.download(array)
 
-    def predict(self, parameters: Any, x: Any) -> Array:
+    def predict(self, parameters: Any, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""
         out = np.empty((len(x), self.layout.outputs), self.dtype)
-        with self.lock, self._said(len(x)):
+        with self.lock, self._report_out_of_memory(len(x)):
             for first, source in self._blocks(Data(x, None)):
                 predicted = self._predicted(parameters, source)
                 out[first : first + source.rows] = self.device.download(predicted)
@@ -120,12 +140,12 @@ class CudaProgram:
             return None
         if x.dtype != self.dtype or not x.flags.c_contiguous:
             return None
-        with self.lock, self._said(len(x)):
+        with self.lock, self._report_out_of_memory(len(x)):
             self.device.join()
             out = self.device.lend((len(x), self.layout.outputs), self.dtype)
             try:
                 own = self.device.upload(parameters)
-                for first, source in self._blocks(Data(x, None)):
+                for first, source in self._blocks(Data(Inputs(x), None)):
                     self._predicted(own, source, out[first : first + source.rows])
             finally:  # also after an error: the caller may then free x
                 self.device.hand_back()
@@ -136,20 +156,20 @@ class CudaProgram:
         rows = source.rows
         if out is None:
             out = self.device.empty((rows, self.layout.outputs), self.dtype)
-        steps = self._asking(rows)
-        steps.begin(control.control(rows=rows, batch=rows, steps=1))
-        steps.cast(parameters)
+        steps = self._evaluation_steps(rows)
+        steps.begin(control.control(rows=rows, batch=rows))
+        steps.update_copy(parameters)
         steps.predict(parameters, source, out)
         return out
 
     def loss(self, parameters: Any, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""
         total = weights = 0.0
-        with self.lock, self._said(len(data.x)):
+        with self.lock, self._report_out_of_memory(len(data)):
             for _, source in self._blocks(data):
-                steps = self._asking(source.rows)
-                steps.begin(control.control(rows=source.rows, batch=source.rows, steps=1))
-                steps.cast(parameters)
+                steps = self._evaluation_steps(source.rows)
+                steps.begin(control.control(rows=source.rows, batch=source.rows))
+                steps.update_copy(parameters)
                 steps.loss(parameters, source)
                 losses, masses = steps.taken(1)
                 if masses[0] > 0:
@@ -163,49 +183,108 @@ class CudaProgram:
         data: Data,
         l1: float = 0.0,
         l2: float = 0.0,
-        dropout: Draw = None,
+        dropout: tuple[int, int] | None = None,
     ) -> tuple[float, Array]:
         """The loss with penalties, and its gradient, over all rows as one batch."""
-        rows = len(data.x)
         seed, step = dropout or (0, 0)
-        dropping = dropout is not None and self.layout.dropping
-        block = control.control(
-            rows=rows, batch=rows, steps=1, first_step=0, seed=seed, dropping=dropping
-        )
-        # A full batch is an epoch, so the step's number is the epoch's too.
-        block[control.FIRST_STEP] = block[control.FIRST_EPOCH] = step
-        shape = self._shape_from(rows, self.regimes.narrow_asking)
-        with self.lock, self._said(rows):
-            source = self._source(self._all(data))
+        run = Run.whole_batch(len(data), step=step, seed=seed, dropout=dropout is not None)
+        with self.lock, self._report_out_of_memory(len(data)):
+            steps, loss, _ = self._derive(parameters, data, replace(run, l1=l1, l2=l2))
+            return loss, self.device.download(steps.gradient[: self.layout.size])
 
-            def make() -> Collector:
-                return Collector(self.context, self._pass(shape, rows, True, 1))
+    def batch_gradient(
+        self, state: State, data: Data, run: Run, step: int
+    ) -> tuple[float, float, Any]:
+        """The loss of one step's batch, its mass and its gradient."""
+        rows = run.rows_of(step, len(data))
+        count = len(range(len(data))[rows]) if isinstance(rows, slice) else len(rows)
+        factor = run.of_step("dropout_factor", step)
+        whole = replace(Run.whole_batch(count, step=step, seed=run.seed), dropout_factor=factor)
+        with self.lock, self._report_out_of_memory(count):
+            batch, order = self._take(data, rows)
+            steps, loss, mass = self._derive(state.parameters, batch, whole, order)
+            gradient = self.context.real(self.layout.size)
+            self.device.copy(gradient, steps.gradient[: self.layout.size])
+            return loss, mass * self.plan.loss.each, gradient
 
-            lacking = self._lacking(shape, rows, True, 1, "{} rows would fit")
-            steps = self._keep(("gradient", rows), make, lacking)
-            steps.begin(block, np.array([l1, l2, math.inf, math.inf]))
-            steps.cast(parameters)
-            steps.derive(parameters, source)
-            losses, _ = steps.taken(1)
-            whole = steps.gradient[: self.layout.size]
-            return float(losses[0]), self.device.download(whole)
+    def _take(self, data: Data, rows: slice | Array) -> tuple[Data, Any]:
+        """Some rows as a batch: the rows themselves, or all rows and the order on the device."""
+        if isinstance(rows, slice):
+            return _each(data, itemgetter(rows)), None
+        if all(map(self.device.holds, _arrays(data))):
+            return data, self.device.upload(rows.astype(np.int64))
+        return _each(data, lambda array: self.to_host(array)[rows]), None
+
+    def _derive(
+        self, parameters: Any, data: Data, run: Run, order: Any = None
+    ) -> tuple[Collector, float, float]:
+        """The gradient of one batch, the loss with penalties, and the rows' weights.
+
+        Args:
+            parameters: on the device.
+            data: the batch's rows; or with `order` `(rows,)` the rows that it picks from.
+            run: of the one step.
+            order: on the device.
+        """
+        rows = run.batch_size
+        block = control.control(rows=rows, batch=rows, ordered=order is not None)
+        # A batch of all rows is an epoch, so the step's number is the epoch's too.
+        block[Control.FIRST_STEP] = block[Control.FIRST_EPOCH] = run.first_step
+        shape = self._shape_from(rows, self.regimes.narrow_evaluation)
+        source = self._source(self._all(data))
+        source.rows, source.order = rows, order
+
+        def make() -> Collector:
+            return Collector(self.context, self._pass(shape, rows, True, 1))
+
+        lacking = self._lacking(shape, rows, True, 1, "{} rows would fit")
+        steps = self._keep(("gradient", rows), make, lacking)
+        steps.begin_run(block, run, 0)
+        steps.update_copy(parameters)
+        steps.derive(parameters, source)
+        losses, masses = steps.taken(1)
+        return steps, float(losses[0]), float(masses[0])
+
+    def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
+        """Add the penalties' gradient, clip, and take the optimizer's step."""
+        slots = self._slots(run, state)
+        of_step: dict[str, Any] = {name: run.of_step(name, step) for name in BY_STEP}
+        single = replace(run, first_step=step, steps=1, order=None, batch_size=1, **of_step)
+        with self.lock, self._report_out_of_memory(1):
+
+            def make() -> Training:
+                return Training(self.context, GivenGradient(self.context), slots, True)
+
+            training = self._keep(("update", slots), make, lambda: "the parameters do not fit.")
+            training.pass_.gradients = gradient
+            training.load(state, single, control.control(rows=1, batch=1))
+            training.do(Source(1, None), 1)
+            training.store(state, 1)
+
+    def _slots(self, run: Run, state: State) -> int:
+        """The vectors of the optimizer's memory.
+
+        Raises:
+            BackendUnavailable: for an optimizer that the kernels do not have.
+        """
+        kind, _ = run.optimizer.canonical()
+        if kind not in names.kinds_of("optimizer"):
+            raise loading.lacking(self.backend, "optimizer", kind)
+        return int(state.memory.shape[0])
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
-        rows, steps = len(data.x), len(run.learning_rates)
+        rows, slots = len(data), self._slots(run, state)
         batch = min(run.batch_size, rows)
-        code, slots = control.code(run.optimizer), control.slots(run.optimizer)
         streamed = not all(map(self.device.holds, _arrays(data)))
         block = control.control(
             rows=rows,
             batch=batch,
-            steps=steps,
+            steps=run.steps,
             first_step=run.first_step,
             ordered=run.order is not None and not streamed,
-            seed=run.seed,
-            dropping=self.layout.dropping,
         )
-        with self.lock, self._said(rows):
+        with self.lock, self._report_out_of_memory(rows):
             chunk = 0
             if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
                 itemsize = self.dtype.itemsize
@@ -213,31 +292,31 @@ class CudaProgram:
                 chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
             if chunk:
                 return self._train_tiny(state, data, run, block, chunk)
-            collecting = bool(run.l1 or run.l2 or run.clip_norm is not None)
+            collecting = bool(run.l1 or np.any(run.l2) or run.clip_norm is not None)
             weighted = data.weight is not None
-            key = ("training", batch, code, slots, collecting, weighted)
+            key = ("training", batch, slots, collecting, weighted)
             shape = self._shape_from(batch, self.regimes.narrow_training)
 
             def make() -> Training:
                 pass_ = self._pass(shape, batch, True, 2 + slots)
-                return Training(self.context, pass_, code, slots, collecting)
+                return Training(self.context, pass_, slots, collecting)
 
             lacking = self._lacking(shape, batch, True, 2 + slots, "batch_size={} would fit")
             training = self._keep(key, make, lacking)
             data = self._on_host(data) if streamed else data
-            self._brought = self._brought if streamed else []
+            self._downloaded = self._downloaded if streamed else []
             if streamed:
                 stream = self._stream(data, batch)
-                block[control.STREAMED] = stream.steps
-                training.enter(state, run, block)
+                block[Control.STREAMED] = stream.steps
+                training.load(state, run, block)
                 stream.train(training, data, run)
             else:
-                training.enter(state, run, block)
+                training.load(state, run, block)
                 source = self._source(data)
                 if run.order is not None:
                     source.order = training.take_order(run.order)
-                training.do(source, steps)
-            return training.leave(state, steps)
+                training.do(source, run.steps)
+            return training.store(state, run.steps)
 
     def _is_tiny(self, batch: int) -> bool:
         """Whether one block alone is sooner done with a step than all with theirs."""
@@ -246,46 +325,44 @@ class CudaProgram:
             return work <= regimes.tiny_products_alone and batch < regimes.narrow_training
         return True
 
-    def _train_tiny(
-        self, state: State, data: Data, run: Run, control_block: Array, chunk: int
-    ) -> Array:
+    def _train_tiny(self, state: State, data: Data, run: Run, block: Array, chunk: int) -> Array:
         """A whole run in one launch, of which `chunk` rows go through together."""
-        context, steps = self.context, len(run.learning_rates)
+        context, slots = self.context, int(state.memory.shape[0])
         if self._tiny is None:
             growing = Growing(context, "float64"), Growing(context, "float64")
             self._tiny = (tiny.Tiny(context), *growing, Order(context))
-        kernel, rates, losses, order = self._tiny
+        kernel, steps, losses, order = self._tiny
         put = self.device.upload
         source = self._source(data)
         if run.order is not None:
             order.take(run.order)
             source.order = order.array
-        rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
-        losses.room(steps)
-        block = put(control_block)
+        steps.fill(control.step_table(self.layout, run, state.updates))
+        losses.room(run.steps)
+        control.drop(block, self.layout, run)
+        block[Control.OPTIMIZER], block[Control.SLOTS] = control.code(run.optimizer), slots
+        on_device = put(block)
         given = tiny.TinyRun(
-            block=block,
-            code=control.code(run.optimizer),
-            slots=control.slots(run.optimizer),
-            constants=put(control.constants(run.optimizer)),
-            objective=put(control.objective(run)),
-            rates=rates.array,
+            block=on_device,
+            settings=put(control.settings(run)),
+            steps=steps.array,
+            slots=slots,
             losses=losses.array,
             chunk=chunk,
-            batch=int(control_block[control.BATCH]),
+            batch=int(block[Control.BATCH]),
         )
         kernel.train(given, state.parameters, state.memory, source)
-        made = int(self.device.download(block)[control.NOW])
+        made = int(self.device.download(on_device)[Control.NOW])
         state.updates += made
-        done: Array = self.device.download(losses.array[: min(made + 1, steps)])
+        done: Array = self.device.download(losses.array[: min(made + 1, run.steps)])
         return done
 
     def _source(self, data: Data) -> Source:
         """The rows of device arrays."""
         labels = data.y is not None and data.y.ndim == 1
         return Source(
-            len(data.x),
-            data.x,
+            len(data),
+            data.x.numbers,
             None if labels else data.y,
             data.y if labels else None,
             data.weight,
@@ -293,19 +370,15 @@ class CudaProgram:
 
     def _blocks(self, data: Data) -> Iterator[tuple[int, Source]]:
         """All rows in pieces that go through together, on the device: each one's first row."""
-        rows = len(data.x)
-        size = self._block_rows(rows, self.device.holds(data.x))
+        rows = len(data)
+        size = self._block_rows(rows, self.device.holds(data.x.numbers))
         for first in range(0, rows, size):
-            piece = slice(first, first + size)
-            arrays = (
-                None if array is None else self._on_device(array[piece])
-                for array in (data.x, data.y, data.weight)
-            )
-            yield first, self._source(Data(*arrays))
+            piece = _each(data, itemgetter(slice(first, first + size)))
+            yield first, self._source(self._all(piece))
 
     def _block_rows(self, rows: int, there: bool) -> int:
         """Rows that go through together, of so many, which are on the device or not."""
-        narrow = self._shape_from(rows, self.regimes.narrow_asking)
+        narrow = self._shape_from(rows, self.regimes.narrow_evaluation)
         each = self.layout.outputs * self.dtype.itemsize
         size = rows  # no layer's output leaves the chip
         if narrow is None:
@@ -321,22 +394,19 @@ class CudaProgram:
     def _on_host(self, data: Data) -> Data:
         """Streamed data, of which some may have gone to the device: it is brought home once."""
         there = [array for array in _arrays(data) if self.device.holds(array)]
-        if [id(array) for array in there] != [id(array) for array, _ in self._brought]:
-            self._brought = [(array, self.to_host(array)) for array in there]
-        home = {id(array): host for array, host in self._brought}
-        return Data(*(home.get(id(array), array) for array in (data.x, data.y, data.weight)))
-
-    def _on_device(self, array: Any) -> Any:
-        return array if self.device.holds(array) else self.device.upload(array)
+        if [id(array) for array in there] != [id(array) for array, _ in self._downloaded]:
+            self._downloaded = [(array, self.to_host(array)) for array in there]
+        home = {id(array): host for array, host in self._downloaded}
+        return _each(data, lambda array: home.get(id(array), array))
 
     def _all(self, data: Data) -> Data:
         """All rows on the device."""
-        arrays = (data.x, data.y, data.weight)
-        return Data(*(None if array is None else self._on_device(array) for array in arrays))
+        device = self.device
+        return _each(data, lambda array: array if device.holds(array) else device.upload(array))
 
-    def _asking(self, rows: int) -> Steps:
+    def _evaluation_steps(self, rows: int) -> Steps:
         """For predictions and losses of so many rows: buffers for the next power of two."""
-        shape = self._shape_from(rows, self.regimes.narrow_asking)
+        shape = self._shape_from(rows, self.regimes.narrow_evaluation)
         if shape is None:
             size = max(2 ** (rows - 1).bit_length(), 16)
         else:  # with more, its blocks take turns
@@ -345,7 +415,9 @@ class CudaProgram:
         def make() -> Steps:
             return Steps(self.context, self._pass(shape, size, False))
 
-        return self._keep(("asking", size, shape is None), make, self._lacking(shape, size, False))
+        return self._keep(
+            ("evaluation", size, shape is None), make, self._lacking(shape, size, False)
+        )
 
     def _pass(self, shape: Shape | None, rows: int, training: bool, vectors: int = 0) -> Pass:
         """The way through the network for so many rows: by a narrow kernel, or layer by layer.
@@ -426,8 +498,8 @@ class CudaProgram:
         return found
 
     @contextmanager
-    def _said(self, rows: int) -> Iterator[None]:
-        """Let want of memory on the device be told as such."""
+    def _report_out_of_memory(self, rows: int) -> Iterator[None]:
+        """Report that the device has no room as an error that says so."""
         try:
             yield
         except DoesNotFit:
@@ -439,6 +511,15 @@ class CudaProgram:
             ) from error
 
 
+def _each(data: Data, change: Callable[[Any], Any]) -> Data:
+    """The same data with each of its arrays changed."""
+    return Data(
+        Inputs(change(data.x.numbers)),
+        None if data.y is None else change(data.y),
+        None if data.weight is None else change(data.weight),
+    )
+
+
 def _arrays(data: Data) -> list[Any]:
     """Those that there are."""
-    return [array for array in (data.x, data.y, data.weight) if array is not None]
+    return [array for array in (data.x.numbers, data.y, data.weight) if array is not None]

@@ -20,13 +20,13 @@ class Regimes:
             16 us, about as long as the launches of a layered step.
         narrow_training: rows of a batch from which on training takes the kernel that is made for
             one network; to make it takes some seconds, the first time on a machine.
-        narrow_asking: rows from which on predictions, losses and gradients take it.
+        narrow_evaluation: rows from which on predictions, losses and gradients take it.
     """
 
     tiny_products: int = 2**16
     tiny_products_alone: int = 2**18
     narrow_training: int = 64
-    narrow_asking: int = 4096
+    narrow_evaluation: int = 4096
 
 
 REGIMES = Regimes()

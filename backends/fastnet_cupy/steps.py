@@ -1,11 +1,10 @@
 """Runs of steps: the buffers that a run needs, and its launches, captured once and repeated.
 
 Pointers of a captured graph stay what they were. So a `Steps` has parameters, optimizer's memory,
-order, rates and losses of its own, copies a run's into them, and captures anew only where one of
-them had to grow, or the data is another.
+order, step table and losses of its own, copies a run's into them, and captures anew only where one
+of them had to grow, or the data is another.
 """
 
-import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,24 +12,22 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Run, State
 from fastnet_cupy import control
-from fastnet_cupy.context import (
-    GRADIENT,
-    LOSS,
-    PREDICT,
+from fastnet_cupy.context import Context, Request, Source
+from fastnet_cupy.device import Graph
+from fastnet_cupy.names import (
+    MASS_THREADS,
+    OPTIMIZER_CONSTANTS,
     THREADS,
     WARP,
-    Context,
-    Request,
-    Source,
+    Control,
+    Mode,
+    Scalar,
+    Setting,
 )
-from fastnet_cupy.device import Graph
 
 #: Steps in a captured graph: what a replay costs the processor is shared among them.
 #: Shorter runs are launched step by step.
 GRAPH_STEPS = 16
-
-#: Threads of the block that adds up weights; as kernels/step.cu has it.
-MASS_THREADS = 1024
 
 #: Graphs that are kept: of the two buffers that streamed data takes turns in.
 KEPT_GRAPHS = 2
@@ -55,6 +52,20 @@ class Pass(Protocol):
     def launch(self, request: Request) -> None:
         """Do what a request asks for."""
         ...
+
+
+class GivenGradient:
+    """A pass whose gradient is there already, in `gradients`: it adds nothing to the loss."""
+
+    loss_count, count, scaled = 0, 1, False
+
+    def __init__(self, context: Context) -> None:
+        self.stride = context.layout.size
+        self.loss_parts = context.device.empty((1,), "float64")
+        self.gradients: Any = None
+
+    def launch(self, request: Request) -> None:
+        """There is nothing to do."""
 
 
 class Growing:
@@ -110,67 +121,65 @@ class Steps:
     def __init__(self, context: Context, pass_: Pass) -> None:
         self.context, self.pass_ = context, pass_
         device = context.device
-        self.block = context.whole_zero(control.CONTROLS)
-        self.scalars = device.upload(np.ones(control.SCALARS))
-        self.objective = device.upload(np.array([0, 0, math.inf, math.inf]))
+        self.block = context.whole_zero(len(Control))
+        self.scalars = device.upload(np.ones(len(Scalar)))  # SCALE stays 1 but in fp16
+        self.settings: Any = None
+        self.steps: Any = None
         self.losses, self.masses = Growing(context, "float64"), Growing(context, "float64")
         self.copy = context.store(context.layout.size) if context.number.narrow else None
         self.mass = context.kernel("step.cu", "mass")
         self.total = context.kernel("step.cu", "total")
-        self.recast = context.kernel("step.cu", "recast")
+        self.convert = context.kernel("step.cu", "convert")
         self.advance = context.kernel("layered.cu", "advance")
 
-    def begin(self, block: Array, objective: Array | None = None) -> bool:
-        """Set the control block, and the objective, for a run.
+    def begin(self, block: Array) -> bool:
+        """Set the control block for some steps.
 
         Returns:
             Whether an array that launches name had to be replaced.
         """
-        device, steps = self.context.device, int(block[control.STEPS])
-        device.copy(self.block, block)
-        if objective is not None:
-            device.copy(self.objective, objective)
+        steps = int(block[Control.STEPS])
+        self.context.device.copy(self.block, block)
         return self.losses.room(steps) | self.masses.room(steps)
 
-    def cast(self, parameters: Any) -> None:
+    def update_copy(self, parameters: Any) -> None:
         """Bring the copy that products read up to date with the parameters."""
         if self.copy is not None:
             size = self.context.layout.size
             arguments = (parameters, self.copy, np.int64(size))
-            self.recast(self.context.blocks(size), THREADS, arguments)
+            self.convert(self.context.blocks(size), THREADS, arguments)
 
     def predict(self, parameters: Any, source: Source, out: Any) -> None:
         """Predictions of the next batch."""
-        self._pass(PREDICT, parameters, source, out)
+        self._pass(Mode.PREDICT, parameters, source, out)
         self.advance(1, WARP, (self.block,))
 
     def loss(self, parameters: Any, source: Source) -> None:
         """The loss of the next batch, and the weights behind it."""
-        self._pass(LOSS, parameters, source)
+        self._pass(Mode.LOSS, parameters, source)
         self._total(source)
 
-    def _pass(self, mode: int, parameters: Any, source: Source, out: Any = None) -> None:
-        if source.weights is not None and mode != PREDICT:
+    def _pass(self, mode: Mode, parameters: Any, source: Source, out: Any = None) -> None:
+        if source.weights is not None and mode != Mode.PREDICT:
             arguments = (self.block, source.weights, source.order, self.scalars)
             self.mass(1, MASS_THREADS, arguments)
-        request = Request(mode, self.block, self.scalars, parameters, self.copy, source, out)
-        self.pass_.launch(request)
+        own = (self.block, self.steps, self.scalars)
+        self.pass_.launch(Request(mode, *own, parameters, self.copy, source, out))
 
-    def _total(self, source: Source, collected: tuple[Any, Any, Any] | None = None) -> None:
-        nothing = (None, None, None)
-        blocks = 0 if collected is None else collected[0].size
+    def _total(self, source: Source, sums: Any = None) -> None:
+        blocks = 0 if sums is None else sums.shape[1]
         self.total(
             1,
             THREADS,
             (
-                self.context.whole,
+                self.context.int_table,
                 self.block,
                 self.scalars,
-                self.objective,
+                self.settings,
                 np.int32(source.weights is not None),
                 self.pass_.loss_parts,
                 np.int32(self.pass_.loss_count),
-                *(collected or nothing),
+                sums,
                 np.int32(blocks),
                 self.losses.array,
                 self.masses.array,
@@ -188,14 +197,34 @@ class Collector(Steps):
 
     def __init__(self, context: Context, pass_: Pass) -> None:
         super().__init__(context, pass_)
-        blocks = context.blocks(context.layout.size)
+        device, blocks = context.device, context.blocks(context.layout.size)
         self.collect = context.kernel("step.cu", "collect")
         self.gradient = context.real(max(context.layout.size, pass_.stride))
-        self.sums = tuple(context.device.empty((blocks,), "float64") for _ in range(3))
+        self.sums = device.empty((3, blocks), "float64")
+        self.settings = device.empty((Setting.CONSTANTS + 2 * OPTIMIZER_CONSTANTS,), "float64")
+        self.table = Growing(context, "float64")
+
+    def begin_run(self, block: Array, run: Run, updates: int) -> bool:
+        """Set all that the steps of a run need, but for its state and rows.
+
+        Args:
+            block: the control block, to which the run's dropout is added.
+            run: its settings.
+            updates: of the optimizer's memory before the first step.
+
+        Returns:
+            Whether an array that launches name had to be replaced.
+        """
+        layout = self.context.layout
+        control.drop(block, layout, run)
+        self.context.device.copy(self.settings, control.settings(run))
+        moved = self.table.fill(control.step_table(layout, run, updates))
+        self.steps = self.table.array
+        return self.begin(block) | moved
 
     def derive(self, parameters: Any, source: Source) -> None:
         """The next batch's loss, and its gradient in `gradient`."""
-        self._pass(GRADIENT, parameters, source)
+        self._pass(Mode.GRADIENT, parameters, source)
         self._collect(parameters)
         self._total(source, self.sums)
 
@@ -210,17 +239,18 @@ class Collector(Steps):
     def _collect(self, parameters: Any) -> None:
         context = self.context
         self.collect(
-            self.sums[0].size,
+            self.sums.shape[1],
             THREADS,
             (
-                context.whole,
-                context.reals,
-                self.objective,
+                context.int_table,
+                self.block,
+                self.settings,
+                self.steps,
                 self.scalars,
                 parameters,
                 self._added(),
                 self.gradient,
-                *self.sums,
+                self.sums,
             ),
         )
 
@@ -231,36 +261,30 @@ class Training(Collector):
     Args:
         context: its device and network.
         pass_: the network's way forward and back.
-        code, slots: of the optimizer.
+        slots: vectors of the optimizer's memory.
         collecting: whether penalties or a limit of the gradient's norm need all of it before
-            any parameter moves.
+            any parameter is updated.
     """
 
-    def __init__(
-        self, context: Context, pass_: Pass, code: int, slots: int, collecting: bool
-    ) -> None:
+    def __init__(self, context: Context, pass_: Pass, slots: int, collecting: bool) -> None:
         super().__init__(context, pass_)
-        self.code, self.slots, self.collecting = code, slots, collecting
+        self.slots, self.collecting = slots, collecting
         size = context.layout.size
         self.parameters, self.memory = context.real(size), context.real(slots, size)
-        self.constants = context.device.upload(np.zeros(5))
-        self.rates, self.order = Growing(context, "float64"), Order(context)
-        self.move = context.kernel("step.cu", "move")
+        self.order = Order(context)
+        self.update_parameters = context.kernel("step.cu", "update_parameters")
         self.warm = False
         self.graphs: dict[tuple[int, ...], Graph] = {}
 
-    def enter(self, state: State, run: Run, block: Array) -> None:
-        """Take over a run's state and all that its steps need, but for their rows."""
+    def load(self, state: State, run: Run, block: Array) -> None:
+        """Copy a run's state, and set all that its steps need, but for their rows."""
         device = self.context.device
-        moved = self.begin(block, control.objective(run))
-        moved |= self.rates.fill(control.rates(run.optimizer, run.learning_rates, state.updates))
-        device.copy(self.constants, control.constants(run.optimizer))
-        device.copy(self.parameters, state.parameters)
-        if self.slots:
-            device.copy(self.memory, state.memory[: self.slots])
-        self.cast(self.parameters)
-        if moved:
+        block[Control.OPTIMIZER], block[Control.SLOTS] = control.code(run.optimizer), self.slots
+        if self.begin_run(block, run, state.updates):
             self.graphs.clear()
+        device.copy(self.parameters, state.parameters)
+        device.copy(self.memory, state.memory)
+        self.update_copy(self.parameters)
 
     def take_order(self, order: Array) -> Any:
         """The order of the rows, on the device."""
@@ -268,12 +292,11 @@ class Training(Collector):
             self.graphs.clear()
         return self.order.array
 
-    def leave(self, state: State, steps: int) -> Array:
-        """Hand the state back, and the losses up to the first that is not finite."""
+    def store(self, state: State, steps: int) -> Array:
+        """Copy the state back; return the losses up to the first that is not finite."""
         device = self.context.device
         device.copy(state.parameters, self.parameters)
-        if self.slots:
-            device.copy(state.memory[: self.slots], self.memory)
+        device.copy(state.memory, self.memory)
         losses = device.download(self.losses.array[:steps])
         bad = np.flatnonzero(~np.isfinite(losses))
         made = int(bad[0]) if bad.size else steps
@@ -317,7 +340,7 @@ class Training(Collector):
 
     def _step(self, source: Source) -> None:
         context, pass_ = self.context, self.pass_
-        self._pass(GRADIENT, self.parameters, source)
+        self._pass(Mode.GRADIENT, self.parameters, source)
         if self.collecting:
             self._collect(self.parameters)
             self._total(source, self.sums)
@@ -325,17 +348,14 @@ class Training(Collector):
         else:
             self._total(source)
             gradient, scaled = self._added(), pass_.scaled
-        self.move(
+        self.update_parameters(
             context.blocks(context.layout.size),
             THREADS,
             (
                 self.block,
+                self.settings,
+                self.steps,
                 self.scalars,
-                self.objective,
-                self.constants,
-                np.int32(self.code),
-                np.int32(self.slots),
-                self.rates.array,
                 gradient,
                 np.int32(scaled),
                 np.int64(context.layout.size),

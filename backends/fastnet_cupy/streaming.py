@@ -29,7 +29,7 @@ class _Buffer:
         host: pinned arrays: x, y or labels, and weights where there are any.
         source: the same on the device.
         copied: the moment at which the device has them, so that the host may gather anew.
-        used: the moment at which the device needs them no more.
+        used: the moment from which on the device does not need them any more.
     """
 
     host: list[Array]
@@ -81,14 +81,13 @@ class Stream:
         return _Buffer(host, source)
 
     def train(self, training: Training, data: Data, run: Run) -> None:
-        """Do the steps of a run that `training` has entered, on the rows of `data`."""
-        steps = len(run.learning_rates)
-        for turn, first in enumerate(range(0, steps, self.steps)):
-            buffer = self.buffers[turn % 2]
-            last = min(first + self.steps, steps)
+        """Do the steps of a run that `training` has loaded, on the rows of `data`."""
+        for chunk, first in enumerate(range(0, run.steps, self.steps)):
+            buffer = self.buffers[chunk % 2]
+            last = min(first + self.steps, run.steps)
             if buffer.copied is not None:
                 buffer.copied.wait()
-            rows = self._rows(len(data.x), run, first, last)
+            rows = self._rows(len(data), run, first, last)
             for array, host in zip(_arrays(data), buffer.host, strict=True):
                 # mode="clip" spares the buffer that the default makes; all rows are in range.
                 array.take(rows, 0, host[: len(rows)], "clip")
@@ -113,4 +112,4 @@ class Stream:
 
 def _arrays(data: Data) -> list[Array]:
     """x, y or labels, and weights where there are any."""
-    return [data.x, data.y, *([] if data.weight is None else [data.weight])]
+    return [data.x.numbers, data.y, *([] if data.weight is None else [data.weight])]

@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnet_cupy.context import OWN_BYTES, WARP, Context, Source
+from fastnet_cupy.context import OWN_BYTES, Context, Source
 from fastnet_cupy.layout import Layout, tabulate
-
-#: Threads of the block, at most; as kernels/tiny.cu has it.
-MOST_THREADS = 256
+from fastnet_cupy.names import TINY_THREADS, WARP
 
 #: Rows that go through together, at most.
 MOST_ROWS = 512
@@ -52,22 +50,18 @@ class TinyRun:
 
     Attributes:
         block: the control block; its NOW becomes the number of updates made.
-        code: the optimizer's.
-        slots: vectors of its memory.
-        constants: its constants.
-        objective: penalties and limits.
-        rates: `(steps, RATES)`.
+        settings: of the run.
+        steps: the step table.
+        slots: vectors of the optimizer's memory.
         losses: `(steps,)` float64, to be filled.
         chunk: rows that go through together.
         batch: rows of a batch.
     """
 
     block: Any
-    code: int
+    settings: Any
+    steps: Any
     slots: int
-    constants: Any
-    objective: Any
-    rates: Any
     losses: Any
     chunk: int
     batch: int
@@ -86,7 +80,7 @@ class Tiny:
         own = len(layout.layers) <= OWN_LAYERS and layout.size <= OWN_PARAMETERS
         table = {}
         if own:
-            entries = tabulate(layout).whole.tolist()
+            entries = tabulate(layout).ints.tolist()
             table = {"FN_TABLE": ",".join(map(str, entries))}
         self.kernel = context.kernel("tiny.cu", "tiny_train", **table)
 
@@ -99,14 +93,13 @@ class Tiny:
         items = max(rows * layout.widest, layout.size)
         self.kernel(
             1,
-            min(-(-items // WARP) * WARP, MOST_THREADS),
+            min(-(-items // WARP) * WARP, TINY_THREADS),
             (
-                context.whole,
-                context.reals,
-                run.constants,
-                run.objective,
-                np.int32(run.code),
-                np.int32(run.slots),
+                context.int_table,
+                context.float_table,
+                run.block,
+                run.settings,
+                run.steps,
                 parameters,
                 memory,
                 source.x,
@@ -114,9 +107,7 @@ class Tiny:
                 source.labels,
                 source.weights,
                 source.order,
-                run.rates,
                 run.losses,
-                run.block,
                 np.int32(run.chunk),
             ),
             (fixed + each * run.chunk) * itemsize,

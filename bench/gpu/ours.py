@@ -13,7 +13,7 @@ import fastnet as fn
 from bench.gpu.contests import SEED, Contest
 from fastnet.arrays.checks import Array
 from fastnet.contract import loading, plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.program import Data, Inputs, Run, State
 
 
 def _precision(contest: Contest) -> str | None:
@@ -39,21 +39,20 @@ class Fastnet:
         self.start = plan.initial_parameters(contest.network, SEED).astype(np.float32)
         put = self.program.to_device
         x, y = contest.data()
-        self.data = Data(put(x), put(y))
+        self.data = Data(Inputs(put(x)), put(y))
         self.begin()
 
     def begin(self) -> None:
         """Go back to the first weights."""
         put = self.program.to_device
-        memory = np.zeros((fn.SGD(0.1).slots, self.start.size), np.float32)
+        memory = np.zeros((fn.SGD().slots, self.start.size), np.float32)
         self.state = State(put(self.start.copy()), put(memory))
         self.made = 0
 
     def go(self, steps: int) -> None:
         """Do the next steps; what was asked of the device is then done."""
-        rates = np.full(steps, self.contest.rate)
-        batch = self.contest.batch
-        run = Run(self.made, rates, batch, None, fn.SGD(self.contest.rate))
+        contest = self.contest
+        run = Run(self.made, steps, contest.batch, None, fn.SGD(), contest.rate)
         self.losses = self.program.train(self.state, self.data, run)
         self.made += steps
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import fastnet as fn
 from fastnet.contract import plan
-from fastnet.contract.program import Data, Run, State
+from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy.device import Device
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import WAYS
@@ -39,8 +39,8 @@ def train(device: Device, way: str, precision: str | None, steps: int = 3) -> np
     flat = plan.initial_parameters(network, 1).astype("f4")
     state = State(put(flat), put(fn.Adam().memory(flat.size, flat.dtype)))
     order = np.stack([rng.permutation(37) for _ in range(steps)])
-    run = Run(0, np.full(steps, 0.01), 16, order, fn.Adam(0.01), l2=0.01, clip_norm=1.0, seed=2)
-    return program.train(state, Data(put(x), put(y.astype(np.int64))), run)
+    run = Run(0, steps, 16, order, fn.Adam(), 0.01, l2=0.01, clip_norm=1.0, seed=2)
+    return program.train(state, Data(Inputs(put(x)), put(y.astype(np.int64))), run)
 
 
 def all_ways(device: Device) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
 from samples import rows_for, weights_for
-from tolerances import FORWARD
+from tolerances import FORWARD, OPTIMIZER
 
 import fastnet as fn
 from fastnet.contract import loading
@@ -56,8 +56,9 @@ def test_a_run_is_its_batches_gradients_and_updates(case, rule):
     wanted = Program.train(program, plain, data, a_run(23, rule, **options))
     assert_near(losses, wanted, FORWARD["float64"])
     get = program.to_host
-    assert_near(get(fast.parameters), get(plain.parameters), FORWARD["float64"])
-    assert_near(get(fast.memory), get(plain.memory), FORWARD["float64"])
+    # A fused run may sum in another order than single steps do.
+    assert_near(get(fast.parameters), get(plain.parameters), OPTIMIZER)
+    assert_near(get(fast.memory), get(plain.memory), OPTIMIZER)
     assert fast.updates == plain.updates == 23
 
 

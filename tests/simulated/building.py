@@ -16,21 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
+from fastnet_cupy import names
+from fastnet_cupy.names import KERNELS
+
 HERE = Path(__file__).parent
-
-
-def _kernels() -> Path:
-    """The folder of the backend's kernels; the backend need not be imported for it."""
-    found = find_spec("fastnet_cupy")
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError("fastnet_cupy is not on the import path.")
-    return Path(found.origin).parent / "kernels"
-
-
-KERNELS = _kernels()
 
 Defines = Sequence[tuple[str, str]]
 
@@ -154,7 +145,8 @@ def build(code: str, flags: Sequence[str], ending: str) -> Path:
     """
     digest = hashlib.sha256()
     headers = [*sorted(HERE.glob("*.h")), *sorted(KERNELS.glob("*.cuh"))]
-    for part in (compiler(), code, repr(tuple(flags)), *(h.read_text() for h in headers)):
+    texts = [names.header(), *(header.read_text() for header in headers)]
+    for part in (compiler(), code, repr(tuple(flags)), *texts):
         digest.update(part.encode() + b"\0")
     target = folder() / (digest.hexdigest()[:32] + ending)
     if target.exists():
@@ -162,10 +154,10 @@ def build(code: str, flags: Sequence[str], ending: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder()) as work:
         source, result = Path(work, "generated.cpp"), Path(work, "result")
         source.write_text(code)
-        done = subprocess.run(
-            ["g++", *flags, f"-I{HERE}", f"-I{KERNELS}", str(source), "-o", str(result)],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        Path(work, names.HEADER).write_text(names.header())
+        folders = [f"-I{place}" for place in (HERE, KERNELS, work)]
+        command = ["g++", *flags, *folders, str(source), "-o", str(result)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise CompileError(done.stderr)
         result.replace(target)  # at one stroke: another process may be at it, too

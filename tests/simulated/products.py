@@ -37,8 +37,8 @@ def multiply(
     spec: ProductSpec, a: Array, b: Array, out: Array, bias: Array | None, mask: Array | None
 ) -> None:
     """out = epilogue(op(a) @ op(b)); arrays are flat or of any shape that holds as much."""
-    left = _matrix(a, spec.rows, spec.depth, spec.turn_a, spec.operands)
-    right = _matrix(b, spec.depth, spec.columns, spec.turn_b, spec.operands)
+    left = _matrix(a, spec.rows, spec.depth, spec.transpose_a, spec.operands)
+    right = _matrix(b, spec.depth, spec.columns, spec.transpose_b, spec.operands)
     with np.errstate(all="ignore"):
         result = left @ right
         result = _finish(spec, result, right, bias, mask)

@@ -163,7 +163,7 @@ static inline void fn_load_matrices(uint32_t (&m)[4], const void *row,
   fn_host::load(fn_host::load_matrices<false>, m, row, place);
 }
 
-static inline void fn_load_matrices_turned(uint32_t (&m)[4], const void *row,
+static inline void fn_load_matrices_transposed(uint32_t (&m)[4], const void *row,
                                            fn_host::Place place = fn_host::here()) {
   fn_host::load(fn_host::load_matrices<true>, m, row, place);
 }

@@ -1,9 +1,22 @@
-// Elementwise activations: a = f(z) and da / dz, as `fastnet.functions` defines them.
+// Elementwise activations: a = f(z) and da / dz, as fastnet_numpy defines them.
+//
+// Each kind stands in one place, its struct. To add one, add a struct: the lists of kinds that the
+// switches below go over are made from the structs (names.py).
 #pragma once
+#include "names.cuh"
 #include "numbers.cuh"
 
-// As in layout.py.
-enum { IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, TANH_GELU };
+// The constants of an activation, in the plan's order.
+struct Constants {
+  real first, second;
+};
+
+// Whether da / dz can be computed from a alone, so that z need not be kept.
+struct SlopeFromOutput {};
+struct SlopeFromInput {};
+
+template <int KIND>
+struct Activation;
 
 __device__ __forceinline__ real sigmoid(real z) { return 1 / (1 + exp_(-z)); }
 
@@ -25,84 +38,131 @@ __device__ __forceinline__ float normal_cdf(float z) {
   return 0.5f * (erfcf(x) - back);
 }
 
-// sqrt(2 / pi) and Hendrycks and Gimpel's constant, for GELU by tanh.
-#define GELU_C ((real)0.79788456080286535588)
-#define GELU_K ((real)0.044715)
+template <>
+struct Activation<ACTIVATION_IDENTITY> : SlopeFromOutput {
+  static __device__ __forceinline__ real value(real z, Constants) { return z; }
+  static __device__ __forceinline__ real slope(real, Constants) { return 1; }
+};
 
-// The slope's argument is cut at 30, where tanh is 1 to the last digit: z^2 could overflow.
-__device__ __forceinline__ real within_30(real z) {
-  return z > 30 ? (real)30 : (z < -30 ? (real)-30 : z);
-}
-
-// a = f(z). `below` and `above` are the constants of f's two sides.
-__device__ __forceinline__ real activated(int code, real z, real below, real above) {
-  switch (code) {
-    case RELU:
-      return z < 0 ? (real)0 : z;
-    case SIGMOID:
-      return sigmoid(z);
-    case TANH:
-      return tanh_(z);
-    case LEAKY_RELU:
-      return z <= 0 ? below * z : z;
-    case ELU:
-      return z > 0 ? above * z : below * expm1_(z);
-    case SOFTPLUS:
-      return softplus(z);
-    case SILU:
-      return z * sigmoid(z);
-    case GELU:
-      return z * normal_cdf(z);
-    case TANH_GELU: {
-      real u = within_30(z);
-      return (real)0.5 * z * (1 + tanh_(GELU_C * (u + GELU_K * u * u * u)));
-    }
-    default:
-      return z;
+template <>
+struct Activation<ACTIVATION_RELU> : SlopeFromOutput {
+  static __device__ __forceinline__ real value(real z, Constants) { return z < 0 ? (real)0 : z; }
+  static __device__ __forceinline__ real slope(real a, Constants) {
+    return a > 0 ? (real)1 : (real)0;
   }
+};
+
+template <>
+struct Activation<ACTIVATION_SIGMOID> : SlopeFromOutput {
+  static __device__ __forceinline__ real value(real z, Constants) { return sigmoid(z); }
+  static __device__ __forceinline__ real slope(real a, Constants) { return a * (1 - a); }
+};
+
+template <>
+struct Activation<ACTIVATION_TANH> : SlopeFromOutput {
+  static __device__ __forceinline__ real value(real z, Constants) { return tanh_(z); }
+  static __device__ __forceinline__ real slope(real a, Constants) { return 1 - a * a; }
+};
+
+template <>
+struct Activation<ACTIVATION_LEAKY_RELU> : SlopeFromOutput {  // first: the slope where z <= 0
+  static __device__ __forceinline__ real value(real z, Constants c) {
+    return z <= 0 ? c.first * z : z;
+  }
+  static __device__ __forceinline__ real slope(real a, Constants c) {
+    return a <= 0 ? c.first : (real)1;
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_ELU> : SlopeFromInput {  // first: the curve's factor; second: scale
+  static __device__ __forceinline__ real value(real z, Constants c) {
+    return z > 0 ? c.second * z : c.first * expm1_(z);
+  }
+  static __device__ __forceinline__ real slope(real z, real, Constants c) {
+    return z > 0 ? c.second : c.first * exp_(z);
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_SOFTPLUS> : SlopeFromInput {
+  static __device__ __forceinline__ real value(real z, Constants) { return softplus(z); }
+  static __device__ __forceinline__ real slope(real z, real, Constants) { return sigmoid(z); }
+};
+
+template <>
+struct Activation<ACTIVATION_SILU> : SlopeFromInput {
+  static __device__ __forceinline__ real value(real z, Constants) { return z * sigmoid(z); }
+  static __device__ __forceinline__ real slope(real z, real a, Constants) {
+    real s = sigmoid(z);
+    return s + a * (1 - s);
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_GELU> : SlopeFromInput {
+  static __device__ __forceinline__ real value(real z, Constants) { return z * normal_cdf(z); }
+  static __device__ __forceinline__ real slope(real z, real, Constants) {
+    return normal_cdf(z) + z * (real)0.39894228040143267794 * exp_((real)-0.5 * z * z);
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_TANH_GELU> : SlopeFromInput {  // first, second: of z and of z^3
+  // The argument is cut at 30, where tanh is 1 to the last digit: z^2 could overflow.
+  static __device__ __forceinline__ real within_30(real z) {
+    return z > 30 ? (real)30 : (z < -30 ? (real)-30 : z);
+  }
+  static __device__ __forceinline__ real inner(real z, Constants c) {
+    return tanh_(c.first * (z + c.second * z * z * z));
+  }
+  static __device__ __forceinline__ real value(real z, Constants c) {
+    return (real)0.5 * z * (1 + inner(within_30(z), c));
+  }
+  static __device__ __forceinline__ real slope(real z, real, Constants c) {
+    real u = within_30(z), h = inner(u, c);
+    return (real)0.5 * (1 + h) +
+           (real)0.5 * u * (1 - h * h) * c.first * (1 + 3 * c.second * u * u);
+  }
+};
+
+// a = f(z).
+__device__ __forceinline__ real activated(int code, real z, Constants c) {
+#define FN_CASE(KIND) \
+  case KIND:          \
+    return Activation<KIND>::value(z, c);
+  switch (code) { EACH_ACTIVATION_SLOPE_FROM_OUTPUT(FN_CASE) EACH_ACTIVATION_SLOPE_FROM_INPUT(FN_CASE) }
+#undef FN_CASE
+  return z;
 }
 
-// Whether da / dz can be told from a alone, so that z need not be kept.
-__device__ __forceinline__ bool tells_slope(int code) {
-  return code <= LEAKY_RELU;
+// Whether da / dz can be computed from a alone.
+__device__ __forceinline__ bool slope_from_output(int code) {
+#define FN_CASE(KIND) case KIND:
+  switch (code) {
+    EACH_ACTIVATION_SLOPE_FROM_OUTPUT(FN_CASE)
+    return true;
+  }
+#undef FN_CASE
+  return false;
 }
 
 // da / dz from a, for those.
-__device__ __forceinline__ real slope_of(int code, real a, real below) {
-  switch (code) {
-    case RELU:
-      return a > 0 ? (real)1 : (real)0;
-    case SIGMOID:
-      return a * (1 - a);
-    case TANH:
-      return 1 - a * a;
-    case LEAKY_RELU:
-      return a <= 0 ? below : (real)1;
-    default:
-      return 1;
-  }
+__device__ __forceinline__ real slope_of(int code, real a, Constants c) {
+#define FN_CASE(KIND) \
+  case KIND:          \
+    return Activation<KIND>::slope(a, c);
+  switch (code) { EACH_ACTIVATION_SLOPE_FROM_OUTPUT(FN_CASE) }
+#undef FN_CASE
+  return 1;
 }
 
 // da / dz from z and a, for any.
-__device__ __forceinline__ real slope_at(int code, real z, real a, real below, real above) {
-  switch (code) {
-    case ELU:
-      return z > 0 ? above : below * exp_(z);
-    case SOFTPLUS:
-      return sigmoid(z);
-    case SILU: {
-      real s = sigmoid(z);
-      return s + a * (1 - s);
-    }
-    case GELU:
-      return normal_cdf(z) + z * (real)0.39894228040143267794 * exp_((real)-0.5 * z * z);
-    case TANH_GELU: {
-      real u = within_30(z);
-      real h = tanh_(GELU_C * (u + GELU_K * u * u * u));
-      return (real)0.5 * (1 + h) +
-             (real)0.5 * u * (1 - h * h) * GELU_C * (1 + 3 * GELU_K * u * u);
-    }
-    default:
-      return slope_of(code, a, below);
-  }
+__device__ __forceinline__ real slope_at(int code, real z, real a, Constants c) {
+#define FN_CASE(KIND) \
+  case KIND:          \
+    return Activation<KIND>::slope(z, a, c);
+  switch (code) { EACH_ACTIVATION_SLOPE_FROM_INPUT(FN_CASE) }
+#undef FN_CASE
+  return slope_of(code, a, c);
 }

@@ -1,35 +1,7 @@
-// What kernels know of the run that is under way.
-//
-// One array of whole numbers on the device, written by the host before a run and moved on by
-// `total`, the one kernel of a step that is a single block. Kernels before it in a step read
-// NEXT, kernels after it NOW: so no kernel reads a number that another one is about to change.
+// The batch of a step, and how a run's control block (`Control` in names.py) says it.
 #pragma once
 #include "device.cuh"
-
-// As in control.py.
-enum {
-  NEXT,         // the step, counted from the run's first, that the kernels before `total` do
-  NOW,          // the same for the kernels after it
-  STOPPED,      // 1 once a loss was not finite: nothing is updated any more
-  FIRST_STEP,   // of the run, counted over the whole training
-  BATCH,        // rows of a batch, at most
-  ROWS,         // of the data
-  FIRST_EPOCH,  // of the order
-  ORDERED,      // whether there is an order
-  STREAMED,     // steps whose batches the data holds, one behind the other; 0: it holds all rows
-  SEED,         // of dropout
-  DROPPING,     // whether dropout does its work
-  STEPS,        // of the run
-  CONTROLS
-};
-
-// Numbers of a step that one block makes and all blocks read, in float64.
-enum {
-  MASS,    // the weights of the batch's rows, added up; only where rows have weights
-  FACTOR,  // what the gradient is multiplied with to be no longer than it may
-  SCALE,   // what the derivatives were multiplied with on their way back (fp16), a power of two
-  SCALARS
-};
+#include "names.cuh"
 
 // item / by, for numbers that are not negative: in 32 bits where that is enough, which is
 // a short piece of code where 64 bits need a long one.

@@ -85,8 +85,8 @@ __device__ __forceinline__ void fn_load_matrices(uint32_t (&m)[4], const void *r
                : "memory");
 }
 
-// The same, each matrix turned: lane 4 g + t holds column g, rows 2 t and 2 t + 1.
-__device__ __forceinline__ void fn_load_matrices_turned(uint32_t (&m)[4], const void *row) {
+// The same, each matrix transposed: lane 4 g + t holds column g, rows 2 t and 2 t + 1.
+__device__ __forceinline__ void fn_load_matrices_transposed(uint32_t (&m)[4], const void *row) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])

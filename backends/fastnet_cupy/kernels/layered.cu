@@ -6,23 +6,19 @@
 #include "control.cuh"
 #include "losses.cuh"
 
-#define LAYERED_THREADS 256
-// Columns whose sums one block makes, side by side, of the rows of its part.
-#define SUM_COLUMNS 32
-
 #define EACH_ENTRY(i, count)                                                     \
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_end = (count); \
        i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
 
 // A batch's x `(buffer, inputs)`, masked by dropout.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    gather(const int *table_whole, const double *table_reals, const int64_t *control,
-           const int64_t *order, const real *data_x, int buffer, store *x) {
-  Table table = {table_whole, table_reals};
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    gather(const int *int_table, const double *float_table, const int64_t *control,
+           const double *steps, const int64_t *order, const real *data_x, int buffer, store *x) {
+  Table table = {int_table, float_table};
   Batch batch = batch_of(control, control[NEXT]);
   int inputs = table[TABLE_INPUTS];
-  int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
-  if (inputs % 4 == 0 && !masks && (uint64_t)data_x % sizeof(Four) == 0) {
+  Masks masks = input_masks(table, control, steps, control[NEXT], batch.step);
+  if (inputs % 4 == 0 && !masks.count && (uint64_t)data_x % sizeof(Four) == 0) {
     int fours = inputs / 4;
     EACH_ENTRY(item, (int64_t)buffer * fours) {
       int64_t r = quotient(item, fours), i = item - r * fours;
@@ -37,28 +33,28 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     int64_t r = quotient(item, inputs), i = item - r * inputs;
     int row = r < batch.rows ? (int)r : batch.rows - 1;
     real value = data_x[row_of(batch, order, row) * inputs + i];
-    if (masks) value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step, item);
+    if (masks.count) value *= masks.factor(item);
     x[item] = to_store(value);
   }
 }
 
 // a = f(z + bias), masked, for `(buffer, units)` entries; bias null: z has it already. `slope`
-// becomes da / dz; null: `a` tells it, or nobody asks.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    activate(const int *table_whole, const double *table_reals, const int64_t *control, int l,
-             int code, int64_t count, const real *z, const real *bias, store *a, store *slope) {
-  Table table = {table_whole, table_reals};
-  int units = table.layer(l, LAYER_UNITS);
-  real below = table.below(l), above = table.above(l);
-  int masks = control[DROPPING] ? table.layer(l, LAYER_MASKS) : 0;
-  int first = table.layer(l, LAYER_FIRST_MASK);
+// becomes da / dz; null: it can be computed from `a`, or is not needed.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    activate(const int *int_table, const double *float_table, const int64_t *control,
+             const double *steps, int l, int64_t count, const real *z, const real *bias, store *a,
+             store *slope) {
+  Table table = {int_table, float_table};
+  int units = table.layer(l, LAYER_UNITS), code = table.layer(l, LAYER_CODE);
+  Constants constants = table.constants(l);
   uint64_t step = batch_of(control, control[NEXT]).step;
+  Masks masks = layer_masks(table, l, control, steps, control[NEXT], step);
   EACH_ENTRY(item, count) {
     real in = bias ? z[item] + bias[item - quotient(item, units) * units] : z[item];
-    real out = activated(code, in, below, above), steep = 1;
-    if (slope) steep = slope_at(code, in, out, below, above);
-    if (masks) {
-      real factor = table.masked(first, masks, (uint64_t)control[SEED], step, item);
+    real out = activated(code, in, constants), steep = 1;
+    if (slope) steep = slope_at(code, in, out, constants);
+    if (masks.count) {
+      real factor = masks.factor(item);
       out *= factor;
       steep *= factor;
     }
@@ -69,22 +65,22 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
 
 // The last layer's output z + bias, through its activation, in place; bias null: z has it
 // already. `slope` becomes da / dz; null: it is 1.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    finish_output(const int *table_whole, const double *table_reals, int l, int code,
-                  int64_t count, const real *bias, real *out, real *slope) {
-  Table table = {table_whole, table_reals};
-  int units = table.layer(l, LAYER_UNITS);
-  real below = table.below(l), above = table.above(l);
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    finish_output(const int *int_table, const double *float_table, int l, int64_t count,
+                  const real *bias, real *out, real *slope) {
+  Table table = {int_table, float_table};
+  int units = table.layer(l, LAYER_UNITS), code = table.layer(l, LAYER_CODE);
+  Constants constants = table.constants(l);
   EACH_ENTRY(item, count) {
     real z = bias ? out[item] + bias[item - quotient(item, units) * units] : out[item];
-    real a = activated(code, z, below, above);
+    real a = activated(code, z, constants);
     out[item] = a;
-    if (slope) slope[item] = slope_at(code, z, a, below, above);
+    if (slope) slope[item] = slope_at(code, z, a, constants);
   }
 }
 
 // Softmax of `rows` rows of `n` in place, each by a group of lanes.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     softmax(real *p, int rows, int n, int lanes) {
   __shared__ real nobody[FN_WARP];
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
@@ -101,19 +97,19 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
 // `real_d` holds the derivative on its way and `d` as products read it; either may be null, both
 // where only the loss is asked for. Behind a softmax `real_d` is needed. peaks[block], unless
 // null, becomes the largest derivative's size.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    losses(const int *table_whole, const double *table_reals, const int64_t *control,
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    losses(const int *int_table, const double *float_table, const int64_t *control,
            const double *scalars, const int64_t *order, const real *p, const real *data_y,
            const int64_t *data_labels, const real *data_weights, int buffer, int lanes,
            const real *slope, real *real_d, store *d, double *parts, real *peaks) {
   __shared__ double scratch[FN_MOST_WARPS];
   __shared__ real peak_scratch[FN_MOST_WARPS], nobody[FN_WARP];
-  Table table = {table_whole, table_reals};
+  Table table = {int_table, float_table};
   int n = table[TABLE_OUTPUTS], code = table[TABLE_LOSS];
   bool softmax = table[TABLE_SOFTMAX];
   Batch batch = batch_of(control, control[NEXT]);
   real mass = data_weights ? (real)scalars[MASS] : (real)batch.rows;
-  if (code != CROSSENTROPY) mass *= n;
+  mass *= table[TABLE_EACH];
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
   double sum = 0;
   real peak = 0;
@@ -137,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
     };
     int m = here ? n : 0;
     const real *row = here ? p + at : nobody;
-    real loss = row_loss(code, table.constant(), row, target, weight, weight / mass, m, lane,
+    real loss = row_loss(code, table.loss_constant(), row, target, weight, weight / mass, m, lane,
                          lanes, put);
     if (here && lane == 0) sum += loss;
     if (softmax && real_d) {
@@ -172,25 +168,28 @@ extern "C" __global__ void __launch_bounds__(FN_WARP)
 }
 
 // The derivative at the output as products read it, times the step's scale.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     output_derivative(const double *scalars, int64_t count, const real *real_d, store *d) {
   real scale = (real)scalars[SCALE];
   EACH_ENTRY(item, count) d[item] = to_store_cut(real_d[item] * scale);
 }
 
-// d = wide_d times its layer's slope, told by `a` (code, below), or in `slope`, or 1 where both are
-// null. `wide_d` and `d` may be the same.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    through_slope(int code, double below, int64_t count, const real *wide_d, const store *a,
-                  const store *slope, store *d) {
+// d = wide_d times the slope of layer `l`, which is in `slope`, or computed from `a`, or 1 where
+// both are null. `wide_d` and `d` may be the same.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    through_slope(const int *int_table, const double *float_table, int l, int64_t count,
+                  const real *wide_d, const store *a, const store *slope, store *d) {
+  Table table = {int_table, float_table};
+  int code = table.layer(l, LAYER_CODE);
+  Constants constants = table.constants(l);
   EACH_ENTRY(item, count) {
     real steep = slope ? to_real(slope[item])
-                       : (a ? slope_of(code, to_real(a[item]), (real)below) : (real)1);
+                       : (a ? slope_of(code, to_real(a[item]), constants) : (real)1);
     d[item] = to_store_cut(wide_d[item] * steep);
   }
 }
 
-#if FN_NARROW
+#if FN_16_BIT
 __device__ __forceinline__ real to_real(real value) { return value; }
 #endif
 
@@ -199,7 +198,7 @@ __device__ __forceinline__ real to_real(real value) { return value; }
 template <class T>
 __device__ __forceinline__ void column_sums(const T *d, int rows, int columns, int rows_of_part,
                                             real *parts) {
-  __shared__ real lines[LAYERED_THREADS / SUM_COLUMNS][SUM_COLUMNS];
+  __shared__ real lines[FN_THREADS / SUM_COLUMNS][SUM_COLUMNS];
   int blocks = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS;
   int part = blockIdx.x / blocks, j = blockIdx.x % blocks * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
   int line = threadIdx.x / SUM_COLUMNS;
@@ -208,39 +207,39 @@ __device__ __forceinline__ void column_sums(const T *d, int rows, int columns, i
   real sum = 0;
   if (j < columns)
 #pragma unroll 4
-    for (int r = first + line; r < last; r += LAYERED_THREADS / SUM_COLUMNS)
+    for (int r = first + line; r < last; r += FN_THREADS / SUM_COLUMNS)
       sum += to_real(d[(int64_t)r * columns + j]);
   lines[line][threadIdx.x % SUM_COLUMNS] = sum;
   __syncthreads();
   if (line || j >= columns) return;
   sum = 0;
-  for (int other = 0; other < LAYERED_THREADS / SUM_COLUMNS; other++)
+  for (int other = 0; other < FN_THREADS / SUM_COLUMNS; other++)
     sum += lines[other][threadIdx.x];
   parts[(int64_t)part * columns + j] = sum;
 }
 
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     sum_columns(const store *d, int rows, int columns, int rows_of_part, real *parts) {
   column_sums(d, rows, columns, rows_of_part, parts);
 }
 
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     sum_parts(const real *parts, int rows, int columns, int rows_of_part, real *sums) {
   column_sums(parts, rows, columns, rows_of_part, sums);
 }
 
 // Predictions of a batch, from the network's output p `(buffer, outputs)`: row r of the batch
 // becomes row first + r of `out`.
-extern "C" __global__ void __launch_bounds__(LAYERED_THREADS, 1)
-    hand_over(const int *table_whole, const int64_t *control, const real *p, real *out) {
-  Table table = {table_whole, nullptr};
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    hand_over(const int *int_table, const int64_t *control, const real *p, real *out) {
+  Table table = {int_table, nullptr};
   Batch batch = batch_of(control, control[NEXT]);
   int n = table[TABLE_OUTPUTS], code = table[TABLE_OUTPUT];
   EACH_ENTRY(item, (int64_t)batch.rows * n)
-    out[batch.first * n + item] = code == SIGMOID ? sigmoid(p[item]) : p[item];
+    out[batch.first * n + item] = code == ACTIVATION_SIGMOID ? sigmoid(p[item]) : p[item];
 }
 
-// The next step's turn, where no loss is taken. One block.
+// On to the next step, where no loss is computed. One block.
 extern "C" __global__ void __launch_bounds__(FN_WARP) advance(int64_t *control) {
   if (threadIdx.x == 0) control[NEXT] += 1;
 }

@@ -1,20 +1,13 @@
-// A network as the table that layout.py makes of it.
+// A network as the tables that layout.py makes of it, and the masks of dropout.
 //
-// With FN_TABLE the table is a list of constants, and the compiler makes one network's own kernel
-// of what otherwise serves all.
+// With FN_TABLE the int table is a list of constants, and the compiler makes one network's own
+// kernel of what otherwise serves all.
 #pragma once
 #include "activations.cuh"
+#include "control.cuh"
 #include "philox.cuh"
 
-// As in layout.py: the losses, and the table's columns.
-enum { MSE, MAE, HUBER, POISSON, POISSON_RATE, QUANTILE, BINARY_CROSSENTROPY, CROSSENTROPY };
-enum { TABLE_INPUTS, TABLE_OUTPUTS, TABLE_SIZE, TABLE_LAYERS, TABLE_MASKS, TABLE_SOFTMAX,
-       TABLE_OUTPUT, TABLE_OUTPUT_SOFTMAX, TABLE_LOSS, TABLE_HEAD };
-enum { LAYER_INPUTS, LAYER_UNITS, LAYER_WEIGHT, LAYER_BIASED, LAYER_CODE, LAYER_FIRST_MASK,
-       LAYER_MASKS, LAYER_COLUMNS };
-enum { MASK_THRESHOLD, MASK_LAYER, MASK_COLUMNS };
-
-// Before a loop over layers: taken apart where the table is known, a loop where it is not.
+// Before a loop over layers: unrolled where the table is known, a loop where it is not.
 #ifdef FN_TABLE
 #define EACH_LAYER _Pragma("unroll")
 #else
@@ -29,41 +22,74 @@ __device__ __forceinline__ constexpr int table_entry(int place) {
 #endif
 
 struct Table {
-  const int *whole;
-  const double *reals;
+  const int *ints;
+  const double *floats;
 
   __device__ __forceinline__ int operator[](int place) const {
 #ifdef FN_TABLE
     return table_entry(place);
 #else
-    return whole[place];
+    return ints[place];
 #endif
   }
   __device__ __forceinline__ int layers() const { return (*this)[TABLE_LAYERS]; }
   __device__ __forceinline__ int layer(int l, int column) const {
     return (*this)[TABLE_HEAD + l * LAYER_COLUMNS + column];
   }
-  __device__ __forceinline__ int mask(int m, int column) const {
-    return (*this)[TABLE_HEAD + layers() * LAYER_COLUMNS + m * MASK_COLUMNS + column];
+  // The layer of the network that mask `m` is, by which its random words are drawn.
+  __device__ __forceinline__ uint32_t mask_layer(int m) const {
+    return (uint32_t)(*this)[TABLE_HEAD + layers() * LAYER_COLUMNS + m];
   }
-  __device__ __forceinline__ real constant() const { return (real)reals[0]; }
-  __device__ __forceinline__ real below(int l) const { return (real)reals[1 + 2 * l]; }
-  __device__ __forceinline__ real above(int l) const { return (real)reals[2 + 2 * l]; }
-  __device__ __forceinline__ real scale(int m) const {
-    return (real)reals[1 + 2 * layers() + m];
+  __device__ __forceinline__ real loss_constant() const { return (real)floats[0]; }
+  __device__ __forceinline__ Constants constants(int l) const {
+    const double *own = floats + LOSS_CONSTANTS + l * ACTIVATION_CONSTANTS;
+    return {(real)own[0], (real)own[1]};
   }
-  // Whether the way back through layer `l` needs nothing but what came out of it.
-  __device__ __forceinline__ bool layer_tells_slope(int l) const {
-    return tells_slope(layer(l, LAYER_CODE)) && layer(l, LAYER_MASKS) == 0;
-  }
-  // What masks `first` to `first + count` make of an entry: 0, or their scales' product.
-  __device__ __forceinline__ real masked(int first, int count, uint64_t seed, uint64_t step,
-                                         uint64_t entry) const {
-    real factor = 1;
-    for (int m = first; m < first + count; m++) {
-      uint32_t word = dropout_word(seed, step, (uint32_t)mask(m, MASK_LAYER), entry);
-      factor = word >= (uint32_t)mask(m, MASK_THRESHOLD) ? factor * scale(m) : (real)0;
-    }
-    return factor;
+  // Whether layer `l`'s slope can be computed from what comes out of it alone.
+  __device__ __forceinline__ bool layer_slope_from_output(int l) const {
+    return slope_from_output(layer(l, LAYER_CODE)) && layer(l, LAYER_MASKS) == 0;
   }
 };
+
+// The masks of dropout at one place of the network, in one step.
+struct Masks {
+  const Table &table;
+  int first, count;      // of all masks
+  const double *numbers;  // of the first of them: threshold and scale, then the next one's
+  uint64_t seed, step;
+  uint32_t threshold;  // the first mask's, which is mostly the only one
+  real scale;
+
+  // `count` masks from number `first` on. `steps`: the step table; `index`: of the run's step.
+  __device__ __forceinline__ Masks(const Table &table, int first, int count,
+                                   const int64_t *control, const double *steps, int64_t index,
+                                   uint64_t step)
+      : table(table), first(first), count(control[DROPPING] ? count : 0), seed(control[SEED]),
+        step(step) {
+    if (!this->count) return;
+    numbers = steps + index * control[STEP_NUMBERS] + STEP_MASKS + 2 * first;
+    threshold = (uint32_t)numbers[0];
+    scale = (real)numbers[1];
+  }
+  // What they make of an entry of the batch: 0, or their scales' product.
+  __device__ __forceinline__ real factor(uint64_t entry) const {
+    uint32_t word = dropout_word(seed, step, table.mask_layer(first), entry);
+    real product = word >= threshold ? scale : (real)0;
+    for (int m = 1; m < count; m++) {
+      word = dropout_word(seed, step, table.mask_layer(first + m), entry);
+      product = word >= (uint32_t)numbers[2 * m] ? product * (real)numbers[2 * m + 1] : (real)0;
+    }
+    return product;
+  }
+};
+
+// Those on the network's input, and those behind layer `l`.
+__device__ __forceinline__ Masks input_masks(const Table &table, const int64_t *control,
+                                             const double *steps, int64_t index, uint64_t step) {
+  return Masks(table, 0, table[TABLE_MASKS], control, steps, index, step);
+}
+__device__ __forceinline__ Masks layer_masks(const Table &table, int l, const int64_t *control,
+                                             const double *steps, int64_t index, uint64_t step) {
+  return Masks(table, table.layer(l, LAYER_FIRST_MASK), table.layer(l, LAYER_MASKS), control,
+               steps, index, step);
+}

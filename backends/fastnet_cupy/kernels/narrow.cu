@@ -11,7 +11,7 @@
 //
 // Macros: FN_LAYERS; FN_WIDTHS, FN_LAYERS + 1 of them; FN_ROW_WARPS x FN_COLUMN_WARPS, the warps of
 // a block, as they share a layer's output out; FN_TILES, 16 rows each, of a warp; FN_CODES, the
-// layers' activations; FN_SLOPES, whether slopes are kept (1) or told from what came out (0);
+// layers' activations; FN_SLOPES, whether slopes are kept (1) or computed from the outputs (0);
 // FN_OUTPUT_SLOPES, whether the last layer has any; FN_MASKS, whether dropout stands behind layers.
 #include "control.cuh"
 #include "losses.cuh"
@@ -22,8 +22,6 @@
 #define THREADS (WARPS * FN_WARP)
 // Lanes of a row in the loss, at most.
 #define LOSS_LANES 8
-
-enum { PREDICT, LOSS, GRADIENT };  // as in narrow.py
 
 __device__ constexpr int width(int l) {
   constexpr int widths[] = {FN_WIDTHS};
@@ -129,8 +127,8 @@ struct Gradient<FN_LAYERS> {
 struct Task {
   Table table;
   Batch batch;
-  uint64_t seed;
-  bool dropping;
+  const int64_t *control;
+  const double *steps;
 };
 
 // Bring the weights and biases of layer L and those behind it into shared memory.
@@ -140,15 +138,16 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
   if constexpr (L < FN_LAYERS) {
     int inputs = task.table.layer(L, LAYER_INPUTS), units = task.table.layer(L, LAYER_UNITS);
     const real *w = parameters + task.table.layer(L, LAYER_WEIGHT);
+    int bias = task.table.layer(L, LAYER_BIAS);
 #pragma unroll 8
     for (int item = threadIdx.x; item < width(L) * width(L + 1); item += THREADS) {
       int i = item / width(L + 1), j = item % width(L + 1);
       real value = i < inputs && j < units ? w[i * units + j] : (real)0;
       chip.weight<L>()[i * row_length(L + 1) + j] = to_store(value);
     }
-    bool biased = task.table.layer(L, LAYER_BIASED);
     for (int j = threadIdx.x; j < width(L + 1); j += THREADS)
-      chip.biases[biases_before(L) + j] = biased && j < units ? w[inputs * units + j] : (real)0;
+      chip.biases[biases_before(L) + j] =
+          bias >= 0 && j < units ? parameters[bias + j] : (real)0;
     fetch_weights<L + 1>(task, parameters, chip);
   }
 }
@@ -157,8 +156,9 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
 __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, const int64_t *order,
                                            int first, const Chip &chip) {
   int inputs = task.table[TABLE_INPUTS];
-  int masks = task.dropping ? task.table[TABLE_MASKS] : 0;
-  if (inputs % 4 == 0 && !masks && (uint64_t)x % sizeof(Four) == 0) {
+  Masks masks = input_masks(task.table, task.control, task.steps, task.control[NEXT],
+                            task.batch.step);
+  if (inputs % 4 == 0 && !masks.count && (uint64_t)x % sizeof(Four) == 0) {
     // Several at once, first their rows' places and then they themselves: a block is alone on its
     // multiprocessor, so nobody else hides how far away they are.
     constexpr int ITEMS = ROWS * width(0) / 4;
@@ -194,9 +194,7 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
     real value = 0;
     if (i < inputs) {
       value = x[row_of(task.batch, order, row) * inputs + i];
-      if (masks)
-        value *= task.table.masked(0, masks, task.seed, task.batch.step,
-                                   (uint64_t)row * inputs + i);
+      if (masks.count) value *= masks.factor((uint64_t)row * inputs + i);
     }
     chip.input<0>()[r * row_length(0) + i] = to_store(value);
   }
@@ -204,14 +202,13 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
 
 // Dropout behind layer L: what came out of it, and its slopes.
 template <int L>
-__device__ __forceinline__ void drop(const Task &task, int first, const Chip &chip) {
+__device__ __forceinline__ void drop(const Task &task, const Masks &masks, int first,
+                                     const Chip &chip) {
   int units = task.table.layer(L, LAYER_UNITS);
   for (int item = threadIdx.x; item < ROWS * width(L + 1); item += THREADS) {
     int r = item / width(L + 1), j = item % width(L + 1), at = r * row_length(L + 1) + j;
     if (j >= units) continue;
-    real factor = task.table.masked(task.table.layer(L, LAYER_FIRST_MASK),
-                                    task.table.layer(L, LAYER_MASKS), task.seed, task.batch.step,
-                                    (uint64_t)(first + r) * units + j);
+    real factor = masks.factor((uint64_t)(first + r) * units + j);
     store *a = chip.input<L + 1>() + at, *slope = chip.slope<L + 1>() + at;
     *a = to_store(to_real(*a) * factor);
     *slope = to_store(to_real(*slope) * factor);
@@ -238,7 +235,7 @@ __device__ __forceinline__ void forward(const Task &task, int first, const Chip 
     multiply<FN_TILES, N, width(L), false, false, row_length(L), row_length(L + 1)>(
         chip.input<L>() + row * row_length(L), chip.weight<L>() + column, c);
     constexpr int code = code_of(L);
-    real below = task.table.below(L), above = task.table.above(L);
+    Constants constants = task.table.constants(L);
     row += lane_group();
     column += lane_pair();
 #pragma unroll
@@ -252,9 +249,9 @@ __device__ __forceinline__ void forward(const Task &task, int first, const Chip 
 #pragma unroll
           for (int i = 0; i < 2; i++) {
             real z = c[m][n][2 * h + i];
-            out[i] = activated(code, z, below, above);
+            out[i] = activated(code, z, constants);
             if (L < FN_LAYERS - 1 ? FN_SLOPES : FN_OUTPUT_SLOPES)
-              steep[i] = slope_at(code, z, out[i], below, above);
+              steep[i] = slope_at(code, z, out[i], constants);
           }
           if constexpr (L < FN_LAYERS - 1) {
             int at = r * row_length(L + 1) + j;
@@ -271,7 +268,9 @@ __device__ __forceinline__ void forward(const Task &task, int first, const Chip 
         }
     __syncthreads();
     if constexpr (FN_MASKS && L < FN_LAYERS - 1) {
-      if (task.dropping && task.table.layer(L, LAYER_MASKS)) drop<L>(task, first, chip);
+      Masks masks = layer_masks(task.table, L, task.control, task.steps, task.control[NEXT],
+                                task.batch.step);
+      if (masks.count) drop<L>(task, masks, first, chip);
     }
     forward<L + 1>(task, first, chip);
   }
@@ -303,7 +302,7 @@ __device__ __forceinline__ void backward(const Task &task, const Chip &chip,
         chip.d + row * LD, chip.weight<L>() + column * LD, c);
     __syncthreads();  // all have read d
     constexpr int code = code_of(L - 1);
-    real below = task.table.below(L - 1);
+    Constants constants = task.table.constants(L - 1);
     row += lane_group();
     column += lane_pair();
 #pragma unroll
@@ -317,7 +316,7 @@ __device__ __forceinline__ void backward(const Task &task, const Chip &chip,
 #pragma unroll
           for (int i = 0; i < 2; i++)
             steep[i] = FN_SLOPES ? to_real(chip.slope<L>()[at + i])
-                                 : slope_of(code, to_real(chip.input<L>()[at + i]), below);
+                                 : slope_of(code, to_real(chip.input<L>()[at + i]), constants);
           store_pair_cut(chip.d + at, c[m][n][2 * h] * steep[0], c[m][n][2 * h + 1] * steep[1]);
         }
     __syncthreads();
@@ -345,11 +344,12 @@ __device__ __forceinline__ void hand_over(const Task &task, const Chip &chip,
   }
   chip.column[threadIdx.x] = gradient.bias;
   __syncthreads();
-  if (task.table.layer(L, LAYER_BIASED) && threadIdx.x < units) {
+  int bias = task.table.layer(L, LAYER_BIAS);
+  if (bias >= 0 && threadIdx.x < units) {
     real sum = 0;
     for (int adder = 0; adder < Share<L>::adders; adder++)
       sum += chip.column[adder * width(L + 1) + threadIdx.x];
-    dw[inputs * units + threadIdx.x] = sum * unscale;
+    part[bias + threadIdx.x] = sum * unscale;
   }
   __syncthreads();
   if constexpr (L < FN_LAYERS - 1)
@@ -362,20 +362,19 @@ __device__ __forceinline__ void hand_over(const Task &task, const Chip &chip,
 // weights `(rows,)`, as `order` says. out `(rows, outputs)`: predictions. parts[block]: its rows'
 // part of the loss. gradients `(blocks, stride)`: its part of the gradient.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    narrow(int mode, const int *table_whole, const double *table_reals, const int64_t *control,
-           const double *scalars, const real *parameters, const int64_t *order,
-           const real *data_x, const real *data_y, const int64_t *labels, const real *weights,
-           real *out, double *parts, real *gradients, int64_t stride) {
+    narrow(int mode, const int *int_table, const double *float_table, const int64_t *control,
+           const double *steps, const double *scalars, const real *parameters,
+           const int64_t *order, const real *data_x, const real *data_y, const int64_t *labels,
+           const real *weights, real *out, double *parts, real *gradients, int64_t stride) {
   FN_SHARED(memory);
   __shared__ double scratch[FN_MOST_WARPS];
   __shared__ real nobody[LOSS_LANES];
   Chip chip(memory);
-  Task task = {{table_whole, table_reals}, batch_of(control, control[NEXT]),
-               (uint64_t)control[SEED], control[DROPPING] != 0};
+  Task task = {{int_table, float_table}, batch_of(control, control[NEXT]), control, steps};
   int outputs = task.table[TABLE_OUTPUTS], loss_code = task.table[TABLE_LOSS];
   bool softmax = task.table[TABLE_SOFTMAX];
   real mass = weights ? (real)scalars[MASS] : (real)task.batch.rows;
-  if (loss_code != CROSSENTROPY) mass *= outputs;
+  mass *= task.table[TABLE_EACH];
   int lanes = 1;
   while (lanes < outputs && lanes < LOSS_LANES) lanes *= 2;
   int lane = threadIdx.x % lanes;
@@ -403,7 +402,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       if (mode == PREDICT) {
         for (int j = lane; j < n; j += lanes)
           out[(task.batch.first + first + r) * outputs + j] =
-              task.table[TABLE_OUTPUT] == SIGMOID ? sigmoid(row[j]) : row[j];
+              task.table[TABLE_OUTPUT] == ACTIVATION_SIGMOID ? sigmoid(row[j]) : row[j];
         continue;
       }
       if (softmax)
@@ -412,7 +411,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       Target target = {data_y ? data_y + source * outputs : nullptr,
                        labels && here ? (int)labels[source] : 0};
       real weight = weights ? weights[source] : (real)1;
-      real one = row_loss(loss_code, task.table.constant(), row, target, weight, weight / mass, n,
+      real one = row_loss(loss_code, task.table.loss_constant(), row, target, weight, weight / mass, n,
                           lane, lanes, [row](int j, real slope) { row[j] = slope; });
       if (here && lane == 0) loss += one;
       if (softmax) softmax_row_back(steep, row, n, lane, lanes);

@@ -12,10 +12,10 @@ typedef float real;
 #endif
 
 #if defined(FN_BF16) || defined(FN_FP16)
-#define FN_NARROW 1
+#define FN_16_BIT 1
 typedef uint16_t store;
 #else
-#define FN_NARROW 0
+#define FN_16_BIT 0
 typedef real store;
 #endif
 
@@ -58,7 +58,7 @@ struct __align__(16) Four {
 
 // Two neighboring entries, as they are stored.
 __device__ __forceinline__ void store_pair(store *to, real first, real second) {
-#if FN_NARROW
+#if FN_16_BIT
   *(uint32_t *)to = (uint32_t)to_store(first) | (uint32_t)to_store(second) << 16;
 #else
   to[0] = to_store(first);

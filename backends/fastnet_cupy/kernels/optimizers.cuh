@@ -1,91 +1,145 @@
-// The optimizers' updates of one parameter, as `fastnet.optimizers` defines them.
+// The optimizers' updates of one parameter, as fastnet_numpy defines them.
+//
+// Each kind stands in one place, its struct. To add one, add a struct: the list of kinds that the
+// switch below goes over is made from the structs (names.py).
 #pragma once
+#include "names.cuh"
 #include "numbers.cuh"
 
-// As in control.py.
-enum { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP, ADAGRAD, RPROP, LION };
-
-// What a step's row of `rates` holds: the learning rate (Adam: over 1 - beta1^t), Adam's
-// 1 / sqrt(1 - beta2^t), and what weight decay leaves of a parameter.
-enum { RATE, WIDEN, STAY, RATES };
-
-// An optimizer: its constants, as control.py lists them, and a step's rates.
+// An optimizer: its constants `c` in the plan's order, 1 minus each in `rest`, and a step's rates.
 struct Rule {
   int code;
-  real c[5];
+  real c[OPTIMIZER_CONSTANTS], rest[OPTIMIZER_CONSTANTS];
   real rate, widen, stay;
 
-  __device__ __forceinline__ Rule(int code, const double *constants) : code(code) {
+  // `settings`: of the run.
+  __device__ __forceinline__ Rule(int code, const double *settings) : code(code) {
+    const double *constants = settings + SETTING_CONSTANTS;
 #pragma unroll
-    for (int i = 0; i < 5; i++) c[i] = (real)constants[i];
+    for (int i = 0; i < OPTIMIZER_CONSTANTS; i++) {
+      c[i] = (real)constants[i];
+      rest[i] = (real)constants[OPTIMIZER_CONSTANTS + i];
+    }
   }
-  __device__ __forceinline__ void take(const double *rates) {
-    rate = (real)rates[RATE];
-    widen = (real)rates[WIDEN];
-    stay = (real)rates[STAY];
+  // `step`: a row of the step table.
+  __device__ __forceinline__ void take(const double *step) {
+    rate = (real)step[STEP_RATE];
+    widen = (real)step[STEP_WIDEN];
+    stay = (real)step[STEP_STAY];
   }
 };
 
-// Move a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
-__device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m, real &n) {
-  const real(&c)[5] = rule.c;
-  real rate = rule.rate;
-  switch (rule.code) {
-    case SGD:
-      p -= rate * g;
-      break;
-    case MOMENTUM:
-      m = c[0] * m + g;
-      p -= rate * m;
-      break;
-    case NESTEROV:
-      m = c[0] * m + g;
-      p -= rate * (g + c[0] * m);
-      break;
-    case ADAM:
-      m = c[0] * m + c[1] * g;
-      n = c[2] * n + c[3] * (g * g);
-      p = rule.stay * p -
-          rate * (m / (sqrt_(n) * rule.widen + c[4]));
-      break;
-    case RMSPROP: {
-      m = c[0] * m + c[1] * (g * g);
-      real step = g / (sqrt_(m) + c[2]);
-      if (c[3] != 0) {
-        n = c[3] * n + step;
-        step = n;
-      }
-      p -= rate * step;
-      break;
-    }
-    case ADAGRAD:
-      m += g * g;
-      p -= rate * (g / (sqrt_(m) + c[0]));
-      break;
-    case RPROP: {
-      real turned = sign_(m) * sign_(g);
-      real grown = n * (turned > 0 ? c[0] : (turned < 0 ? c[1] : (real)1));
-      n = grown < c[2] ? c[2] : (grown > c[3] ? c[3] : grown);
-      m = turned < 0 ? (real)0 : g;
-      p -= sign_(m) * n;
-      break;
-    }
-    default:  // Lion
-      p = rule.stay * p - rate * sign_(c[0] * m + c[1] * g);
-      m = c[2] * m + c[3] * g;
-  }
-}
+struct OfParameters {};
 
-// What the objective adds to a loss and does to a gradient, as control.py lists it.
-enum { L1, L2, CLIP_VALUE, CLIP_NORM, OBJECTIVE };
+// The update of a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
+template <int KIND>
+struct Optimizer;
+
+template <>
+struct Optimizer<OPTIMIZER_SGD> : OfParameters {
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &, real &) {
+    p -= rule.rate * g;
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_MOMENTUM> : OfParameters {
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &) {
+    m = rule.c[0] * m + g;
+    p -= rule.rate * m;
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_NESTEROV> : OfParameters {
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &) {
+    m = rule.c[0] * m + g;
+    p -= rule.rate * (g + rule.c[0] * m);
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_ADAM> : OfParameters {  // beta1, beta2, epsilon
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &n) {
+    m = rule.c[0] * m + rule.rest[0] * g;
+    n = rule.c[1] * n + rule.rest[1] * (g * g);
+    p -= rule.rate * (m / (sqrt_(n) * rule.widen + rule.c[2]));
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_RMSPROP> : OfParameters {  // decay, epsilon, momentum
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &n) {
+    m = rule.c[0] * m + rule.rest[0] * (g * g);
+    real step = g / (sqrt_(m) + rule.c[1]);
+    if (rule.c[2] != 0) {
+      n = rule.c[2] * n + step;
+      step = n;
+    }
+    p -= rule.rate * step;
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_ADAGRAD> : OfParameters {  // epsilon
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &) {
+    m += g * g;
+    p -= rule.rate * (g / (sqrt_(m) + rule.c[0]));
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_RPROP> : OfParameters {  // grow, shrink, smallest, largest
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &n) {
+    real sign = sign_(m) * sign_(g);
+    real grown = n * (sign > 0 ? rule.c[0] : (sign < 0 ? rule.c[1] : (real)1));
+    n = grown < rule.c[2] ? rule.c[2] : (grown > rule.c[3] ? rule.c[3] : grown);
+    m = sign < 0 ? (real)0 : g;
+    p -= sign_(m) * n;
+  }
+};
+
+template <>
+struct Optimizer<OPTIMIZER_LION> : OfParameters {  // beta1, beta2
+  static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
+                                                real &) {
+    p -= rule.rate * sign_(rule.c[0] * m + rule.rest[0] * g);
+    m = rule.c[1] * m + rule.rest[1] * g;
+  }
+};
+
+// Let the parameter decay, then update it.
+__device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m, real &n) {
+  p = rule.stay * p;
+#define FN_CASE(KIND)                            \
+  case KIND:                                     \
+    Optimizer<KIND>::update(rule, p, g, m, n);   \
+    break;
+  switch (rule.code) { EACH_OPTIMIZER_OF_PARAMETERS(FN_CASE) }
+#undef FN_CASE
+}
 
 // An entry of a gradient cut to [-limit, limit]; NaN stays.
 __device__ __forceinline__ real clipped(real g, real limit) {
   return g > limit ? limit : (g < -limit ? -limit : g);
 }
 
-// Squares of a gradient's entries, and of the same entries times SHRINK: the first sum overflows
-// beyond 1e154, where the second is still finite.
+// What L1 and L2 add to the loss for a weight `w`, and to its derivative.
+__device__ __forceinline__ real penalty(real w, real l1, real l2) {
+  return l1 * abs_(w) + (real)0.5 * l2 * w * w;
+}
+__device__ __forceinline__ real penalty_slope(real w, real l1, real l2) {
+  return l1 * sign_(w) + l2 * w;
+}
+
+// Squares of a gradient's entries are summed up twice, as they are and of entries times SHRINK:
+// the first sum overflows beyond 1e154, where the second is still finite.
 #define SHRINK 7.458340731200207e-155  // 2^-512
 
 // What the gradient is multiplied with, so that it is no longer than `limit`.

@@ -1,8 +1,7 @@
 // Philox4x32-10 (Salmon et al. 2011), the counters of `fastnet.random`: bit for bit the same.
 #pragma once
 #include "device.cuh"
-
-#define FN_DROPOUT 3u  // fastnet.random.DROPOUT
+#include "names.cuh"
 
 // The word of a dropout mask's entry `entry` in step `step`, of layer `layer`.
 __device__ __forceinline__ uint32_t dropout_word(uint64_t seed, uint64_t step, uint32_t layer,

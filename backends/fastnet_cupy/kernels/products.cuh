@@ -4,8 +4,8 @@
 // rows g and g + 8, columns 2 t and 2 t + 1: the layout of `fn_mma_*`, which is also that of the
 // plain version, so that everything else is written once.
 //
-// a: element (m, k) at a[m * LDA + k], turned at a[k * LDA + m];
-// b: element (k, n) at b[k * LDB + n], turned at b[n * LDB + k].
+// a: element (m, k) at a[m * LDA + k], transposed at a[k * LDA + m];
+// b: element (k, n) at b[k * LDB + n], transposed at b[n * LDB + k].
 #pragma once
 #include "numbers.cuh"
 
@@ -23,7 +23,7 @@ __device__ __forceinline__ int lane_group() { return (threadIdx.x & 31) >> 2; }
 __device__ __forceinline__ int lane_pair() { return (threadIdx.x & 3) * 2; }
 
 __device__ __forceinline__ void store_pair_cut(store *to, real first, real second) {
-#if FN_NARROW
+#if FN_16_BIT
   *(uint32_t *)to = (uint32_t)to_store_cut(first) | (uint32_t)to_store_cut(second) << 16;
 #else
   store_pair(to, first, second);
@@ -40,7 +40,7 @@ __device__ __forceinline__ void clear(real (&c)[M][N][4]) {
       for (int i = 0; i < 4; i++) c[m][n][i] = 0;
 }
 
-#if FN_NARROW
+#if FN_16_BIT
 
 #ifdef FN_BF16
 #define FN_MMA fn_mma_bf16
@@ -48,31 +48,31 @@ __device__ __forceinline__ void clear(real (&c)[M][N][4]) {
 #define FN_MMA fn_mma_fp16
 #endif
 
-template <int M, int N, int K, bool TURN_A, bool TURN_B, int LDA, int LDB>
+template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int lane = threadIdx.x & 31, row = lane & 7, second = (lane >> 3) & 1, third = lane >> 4;
   // Four 8 x 8 pieces come at once: of a the two halves of rows, then of depth; of b the two
   // halves of depth, then of columns, which belong to two fragments.
-  const store *from_a = TURN_A ? a + (row + 8 * third) * LDA + 8 * second
+  const store *from_a = TRANSPOSE_A ? a + (row + 8 * third) * LDA + 8 * second
                                : a + (row + 8 * second) * LDA + 8 * third;
   int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbor
-  const store *from_b = TURN_B ? b + (row + beside) * LDB + 8 * second
+  const store *from_b = TRANSPOSE_B ? b + (row + beside) * LDB + 8 * second
                                : b + (row + 8 * second) * LDB + beside;
 #pragma unroll(M *N < 8 ? 4 : 2)
   for (int k = 0; k < K; k += 16) {
     uint32_t fa[M][4], fb[4];
 #pragma unroll
     for (int m = 0; m < M; m++)
-      if (TURN_A)
-        fn_load_matrices_turned(fa[m], from_a + k * LDA + m * 16);
+      if (TRANSPOSE_A)
+        fn_load_matrices_transposed(fa[m], from_a + k * LDA + m * 16);
       else
         fn_load_matrices(fa[m], from_a + m * 16 * LDA + k);
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
-      if (TURN_B)
+      if (TRANSPOSE_B)
         fn_load_matrices(fb, from_b + n * 8 * LDB + k);
       else
-        fn_load_matrices_turned(fb, from_b + k * LDB + n * 8);
+        fn_load_matrices_transposed(fb, from_b + k * LDB + n * 8);
       uint32_t left[2] = {fb[0], fb[1]}, right[2] = {fb[2], fb[3]};
 #pragma unroll
       for (int m = 0; m < M; m++) {
@@ -85,14 +85,14 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 
 #else
 
-template <bool TURN, int LD>
+template <bool TRANSPOSE, int LD>
 __device__ __forceinline__ real entry(const store *matrix, int row, int column) {
-  return matrix[TURN ? column * LD + row : row * LD + column];
+  return matrix[TRANSPOSE ? column * LD + row : row * LD + column];
 }
 
 #ifdef FN_TF32
 
-template <int M, int N, int K, bool TURN_A, bool TURN_B, int LDA, int LDB>
+template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), t = threadIdx.x & 3;
 #pragma unroll(FN_CROWDED ? 1 : 4)
@@ -103,11 +103,11 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 #pragma unroll
       for (int i = 0; i < 4; i++)
         fa[m][i] = __float_as_uint(
-            entry<TURN_A, LDA>(a, m * 16 + g + 8 * (i & 1), k + t + 4 * (i >> 1)));
+            entry<TRANSPOSE_A, LDA>(a, m * 16 + g + 8 * (i & 1), k + t + 4 * (i >> 1)));
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      uint32_t fb[2] = {__float_as_uint(entry<TURN_B, LDB>(b, k + t, n * 8 + g)),
-                        __float_as_uint(entry<TURN_B, LDB>(b, k + t + 4, n * 8 + g))};
+      uint32_t fb[2] = {__float_as_uint(entry<TRANSPOSE_B, LDB>(b, k + t, n * 8 + g)),
+                        __float_as_uint(entry<TRANSPOSE_B, LDB>(b, k + t + 4, n * 8 + g))};
 #pragma unroll
       for (int m = 0; m < M; m++) fn_mma_tf32(c[m][n], fa[m], fb);
     }
@@ -116,7 +116,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 
 #else
 
-template <int M, int N, int K, bool TURN_A, bool TURN_B, int LDA, int LDB>
+template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), pair = lane_pair();
 #pragma unroll(FN_CROWDED ? 1 : 4)
@@ -125,11 +125,11 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
-      for (int h = 0; h < 2; h++) fa[m][h] = entry<TURN_A, LDA>(a, m * 16 + g + 8 * h, k);
+      for (int h = 0; h < 2; h++) fa[m][h] = entry<TRANSPOSE_A, LDA>(a, m * 16 + g + 8 * h, k);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
-      for (int i = 0; i < 2; i++) fb[n][i] = entry<TURN_B, LDB>(b, k, n * 8 + pair + i);
+      for (int i = 0; i < 2; i++) fb[n][i] = entry<TRANSPOSE_B, LDB>(b, k, n * 8 + pair + i);
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll

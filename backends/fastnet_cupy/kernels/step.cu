@@ -5,11 +5,6 @@
 #include "optimizers.cuh"
 #include "sums.cuh"
 
-#define STEP_THREADS 256
-
-// Threads that add up weights: as many reads are on their way at once.
-#define MASS_THREADS 1024
-
 // scalars[MASS] = the sum of the weights of the batch's rows. One block.
 extern "C" __global__ void __launch_bounds__(MASS_THREADS)
     mass(const int64_t *control, const real *weights, const int64_t *order, double *scalars) {
@@ -25,19 +20,20 @@ extern "C" __global__ void __launch_bounds__(MASS_THREADS)
 
 // gradient `(size,)` = the pass's, without the scale it carries, with the penalties' derivative;
 // both may be the same array.
-// For each block: penalties[block] what its parameters add to the loss, squares[block] the
-// squares of its entries, cut as they will be, and shrunk[block] the same, times SHRINK^2.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-    collect(const int *table_whole, const double *table_reals, const double *objective,
-            const double *scalars, const real *parameters, const real *passed, real *gradient,
-            double *penalties, double *squares, double *shrunk) {
+// sums `(3, blocks)`: what a block's parameters add to the loss, the squares of its entries, cut as
+// they will be, and the same times SHRINK^2.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    collect(const int *int_table, const int64_t *control, const double *settings,
+            const double *steps, const double *scalars, const real *parameters,
+            const real *passed, real *gradient, double *sums) {
   __shared__ double scratch[FN_MOST_WARPS];
-  Table table = {table_whole, table_reals};
+  Table table = {int_table, nullptr};
   int size = table[TABLE_SIZE];
-  real l1 = (real)objective[L1], l2 = (real)objective[L2], limit = (real)objective[CLIP_VALUE];
+  real l1 = (real)settings[SETTING_L1], limit = (real)settings[SETTING_CLIP_VALUE];
+  real l2 = (real)steps[control[NEXT] * control[STEP_NUMBERS] + STEP_L2];
   bool penalized = l1 != 0 || l2 != 0;
   real unscale = (real)(1 / scalars[SCALE]);
-  double penalty = 0, square = 0, small = 0;
+  double added = 0, square = 0, small = 0;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
     real g = passed[i] * unscale;
@@ -47,71 +43,70 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
         if (place < 0 || place >= table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS))
           continue;
         real w = parameters[i];
-        penalty += l1 * abs_(w) + (real)0.5 * l2 * w * w;
-        g += l1 * sign_(w) + l2 * w;
+        added += penalty(w, l1, l2);
+        g += penalty_slope(w, l1, l2);
       }
     gradient[i] = g;
     double entry = clipped(g, limit);
     square += entry * entry;
     small += entry * SHRINK * (entry * SHRINK);
   }
-  penalty = block_sum(penalty, scratch);
+  added = block_sum(added, scratch);
   square = block_sum(square, scratch);
   small = block_sum(small, scratch);
   if (threadIdx.x == 0) {
-    penalties[blockIdx.x] = penalty;
-    squares[blockIdx.x] = square;
-    shrunk[blockIdx.x] = small;
+    sums[blockIdx.x] = added;
+    sums[gridDim.x + blockIdx.x] = square;
+    sums[2 * gridDim.x + blockIdx.x] = small;
   }
 }
 
-// One block: the step's loss from its `count` parts, the gradient's factor from the `blocks` parts
-// that `collect` made (0: it was not needed), and the next step's turn. losses[step] and
+// One block: the step's loss from its `count` parts, the gradient's factor from the sums of the
+// `blocks` that `collect` ran in (0: it was not needed), and on to the next step. losses[step], and
 // masses[step], the weights behind that mean. A loss that is not finite stops the run.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-    total(const int *table_whole, int64_t *control, double *scalars, const double *objective,
-          int weighted, const double *parts, int count, const double *penalties,
-          const double *squares, const double *shrunk, int blocks, double *losses,
-          double *masses) {
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    total(const int *int_table, int64_t *control, double *scalars, const double *settings,
+          int weighted, const double *parts, int count, const double *sums, int blocks,
+          double *losses, double *masses) {
   __shared__ double scratch[FN_MOST_WARPS];
-  Table table = {table_whole, nullptr};
-  double loss = 0, penalty = 0, square = 0, small = 0;
+  Table table = {int_table, nullptr};
+  double loss = 0, added = 0, square = 0, small = 0;
   for (int part = threadIdx.x; part < count; part += blockDim.x) loss += parts[part];
   for (int block = threadIdx.x; block < blocks; block += blockDim.x) {
-    penalty += penalties[block];
-    square += squares[block];
-    small += shrunk[block];
+    added += sums[block];
+    square += sums[blocks + block];
+    small += sums[2 * blocks + block];
   }
   loss = block_sum(loss, scratch);
-  penalty = block_sum(penalty, scratch);
+  added = block_sum(added, scratch);
   square = block_sum(square, scratch);
   small = block_sum(small, scratch);
   if (threadIdx.x) return;
   int64_t step = control[NEXT];
   double rows = weighted ? scalars[MASS] : (double)batch_of(control, step).rows;
-  if (table[TABLE_LOSS] != CROSSENTROPY) loss /= table[TABLE_OUTPUTS];
-  // A batch of weights that are all zero teaches nothing.
-  loss = (rows > 0 ? loss / rows : 0.0) + penalty;
+  loss /= table[TABLE_EACH];
+  // A batch of weights that are all zero has loss 0.
+  loss = (rows > 0 ? loss / rows : 0.0) + added;
   control[NOW] = step;
   control[NEXT] = step + 1;
   if (control[STOPPED]) return;
   losses[step] = loss;
   masses[step] = rows;
   control[STOPPED] = !isfinite(loss);
-  scalars[FACTOR] = blocks ? norm_factor(square, small, objective[CLIP_NORM]) : 1.0;
+  scalars[FACTOR] = blocks ? norm_factor(square, small, settings[SETTING_CLIP_NORM]) : 1.0;
 }
 
-// Move every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
-// `copy` becomes the parameters as products read them; null: nobody reads one.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-    move(const int64_t *control, const double *scalars, const double *objective,
-         const double *constants, int code, int slots, const double *rates,
-         const real *gradient, int scaled, int64_t size, real *parameters, real *memory,
-         store *copy) {
+// Update every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
+// `copy` becomes the parameters as products read them; null: it is not needed.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    update_parameters(const int64_t *control, const double *settings, const double *steps,
+                      const double *scalars, const real *gradient, int scaled, int64_t size,
+                      real *parameters, real *memory, store *copy) {
   if (control[STOPPED]) return;
-  Rule rule(code, constants);
-  rule.take(rates + control[NOW] * RATES);
-  real factor = (real)scalars[FACTOR], limit = (real)objective[CLIP_VALUE];
+  int slots = (int)control[SLOTS];
+  Rule rule((int)control[OPTIMIZER], settings);
+  rule.take(steps + control[NOW] * control[STEP_NUMBERS]);
+  real factor = (real)scalars[FACTOR], limit = (real)settings[SETTING_CLIP_VALUE];
   real unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
@@ -127,8 +122,8 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
 }
 
 // copy = the parameters as products read them.
-extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
-    recast(const real *parameters, store *copy, int64_t size) {
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    convert(const real *parameters, store *copy, int64_t size) {
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart)
     copy[i] = to_store(parameters[i]);

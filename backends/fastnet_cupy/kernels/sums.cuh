@@ -1,8 +1,8 @@
 // Sums in a fixed order, of a group of lanes and of a block.
 #pragma once
+#include "names.cuh"
 #include "numbers.cuh"
 
-#define FN_WARP 32
 #define FN_MOST_WARPS 32
 #define FN_ALL_LANES 0xffffffffu
 

@@ -12,11 +12,8 @@
 #include "losses.cuh"
 #include "optimizers.cuh"
 
-// As many as leave each the registers that float64 takes.
-#define TINY_THREADS 256
-
-// All threads are here, and see what the others have written. One warp is much sooner so far.
-__device__ __forceinline__ void in_step() {
+// A barrier: all threads see what the others have written. That of one warp is much cheaper.
+__device__ __forceinline__ void barrier() {
   if (blockDim.x == FN_WARP)
     __syncwarp();
   else
@@ -57,17 +54,14 @@ __device__ __forceinline__ void next_batch(Batch &batch, int64_t size, int64_t r
 
 // Bring `rows` rows of a batch from row `start` on into shared memory.
 __device__ __forceinline__ void fetch(const Table &table, const Rows &data, const Batch &batch,
-                                      int start, int rows, const int64_t *control,
+                                      int start, int rows, const Masks &masks,
                                       const Chunk &chunk) {
   int inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
-  int masks = control[DROPPING] ? table[TABLE_MASKS] : 0;
   for (int item = threadIdx.x; item < rows * inputs; item += blockDim.x) {
     int r, i;
     divide(item, inputs, r, i);
     real value = data.x[row_of(batch, data.order, start + r) * inputs + i];
-    if (masks)
-      value *= table.masked(0, masks, (uint64_t)control[SEED], batch.step,
-                            (uint64_t)(start + r) * inputs + i);
+    if (masks.count) value *= masks.factor((uint64_t)(start + r) * inputs + i);
     chunk.x[r * stride_of(inputs) + i] = value;
   }
   for (int r = threadIdx.x; r < rows; r += blockDim.x) {
@@ -83,16 +77,17 @@ __device__ __forceinline__ void fetch(const Table &table, const Rows &data, cons
     }
 }
 
-// a = f(x w + b), masked, and its slope where a does not tell it: TILE rows of a column a turn.
+// a = f(x w + b), masked, and its slope where it cannot be computed from a: TILE rows of a column
+// at a time.
 template <int TILE>
 __device__ __forceinline__ void forward(const Table &table, int l, const real *p, const real *x,
                                         real *a, real *slope, int rows, int start,
-                                        const int64_t *control, uint64_t step) {
+                                        const Masks &masks) {
   int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
   int xs = stride_of(inputs), as = stride_of(units), code = table.layer(l, LAYER_CODE);
-  const real *w = p + table.layer(l, LAYER_WEIGHT), *bias = w + inputs * units;
-  bool biased = table.layer(l, LAYER_BIASED), tells = table.layer_tells_slope(l);
-  int masks = control[DROPPING] ? table.layer(l, LAYER_MASKS) : 0;
+  const real *w = p + table.layer(l, LAYER_WEIGHT), *bias = p + table.layer(l, LAYER_BIAS);
+  bool biased = table.layer(l, LAYER_BIAS) >= 0, from_output = table.layer_slope_from_output(l);
+  Constants constants = table.constants(l);
   int items = (rows + TILE - 1) / TILE * units;
   for (int item = threadIdx.x; item < items; item += blockDim.x) {
     int group, j;
@@ -115,14 +110,11 @@ __device__ __forceinline__ void forward(const Table &table, int l, const real *p
     for (int q = 0; q < TILE; q++) {
       int r = group * TILE + q;
       if (r >= rows) break;
-      real out = code == IDENTITY ? sum[q]
-                                  : activated(code, sum[q], table.below(l), table.above(l));
-      if (!tells) {
-        real steep = slope_at(code, sum[q], out, table.below(l), table.above(l));
-        if (masks) {
-          real factor = table.masked(table.layer(l, LAYER_FIRST_MASK), masks,
-                                     (uint64_t)control[SEED], step,
-                                     (uint64_t)(start + r) * units + j);
+      real out = code == ACTIVATION_IDENTITY ? sum[q] : activated(code, sum[q], constants);
+      if (!from_output) {
+        real steep = slope_at(code, sum[q], out, constants);
+        if (masks.count) {
+          real factor = masks.factor((uint64_t)(start + r) * units + j);
           out *= factor;
           steep *= factor;
         }
@@ -133,15 +125,15 @@ __device__ __forceinline__ void forward(const Table &table, int l, const real *p
   }
 }
 
-// dw = x' d and db = 1' d: TILE rows of the weight a turn, the bias being the row behind them.
+// dw = x' d and db = 1' d: TILE rows of the weight at a time; the bias counts as one row more.
 template <int TILE>
 __device__ __forceinline__ void gradient(const Table &table, int l, const real *x, const real *d,
                                          real *g, int rows, bool first) {
   int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
   int xs = stride_of(inputs), ds = stride_of(units);
-  int lines = inputs + (table.layer(l, LAYER_BIASED) ? 1 : 0);
+  int lines = inputs + (table.layer(l, LAYER_BIAS) >= 0 ? 1 : 0);
   int items = (lines + TILE - 1) / TILE * units;
-  g += table.layer(l, LAYER_WEIGHT);
+  real *dw = g + table.layer(l, LAYER_WEIGHT), *db = g + table.layer(l, LAYER_BIAS);
   for (int item = threadIdx.x; item < items; item += blockDim.x) {
     int group, j;
     divide(item, units, group, j);
@@ -158,7 +150,9 @@ __device__ __forceinline__ void gradient(const Table &table, int l, const real *
 #pragma unroll
     for (int q = 0; q < TILE; q++) {
       int i = group * TILE + q;
-      if (i < lines) g[i * units + j] = first ? sum[q] : g[i * units + j] + sum[q];
+      if (i >= lines) break;
+      real *to = i < inputs ? dw + i * units + j : db + j;
+      *to = first ? sum[q] : *to + sum[q];
     }
   }
 }
@@ -170,7 +164,8 @@ __device__ __forceinline__ void backward(const Table &table, int l, const real *
   int inputs = table.layer(l, LAYER_INPUTS), units = table.layer(l, LAYER_UNITS);
   int ds = stride_of(units), es = stride_of(inputs);
   int code = table.layer(l - 1, LAYER_CODE);
-  bool tells = table.layer_tells_slope(l - 1);
+  bool from_output = table.layer_slope_from_output(l - 1);
+  Constants constants = table.constants(l - 1);
   const real *w = p + table.layer(l, LAYER_WEIGHT);
   for (int item = threadIdx.x; item < rows * inputs; item += blockDim.x) {
     int i, r;
@@ -179,7 +174,7 @@ __device__ __forceinline__ void backward(const Table &table, int l, const real *
 #pragma unroll 4
     for (int j = 0; j < units; j++) sum += d[r * ds + j] * w[i * units + j];
     int at = r * es + i;
-    e[at] = sum * (tells ? slope_of(code, a[at], table.below(l - 1)) : slope[at]);
+    e[at] = sum * (from_output ? slope_of(code, a[at], constants) : slope[at]);
   }
 }
 
@@ -194,8 +189,8 @@ __device__ __forceinline__ real penalize(const Table &table, const real *p, real
     int last = first + table.layer(l, LAYER_INPUTS) * table.layer(l, LAYER_UNITS);
     for (int i = first + threadIdx.x; i < last; i += blockDim.x) {
       real w = p[i];
-      sum += l1 * abs_(w) + (real)0.5 * l2 * w * w;
-      g[i] += l1 * sign_(w) + l2 * w;
+      sum += penalty(w, l1, l2);
+      g[i] += penalty_slope(w, l1, l2);
     }
   }
   return sum;
@@ -203,22 +198,20 @@ __device__ __forceinline__ real penalize(const Table &table, const real *p, real
 
 // Do a run's steps.
 //
-// table, reals: see layout.py. constants: the optimizer's, and the objective behind them.
-// parameters `(size,)` and memory `(slots, size)` are changed in place. rates `(steps, RATES)`.
-// losses `(steps,)`. chunk: rows that go through together. control[NOW] becomes the number of
-// updates made.
+// The tables: see layout.py; control, settings and steps: see names.py. parameters `(size,)` and
+// memory `(slots, size)` are changed in place. losses `(steps,)`. chunk_rows: rows that go through
+// together. control[NOW] becomes the number of updates made.
 extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
-    tiny_train(const int *table_whole, const double *table_reals, const double *constants,
-               const double *objective, int code, int slots, real *parameters, real *memory,
+    tiny_train(const int *int_table, const double *float_table, int64_t *control,
+               const double *settings, const double *steps, real *parameters, real *memory,
                const real *data_x, const real *data_y, const int64_t *labels,
-               const real *weights, const int64_t *order, const double *rates, double *losses,
-               int64_t *control, int chunk_rows) {
+               const real *weights, const int64_t *order, double *losses, int chunk_rows) {
   FN_SHARED(chip);
   __shared__ double double_scratch[FN_MOST_WARPS];
-  Table table = {table_whole, table_reals};
+  Table table = {int_table, float_table};
   Rows data = {data_x, data_y, weights, labels, order};
   int size = table[TABLE_SIZE], inputs = table[TABLE_INPUTS], outputs = table[TABLE_OUTPUTS];
-  int layers = table.layers(), loss_code = table[TABLE_LOSS];
+  int layers = table.layers(), loss_code = table[TABLE_LOSS], slots = (int)control[SLOTS];
 
   real *at = (real *)chip;
   real *p = at, *m = p + size, *g = m + slots * size, *scratch = g + size;
@@ -248,23 +241,27 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
     few = 1;
     while (few < FN_WARP && few < control[BATCH] * lanes) few *= 2;
   }
-  real l1 = (real)objective[L1], l2 = (real)objective[L2];
-  real limit = (real)objective[CLIP_VALUE];
-  double longest = objective[CLIP_NORM];
+  real l1 = (real)settings[SETTING_L1], limit = (real)settings[SETTING_CLIP_VALUE];
+  double longest = settings[SETTING_CLIP_NORM];
   int64_t size_of_batch = control[BATCH];
   // Rows that never change are brought once.
   bool resident = control[ROWS] <= size_of_batch && size_of_batch <= chunk_rows && !order &&
                   !(table[TABLE_MASKS] && control[DROPPING]);
-  int64_t steps = control[STEPS], rows_of_data = control[ROWS], index = 0;
+  int64_t rows_of_data = control[ROWS], index = 0, numbers = control[STEP_NUMBERS];
   Batch batch = batch_of(control, 0);
-  Rule rule(code, constants);
-  // A step's rates are far away: they are read a step ahead.
-  double own_rates[RATES] = {rates[RATE], rates[WIDEN], rates[STAY]};
+  Rule rule((int)control[OPTIMIZER], settings);
+  // A step's numbers are far away: those that all steps have are read a step ahead.
+  double step[STEP_MASKS];
+#pragma unroll
+  for (int i = 0; i < STEP_MASKS; i++) step[i] = steps[i];
   int rows_of_share = 0;  // those that `plain_share` is for
   real plain_share = 0;
-  for (; index < steps; index++) {
-    const double *ahead = rates + (index + 1 < steps ? index + 1 : index) * RATES;
-    double next_rates[RATES] = {ahead[RATE], ahead[WIDEN], ahead[STAY]};
+  for (; index < control[STEPS]; index++) {
+    const double *ahead = steps + (index + 1 < control[STEPS] ? index + 1 : index) * numbers;
+    double next[STEP_MASKS];
+#pragma unroll
+    for (int i = 0; i < STEP_MASKS; i++) next[i] = ahead[i];
+    real l2 = (real)step[STEP_L2];
     real mass = (real)batch.rows;
     if (weights) {
       mass = 0;
@@ -272,7 +269,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
         mass += weights[row_of(batch, order, r)];
       mass = block_sum(mass, scratch);
     }
-    if (loss_code != CROSSENTROPY) mass *= outputs;
+    mass *= table[TABLE_EACH];
     if (batch.rows != rows_of_share) {
       rows_of_share = batch.rows;
       plain_share = 1 / mass;
@@ -280,18 +277,21 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
     real loss = 0;
     for (int start = 0; start < batch.rows; start += chunk_rows) {
       int rows = batch.rows - start < chunk_rows ? batch.rows - start : chunk_rows;
-      if (!resident || index == 0) fetch(table, data, batch, start, rows, control, chunk);
-      in_step();
+      if (!resident || index == 0)
+        fetch(table, data, batch, start, rows,
+              input_masks(table, control, steps, index, batch.step), chunk);
+      barrier();
       const real *x = chunk.x;
       real *a = first_a, *slope = first_slope;
       EACH_LAYER
       for (int l = 0; l < layers; l++) {
         int units = table.layer(l, LAYER_UNITS);
+        Masks masks = layer_masks(table, l, control, steps, index, batch.step);
         if (rows * units > (int)blockDim.x)
-          forward<4>(table, l, p, x, a, slope, rows, start, control, batch.step);
+          forward<4>(table, l, p, x, a, slope, rows, start, masks);
         else
-          forward<1>(table, l, p, x, a, slope, rows, start, control, batch.step);
-        in_step();
+          forward<1>(table, l, p, x, a, slope, rows, start, masks);
+        barrier();
         x = a;
         a += chunk_rows * stride_of(units);
         slope += chunk_rows * stride_of(units);
@@ -310,18 +310,18 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
                          data.labels && here ? chunk.label[r] : 0};
         real weight = weights && here ? chunk.weight[r] : (real)1;
         real share = weights ? weight / mass : plain_share;
-        real one = row_loss(loss_code, table.constant(), row, target, weight, share, n, lane, lanes,
+        real one = row_loss(loss_code, table.loss_constant(), row, target, weight, share, n, lane, lanes,
                             [back](int j, real slope) { back[j] = slope; });
         if (here && lane == 0) loss += one;
         if (table[TABLE_SOFTMAX])
           softmax_row_back(row, back, n, lane, lanes);
-        else if (out_code != IDENTITY)
+        else if (out_code != ACTIVATION_IDENTITY)
           for (int j = lane; j < n; j += lanes)
-            back[j] *= tells_slope(out_code)
-                           ? slope_of(out_code, row[j], table.below(layers - 1))
+            back[j] *= slope_from_output(out_code)
+                           ? slope_of(out_code, row[j], table.constants(layers - 1))
                            : out_slope[r * stride_of(outputs) + j];
       }
-      in_step();
+      barrier();
       EACH_LAYER
       for (int l = layers - 1; l >= 0; l--) {
         int units = table.layer(l, LAYER_UNITS), before = table.layer(l, LAYER_INPUTS);
@@ -338,14 +338,14 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
           d = e;
           e = taken;
         }
-        in_step();  // d is whole, and at the end the gradient: the next rows may come
+        barrier();  // d is whole, and at the end the gradient: the next rows may come
       }
     }
     loss = few ? __shfl_sync(FN_ALL_LANES, group_sum(loss, few), 0) : block_sum(loss, scratch);
     loss = weights ? (mass > 0 ? loss / mass : (real)0) : loss * plain_share;
     if (l1 != 0 || l2 != 0) {
       loss += block_sum(penalize(table, p, g, l1, l2), scratch);
-      in_step();
+      barrier();
     }
     if (threadIdx.x == 0) losses[index] = (double)loss;
     if (!isfinite(loss)) break;
@@ -360,7 +360,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       squares = block_sum(squares, double_scratch);
       factor = (real)norm_factor(squares, block_sum(shrunk, double_scratch), longest);
     }
-    rule.take(own_rates);
+    rule.take(step);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
       real mine = p[i], first = slots > 0 ? m[i] : (real)0;
       real second = slots > 1 ? m[size + i] : (real)0;
@@ -370,10 +370,10 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       if (slots > 1) m[size + i] = second;
     }
 #pragma unroll
-    for (int i = 0; i < RATES; i++) own_rates[i] = next_rates[i];
+    for (int i = 0; i < STEP_MASKS; i++) step[i] = next[i];
     next_batch(batch, size_of_batch, rows_of_data, order != nullptr);
   }
-  in_step();
+  barrier();
   for (int i = threadIdx.x; i < size; i += blockDim.x) parameters[i] = p[i];
   for (int i = threadIdx.x; i < slots * size; i += blockDim.x) memory[i] = m[i];
   if (threadIdx.x == 0) control[NOW] = index;
