@@ -16,20 +16,22 @@ class Entry:
         library: the module it stands on; without it there is nothing to test.
         hardware: what it needs besides, in words; None: any machine will do.
         tool: a program that it needs to be tested, in words; None: none.
+        fast: whether ten thousand steps are done in a moment.
     """
 
     name: str
     library: str = "numpy"
     hardware: str | None = None
     tool: str | None = None
+    fast: bool = False
 
 
 #: To test one more backend, add its line: `Entry("numba", library="numba")`, or
 #: `Entry("cupy", library="cupy", hardware="a CUDA GPU")`. One that joins through the
 #: entry-point group `fastnet.backends` is named like any other.
 BACKENDS = [
-    Entry("numpy"),
-    Entry("numba", library="numba"),
+    Entry("numpy", fast=True),
+    Entry("numba", library="numba", fast=True),
     Entry("simulated", library="fastnet_simulated", tool="g++"),
     Entry("simulated_layered", library="fastnet_simulated", tool="g++"),
     Entry("simulated_narrow", library="fastnet_simulated", tool="g++"),
