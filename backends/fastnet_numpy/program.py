@@ -79,13 +79,21 @@ class NumpyProgram(Program):
         self.threads = threads
         self.widest = max(max(op.inputs, op.units) for op in plan.affine)
         self.block_rows = max(BLOCK_ENTRIES // self.widest, 1)
-        self.functions = {
-            op.target: activations.FUNCTIONS[op.kind](op.constants, dtype)
-            if isinstance(op, Elementwise)
-            else activations.Softmax((), dtype)
-            for op in plan.operations
-            if isinstance(op, Elementwise | Softmax)
-        }
+        # For each operation, its source and target, and which of the three it is: a product, a
+        # function, or (neither) dropout.
+        self.steps = [
+            (
+                op.sources[0],
+                op.target,
+                op if isinstance(op, Affine) else None,
+                activations.Softmax((), dtype)
+                if isinstance(op, Softmax)
+                else activations.FUNCTIONS[op.kind](op.constants, dtype)
+                if isinstance(op, Elementwise)
+                else None,
+            )
+            for op in plan.for_prediction
+        ]
         self.drops = any(isinstance(op, Dropout) for op in plan.operations)
         self.rate_factors = _factors(plan, "rate_factor")
         self.decay_factors = _factors(plan, "decay_factor")
@@ -115,18 +123,19 @@ class NumpyProgram(Program):
     def _values(self, parameters: Array, x: Array) -> list[Array]:
         """All values up to the prediction, as fresh arrays, so that threads can share the plan."""
         values = [x] * (self.plan.prediction + 1)
-        for op in self.plan.for_prediction:
-            z = values[op.sources[0]]
-            if isinstance(op, Affine):
-                a = z @ op.weight.of(parameters)
-                if op.bias is not None:
-                    a += op.bias.of(parameters)
-            elif op.target in self.functions:
-                a = np.empty_like(z)
-                self.functions[op.target].forward(z, a)
+        for source, target, affine, function in self.steps:
+            z = values[source]
+            if affine is not None:
+                a = z @ affine.weight.of(parameters)
+                if affine.bias is not None:
+                    a += affine.bias.of(parameters)
+            elif function is not None:
+                # A product's result is nobody else's, so it may be overwritten.
+                a = np.empty_like(z) if function.needs_z else z
+                function.forward(z, a)
             else:  # dropout, which drops nothing here
                 a = z
-            values[op.target] = a
+            values[target] = a
         return values
 
     def input_gradient(self, parameters: Array, x: Inputs, d_output: Array) -> Array:
@@ -134,14 +143,13 @@ class NumpyProgram(Program):
         with np.errstate(all="ignore"):
             values = self._values(parameters, x.numbers)
             derivatives = {self.plan.prediction: np.array(d_output, self.dtype)}
-            for op in reversed(self.plan.for_prediction):
-                d = derivatives.pop(op.target)
-                if isinstance(op, Affine):
-                    d = d @ op.weight.of(parameters).T
-                elif op.target in self.functions:
-                    z, a = values[op.sources[0]], values[op.target]
-                    self.functions[op.target].backward(d, z, a, np.empty_like(d))
-                derivatives[op.sources[0]] = d
+            for source, target, affine, function in reversed(self.steps):
+                d = derivatives.pop(target)
+                if affine is not None:
+                    d = d @ affine.weight.of(parameters).T
+                elif function is not None:
+                    function.backward(d, values[source], values[target], np.empty_like(d))
+                derivatives[source] = d
         return derivatives[0]
 
     def loss(self, parameters: Array, data: Data) -> float:
@@ -179,7 +187,8 @@ class NumpyProgram(Program):
                 self.plan, state.parameters, gradient, run.l1, run.of_step("l2", step)
             )
             rate, decay = run.of_step("learning_rate", step), run.of_step("weight_decay", step)
-            self._update(self._rule(run, state), state, gradient, run, rate, decay)
+            p = state.parameters[: self.plan.trained]
+            self._update(self._rule(run, state), state, p, gradient, run, rate, decay)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
@@ -200,7 +209,7 @@ class NumpyProgram(Program):
     def _train(self, state: State, data: Data, run: Run) -> Array:
         p = state.parameters
         g = np.zeros_like(p)
-        trained = g[: self.plan.trained]
+        moved, trained = p[: self.plan.trained], g[: self.plan.trained]
         rule = self._rule(run, state)
         batches = Batches(self.plan, data, run, p, g)
         losses = np.empty(run.steps)
@@ -219,20 +228,19 @@ class NumpyProgram(Program):
             pass_.derive()
             if run.l1 or l2:
                 add_penalty_gradient(self.plan, p, g, run.l1, l2)
-            self._update(rule, state, trained, run, rates[index], decays[index])
+            self._update(rule, state, moved, trained, run, rates[index], decays[index])
         return losses
 
     def _update(
-        self, rule: Update, state: State, g: Array, run: Run, lr: Rate, decay: float
+        self, rule: Update, state: State, p: Array, g: Array, run: Run, lr: Rate, decay: float
     ) -> None:
-        """Clip the gradient, decay the parameters and take the optimizer's step."""
+        """Clip the gradient `g` of the trained parameters `p`, and take the optimizer's step."""
         if run.clip_value is not None:
             np.clip(g, -run.clip_value, run.clip_value, g)
         if run.clip_norm is not None:
             norm = _norm(g)
             if norm > run.clip_norm:
                 g *= run.clip_norm / norm
-        p = state.parameters[: self.plan.trained]
         if self.rate_factors is not None:
             lr = lr * self.rate_factors
         if decay:
