@@ -30,7 +30,7 @@ FEW_PRODUCTS = 2**22
 FEWEST, MOST = 16, 512
 
 #: How many layouts a program keeps, for batches of different sizes.
-_KEPT = 16
+KEPT = 16
 
 
 class _Workspace:
@@ -88,7 +88,7 @@ class NumbaProgram(Program):
         if found is None:
             layout = lay_out(self.plan, self.dtype, rows, self.tiles)
             found = _Workspace(layout, self.dtype)
-            kept = list(self._workspaces.items())[1 - _KEPT :]
+            kept = list(self._workspaces.items())[1 - KEPT :]
             self._workspaces = dict([*kept, (rows, found)])
         return found
 
