@@ -203,7 +203,7 @@ def test_chunks(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A step of 8,192 rows in other chunks over one in ours (`layout.CHUNK_BYTES`, ...)."""
+    """The time of 8,192 rows in other chunks divided by ours (`layout.CHUNK_BYTES`, ...)."""
     from fastnet_numba import layout
 
     network = relu(*sizes)
@@ -223,7 +223,7 @@ def test_chunks(
 def test_spins(
     busy: bool, spins: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two threads' barriers with other spins over ours (`barrier.SPINS`)."""
+    """The time of two threads' barriers with other spins divided by ours (`barrier.SPINS`)."""
     import numba
 
     from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, SPINS, barrier
@@ -281,7 +281,7 @@ def test_load_monitor(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two threads' fit with another constant of `threads.LoadMonitor` over ours."""
+    """The time of a fit with another constant of `threads.LoadMonitor` divided by ours."""
     from fastnet_numba.threads import LoadMonitor
 
     network = relu(32, 64, 64, 1)
@@ -319,7 +319,7 @@ def test_few_rows(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The general way to predict over the short one (`program.FEW_PRODUCTS`, ...), one thread."""
+    """The general path's time divided by the short one's (`program.FEW_PRODUCTS`, ...)."""
     from fastnet.contract.program import Inputs
 
     network = relu(*sizes)
@@ -348,7 +348,7 @@ def test_few_rows(
 def test_kept_layouts(
     sizes: tuple[int, ...], benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Losses of 64 rows with a new layout each over those with a kept one (`program.KEPT`)."""
+    """The time of a loss with a new layout divided by that with a kept one (`program.KEPT`)."""
     network = relu(*sizes)
     x, y = data(64, network.inputs, sizes[-1])
 

@@ -1,6 +1,6 @@
 """What the constants of the Numba backend's matrix products were chosen by.
 
-As in `test_choices.py`: each prints and stores one ratio, the time of the first over the second.
+As in `test_choices.py`: each prints and stores the first path's time divided by the second's.
 """
 
 import time
@@ -118,7 +118,7 @@ def test_packing(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time over a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
+    """A plain product's time divided by a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
     plain, packed = _products()
     made, tiles = Product(rows, columns, depth), _tiles()
     what = f"{rows} x {depth} x {columns}, B of {columns * depth * 4 >> 10} KiB: plain over packed"
@@ -135,7 +135,7 @@ def test_packing(
 def test_panels(
     panel: int, deep: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A packed product's time with other panels over that with ours (`panels.PANEL`, ...)."""
+    """A packed product's time with other panels divided by ours (`panels.PANEL`, ...)."""
     from fastnet_numba.ops.panels import PANEL, PANEL_DEPTH
 
     other, ours = _packed(PANEL=panel, PANEL_DEPTH=deep), _products()[1]
@@ -157,7 +157,7 @@ def test_panels(
 def test_one_row(
     name: str, value: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One row's product with other tiles over that with ours (`tiles.AHEAD`, `ROW_WIDTH`)."""
+    """One row's time with other tiles divided by ours (`tiles.AHEAD`, `ROW_WIDTH`)."""
     from fastnet_numba.simd import tiles
 
     plain, made = _products()[0], Product(1, 1024, 1024)

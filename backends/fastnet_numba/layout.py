@@ -67,7 +67,8 @@ from fastnet_numba.ops.table import (
 from fastnet_numba.simd.host import LANES
 
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
-#: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same to 2 %.
+#: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same time
+#: within 2 %.
 CHUNK_BYTES = 2**19
 
 #: Rows of a chunk: at least, so that weights read for it are used often enough, and at most.

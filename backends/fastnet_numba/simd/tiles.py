@@ -51,8 +51,8 @@ WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 #: row by 1024 x 1024: 4 take 1.8 times as long, 16 the same.
 ROW_WIDTH = 8
 
-#: How many rows ahead B is prefetched, where each of its rows is read once (`bench/test_products.py`
-#: compares others).
+#: How many rows ahead B is prefetched, where each of its rows is read once; compared with others in
+#: bench/test_products.py.
 AHEAD = 32
 
 _I = ir.IntType(64)
