@@ -7,11 +7,14 @@ the second is faster.
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -78,6 +81,28 @@ def fit(network: fn.Network, rows: int, batch: int | None, work: float, threads:
     return time.perf_counter() - began
 
 
+@contextmanager
+def constants(module: ModuleType | type, **values: Any) -> Iterator[None]:
+    """With other constants of a module or a class, as Python reads them."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+def recompiled(kernel: Any, **values: Any) -> Any:
+    """A kernel, compiled anew with other constants of its module."""
+    import numba
+
+    plain = kernel.py_func
+    changed = FunctionType(plain.__code__, {**plain.__globals__, **values}, plain.__name__)
+    return numba.njit(nogil=True, error_model="numpy")(changed)
+
+
 def relu(inputs: int, *units: int) -> fn.Network:
     """A network with ReLU in its hidden layers."""
     *hidden, outputs = units
@@ -95,11 +120,8 @@ def test_tiny(
     network = fn.Network(width, [fn.Dense(width, "sigmoid"), fn.Dense(1)])
 
     def with_most(most: int) -> float:
-        before, tiny.MOST_ROWS = tiny.MOST_ROWS, dict.fromkeys(tiny.MOST_ROWS, most)
-        try:
+        with constants(tiny, MOST_ROWS=dict.fromkeys(tiny.MOST_ROWS, most)):
             return fit(network, rows, None, 5e6)
-        finally:
-            tiny.MOST_ROWS = before
 
     what = f"{width}-{width}-1 x {rows}: general over registers"
     compare(benchmark, capsys, what, lambda: with_most(0), lambda: with_most(10**6))
@@ -136,13 +158,18 @@ def test_second_thread(
     )
 
 
+def busy_process() -> "subprocess.Popen[bytes]":
+    """A process that computes until it is killed."""
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+
 @pytest.mark.parametrize("batch", [32, 256])
 def test_beside_a_busy_process(
     batch: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two threads' time divided by one's while another process computes (`threads.LoadMonitor`)."""
     network = relu(32, 64, 64, 1)
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    busy = busy_process()
     try:
         compare(
             benchmark,
@@ -156,79 +183,184 @@ def test_beside_a_busy_process(
         busy.wait()
 
 
-def _products() -> tuple[Any, Any, int]:
-    """Compiled matrix products without and with packed panels, and the tiles' address."""
-    import numba
-
-    from fastnet_numba.kernels import load
-    from fastnet_numba.ops.products import multiply_packed
-    from fastnet_numba.simd.vectors import product
-
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-    def plain(
-        tiles: Any, c: Any, a: Any, b: Any, m: Any, rows: Any, columns: Any, depth: Any, times: Any
-    ) -> None:
-        zero: Any = np.int64(0)
-        one: Any = np.int64(1)
-        for _ in range(times):
-            product(
-                tiles, c, zero, columns, a, zero, depth, one, b, zero, columns,
-                rows, columns, depth, zero, zero, c, zero, zero,
-            )  # fmt: skip
-
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-    def packed(
-        tiles: Any, c: Any, a: Any, b: Any, m: Any, rows: Any, columns: Any, depth: Any, times: Any
-    ) -> None:
-        zero: Any = np.int64(0)
-        one: Any = np.int64(1)
-        for _ in range(times):
-            multiply_packed(
-                tiles, c, zero, columns, a, zero, depth, one, b, zero, columns, zero,
-                rows, columns, depth, zero, zero, c, zero, zero, m, zero,
-            )  # fmt: skip
-
-    return plain, packed, load(np.dtype(np.float32)).tiles_for(np.zeros(0, np.float32))
+CHUNKS = [
+    {"CHUNK_BYTES": 2**17},
+    {"CHUNK_BYTES": 2**18},
+    {"CHUNK_BYTES": 2**20},
+    {"CHUNK_BYTES": 2**22},
+    {"FEWEST_ROWS": 32},
+    {"FEWEST_ROWS": 256},
+    {"MOST_ROWS": 256},
+    {"MOST_ROWS": 4096},
+]
 
 
-@pytest.mark.parametrize(
-    ("rows", "columns", "depth"),
-    [
-        (128, 128, 784),
-        (128, 512, 512),
-        (128, 768, 768),
-        (128, 1024, 1024),
-        (512, 2048, 2048),
-        (8, 1024, 1024),
-        (16, 1024, 1024),
-        (32, 1024, 1024),
-        (64, 1024, 1024),
-    ],
-)
-def test_packing(
-    rows: int,
-    columns: int,
-    depth: int,
+@pytest.mark.parametrize("values", CHUNKS, ids=str)
+@pytest.mark.parametrize("sizes", [(8, 16, 1), (32, 64, 64, 1), (784, 512, 512, 10)], ids=str)
+def test_chunks(
+    sizes: tuple[int, ...],
+    values: dict[str, int],
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time divided by a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
-    from fastnet_numba.ops.panels import PANEL, PANEL_DEPTH
+    """The time of 8,192 rows in other chunks divided by ours (`layout.CHUNK_BYTES`, ...)."""
+    from fastnet_numba import layout
 
-    plain, packed, tiles = _products()
-    random = np.random.default_rng(0)
-    a, b = (random.random(n, dtype=np.float32) for n in (rows * depth, depth * columns))
-    c, m = np.zeros(rows * columns, np.float32), np.zeros(PANEL * 16 * PANEL_DEPTH + 64, np.float32)
-    times = max(int(2e8 / (rows * columns * depth)), 1)
+    network = relu(*sizes)
+    ((name, value),) = values.items()
 
-    def timed(kernel: Any) -> float:
+    def with_value(value: int) -> float:
+        with constants(layout, **{name: value}):
+            return fit(network, 8_192, None, 1e9)
+
+    ours = getattr(layout, name)
+    what = f"{'-'.join(map(str, sizes))} x 8192, {name} {value} over {ours}"
+    compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
+
+
+@pytest.mark.parametrize("spins", [0, 30, 3_000, 100_000])
+@pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
+def test_spins(
+    busy: bool, spins: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time of two threads' barriers with other spins divided by ours (`barrier.SPINS`)."""
+    import numba
+
+    from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, SPINS, barrier
+
+    def meeting(spins: int) -> Callable[[], float]:
+        wait = recompiled(barrier, SPINS=spins)
+
+        @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+        def barriers(signals: Any, numbers: Any, worker: Any, times: Any) -> None:
+            for generation in range(1, times + 1):
+                for _ in range(500):  # some work in between
+                    numbers[worker * 16] += 1.0
+                wait(signals, worker, 2, generation)
+
+        def seconds() -> float:
+            signals, numbers = np.zeros(3 * CACHE_LINE_STRIDE, np.int64), np.zeros(32)
+            other = threading.Thread(target=barriers, args=(signals, numbers, 1, 20_000))
+            began = time.perf_counter()
+            other.start()
+            barriers(signals, numbers, 0, 20_000)
+            other.join()
+            return time.perf_counter() - began
+
+        return seconds
+
+    others = busy_process() if busy else None
+    try:
+        beside = "beside a busy process" if busy else "alone"
+        what = f"20,000 barriers {beside}, {spins} spins over {SPINS}"
+        compare(benchmark, capsys, what, meeting(spins), meeting(SPINS))
+    finally:
+        if others is not None:
+            others.kill()
+            others.wait()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PATIENCE": (1, 1)},
+        {"PATIENCE": (1, 64)},
+        {"PATIENCE": (16, 64)},
+        {"PATIENCE": (4, 1024)},
+        {"QUIET": 0.5},
+        {"QUIET": 0.95},
+        {"LEAST": 0.0},
+        {"LEAST": 0.02},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
+def test_load_monitor(
+    busy: bool,
+    values: dict[str, Any],
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The time of a fit with another constant of `threads.LoadMonitor` divided by ours."""
+    from fastnet_numba.threads import LoadMonitor
+
+    network = relu(32, 64, 64, 1)
+    ((name, value),) = values.items()
+
+    def with_value(value: Any) -> float:
+        with constants(LoadMonitor, **{name: value}):
+            return fit(network, 10_240, 256, 4e9, threads=2)
+
+    ours = getattr(LoadMonitor, name)
+    others = busy_process() if busy else None
+    try:
+        beside = "beside a busy process" if busy else "alone"
+        what = f"32-64-64-1 x 256 {beside}, {name} {value} over {ours}"
+        compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
+    finally:
+        if others is not None:
+            others.kill()
+            others.wait()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        ((3, 4, 1), 512),
+        ((32, 64, 64, 1), 16),
+        ((32, 64, 64, 1), 256),
+        ((784, 128, 10), 16),
+        ((784, 512, 512, 10), 16),
+    ],
+)
+def test_few_rows(
+    sizes: tuple[int, ...],
+    rows: int,
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The general path's time divided by the short one's (`program.FEW_PRODUCTS`, ...)."""
+    from fastnet.contract.program import Inputs
+
+    network = relu(*sizes)
+    model = fn.Model(network, backend="numba", seed=1, threads=1)
+    program, flat = model.program, model.parameters.flat
+    x = data(rows, network.inputs, sizes[-1])[0]
+    calls = max(int(2e8 / (rows * sum(a * b for a, b in pairwise(sizes)))), 100)
+
+    def general() -> float:
         began = time.perf_counter()
-        kernel(tiles, c, a, b, m, rows, columns, depth, times)
-        took = time.perf_counter() - began
-        with threadpool_limits(1, "blas"):
-            wanted = a.reshape(rows, depth) @ b.reshape(depth, columns)
-        assert np.allclose(c.reshape(rows, columns), wanted, rtol=1e-4)
-        return took
+        for _ in range(calls):
+            program.predict(flat, Inputs(x))
+        return time.perf_counter() - began
 
-    what = f"{rows} x {depth} x {columns}, B of {columns * depth * 4 >> 10} KiB: plain over packed"
-    compare(benchmark, capsys, what, lambda: timed(plain), lambda: timed(packed))
+    def at_once() -> float:
+        began = time.perf_counter()
+        for _ in range(calls):
+            assert program.predict_at_once(flat, x) is not None
+        return time.perf_counter() - began
+
+    what = f"predict {rows} rows of {'-'.join(map(str, sizes))}: general over at once"
+    compare(benchmark, capsys, what, general, at_once)
+
+
+@pytest.mark.parametrize("sizes", [(32, 64, 64, 1), (784, 512, 512, 10)], ids=str)
+def test_kept_layouts(
+    sizes: tuple[int, ...], benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time of a loss with a new layout divided by that with a kept one (`program.KEPT`)."""
+    network = relu(*sizes)
+    x, y = data(64, network.inputs, sizes[-1])
+
+    def losses(kept: int) -> float:
+        from fastnet_numba import program
+
+        with constants(program, KEPT=kept):
+            model = fn.Model(network, backend="numba", seed=1, threads=1)
+            began = time.perf_counter()
+            for rows in (60 + n % 4 for n in range(200)):
+                model.evaluate(x[:rows], y[:rows])
+            return time.perf_counter() - began
+
+    what = f"loss of 60 to 63 rows of {'-'.join(map(str, sizes))}: a new layout over a kept one"
+    compare(benchmark, capsys, what, lambda: losses(2), lambda: losses(16))

@@ -66,10 +66,14 @@ from fastnet_numba.ops.table import (
 )
 from fastnet_numba.simd.host import LANES
 
-#: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take.
+#: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
+#: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same time
+#: within 2 %.
 CHUNK_BYTES = 2**19
 
 #: Rows of a chunk: at least, so that weights read for it are used often enough, and at most.
+#: Likewise: 32 and 256 at least take 1.00 and 0.96 times as long on 784-512-512-10; 4,096 at most
+#: take 1.04 times as long on this and on 32-64-64-1.
 FEWEST_ROWS, MOST_ROWS = 96, 1024
 
 

@@ -69,17 +69,9 @@ def forward(ops, p, m, rows, factor, first, seed, step):
             end = RELU if ops[o, FUSED] else KEEP
             if units == 1:
                 column(
-                    p,
-                    ops[o, WEIGHT],
-                    bias,
-                    m,
-                    source,
-                    row,
-                    ops[o, INPUTS],
-                    ops[o, TARGET],
-                    rows,
-                    end,
-                )
+                    p, ops[o, WEIGHT], bias, m, source, row, ops[o, INPUTS], ops[o, TARGET],
+                    rows, end,
+                )  # fmt: skip
             else:
                 multiply(
                     ops[0, TILES],

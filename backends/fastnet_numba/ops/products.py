@@ -1,8 +1,8 @@
 """Matrix products of every size, from register tiles.
 
 Small ones are a matter of tiles alone. Where B is larger than the cache near the core, it is
-copied panel by panel into one piece first (`packed`). A layer of one unit is a product with one
-column, for which vectors run along the inputs (`column`).
+copied panel by panel into one piece first (`multiply_packed`). A layer of one unit is a product
+with one column, for which vectors run along the inputs (`column`).
 """
 
 from typing import Any, NamedTuple
