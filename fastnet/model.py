@@ -386,7 +386,7 @@ class Model:
             return FitState(step, 0, np.zeros((0, 0), self.dtype))
         if step and self._memory is not None and self._memory[0] is type(rule):
             return FitState(step, self._memory[2], self._memory[1].copy())
-        return FitState(step, 0, rule.memory(self._plan.size, np.dtype(self.dtype)))
+        return FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
 
     def _data(self, x: Any, y: Any, sample_weight: Any, what: str = "") -> Data:
         dtype, network = np.dtype(self.dtype), self.network
@@ -418,7 +418,7 @@ class Model:
             weight = None if data.weight is None else data.weight[chosen]
             if weight is not None and not weight.any():
                 raise DataError("validation split: all sample weights of one part are zero.")
-            parts.append(Data(Inputs(data.x.numbers[chosen]), data.y[chosen], weight))
+            parts.append(data.take(chosen))
         return parts[0], parts[1]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -431,13 +431,13 @@ class Model:
         return model_files.write(path, saved)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Write a standard ONNX graph: `fastnet.interchange.exporting.to_onnx` says all of it."""
+        """Write a standard ONNX graph: see `fastnet.interchange.exporting.to_onnx`."""
         from fastnet.interchange.exporting import to_onnx
 
         to_onnx(self, path)
 
     def to_torch(self) -> Any:
-        """Make a `torch.nn.Sequential`: `fastnet.interchange.exporting.to_torch` says all of it."""
+        """Make a `torch.nn.Sequential`: see `fastnet.interchange.exporting.to_torch`."""
         from fastnet.interchange.exporting import to_torch
 
         return to_torch(self)

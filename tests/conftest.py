@@ -35,6 +35,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 def _no_settings_from_outside(monkeypatch):
     monkeypatch.delenv("FASTNET_BACKEND", raising=False)
     monkeypatch.delenv("FASTNET_NUM_THREADS", raising=False)
+    monkeypatch.delenv("FASTNET_DEVICE", raising=False)
 
 
 @pytest.fixture(autouse=True, scope="module")

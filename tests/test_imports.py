@@ -55,6 +55,8 @@ def modules(path, package):
     """The modules of a package that a file imports, without the package's own name."""
     for module, names in imports(path):
         if module == package:
+            if not names:
+                yield "__init__"
             for name in names:  # a module, or a name of the package's face
                 yield name if _is_module(package, name) else "__init__"
         elif module.startswith(f"{package}."):
@@ -109,6 +111,17 @@ def test_a_backend_imports_the_contract_and_what_is_below_it(package):
     assert not wrong
 
 
+@pytest.mark.parametrize("package", BACKENDS)
+def test_a_backend_imports_no_other_backend(package):
+    wrong = [
+        f"{path.name} imports {module}"
+        for path in folder_of(package).rglob("*.py")
+        for module, _ in imports(path)
+        if module.startswith("fastnet_") and module.partition(".")[0] != package
+    ]
+    assert not wrong
+
+
 def test_the_numba_backend_is_three_floors():
     folder = folder_of("fastnet_numba")
     wrong = []
@@ -143,4 +156,5 @@ def test_every_folder_says_what_it_holds(package):
         text = ast.get_docstring(ast.parse((path / "__init__.py").read_text()))
         assert text, f"{path.name}/__init__.py has no docstring"
         if path != folder:
-            assert "import" in text.lower(), f"{path.name}/__init__.py: what may it import?"
+            said = "may import" in text.lower() or "imports nothing" in text.lower()
+            assert said, f"{path.name}/__init__.py: what may it import?"

@@ -51,13 +51,13 @@ def test_encoding_is_scikit_learns():
     np.testing.assert_array_equal(raw[:, [1, 2, 4]], x[:, [1, 2, 4]])
 
 
-COLOURS = Categories("c", ("red", "blue"), other=True, missing="category")
+COLORS = Categories("c", ("red", "blue"), other=True, missing="category")
 
 
 @pytest.mark.parametrize(
     ("column", "rows"),
     [
-        (COLOURS, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        (COLORS, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
         (Categories("c", ("red", "blue")), [[1, 0], [0, 1], [0, 0], [0, 0]]),
         (Categories("c", ("blue",), other=True), [[0, 1], [1, 0], [0, 1], [0, 1]]),
         (Categories("c", ("red",), missing="category"), [[1, 0], [0, 0], [0, 0], [0, 1]]),

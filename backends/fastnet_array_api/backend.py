@@ -10,6 +10,7 @@ Letters: `x` what goes into an operation, `z` a pre-activation, `a` an activatio
 """
 
 import importlib
+import importlib.util
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,9 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import loading
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Parameter, Plan, Softmax
 from fastnet.contract.program import Backend, Data, Inputs, Probe, Program, Run, State
+from fastnet.definition.activations import ERFC
 from fastnet.errors import BackendUnavailable
 from fastnet.extras import REQUIREMENTS, pip_install
-
-# The standard has no erf: GELU takes the coefficients of the NumPy backend.
-from fastnet_numpy.activations import ERFC
 
 
 def _sigmoid(xp: Any, z: Any) -> Any:
@@ -40,7 +39,7 @@ def _positive(xp: Any, z: Any) -> Any:
 
 def _normal_cdf(xp: Any, z: Any) -> Any:
     """The standard normal's distribution function: see `fastnet_numpy.activations.normal_cdf`."""
-    # In float64, which Apple's GPUs do not have.
+    # The standard has no erf. In float64, which Apple's GPUs do not have.
     wide = z.dtype if "mps" in str(z.device) else xp.float64
     x = xp.abs(xp.astype(z, wide)) * math.sqrt(0.5)
     t = 2 / (2 + x)
@@ -234,7 +233,12 @@ class ArrayProgram(Program):
 
     def to_device(self, array: Array) -> Any:
         """A copy of a host array, as the library's own."""
-        made = self.xp.asarray(np.array(array), device=self.device)
+        try:
+            made = self.xp.asarray(np.array(array), device=self.device)
+        except TypeError as error:  # PyTorch on Apple's GPUs
+            raise BackendUnavailable(
+                f"backend {self.name!r} has no {array.dtype} here ({error}); use dtype 'float32'."
+            ) from error
         if array.dtype == np.float64 and made.dtype != self.xp.float64:  # JAX, as it comes
             raise BackendUnavailable(
                 f"backend {self.name!r} makes {made.dtype} of float64 here; use dtype 'float32', "
@@ -296,13 +300,12 @@ class ArrayProgram(Program):
                 peak = float(np.abs(host).max())  # whose square may overflow
                 norm = peak * math.sqrt(float(np.square(host / peak).sum())) if peak else 0.0
                 g = g * (run.clip_norm / norm) if norm > run.clip_norm else g
-            lr: Any = run.of_step("learning_rate", step)
-            decay: Any = lr * run.of_step("weight_decay", step)
+            lr: Any = run.of_step("learning_rate", step) * self._factors("rate_factor")
+            decay = run.of_step("weight_decay", step)
             trained = self.plan.trained
             p = state.parameters[:trained]
-            p = p * (1 - decay * self._factors("decay_factor")) if decay else p
+            p = p * (1 - lr * decay * self._factors("decay_factor")) if decay else p
             memory = [state.memory[i, ...] for i in range(state.memory.shape[0])]
-            lr = lr * self._factors("rate_factor")
             state.updates += 1
             p = p - OPTIMIZERS[kind](xp, g, lr, state.updates, memory, *constants)
             rest = state.parameters[trained:]
@@ -397,6 +400,10 @@ class ArrayProgram(Program):
         return self.to_device(np.concatenate(each)[: self.plan.trained])
 
 
+#: Libraries that have been tried.
+LIBRARIES = ("numpy", "torch", "cupy", "jax.numpy", "array_api_strict")
+
+
 class ArrayBackend(Backend):
     """Runs on one library of the standard."""
 
@@ -410,7 +417,7 @@ class ArrayBackend(Backend):
     def kinds(self) -> Mapping[str, Sequence[str]]:
         """What stands in the tables above."""
         return {
-            "operation": ["affine", "elementwise", "softmax", "dropout"],
+            "operation": ["affine", "elementwise", "softmax", "dropout"],  # in _forward, _backward
             "activation": list(ACTIVATIONS),
             "loss": list(LOSSES),
             "optimizer": list(OPTIMIZERS),
@@ -425,30 +432,47 @@ class ArrayBackend(Backend):
         """The library's functions, as the standard has them.
 
         Raises:
-            ImportError: if the library or array-api-compat is not installed, or it does not
-                follow the standard.
+            BackendUnavailable: if the library, or what adapts it to the standard, is not there.
         """
-        library = importlib.import_module(self.library)
-        if hasattr(library, "__array_api_version__") and self.library != "numpy":
-            return library
-        return importlib.import_module(f"array_api_compat.{self.library}")
+        try:
+            library = importlib.import_module(self.library)
+        except Exception as error:  # a library may raise anything, a name may be no name
+            remedy = f"; {pip_install(self.library.partition('.')[0])}" if self.library else ""
+            raise BackendUnavailable(
+                f"backend {self.name!r} cannot import {self.library!r}: {error}{remedy}"
+            ) from error
+        if not hasattr(library, "__array_api_version__") or self.library == "numpy":
+            try:
+                library = importlib.import_module(f"array_api_compat.{self.library}")
+            except ImportError as error:
+                if importlib.util.find_spec("array_api_compat") is None:
+                    remedy = pip_install(*REQUIREMENTS["array_api"])
+                else:
+                    remedy = f"use one of {', '.join(LIBRARIES)}"
+                raise BackendUnavailable(
+                    f"backend {self.name!r}: {self.library!r} does not follow the array-API "
+                    f"standard by itself; {remedy}."
+                ) from error
+        if not all(hasattr(library, name) for name in ("asarray", "matmul", "float64")):
+            raise BackendUnavailable(
+                f"backend {self.name!r}: {self.library!r} does not follow the array-API standard; "
+                f"use one of {', '.join(LIBRARIES)}."
+            )
+        return library
 
     def probe(self) -> Probe:
-        """Whether the library is here."""
+        """Whether the library is here, and the device that `FASTNET_DEVICE` names."""
         try:
-            self.namespace()
-        except ImportError as error:
-            missing = (error.name or self.library).partition(".")[0]
-            needed = REQUIREMENTS["array_api"] if missing == "array_api_compat" else (missing,)
-            remedy = f"Install it with: {pip_install(*needed)}"
-            return Probe(False, f"{missing} is not installed", remedy)
+            self._device(self.namespace())
+        except BackendUnavailable as error:
+            reason, _, remedy = str(error).removeprefix(f"backend {self.name!r}").partition("; ")
+            return Probe(False, reason.lstrip(": "), remedy)
         return Probe(usable=True)
 
     def describe(self) -> Mapping[str, str]:
         """The library's version and the device asked for."""
-        version = getattr(
-            importlib.import_module(self.library.partition(".")[0]), "__version__", ""
-        )
+        package = importlib.import_module(self.library.partition(".")[0])
+        version = getattr(package, "__version__", "")
         device = os.environ.get("FASTNET_DEVICE") or "the library's default"
         return {
             "versions": f"{self.library} {version}".strip(),
@@ -460,14 +484,26 @@ class ArrayBackend(Backend):
         self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
     ) -> ArrayProgram:
         """Nothing is compiled: the plan is followed step by step."""
-        return ArrayProgram(self.name, self.namespace(), self._device(), plan, dtype)
+        xp = self.namespace()
+        program = ArrayProgram(self.name, xp, self._device(xp), plan, dtype)
+        program.to_device(np.zeros(1, dtype))  # here, not in the first step, it may be refused
+        return program
 
-    def _device(self) -> Any:
-        """What `FASTNET_DEVICE` names, as the library takes it."""
-        asked = os.environ.get("FASTNET_DEVICE", "").strip()
-        if asked and self.library == "jax.numpy":
-            return importlib.import_module("jax").devices(asked)[0]
-        return asked or None
+    def _device(self, xp: Any) -> Any:
+        """What `FASTNET_DEVICE` names, as the library takes it; None: its own choice."""
+        device: Any = os.environ.get("FASTNET_DEVICE", "").strip() or None
+        if device is None:
+            return None
+        try:
+            if self.library == "jax.numpy":
+                device = importlib.import_module("jax").devices(device)[0]
+            xp.asarray([0.0], dtype=xp.float32, device=device)
+        except Exception as error:  # each library has errors of its own
+            raise BackendUnavailable(
+                f"backend {self.name!r} has no device {os.environ['FASTNET_DEVICE']!r} here "
+                f"({error}); set FASTNET_DEVICE to another, or unset it."
+            ) from error
+        return device
 
 
 BACKEND = ArrayBackend()

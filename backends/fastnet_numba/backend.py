@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.contract.loading import CONTRACT
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Backend, Probe, Program
 from fastnet.extras import REQUIREMENTS, pip_install
@@ -17,7 +16,7 @@ class NumbaBackend(Backend):
     """Runs wherever Numba does."""
 
     name = "numba"
-    contract = CONTRACT
+    contract = 3
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.definition.activations import ERFC
 
 
 class Function:
@@ -212,42 +213,6 @@ def softplus(z: Array, out: Array) -> None:
     np.exp(out, out)
     np.log1p(out, out)
     np.add(out, np.maximum(z, 0), out)
-
-
-#: log(erfc(x) exp(x^2) / t) by Chebyshev polynomials in 2 t - 1, t = 2 / (2 + x), 0 <= x: the
-#: form of Press et al., Numerical Recipes (2007), section 6.2.2, equation 6.2.21. The
-#: coefficients were computed anew at 60 digits (tests/test_normal_cdf.py holds the result
-#: against math.erfc).
-ERFC = (
-    -1.3026537197817094,
-    0.6419697923564902,
-    0.019476473204185836,
-    -0.009561514786808632,
-    -0.0009465953444820369,
-    0.00036683949785276145,
-    4.252332480690777e-05,
-    -2.0278578112534242e-05,
-    -1.6242900046470256e-06,
-    1.3036558355805232e-06,
-    1.5626441722066142e-08,
-    -8.523809591492654e-08,
-    6.5290544390988515e-09,
-    5.059343495551469e-09,
-    -9.91364156493033e-10,
-    -2.273651222931836e-10,
-    9.646791102015527e-11,
-    2.3940380830391146e-12,
-    -6.886027526497553e-12,
-    8.944879273090725e-13,
-    3.130921399342958e-13,
-    -1.1270822361367252e-13,
-    3.810905255189232e-16,
-    7.106097613609237e-15,
-    -1.5230282014571043e-15,
-    -9.457494571291233e-17,
-    1.210237189224279e-16,
-    -2.816663087747177e-17,
-)
 
 
 def normal_cdf(z: Array) -> Array:

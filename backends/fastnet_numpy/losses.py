@@ -142,7 +142,7 @@ class Mean:
             np.multiply(d, self.scale_array, d)
             return float(self.sum(t, None)) * self.scale
         total = float(self.sum(weight, None)) * self.each
-        if total == 0:  # a batch of weights that are all zero teaches nothing
+        if total == 0:  # a batch whose weights are all zero has loss and gradient 0
             d.fill(0)
             return 0.0
         # Rows of weight 0 do not count, even where their loss is not finite.

@@ -1,4 +1,4 @@
-"""The optimizers' updates, as `fastnet.optimizers` defines them, over the flat vectors.
+"""The optimizers' updates, as `fastnet.definition.optimizers` defines them, over the flat vectors.
 
 An update changes the parameters `p` and its memory in place, given the gradient `g`, which
 it may use up. `lr` is the step's learning rate: a number, or one for each parameter where pieces

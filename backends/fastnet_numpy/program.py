@@ -166,7 +166,7 @@ class NumpyProgram(Program):
                     passes[len(x)] = Pass(self.plan, len(x), parameters, unused)
                 total += share * passes[len(x)].loss(x, y, weight, None)
                 weights += share
-        return total / weights
+        return total / weights if weights else 0.0
 
     def batch_gradient(
         self, state: State, data: Data, run: Run, step: int

@@ -16,7 +16,7 @@ def draw(trained: Any, path: Path) -> None:
     title = f"{trained.score_name} {trained.training.score:.4g}"
     if trained.validation is not None:
         title += f", validation {trained.validation.score:.4g}"
-        axes.axvline(trained.best_epoch, color="grey", linestyle=":", label="best epoch")
+        axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
         axes.legend(frameon=False)
     axes.set_title(title, fontsize=11)
     plots.save(axes.figure, path)

@@ -64,8 +64,8 @@ _using: ContextVar[str | None] = ContextVar("fastnet_backend", default=None)
 def using(name: str) -> Iterator[None]:
     """Make models with the backend called `name` inside a `with` block.
 
-    It goes before `FASTNET_BACKEND`, and `Model(backend=...)` goes before it. It holds for
-    models made inside the block, in this thread or task.
+    It takes precedence over `FASTNET_BACKEND`; `Model(backend=...)` takes precedence over it. It
+    applies to models made inside the block, in this thread or task.
 
     Raises:
         BackendUnavailable: at once, if the backend cannot run here.

@@ -1,9 +1,9 @@
 """The one table of kinds: what operations, activations, losses and optimizers are called, in order.
 
 A kind's code is its place in its table. Backends that compile take codes from here by name, CUDA
-through a header that is generated from here. Names and constants come from the definitions, so
-that whatever is added there has its place here. What is another kind with other constants (SELU is
-ELU, AdamW is Adam with decay) has no kind of its own.
+through a header that is generated from here. Names come from fastnet's own definitions, so that
+whatever is added there has its place here; one that is added from outside at run time has none.
+What is another kind with other constants (SELU is ELU, AdamW is Adam with decay) is not listed.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,8 @@ OPERATIONS = {
     for code, cls in enumerate((plan.Affine, plan.Elementwise, plan.Softmax, plan.Dropout))
 }
 
-#: Functions of one number. Softmax is an operation, and identity is left out of plans.
+#: Functions of one number. Softmax is an operation. Identity is left out of plans; its code is for
+#: kernels that fuse a product with an activation, where there is none.
 ACTIVATIONS = _codes({n: c for n, c in _ACTIVATIONS.items() if n != "softmax"})
 
 LOSSES = _codes(_LOSSES)

@@ -72,13 +72,13 @@ def load(name: str) -> Any:
 
 
 def lacking(name: str, table: str, kind: str) -> BackendUnavailable:
-    """The error for backend `name`, which does not have a kind of a table; it says who has it."""
+    """The error for a kind that backend `name` does not have; it lists the backends that do."""
     having = []
     for other in known():
         try:
             if other != name and kind in load(other).kinds.get(table, ()):
                 having.append(repr(other))
-        except BackendUnavailable:  # one that cannot be imported is no help
+        except Exception:  # somebody else's backend must not hide what is wrong with this one
             continue
     remedy = f"these backends have it: {', '.join(having)}" if having else "no backend here has it"
     return BackendUnavailable(f"backend {name!r} does not have {table} {kind!r}; {remedy}.")

@@ -217,7 +217,7 @@ def lower(network: Network) -> Plan:
         inputs=network.inputs,
         outputs=width,
         operations=tuple(operations),
-        loss=LossFunction(kind, constants, 1 if kind == "crossentropy" else width),
+        loss=LossFunction(kind, constants, 1 if network.loss.by_row else width),
         loss_source=loss_source,
         prediction=value,
         parameters=tuple(parameters),

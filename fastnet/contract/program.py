@@ -39,6 +39,11 @@ class Inputs:
     def __len__(self) -> int:
         return int(self.numbers.shape[0])
 
+    def take(self, rows: Array) -> "Inputs":
+        """Some of the rows, of arrays on the host."""
+        categories = self.categories
+        return Inputs(self.numbers[rows], None if categories is None else categories[rows])
+
 
 @dataclass(slots=True)
 class Data:
@@ -56,6 +61,17 @@ class Data:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, rows: Array) -> "Data":
+        """Some of the rows, of arrays on the host."""
+        return Data(
+            self.x.take(rows), self.y[rows], None if self.weight is None else self.weight[rows]
+        )
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """All arrays: numbers, categories, targets, weights; None for one that is not there."""
+        return self.x.numbers, self.x.categories, self.y, self.weight
 
 
 @dataclass(slots=True)
@@ -95,14 +111,15 @@ class Run:
         order: `(epochs, rows)` intp: the order of the rows in each epoch that the run touches;
             None: as they come. It is not changed afterwards: a backend may recognize it.
         optimizer: its constants; `canonical()` gives the kind of update. Its own learning rate and
-            weight decay are not looked at: those of the run hold.
+            weight decay are ignored; the run's are used.
         learning_rate: a number, or one per step.
         l1: adds l1 * sum |w| over the weights (not the biases) to each step's loss.
         l2: adds l2 / 2 * sum w^2 likewise: a number, or one per step.
-        weight_decay: before its step, p -= learning_rate * weight_decay * p for every trained
-            parameter: a number, or one per step.
-        dropout_factor: what every dropout rate is multiplied with: a number, or one per step;
-            0: no dropout.
+        weight_decay: before its step, p -= r * weight_decay * d * p for every trained parameter,
+            with r the learning rate times its piece's `rate_factor`, and d its `decay_factor`: a
+            number, or one per step.
+        dropout_factor: what every dropout rate is multiplied with, 0 to less than 1 / rate: a
+            number, or one per step; 0: no dropout.
         clip_value: each entry of the gradient, penalties included, is then cut to
             [-clip_value, clip_value].
         clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer. The
@@ -124,6 +141,12 @@ class Run:
     clip_norm: float | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in BY_STEP:
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) and value.shape != (self.steps,):
+                raise ValueError(f"run {name} has shape {value.shape}; it must be ({self.steps},).")
+
     @classmethod
     def whole_batch(
         cls, rows: int, *, step: int = 0, seed: int = 0, dropout: bool = False
@@ -136,7 +159,7 @@ class Run:
         return cls(step, 1, rows, None, _NO_UPDATE, 0.0, dropout_factor=float(dropout), seed=seed)
 
     def of_step(self, name: str, step: int) -> float:
-        """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at a step of this run."""
+        """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at one step of this run."""
         value = getattr(self, name)
         return float(value[step - self.first_step] if isinstance(value, np.ndarray) else value)
 
@@ -273,7 +296,7 @@ class Program(ABC):
     def input_gradient(self, parameters: Any, x: Inputs, d_output: Array) -> Array:
         """The derivative of sum(d_output * prediction) by the input numbers.
 
-        The default computes it in NumPy.
+        The default computes it by the NumPy backend, which has to have the plan's kinds.
 
         Args:
             parameters: the flat vector, where the backend has it.

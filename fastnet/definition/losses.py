@@ -25,6 +25,8 @@ class Loss(Named):
     targets: ClassVar[str] = "real"
     #: The output activation this loss is computed together with, from the logits.
     needs: ClassVar[str | None] = None
+    #: Whether a row has one term for all outputs together, not one for each.
+    by_row: ClassVar[bool] = False
 
 
 class MSE(Loss):
@@ -110,6 +112,7 @@ class Crossentropy(Loss):
     name: ClassVar[str] = "crossentropy"
     targets: ClassVar[str] = "class"
     needs: ClassVar[str | None] = "softmax"
+    by_row: ClassVar[bool] = True
 
 
 LOSSES = registry(MSE, MAE, Huber, Poisson, Quantile, BinaryCrossentropy, Crossentropy)

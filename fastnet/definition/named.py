@@ -17,8 +17,8 @@ from fastnet.errors import DefinitionError, unknown
 class Named:
     """The root of everything that has a name and constants. Frozen, comparable, hashable.
 
-    Comparing and printing stand here, once: as `dataclass` makes them, anew for each of some
-    thirty classes, they would take a good part of `import fastnet`.
+    `__eq__` and `__repr__` are written once here, because generating them for each of some thirty
+    classes slows `import fastnet`.
     """
 
     name: ClassVar[str]

@@ -63,10 +63,8 @@ def identity(
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
         "seed": settings.seed,
-        "training rows": _digest(data.x.numbers, data.y, data.weight),
-        "validation rows": None
-        if validation is None
-        else _digest(validation.x.numbers, validation.y, validation.weight),
+        "training rows": _digest(*data.parts),
+        "validation rows": None if validation is None else _digest(*validation.parts),
     }
 
 

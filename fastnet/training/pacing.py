@@ -1,32 +1,41 @@
 """How many steps to ask of a backend at once."""
 
-#: How long a run of steps should take, in seconds: short enough for Ctrl-C and a progress bar,
-#: long enough that what happens between runs does not count.
+#: How long a run of steps should take, in seconds: short enough that Ctrl-C and the progress bar
+#: respond at once. bench/test_choices.py has what shorter ones cost.
 RUN_SECONDS = 0.05
 
-#: Where copying the result of a run back takes long, as it does when many parameters come from a
-#: GPU, runs are so many times as long as that, which then is 5% of the time; but no longer than
-#: so many seconds.
+#: Copying the result of a run back takes long where many parameters come from a GPU. A run then
+#: takes COMMIT_TIMES as long as the copy, so that copies take 5% of the time, but at most
+#: LONGEST_RUN_SECONDS.
 COMMIT_TIMES, LONGEST_RUN_SECONDS = 20, 2.0
 
 
 class Pacing:
     """Chooses the length of each run by the time that the last one took.
 
-    Attributes:
-        steps: how many steps the next run should have at most.
+    Times count by the row: a step on the few rows that are left over at an epoch's end says little
+    about a whole batch.
+
+    Args:
+        batch_size: rows of a step.
     """
 
-    def __init__(self) -> None:
-        self.steps = 1
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.rows = batch_size
 
-    def measured(self, steps: int, seconds: float, committing: float) -> None:
+    @property
+    def steps(self) -> int:
+        """How many steps the next run should have at most, one or more."""
+        return max(self.rows // self.batch_size, 1)
+
+    def measured(self, rows: int, seconds: float, committing: float) -> None:
         """Learn from a run.
 
         Args:
-            steps: how many it had.
+            rows: how many rows its steps had.
             seconds: how long they took.
             committing: how long it took to copy their result back, in seconds.
         """
         wanted = max(RUN_SECONDS, min(COMMIT_TIMES * committing, LONGEST_RUN_SECONDS))
-        self.steps = max(int(steps * wanted / max(seconds, 1e-9)), 1)
+        self.rows = int(rows * wanted / max(seconds, 1e-9))

@@ -26,8 +26,8 @@ def split_rows(seed: int, rows: int, fraction: float, least: int = 1) -> tuple[A
     if rows - held_out < least:
         raise DataError(
             f"validation={fraction:g} leaves {max(rows - held_out, 0)} of {rows} "
-            f"{'row' if rows == 1 else 'rows'} to train on; the least is {least}: give more rows, "
-            "or hold out fewer."
+            f"{'row' if rows == 1 else 'rows'} to train on, and at least {least} must be left: "
+            "give more rows, or hold out fewer."
         )
     order = random.permutation(seed, random.SPLIT, 0, rows)
     return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -65,7 +65,7 @@ class Trainer:
 
     Attributes:
         validation: the validation rows, where the backend has them, or None.
-        result: SciPy's `OptimizeResult`, of L-BFGS only.
+        result: SciPy's `OptimizeResult` after L-BFGS, else None.
     """
 
     def __init__(
@@ -116,7 +116,8 @@ class Trainer:
             or validation is not None
             or (learning_rates is not None and learning_rates.plateau is not None)
         )
-        self.pacing = Pacing()
+        self.pacing = Pacing(settings.batch_size)
+        self.result: Any = None
         self.interrupts = DeferredInterrupt()
         self.epoch_began = self.saved_at = time.monotonic()
         # What stopped a fit that is resumed may not hold for this one: more patience, say.
@@ -162,7 +163,8 @@ class Trainer:
             if not self._commit(state, losses):
                 self._diverged(run, losses, reported)
             committed = time.perf_counter()
-            self.pacing.measured(len(losses), trained - began, committed - trained)
+            rows = self._rows(run.first_step + len(losses)) - self._rows(run.first_step)
+            self.pacing.measured(rows, trained - began, committed - trained)
             self._record(reported, run)
             if fit_state.edited:
                 state = self._state()
@@ -209,6 +211,11 @@ class Trainer:
             clip_norm=settings.clip_norm,
             seed=settings.seed,
         )
+
+    def _rows(self, steps: int) -> int:
+        """How many rows the first so many steps of a training have."""
+        epochs, batches = divmod(steps, self.batches)
+        return epochs * self.rows + batches * self.settings.batch_size
 
     def _order(self, steps: int) -> Array | None:
         """The order of the rows for the next steps, `(epochs, rows)`, or None."""

@@ -89,7 +89,7 @@ def test_masses_make_the_means_of_parts_add_up(case):
     assert masses.sum() == pytest.approx(float(program.to_host(data.weight).sum()), rel=1e-12)
 
 
-def test_a_batch_whose_weights_are_all_0_has_no_mass_and_teaches_nothing(case):
+def test_a_batch_whose_weights_are_all_0_has_no_mass_no_loss_and_no_gradient(case):
     program, flat, data = case
     rule = fn.SGD()
     nothing = Data(data.x, data.y, program.to_device(np.zeros(ROWS)))

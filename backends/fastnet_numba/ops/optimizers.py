@@ -1,4 +1,4 @@
-"""The optimizers' updates, as `fastnet.optimizers` defines them, over a part of the flat vectors.
+"""The optimizers' updates over a part of the flat vectors: `fastnet.definition.optimizers`.
 
 `p` the parameters, `g` their gradient, `rate` the step's learning rate, `decay` its weight decay;
 `t` counts the updates from 1. Each is one loop over a part of the vectors, which the compiler turns
