@@ -85,6 +85,42 @@ class Model:
         self._set_up(network, flat, dtype, seed, backend, threads, precision)
         self.parameters.check()
 
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        parameters: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> "Model":
+        """Make a model with given parameters instead of initial ones.
+
+        Args:
+            network: the definition.
+            parameters: all arrays by name, as `Model.parameters` has them: "0.weight"
+                `(inputs, units)`, "0.bias" `(units,)`, ...
+            backend: as for `Model`.
+            dtype: as for `Model`.
+            seed: as for `Model`.
+
+        Raises:
+            DataError: if a parameter is missing, has another shape or is not finite.
+        """
+        dtype = checks.dtype(dtype).name
+        lowered = plan.lower(network)
+        flat = np.zeros(lowered.size, dtype)
+        pieces = Parameters(lowered.parameters, flat)
+        if set(parameters) != set(pieces):
+            raise DataError(f"parameters are {sorted(parameters)}; they must be {sorted(pieces)}.")
+        for name, array in parameters.items():
+            pieces[name] = array
+        seed = random.fresh_seed() if seed is None else checks.seed(seed)
+        model = cls.__new__(cls)
+        model._set_up(network, flat, dtype, seed, backend)
+        return model
+
     def _set_up(
         self,
         network: Network,
@@ -92,8 +128,8 @@ class Model:
         dtype: str,
         seed: int,
         backend: str | None,
-        threads: int | None,
-        precision: str | None,
+        threads: int | None = None,
+        precision: str | None = None,
         table: dict[str, Any] | None = None,
         history: History | None = None,
         memory: tuple[type, Array, int] | None = None,

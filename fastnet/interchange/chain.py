@@ -1,7 +1,6 @@
 """A chain of layers, built one by one while a model is read, and the model made from it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity, Softmax
-from fastnet.definition.initializers import Zeros
 from fastnet.definition.layers import Dense, Dropout
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
@@ -157,19 +155,13 @@ class Chain:
             raise self.refuse(str(error)) from error
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
         network = Network(inputs, self._ended(fitting), fitting)
-        # Random weights, which are overwritten, would take longer than all else: begin with zeros.
-        blank = [
-            replace(layer, init=Zeros()) if isinstance(layer, Dense) else layer
-            for layer in network.layers
-        ]
-        model = Model(Network(inputs, blank, fitting), backend=backend, dtype=kind, seed=seed)
-        model.network = network
+        arrays = {}
         for index, pair in enumerate(self._arrays):
             if pair is not None:
-                model.parameters[f"{index}.weight"] = pair[0]
+                arrays[f"{index}.weight"] = pair[0]
                 if pair[1] is not None:
-                    model.parameters[f"{index}.bias"] = pair[1]
-        return model
+                    arrays[f"{index}.bias"] = pair[1]
+        return Model.of(network, arrays, backend=backend, dtype=kind, seed=seed)
 
     def _ended(self, loss: str | Loss) -> list[Dense | Dropout]:
         """The layers; where they end in logits, with the output activation that the loss needs."""

@@ -4,7 +4,7 @@ import fastnet as fn
 from fastnet import tables
 
 model = fn.load("digits.safetensors")  # written by `fastnet train`
-tables.predict(model, "new.csv")       # a Polars frame
+tables.predict(model, "new.csv")  # a Polars frame
 for frame in tables.stream(model, "large.parquet"):  # the same, block by block
 ...
 """

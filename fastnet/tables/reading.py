@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".csv", ".parquet")
 
-#: The size of a block: bytes of a CSV file, cells of other tables.
+#: The size of a block: bytes of a CSV file, cells of other tables. A choice, not measured: large
+#: enough for Polars' threads, small beside any machine's memory.
 BLOCK_BYTES = 8 * 2**20
 BLOCK_CELLS = 2**20
 

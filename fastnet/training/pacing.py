@@ -1,12 +1,12 @@
 """How many steps to ask of a backend at once."""
 
-#: How long a run of steps should take, in seconds: short enough that Ctrl-C and the progress bar
-#: respond at once. bench/test_choices.py has what shorter ones cost.
+#: How long a run of steps should take, in seconds: half of the 0.1 s within which a response seems
+#: immediate (Card, Robertson and Mackinlay, CHI 1991), for Ctrl-C and the progress bar.
 RUN_SECONDS = 0.05
 
 #: Copying the result of a run back takes long where many parameters come from a GPU. A run then
 #: takes COMMIT_TIMES as long as the copy, so that copies take 5% of the time, but at most
-#: LONGEST_RUN_SECONDS.
+#: LONGEST_RUN_SECONDS, which is what Ctrl-C may then wait (a choice, not measured).
 COMMIT_TIMES, LONGEST_RUN_SECONDS = 20, 2.0
 
 

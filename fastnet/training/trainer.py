@@ -32,7 +32,7 @@ from fastnet.training.pacing import Pacing
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
 
-#: Entries of row order made ahead for one run: 32 MiB.
+#: Entries of row order made ahead for one run: 32 MiB, a bound on memory (a choice, not measured).
 ORDER_ENTRIES = 2**22
 
 

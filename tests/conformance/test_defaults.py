@@ -1,6 +1,7 @@
 """What a backend overrides does the same as the default that the contract has for it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tolerances import FORWARD, OPTIMIZER
 
 import fastnet as fn
 from fastnet.contract import loading
-from fastnet.contract.plan import initial_parameters, lower
+from fastnet.contract.plan import Parameter, initial_parameters, lower
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 
 NETWORK = fn.Network(
@@ -74,6 +75,46 @@ def test_loss_and_gradient_over_all_rows(case):
         assert_near(gradient, derivatives, FORWARD["float64"])
 
 
+def with_factors():
+    """A plan whose pieces have rate and decay factors, and a last piece that is not trained."""
+    plan = lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(2)]))
+    factors = [(0.5, 1.0), (2.0, 0.0), (1.0, 3.0), (0.0, 1.0)]
+    pieces = [
+        replace(piece, rate_factor=rate, decay_factor=decay)
+        for piece, (rate, decay) in zip(plan.parameters, factors, strict=True)
+    ]
+    statistic = Parameter("running", plan.size, (5,), "statistic")
+    return replace(plan, parameters=(*pieces, statistic), size=plan.size + 5), factors
+
+
+@pytest.mark.parametrize("rule", [fn.SGD(), fn.Adam()], ids=["sgd", "adam"])
+def test_factors_change_the_rate_and_the_decay_of_their_piece_and_statistics_stay(backend, rule):
+    plan, factors = with_factors()
+    if "rate" not in loading.load(backend).kinds.get("factor", ()):
+        with pytest.raises(fn.BackendUnavailable, match=f"'{backend}' does not have factor 'rate'"):
+            loading.load(backend).compile(plan, FLOAT64, None, None)
+        return
+    program = loading.load(backend).compile(plan, FLOAT64, None, None)
+    plain = loading.load("numpy").compile(lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(2)])),
+                                          FLOAT64, None, None)  # fmt: skip
+    x, y = rows_for(fn.Network(3, [fn.Dense(2)]), 9)
+    rows = Data(Inputs(x.astype(FLOAT64)), y.astype(FLOAT64))
+    start = np.linspace(-1, 1, plan.size)
+    moved = State(start[: plan.trained].copy(), rule.memory(plan.trained, FLOAT64))
+    plain.train(moved, rows, Run(0, 1, 9, None, rule, 0.1))
+    memory = program.to_device(rule.memory(plan.trained, FLOAT64))
+    state = State(program.to_device(start.copy()), memory)
+    program.train(state, program.upload(rows), Run(0, 1, 9, None, rule, 0.1, weight_decay=0.5))
+    found = program.to_host(state.parameters)
+    step = start[: plan.trained] - moved.parameters  # of a rate of 0.1, without factors
+    for piece, (rate, decay) in zip(plan.parameters[:-1], factors, strict=True):
+        here = slice(piece.offset, piece.offset + piece.size)
+        wanted = start[here] * (1 - 0.1 * rate * 0.5 * decay) - rate * step[here]
+        np.testing.assert_allclose(found[here], wanted, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(found[plan.trained :], start[plan.trained :])
+    assert program.to_host(state.memory).shape == (rule.slots, plan.trained)
+
+
 def test_masses_make_the_means_of_parts_add_up(case):
     program, flat, data = case
     rule = fn.SGD()
@@ -96,6 +137,10 @@ def test_a_batch_whose_weights_are_all_0_has_no_mass_no_loss_and_no_gradient(cas
     found = program.batch_gradient(a_state(program, flat, rule), nothing, a_run(1, rule), 0)
     assert found[:2] == (0.0, 0.0)
     assert not program.to_host(found[2]).any()
+    assert program.loss(program.to_device(flat), nothing) == 0
+    loss, gradient = program.gradient(program.to_device(flat), nothing)
+    assert loss == 0
+    assert not gradient.any()
 
 
 def test_many_networks_train_as_each_does_alone(case):

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from samples import rows_for
+from samples import EVERYWHERE, PAIRS, rows_for
+from test_trajectory import OPTIMIZERS as TRAJECTORIES
 
 import fastnet as fn
 from fastnet.contract import kinds, loading, plan
@@ -92,6 +93,13 @@ def test_our_backends_have_every_kind_of_the_table(backend):
     for table, known in kinds.TABLES.items():
         # Identity is left out of plans.
         assert set(found[table]) - {"identity"} == set(known) - {"identity"}
+
+
+def test_the_samples_hold_every_activation_loss_and_optimizer():
+    assert {activation.name for activation in EVERYWHERE} == set(ACTIVATIONS) - {"softmax"}
+    assert {loss.name for _, loss in PAIRS} == set(LOSSES)
+    trained = {optimizer.name for optimizer, _ in TRAJECTORIES}
+    assert trained == {name for name, cls in OPTIMIZERS.items() if issubclass(cls, Optimizer)}
 
 
 def test_every_definition_becomes_kinds_of_the_table():
