@@ -73,14 +73,14 @@ class LayeredPass:
         self.scaled = number.name == "fp16"
         self.x = context.store(rows, layout.inputs)
         hidden = [layer.units for layer in layout.layers[:-1]]
-        self.z = context.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
+        self.z = context.real(rows, max(hidden, default=1)) if number.is_16_bit and hidden else None
         self.out = context.real(rows, layout.outputs)
         last = layout.layers[-1]
         self.out_slope = None
         if last.code != IDENTITY:
             self.out_slope = context.real(rows, layout.outputs)
         self.real_d = None
-        if training and (self.scaled or (layout.softmax and number.narrow)):
+        if training and (self.scaled or (layout.softmax and number.is_16_bit)):
             self.real_d = context.real(rows, layout.outputs)
         self.d = [context.store(rows, layout.widest) for _ in range(2 if training else 0)]
         self.lanes = lanes_of(layout.outputs)
@@ -108,7 +108,7 @@ class LayeredPass:
         real = np.dtype(number.real).itemsize
         hidden = layout.layers[:-1]
         stored = layout.inputs + sum(layer.units for layer in hidden)
-        reals = 2 * layout.outputs + (layout.widest if number.narrow else 0)
+        reals = 2 * layout.outputs + (layout.widest if number.is_16_bit else 0)
         if not training:
             return 0, stored * number.bytes + reals * real
         stored += 2 * layout.widest
@@ -197,7 +197,7 @@ class LayeredPass:
     def launch(self, request: Request) -> None:
         """Do what a request asks for."""
         context, layout, rows, mode = self.context, self.context.layout, self.rows, request.mode
-        weights = request.copy if context.number.narrow else request.parameters
+        weights = request.copy if context.number.is_16_bit else request.parameters
         x = self._fetch(request)
         self._forward(request, weights, x)
         entries = rows * layout.outputs
@@ -250,7 +250,7 @@ class LayeredPass:
         context, source = self.context, request.source
         whole = source.order is None and source.rows == self.rows
         aligned = context.device.address(source.x) % ProductSpec.alignment == 0
-        if whole and aligned and not context.number.narrow and not context.layout.masks:
+        if whole and aligned and not context.number.is_16_bit and not context.layout.masks:
             return source.x
         self.gather(
             context.blocks(self.rows * context.layout.inputs),
@@ -326,7 +326,7 @@ class LayeredPass:
         wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
         plan.back(d, weight, wide, None, None)
         from_output = before.slope is None and before.layer.code != IDENTITY
-        if before.slope is not None or from_output or context.number.narrow:
+        if before.slope is not None or from_output or context.number.is_16_bit:
             self.through_slope(
                 context.blocks(rows * layer.inputs),
                 THREADS,

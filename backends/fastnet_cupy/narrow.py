@@ -142,14 +142,14 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
             column_warps=column_warps,
             tiles=tiles,
         )
-        if tiles > 1 and (shape.slopes or not number.narrow):
+        if tiles > 1 and (shape.slopes or not number.is_16_bit):
             continue
         sums = shape.sums(number)
         if sums > MOST_SUMS or shape.shared_bytes(number) + OWN_BYTES > shared_bytes:
             continue
-        if number.narrow or sums <= ROOMY_SUMS:
+        if number.is_16_bit or sums <= ROOMY_SUMS:
             yield shape
-        if not number.narrow:
+        if not number.is_16_bit:
             yield replace(shape, crowded=True)
 
 

@@ -439,7 +439,7 @@ class CudaProgram(Program):
         """Bytes of a pass: fixed, and for each row."""
         kind: Any = LayeredPass if shape is None else NarrowPass
         fixed, each = kind.bytes_needed(self.context, rows, training)
-        vectors += self.number.narrow
+        vectors += self.number.is_16_bit
         fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
         return fixed + (self.device.product_bytes if shape is None else 0), each
 

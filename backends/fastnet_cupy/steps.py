@@ -126,7 +126,7 @@ class Steps:
         self.settings: Any = None
         self.steps: Any = None
         self.losses, self.masses = Growing(context, "float64"), Growing(context, "float64")
-        self.copy = context.store(context.layout.size) if context.number.narrow else None
+        self.copy = context.store(context.layout.size) if context.number.is_16_bit else None
         self.mass = context.kernel("step.cu", "mass")
         self.total = context.kernel("step.cu", "total")
         self.convert = context.kernel("step.cu", "convert")
