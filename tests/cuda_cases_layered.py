@@ -300,7 +300,7 @@ def _scales() -> list[Case]:
             scale = 16 * 2.0 ** -(math.floor(math.log2(peak)) + 1)
         scalars = Out([1, 2, scale], "f8", [1, 2, 3])
         arguments = {"peaks": array, "count": len(peaks), "scalars": scalars}
-        made.append(Case(name, "layered.cu", "choose_scale", FP16, arguments, threads=32))
+        made.append(Case(name, "layered.cu", "choose_scale", BF16, arguments, threads=32))
     return made
 
 
@@ -396,4 +396,4 @@ def _hand_overs(number: Any) -> list[Case]:
 def _advances() -> list[Case]:
     before = block(rows=9, batch=2, index=3)
     arguments = {"control": Out(block(rows=9, batch=2, index=4), "i8", before)}
-    return [Case("one-step", "layered.cu", "advance", FLOAT64, arguments, threads=32)]
+    return [Case("one-step", "layered.cu", "advance", BF16, arguments, threads=32)]

@@ -7,7 +7,6 @@ import numpy as np
 from cuda_cases import (
     BF16,
     BOTH,
-    FLOAT64,
     Case,
     Out,
     a_run,
@@ -194,7 +193,7 @@ def _totals() -> list[Case]:
             "sums": np.stack((penalties, squares, shrunk)) if blocks else None,
             "losses": Out(losses, "f8", near=SUM), "masses": Out(masses, "f8", near=SUM),
         }  # fmt: skip
-        made.append(Case(name, "step.cu", "total", FLOAT64, arguments, threads=64))
+        made.append(Case(name, "step.cu", "total", BF16, arguments, threads=64))
     return made
 
 
