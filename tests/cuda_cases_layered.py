@@ -44,7 +44,7 @@ def cases() -> list[Case]:
         made += [*_gathers(number), *_activates(number), *_output_derivatives(number)]
         made += [*_through_slopes(number), *_sums(number)]
     for number in BOTH:
-        made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_hand_overs(number)]
+        made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_predictions(number)]
     return [*made, *_scales(), *_advances()]
 
 
@@ -372,7 +372,7 @@ def _sums(number: Any) -> list[Case]:
     return made
 
 
-def _hand_overs(number: Any) -> list[Case]:
+def _predictions(number: Any) -> list[Case]:
     _, plain = network(2, (3, "sigmoid"))
     _, logits = network(2, (3, "sigmoid"), loss="binary_crossentropy")
     made = []
@@ -389,7 +389,7 @@ def _hand_overs(number: Any) -> list[Case]:
             "int_table": tables(layout)["int_table"], "control": state, "p": p,
             "out": Out(out, number.real, near=rounding(number)),
         }  # fmt: skip
-        made.append(Case(name, "layered.cu", "hand_over", number, arguments, blocks=2))
+        made.append(Case(name, "layered.cu", "store_predictions", number, arguments, blocks=2))
     return made
 
 

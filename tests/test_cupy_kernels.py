@@ -65,7 +65,7 @@ def test_narrow_cases_come_in_every_share_and_kind_of_number():
     names = ("FN_ROW_WARPS", "FN_COLUMN_WARPS", "FN_TILES")
     shares = {tuple(int(macros[name]) for name in names) for macros in cases}
     assert shares == set(narrow.SHARES)
-    assert {macros["FN_CROWDED"] for macros in cases} == {"0", "1"}
+    assert {macros["FN_UNROLLED"] for macros in cases} == {"0", "1"}
     assert {n.macro for n in NUMBERS} == {n.macro for n in NUMBERS for c in cases if n.macro in c}
 
 

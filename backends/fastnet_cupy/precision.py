@@ -32,6 +32,11 @@ class Number:
         return self.store != self.real
 
     @property
+    def real_bytes(self) -> int:
+        """Of a number that sums are kept in."""
+        return np.dtype(self.real).itemsize
+
+    @property
     def bytes(self) -> int:
         """Of one number in memory."""
         return np.dtype(self.store).itemsize
@@ -49,7 +54,7 @@ NUMBERS = {number.name: number for number in (TF32, BF16, FP16)}
 
 
 def number_for(dtype: np.dtype[Any], precision: str | None) -> Number:
-    """The kind of number for a model's dtype and what was asked for."""
+    """The kind of number for a model's dtype and precision."""
     if precision is not None:
         return NUMBERS[precision]
     return FLOAT64 if dtype == np.float64 else FLOAT32
