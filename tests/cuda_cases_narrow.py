@@ -53,7 +53,7 @@ SOFTMAX = fn.Softmax()
 #: kind, and each of the others in those that make another shape of it.
 NETWORKS: dict[str, tuple[Any, ...]] = {
     "one-of-each": (1, (1,)),
-    "slopes-from-outputs": (7, (20, "tanh"), (33, "relu"), (3,)),
+    "slopes-from-outputs": (7, (20, "tanh"), (33, fn.LeakyReLU(0.3)), (3,)),
     "kept-slopes": (40, (64, "gelu"), (17, "leaky_relu"), (2, "tanh")),
     "dropout": (20, 0.25, (30, "relu"), 0.5, (16, "sigmoid"), 0.25, (3,)),
     "softmax": (5, (16, "elu"), (11, SOFTMAX)),
