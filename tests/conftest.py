@@ -31,6 +31,20 @@ def backend(request: pytest.FixtureRequest) -> str:
     return entry.name
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are not for a backend, by its line in the roster."""
+
+    def is_for_its_backend(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        entry = None if callspec is None else callspec.params.get("backend")
+        function = getattr(item, "originalname", item.name)
+        return not isinstance(entry, Entry) or entry.has(item.path.stem, function)
+
+    kept = [item for item in items if is_for_its_backend(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_for_its_backend(item)])
+    items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
     monkeypatch.delenv("FASTNET_BACKEND", raising=False)

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from cuda_cases import (
     BF16,
-    FLOAT32,
+    BOTH,
+    FACTORS,
+    FLOAT64,
     FP16,
-    NUMBERS,
-    REALS,
     TF32,
     Case,
     Out,
     activated,
+    batch_of,
     block,
     draw,
     mask_of,
@@ -22,29 +23,28 @@ from cuda_cases import (
     rounding,
     row_losses,
     share_out,
+    slope_from_output,
     soft,
+    steps_of,
     tables,
-    told_slope,
-    turn,
 )
 from samples import EVERYWHERE, FREE_LOSSES, RATE, label
 from simulated.products import as_read, as_stored
 from tolerances import NORMAL_TAIL
 
 import fastnet as fn
-from fastnet_cupy import control
-from fastnet_cupy.layout import activation_code
+from fastnet_cupy.names import Control
 
 
 def cases() -> list[Case]:
     """All of them."""
     made = []
-    for number in NUMBERS:
+    # float32 is what sums are kept in for TF32, BF16 and FP16, so it needs no build of its own.
+    for number in (FLOAT64, TF32, BF16, FP16):
         made += [*_gathers(number), *_activates(number), *_output_derivatives(number)]
         made += [*_through_slopes(number), *_sums(number)]
-    for number in REALS:
-        made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_hand_overs(number)]
-    made += [_loss(BF16, (5,), fn.MSE(), 8, "y", "some", 2, "stored")]
+    for number in BOTH:
+        made += [*_finishes(number), *_softmaxes(number), *_losses(number), *_predictions(number)]
     return [*made, *_scales(), *_advances()]
 
 
@@ -57,31 +57,32 @@ def _gathers(number: Any) -> list[Case]:
     rows = 50
     order, late = orders(rows, 2), {"first_step": 2**32 + 5, "seed": 2**63 + 11}
     made = []
-    for name, inputs, drops, buffer, state, its_order in [
-        ("whole", 7, (), 50, block(rows=rows, batch=50), None),
-        ("one-row", 7, (), 1, block(rows=rows, batch=1, index=3), None),
-        ("tail", 7, (), 20, block(rows=rows, batch=20, index=2), None),
-        ("order", 7, (), 20, block(rows=rows, batch=20, index=4, ordered=True), order),
-        ("streamed", 7, (), 8, block(rows=999, batch=8, index=7, streamed=6), None),
-        ("fours", 8, (), 20, block(rows=rows, batch=20, index=4, ordered=True), order),
-        ("fours-tail", 4, (), 20, block(rows=rows, batch=20, index=2), None),
-        ("dropout", 7, (0.25, 0.5), 20, block(rows=rows, batch=20, index=2, dropping=True, **late),
+    for name, inputs, drops, buffer, settings, its_order in [
+        ("whole", 7, (), 50, {"rows": rows, "batch": 50}, None),
+        ("one-row", 7, (), 1, {"rows": rows, "batch": 1, "index": 3}, None),
+        ("tail", 7, (), 20, {"rows": rows, "batch": 20, "index": 2}, None),
+        ("order", 7, (), 20, {"rows": rows, "batch": 20, "index": 4, "ordered": True}, order),
+        ("streamed", 7, (), 8, {"rows": 999, "batch": 8, "index": 7, "streamed": 6}, None),
+        ("fours", 8, (), 20, {"rows": rows, "batch": 20, "index": 4, "ordered": True}, order),
+        ("fours-tail", 4, (), 20, {"rows": rows, "batch": 20, "index": 2}, None),
+        ("dropout", 7, (0.25, 0.5), 20, dict(rows=rows, batch=20, index=2, **late),
          None),
-        ("fours-dropout", 8, (0.25,), 20, block(rows=rows, batch=20, dropping=True, **late), None),
-        ("no-dropout-now", 8, (0.25,), 20, block(rows=rows, batch=20, **late), None),
+        ("fours-dropout", 8, (0.25,), 20, dict(rows=rows, batch=20, **late), None),
+        ("no-dropout-now", 8, (0.25,), 20, dict(rows=rows, batch=20, **late), None),
     ]:  # fmt: skip
         _, layout = network(inputs, *drops, (5, "relu"), 0.5, (3,))
+        state = block(dropout=layout if name.endswith("dropout") else None, **settings)
         data_x = draw(1, (rows, inputs), number)
-        batch = turn(state, its_order)
+        batch = batch_of(state, its_order)
         there = np.minimum(np.arange(buffer), len(batch.rows) - 1)  # a tail repeats its last row
         x = data_x[batch.rows[there]].astype("f8")
-        if state[control.DROPPING]:
-            seed = int(state[control.SEED]) % 2**64
-            x *= mask_of(layout.masks, seed, batch.step, x.shape)
+        if state[Control.DROPPING]:
+            x *= mask_of(layout.masks, state, batch.step, x.shape)
         near = rounding(number, stored=True)
         arguments = {
-            **tables(layout), "control": state, "order": its_order, "data_x": data_x,
-            "buffer": buffer, "x": Out(x, number.store, near=near),
+            **tables(layout), "control": state, "steps": steps_of(layout, dropout_factor=FACTORS),
+            "order": its_order, "data_x": data_x, "buffer": buffer,
+            "x": Out(x, number.store, near=near),
         }  # fmt: skip
         made.append(Case(name, "layered.cu", "gather", number, arguments, blocks=2))
     return made
@@ -98,25 +99,28 @@ def _activates(number: Any) -> list[Case]:
     rows, units, made = 13, 21, []
     for activation in EVERYWHERE:
         _, layout = network(4, 0.5, (3,), 0.3, (units, activation), 0.25, 0.5, (2,))
-        code, masks = layout.layers[1].code, layout.layers[1].masks
+        masks = layout.layers[1].masks
         for name, biased, sloped, dropping in [
             ("bias", True, True, False),
             ("no-bias", False, False, False),
             ("dropout", True, True, True),
         ]:
             z, bias = _at_ends(draw(4, (rows, units), number, 3)), draw(5, units, number)
-            state = block(rows=rows, batch=rows, index=3, dropping=dropping, seed=2**63)
+            state = block(
+                rows=rows, batch=rows, index=3, dropout=layout if dropping else None, seed=2**63
+            )
             a, slope = activated(activation, z.astype("f8") + (bias if biased else 0))
             if dropping:
-                mask = mask_of(masks, 2**63, 3, z.shape)
+                mask = mask_of(masks, state, 3, z.shape)
                 with np.errstate(invalid="ignore"):
                     a, slope = a * mask, slope * mask
             if number == FP16:
                 a = np.where(np.abs(a) >= 65520, np.copysign(np.inf, a), a)
             near = rounding(number, stored=True)
             arguments = {
-                **tables(layout), "control": state, "l": 1, "code": code, "count": z.size,
-                "z": z, "bias": bias if biased else None, "a": Out(a, number.store, near=near),
+                **tables(layout), "control": state,
+                "steps": steps_of(layout, dropout_factor=FACTORS), "l": 1, "count": z.size, "z": z,
+                 "bias": bias if biased else None, "a": Out(a, number.store, near=near),
                 "slope": Out(slope, number.store, near=near) if sloped else None,
             }  # fmt: skip
             title = f"{label(activation)}-{name}"
@@ -134,7 +138,7 @@ def _finishes(number: Any) -> list[Case]:
                 z, bias = _at_ends(z), None
             a, slope = activated(activation, z.astype("f8") + (0 if bias is None else bias))
             arguments = {
-                **tables(layout), "l": 1, "code": layout.layers[1].code, "count": z.size,
+                **tables(layout), "l": 1, "count": z.size,
                 "bias": bias, "out": Out(a, number.real, z, near=rounding(number)),
                 "slope": Out(slope, number.real, near=rounding(number)) if sloped else None,
             }  # fmt: skip
@@ -150,7 +154,7 @@ def _tail(number: Any) -> Case:
     a, _ = activated(fn.GELU(), z.astype("f8"))
     near = (max(rounding(number)[0], NORMAL_TAIL), 0.0)
     arguments = {
-        **tables(layout), "l": 0, "code": layout.layers[0].code, "count": z.size, "bias": None,
+        **tables(layout), "l": 0, "count": z.size, "bias": None,
         "out": Out(a, number.real, z, near=near), "slope": None,
     }  # fmt: skip
     return Case("gelu-tail", "layered.cu", "finish_output", number, arguments, blocks=2)
@@ -209,7 +213,7 @@ def _loss(
     generator = np.random.default_rng(len(str(last)))
     rows, buffer, n, threads, size = 41, 50, layout.outputs, 64, 91
     state, order = block(rows=size, batch=50, index=1, ordered=True), orders(size, 1)
-    where = turn(state, order).rows
+    where = batch_of(state, order).rows
     assert len(where) == rows
     p = draw(9, (buffer, n), number, 2)
     if layout.softmax:
@@ -296,7 +300,7 @@ def _scales() -> list[Case]:
             scale = 16 * 2.0 ** -(math.floor(math.log2(peak)) + 1)
         scalars = Out([1, 2, scale], "f8", [1, 2, 3])
         arguments = {"peaks": array, "count": len(peaks), "scalars": scalars}
-        made.append(Case(name, "layered.cu", "choose_scale", FP16, arguments, threads=32))
+        made.append(Case(name, "layered.cu", "choose_scale", BF16, arguments, threads=32))
     return made
 
 
@@ -324,19 +328,19 @@ def _through_slopes(number: Any) -> list[Case]:
     for activation in [None, "kept", *EVERYWHERE[:6]]:
         count = 1 if activation is None else 200
         wide, z = draw(14, count, number, 4), draw(15, count, number)
-        code, below, a, slope, steep = 0, 0.0, None, None, np.ones(count)
+        plain = "identity" if activation in (None, "kept") else activation
+        layout = network(2, (3, "relu"), (4, plain))[1]
+        a, slope, steep = None, None, np.ones(count)
         if activation == "kept":
             slope = _stored(z, number)
             steep = as_read(slope, number).astype("f8")
         elif activation is not None:
-            if activation.name != "identity":
-                code, below, _ = activation_code(activation)
             a = _stored(activated(activation, z)[0], number)
-            # The slope as it is told by what came out, rounded as that is.
-            steep = told_slope(activation, as_read(a, number).astype("f8"))
+            # The slope from the output as it is stored.
+            steep = slope_from_output(activation, as_read(a, number).astype("f8"))
         wide[0] = 7e4
         arguments = {
-            "code": code, "below": below, "count": count, "wide_d": wide, "a": a, "slope": slope,
+            **tables(layout), "l": 1, "count": count, "wide_d": wide, "a": a, "slope": slope,
             "d": Out(_cut(wide * steep, number), number.store, near=near),
         }  # fmt: skip
         name = "one" if activation is None else "kept" if a is None else label(activation)
@@ -359,7 +363,7 @@ def _sums(number: Any) -> list[Case]:
         }  # fmt: skip
         case = Case(name, "layered.cu", "sum_columns", number, arguments, groups * parts, 256)
         made.append(case)
-        if number in REALS or number == BF16:
+        if number in BOTH:
             arguments = {
                 "parts": between.astype(number.real), "rows": parts, "columns": columns,
                 "rows_of_part": parts, "sums": Out(wide.sum(0), number.real, near=near),
@@ -368,7 +372,7 @@ def _sums(number: Any) -> list[Case]:
     return made
 
 
-def _hand_overs(number: Any) -> list[Case]:
+def _predictions(number: Any) -> list[Case]:
     _, plain = network(2, (3, "sigmoid"))
     _, logits = network(2, (3, "sigmoid"), loss="binary_crossentropy")
     made = []
@@ -377,19 +381,19 @@ def _hand_overs(number: Any) -> list[Case]:
     ]:  # fmt: skip
         p, rows = draw(17, (batch, 3), number), 41
         state = block(rows=rows, batch=batch, index=index)
-        where, out = turn(state).rows, np.full((rows, 3), np.nan)
+        where, out = batch_of(state).rows, np.full((rows, 3), np.nan)
         out[where] = p[: len(where)]
         if layout == logits:
             out = 1 / (1 + np.exp(-out))
         arguments = {
-            "table_whole": tables(layout)["table_whole"], "control": state, "p": p,
+            "int_table": tables(layout)["int_table"], "control": state, "p": p,
             "out": Out(out, number.real, near=rounding(number)),
         }  # fmt: skip
-        made.append(Case(name, "layered.cu", "hand_over", number, arguments, blocks=2))
+        made.append(Case(name, "layered.cu", "store_predictions", number, arguments, blocks=2))
     return made
 
 
 def _advances() -> list[Case]:
     before = block(rows=9, batch=2, index=3)
     arguments = {"control": Out(block(rows=9, batch=2, index=4), "i8", before)}
-    return [Case("one-step", "layered.cu", "advance", FLOAT32, arguments, threads=32)]
+    return [Case("one-step", "layered.cu", "advance", BF16, arguments, threads=32)]

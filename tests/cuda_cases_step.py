@@ -6,27 +6,26 @@ from typing import Any
 import numpy as np
 from cuda_cases import (
     BF16,
-    FLOAT32,
-    FLOAT64,
-    FP16,
-    NUMBERS,
-    REALS,
+    BOTH,
     Case,
     Out,
+    a_run,
+    batch_of,
     block,
     draw,
     network,
     orders,
     rounding,
+    settings_of,
     share_out,
+    steps_of,
     tables,
-    turn,
 )
 from tolerances import FORWARD
 
 from fastnet.definition import optimizers
 from fastnet_cupy import control
-from fastnet_cupy.layout import CROSSENTROPY
+from fastnet_cupy.names import Control
 from fastnet_numpy.optimizers import UPDATES
 
 #: Sums that are kept in float64 whatever the kind of number.
@@ -37,23 +36,22 @@ OPTIMIZERS = {
     "momentum": optimizers.SGD(0.1, momentum=0.9),
     "nesterov": optimizers.SGD(0.1, momentum=0.9, nesterov=True),
     "adam": optimizers.Adam(0.01),
-    "adamw": optimizers.AdamW(0.01, weight_decay=0.1),
     "rmsprop": optimizers.RMSprop(0.01),
     "rmsprop-momentum": optimizers.RMSprop(0.01, momentum=0.8),
     "adagrad": optimizers.Adagrad(0.1),
     "rprop": optimizers.Rprop(0.01, step_sizes=(1e-6, 0.5)),
-    "lion": optimizers.Lion(0.01, weight_decay=0.1),
+    "lion": optimizers.Lion(0.01),
 }
 
 
 def cases() -> list[Case]:
     """All of them."""
     return [
-        *(case for number in REALS for case in _masses(number)),
-        *(case for number in REALS for case in _collects(number)),
+        *(case for number in BOTH for case in _masses(number)),
+        *(case for number in BOTH for case in _collects(number)),
         *_totals(),
         *_moves(),
-        *_recasts(),
+        *_conversions(),
     ]
 
 
@@ -76,7 +74,7 @@ def _masses(number: Any) -> list[Case]:
         ("as-many-as-can-be", 1024, block(rows=301, batch=300), None),
         ("never-mind-2^32", 64, block(rows=301, batch=300, first_step=2**33 + 1), None),
     ]:
-        batch = turn(state, its_order)
+        batch = batch_of(state, its_order)
         scalars = [weights[batch.rows].sum(dtype="f8"), 7, 8]
         arguments = {
             "control": state, "weights": weights, "order": its_order,
@@ -89,7 +87,7 @@ def _masses(number: Any) -> list[Case]:
 def _is_weight(layout: Any) -> np.ndarray:
     weight = np.zeros(layout.size, bool)
     for layer in layout.layers:
-        weight[layer.weight : layer.bias] = True
+        layer.weight_of(weight)[:] = True
     return weight
 
 
@@ -104,7 +102,7 @@ def _collects(number: Any) -> list[Case]:
         ("l1-alone", wide, 1, 256, [0.1, 0, no, 1], 1.0, 1.0),
         ("cut-and-scaled", wide, 1, 32, [0, 0.3, 0.5, 1], 2.0**20, 2.0**20),
         ("two-parameters", least, 2, 64, [0.1, 0.2, 0.5, no], 1.0, 1.0),
-        ("overflowing", wide, 3, 64, [0, 0, no, 1], 1.0, 1e30 if number == FLOAT32 else 1e200),
+        ("overflowing", wide, 3, 64, [0, 0, no, 1], 1.0, 1e30 if number == BF16 else 1e200),
         ("not-a-number", wide, 3, 64, [0, 0, 0.5, 1], 1.0, 1.0),
     ]:
         passed = draw(2, layout.size, number, spread)
@@ -112,7 +110,10 @@ def _collects(number: Any) -> list[Case]:
             passed[70] = np.nan
         p = draw(3, layout.size, number)
         p[::5] = 0
-        l1, l2, limit, _ = objective
+        l1, l2, limit, longest = objective
+        run = {"l1": l1, "clip_value": limit, "clip_norm": longest}
+        l2s = np.full(9, np.nan)
+        l2s[4] = l2
         gradient = passed.astype("f8") / scale
         wide_p, weight = p.astype("f8"), _is_weight(layout)
         penalty = np.where(weight, l1 * np.abs(wide_p) + l2 / 2 * wide_p**2, 0)
@@ -124,16 +125,17 @@ def _collects(number: Any) -> list[Case]:
         near, in_place = rounding(number)[0], name == "penalties"
         # SHRINK^2 brings a number of usual size to the subnormal ones, 5e-324 apart.
         errors = [(near, 0.0), (near, 0.0), (near, layout.size * 5e-324)]
-        outs = (Out(s, "f8", near=e) for s, e in zip(by_block, errors, strict=True))
+        relative, absolute = np.array(errors).T[:, :, None] * np.ones((1, 3, blocks))
         arguments = {
-            **tables(layout), "objective": np.array(objective, "f8"),
+            "int_table": tables(layout)["int_table"], "control": block(4, rows=4, batch=4),
+            "settings": settings_of(**run), "steps": steps_of(layout, l2=l2s),
             "scalars": np.array([np.nan, np.nan, scale]), "parameters": p,
             "passed": "gradient" if in_place else passed,
             "gradient": Out(
                 gradient, number.real, passed if in_place else None,
                 near=(near, near * spread / scale),
             ),
-            **dict(zip(("penalties", "squares", "shrunk"), outs, strict=True)),
+            "sums": Out(np.stack(by_block), "f8", near=(relative, absolute)),
         }  # fmt: skip
         made.append(Case(name, "step.cu", "collect", number, arguments, blocks, threads))
     return made
@@ -158,7 +160,7 @@ def _totals() -> list[Case]:
     ]:
         generator = np.random.default_rng(len(name))
         state = block(rows=10, batch=4, index=5)  # the tail: two rows
-        state[control.STOPPED] = stopped
+        state[Control.STOPPED] = stopped
         loss_parts = spread * generator.uniform(1, 2, count)
         entries = generator.uniform(1, 2, max(blocks, 1))  # a gradient's, one a block
         if name == "longer-than-1e154":
@@ -167,7 +169,7 @@ def _totals() -> list[Case]:
         with np.errstate(over="ignore"):
             squares, shrunk = entries**2, (entries * 2.0**-512) ** 2
         rows = mass if weighted else 2.0
-        each = 1 if layout.loss == CROSSENTROPY else 5
+        each = layout.loss.each
         loss = loss_parts.sum() / each / rows if rows else 0.0
         factor = 1.0
         if blocks:
@@ -176,32 +178,32 @@ def _totals() -> list[Case]:
             length = peak * np.linalg.norm(entries / peak)
             factor = min(limit / length, 1.0)
         after = state.copy()
-        after[control.NOW], after[control.NEXT] = 5, 6
-        after[control.STOPPED] = stopped or not np.isfinite(loss)
+        after[Control.NOW], after[Control.NEXT] = 5, 6
+        after[Control.STOPPED] = stopped or not np.isfinite(loss)
         losses, masses = np.full(9, np.nan), np.full(9, np.nan)
         if stopped:
             factor = 7.0
         else:
             losses[5], masses[5] = loss, rows
-        parts = (penalties, squares, shrunk) if blocks else (None, None, None)
         arguments = {
-            "table_whole": tables(layout)["table_whole"], "control": Out(after, "i8", state),
+            "int_table": tables(layout)["int_table"], "control": Out(after, "i8", state),
             "scalars": Out([mass, factor, 2.0], "f8", [mass, 7.0, 2.0], near=SUM),
-            "objective": np.array([0, 0, no, limit]), "weighted": weighted,
+            "settings": settings_of(clip_norm=limit) if blocks else None, "weighted": weighted,
             "parts": loss_parts, "count": count, "blocks": blocks,
-            **dict(zip(("penalties", "squares", "shrunk"), parts, strict=True)),
+            "sums": np.stack((penalties, squares, shrunk)) if blocks else None,
             "losses": Out(losses, "f8", near=SUM), "masses": Out(masses, "f8", near=SUM),
         }  # fmt: skip
-        made.append(Case(name, "step.cu", "total", FLOAT32, arguments, threads=64))
+        made.append(Case(name, "step.cu", "total", BF16, arguments, threads=64))
     return made
 
 
 def _moves() -> list[Case]:
     made = []
-    for number in (FLOAT64, FLOAT32, BF16, FP16):
+    for number in BOTH:
         for name, optimizer in OPTIMIZERS.items():
             made.append(_move(name, number, optimizer, 333, 2, 64))
         adam = OPTIMIZERS["adam"]
+        made.append(_move("decay", number, adam, 333, 2, 64, decay=0.5))
         made.append(_move("one-parameter", number, adam, 1, 1, 32))
         made.append(_move("cut-and-scaled", number, adam, 70, 1, 32, scale=2.0**12, limit=0.5))
         made.append(_move("stopped", number, adam, 70, 1, 64, stopped=True))
@@ -210,39 +212,44 @@ def _moves() -> list[Case]:
 
 def _move(
     name: str, number: Any, optimizer: Any, size: int, blocks: int, threads: int,
-    scale: float = 1.0, limit: float = math.inf, stopped: bool = False,
+    scale: float = 1.0, limit: float = math.inf, stopped: bool = False, decay: float = 0.0,
 ) -> Case:  # fmt: skip
     """The second step of a run that begins after six updates."""
-    factor, slots = 0.75, control.slots(optimizer)
+    factor, slots = 0.75, optimizer.slots
     lrs = np.array([np.nan, 0.3 if optimizer.name == "sgd" else 0.02, np.nan])
     passed = draw(4, size, number, scale)
     p = draw(5, size, number)
     memory = np.abs(draw(6, (optimizer.slots, size), number)) + number_one(number)
     if optimizer.name == "rprop":
-        memory[0, ::2] *= -1  # the last gradient; where it is 0 there is no turn
+        memory[0, ::2] *= -1  # the last gradient; 0 keeps the sign
         memory[0, ::7] = 0
     state = block(rows=4, batch=4, index=2, now=1)
-    state[control.STOPPED] = stopped
+    state[Control.STOPPED] = stopped
+    state[Control.OPTIMIZER], state[Control.SLOTS] = control.code(optimizer), slots
+    run = a_run(
+        steps=3, optimizer=optimizer, learning_rate=lrs, weight_decay=decay, clip_value=limit
+    )
     gradient = passed.astype("f8") / scale
     gradient = np.clip(gradient, -limit, limit) * factor
     moved, kept = p.astype("f8"), memory.astype("f8")
     if not stopped:
-        UPDATES[optimizer.name](optimizer, kept, size, np.dtype("f8"))(moved, gradient, lrs[1], 8)
+        moved *= 1 - lrs[1] * decay
+        kind, constants = optimizer.canonical()
+        UPDATES[kind](constants, kept, size, np.dtype("f8"))(moved, gradient, lrs[1], 8)
     copied, near = None, FORWARD[number.real]
-    if number.narrow:
+    if number.is_16_bit:
         start = np.full(size, np.nan) if stopped else moved
         copied = Out(start, number.store, near=rounding(number, stored=True))
     arguments = {
         "control": state, "scalars": np.array([np.nan, factor, scale]),
-        "objective": np.array([np.nan, np.nan, limit, np.nan]),
-        "constants": control.constants(optimizer), "code": control.code(optimizer),
-        "slots": slots, "rates": control.rates(optimizer, lrs, 6),
+        "settings": control.settings(run),
+        "steps": control.step_table(network(1, (1,))[1], run, 6),
         "gradient": passed, "scaled": scale != 1, "size": size,
         "parameters": Out(moved, number.real, p, norm=near),
-        "memory": Out(kept[:slots], number.real, memory[:slots], norm=near) if slots else None,
+        "memory": Out(kept, number.real, memory, norm=near) if slots else None,
         "copy": copied,
     }  # fmt: skip
-    return Case(name, "step.cu", "move", number, arguments, blocks, threads)
+    return Case(name, "step.cu", "update_parameters", number, arguments, blocks, threads)
 
 
 def number_one(number: Any) -> Any:
@@ -250,16 +257,9 @@ def number_one(number: Any) -> Any:
     return np.dtype(number.real).type(1)
 
 
-def _recasts() -> list[Case]:
-    made = []
-    for number in NUMBERS:
-        p = draw(7, 333, number)
-        p[:3] = [0, 1 + 2.0**-12, -3e38]
-        with np.errstate(over="ignore"):
-            wanted = p.astype("f2").astype("f8") if number == FP16 else p
-        near = (2.0 ** -(number.mantissa + 1), 0.0) if number not in REALS else (0.0, 0.0)
-        arguments = {
-            "parameters": p, "size": 333, "copy": Out(wanted, number.store, near=near),
-        }  # fmt: skip
-        made.append(Case("three-blocks", "step.cu", "recast", number, arguments, 3, 64))
-    return made
+def _conversions() -> list[Case]:
+    p = draw(7, 333, BF16)
+    p[:3] = [0, 1 + 2.0**-12, -3e38]
+    copy = Out(p, BF16.store, near=(2.0 ** -(BF16.mantissa + 1), 0.0))
+    arguments = {"parameters": p, "size": 333, "copy": copy}
+    return [Case("three-blocks", "step.cu", "convert", BF16, arguments, 3, 64)]

@@ -15,8 +15,8 @@ from fastnet.contract import choosing as contract
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.errors import DoesNotFit
+from fastnet_cupy import buffers, steps, streaming
 from fastnet_cupy import program as programs
-from fastnet_cupy import steps, streaming
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
 
@@ -240,7 +240,7 @@ def test_a_program_keeps_buffers_for_a_few_sizes_only():
             program.predict(flat, on_device(program, some_rows(rows=rows)).x)
         free.append(program.device.memory()[0])
     assert free[0] == free[1] == free[2], "buffers pile up"
-    assert len(program._kept) <= programs.KEPT
+    assert len(program.buffers.kept) <= buffers.KEPT
 
 
 def test_the_contract_says_which_precisions_there_are():

@@ -1,5 +1,6 @@
 """The CUDA backend's kernels under g++'s sanitizers, and bugs planted in them that are found."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,21 +14,15 @@ import cuda_cases_layered
 import cuda_cases_narrow
 import cuda_cases_step
 import cuda_cases_tiny
-from cuda_cases import FLOAT32, FLOAT64, FP16, TF32, Out
+from cuda_cases import BF16, FLOAT32, FLOAT64, FP16, TF32, Out
 from simulated import sanitized
 from simulated.sanitized import MEMORY, RACES
 
-from fastnet_cupy.context import GRADIENT
+from fastnet_cupy.names import Mode
 
-#: Kinds of number, by file and sanitizer: every branch of the preprocessor that matters to it.
-KINDS = {
-    ("step.cu", MEMORY): (FLOAT32, FP16),
-    ("layered.cu", MEMORY): (FLOAT32, FP16),
-    ("tiny.cu", MEMORY): (FLOAT32,),
-    ("step.cu", RACES): (FLOAT32,),
-    ("layered.cu", RACES): (FLOAT32,),
-    ("tiny.cu", RACES): (FLOAT32,),
-}
+#: The kind of number that a file's cases are watched with: in bf16 both parameters and what layers
+#: hand to each other have their own type, and no other kind has other memory or barriers.
+KIND = {"step.cu": BF16, "layered.cu": BF16, "tiny.cu": FLOAT32}
 
 #: Launches of a kernel that are watched for races, at most, and their threads: each is a thread
 #: of the operating system. Some kernels come with as many as they are written for.
@@ -35,9 +30,62 @@ FEW, FEW_THREADS = 8, 64
 ALL_THREADS = ("narrow", "sum_columns", "sum_parts")
 
 SIMPLE = [*cuda_cases_step.cases(), *cuda_cases_layered.cases(), *cuda_cases_tiny.cases()]
+#: The narrow kernel's products are written three times: plain, for TF32 and for 16 bits.
 LEAST = [cuda_cases_narrow.least(number) for number in (FLOAT64, TF32, FP16)]
+CLASSES = cuda_cases_narrow.least(FLOAT32, classes=True)
 #: One as `shape_for` would have it.
-LARGER = cuda_cases_narrow.maker_for("dropout", FP16).case("tail", GRADIENT, tiles=2)
+LARGER = cuda_cases_narrow.maker_for("dropout", TF32).case("tail", Mode.GRADIENT, tiles=2)
+
+# Bugs, planted in the backend's own sources. They sleep until an environment variable wakes one,
+# so that the program that has them also watches the kernels as they are.
+
+#: Which barrier is left out, and by how much some loops and stores go too far.
+LEFT_OUT, PAST_END = "FN_TESTS_LEFT_OUT", "FN_TESTS_PAST_END"
+
+PLANTS = f"""#include "device.cuh"
+static int asked_for(const char *name, int otherwise) {{
+  const char *text = getenv(name);
+  return text ? atoi(text) : otherwise;
+}}
+static const int left_out = asked_for("{LEFT_OUT}", -1), past_end = asked_for("{PAST_END}", 0);
+"""
+
+#: Headers that are put in, so that they can be changed too, and the words for a barrier.
+BARRIERS = {
+    "tiny.cu": ((), ("barrier();",)),
+    "narrow.cu": (("losses.cuh",), ("__syncthreads();", "__syncwarp();")),
+    "step.cu": (("sums.cuh",), ("__syncthreads();",)),
+    "layered.cu": (("losses.cuh", "sums.cuh"), ("__syncthreads();", "__syncwarp();")),
+}
+
+#: What is changed in a file so that it goes past an end.
+OVERRUNS = {
+    "step.cu": ("i < size; i += apart", "i < size + past_end; i += apart"),
+    "layered.cu": ("i < i##_end", "i < i##_end + past_end"),
+    "tiny.cu": (
+        "i < size; i += blockDim.x) parameters", "i < size + past_end; i += blockDim.x) parameters"
+    ),
+    "narrow.cu": ("parts[blockIdx.x] = loss", "parts[blockIdx.x + past_end] = loss"),
+}  # fmt: skip
+
+
+def planted(file):
+    """A source with its sleeping bugs, and the text behind each barrier, by its number."""
+    headers, words = BARRIERS[file]
+    text = (building.KERNELS / file).read_text()
+    for header in headers:
+        line, inside = f'#include "{header}"\n', (building.KERNELS / header).read_text()
+        assert line in text
+        text = text.replace(line, inside.replace("#pragma once\n", ""), 1).replace(line, "")
+    right, wrong = OVERRUNS[file]
+    assert right in text
+    first, *others = re.split("|".join(map(re.escape, words)), text.replace(right, wrong))
+    found = re.findall("|".join(map(re.escape, words)), text)
+    parts = [f"if (left_out != {n}) {found[n]}{other}" for n, other in enumerate(others)]
+    return f"{PLANTS}#line 1\n{first}{''.join(parts)}", others
+
+
+SOURCES = {file: planted(file)[0] for file in BARRIERS}
 
 
 def _groups():
@@ -48,15 +96,13 @@ def _groups():
         groups.setdefault((sanitizer, case.kernel, case.macros), []).append(case)
 
     for case in SIMPLE:
-        alone = case.kernel == "choose_scale"  # for one kind of number only
-        if case.number in KINDS[case.file, MEMORY]:
+        if case.number == KIND[case.file]:
             join(MEMORY, case)
-        few = case.threads <= FEW_THREADS or case.kernel in ALL_THREADS
-        if few and (alone or case.number in KINDS[case.file, RACES]):
-            join(RACES, case)
-    for case in [*LEAST, cuda_cases_narrow.least(FLOAT32, classes=True), LARGER]:
+            if case.threads <= FEW_THREADS or case.kernel in ALL_THREADS:
+                join(RACES, case)
+    for case in [*LEAST, LARGER]:
         join(MEMORY, case)
-    for case in [cuda_cases_narrow.least(FLOAT32, classes=True), LEAST[-1]]:
+    for case in [CLASSES, LEAST[-1]]:
         join(RACES, case)
     for (sanitizer, _, _), cases in groups.items():
         if sanitizer == RACES:
@@ -70,10 +116,11 @@ WATCHED = [
 ]
 
 
-def watch(cases, sanitizer, source=None):
+def watch(cases, sanitizer):
     """Launch them one after the other, and check what they leave."""
     launches = [case.launch() for case in cases]
-    sanitized.run(source or cases[0].file, launches, cases[0].macros, sanitizer)
+    file = cases[0].file
+    sanitized.run(SOURCES[file], launches, cases[0].macros, sanitizer, plain=file)
     for case, launch in zip(cases, launches, strict=True):
         left = dict(zip(case.build().parameters, launch.arguments, strict=True))
         case.check({name: left[name] for name, v in case.arguments.items() if isinstance(v, Out)})
@@ -85,13 +132,12 @@ def _builds(request):
     here = [item for item in request.session.items if item.path == request.path]
     asked = [item.callspec.params for item in here if hasattr(item, "callspec")]
     needed = {
-        (params.get("source", params["cases"][0].file), params["cases"][0].macros,
-         params["sanitizer"])
+        (params["cases"][0].file, params["cases"][0].macros, params["sanitizer"])
         for params in asked
         if "sanitizer" in params
-    }  # fmt: skip
+    }
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda build: sanitized.run(build[0], [], *build[1:]), needed))
+        list(pool.map(lambda build: sanitized.run(SOURCES[build[0]], [], *build[1:]), needed))
 
 
 @pytest.mark.parametrize(("cases", "sanitizer"), WATCHED)
@@ -115,88 +161,62 @@ def test_a_narrow_kernel_needs_all_of_its_shared_memory(case):
         watch([replace(case, shared=case.shared - 1)], MEMORY)
 
 
-# Bugs, planted in the backend's own sources.
-
-
-def source_of(file, headers=()):
-    """A source with some headers put in, so that they can be changed, too."""
-    text = (building.KERNELS / file).read_text()
-    for header in headers:
-        line, inside = f'#include "{header}"\n', (building.KERNELS / header).read_text()
-        assert line in text
-        text = text.replace(line, inside.replace("#pragma once\n", ""), 1).replace(line, "")
-    return text
-
-
-#: The number of the barrier that is left out, for one program to do without any of its own.
-LEFT_OUT = "FN_TESTS_LEFT_OUT"
-
-
-def with_barriers_to_leave_out(text, word):
-    """`text` with a condition before each `word`: that it is not the one to be left out."""
-    first, *others = text.split(word)
-    assert others, f"there is no {word!r}"
-    parts = [f"if (left_out != {n}) {word}{other}" for n, other in enumerate(others)]
-    return (
-        '#include "device.cuh"\n'
-        f'static const char *const asked = getenv("{LEFT_OUT}");\n'
-        "static const int left_out = asked ? atoi(asked) : -1;\n"
-        f"#line 1\n{first}{''.join(parts)}"
-    )
-
-
 def picked(*names):
     """Cases by name, all of one build."""
     return [next(case for case in SIMPLE if str(case) == name) for name in names]
 
 
-#: File, headers put in, barrier, which ones (None: all), and what comes by them. The last barrier
-#: of `block_peak` is for callers that use its memory again at once; there is none.
-BARRIERS = [
-    ("tiny.cu", (), "in_step();", None,
+#: What stands behind a barrier, to tell it from others.
+SUM, SUMMED, PEAK = "T whole = 0;", "return whole;", "real most = scratch[0];"
+SOFTMAX, LOSS = "row[j] = exp_(", "real y = target.y ?"
+
+#: Barriers that are left out, by file and what stands behind them (None: all that are not in a
+#: header), and what comes by them. The last barrier of `block_peak` is for callers that use its
+#: memory again at once; there is none.
+LEAVING_OUT = [
+    ("tiny.cu", None,
      picked(*(f"tiny_train-float32-{name}" for name in ("all-at-once", "no-bias", "one-warp")))),
-    ("narrow.cu", (), "__syncthreads();", None, [cuda_cases_narrow.least(FLOAT32, classes=True)]),
-    ("narrow.cu", ("losses.cuh",), "__syncwarp();", [1],
-     [cuda_cases_narrow.least(FLOAT32, classes=True)]),
-    ("step.cu", ("sums.cuh",), "__syncthreads();", [0, 1], picked("total-float32-no-weights")),
-    ("layered.cu", ("losses.cuh", "sums.cuh"), "__syncthreads();", [2],
-     picked("losses-float32-mse-5x8-y-some")),
-    ("layered.cu", ("losses.cuh",), "__syncwarp();", [0], picked("softmax-float32-33-40-32")),
-    ("layered.cu", (), "__syncthreads();", None, picked("sum_columns-float32-40-31")),
-]  # fmt: skip
-
-RACING = [
-    pytest.param(
-        cases, RACES, with_barriers_to_leave_out(source_of(file, headers), word), number,
-        id="-".join([file, *headers, word.rstrip("();"), str(number)]),
-    )
-    for file, headers, word, numbers, cases in BARRIERS
-    for number in [-1, *(numbers or range(source_of(file, headers).count(word)))]
-]  # fmt: skip
-
-#: What is changed in a file so that it writes past an end, and what then does.
-OVERRUNS = [
-    ("step.cu", "i < size; i += apart", "i <= size; i += apart", picked("move-float32-adam")),
-    ("layered.cu", "i < i##_end", "i <= i##_end", picked("finish_output-float32-tanh-9-33")),
-    ("tiny.cu", "i < size; i += blockDim.x) parameters", "i <= size; i += blockDim.x) parameters",
-     picked("tiny_train-float32-all-at-once")),
-    ("narrow.cu", "parts[blockIdx.x] = loss", "parts[blockIdx.x + 1] = loss", [LEAST[0]]),
+    ("narrow.cu", None, [CLASSES]),
+    ("narrow.cu", LOSS, [CLASSES]),
+    ("step.cu", SUM, picked("total-bf16-no-weights")),
+    ("step.cu", SUMMED, picked("total-bf16-no-weights")),
+    ("layered.cu", PEAK, picked("losses-bf16-mse-5x8-y-some")),
+    ("layered.cu", SOFTMAX, picked("softmax-bf16-33-40-32")),
+    ("layered.cu", None, picked("sum_columns-bf16-40-31")),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("cases", "sanitizer", "source", "number"), RACING)
-def test_a_race_is_found_where_a_barrier_is_left_out(cases, sanitizer, source, number, monkeypatch):
+def _left_out():
+    """A test for each of those barriers."""
+    for file, behind, cases in LEAVING_OUT:
+        found = 0
+        for number, text in enumerate(planted(file)[1]):
+            lines = "\n".join(text.split("\n")[:3])
+            in_header = any(place in lines for place in (SUM, SUMMED, PEAK, SOFTMAX, LOSS))
+            if behind in lines if behind else not (in_header or "return most;" in lines):
+                found += 1
+                yield pytest.param(cases, RACES, number, id=f"{file}-{number}")
+        assert found, f"{file} has no barrier in front of {behind}"
+
+
+@pytest.mark.parametrize(("cases", "sanitizer", "number"), [*_left_out()])
+def test_a_race_is_found_where_a_barrier_is_left_out(cases, sanitizer, number, monkeypatch):
     monkeypatch.setenv(LEFT_OUT, str(number))
-    if number < 0:  # none is
-        watch(cases, sanitizer, source)
-        return
     with pytest.raises(AssertionError, match="data race"):
-        watch(cases, sanitizer, source)
+        watch(cases, sanitizer)
 
 
-@pytest.mark.parametrize(("file", "right", "wrong", "cases"), OVERRUNS)
-def test_a_write_past_the_end_is_found(file, right, wrong, cases):
-    text = source_of(file)
-    assert right in text
+@pytest.mark.parametrize(
+    ("cases", "sanitizer"),
+    [
+        (picked("update_parameters-bf16-adam"), MEMORY),
+        (picked("finish_output-bf16-tanh-9-33"), MEMORY),
+        (picked("tiny_train-float32-all-at-once"), MEMORY),
+        ([LEAST[0]], MEMORY),
+    ],
+    ids=["step", "layered", "tiny", "narrow"],
+)
+def test_a_write_past_the_end_is_found(cases, sanitizer, monkeypatch):
+    monkeypatch.setenv(PAST_END, "1")
     with pytest.raises(AssertionError, match="heap-buffer-overflow"):
-        watch(cases, MEMORY, text.replace(right, wrong))
+        watch(cases, sanitizer)

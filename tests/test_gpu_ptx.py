@@ -14,7 +14,7 @@ from simulated import compiled
 from simulated.products import round_tf32
 
 from fastnet_cupy.compiler import KERNELS, compile_file
-from fastnet_cupy.precision import narrow, widen
+from fastnet_cupy.precision import bf16_to_float32, float32_to_bf16
 
 
 def sound_kernels():
@@ -84,7 +84,7 @@ def assert_same_numbers(found, wanted):
 
 
 HALVES = np.arange(2**16, dtype="u2").view("f2")
-BRAINS = widen(np.arange(2**16, dtype="u2"))
+BRAINS = bf16_to_float32(np.arange(2**16, dtype="u2"))
 
 
 @pytest.mark.parametrize("x", [HALVES.astype("f4"), BRAINS], ids=["fp16", "bf16"])
@@ -93,10 +93,10 @@ def test_every_number_of_16_bits_there_and_back(launch, x):
     with np.errstate(all="ignore"):
         assert_same_numbers(half, x.astype("f2"))
     assert_same_numbers(half_back, half.astype("f4"))
-    assert_same_numbers(widen(brain), widen(narrow(x)))
-    assert_same_numbers(brain_back, widen(brain))
+    assert_same_numbers(bf16_to_float32(brain), bf16_to_float32(float32_to_bf16(x)))
+    assert_same_numbers(brain_back, bf16_to_float32(brain))
     if x is BRAINS:
-        assert_same_numbers(widen(brain), x)
+        assert_same_numbers(bf16_to_float32(brain), x)
     else:
         assert_same_numbers(half, HALVES)
 
@@ -119,8 +119,8 @@ def test_numbers_between_are_rounded_as_numpy_rounds_them(launch):
     with np.errstate(all="ignore"):
         assert_same_numbers(half, x.astype("f2"))
     assert_same_numbers(half_back, half.astype("f4"))
-    assert_same_numbers(widen(brain), widen(narrow(x)))
-    assert_same_numbers(brain_back, widen(brain))
+    assert_same_numbers(bf16_to_float32(brain), bf16_to_float32(float32_to_bf16(x)))
+    assert_same_numbers(brain_back, bf16_to_float32(brain))
     assert_same_numbers(tf32, round_tf32(x))
 
 
@@ -136,9 +136,9 @@ def test_tensor_cores_multiply_as_numpy_does(launch, kind, seed):
         launch("tf32_mma", 1, 32, a, b, c)
         a, b = round_tf32(a), round_tf32(b)
     elif kind == "bf16":
-        a, b = narrow(a), narrow(b)
+        a, b = float32_to_bf16(a), float32_to_bf16(b)
         launch("narrow_mma", 1, 32, a, b, c, np.int32(1))
-        a, b = widen(a), widen(b)
+        a, b = bf16_to_float32(a), bf16_to_float32(b)
     else:
         a[0, :4] = [1e-7, -6e-8, 0, -65504]  # also fp16's smallest and its largest
         a, b = a.astype("f2").view("u2"), b.astype("f2").view("u2")
@@ -156,7 +156,7 @@ def test_a_product_with_one_has_every_entry_in_its_place(launch):
     one = np.eye(16, dtype="f4")
     for a, b in ((entries, one[:, :8]), (one, entries[:, :8])):
         c = np.zeros((16, 8), "f4")
-        launch("narrow_mma", 1, 32, narrow(a), narrow(b), c, np.int32(1))
+        launch("narrow_mma", 1, 32, float32_to_bf16(a), float32_to_bf16(b), c, np.int32(1))
         np.testing.assert_array_equal(c, a @ b)
     a, c = entries[:, :8].copy(), np.zeros((16, 8), "f4")
     launch("tf32_mma", 1, 32, a, one[:8, :8].copy(), c)

@@ -13,7 +13,7 @@ from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
-from fastnet_cupy.regimes import WAYS
+from fastnet_cupy.regimes import PATHS
 
 NEVER = 2**62
 
@@ -35,15 +35,15 @@ def device(request):
 
 
 CASES = [
-    pytest.param(way, precision, id=f"{way}-{precision or 'float32'}")
-    for way in WAYS
+    pytest.param(path, precision, id=f"{path}-{precision or 'float32'}")
+    for path in PATHS
     for precision in (None, "tf32", "bf16", "fp16")
-    if way != "tiny" or precision is None
+    if path != "tiny" or precision is None
 ]
 
 
-def compiled(device, way, precision):
-    return CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, WAYS[way])
+def compiled(device, path, precision):
+    return CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
 
 
 def trained(program):
@@ -60,25 +60,27 @@ def trained(program):
     return program.to_host(state.parameters), program.to_host(state.memory), losses
 
 
-@pytest.mark.parametrize(("way", "precision"), CASES)
-def test_twice_gives_the_same_bits(device, way, precision):
-    first, second = (trained(compiled(device, way, precision)) for _ in range(2))
+@pytest.mark.parametrize(("path", "precision"), CASES)
+def test_twice_gives_the_same_bits(device, path, precision):
+    first, second = (trained(compiled(device, path, precision)) for _ in range(2))
     for found, wanted in zip(second, first, strict=True):
         assert_same_bits(found, wanted)
 
 
-@pytest.mark.parametrize(("way", "precision"), [case for case in CASES if case.values[0] != "tiny"])
-def test_a_graph_gives_the_bits_of_its_launches(device, way, precision, monkeypatch):
-    graphed = trained(compiled(device, way, precision))
+@pytest.mark.parametrize(
+    ("path", "precision"), [case for case in CASES if case.values[0] != "tiny"]
+)
+def test_a_graph_gives_the_bits_of_its_launches(device, path, precision, monkeypatch):
+    graphed = trained(compiled(device, path, precision))
     monkeypatch.setattr(steps, "GRAPH_STEPS", NEVER)
-    eager = trained(compiled(device, way, precision))
+    eager = trained(compiled(device, path, precision))
     for found, wanted in zip(graphed, eager, strict=True):
         assert_same_bits(found, wanted)
 
 
-@pytest.mark.parametrize(("way", "precision"), CASES)
-def test_every_way_gives_numpys_numbers(device, way, precision):
-    found, _, losses = trained(compiled(device, way, precision))
+@pytest.mark.parametrize(("path", "precision"), CASES)
+def test_every_path_gives_numpys_numbers(device, path, precision):
+    found, _, losses = trained(compiled(device, path, precision))
     plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
     wanted, _, exact = trained(plain)
     start = plan.initial_parameters(NETWORK, 7)
@@ -87,13 +89,13 @@ def test_every_way_gives_numpys_numbers(device, way, precision):
     np.testing.assert_allclose(losses, exact, rtol=NEAR[precision])
 
 
-@pytest.mark.parametrize(("way", "precision"), CASES)
-def test_rows_of_zero_weight_and_all_asking_agree_with_numpy(device, way, precision):
+@pytest.mark.parametrize(("path", "precision"), CASES)
+def test_rows_of_zero_weight_and_evaluation_agree_with_numpy(device, path, precision):
     """Predictions, losses and gradients, for more rows than one block takes."""
     x, y = rows_for(NETWORK, 300)
     weights = weights_for(300)
     flat = plan.initial_parameters(NETWORK, 7)
-    program = compiled(device, way, precision)
+    program = compiled(device, path, precision)
     plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
     put = program.to_device
     there = put(flat.astype("f4"))

@@ -172,7 +172,7 @@ def test_fit_is_timed_as_a_user_has_it(monkeypatch):
 def test_what_the_sanitizers_are_given_runs(capsys):
     from simulated.device import HostDevice
 
-    sanitizer.all_ways(HostDevice())
+    sanitizer.all_paths(HostDevice())
     assert capsys.readouterr().out.count("\n") == 9
 
 

@@ -10,7 +10,15 @@ from simulated.products import round_tf32
 from simulated.sanitized import MEMORY, RACES, Launch
 
 from fastnet_cupy.device import Epilogue, ProductSpec
-from fastnet_cupy.precision import BF16, FLOAT32, FLOAT64, FP16, TF32, narrow, widen
+from fastnet_cupy.precision import (
+    BF16,
+    FLOAT32,
+    FLOAT64,
+    FP16,
+    TF32,
+    bf16_to_float32,
+    float32_to_bf16,
+)
 
 if building.absence() is not None:
     pytest.skip(building.absence(), allow_module_level=True)
@@ -221,8 +229,8 @@ def test_conversions_round_as_numpy_and_the_backend_do():
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(half, x.astype("f2"))
     np.testing.assert_array_equal(half_back, half.astype("f4"))
-    np.testing.assert_array_equal(brain_back, widen(narrow(x)))
-    np.testing.assert_array_equal(brain_back, widen(brain))
+    np.testing.assert_array_equal(brain_back, bf16_to_float32(float32_to_bf16(x)))
+    np.testing.assert_array_equal(brain_back, bf16_to_float32(brain))
     np.testing.assert_array_equal(tf32, round_tf32(x))
     one_and_a_tie = np.float32(1 + 2.0**-11)
     assert round_tf32(np.array([one_and_a_tie, -one_and_a_tie])).tolist() == [
@@ -242,9 +250,9 @@ def test_tensor_cores_multiply_as_numpy_does(kind, seed):
         launch("tf32_mma", a, b, c, seed=seed)
         a, b = round_tf32(a), round_tf32(b)
     elif kind == "bf16":
-        a, b = narrow(a), narrow(b)
+        a, b = float32_to_bf16(a), float32_to_bf16(b)
         launch("narrow_mma", a, b, c, np.int32(1), seed=seed)
-        a, b = widen(a), widen(b)
+        a, b = bf16_to_float32(a), bf16_to_float32(b)
     else:
         a[0, :4] = [1e-7, -6e-8, 0, -65504]  # also fp16's smallest and its largest
         a, b = a.astype("f2"), b.astype("f2")
@@ -381,17 +389,17 @@ def test_a_device_runs_a_kernel_of_the_backend():
     device = HostDevice()
     parameters = device.upload(np.arange(5, dtype="f4"))
     copy = device.empty((5,), "u2")
-    recast = device.kernel("step.cu", "recast", (("FN_BF16", "1"),))
-    recast(2, 32, (parameters, copy, np.int64(5)))
-    np.testing.assert_array_equal(widen(device.download(copy)), np.arange(5))
+    convert = device.kernel("step.cu", "convert", (("FN_BF16", "1"),))
+    convert(2, 32, (parameters, copy, np.int64(5)))
+    np.testing.assert_array_equal(bf16_to_float32(device.download(copy)), np.arange(5))
     with pytest.raises(TypeError, match=r"argument 0 is not an array of this device"):
-        recast(2, 32, (np.arange(5, dtype="f4"), copy, np.int64(5)))
+        convert(2, 32, (np.arange(5, dtype="f4"), copy, np.int64(5)))
     with pytest.raises(TypeError, match=r"argument 1 is not an array of this device"):
-        recast(2, 32, (parameters, HostDevice().empty((5,), "u2"), np.int64(5)))
+        convert(2, 32, (parameters, HostDevice().empty((5,), "u2"), np.int64(5)))
     with pytest.raises(ValueError, match="bytes of shared memory"):
-        recast(2, 32, (parameters, copy, np.int64(5)), shared=device.shared_bytes + 1)
-    with pytest.raises(ValueError, match="has no kernel 'recst'"):
-        device.kernel("step.cu", "recst", (("FN_BF16", "1"),))
+        convert(2, 32, (parameters, copy, np.int64(5)), shared=device.shared_bytes + 1)
+    with pytest.raises(ValueError, match="has no kernel 'convrt'"):
+        device.kernel("step.cu", "convrt", (("FN_BF16", "1"),))
 
 
 def test_memory_is_counted():
@@ -463,8 +471,8 @@ def test_products_and_their_epilogues(operands, epilogue):
         assert product is None
         return
     rng = np.random.default_rng(4)
-    stored = narrow if operands == BF16 else lambda v: v.astype(operands.store)
-    read = widen if operands == BF16 else lambda v: v.astype(operands.real)
+    stored = float32_to_bf16 if operands == BF16 else lambda v: v.astype(operands.store)
+    read = bf16_to_float32 if operands == BF16 else lambda v: v.astype(operands.real)
     a, b = stored(rng.normal(size=(11, 5))), stored(rng.normal(size=(11, 7)))
     bias = stored(rng.normal(size=7))
     bits = rng.integers(0, 2, (5, 7), dtype="u1")

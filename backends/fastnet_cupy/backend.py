@@ -16,7 +16,7 @@ class CudaBackend(Backend):
 
     Args:
         name: by which it is chosen.
-        find: says whether the device can be used here, and if not, why.
+        find: finds out whether the device can be used here, and if not, why.
         open_device: opens it.
         describe: facts about it, for a person.
         regimes: which path through a network is taken for which sizes.

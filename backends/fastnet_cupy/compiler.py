@@ -4,7 +4,7 @@ NVRTC is called through CuPy, but not by `cupy.RawModule`, which always adds `-f
 float32 model keeps its subnormal numbers, as NumPy does. NVRTC needs no GPU and compiles for any.
 
 The folder is `CUPY_CACHE_DIR`, or the user's cache folder. An entry is named by all that it was
-made from, and begins with its own digest: one that is not whole is as good as none.
+made from, and begins with its own digest: one that is damaged is ignored.
 """
 
 import contextlib
@@ -30,11 +30,12 @@ _log = logging.getLogger("fastnet")
 _FORMAT = 2
 _DIGEST_BYTES = 32
 
-#: Seconds after which a compilation is announced.
+#: Seconds after which a compilation is announced: up to about one second a person's flow of
+#: thought stays uninterrupted (Nielsen, Usability Engineering, 1993, chapter 5).
 _PATIENCE = 1.0
 
-#: The last lets the log tell of spills. All but that and the first are NVRTC's defaults (NVRTC's
-#: guide, "Supported Compile Options"), named because results hang on them: -ftz=true would make
+#: The last writes spills into the log. All but that and the first are NVRTC's defaults (NVRTC's
+#: guide, "Supported Compile Options"), named because results depend on them: -ftz=true would make
 #: subnormal numbers zero, and -fmad=false round a product apart from its sum, at half the speed.
 OPTIONS = (
     "-std=c++17", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "-fmad=true",
@@ -46,11 +47,11 @@ _ONCE = re.compile(r"\s*#\s*pragma\s+once\b")
 
 
 class Compiled(NamedTuple):
-    """What came out.
+    """A compiled file.
 
     Attributes:
         cubin: an ELF file for one architecture.
-        log: what NVRTC said, with what each kernel takes.
+        log: of NVRTC, with the registers and memory of each kernel.
     """
 
     cubin: bytes
@@ -58,13 +59,13 @@ class Compiled(NamedTuple):
 
     def spills(self, kernel: str) -> bool:
         """Whether a kernel moves registers to memory, because it has too few."""
-        told = re.search(
+        report = re.search(
             rf"Function properties for {kernel}\n.*?(\d+) bytes spill stores, (\d+)", self.log
         )
-        if told is None:
-            _log.warning("the compiler does not tell whether kernel %r spills registers.", kernel)
+        if report is None:
+            _log.warning("the compiler does not report whether kernel %r spills registers.", kernel)
             return False
-        return any(map(int, told.groups()))
+        return any(map(int, report.groups()))
 
 
 def source_of(file: str, defines: tuple[tuple[str, str], ...] = (), folder: Path = KERNELS) -> str:
@@ -105,7 +106,7 @@ def compile_file(
     architecture: str,
     folder: Path = KERNELS,
 ) -> Compiled:
-    """Machine code of `kernels/<file>`, from the cache or else compiled and kept there.
+    """Machine code of `kernels/<file>`, from the cache, or compiled and cached.
 
     Args:
         file: a name in `folder`.
@@ -154,7 +155,7 @@ def _compile(file: str, source: str, options: tuple[str, ...], architecture: str
 
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
-    """Say that something is compiled, if it takes long."""
+    """Log that kernels are being compiled, if it takes long."""
     timer = threading.Timer(_PATIENCE, _announce)
     timer.daemon = True
     timer.start()
@@ -171,12 +172,12 @@ def _announce() -> None:
 
 def cache_folder() -> Path:
     """Where compiled code is kept; it need not exist."""
-    asked = os.environ.get("CUPY_CACHE_DIR")
-    if asked:
-        return Path(asked) / "fastnet-cuda"
+    chosen = os.environ.get("CUPY_CACHE_DIR")
+    if chosen:
+        return Path(chosen) / "fastnet-cuda"
     try:
         import platformdirs
-    except ImportError:  # nothing that CuPy needs brings it
+    except ImportError:  # no package that CuPy needs has it
         local = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
         parent = os.environ.get(local) or os.path.join(os.path.expanduser("~"), ".cache")
         return Path(parent) / "fastnet" / "cuda"
@@ -184,7 +185,7 @@ def cache_folder() -> Path:
 
 
 def _read(path: Path) -> Compiled | None:
-    """An entry; None if there is none, or it is not whole."""
+    """An entry; None if there is none, or it is damaged."""
     try:
         whole = path.read_bytes()
     except OSError:
@@ -197,7 +198,7 @@ def _read(path: Path) -> Compiled | None:
 
 
 def _keep(path: Path, compiled: Compiled) -> None:
-    """Write an entry, whole or not at all; where that cannot be, it is said once."""
+    """Write an entry, whole or not at all; a failure is logged once."""
     content = compiled.log.encode() + b"\0" + compiled.cubin
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +211,7 @@ def _keep(path: Path, compiled: Compiled) -> None:
 def _cannot_keep(folder: Path, reason: str) -> None:
     _log.warning(
         "fastnet cannot keep its compiled CUDA kernels in %s (%s), so every new process compiles "
-        "them anew; set CUPY_CACHE_DIR to a folder that can be written to.",
+        "them again; set CUPY_CACHE_DIR to a folder that can be written to.",
         folder,
         reason,
     )

@@ -11,8 +11,9 @@ from fastnet_cupy.layout import Layout, tabulate
 from fastnet_cupy.names import SUM_COLUMNS, THREADS, WARP, Mode
 from fastnet_cupy.precision import Number
 
-#: Blocks of such a kernel for each multiprocessor, at most: as many as can be at work at once.
-BLOCKS_EACH = 8
+#: Blocks of a kernel that goes over entries, for each multiprocessor, at most: as many as can be
+#: resident at once, which is 2,048 threads (CUDA C++ Programming Guide, "Compute Capabilities").
+BLOCKS_EACH = 2048 // THREADS
 
 #: Bytes of shared memory that a kernel declares by itself, rounded up.
 OWN_BYTES = 1024
@@ -25,7 +26,7 @@ class Source:
     Attributes:
         rows: how many there are.
         x: `(rows, inputs)`.
-        y: `(rows, outputs)`, or None where there are labels, or nothing is held against.
+        y: `(rows, outputs)`, or None where there are labels, or no loss is computed.
         labels: `(rows,)` int64, or None.
         weights: `(rows,)`, or None.
         order: `(epochs, rows)` int64, or None.
@@ -41,7 +42,7 @@ class Source:
 
 @dataclass
 class Request:
-    """What a pass is asked to do with the batch whose turn it is.
+    """What a pass computes for the next batch.
 
     Attributes:
         mode: what is computed.
@@ -101,7 +102,7 @@ class Context:
         return self.device.empty(shape, self.number.real)
 
     def store(self, *shape: int) -> Any:
-        """An array for what layers hand to each other."""
+        """An array for the values between layers."""
         return self.device.empty(shape, self.number.store)
 
     def add_up(self, parts: Any, rows: int, columns: int, sums: Any) -> None:
@@ -109,10 +110,6 @@ class Context:
         shape = (np.int32(rows), np.int32(columns), np.int32(rows))
         groups = math.ceil(columns / SUM_COLUMNS)
         self.kernel("layered.cu", "sum_parts")(groups, THREADS, (parts, *shape, sums))
-
-    def whole_zero(self, *shape: int) -> Any:
-        """An array of int64 zeros."""
-        return self.device.upload(np.zeros(shape, np.int64))
 
 
 def lanes_of(columns: int, most: int = WARP) -> int:

@@ -1,6 +1,6 @@
-"""What kernels are told of a run: the control block, the settings and the step table.
+"""What kernels know of a run: the control block, the settings and the step table.
 
-`names.py` says what stands where in each.
+`names.py` has the places in each.
 """
 
 import math

@@ -68,12 +68,6 @@ MASK_POINTER = Attribute(11, ctypes.c_void_p)
 MASK_ROW_BITS = Attribute(12, ctypes.c_int64)
 BIAS_TYPE = Attribute(26, ctypes.c_int32)
 
-#: cublasLtMatrixLayoutAttribute_t.
-LAYOUT_TYPE = Attribute(0, ctypes.c_uint32)
-LAYOUT_ROWS = Attribute(2, ctypes.c_uint64)
-LAYOUT_COLUMNS = Attribute(3, ctypes.c_uint64)
-LAYOUT_LEADING = Attribute(4, ctypes.c_int64)
-
 #: cublasLtMatmulPreferenceAttributes_t; alignments of A, B, C and D, in bytes.
 WORKSPACE = Attribute(1, ctypes.c_uint64)
 REDUCTIONS = Attribute(3, ctypes.c_uint32)
@@ -94,7 +88,7 @@ _BIAS_ALIGNED = 16
 #: That of a mask, which is an array of its own: CuPy's memory begins at multiples of 512.
 _MASK_ALIGNED = 256
 
-#: How many algorithms are asked for; the first that works is taken.
+#: How many algorithms the heuristic may return; the first that works with the workspace is taken.
 _CANDIDATES = 8
 
 
@@ -225,25 +219,6 @@ class _Descriptor:
         where, size = ctypes.byref(content), ctypes.sizeof(content)
         self._library.call(f"{self.family}SetAttribute", self.handle, attribute.number, where, size)
 
-    def get(self, attribute: Attribute) -> int:
-        """What a field holds; a null pointer is 0."""
-        content, written = attribute.kind(), _SIZE()
-        where, size = ctypes.byref(content), ctypes.sizeof(content)
-        self._library.call(
-            f"{self.family}GetAttribute", self.handle, attribute.number, where, size,
-            ctypes.byref(written),
-        )  # fmt: skip
-        return int(content.value or 0)
-
-    def size_of(self, attribute: Attribute) -> int:
-        """Bytes that the library says a field has."""
-        written = _SIZE()
-        self._library.call(
-            f"{self.family}GetAttribute", self.handle, attribute.number, None, 0,
-            ctypes.byref(written),
-        )  # fmt: skip
-        return written.value
-
 
 class Operation(_Descriptor):
     """What is computed: a cublasLtMatmulDesc_t for a `ProductSpec`."""
@@ -318,10 +293,10 @@ class Products:
         end.atexit = False
 
     def prepare(self, spec: ProductSpec) -> "PreparedProduct | None":
-        """Choose how `spec` is computed; None if the library has not this epilogue for it.
+        """Choose how `spec` is computed; None if the library does not have this epilogue for it.
 
         Raises:
-            FastnetError: if there is no way without an epilogue either.
+            FastnetError: if it cannot be computed without an epilogue either.
         """
         product = PreparedProduct(self, spec)
         status = product.choose()
@@ -389,7 +364,7 @@ class PreparedProduct:
         return status
 
     def _ask(self, bias_alignment: int) -> tuple[int, _Candidate]:
-        """The best algorithm by cuBLASLt's own lights, with a status."""
+        """The best algorithm by cuBLASLt's heuristic, with a status."""
         # It reads from an epilogue's pointers how they are aligned, and nothing else
         # (cublasLt.h, at CUBLASLT_MATMUL_DESC_BIAS_POINTER).
         self._point(bias_alignment, _MASK_ALIGNED)

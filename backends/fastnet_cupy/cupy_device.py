@@ -1,7 +1,7 @@
 """The device on a real GPU, by CuPy: its memory, its kernels, its graphs.
 
-All work goes into one stream of the device's own, whoever asks for it and in whatever thread;
-what a thread captures goes into a stream made for that, so other threads are not disturbed.
+All work goes into one stream of the device's own, from any thread; what a thread captures goes into
+a stream made for that, so other threads are not disturbed.
 
 CuPy is imported when a device is opened, never before.
 """
@@ -22,7 +22,7 @@ from fastnet_cupy.finding import cuda_major
 #: cudaError_t.
 _OUT_OF_MEMORY = 2
 
-#: What a kernel gets for None: CuPy would hand over no argument at all.
+#: What a kernel gets for None: CuPy would pass no argument at all.
 _NULL = np.uintp(0)
 
 
@@ -55,8 +55,8 @@ class CupyDevice:
         self.architecture = f"sm_{cupy.cuda.Device(self._id).compute_capability}"
 
     def current(self) -> Any:
-        """A context in which this device is this thread's current one, and then not any more."""
-        # A new one each time: in some versions of CuPy a shared one mixes threads up.
+        """A context in which this device is this thread's current one."""
+        # A new one each time: in some versions of CuPy threads must not share one.
         return self._cupy.cuda.Device(self._id)
 
     def _queue(self) -> Any:
@@ -66,7 +66,7 @@ class CupyDevice:
 
     @contextlib.contextmanager
     def _making_room(self, bytes_: int, *where: Any) -> Iterator[None]:
-        """Make this device and its stream current, and let want of memory be told in bytes.
+        """Make this device and its stream current, and report missing memory in bytes.
 
         `where`: what is made current instead.
         """
@@ -104,7 +104,7 @@ class CupyDevice:
             self._after(self._stream, self._cupy.cuda.get_current_stream())
 
     def _after(self, first: Any, then: Any) -> None:
-        """Let what a stream is asked from now on wait for what another was asked so far."""
+        """Let later work of a stream wait for all earlier work of another."""
         if first.ptr != then.ptr:
             event = self._cupy.cuda.Event(disable_timing=True)
             event.record(first)
@@ -165,10 +165,10 @@ class CupyDevice:
             return self._kernels[file, name, defines]
 
     def product(self, spec: ProductSpec) -> Product | None:
-        """Prepare a matrix product, the same way whenever `spec` is asked for.
+        """Prepare a matrix product, always the same for the same `spec`.
 
         Raises:
-            FastnetError: if there is no way to compute it even without an epilogue.
+            FastnetError: if it cannot be computed even without an epilogue.
             MemoryError: if there is no room for the workspace.
         """
         with self._lock, self.current():
@@ -272,7 +272,8 @@ class CupyKernel:
     def _allow(self, shared: int) -> None:
         """Let it have so much shared memory, and never less afterwards.
 
-        48 KiB need no leave, but the kernel's own shared memory counts too: so it is always asked.
+        Up to 48 KiB need no setting, but the kernel's own shared memory counts too: so it is always
+        set.
         """
         from cupy.cuda import driver
 
@@ -294,7 +295,7 @@ class CupyGraph:
 
 
 class CupyEvent:
-    """The end of what a stream was asked so far. See `device.Event`.
+    """The end of the work that a stream has so far. See `device.Event`.
 
     Args:
         stream: one of the device that is current.

@@ -1,6 +1,6 @@
-"""The seam between planning and the device: all that the rest of this backend asks of a GPU.
+"""The seam between planning and the device: all that the rest of this backend needs from a GPU.
 
-Two devices have it: CuPy's (`cupy_device.py`), and one that the tests bring, which runs the
+Two devices have it: CuPy's (`cupy_device.py`), and one in the tests, which runs the
 same kernels on the processor. Planning, buffers, the order of arguments and the geometry of
 launches are therefore the same code on both, and every test run goes through them.
 
@@ -23,8 +23,8 @@ class Epilogue(Enum):
     NONE = "none"
     #: out + bias, a number a column.
     BIAS = "bias"
-    #: max(out + bias, 0). A device may make 0 of NaN: so only training uses it, where a NaN that
-    #: comes by here has come from parameters that are not finite, which are found out themselves.
+    #: max(out + bias, 0). A device may make 0 of NaN: so only training uses it, where a NaN can
+    #: only come from parameters that are not finite, and those are noticed by themselves.
     RELU_BIAS = "relu_bias"
     #: The same, and one bit an entry is kept in `mask`: whether it was positive.
     RELU_MASK_BIAS = "relu_mask_bias"
@@ -115,7 +115,7 @@ class Event(Protocol):
 
 
 class Device(Protocol):
-    """One GPU, with a queue of its own in which work is done in the order it was asked for.
+    """One GPU, with a queue of its own in which work is done in the order of the calls.
 
     Attributes:
         multiprocessors: how many blocks can certainly be at work at once.
@@ -138,9 +138,9 @@ class Device(Protocol):
         ...
 
     def join(self) -> None:
-        """Let later work wait for what the caller's own queue was asked so far.
+        """Let later work wait for all earlier work of the caller's own queue.
 
-        Arrays that a user hands over are filled, and were freed, in the user's order of things.
+        Arrays that a user passes are filled and freed in the order of the user's own queue.
         """
         ...
 
@@ -149,7 +149,7 @@ class Device(Protocol):
         ...
 
     def hand_back(self) -> None:
-        """Let the caller's later work wait for all that was asked of this device so far."""
+        """Let the caller's later work wait for all earlier work of this device."""
         ...
 
     def address(self, array: Any) -> int:
@@ -191,11 +191,11 @@ class Device(Protocol):
         ...
 
     def product(self, spec: ProductSpec) -> Product | None:
-        """Prepare a matrix product; None if this device has not this epilogue for it."""
+        """Prepare a matrix product; None if this device does not have this epilogue for it."""
         ...
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        """Record what `work` launches, without doing it. It may ask for no memory."""
+        """Record what `work` launches, without doing it. It may not allocate memory."""
         ...
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -217,5 +217,5 @@ class Device(Protocol):
         ...
 
     def event(self) -> Event:
-        """The moment at which all work asked for so far is done."""
+        """The moment at which all work so far is done."""
         ...

@@ -1,8 +1,8 @@
 """Networks of any shape: a matrix product a layer, and kernels for what stands between.
 
-Products are made by the device's library, with bias, activation, activation's mask and bias
-gradient done on the way out where it can (its epilogues), and by kernels of our own where it
-cannot: both give the same, up to rounding.
+Products are computed by the device's library. Where it has an epilogue for bias, ReLU, the ReLU's
+mask or the bias' gradient, it computes that as well, otherwise kernels of our own do: both give the
+same, up to rounding.
 """
 
 import math
@@ -31,11 +31,11 @@ class _LayerPlan:
     """How one layer is computed: its products and buffers.
 
     Attributes:
-        forward: the product; `relu` says that it does bias and ReLU, `biased` that it does bias.
+        forward: the product; `relu`: with bias and ReLU; `biased`: with bias.
         mask: the ReLU's bits, or None.
-        weight_gradient: the product; `sums` says that it makes the bias's gradient too.
+        weight_gradient: the product; `sums`: with the bias' gradient.
         back: the product with the transposed weight, or None where the derivative by x is not
-            needed; `masked` says that it applies the mask of the layer before.
+            needed; `masked`: with the mask of the layer before.
         a: what comes out, as the next layer reads it; None for the last.
         slope: the activation's, where it cannot be computed from `a`.
     """
@@ -54,12 +54,12 @@ class _LayerPlan:
 
 
 class LayeredPass:
-    """One network's way through its layers, for batches of up to `rows` rows.
+    """The path through a network layer by layer, for batches of up to `rows` rows.
 
     Args:
         context: its device and network.
         rows: of a batch, at most.
-        training: whether gradients are asked for.
+        training: whether gradients are computed.
 
     Attributes: as `NarrowPass`'s.
     """
@@ -73,14 +73,14 @@ class LayeredPass:
         self.scaled = number.name == "fp16"
         self.x = context.store(rows, layout.inputs)
         hidden = [layer.units for layer in layout.layers[:-1]]
-        self.z = context.real(rows, max(hidden, default=1)) if number.narrow and hidden else None
+        self.z = context.real(rows, max(hidden, default=1)) if number.is_16_bit and hidden else None
         self.out = context.real(rows, layout.outputs)
         last = layout.layers[-1]
         self.out_slope = None
         if last.code != IDENTITY:
             self.out_slope = context.real(rows, layout.outputs)
         self.real_d = None
-        if training and (self.scaled or (layout.softmax and number.narrow)):
+        if training and (self.scaled or (layout.softmax and number.is_16_bit)):
             self.real_d = context.real(rows, layout.outputs)
         self.d = [context.store(rows, layout.widest) for _ in range(2 if training else 0)]
         self.lanes = lanes_of(layout.outputs)
@@ -105,10 +105,10 @@ class LayeredPass:
     def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
         layout, number = context.layout, context.number
-        real = np.dtype(number.real).itemsize
+        real = number.real_bytes
         hidden = layout.layers[:-1]
         stored = layout.inputs + sum(layer.units for layer in hidden)
-        reals = 2 * layout.outputs + (layout.widest if number.narrow else 0)
+        reals = 2 * layout.outputs + (layout.widest if number.is_16_bit else 0)
         if not training:
             return 0, stored * number.bytes + reals * real
         stored += 2 * layout.widest
@@ -127,7 +127,7 @@ class LayeredPass:
         self.output_derivative = kernel("output_derivative")
         self.through_slope = kernel("through_slope")
         self.sum_columns = kernel("sum_columns")
-        self.hand_over = kernel("hand_over")
+        self.store_predictions = kernel("store_predictions")
 
     def _plan(self, index: int) -> _LayerPlan:
         """The products and buffers of a layer."""
@@ -143,7 +143,7 @@ class LayeredPass:
         plan = _LayerPlan(layer, self._product(wide))
         plain_relu = layer.code == RELU and not layer.masks and not last and layer.bias is not None
         if self.training and plain_relu:
-            # Not in fp16: the way back would store infinity where `through_slope` cuts.
+            # Not in fp16: the backward product would store infinity where `through_slope` cuts.
             masked = () if self.scaled else (Epilogue.RELU_MASK_BIAS,)
             for epilogue in (*masked, Epilogue.RELU_BIAS):
                 found = context.device.product(replace(forward, epilogue=epilogue))
@@ -166,7 +166,7 @@ class LayeredPass:
 
     def _plan_back(self, plan: _LayerPlan, index: int) -> None:
         context, layer, rows, number = self.context, plan.layer, self.rows, self.context.number
-        real = np.dtype(number.real).itemsize
+        real = number.real_bytes
         gradient = ProductSpec(
             layer.inputs, layer.units, rows, True, False, number, self.result,
             alignment=_aligned(layer.weight, real),
@@ -195,9 +195,9 @@ class LayeredPass:
         return found
 
     def launch(self, request: Request) -> None:
-        """Do what a request asks for."""
+        """Compute what is requested."""
         context, layout, rows, mode = self.context, self.context.layout, self.rows, request.mode
-        weights = request.copy if context.number.narrow else request.parameters
+        weights = request.copy if context.number.is_16_bit else request.parameters
         x = self._fetch(request)
         self._forward(request, weights, x)
         entries = rows * layout.outputs
@@ -207,7 +207,7 @@ class LayeredPass:
             self.softmax(spread, THREADS, (self.out, *row))
         if mode == Mode.PREDICT:
             given = (context.int_table, request.block, self.out, request.out)
-            self.hand_over(context.blocks(entries), THREADS, given)
+            self.store_predictions(context.blocks(entries), THREADS, given)
             return
         source, d = request.source, None
         real_d = self.real_d if mode == Mode.GRADIENT else None
@@ -246,11 +246,11 @@ class LayeredPass:
         self._backward(d, weights, x)
 
     def _fetch(self, request: Request) -> Any:
-        """Bring a batch's x into the buffer; return it, or the data itself where that will do."""
+        """A batch's x: gathered in the buffer, or the data itself where that is the batch."""
         context, source = self.context, request.source
         whole = source.order is None and source.rows == self.rows
         aligned = context.device.address(source.x) % ProductSpec.alignment == 0
-        if whole and aligned and not context.number.narrow and not context.layout.masks:
+        if whole and aligned and not context.number.is_16_bit and not context.layout.masks:
             return source.x
         self.gather(
             context.blocks(self.rows * context.layout.inputs),
@@ -326,7 +326,7 @@ class LayeredPass:
         wide = onward if self.z is None else self._matrix(self.z, layer.inputs)
         plan.back(d, weight, wide, None, None)
         from_output = before.slope is None and before.layer.code != IDENTITY
-        if before.slope is not None or from_output or context.number.narrow:
+        if before.slope is not None or from_output or context.number.is_16_bit:
             self.through_slope(
                 context.blocks(rows * layer.inputs),
                 THREADS,

@@ -55,7 +55,7 @@ class Layer:
 
     @property
     def slope_from_output(self) -> bool:
-        """Whether the way back needs nothing but what came out."""
+        """Whether the derivative can be computed from the output alone."""
         return names.slope_from_output(self.kind) and not self.masks
 
     def weight_of(self, flat: Any) -> Any:
@@ -76,7 +76,7 @@ class Layout:
         layers: in order; the last one's output is what the loss is computed from.
         masks: dropout on the input.
         softmax: whether the last layer's activation is softmax, apart from the loss.
-        output: the code of what turns the output into a prediction: IDENTITY or SIGMOID.
+        output: the code of the activation between logits and prediction: IDENTITY or SIGMOID.
         output_softmax: whether that is softmax.
         loss: of the plan.
     """

@@ -23,7 +23,7 @@ WARP = 32
 #: Threads of a block, in kernels that go over entries.
 THREADS = 256
 
-#: Threads of the block that adds up the rows' weights: as many reads are on their way at once.
+#: Threads of the block that adds up the rows' weights: as many reads are under way at once.
 MASS_THREADS = 1024
 
 #: Threads of the tiny kernel's block, at most: as many as leave each the registers that float64
@@ -91,7 +91,7 @@ class Scalar(IntEnum):
     MASS = 0
     #: What the gradient is multiplied with to be no longer than it may be.
     FACTOR = 1
-    #: What the derivatives were multiplied with on their way back (fp16), a power of two.
+    #: What the derivatives are multiplied with on the backward pass (fp16), a power of two.
     SCALE = 2
 
 
@@ -132,7 +132,7 @@ class Table(IntEnum):
     MASKS = 4
     #: Whether the last layer's activation is softmax, apart from the loss.
     SOFTMAX = 5
-    #: The activation that turns the output into a prediction; and whether that is softmax.
+    #: The activation between the logits and the prediction; and whether that is softmax.
     OUTPUT = 6
     OUTPUT_SOFTMAX = 7
     LOSS = 8

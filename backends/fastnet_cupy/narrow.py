@@ -15,21 +15,22 @@ from fastnet_cupy.precision import Number
 #: Widths that layers are padded to.
 WIDTHS = (16, 32, 64, 128)
 
-#: Layers, at most: all are taken apart in the kernel's code.
+#: Layers, at most: each has code of its own in the kernel, which takes longer to compile.
 MOST_LAYERS = 12
 
-#: How warps share a layer's output out: warps along the rows and along the columns, and 16 rows
-#: each of a warp, the quickest first. Two tiles let tensor cores use each weight twice
+#: How a layer's output is divided among warps: warps along the rows and along the columns, and
+#: tiles of 16 rows of a warp, the fastest first. Two tiles let tensor cores use each weight twice
 #: from one reading; four warps along the columns leave room for more layers.
 SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
 
-#: Registers for what a thread adds up, of the 255 it can have, with which it is not worth to try:
-#: the compiler needs some thirty more. With fewer it depends on the network, the architecture and
-#: the compiler's version whether it finds room for all, so it is asked.
+#: Registers for a thread's sums, at most, of the 255 that it can have: the compiler needs some
+#: thirty more. With fewer it depends on the network, the architecture and the compiler's version
+#: whether there are enough, so the kernel is compiled to find out.
 MOST_SUMS = 224
 
-#: Above so many, loops of products of 32-bit and 64-bit numbers are not taken apart: their factors
-#: come one by one, which takes registers too. (In 16 bits it would rather take more of them.)
+#: Above so many, loops of products of 32-bit and 64-bit numbers are not unrolled: in an unrolled
+#: loop more factors wait in registers. (In 16 bits a loop that is not unrolled takes more of them.)
+#: With fewer, what spills is compiled again without unrolling, so a wrong figure costs time only.
 ROOMY_SUMS = 76
 
 
@@ -48,7 +49,7 @@ class Shape:
         output_slopes: whether the last layer has any.
         masks: whether there is dropout behind layers.
         row_warps, column_warps, tiles: as `SHARES`.
-        crowded: whether registers are scarce, so that loops are not taken apart.
+        unrolled: whether loops of 32-bit and 64-bit products are unrolled.
     """
 
     widths: tuple[int, ...]
@@ -59,7 +60,7 @@ class Shape:
     row_warps: int
     column_warps: int
     tiles: int
-    crowded: bool = False
+    unrolled: bool = True
 
     @property
     def rows(self) -> int:
@@ -84,7 +85,7 @@ class Shape:
             "FN_ROW_WARPS": str(self.row_warps),
             "FN_COLUMN_WARPS": str(self.column_warps),
             "FN_TILES": str(self.tiles),
-            "FN_CROWDED": str(int(self.crowded)),
+            "FN_UNROLLED": str(int(self.unrolled)),
         }
 
     def shared_bytes(self, number: Number) -> int:
@@ -99,7 +100,7 @@ class Shape:
         biases = sum(self.widths[1:])
         output = self.rows * (self.widths[-1] + 1)
         reals = biases + output * (1 + self.output_slopes) + self.threads
-        itemsize = np.dtype(number.real).itemsize
+        itemsize = number.real_bytes
         return (weights + inputs + slopes + d) * number.bytes + reals * itemsize
 
     def sums(self, number: Number) -> int:
@@ -111,11 +112,11 @@ class Shape:
             columns = max(units // 8 // (warps // row_warps), 1)
             kept += inputs // 16 // row_warps * columns * 4 + 1
         output = self.tiles * max(self.widths[1:]) // 8 // self.column_warps * 4
-        return (kept + output) * np.dtype(number.real).itemsize // 4
+        return (kept + output) * number.real_bytes // 4
 
 
 def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Shape]:
-    """The kernels that a network may have, the quickest first.
+    """The kernels that a network may have, the fastest first.
 
     Args:
         layout: the network.
@@ -142,27 +143,27 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
             column_warps=column_warps,
             tiles=tiles,
         )
-        if tiles > 1 and (shape.slopes or not number.narrow):
+        if tiles > 1 and (shape.slopes or not number.is_16_bit):
             continue
         sums = shape.sums(number)
         if sums > MOST_SUMS or shape.shared_bytes(number) + OWN_BYTES > shared_bytes:
             continue
-        if number.narrow or sums <= ROOMY_SUMS:
+        if number.is_16_bit or sums <= ROOMY_SUMS:
             yield shape
-        if not number.narrow:
-            yield replace(shape, crowded=True)
+        if not number.is_16_bit:
+            yield replace(shape, unrolled=False)
 
 
 def shape_for(
     layout: Layout, number: Number, shared_bytes: int, spills: Callable[[Shape], bool]
 ) -> Shape | None:
-    """The quickest of `shapes_for` whose kernel does not spill; None where there is none.
+    """The fastest of `shapes_for` whose kernel does not spill; None where there is none.
 
     Args:
         layout: the network.
         number: the kind of number.
         shared_bytes: what a block may have.
-        spills: compiles a shape's kernel, and says whether it moves registers to memory.
+        spills: compiles a shape's kernel, and returns whether it moves registers to memory.
     """
     shapes = shapes_for(layout, number, shared_bytes)
     return next((shape for shape in shapes if not spills(shape)), None)
@@ -174,13 +175,13 @@ def kernel_for(context: Context, shape: Shape) -> Kernel:
 
 
 class NarrowPass:
-    """One network's way through the kernel made for it, for batches of up to `rows` rows.
+    """The path through a network by the kernel made for it, for batches of up to `rows` rows.
 
     Args:
         context: its device and network.
         shape: the kernel.
         rows: of a batch, at most.
-        training: whether gradients are asked for.
+        training: whether gradients are computed.
 
     Attributes:
         loss_parts: `(count,)` float64, what `total` adds up.
@@ -204,10 +205,10 @@ class NarrowPass:
     def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
         most = context.device.multiprocessors * (context.layout.size + WARP) if training else 0
-        return most * np.dtype(context.number.real).itemsize, 0
+        return most * context.number.real_bytes, 0
 
     def launch(self, request: Request) -> None:
-        """Do what a request asks for."""
+        """Compute what is requested."""
         context, source = self.context, request.source
         self.kernel(
             self.blocks,

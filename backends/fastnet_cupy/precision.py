@@ -27,9 +27,14 @@ class Number:
     mantissa: int
 
     @property
-    def narrow(self) -> bool:
+    def is_16_bit(self) -> bool:
         """Whether it is stored in fewer bits than sums are kept in."""
         return self.store != self.real
+
+    @property
+    def real_bytes(self) -> int:
+        """Of a number that sums are kept in."""
+        return np.dtype(self.real).itemsize
 
     @property
     def bytes(self) -> int:
@@ -49,18 +54,18 @@ NUMBERS = {number.name: number for number in (TF32, BF16, FP16)}
 
 
 def number_for(dtype: np.dtype[Any], precision: str | None) -> Number:
-    """The kind of number for a model's dtype and what was asked for."""
+    """The kind of number for a model's dtype and precision."""
     if precision is not None:
         return NUMBERS[precision]
     return FLOAT64 if dtype == np.float64 else FLOAT32
 
 
-def widen(bits: Array) -> Array:
+def bf16_to_float32(bits: Array) -> Array:
     """bfloat16 as its bits `(...)` uint16, to float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def narrow(values: Array) -> Array:
+def float32_to_bf16(values: Array) -> Array:
     """float32 to bfloat16 as its bits, uint16: to the nearest, ties to even."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16

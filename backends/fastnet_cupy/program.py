@@ -3,11 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,43 +13,30 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import loading
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
-from fastnet.errors import DoesNotFit
 from fastnet_cupy import control, names, tiny
+from fastnet_cupy.buffers import Buffers
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
 from fastnet_cupy.names import Control
-from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
-from fastnet_cupy.steps import (
-    Collector,
-    GivenGradient,
-    Growing,
-    Order,
-    Pass,
-    Steps,
-    Training,
-)
-from fastnet_cupy.streaming import Stream
+from fastnet_cupy.steps import Collector, Growing, Order
 
 _log = logging.getLogger("fastnet")
 
-#: Bytes from which on it is looked whether an array fits on the device; and the part of what is
-#: free that one array of data may take: the rest is for what steps need.
-LARGE_BYTES, DATA_SHARE = 2**24, 0.6
+#: Bytes from which on the device's free memory is looked up before an array goes there: the copy
+#: takes a quarter of a millisecond (PCIe 5.0 x16: 64 GB/s), beside which the look-up costs little.
+LARGE_BYTES = 2**24
 
-#: Entries of the widest layer that predictions and losses work on together, layer by layer.
+#: The part of the free memory that one array of data may take: as much again is left for steps,
+#: whose buffers for a batch of all rows are larger than the rows.
+DATA_SHARE = 1 / 2
+
+#: Entries of the widest layer that predictions and losses work on together, layer by layer: some
+#: sixty for each thread that a GPU of 132 multiprocessors, 2,048 threads each, has at once.
 BLOCK_ENTRIES = 2**24
-
-#: Bytes for a run's small arrays, and for what is lost where arrays begin at round addresses.
-SMALL_BYTES = 2**15
-
-#: Sets of buffers that a program keeps, for batches of different sizes.
-KEPT = 6
-
-Made = TypeVar("Made")
 
 #: What a run may have another number of at every step.
 BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
@@ -84,22 +69,8 @@ class CudaProgram(Program):
         self.number = number_for(dtype, precision)
         self.context = Context(device, self.layout, self.number)
         self.lock = threading.RLock()
-        self._kept: dict[tuple[Any, ...], Any] = {}
-        self._tiny: tuple[Any, ...] | None = None
+        self.buffers = Buffers(self.context, regimes)
         self._downloaded: list[tuple[Any, Array]] = []
-
-    @cached_property
-    def shape(self) -> Shape | None:
-        """The kernel made for this network, compiled when first wanted; None: there is none."""
-
-        def spills(shape: Shape) -> bool:
-            return kernel_for(self.context, shape).spills
-
-        return shape_for(self.layout, self.number, self.device.shared_bytes, spills)
-
-    def _shape_from(self, rows: int, least: int) -> Shape | None:
-        """That kernel, for so many rows or more."""
-        return self.shape if rows >= least else None
 
     def to_device(self, array: Array) -> Any:
         """A copy on the device; the array itself where that is too large for it."""
@@ -126,21 +97,21 @@ class CudaProgram(Program):
     def predict(self, parameters: Any, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""
         out = np.empty((len(x), self.layout.outputs), self.dtype)
-        with self.lock, self._report_out_of_memory(len(x)):
+        with self.lock, self.buffers.report_out_of_memory(len(x)):
             for first, source in self._blocks(Data(x, None)):
                 predicted = self._predicted(parameters, source)
                 out[first : first + source.rows] = self.device.download(predicted)
         return out
 
     def predict_at_once(self, parameters: Any, x: Any) -> Any:
-        """Predictions on the device for rows that are there, if they are as kernels take them."""
+        """Predictions on the device for rows that are there, if kernels can read them so."""
         if not self.device.holds(x):
             return None
         if x.ndim != 2 or x.shape[1] != self.layout.inputs or not len(x):
             return None
         if x.dtype != self.dtype or not x.flags.c_contiguous:
             return None
-        with self.lock, self._report_out_of_memory(len(x)):
+        with self.lock, self.buffers.report_out_of_memory(len(x)):
             self.device.join()
             out = self.device.lend((len(x), self.layout.outputs), self.dtype)
             try:
@@ -156,7 +127,7 @@ class CudaProgram(Program):
         rows = source.rows
         if out is None:
             out = self.device.empty((rows, self.layout.outputs), self.dtype)
-        steps = self._evaluation_steps(rows)
+        steps = self.buffers.evaluation(rows)
         steps.begin(control.control(rows=rows, batch=rows))
         steps.update_copy(parameters)
         steps.predict(parameters, source, out)
@@ -165,13 +136,13 @@ class CudaProgram(Program):
     def loss(self, parameters: Any, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""
         total = weights = 0.0
-        with self.lock, self._report_out_of_memory(len(data)):
+        with self.lock, self.buffers.report_out_of_memory(len(data)):
             for _, source in self._blocks(data):
-                steps = self._evaluation_steps(source.rows)
+                steps = self.buffers.evaluation(source.rows)
                 steps.begin(control.control(rows=source.rows, batch=source.rows))
                 steps.update_copy(parameters)
                 steps.loss(parameters, source)
-                losses, masses = steps.taken(1)
+                losses, masses = steps.results(1)
                 if masses[0] > 0:
                     total += float(losses[0] * masses[0])
                     weights += float(masses[0])
@@ -188,7 +159,7 @@ class CudaProgram(Program):
         """The loss with penalties, and its gradient, over all rows as one batch."""
         seed, step = dropout or (0, 0)
         run = Run.whole_batch(len(data), step=step, seed=seed, dropout=dropout is not None)
-        with self.lock, self._report_out_of_memory(len(data)):
+        with self.lock, self.buffers.report_out_of_memory(len(data)):
             steps, loss, _ = self._derive(parameters, data, replace(run, l1=l1, l2=l2))
             return loss, self.device.download(steps.gradient[: self.layout.size])
 
@@ -200,7 +171,7 @@ class CudaProgram(Program):
         count = len(range(len(data))[rows]) if isinstance(rows, slice) else len(rows)
         factor = run.of_step("dropout_factor", step)
         whole = replace(Run.whole_batch(count, step=step, seed=run.seed), dropout_factor=factor)
-        with self.lock, self._report_out_of_memory(count):
+        with self.lock, self.buffers.report_out_of_memory(count):
             batch, order = self._take(data, rows)
             steps, loss, mass = self._derive(state.parameters, batch, whole, order)
             gradient = self.context.real(self.layout.size)
@@ -230,19 +201,13 @@ class CudaProgram(Program):
         block = control.control(rows=rows, batch=rows, ordered=order is not None)
         # A batch of all rows is an epoch, so the step's number is the epoch's too.
         block[Control.FIRST_STEP] = block[Control.FIRST_EPOCH] = run.first_step
-        shape = self._shape_from(rows, self.regimes.narrow_evaluation)
         source = self._source(self._all(data))
         source.rows, source.order = rows, order
-
-        def make() -> Collector:
-            return Collector(self.context, self._pass(shape, rows, True, 1))
-
-        lacking = self._lacking(shape, rows, True, 1, "{} rows would fit")
-        steps = self._keep(("gradient", rows), make, lacking)
+        steps = self.buffers.gradient(rows)
         steps.begin_run(block, run, 0)
         steps.update_copy(parameters)
         steps.derive(parameters, source)
-        losses, masses = steps.taken(1)
+        losses, masses = steps.results(1)
         return steps, float(losses[0]), float(masses[0])
 
     def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
@@ -250,12 +215,8 @@ class CudaProgram(Program):
         slots = self._slots(run, state)
         of_step: dict[str, Any] = {name: run.of_step(name, step) for name in BY_STEP}
         single = replace(run, first_step=step, steps=1, order=None, batch_size=1, **of_step)
-        with self.lock, self._report_out_of_memory(1):
-
-            def make() -> Training:
-                return Training(self.context, GivenGradient(self.context), slots, True)
-
-            training = self._keep(("update", slots), make, lambda: "the parameters do not fit.")
+        with self.lock, self.buffers.report_out_of_memory(1):
+            training = self.buffers.update(slots)
             training.pass_.gradients = gradient
             training.load(state, single, control.control(rows=1, batch=1))
             training.do(Source(1, None), 1)
@@ -284,7 +245,7 @@ class CudaProgram(Program):
             first_step=run.first_step,
             ordered=run.order is not None and not streamed,
         )
-        with self.lock, self._report_out_of_memory(rows):
+        with self.lock, self.buffers.report_out_of_memory(rows):
             chunk = 0
             if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
                 itemsize = self.dtype.itemsize
@@ -294,19 +255,11 @@ class CudaProgram(Program):
                 return self._train_tiny(state, data, run, block, chunk)
             collecting = bool(run.l1 or np.any(run.l2) or run.clip_norm is not None)
             weighted = data.weight is not None
-            key = ("training", batch, slots, collecting, weighted)
-            shape = self._shape_from(batch, self.regimes.narrow_training)
-
-            def make() -> Training:
-                pass_ = self._pass(shape, batch, True, 2 + slots)
-                return Training(self.context, pass_, slots, collecting)
-
-            lacking = self._lacking(shape, batch, True, 2 + slots, "batch_size={} would fit")
-            training = self._keep(key, make, lacking)
+            training = self.buffers.training(batch, slots, collecting, weighted)
             data = self._on_host(data) if streamed else data
             self._downloaded = self._downloaded if streamed else []
             if streamed:
-                stream = self._stream(data, batch)
+                stream = self.buffers.stream(data, batch)
                 block[Control.STREAMED] = stream.steps
                 training.load(state, run, block)
                 stream.train(training, data, run)
@@ -319,7 +272,7 @@ class CudaProgram(Program):
             return training.store(state, run.steps)
 
     def _is_tiny(self, batch: int) -> bool:
-        """Whether one block alone is sooner done with a step than all with theirs."""
+        """Whether one block alone takes less time for a step than all blocks together."""
         work, regimes = self.layout.products * batch, self.regimes
         if work > regimes.tiny_products:
             return work <= regimes.tiny_products_alone and batch < regimes.narrow_training
@@ -328,10 +281,10 @@ class CudaProgram(Program):
     def _train_tiny(self, state: State, data: Data, run: Run, block: Array, chunk: int) -> Array:
         """A whole run in one launch, of which `chunk` rows go through together."""
         context, slots = self.context, int(state.memory.shape[0])
-        if self._tiny is None:
+        if self.buffers.tiny is None:
             growing = Growing(context, "float64"), Growing(context, "float64")
-            self._tiny = (tiny.Tiny(context), *growing, Order(context))
-        kernel, steps, losses, order = self._tiny
+            self.buffers.tiny = (tiny.Tiny(context), *growing, Order(context))
+        kernel, steps, losses, order = self.buffers.tiny
         put = self.device.upload
         source = self._source(data)
         if run.order is not None:
@@ -378,7 +331,7 @@ class CudaProgram(Program):
 
     def _block_rows(self, rows: int, there: bool) -> int:
         """Rows that go through together, of so many, which are on the device or not."""
-        narrow = self._shape_from(rows, self.regimes.narrow_evaluation)
+        narrow = self.buffers.shape_from(rows, self.regimes.narrow_evaluation)
         each = self.layout.outputs * self.dtype.itemsize
         size = rows  # no layer's output leaves the chip
         if narrow is None:
@@ -388,127 +341,21 @@ class CudaProgram(Program):
             each += self.layout.inputs * self.dtype.itemsize
         if min(size, rows) * each < LARGE_BYTES:
             return size
-        fitting = self.device.memory()[0] // 2 // each
+        fitting = int(self.device.memory()[0] * DATA_SHARE) // each
         return max(min(size, fitting), 16)
 
     def _on_host(self, data: Data) -> Data:
-        """Streamed data, of which some may have gone to the device: it is brought home once."""
+        """Streamed data, of which some may be on the device: that is downloaded once."""
         there = [array for array in _arrays(data) if self.device.holds(array)]
         if [id(array) for array in there] != [id(array) for array, _ in self._downloaded]:
             self._downloaded = [(array, self.to_host(array)) for array in there]
-        home = {id(array): host for array, host in self._downloaded}
-        return _each(data, lambda array: home.get(id(array), array))
+        on_host = {id(array): host for array, host in self._downloaded}
+        return _each(data, lambda array: on_host.get(id(array), array))
 
     def _all(self, data: Data) -> Data:
         """All rows on the device."""
         device = self.device
         return _each(data, lambda array: array if device.holds(array) else device.upload(array))
-
-    def _evaluation_steps(self, rows: int) -> Steps:
-        """For predictions and losses of so many rows: buffers for the next power of two."""
-        shape = self._shape_from(rows, self.regimes.narrow_evaluation)
-        if shape is None:
-            size = max(2 ** (rows - 1).bit_length(), 16)
-        else:  # with more, its blocks take turns
-            size = min(rows, shape.rows * self.device.multiprocessors)
-
-        def make() -> Steps:
-            return Steps(self.context, self._pass(shape, size, False))
-
-        return self._keep(
-            ("evaluation", size, shape is None), make, self._lacking(shape, size, False)
-        )
-
-    def _pass(self, shape: Shape | None, rows: int, training: bool, vectors: int = 0) -> Pass:
-        """The way through the network for so many rows: by a narrow kernel, or layer by layer.
-
-        Raises:
-            MemoryError: if its buffers do not fit on the device, with `vectors` as long as the
-                parameters beside them.
-        """
-        fixed, each = self._needs(shape, rows, training, vectors)
-        if fixed + each * rows > self.device.memory()[0]:
-            raise MemoryError
-        if shape is not None:
-            return NarrowPass(self.context, shape, rows, training)
-        return LayeredPass(self.context, rows, training)
-
-    def _needs(
-        self, shape: Shape | None, rows: int, training: bool, vectors: int
-    ) -> tuple[int, int]:
-        """Bytes of a pass: fixed, and for each row."""
-        kind: Any = LayeredPass if shape is None else NarrowPass
-        fixed, each = kind.bytes_needed(self.context, rows, training)
-        vectors += self.number.narrow
-        fixed += vectors * self.layout.size * self.dtype.itemsize + SMALL_BYTES
-        return fixed + (self.device.product_bytes if shape is None else 0), each
-
-    def _lacking(
-        self, shape: Shape | None, rows: int, training: bool, vectors: int = 0, advice: str = ""
-    ) -> Callable[[], str]:
-        """Says what a pass needs and what would fit; `advice` has `{}` for the number of rows."""
-
-        def text() -> str:
-            fixed, each = self._needs(shape, rows, training, vectors)
-            free, _ = self.device.memory()
-            room = (free - fixed) // each if each else 0
-            fits = advice.format(f"{room:,}") if room > 0 and advice else "no batch would fit"
-            return (
-                f"{rows:,} rows as one batch need {fixed + each * rows:,} bytes on the GPU, of "
-                f"which {free:,} are free; {fits}."
-            )
-
-        return text
-
-    def _stream(self, data: Data, batch: int) -> Stream:
-        """The buffers through which data that stays on the host passes."""
-        key = ("stream", data.y.ndim, data.weight is not None, batch)
-
-        def lacking() -> str:
-            return (
-                f"the data stays in the processor's memory, and two batches of {batch:,} rows do "
-                f"not fit twice, there and on the GPU beside the network, which has "
-                f"{self.device.memory()[0]:,} bytes free; take a smaller batch_size."
-            )
-
-        return self._keep(key, lambda: Stream(self.device, data, batch), lacking)
-
-    def _keep(
-        self, key: tuple[Any, ...], make: Callable[[], Made], lacking: Callable[[], str]
-    ) -> Made:
-        """What was made for a key, or is made now; the oldest make room, all if need be.
-
-        Raises:
-            DoesNotFit: if there is no room even so; `lacking` has the words.
-        """
-        found: Made | None = self._kept.pop(key, None)
-        if found is None:
-            while len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            try:
-                found = make()
-            except MemoryError:
-                self._kept.clear()
-                self._tiny = None
-                try:
-                    found = make()
-                except MemoryError as error:
-                    raise DoesNotFit(lacking()) from error
-        self._kept[key] = found
-        return found
-
-    @contextmanager
-    def _report_out_of_memory(self, rows: int) -> Iterator[None]:
-        """Report that the device has no room as an error that says so."""
-        try:
-            yield
-        except DoesNotFit:
-            raise
-        except MemoryError as error:
-            raise DoesNotFit(
-                f"{rows:,} rows at once are more than fits on the GPU, which has "
-                f"{self.device.memory()[0]:,} bytes free; hand over fewer."
-            ) from error
 
 
 def _each(data: Data, change: Callable[[Any], Any]) -> Data:

@@ -1,7 +1,7 @@
-"""Which way through a network is taken for which sizes: tiny, narrow or layered.
+"""Which path through a network is taken for which sizes: tiny, narrow or layered.
 
-All figures here are estimates, from what is counted in the comments: no GPU was at hand when they
-were chosen. `bench/gpu.sh` measures what they decide.
+All figures here are estimates, derived in the comments: no GPU was at hand when they were chosen.
+`bench/gpu.sh` measures what they decide.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Regimes:
-    """Where one way ends and the next begins.
+    """Where one path ends and the next begins.
 
     Attributes:
-        tiny_products: multiplications of a step's way forward up to which one block does whole
+        tiny_products: multiplications of a step's forward pass up to which one block does whole
             runs alone. Forward, back and gradient read shared memory about 1.25 times for each
             of three products, and a multiprocessor reads 32 numbers a clock: 4 us for 2^16 on an
             H100 or H200, about what the launches of a narrow step take.
-        tiny_products_alone: the same for batches too small for the narrow way: 2^18 take some
+        tiny_products_alone: the same for batches too small for the narrow path: 2^18 take some
             16 us, about as long as the launches of a layered step.
         narrow_training: rows of a batch from which on training takes the kernel that is made for
-            one network; to make it takes some seconds, the first time on a machine.
+            one network; to compile it takes some seconds, the first time on a machine.
         narrow_evaluation: rows from which on predictions, losses and gradients take it.
     """
 
@@ -33,7 +33,7 @@ REGIMES = Regimes()
 
 _NEVER = 2**62
 
-#: One way for all sizes (narrow: where it fits), to be looked at by itself.
+#: One path for all sizes (narrow: where it fits), to be tested by itself.
 LAYERED = Regimes(-1, -1, _NEVER, _NEVER)
 NARROW = Regimes(-1, -1, 1, 1)
-WAYS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}
+PATHS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}

@@ -1,8 +1,8 @@
 """Runs of steps: the buffers that a run needs, and its launches, captured once and repeated.
 
 Pointers of a captured graph stay what they were. So a `Steps` has parameters, optimizer's memory,
-order, step table and losses of its own, copies a run's into them, and captures anew only where one
-of them had to grow, or the data is another.
+order, step table and losses of its own, copies a run's into them, and captures again only where one
+of them had to grow, or the data is in another place.
 """
 
 from typing import Any, Protocol
@@ -25,16 +25,17 @@ from fastnet_cupy.names import (
     Setting,
 )
 
-#: Steps in a captured graph: what a replay costs the processor is shared among them.
-#: Shorter runs are launched step by step.
+#: Steps in a captured graph. An estimate: a replay costs the processor about 10 us, as a launch
+#: from Python does, and a kernel takes the GPU at least 2 us; so with this many steps it is the GPU
+#: that takes the time. Shorter runs are launched step by step.
 GRAPH_STEPS = 16
 
-#: Graphs that are kept: of the two buffers that streamed data takes turns in.
+#: Graphs that are kept: one for each of the two buffers that data is streamed through.
 KEPT_GRAPHS = 2
 
 
 class Pass(Protocol):
-    """A network's way forward and back, for batches of a size: narrow or layered.
+    """The path forward and back through a network, for batches of a size: narrow or layered.
 
     Attributes:
         loss_parts, loss_count: what a pass leaves of the loss.
@@ -50,7 +51,7 @@ class Pass(Protocol):
     scaled: bool
 
     def launch(self, request: Request) -> None:
-        """Do what a request asks for."""
+        """Compute what is requested."""
         ...
 
 
@@ -76,14 +77,14 @@ class Growing:
         self.array = context.device.empty((1,), dtype)
 
     def fill(self, values: Array) -> bool:
-        """Hold `values`, flat; say whether the array had to be replaced."""
+        """Hold `values`, flat; return whether the array had to be replaced."""
         flat = values.reshape(-1)
         grown = self.room(flat.size)
         self.context.device.copy(self.array[: flat.size], flat)
         return grown
 
     def room(self, entries: int) -> bool:
-        """Have room for so many entries; say whether the array had to be replaced."""
+        """Have room for so many entries; return whether the array had to be replaced."""
         if entries <= self.array.size:
             return False
         self.array = self.context.device.empty((2 ** (entries - 1).bit_length(),), self.dtype)
@@ -91,16 +92,16 @@ class Growing:
 
 
 class Order(Growing):
-    """The order of the rows: brought once, though an epoch may take many runs."""
+    """The order of the rows: copied once, though an epoch may take many runs."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "int64")
         self._last: Array | None = None
 
     def take(self, order: Array) -> bool:
-        """Hold an order, `(epochs, rows)`; say whether the array had to be replaced."""
+        """Hold an order, `(epochs, rows)`; return whether the array had to be replaced."""
         last = self._last
-        # Of two views of one array, which is kept alive here: so its memory is nobody else's.
+        # Both are views of one array, which is kept alive here: so its memory is not used again.
         if last is not None and order.base is not None and order.base is last.base:
             same = order.ctypes.data == last.ctypes.data and order.shape == last.shape
             if same:
@@ -115,18 +116,18 @@ class Steps:
 
     Args:
         context: its device and network.
-        pass_: the network's way forward and back.
+        pass_: the path through the network.
     """
 
     def __init__(self, context: Context, pass_: Pass) -> None:
         self.context, self.pass_ = context, pass_
         device = context.device
-        self.block = context.whole_zero(len(Control))
+        self.block = device.empty((len(Control),), "int64")
         self.scalars = device.upload(np.ones(len(Scalar)))  # SCALE stays 1 but in fp16
         self.settings: Any = None
         self.steps: Any = None
         self.losses, self.masses = Growing(context, "float64"), Growing(context, "float64")
-        self.copy = context.store(context.layout.size) if context.number.narrow else None
+        self.copy = context.store(context.layout.size) if context.number.is_16_bit else None
         self.mass = context.kernel("step.cu", "mass")
         self.total = context.kernel("step.cu", "total")
         self.convert = context.kernel("step.cu", "convert")
@@ -143,7 +144,7 @@ class Steps:
         return self.losses.room(steps) | self.masses.room(steps)
 
     def update_copy(self, parameters: Any) -> None:
-        """Bring the copy that products read up to date with the parameters."""
+        """Update the copy of the parameters that products read."""
         if self.copy is not None:
             size = self.context.layout.size
             arguments = (parameters, self.copy, np.int64(size))
@@ -186,7 +187,7 @@ class Steps:
             ),
         )
 
-    def taken(self, steps: int) -> tuple[Array, Array]:
+    def results(self, steps: int) -> tuple[Array, Array]:
         """The losses of so many steps, and the weights behind each."""
         get = self.context.device.download
         return get(self.losses.array[:steps]), get(self.masses.array[:steps])
@@ -260,7 +261,7 @@ class Training(Collector):
 
     Args:
         context: its device and network.
-        pass_: the network's way forward and back.
+        pass_: the path through the network.
         slots: vectors of the optimizer's memory.
         collecting: whether penalties or a limit of the gradient's norm need all of it before
             any parameter is updated.
@@ -305,7 +306,7 @@ class Training(Collector):
 
     def do(self, source: Source, steps: int) -> None:
         """The next steps, so many, on the rows of `source`."""
-        if not self.warm:  # whatever is loaded at its first launch is not part of a graph
+        if not self.warm:  # what is loaded at a first launch must not be part of a graph
             self.warm = True
             first = min(steps, GRAPH_STEPS)
             self._launch(source, first)

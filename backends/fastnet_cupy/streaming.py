@@ -1,7 +1,7 @@
 """Training on data that stays on the host: it passes through two buffers on the device.
 
 While the device computes on one, the host gathers the rows of the next steps into pinned memory,
-and a copy of them to the other is under way.
+and copies them to the other.
 """
 
 import math
@@ -16,19 +16,23 @@ from fastnet_cupy.context import Source
 from fastnet_cupy.device import Device
 from fastnet_cupy.steps import GRAPH_STEPS, Training
 
-#: Bytes of rows in one buffer, about: enough that a copy runs at the bus's speed. Where room is
-#: scarce, a buffer takes this part of what is free.
-BUFFER_BYTES, BUFFER_SHARE = 2**26, 1 / 8
+#: Bytes of rows in one buffer, about: over PCIe 5.0 x16, 64 GB/s, they take 1 ms, beside which the
+#: start of a copy does not matter.
+BUFFER_BYTES = 2**26
+
+#: The part of the free memory that one buffer may take: both together half, as `DATA_SHARE` of
+#: program.py leaves it for steps.
+BUFFER_SHARE = 1 / 4
 
 
 @dataclass
 class _Buffer:
-    """Rows on their way.
+    """Rows on the host and on the device.
 
     Attributes:
         host: pinned arrays: x, y or labels, and weights where there are any.
         source: the same on the device.
-        copied: the moment at which the device has them, so that the host may gather anew.
+        copied: the moment at which the device has them, so that the host may gather the next rows.
         used: the moment from which on the device does not need them any more.
     """
 

@@ -9,11 +9,13 @@ from fastnet_cupy.context import OWN_BYTES, Context, Source
 from fastnet_cupy.layout import Layout, tabulate
 from fastnet_cupy.names import TINY_THREADS, WARP
 
-#: Rows that go through together, at most.
-MOST_ROWS = 512
+#: Rows that go through together, at most: with two for each thread all have work in the narrowest
+#: layer.
+MOST_ROWS = 2 * TINY_THREADS
 
 #: Layers and parameters up to which a network gets a kernel of its own, in which its table is
-#: constants: loops over a few inputs are then taken apart, and no table is read on the way.
+#: constants: loops over a few inputs are then unrolled, and no table is read. An estimate: up to
+#: here the unrolled code stays within some thousand instructions.
 OWN_LAYERS, OWN_PARAMETERS = 4, 64
 
 
@@ -87,7 +89,7 @@ class Tiny:
     def train(self, run: TinyRun, parameters: Any, memory: Any, source: Source) -> None:
         """Launch a run: parameters and memory are changed in place."""
         context, layout = self.context, self.context.layout
-        itemsize = np.dtype(context.number.real).itemsize
+        itemsize = context.number.real_bytes
         fixed, each = _entries(layout, run.slots)
         rows = min(run.batch, run.chunk)
         items = max(rows * layout.widest, layout.size)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.gpu.contests import Contest
 from fastnet_cupy.device import Device, ProductSpec
-from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, narrow
+from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, float32_to_bf16
 
 #: Times that each is done, and sets of operands, between which they take turns.
 TIMES, SETS = 10, 2
@@ -44,7 +44,9 @@ def product(device: Device, number: Number, size: int = 8192) -> float:
 
     def matrix() -> Any:
         values = rng.standard_normal((size, size), np.float32)
-        return device.upload(narrow(values) if number == BF16 else values.astype(number.store))
+        return device.upload(
+            float32_to_bf16(values) if number == BF16 else values.astype(number.store)
+        )
 
     pairs = [(matrix(), matrix()) for _ in range(SETS)]
     out = device.empty((size, size), number.store)

@@ -1,4 +1,4 @@
-"""compute-sanitizer on small shapes of every way through a network.
+"""compute-sanitizer on small shapes of every path through a network.
 
     python -m bench.gpu.sanitizer memcheck|racecheck
 
@@ -17,7 +17,7 @@ from fastnet.contract import plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy.device import Device
 from fastnet_cupy.program import CudaProgram
-from fastnet_cupy.regimes import WAYS
+from fastnet_cupy.regimes import PATHS
 
 #: What it says of a device that it cannot watch.
 REFUSALS = ("not supported", "Unable to find", "LibraryNotLoaded", "Insufficient permission")
@@ -28,11 +28,11 @@ CANNOT_RUN = 75
 PRECISIONS = (None, "tf32", "bf16", "fp16")
 
 
-def train(device: Device, way: str, precision: str | None, steps: int = 3) -> np.ndarray:
+def train(device: Device, path: str, precision: str | None, steps: int = 3) -> np.ndarray:
     """The losses of some steps of a small network with a tail of a batch and dropout."""
     hidden = (fn.Dense(9, "gelu"), fn.Dropout(0.2), fn.Dense(5, "relu"))
     network = fn.Network(3, [*hidden, fn.Dense(2, "softmax")], "crossentropy")
-    program = CudaProgram(plan.lower(network), np.dtype("float32"), precision, device, WAYS[way])
+    program = CudaProgram(plan.lower(network), np.dtype("float32"), precision, device, PATHS[path])
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(37, 3)).astype("f4"), rng.integers(0, 2, 37)
     put = program.to_device
@@ -43,13 +43,13 @@ def train(device: Device, way: str, precision: str | None, steps: int = 3) -> np
     return program.train(state, Data(Inputs(put(x)), put(y.astype(np.int64))), run)
 
 
-def all_ways(device: Device) -> None:
-    """Every way, in every precision that it has."""
-    for way in WAYS:
-        for precision in PRECISIONS[: 1 if way == "tiny" else None]:
-            losses = train(device, way, precision)
-            assert np.isfinite(losses).all(), f"{way} {precision}: {losses}"
-            print(f"{way:<8} {precision or 'float32':<8} {losses}", flush=True)
+def all_paths(device: Device) -> None:
+    """Every path, in every precision that it has."""
+    for path in PATHS:
+        for precision in PRECISIONS[: 1 if path == "tiny" else None]:
+            losses = train(device, path, precision)
+            assert np.isfinite(losses).all(), f"{path} {precision}: {losses}"
+            print(f"{path:<8} {precision or 'float32':<8} {losses}", flush=True)
 
 
 def main(tool: str) -> int:
@@ -76,4 +76,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1]))
     from fastnet_cupy.cupy_device import CupyDevice
 
-    all_ways(CupyDevice())
+    all_paths(CupyDevice())

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_cupy.device import Epilogue, ProductSpec
-from fastnet_cupy.precision import BF16, TF32, Number, narrow, widen
+from fastnet_cupy.precision import BF16, TF32, Number, bf16_to_float32, float32_to_bf16
 
 
 def round_tf32(values: Array) -> Array:
@@ -19,7 +19,7 @@ def round_tf32(values: Array) -> Array:
 def as_read(stored: Array, number: Number) -> Array:
     """What a product reads of stored numbers, in the dtype of sums."""
     if number == BF16:
-        return widen(stored)
+        return bf16_to_float32(stored)
     if number == TF32:
         return round_tf32(stored)
     return stored.astype(number.real)
@@ -28,7 +28,7 @@ def as_read(stored: Array, number: Number) -> Array:
 def as_stored(values: Array, number: Number) -> Array:
     """Sums as they are stored."""
     if number == BF16:
-        return narrow(values)
+        return float32_to_bf16(values)
     with np.errstate(over="ignore"):
         return values.astype(number.store)
 
@@ -55,7 +55,7 @@ def _finish(spec: ProductSpec, result: Array, right: Array, bias: Any, mask: Any
     """The epilogue; writes `mask` and the sums."""
     kind = spec.epilogue
     if kind in (Epilogue.BIAS, Epilogue.RELU_BIAS, Epilogue.RELU_MASK_BIAS):
-        added = widen(bias) if spec.result == BF16 else bias
+        added = bf16_to_float32(bias) if spec.result == BF16 else bias
         result = result + added.reshape(1, -1).astype(result.dtype)
     if kind is Epilogue.RELU_MASK_BIAS:
         _write_bits(spec, mask, result > 0)

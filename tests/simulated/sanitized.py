@@ -62,6 +62,7 @@ def run(
     launches: Sequence[Launch],
     defines: building.Defines = (),
     sanitizer: str = MEMORY,
+    plain: Path | str | None = None,
     timeout: float = 120,
 ) -> None:
     """Do launches one after the other under a sanitizer; arrays hold the results afterwards.
@@ -71,6 +72,8 @@ def run(
         launches: what to do.
         defines: macros, names and values.
         sanitizer: MEMORY or RACES.
+        plain: a source with the same kernels that may be compiled already, for the types of their
+            arguments; None: this one.
         timeout: seconds until the run is given up.
 
     Raises:
@@ -87,7 +90,7 @@ def run(
     )
     arrays = _Arrays()
     # The plain library knows the kernels' types, and checks the arguments.
-    kernels = compiled.kernels(source, defines)
+    kernels = compiled.kernels(plain or source, defines) if launches else {}
     work = [_packed(launch, kernels, signatures, arrays) for launch in launches]
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "given"), Path(folder, "made")

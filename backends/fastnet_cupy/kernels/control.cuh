@@ -1,4 +1,4 @@
-// The batch of a step, and how a run's control block (`Control` in names.py) says it.
+// The batch of a step, from a run's control block (`Control` in names.py).
 #pragma once
 #include "device.cuh"
 #include "names.cuh"

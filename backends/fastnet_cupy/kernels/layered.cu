@@ -1,5 +1,5 @@
-// The steps of a layer whose products are made elsewhere: rows in, activations, losses, and the
-// way back. Every kernel takes a fixed grid over its entries, whatever the number of rows.
+// What the layered path does between its matrix products: gather rows, activations, losses, and the
+// derivatives. The grid of a kernel depends on its buffers, not on the number of rows in a batch.
 //
 // A batch's tail has fewer rows than the buffers: the rest of them repeat its last row, and
 // their derivatives are zero, so that products of whole buffers stay right.
@@ -82,11 +82,11 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
 // Softmax of `rows` rows of `n` in place, each by a group of lanes.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     softmax(real *p, int rows, int n, int lanes) {
-  __shared__ real nobody[FN_WARP];
+  __shared__ real unused[FN_WARP];
   int lane = threadIdx.x % lanes, at_once = blockDim.x / lanes;
   for (int first = blockIdx.x * at_once; first < rows; first += gridDim.x * at_once) {
     int r = first + threadIdx.x / lanes;
-    softmax_row(r < rows ? p + (int64_t)r * n : nobody, r < rows ? n : 0, lane, lanes);
+    softmax_row(r < rows ? p + (int64_t)r * n : unused, r < rows ? n : 0, lane, lanes);
   }
 }
 
@@ -94,8 +94,8 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
 // and the derivative `(buffer, outputs)` by the last layer's z. `p` is the network's output; where
 // that is a softmax, it is done. `slope` is the last activation's; null: 1.
 //
-// `real_d` holds the derivative on its way and `d` as products read it; either may be null, both
-// where only the loss is asked for. Behind a softmax `real_d` is needed. peaks[block], unless
+// `real_d` holds the derivative in full, and `d` as products read it; either may be null, both
+// where only the loss is needed. Behind a softmax `real_d` is needed. peaks[block], unless
 // null, becomes the largest derivative's size.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     losses(const int *int_table, const double *float_table, const int64_t *control,
@@ -103,7 +103,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
            const int64_t *data_labels, const real *data_weights, int buffer, int lanes,
            const real *slope, real *real_d, store *d, double *parts, real *peaks) {
   __shared__ double scratch[FN_MOST_WARPS];
-  __shared__ real peak_scratch[FN_MOST_WARPS], nobody[FN_WARP];
+  __shared__ real peak_scratch[FN_MOST_WARPS], unused[FN_WARP];
   Table table = {int_table, float_table};
   int n = table[TABLE_OUTPUTS], code = table[TABLE_LOSS];
   bool softmax = table[TABLE_SOFTMAX];
@@ -120,26 +120,26 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     Target target = {data_y ? data_y + source * n : nullptr,
                      data_labels && here ? (int)data_labels[source] : 0};
     real weight = data_weights && here ? data_weights[source] : (real)1;
-    auto hand_on = [&](int j, real value) {
+    auto store_derivative = [&](int j, real value) {
       peak = larger(peak, abs_(value));
       if (real_d) real_d[at + j] = value;
       if (d) d[at + j] = to_store_cut(value);
     };
     auto put = [&](int j, real value) {
       if (softmax && real_d)
-        real_d[at + j] = value;  // the way back through it comes first
+        real_d[at + j] = value;  // its derivative comes first
       else
-        hand_on(j, slope ? value * slope[at + j] : value);
+        store_derivative(j, slope ? value * slope[at + j] : value);
     };
     int m = here ? n : 0;
-    const real *row = here ? p + at : nobody;
+    const real *row = here ? p + at : unused;
     real loss = row_loss(code, table.loss_constant(), row, target, weight, weight / mass, m, lane,
                          lanes, put);
     if (here && lane == 0) sum += loss;
     if (softmax && real_d) {
-      real *back = here ? real_d + at : nobody;
+      real *back = here ? real_d + at : unused;
       softmax_row_back(row, back, m, lane, lanes);
-      for (int j = lane; j < m; j += lanes) hand_on(j, back[j]);
+      for (int j = lane; j < m; j += lanes) store_derivative(j, back[j]);
     }
     if (!here && r < buffer)
       for (int j = lane; j < n; j += lanes) {
@@ -154,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   if (peaks) peaks[blockIdx.x] = peak;
 }
 
-// scalars[SCALE] = the power of two that brings the largest of `count` peaks to SCALED_PEAK. One
+// scalars[SCALE] = the power of two that scales the largest of `count` peaks to SCALED_PEAK. One
 // block of one warp.
 extern "C" __global__ void __launch_bounds__(FN_WARP)
     choose_scale(const real *peaks, int count, double *scalars) {
@@ -231,7 +231,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
 // Predictions of a batch, from the network's output p `(buffer, outputs)`: row r of the batch
 // becomes row first + r of `out`.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    hand_over(const int *int_table, const int64_t *control, const real *p, real *out) {
+    store_predictions(const int *int_table, const int64_t *control, const real *p, real *out) {
   Table table = {int_table, nullptr};
   Batch batch = batch_of(control, control[NEXT]);
   int n = table[TABLE_OUTPUTS], code = table[TABLE_OUTPUT];

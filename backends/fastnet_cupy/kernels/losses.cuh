@@ -120,8 +120,8 @@ __device__ __forceinline__ void softmax_row_back(const real *a, real *d, int n, 
   for (int j = lane; j < n; j += lanes) d[j] = a[j] * (d[j] - shared);
 }
 
-// The largest derivative at the output is brought to this, for fp16: 2^11 below its end, for what
-// layers further down may make of it, and 2^28 above its least.
+// The largest derivative at the output is scaled to this, for fp16: 2^11 below its largest number,
+// because derivatives may grow on the way to the first layer, and 2^28 above its least.
 #define SCALED_PEAK 16
 
 // A row's loss, of its logits p; `put(j, slope)` takes the derivative by p[j], and may overwrite it.

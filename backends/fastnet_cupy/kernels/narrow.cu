@@ -1,9 +1,9 @@
 // Forward, loss, backward and weight gradient of a network of narrow layers in one kernel.
 //
 // A block takes ROWS rows of the batch at a time through the whole network. All weights, and the
-// rows' way through the layers, are in shared memory; the gradient of all its rows stays in
-// registers until its last rows are done. So of a batch only its rows cross the chip's border,
-// and of the gradient one part a block, which `sum_parts` (layered.cu) adds up in order.
+// rows' values between layers, are in shared memory; the gradient of all its rows stays in
+// registers until its last rows are done. So of a batch only its rows are read from global memory,
+// and of the gradient each block writes one part, which `sum_parts` (layered.cu) adds up in order.
 //
 // Letters: `x` what goes into a layer, `w` its weight, `a` what comes out, `d` the loss's
 // derivative, by a and then by z = x w + b. Layer L goes from width(L) to width(L + 1): the
@@ -131,7 +131,7 @@ struct Task {
   const double *steps;
 };
 
-// Bring the weights and biases of layer L and those behind it into shared memory.
+// Copy the weights and biases of layer L and those behind it to shared memory.
 template <int L>
 __device__ __forceinline__ void fetch_weights(const Task &task, const real *parameters,
                                               const Chip &chip) {
@@ -152,7 +152,7 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
   }
 }
 
-// Bring ROWS rows, from row `first` of the batch on; behind the last one it is repeated.
+// Copy ROWS rows, from row `first` of the batch on; behind the last one it is repeated.
 __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, const int64_t *order,
                                            int first, const Chip &chip) {
   int inputs = task.table[TABLE_INPUTS];
@@ -160,7 +160,7 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
                             task.batch.step);
   if (inputs % 4 == 0 && !masks.count && (uint64_t)x % sizeof(Four) == 0) {
     // Several at once, first their rows' places and then they themselves: a block is alone on its
-    // multiprocessor, so nobody else hides how far away they are.
+    // multiprocessor, so no other block hides the latency.
     constexpr int ITEMS = ROWS * width(0) / 4;
     constexpr int AT_ONCE = ITEMS / THREADS < 1 ? 1 : (ITEMS / THREADS < 4 ? ITEMS / THREADS : 4);
 #pragma unroll 1
@@ -323,9 +323,9 @@ __device__ __forceinline__ void backward(const Task &task, const Chip &chip,
   }
 }
 
-// Hand this block's gradient of layer L and those behind it over, times `unscale`.
+// Write this block's gradient of layer L and those behind it, times `unscale`.
 template <int L>
-__device__ __forceinline__ void hand_over(const Task &task, const Chip &chip,
+__device__ __forceinline__ void write_gradient(const Task &task, const Chip &chip,
                                           const Gradient<L> &gradient, real unscale,
                                           real *part) {
   int inputs = task.table.layer(L, LAYER_INPUTS), units = task.table.layer(L, LAYER_UNITS);
@@ -353,7 +353,7 @@ __device__ __forceinline__ void hand_over(const Task &task, const Chip &chip,
   }
   __syncthreads();
   if constexpr (L < FN_LAYERS - 1)
-    hand_over<L + 1>(task, chip, gradient.behind, unscale, part);
+    write_gradient<L + 1>(task, chip, gradient.behind, unscale, part);
 }
 
 // What a step of `mode` does with its batch.
@@ -368,7 +368,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
            const real *weights, real *out, double *parts, real *gradients, int64_t stride) {
   FN_SHARED(memory);
   __shared__ double scratch[FN_MOST_WARPS];
-  __shared__ real nobody[LOSS_LANES];
+  __shared__ real unused[LOSS_LANES];
   Chip chip(memory);
   Task task = {{int_table, float_table}, batch_of(control, control[NEXT]), control, steps};
   int outputs = task.table[TABLE_OUTPUTS], loss_code = task.table[TABLE_LOSS];
@@ -384,7 +384,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   double loss = 0;
   float scale = 1.f;
 #ifdef FN_FP16
-  scale = 1.2676506e30f;  // 2^100: the first rows bring it down
+  scale = 1.2676506e30f;  // 2^100: the first rows lower it
 #endif
   for (int first = blockIdx.x * ROWS; first < task.batch.rows; first += gridDim.x * ROWS) {
     __syncthreads();
@@ -393,9 +393,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     forward<0>(task, first, chip);
     real peak = 0;
     for (int r = threadIdx.x / lanes; r < ROWS; r += THREADS / lanes) {
-      bool here = first + r < task.batch.rows;  // the others keep their warp company
+      bool here = first + r < task.batch.rows;  // all threads of a warp must take part
       int n = here ? outputs : 0;
-      real *row = here ? chip.output + r * OUTPUT_ROW : nobody;
+      real *row = here ? chip.output + r * OUTPUT_ROW : unused;
       real *steep = chip.output_slope + r * OUTPUT_ROW;
       if (softmax || (mode == PREDICT && task.table[TABLE_OUTPUT_SOFTMAX]))
         softmax_row(row, n, lane, lanes);
@@ -428,7 +428,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       int exponent;
       frexpf(peak, &exponent);
       float fitting = ldexpf((float)SCALED_PEAK, -exponent < 100 ? -exponent : 100);
-      if (fitting < scale) {  // what was added up before is brought to the new scale, exactly
+      if (fitting < scale) {  // what was added up before is rescaled, exactly
         gradient.multiply_by(fitting / scale);
         scale = fitting;
       }
@@ -447,5 +447,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   loss = block_sum(loss, scratch);
   if (threadIdx.x == 0) parts[blockIdx.x] = loss;
   if (mode == GRADIENT)
-    hand_over<0>(task, chip, gradient, 1 / scale, gradients + blockIdx.x * stride);
+    write_gradient<0>(task, chip, gradient, 1 / scale, gradients + blockIdx.x * stride);
 }

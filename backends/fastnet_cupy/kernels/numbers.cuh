@@ -1,6 +1,6 @@
 // Kinds of numbers, chosen by one macro: FN_FLOAT64, FN_FLOAT32, FN_TF32, FN_BF16 or FN_FP16.
 //
-// `real`: sums, parameters, gradients, losses. `store`: what layers hand to each other. `to_real`
+// `real`: sums, parameters, gradients, losses. `store`: values between layers. `to_real`
 // and `to_store` go from one to the other; `to_store` rounds as a product will read it.
 #pragma once
 #include "device.cuh"
@@ -41,7 +41,7 @@ __device__ __forceinline__ store to_store(real value) {
 #endif
 }
 
-// A derivative on its way back. fp16 ends at 65504: what is beyond is cut, not made infinite,
+// A derivative, as it is stored. fp16 ends at 65504: what is beyond is cut, not made infinite,
 // because the loss's scale is chosen by the derivatives at the output, and may be too large for
 // a layer further down.
 __device__ __forceinline__ store to_store_cut(real value) {

@@ -9,10 +9,10 @@
 #pragma once
 #include "numbers.cuh"
 
-// Whether registers are scarce (1), so that loops over the depth of products of 32-bit and 64-bit
-// numbers are not taken apart.
-#ifndef FN_CROWDED
-#define FN_CROWDED 0
+// Whether loops over the depth of products of 32-bit and 64-bit numbers are unrolled (1), for which
+// there must be registers enough.
+#ifndef FN_UNROLLED
+#define FN_UNROLLED 1
 #endif
 
 // Entries between the ends of one row and the next: rows begin at 16 bytes, and neither eight rows
@@ -95,7 +95,7 @@ __device__ __forceinline__ real entry(const store *matrix, int row, int column) 
 template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), t = threadIdx.x & 3;
-#pragma unroll(FN_CROWDED ? 1 : 4)
+#pragma unroll(FN_UNROLLED ? 4 : 1)
   for (int k = 0; k < K; k += 8) {
     uint32_t fa[M][4];
 #pragma unroll
@@ -119,7 +119,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), pair = lane_pair();
-#pragma unroll(FN_CROWDED ? 1 : 4)
+#pragma unroll(FN_UNROLLED ? 4 : 1)
   for (int k = 0; k < K; k++) {
     real fa[M][2], fb[N][2];
 #pragma unroll

@@ -1,6 +1,6 @@
 // A whole run of training steps of a tiny network by one block, in one launch.
 //
-// Parameters, the optimizer's memory, the gradient and all that a batch's rows make on their way
+// Parameters, the optimizer's memory, the gradient and all values between layers
 // stay in shared memory from the first step to the last. A batch with more rows than `chunk`
 // goes through in chunks. Rows of a layer are an odd number of entries apart, so that neither a
 // warp along a row nor one along a column finds two of its entries in one bank.
@@ -52,7 +52,7 @@ __device__ __forceinline__ void next_batch(Batch &batch, int64_t size, int64_t r
   batch.rows = (int)(rows - batch.start < size ? rows - batch.start : size);
 }
 
-// Bring `rows` rows of a batch from row `start` on into shared memory.
+// Copy `rows` rows of a batch from row `start` on to shared memory.
 __device__ __forceinline__ void fetch(const Table &table, const Rows &data, const Batch &batch,
                                       int start, int rows, const Masks &masks,
                                       const Chunk &chunk) {
@@ -244,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
   real l1 = (real)settings[SETTING_L1], limit = (real)settings[SETTING_CLIP_VALUE];
   double longest = settings[SETTING_CLIP_NORM];
   int64_t size_of_batch = control[BATCH];
-  // Rows that never change are brought once.
+  // Rows that never change are copied once.
   bool resident = control[ROWS] <= size_of_batch && size_of_batch <= chunk_rows && !order &&
                   !(table[TABLE_MASKS] && control[DROPPING]);
   int64_t rows_of_data = control[ROWS], index = 0, numbers = control[STEP_NUMBERS];
@@ -301,7 +301,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
       int out_code = table.layer(layers - 1, LAYER_CODE);
       for (int first = 0; first < rows; first += at_once) {
         int r = first + threadIdx.x / lanes;
-        bool here = r < rows;  // the others keep their warp company
+        bool here = r < rows;  // all threads of a warp must take part
         int n = here ? outputs : 0;
         real *row = here ? out + r * stride_of(outputs) : scratch;
         real *back = here ? d + r * stride_of(outputs) : scratch;
