@@ -23,8 +23,8 @@ from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
+from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
-from fastnet.training.splitting import split_rows
 from fastnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Model:
         Raises:
             DataError: if the arrays do not fit.
         """
-        data = self._program.upload(self._data(x, y, sample_weight))
+        data = self._program.upload(self._rows(x, y, sample_weight))
         return self._program.loss(self._program.to_device(self._parameters.flat), data)
 
     def loss_and_gradient(
@@ -245,7 +245,7 @@ class Model:
         draw = None
         if dropout_step is not None:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
-        data = self._program.upload(self._data(x, y, sample_weight))
+        data = self._program.upload(self._rows(x, y, sample_weight))
         parameters = self._program.to_device(self._parameters.flat)
         return self._program.gradient(parameters, data, *penalties, draw)
 
@@ -327,7 +327,7 @@ class Model:
         if resume and saver is None:
             raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
-        data, held_out = self._split(self._data(x, y, sample_weight), validation)
+        data, held_out = split(self._rows(x, y, sample_weight), validation, self.seed, self._rows)
         settings = make_settings(
             self.network,
             len(data),
@@ -424,38 +424,8 @@ class Model:
             return FitState(step, self._memory[2], self._memory[1].copy())
         return FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
 
-    def _data(self, x: Any, y: Any, sample_weight: Any, what: str = "") -> Data:
-        dtype, network = np.dtype(self.dtype), self.network
-        try:
-            features = checks.features(x, network.inputs, dtype)
-            rows = len(features)
-            targets = checks.targets(y, rows, network.outputs, network.loss.targets, dtype)
-            return Data(Inputs(features), targets, checks.weights(sample_weight, rows, dtype))
-        except DataError as error:
-            if what:
-                raise DataError(f"{what}: {error}") from error
-            raise
-
-    def _split(self, data: Data, validation: Any) -> tuple[Data, Data | None]:
-        """The rows to train on, and those to validate on."""
-        if validation is None:
-            return data, None
-        if isinstance(validation, tuple | list):
-            if len(validation) not in (2, 3):
-                raise DataError(
-                    f"validation has {len(validation)} parts; it must be (x, y), "
-                    "(x, y, sample_weight) or a fraction."
-                )
-            x, y, weight = (*validation, None)[:3]
-            return data, self._data(x, y, weight, "validation")
-        fraction = checks.number(validation, "validation", above=0, below=1)
-        parts = []
-        for chosen in split_rows(self.seed, len(data), fraction):
-            weight = None if data.weight is None else data.weight[chosen]
-            if weight is not None and not weight.any():
-                raise DataError("validation split: all sample weights of one part are zero.")
-            parts.append(data.take(chosen))
-        return parts[0], parts[1]
+    def _rows(self, x: Any, y: Any, sample_weight: Any) -> Data:
+        return checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write network, parameters, dtype and seed to a safetensors file, whole or not at all.

@@ -1,0 +1,70 @@
+"""The rows of a fit: checked, and split into those to train on and those held out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnet.arrays import checks
+from fastnet.contract.program import Data, Inputs
+from fastnet.definition.network import Network
+from fastnet.errors import DataError
+from fastnet.training.splitting import split_rows
+
+
+def checked_rows(
+    network: Network, dtype: np.dtype[Any], x: Any, y: Any, sample_weight: Any
+) -> Data:
+    """Rows as a backend takes them, of what a user gave.
+
+    Args:
+        network: what they are for.
+        dtype: float32 or float64.
+        x: `(rows, inputs)`.
+        y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+        sample_weight: `(rows,)`, or None.
+
+    Raises:
+        DataError: if an array is invalid, or they do not fit together.
+    """
+    features = checks.features(x, network.inputs, dtype)
+    rows = len(features)
+    targets = checks.targets(y, rows, network.outputs, network.loss.targets, dtype)
+    return Data(Inputs(features), targets, checks.weights(sample_weight, rows, dtype))
+
+
+def split(
+    data: Data, validation: Any, seed: int, checked: Callable[[Any, Any, Any], Data]
+) -> tuple[Data, Data | None]:
+    """The rows to train on, and those to validate on.
+
+    Args:
+        data: all rows.
+        validation: `(x, y)`, `(x, y, sample_weight)`, a fraction of the rows, or None.
+        seed: chooses the rows of a fraction.
+        checked: makes rows of x, y and sample_weight.
+
+    Raises:
+        DataError: if the validation rows are invalid, or too few rows are left to train on.
+    """
+    if validation is None:
+        return data, None
+    if isinstance(validation, tuple | list):
+        if len(validation) not in (2, 3):
+            raise DataError(
+                f"validation has {len(validation)} parts; it must be (x, y), "
+                "(x, y, sample_weight) or a fraction."
+            )
+        try:
+            x, y, weight = (*validation, None)[:3]
+            return data, checked(x, y, weight)
+        except DataError as error:
+            raise DataError(f"validation: {error}") from error
+    fraction = checks.number(validation, "validation", above=0, below=1)
+    parts = []
+    for chosen in split_rows(seed, len(data), fraction):
+        part = data.take(chosen)
+        if part.weight is not None and not part.weight.any():
+            raise DataError("validation split: all sample weights of one part are zero.")
+        parts.append(part)
+    return parts[0], parts[1]
