@@ -24,9 +24,9 @@ from fastnet_cupy.names import Mode
 #: hand to each other have their own type, and no other kind has other memory or barriers.
 KIND = {"step.cu": BF16, "layered.cu": BF16, "tiny.cu": FLOAT32}
 
-#: Launches of a kernel that are watched for races, at most, and their threads: each is a thread
-#: of the operating system. Some kernels come with as many as they are written for.
-FEW, FEW_THREADS = 8, 64
+#: Launches of a kernel that are watched for races, at most, and their threads, of a block and
+#: in all: each is a thread of the operating system. Some kernels come with as many as they are written for.
+FEW, FEW_THREADS, FEW_IN_ALL = 4, 64, 1024
 ALL_THREADS = ("narrow", "sum_columns", "sum_parts")
 
 SIMPLE = [*cuda_cases_step.cases(), *cuda_cases_layered.cases(), *cuda_cases_tiny.cases()]
@@ -98,7 +98,8 @@ def _groups():
     for case in SIMPLE:
         if case.number == KIND[case.file]:
             join(MEMORY, case)
-            if case.threads <= FEW_THREADS or case.kernel in ALL_THREADS:
+            few = case.threads <= FEW_THREADS or case.kernel in ALL_THREADS
+            if few and case.threads * case.blocks <= FEW_IN_ALL:
                 join(RACES, case)
     for case in [*LEAST, LARGER]:
         join(MEMORY, case)

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulated.building import (
     LANGUAGE,
-    OPTIMISED,
+    OPTIMIZED,
     WARNINGS,
     Defines,
     Signature,
@@ -152,7 +152,7 @@ _known: dict[Any, dict[str, CompiledKernel]] = {}
 
 
 def kernels(
-    source: Path | str, defines: Defines = (), flags: Sequence[str] = (*OPTIMISED, *WARNINGS)
+    source: Path | str, defines: Defines = (), flags: Sequence[str] = (*OPTIMIZED, *WARNINGS)
 ) -> dict[str, CompiledKernel]:
     """All kernels of a source, by name, compiled with `defines` as macros.
 
