@@ -328,6 +328,7 @@ def _through_slopes(number: Any) -> list[Case]:
     for activation in [None, "kept", *EVERYWHERE[:6]]:
         count = 1 if activation is None else 200
         wide, z = draw(14, count, number, 4), draw(15, count, number)
+        z[-1] = 0  # where a slope jumps
         plain = "identity" if activation in (None, "kept") else activation
         layout = network(2, (3, "relu"), (4, plain))[1]
         a, slope, steep = None, None, np.ones(count)

@@ -72,7 +72,7 @@ def _masses(number: Any) -> list[Case]:
         ),
         ("streamed", 96, block(rows=9000, batch=100, index=5, streamed=3), None),
         ("as-many-as-can-be", 1024, block(rows=301, batch=300), None),
-        ("never-mind-2^32", 64, block(rows=301, batch=300, first_step=2**33 + 1), None),
+        ("late-step", 64, block(rows=301, batch=300, first_step=2**33 + 1), None),
     ]:
         batch = batch_of(state, its_order)
         scalars = [weights[batch.rows].sum(dtype="f8"), 7, 8]

@@ -118,7 +118,7 @@ def test_the_source_holds_each_header_once_and_knows_its_lines(folder):
     assert source.startswith("#define NUMBER float\n#define TERMS 1.f + 2.f\n")
 
 
-def test_a_mistake_is_told_with_its_file_and_line(folder):
+def test_a_mistake_is_reported_with_its_file_and_line(folder):
     (folder / "sum.cuh").write_text(HEADER + "\n\nint broken = ;\n")
     with pytest.raises(fn.FastnetError, match=r"(?s)add\.cu .*sm_90.*sum\.cuh\(5\): error"):
         compiled(folder)
@@ -128,7 +128,7 @@ def test_a_mistake_is_told_with_its_file_and_line(folder):
         compiled(folder)
 
 
-def test_an_unknown_architecture_is_told(folder):
+def test_an_unknown_architecture_is_reported(folder):
     with pytest.raises(fn.FastnetError, match=r"sm_999.*\n.*architecture"):
         compiled(folder, architecture="sm_999")
 
@@ -172,7 +172,7 @@ def test_a_damaged_entry_is_compiled_anew(folder, compilations, damage):
     assert mended.endswith(good.cubin)
 
 
-def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(
+def test_a_cache_that_cannot_be_written_is_reported_once_and_does_no_harm(
     folder, tmp_path, monkeypatch, caplog
 ):
     (tmp_path / "file").write_text("")
@@ -210,7 +210,7 @@ def test_the_log_tells_registers_and_spills_from_the_cache_too(folder, compilati
     assert not first.spills("add")
 
 
-def test_spills_are_told_of_the_kernel_that_has_them(folder):
+def test_spills_are_reported_of_the_kernel_that_has_them(folder):
     (folder / "load_monitor.cu").write_text(CROWD)
     made = compiler.compile_file("load_monitor.cu", (), "sm_90", folder)
     assert made.spills("crowded")

@@ -85,7 +85,7 @@ def test_the_library_has_a_version(library):
     assert int(library.version.split(".")[0]) >= 11
 
 
-def test_a_library_that_is_absent_is_told_with_the_pip_line():
+def test_a_library_that_is_absent_is_reported_with_the_pip_line():
     with pytest.raises(fn.BackendUnavailable, match=r'CUDA 99.*"cuda-toolkit\[cublas\]==99\.\*"'):
         cublaslt.load(99)
 

@@ -77,7 +77,8 @@ def test_a_bias_lies_where_the_plan_says():
     first = lowered.operations[0]
     moved = replace(first, bias=replace(first.bias, offset=99))
     made = layout.lay_out(replace(lowered, operations=(moved, *lowered.operations[1:])))
-    assert [layer.bias for layer in made.layers] == [99, 30]
+    rows = layout.tabulate(made).ints[len(Table) :].reshape(2, len(Layer))
+    assert rows[:, Layer.BIAS].tolist() == [99, 30]
 
 
 def test_a_plan_that_is_no_chain_of_layers_is_refused():

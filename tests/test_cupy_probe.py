@@ -35,7 +35,7 @@ def test_without_cupy_it_is_cupy_that_is_missing():
     assert 'pip install "cupy-cuda1' in said
 
 
-def test_cupy_that_cannot_be_imported_is_told_with_its_reason(tmp_path):
+def test_cupy_that_cannot_be_imported_is_reported_with_its_reason(tmp_path):
     (tmp_path / "cupy").mkdir()
     (tmp_path / "cupy" / "__init__.py").write_text("raise ImportError('====\\nno libfoo\\n====')")
     said = child.run(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + ASK)
@@ -132,7 +132,7 @@ def test_no_driver_and_an_old_driver_are_two_things(found):
 
 
 @pytest.mark.parametrize("machine", [{"status": 100}, {"count": 0}], ids=["error", "none"])
-def test_no_gpu_is_told_with_what_hides_it(found, machine, monkeypatch):
+def test_no_gpu_is_reported_with_what_hides_it(found, machine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert "finds no NVIDIA GPU (CUDA_VISIBLE_DEVICES is '7')" in found(**machine).reason
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -143,19 +143,19 @@ def test_any_other_trouble_is_shown(found):
     assert "cannot be used (CUDARuntimeError: status 802)" in found(status=802).reason
 
 
-def test_an_old_gpu_is_told_by_name(found):
+def test_an_old_gpu_is_reported_by_name(found):
     old = found(capability="75")
     assert old.reason == "NVIDIA Abacus has compute capability 7.5, and fastnet needs 8.0"
     assert found(capability="120").usable
 
 
-def test_a_gpu_that_is_newer_than_the_compiler_is_told(found):
+def test_a_gpu_that_is_newer_than_the_compiler_is_reported(found):
     new = found(capability="150")
     assert "NVIDIA Abacus has compute capability 15.0, which" in new.reason
     assert 'pip install "cuda-toolkit[nvrtc]==13.*" --upgrade' in new.remedy
 
 
-def test_libraries_that_are_missing_are_told_with_the_pip_line(found):
+def test_libraries_that_are_missing_are_reported_with_the_pip_line(found):
     assert 'pip install "cuda-toolkit[nvrtc]==13.*"' in found(nvrtc=False).remedy
     both = found(nvrtc=False, cublas=False)
     assert "nvrtc and cublas for CUDA 13" in both.reason

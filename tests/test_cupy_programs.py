@@ -91,7 +91,7 @@ def test_a_graph_is_captured_once_and_again_where_an_array_had_to_grow(monkeypat
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, TINY], ids=["layered", "tiny"])
-def test_an_order_is_brought_once_an_epoch(monkeypatch, regimes):
+def test_an_order_is_copied_once_an_epoch(monkeypatch, regimes):
     program, data = a_program(regimes), some_rows()
     sent = []
     copy = program.device.copy
@@ -110,9 +110,7 @@ def test_an_order_is_brought_once_an_epoch(monkeypatch, regimes):
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])
 @pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize("buffer_bytes", [1, 4_000, 2**26])
-def test_data_that_stays_on_the_host_is_trained_on_all_the_same(
-    monkeypatch, regimes, shuffled, buffer_bytes
-):
+def test_data_that_stays_on_the_host_trains_alike(monkeypatch, regimes, shuffled, buffer_bytes):
     monkeypatch.setattr(streaming, "BUFFER_BYTES", buffer_bytes)
     runs = [a_run(23, shuffled=shuffled), a_run(40, 23, shuffled=shuffled)]
     program = a_program(LAYERED if regimes is TINY else regimes)
@@ -142,7 +140,7 @@ def test_data_too_large_for_the_device_stays_on_the_host_and_the_whole_contract_
         assert_same_bits(one, wanted)
 
 
-def test_a_batch_that_does_not_fit_is_said_with_the_bytes_and_the_batch_that_would():
+def test_a_batch_that_does_not_fit_is_reported_with_its_bytes_and_a_batch_size_that_fits():
     program = a_program(memory_bytes=400_000)
     data = on_device(program, some_rows(rows=2_000))
     with pytest.raises(DoesNotFit, match=r"2,000 rows as one batch need [\d,]+ bytes") as caught:
@@ -159,7 +157,7 @@ def test_a_batch_that_does_not_fit_is_said_with_the_bytes_and_the_batch_that_wou
     assert np.isfinite(losses).all()
 
 
-def test_a_search_for_the_batch_that_fits_is_told_the_truth():
+def test_batch_sizes_tried_one_after_another_fit_although_buffers_are_kept():
     program = a_program(memory_bytes=800_000)
     data = on_device(program, some_rows(rows=2_000))
     for batch in (300, 350, 400, 450):  # each with buffers of its own, which do not all fit
@@ -168,7 +166,7 @@ def test_a_search_for_the_batch_that_fits_is_told_the_truth():
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])
-def test_data_of_which_only_a_part_is_on_the_device_is_trained_on_all_the_same(regimes):
+def test_data_of_which_a_part_is_on_the_device_trains_alike(regimes):
     program = a_program(LAYERED if regimes is TINY else regimes)
     wanted = trained(program, on_device(program, some_rows()), a_run(23))
     for part in ("x", "y", "weight"):
@@ -189,7 +187,7 @@ def test_more_rows_than_fit_are_predicted_piece_by_piece(monkeypatch, regimes):
     assert small.loss(small.to_device(flat), data) == pytest.approx(loss, rel=1e-12)
 
 
-def test_rows_that_cannot_be_one_batch_are_said():
+def test_rows_that_cannot_be_one_batch_are_reported():
     program = a_program(memory_bytes=100_000)
     data = some_rows(rows=5_000)
     flat = program.to_device(plan.initial_parameters(NETWORK, 7))
@@ -204,7 +202,7 @@ def test_predictions_of_rows_on_the_device_stay_there():
     there = program.to_device(x.astype(np.float32))
     found = model.predict(there)
     assert program.device.holds(found)
-    assert program.device.lent == program.device.handed_back == 1, "somebody reads it too soon"
+    assert program.device.lent == program.device.handed_back == 1, "it may be read too soon"
     assert_same_bits(program.to_host(found), model.predict(x))
     flat = model.parameters.flat
     assert program.predict_at_once(flat, x) is None

@@ -21,11 +21,12 @@ from simulated.sanitized import MEMORY, RACES
 from fastnet_cupy.names import Mode
 
 #: The kind of number that a file's cases are watched with: in bf16 both parameters and what layers
-#: hand to each other have their own type, and no other kind has other memory or barriers.
+#: pass to each other have their own type, and no other kind has other memory or barriers.
 KIND = {"step.cu": BF16, "layered.cu": BF16, "tiny.cu": FLOAT32}
 
-#: Launches of a kernel that are watched for races, at most, and their threads, of a block and
-#: in all: each is a thread of the operating system. Some kernels come with as many as they are written for.
+#: Launches of a kernel that are watched for races, at most, and their threads, of a block and in
+#: all: each is a thread of the operating system. Some kernels come with as many threads of a block
+#: as they are written for.
 FEW, FEW_THREADS, FEW_IN_ALL = 4, 64, 1024
 ALL_THREADS = ("narrow", "sum_columns", "sum_parts")
 

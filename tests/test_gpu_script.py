@@ -134,7 +134,7 @@ def test_a_contestant_that_trains_otherwise_is_not_timed():
     assert "from NumPy's" in found["fastnet"]["failed"]
 
 
-def test_where_no_time_is_left_it_is_said():
+def test_where_no_time_is_left_it_is_reported():
     found = measuring.contest_of(small()[0], {"jax": None}, measuring.Reference(), 0.0)
     assert found == {"jax": {"left out": "no time was left"}}
 

@@ -353,7 +353,7 @@ def test_views_of_one_array_stay_so():
         ("foreign_mask", "not in its own mask"),
     ],
 )
-def test_threads_that_go_apart_are_told(name, message, seed):
+def test_threads_that_go_apart_are_reported(name, message, seed):
     with pytest.raises(RuntimeError, match=message):
         launch(name, np.zeros(32, "i4"), source=UNSOUND, seed=seed)
 
@@ -380,7 +380,7 @@ def test_scalars_and_arrays_must_be_of_the_kernels_types():
         launch("total", x, x, np.int32(8), threads=512)
 
 
-def test_what_does_not_compile_is_told():
+def test_what_does_not_compile_is_reported():
     with pytest.raises(building.CompileError, match=r"kernels.cu:2.*nowhere"):
         compiled.kernels('#include "device.cuh"\nint f() { return nowhere; }\n')
 

@@ -1,6 +1,6 @@
 """A device that is the processor: the kernels run under g++, products in NumPy.
 
-It is strict and unkind where a GPU only may be: new memory holds NaN, every launch has another
+It is as strict as a GPU may be: new memory holds NaN, every launch has another
 order of threads, copies come late, arrays of the host are refused.
 """
 
