@@ -310,7 +310,7 @@ def test_a_class_without_training_rows_is_named():
 
 
 def test_too_few_rows():
-    with pytest.raises(DataError, match=r"validation=0\.2 leaves 1 of 2 rows.*least is 2"):
+    with pytest.raises(DataError, match=r"validation=0\.2 leaves 1 of 2 rows.*at least 2 must"):
         tables.train(frame().head(2), "y", QUICK)
 
 
