@@ -146,7 +146,7 @@ class CudaProgram(Program):
                 if masses[0] > 0:
                     total += float(losses[0] * masses[0])
                     weights += float(masses[0])
-        return total / weights
+        return total / weights if weights else 0.0
 
     def gradient(
         self,
