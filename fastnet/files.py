@@ -165,7 +165,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
 
     try:
         return migrate(head["format"], kind, head["facts"], load(bytes(whole)))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
 
 

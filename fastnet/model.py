@@ -420,8 +420,11 @@ class Model:
         rule = settings.optimizer
         if isinstance(rule, LBFGS):
             return FitState(step, 0, np.zeros((0, 0), self.dtype))
-        if step and self._memory is not None and self._memory[0] is type(rule):
-            return FitState(step, self._memory[2], self._memory[1].copy())
+        if step and self._memory is not None:
+            kind, memory, updates = self._memory
+            # SGD without momentum has none: with momentum it then begins like the first time.
+            if kind is type(rule) and len(memory) == rule.slots:
+                return FitState(step, updates, memory.copy())
         return FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> Data:

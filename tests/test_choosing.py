@@ -119,6 +119,15 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
             r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: array_api, auto, cupy, ",
         ),
         ("NumPy", "did you mean 'numpy'"),
+        ("array_api:", r"unknown backend 'array_api:'"),
+        (
+            "array_api:nonsense",
+            r"it cannot import 'nonsense' .*Install it, or use one of numpy, torch",
+        ),
+        (
+            "array_api:os",
+            r"it needs a library of the array-API standard, which 'os' is not",
+        ),
         ("tensorcore9000", r"unknown backend 'tensorcore9000'\. Known: array_api, auto, "),
     ],
 )
@@ -221,5 +230,4 @@ def test_the_roster_tells_an_absent_library_from_absent_hardware(publish, monkey
     monkeypatch.setenv("FASTNET_REQUIRE_GPU", "1")
     assert absence(gone).fails
     assert absence(off).fails
-    assert absence(Entry("theirs", library="theirs_module")).fails
     assert absence(Entry("numpy")) is None

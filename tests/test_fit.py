@@ -299,3 +299,15 @@ def test_a_batch_of_tiny_weights_is_a_batch_like_any_other(backend):
             optimizer="sgd",
         )  # fmt: skip
     np.testing.assert_allclose(model.parameters.flat, wanted.parameters.flat, rtol=1e-5)
+
+
+@pytest.mark.parametrize("momenta", [(0.0, 0.9), (0.9, 0.0)])
+def test_a_fit_that_goes_on_with_or_without_momentum_begins_its_memory_anew(backend, momenta):
+    x, y = fn.datasets.synthetic(20, 3)
+    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(1)])
+    model = fn.Model(network, backend=backend, dtype="float64", seed=1)
+    plain = fn.Model(network, backend="numpy", dtype="float64", seed=1)
+    for one in (model, plain):
+        one.fit(x, y, optimizer=fn.SGD(0.1, momentum=momenta[0]), epochs=1)
+        one.fit(x, y, optimizer=fn.SGD(0.1, momentum=momenta[1]), epochs=3, initial_epoch=1)
+    np.testing.assert_allclose(model.parameters.flat, plain.parameters.flat, rtol=1e-12)

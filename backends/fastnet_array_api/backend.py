@@ -174,7 +174,10 @@ def _rmsprop(
     momentum: float,
 ) -> Any:
     v = memory[0] = alpha * memory[0] + (1 - alpha) * (g * g)
-    memory[1] = momentum * memory[1] + g / (xp.sqrt(v) + epsilon)
+    step = g / (xp.sqrt(v) + epsilon)
+    if not momentum:
+        return lr * step
+    memory[1] = momentum * memory[1] + step
     return lr * memory[1]
 
 
@@ -437,26 +440,26 @@ class ArrayBackend(Backend):
         try:
             library = importlib.import_module(self.library)
         except Exception as error:  # a library may raise anything, a name may be no name
-            remedy = f"; {pip_install(self.library.partition('.')[0])}" if self.library else ""
             raise BackendUnavailable(
-                f"backend {self.name!r} cannot import {self.library!r}: {error}{remedy}"
+                f"backend {self.name!r} cannot import {self.library!r} ({error}); install it, or "
+                f"use one of {', '.join(LIBRARIES)}."
             ) from error
         if not hasattr(library, "__array_api_version__") or self.library == "numpy":
             try:
                 library = importlib.import_module(f"array_api_compat.{self.library}")
             except ImportError as error:
                 if importlib.util.find_spec("array_api_compat") is None:
-                    remedy = pip_install(*REQUIREMENTS["array_api"])
+                    remedy = f"install what adapts it: {pip_install(*REQUIREMENTS['array_api'])}"
                 else:
                     remedy = f"use one of {', '.join(LIBRARIES)}"
                 raise BackendUnavailable(
-                    f"backend {self.name!r}: {self.library!r} does not follow the array-API "
-                    f"standard by itself; {remedy}."
+                    f"backend {self.name!r} needs a library of the array-API standard, which "
+                    f"{self.library!r} is not by itself; {remedy}"
                 ) from error
         if not all(hasattr(library, name) for name in ("asarray", "matmul", "float64")):
             raise BackendUnavailable(
-                f"backend {self.name!r}: {self.library!r} does not follow the array-API standard; "
-                f"use one of {', '.join(LIBRARIES)}."
+                f"backend {self.name!r} needs a library of the array-API standard, which "
+                f"{self.library!r} is not; use one of {', '.join(LIBRARIES)}."
             )
         return library
 
@@ -466,7 +469,8 @@ class ArrayBackend(Backend):
             self._device(self.namespace())
         except BackendUnavailable as error:
             reason, _, remedy = str(error).removeprefix(f"backend {self.name!r}").partition("; ")
-            return Probe(False, reason.lstrip(": "), remedy)
+            reason = reason.strip(": ")
+            return Probe(False, f"it {reason}", remedy[:1].upper() + remedy[1:])
         return Probe(usable=True)
 
     def describe(self) -> Mapping[str, str]:
@@ -492,16 +496,19 @@ class ArrayBackend(Backend):
     def _device(self, xp: Any) -> Any:
         """What `FASTNET_DEVICE` names, as the library takes it; None: its own choice."""
         device: Any = os.environ.get("FASTNET_DEVICE", "").strip() or None
-        if device is None:
-            return None
         try:
-            if self.library == "jax.numpy":
+            if device is not None and self.library == "jax.numpy":
                 device = importlib.import_module("jax").devices(device)[0]
-            xp.asarray([0.0], dtype=xp.float32, device=device)
+            float(xp.sum(xp.asarray([0.0], dtype=xp.float32, device=device)))
         except Exception as error:  # each library has errors of its own
+            if device is None:
+                raise BackendUnavailable(
+                    f"backend {self.name!r} cannot compute on {self.library}'s default device "
+                    f"({error}); set FASTNET_DEVICE to another."
+                ) from error
             raise BackendUnavailable(
-                f"backend {self.name!r} has no device {os.environ['FASTNET_DEVICE']!r} here "
-                f"({error}); set FASTNET_DEVICE to another, or unset it."
+                f"backend {self.name!r} cannot compute on FASTNET_DEVICE={str(device)!r} "
+                f"({error}); set it to another device, or unset it."
             ) from error
         return device
 

@@ -235,6 +235,7 @@ class CudaProgram(Program):
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
+        run.check(self.plan, state, len(data))
         rows, slots = len(data), self._slots(run, state)
         batch = min(run.batch_size, rows)
         streamed = not all(map(self.device.holds, _arrays(data)))

@@ -160,11 +160,13 @@ class NumbaProgram(Program):
         """Add the penalties' gradient, clip, and take the optimizer's step."""
         gradient = np.require(gradient, self.dtype, ["C", "A", "W"])
         run = _one_step(replace(run, order=None), step, 1)
+        run.check(self.plan, state, 1)
         self._run(training.UPDATE, state, self.no_rows, run, gradient)
         state.updates += 1
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
+        run.check(self.plan, state, len(data))
         if self.tiny is not None and tiny.suits(self.tiny, data, run):
             losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
         else:

@@ -192,6 +192,7 @@ class NumpyProgram(Program):
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
+        run.check(self.plan, state, len(data))
         with np.errstate(all="ignore"), self._capped_for(data, run):
             return self._train(state, data, run)
 

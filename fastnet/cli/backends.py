@@ -22,7 +22,7 @@ def command(as_json: JsonOption = False) -> None:
     except BackendUnavailable as error:
         chosen, trouble = "", error
     if as_json:
-        document([_plain(name, name == chosen) for name in loading.known()])
+        document([_plain(name, name == chosen) for name in _listed(chosen)])
     else:
         _show(chosen)
     if trouble is not None:
@@ -33,13 +33,21 @@ def command(as_json: JsonOption = False) -> None:
         say("To choose another: --backend NAME or FASTNET_BACKEND=NAME.")
 
 
+def _listed(chosen: str) -> list[str]:
+    """All backends, and the variant in use, such as "array_api:torch", behind its own."""
+    names = loading.known()
+    if chosen and chosen not in names:
+        names.insert(names.index(chosen.partition(":")[0]) + 1, chosen)
+    return names
+
+
 def _show(chosen: str) -> None:
     grid = Grid(box=None, pad_edge=False, show_header=True, header_style="bold")
     grid.add_column("", width=1)
     grid.add_column("backend", no_wrap=True)
     grid.add_column("usable", no_wrap=True)
     grid.add_column("", overflow="fold")
-    for name in loading.known():
+    for name in _listed(chosen):
         found = choosing.probe(name)
         if found.usable:
             facts = loading.load(name).describe()

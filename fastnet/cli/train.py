@@ -291,8 +291,7 @@ def _train(
             Path(checkpoint).unlink(missing_ok=True)
         problem = str(error).partition(";")[0]
         raise Diverged(
-            f"{problem}; no model was written. Try a smaller --learning-rate than "
-            f"{_first_learning_rate(recipe):g}, or another --optimizer."
+            f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
         ) from error
     except KeyboardInterrupt as error:
         history = fit.model.history
@@ -313,11 +312,16 @@ def _train(
     return done, output
 
 
-def _first_learning_rate(recipe: Any) -> float:
+def _smaller_rate(recipe: Any) -> str:
+    """Advice on the learning rate; none for L-BFGS, which has no rate."""
+    from fastnet.definition.optimizers import LBFGS
     from fastnet.definition.schedules import as_schedule
 
     optimizer = recipe.build_optimizer()
-    return float(as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs))[0])
+    if isinstance(optimizer, LBFGS):
+        return ""
+    rates = as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs))
+    return f"a smaller --learning-rate than {rates[0]:g}, or "
 
 
 def _resuming(checkpoint: str, epochs: int) -> str:

@@ -44,14 +44,16 @@ def load(name: str) -> Any:
         BackendUnavailable: if the name is unknown, it is not installed, or it was made for
             another version of the contract.
     """
-    name, _, variant = name.partition(":")
+    if not isinstance(name, str) or name.endswith(":"):
+        raise BackendUnavailable(unknown("backend", name, ["auto", *known()]))
+    asked, (name, _, variant) = name, name.partition(":")
     try:
         if name in BUILT_IN:
             backend = importlib.import_module(BUILT_IN[name]).BACKEND
         else:
             others = _others()
             if name not in others:
-                raise BackendUnavailable(unknown("backend", name, ["auto", *known()]))
+                raise BackendUnavailable(unknown("backend", asked, ["auto", *known()]))
             backend = others[name].load()
     except FastnetError:
         raise

@@ -168,6 +168,11 @@ class Plan:
         """The matrix products, in order."""
         return tuple(op for op in self.operations if isinstance(op, Affine))
 
+    @cached_property
+    def dropout_rate(self) -> float:
+        """The highest rate of dropout; 0 where there is none."""
+        return max((op.rate for op in self.operations if isinstance(op, Dropout)), default=0.0)
+
     def _leading_to(self, value: int) -> tuple[Operation, ...]:
         needed, found = {value}, []
         for op in reversed(self.operations):

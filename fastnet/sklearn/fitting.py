@@ -122,7 +122,7 @@ def fit_lbfgs(estimator: Any, loss: EstimatorLoss, rows: Rows, rule: LBFGS) -> N
     rule = replace(rule, max_eval=min(rule.max_eval, int(estimator.max_fun)))
     epochs, count = int(estimator.max_iter), len(rows.training)
     settings = _settings(estimator, rule, count, epochs)
-    check_lbfgs(settings, model.network, count)
+    check_lbfgs(settings, model.network, count, "solver")
     fit_state = FitState(0, 0, np.zeros((0, 0), model.dtype))
     trainer = _trainer(estimator, loss, rows, settings, fit_state)
     try:

@@ -154,7 +154,7 @@ def _check(
     """Make sure that a fit can continue from what a file holds, whoever wrote it."""
     step = checks.integer(facts["step"], "step", least=0)
     checks.integer(facts["updates"], "updates", least=0)
-    checks.number(facts["scale"], "scale", above=0, most=1)
+    checks.number(facts["scale"], "scale", least=0, most=1)
     epochs = arrays["history.epoch"]
     if len(epochs) and epochs[-1] != step // batches:
         raise ValueError(f"step {step} is not in epoch {epochs[-1]}")

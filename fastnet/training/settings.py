@@ -114,8 +114,10 @@ def _stopping(value: object) -> EarlyStopping | None:
     return EarlyStopping(checks.integer(value, "early_stopping", least=0))
 
 
-def check_lbfgs(settings: Settings, network: Network, rows: int) -> None:
+def check_lbfgs(settings: Settings, network: Network, rows: int, option: str = "optimizer") -> None:
     """Make sure that L-BFGS can train a network with these settings.
+
+    `option` is what the user chose it by, for the error.
 
     Raises:
         DefinitionError: if it cannot.
@@ -129,4 +131,4 @@ def check_lbfgs(settings: Settings, network: Network, rows: int) -> None:
         (drops, "needs the same loss at every call; use 'adam' with Dropout"),
     ):
         if wrong:
-            raise DefinitionError(f"optimizer 'lbfgs' {reason}.")
+            raise DefinitionError(f"{option} 'lbfgs' {reason}.")

@@ -77,3 +77,40 @@ def test_weight_decay_shrinks_parameters_before_the_step_of_any_optimizer(backen
         program.train(state, data, Run(0, 1, 8, None, rule, 0.1, weight_decay=decay))
         ends.append(program.to_host(state.parameters).copy())
     np.testing.assert_allclose(ends[1], ends[0] - 0.1 * 0.25 * flat, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": np.full(6, 0.1)}, r"learning_rate is float64 \(6,\)"),
+        ({"l2": -0.1}, "l2 is -0.1; it must be 0 or more"),
+        ({"l2": np.array([0.1, np.nan, 0.1])}, "l2 is nan"),
+        ({"dropout_factor": -1.0}, "dropout_factor is -1.0"),
+        ({"steps": 0}, "steps is 0"),
+    ],
+)
+def test_a_run_of_invalid_values_cannot_be_made(options, message):
+    with pytest.raises(ValueError, match=message):
+        Run(**{"first_step": 0, "steps": 3, "batch_size": 8, "order": None, "optimizer": fn.SGD(),
+               "learning_rate": 0.1, **options})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "message"),
+    [
+        ({"dropout_factor": 2.0}, fn.SGD(), "dropout_factor is 2; times the rate 0.5"),
+        ({"order": np.arange(20)[None]}, fn.SGD(), r"order is int64 \(1, 20\).*intp \(3, 20\)"),
+        ({"order": np.zeros((3, 20), np.int32)}, fn.SGD(), "order is int32"),
+        ({}, fn.Adam(), r"memory of adam has shape \(0, 58\); it must be \(2, 58\)"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_before_it_begins(backend, options, rule, message):
+    program = fn.Model(NETWORK, backend=backend, dtype="float64", seed=1).program
+    x, y = rows_for(NETWORK, 20)
+    data = program.upload(Data(Inputs(x.astype(float)), y.astype(float)))
+    state = fresh(program, np.zeros(program.plan.size), fn.SGD())
+    run = Run(**{"first_step": 0, "steps": 7, "batch_size": 8, "order": None, "optimizer": rule,
+                 "learning_rate": 0.1, **options})  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        program.train(state, data, run)
+    assert state.updates == 0
