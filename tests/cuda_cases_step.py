@@ -112,7 +112,7 @@ def _collects(number: Any) -> list[Case]:
         p[::5] = 0
         l1, l2, limit, longest = objective
         run = {"l1": l1, "clip_value": limit, "clip_norm": longest}
-        l2s = np.full(9, np.nan)
+        l2s = np.full(9, 1e30)  # of other steps: one of them would show
         l2s[4] = l2
         gradient = passed.astype("f8") / scale
         wide_p, weight = p.astype("f8"), _is_weight(layout)
