@@ -216,7 +216,7 @@ def _move(
 ) -> Case:  # fmt: skip
     """The second step of a run that begins after six updates."""
     factor, slots = 0.75, optimizer.slots
-    lrs = np.array([np.nan, 0.3 if optimizer.name == "sgd" else 0.02, np.nan])
+    lrs = np.array([1e30, 0.3 if optimizer.name == "sgd" else 0.02, 1e30])
     passed = draw(4, size, number, scale)
     p = draw(5, size, number)
     memory = np.abs(draw(6, (optimizer.slots, size), number)) + number_one(number)
