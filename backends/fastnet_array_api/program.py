@@ -1,0 +1,205 @@
+"""A program in the three methods that it must have: the example to begin a backend from.
+
+All others are left to their defaults in `fastnet.contract.program`.
+
+Letters: `x` what goes into an operation, `z` a pre-activation, `a` an activation, `w` weights,
+`d` a derivative of the loss, `p` parameters, `y` targets, `g` a gradient.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnet import random
+from fastnet.arrays.checks import Array
+from fastnet.contract import loading
+from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Parameter, Plan, Softmax
+from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet.errors import BackendUnavailable
+from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS, softmax
+
+
+class ArrayProgram(Program):
+    """A plan, run by a library of the standard. Arrays of the standard may be immutable, so a
+    state's arrays are replaced by new ones.
+
+    Args:
+        name: the backend's, for errors.
+        xp: the library's namespace.
+        device: as the library names it, or None: its own choice.
+        plan, dtype: see `Program`.
+    """
+
+    def __init__(self, name: str, xp: Any, device: Any, plan: Plan, dtype: np.dtype[Any]) -> None:
+        super().__init__(plan, dtype)
+        self.name, self.xp, self.device = name, xp, device
+
+    def to_device(self, array: Array) -> Any:
+        """A copy of a host array, as the library's own."""
+        try:
+            made = self.xp.asarray(np.array(array), device=self.device)
+        except TypeError as error:  # PyTorch on Apple's GPUs
+            raise BackendUnavailable(
+                f"backend {self.name!r} has no {array.dtype} here ({error}); use dtype 'float32'."
+            ) from error
+        if array.dtype == np.float64 and made.dtype != self.xp.float64:  # JAX, as it comes
+            raise BackendUnavailable(
+                f"backend {self.name!r} makes {made.dtype} of float64 here; use dtype 'float32', "
+                "or for JAX set JAX_ENABLE_X64=1 before Python starts."
+            )
+        return made
+
+    def to_host(self, array: Any) -> Array:
+        """The host's copy of an array."""
+        # PyTorch and CuPy hand over nothing by themselves that lies on a GPU.
+        for hand_over in ("cpu", "get"):
+            if hasattr(array, hand_over):
+                array = getattr(array, hand_over)()
+        return np.array(np.asarray(array))  # at once, NumPy warns: a tensor's __array__ has no copy
+
+    def predict(self, parameters: Any, x: Inputs) -> Array:
+        """Predictions `(rows, outputs)`, a new host array."""
+        with np.errstate(all="ignore"):
+            values = self._forward(self.plan.for_prediction, parameters, x.numbers, {})
+            return self.to_host(values[self.plan.prediction])
+
+    def batch_gradient(
+        self, state: State, data: Data, run: Run, step: int
+    ) -> tuple[float, float, Any]:
+        """The loss of one step's batch, its mass and its gradient."""
+        xp, plan = self.xp, self.plan
+        rows = run.rows_of(step, len(data))
+        x, y = self._rows(data.x.numbers, rows), self._rows(data.y, rows)
+        with np.errstate(all="ignore"):
+            masks = self._masks(run, step, x.shape[0])
+            values = self._forward(plan.for_loss, state.parameters, x, masks)
+            terms, d = LOSSES[plan.loss.kind](xp, values[plan.loss_source], y, *plan.loss.constants)
+            mass = float(x.shape[0] * plan.loss.each)
+            if data.weight is None:
+                loss, d = float(xp.sum(terms)) / mass, d / mass
+            else:
+                weight = xp.expand_dims(self._rows(data.weight, rows), axis=1)
+                mass = float(xp.sum(weight)) * plan.loss.each
+                # Rows of weight 0 do not count, even where their loss is not finite.
+                terms = xp.where(weight > 0, weight * terms, xp.zeros_like(terms))
+                loss = float(xp.sum(terms)) / mass if mass else 0.0
+                d = xp.where(weight > 0, weight * d, xp.zeros_like(d)) / (mass or 1.0)
+            return loss, mass, self._backward(state.parameters, values, masks, d)
+
+    def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
+        """Add the penalties' gradient, clip, and take the optimizer's step."""
+        xp, (kind, constants) = self.xp, run.optimizer.canonical()
+        if kind not in OPTIMIZERS:
+            raise loading.lacking(self.name, "optimizer", kind)
+        with np.errstate(all="ignore"):
+            g = gradient
+            if run.l1 or run.of_step("l2", step):
+                g = self._penalized(state.parameters, g, run.l1, run.of_step("l2", step))
+            if run.clip_value is not None:
+                limit = run.clip_value * xp.ones_like(g)
+                g = xp.where(g > limit, limit, xp.where(g < -limit, -limit, g))
+            if run.clip_norm is not None:
+                host = self.to_host(g).astype(np.float64)
+                peak = float(np.abs(host).max())  # whose square may overflow
+                norm = peak * math.sqrt(float(np.square(host / peak).sum())) if peak else 0.0
+                g = g * (run.clip_norm / norm) if norm > run.clip_norm else g
+            lr: Any = run.of_step("learning_rate", step) * self._factors("rate_factor")
+            decay = run.of_step("weight_decay", step)
+            trained = self.plan.trained
+            p = state.parameters[:trained]
+            p = p * (1 - lr * decay * self._factors("decay_factor")) if decay else p
+            memory = [state.memory[i, ...] for i in range(state.memory.shape[0])]
+            state.updates += 1
+            p = p - OPTIMIZERS[kind](xp, g, lr, state.updates, memory, *constants)
+            rest = state.parameters[trained:]
+            state.parameters = p if trained == self.plan.size else xp.concat((p, rest))
+            if memory:
+                state.memory = xp.stack(memory)
+
+    def _rows(self, array: Any, rows: "slice | Array") -> Any:
+        if isinstance(rows, slice):
+            return array[rows, ...]
+        return self.xp.take(array, self.to_device(rows), axis=0)
+
+    def _of(self, piece: Parameter, flat: Any) -> Any:
+        """A piece of a flat vector, in its own shape."""
+        return self.xp.reshape(flat[piece.offset : piece.offset + piece.size], piece.shape)
+
+    def _forward(
+        self, operations: Sequence[Operation], parameters: Any, x: Any, masks: dict[int, Any]
+    ) -> dict[int, Any]:
+        """All values, by their numbers."""
+        values = {0: x}
+        for op in operations:
+            z = values[op.sources[0]]
+            match op:
+                case Affine():
+                    a = z @ self._of(op.weight, parameters)
+                    if op.bias is not None:
+                        a = a + self._of(op.bias, parameters)
+                case Elementwise():
+                    a = ACTIVATIONS[op.kind][0](self.xp, z, *op.constants)
+                case Softmax():
+                    a = softmax(self.xp, z)
+                case Dropout():
+                    a = z * masks[op.target] if op.target in masks else z
+                case _:
+                    raise loading.lacking(self.name, "operation", type(op).__name__.lower())
+            values[op.target] = a
+        return values
+
+    def _backward(
+        self, parameters: Any, values: dict[int, Any], masks: dict[int, Any], d: Any
+    ) -> Any:
+        """The gradient `(trained,)`, from the loss's derivative by its source."""
+        xp, found = self.xp, {}
+        for op in reversed(self.plan.for_loss):
+            x, a = values[op.sources[0]], values[op.target]
+            if isinstance(op, Affine):
+                found[op.weight.offset] = xp.matrix_transpose(x) @ d
+                if op.bias is not None:
+                    found[op.bias.offset] = xp.sum(d, axis=0)
+            if not op.needs_input_gradient:
+                break
+            match op:
+                case Affine():
+                    d = d @ xp.matrix_transpose(self._of(op.weight, parameters))
+                case Elementwise():
+                    d = d * ACTIVATIONS[op.kind][1](xp, x, a, *op.constants)
+                case Softmax():
+                    d = a * (d - xp.sum(a * d, axis=1, keepdims=True))
+                case Dropout():
+                    d = d * masks[op.target] if op.target in masks else d
+        return xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
+
+    def _masks(self, run: Run, step: int, rows: int) -> dict[int, Any]:
+        """What dropout multiplies with, by the value it makes; drawn on the host."""
+        masks = {}
+        for op in self.plan.for_loss:
+            if isinstance(op, Dropout) and (factor := run.of_step("dropout_factor", step)):
+                rate = op.rate * factor
+                words = random.words(run.seed, random.DROPOUT, step, rows * op.units, op.layer)
+                kept = words.reshape(rows, op.units) >= random.keep_threshold(rate)
+                masks[op.target] = self.to_device((kept / (1 - rate)).astype(self.dtype))
+        return masks
+
+    def _penalized(self, parameters: Any, gradient: Any, l1: float, l2: float) -> Any:
+        """The gradient, with l1 sign(w) + l2 w added for the weights."""
+        pieces = []
+        for piece in self.plan.parameters:
+            here = slice(piece.offset, piece.offset + piece.size)
+            w, dw = parameters[here], gradient[here]
+            if piece.role == "weight":
+                dw = dw + l1 * self.xp.sign(w) + l2 * w
+            pieces.append(dw)
+        return self.xp.concat(pieces)
+
+    def _factors(self, name: str) -> Any:
+        """The pieces' factors `(trained,)`, or 1 where all are 1."""
+        pieces = self.plan.parameters
+        if all(getattr(piece, name) == 1 for piece in pieces):
+            return 1.0
+        each = [np.full(piece.size, getattr(piece, name), self.dtype) for piece in pieces]
+        return self.to_device(np.concatenate(each)[: self.plan.trained])
