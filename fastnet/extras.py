@@ -12,7 +12,7 @@ REQUIREMENTS = {
     "numba": ("numba>=0.66", "platformdirs>=4"),
     "cuda13": ("cupy-cuda13x>=14", "cuda-toolkit[cublas,cudart,nvrtc]==13.*", "platformdirs>=4"),
     "cuda12": ("cupy-cuda12x>=14", "cuda-toolkit[cublas,cudart,nvrtc]==12.*", "platformdirs>=4"),
-    "array_api": ("array-api-compat>=1.11",),
+    "array-api": ("array-api-compat>=1.11",),
     "tables": ("polars>=1.30",),
     "onnx": ("onnx>=1.17",),
     "torch": ("torch>=2.3",),

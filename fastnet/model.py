@@ -284,8 +284,8 @@ class Model:
             sample_weight: `(rows,)`; a batch's loss is its weighted mean.
             validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of rows, chosen at
                 random, that is held out for validation. Their loss is computed every epoch.
-            early_stopping: stop after this many epochs without a better validation loss, and go
-                back to the best parameters; or an `EarlyStopping`.
+            early_stopping: how many epochs without a better validation loss are tolerated before
+                the fit stops and goes back to the best parameters; or an `EarlyStopping`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
                 returns True ends the fit. They may change the parameters (except with L-BFGS,
                 which continues from its own).

@@ -1,6 +1,7 @@
 """What all tests share: the backend under test, a clean environment, an untouched np.random."""
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from roster import BACKENDS, Entry, absence
 
 # The CUDA backend on a simulated device joins as somebody else's would, by its entry point.
 sys.path.append(str(Path(__file__).parent / "simulated"))
+
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C; some test what it does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 ABSENT = {entry.name: absence(entry) for entry in BACKENDS}

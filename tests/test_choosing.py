@@ -122,7 +122,7 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
         ("array_api:", r"unknown backend 'array_api:'"),
         (
             "array_api:nonsense",
-            r"it cannot import 'nonsense' .*Install it, or use one of numpy, torch",
+            r"it cannot import 'nonsense' .*Install it, or use another: numpy, torch",
         ),
         (
             "array_api:os",

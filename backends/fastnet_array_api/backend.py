@@ -57,21 +57,23 @@ class ArrayBackend(Backend):
         try:
             library = importlib.import_module(self.library)
         except Exception as error:  # a library may raise anything, a name may be no name
+            others = ", ".join(name for name in LIBRARIES if name != self.library)
             raise BackendUnavailable(
                 f"backend {self.name!r} cannot import {self.library!r} ({error}); install it, or "
-                f"use one of {', '.join(LIBRARIES)}."
+                f"use another: {others}."
             ) from error
         if not hasattr(library, "__array_api_version__") or self.library == "numpy":
             try:
                 library = importlib.import_module(f"array_api_compat.{self.library}")
             except ImportError as error:
                 if importlib.util.find_spec("array_api_compat") is None:
-                    remedy = f"install what adapts it: {pip_install(*REQUIREMENTS['array_api'])}"
+                    missing = "array-api-compat, which is not installed"
+                    remedy = f"install it: {pip_install(*REQUIREMENTS['array-api'])}"
                 else:
+                    missing = f"a library of the array-API standard, which {self.library!r} is not"
                     remedy = f"use one of {', '.join(LIBRARIES)}"
                 raise BackendUnavailable(
-                    f"backend {self.name!r} needs a library of the array-API standard, which "
-                    f"{self.library!r} is not by itself; {remedy}"
+                    f"backend {self.name!r} needs {missing}; {remedy}"
                 ) from error
         if not all(hasattr(library, name) for name in ("asarray", "matmul", "float64")):
             raise BackendUnavailable(

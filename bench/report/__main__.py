@@ -9,7 +9,6 @@ numbers behind the charts, and the folder `charts` has each chart for light and 
 
 import argparse
 import html
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -182,10 +181,13 @@ def _facts(results: Results, folder: Path) -> list[str]:
 
 
 def _commands(results: Results) -> list[str]:
-    """What wrote the files and the report."""
-    paths = [s.path.name if s.path.is_absolute() else s.path.as_posix() for s in results.sources]
-    wrote = dict.fromkeys(source.command for source in results.sources if source.command)
-    return [*wrote, f"python -m bench.report {shlex.join(paths)}"]
+    """Commands that measure the same and write a report of it."""
+    wrote = list(dict.fromkeys(s.command for s in results.sources if s.command))
+    files = [f"RESULTS-{number}.json" for number in range(1, len(wrote) + 1)]
+    measuring = [
+        command.replace("RESULTS.json", file) for command, file in zip(wrote, files, strict=True)
+    ]
+    return [*measuring, f"python -m bench.report {' '.join(files)}"]
 
 
 def _alt(cases: Sequence[Case]) -> str:

@@ -109,7 +109,9 @@ def _known(requested: list[str], known: list[str], kind: str) -> list[str]:
 def _backends(requested: list[str]) -> tuple[list[str], dict[str, str]]:
     """The backends that work here, and why the others do not."""
     available, absent = [], {}
-    for name in _known(requested, loading.known(), "backend"):
+    known = loading.known()
+    variants = [name for name in requested if name.partition(":")[0] in known and ":" in name]
+    for name in _known(requested, [*known, *variants], "backend") if requested else known:
         found = backends.probe(name)
         if found.usable:
             available.append(name)

@@ -134,7 +134,7 @@ def command(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Stop after this many epochs without a lower validation loss (default 20).",
+            help="Epochs without a lower validation loss before stopping (default 20).",
             rich_help_panel="Training",
         ),
     ] = None,

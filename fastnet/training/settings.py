@@ -19,7 +19,7 @@ BATCH_ROWS = 32
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when the validation loss has not fallen for `patience` epochs.
+    """Stop when the validation loss has not fallen for more than `patience` epochs.
 
     Args:
         patience: epochs without a better loss that are tolerated.
