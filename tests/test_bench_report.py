@@ -115,8 +115,9 @@ def test_losses_are_listed_and_nothing_that_was_not_measured(tmp_path):
 
 def test_the_committed_report_is_that_of_the_committed_results(monkeypatch):
     monkeypatch.chdir(ROOT)
-    names = re.findall(r"bench/results/\S+\.json", Path("bench/REPORT.md").read_text("utf-8"))
-    written = report(results.read([Path(name) for name in dict.fromkeys(names)]), Path("bench"))
+    names = re.findall(r"\]\((results/\S+\.json)\)", Path("bench/REPORT.md").read_text("utf-8"))
+    files = [Path("bench", name) for name in dict.fromkeys(names)]
+    written = report(results.read(files), Path("bench"))
     for name in ("REPORT.md", "TABLES.md"):
         assert written.pop(name).decode() == Path("bench", name).read_text("utf-8")
     assert sorted(written) == sorted(f"charts/{p.name}" for p in Path("bench/charts").iterdir())

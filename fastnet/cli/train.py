@@ -180,7 +180,9 @@ def command(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with any of these options; options given here override it."),
+        typer.Option(
+            help="TOML file of options, but --plot and --json; those given here override it."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
