@@ -180,9 +180,7 @@ def command(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="TOML file of options, but --plot and --json; those given here override it."
-        ),
+        typer.Option(help="TOML file of these options (not --plot); those given here override it."),
     ] = None,
     plot: Annotated[
         Path | None,
