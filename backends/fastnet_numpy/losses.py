@@ -127,7 +127,10 @@ class Mean:
     """
 
     def __init__(self, loss: LossFunction, rows: int, outputs: int, dtype: np.dtype[Any]) -> None:
-        self.terms, self.constants = LOSSES[loss.kind], loss.constants
+        self.terms = LOSSES[loss.kind]
+        if loss.constants:
+            terms, constants = self.terms, loss.constants
+            self.terms = lambda p, y, t, d: terms(p, y, t, d, *constants)
         self.each = loss.each
         self.t = np.empty((rows, outputs), dtype)
         self.scale = 1 / (rows * self.each)
@@ -137,7 +140,7 @@ class Mean:
     def __call__(self, p: Array, y: Array, weight: Array | None, d: Array) -> float:
         """Return the mean and write its derivatives by `p` into `d`."""
         t = self.t
-        self.terms(p, y, t, d, *self.constants)
+        self.terms(p, y, t, d)
         if weight is None:
             np.multiply(d, self.scale_array, d)
             return float(self.sum(t, None)) * self.scale

@@ -24,33 +24,34 @@ class Update:
         memory: changed in place.
         size: the number of trained parameters.
         dtype: of everything.
+        each: whether every parameter has a learning rate of its own.
     """
 
     def __init__(
-        self, constants: tuple[float, ...], memory: Array, size: int, dtype: np.dtype[Any]
+        self,
+        constants: tuple[float, ...],
+        memory: Array,
+        size: int,
+        dtype: np.dtype[Any],
+        each: bool,
     ) -> None:
         self.constants = constants
         self.memory = memory
         self.s = np.empty(size, dtype)
-        self.lr = np.empty((), dtype)
+        # To make an array of a Python number takes NumPy longer than to write it into one.
+        self.lr = np.empty(size if each else (), dtype)
 
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         """Move `p`."""
         raise NotImplementedError
-
-    def rate(self, lr: Rate) -> Array:
-        """The learning rate as an array: to make one of a Python number takes NumPy longer."""
-        if isinstance(lr, np.ndarray):
-            return lr
-        self.lr[...] = lr
-        return self.lr
 
 
 class SGD(Update):
     """p -= lr g."""
 
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
-        np.multiply(g, self.rate(lr), g)
+        self.lr[...] = lr
+        np.multiply(g, self.lr, g)
         np.subtract(p, g, p)
 
 
@@ -61,7 +62,8 @@ class Momentum(Update):
         s, v, (momentum,) = self.s, self.memory[0], self.constants
         np.multiply(v, momentum, v)
         np.add(v, g, v)
-        np.multiply(v, self.rate(lr), s)
+        self.lr[...] = lr
+        np.multiply(v, self.lr, s)
         np.subtract(p, s, p)
 
 
@@ -74,7 +76,8 @@ class Nesterov(Update):
         np.add(v, g, v)
         np.multiply(v, momentum, s)
         np.add(g, s, g)
-        np.multiply(g, self.rate(lr), s)
+        self.lr[...] = lr
+        np.multiply(g, self.lr, s)
         np.subtract(p, s, p)
 
 

@@ -205,7 +205,8 @@ class NumpyProgram(Program):
         kind, constants = run.optimizer.canonical()
         if kind not in UPDATES:
             raise loading.lacking("numpy", "optimizer", kind)
-        return UPDATES[kind](constants, state.memory, self.plan.trained, self.dtype)
+        each = self.rate_factors is not None
+        return UPDATES[kind](constants, state.memory, self.plan.trained, self.dtype, each)
 
     def _train(self, state: State, data: Data, run: Run) -> Array:
         p = state.parameters
@@ -218,16 +219,17 @@ class NumpyProgram(Program):
         rates, l2s, decays, factors = (run.by_step(name).tolist() for name in BY_STEP)
         for index in range(run.steps):
             step, l2 = run.first_step + index, l2s[index]
+            penalized = run.l1 or l2
             pass_, x, y, weight = batches(step)
             draw = Draw(run.seed, step, factors[index]) if self.drops and factors[index] else None
             loss = pass_.loss(x, y, weight, draw)
-            if run.l1 or l2:
+            if penalized:
                 loss += penalty(self.plan, p, run.l1, l2)
             losses[index] = loss
             if not math.isfinite(loss):
                 return losses[: index + 1]
             pass_.derive()
-            if run.l1 or l2:
+            if penalized:
                 add_penalty_gradient(self.plan, p, g, run.l1, l2)
             self._update(rule, state, moved, trained, run, rates[index], decays[index])
         return losses
