@@ -20,7 +20,7 @@ from fastnet.contract.loading import lacking, load
 from fastnet.contract.penalties import add_penalty_gradient, penalty
 from fastnet.contract.plan import Plan
 from fastnet.definition.optimizers import SGD, Optimizer
-from fastnet.errors import BackendUnavailable
+from fastnet.errors import BackendUnavailable, DefinitionError
 
 
 @dataclass(slots=True)
@@ -143,31 +143,31 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"run steps is {self.steps}; it must be at least 1.")
+            raise DefinitionError(f"run steps is {self.steps}; it must be at least 1.")
         for name in BY_STEP:
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
                 if value.shape != (self.steps,) or value.dtype != np.float64:
-                    raise ValueError(
+                    raise DefinitionError(
                         f"run {name} is {value.dtype} {value.shape}; it must be a number, or "
                         f"float64 ({self.steps},)."
                     )
                 value = value.min()  # NaN if there is one
             if not value >= 0:
-                raise ValueError(f"run {name} is {value}; it must be 0 or more.")
+                raise DefinitionError(f"run {name} is {value}; it must be 0 or more.")
         if not self.l1 >= 0:
-            raise ValueError(f"run l1 is {self.l1}; it must be 0 or more.")
+            raise DefinitionError(f"run l1 is {self.l1}; it must be 0 or more.")
 
     def check(self, plan: Plan, state: State, rows: int) -> None:
         """Make sure that this run fits a plan, a state and so many rows: compiled code trusts it.
 
         Raises:
-            ValueError: if the memory or the order has another shape or dtype, or dropout would drop
+            DefinitionError: if the memory or the order has another shape or dtype, or dropout would drop
                 everything.
         """
         shape = (self.optimizer.slots, plan.trained)
         if tuple(state.memory.shape) != shape:
-            raise ValueError(
+            raise DefinitionError(
                 f"the memory of {self.optimizer.name} has shape {tuple(state.memory.shape)}; it "
                 f"must be {shape}: begin with optimizer.memory({plan.trained}, dtype)."
             )
@@ -177,11 +177,11 @@ class Run:
             shape = (last - first + 1, rows)
             fits = self.order.shape[0] >= shape[0] and self.order.shape[1:] == shape[1:]
             if not fits or self.order.dtype != np.intp:
-                raise ValueError(
+                raise DefinitionError(
                     f"run order is {self.order.dtype} {self.order.shape}; it must be intp {shape}."
                 )
         if plan.dropout_rate and plan.dropout_rate * np.max(self.dropout_factor) >= 1:
-            raise ValueError(
+            raise DefinitionError(
                 f"run dropout_factor is {np.max(self.dropout_factor):g}; times the rate "
                 f"{plan.dropout_rate:g} it must be less than 1."
             )

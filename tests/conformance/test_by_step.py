@@ -90,7 +90,7 @@ def test_weight_decay_shrinks_parameters_before_the_step_of_any_optimizer(backen
     ],
 )
 def test_a_run_of_invalid_values_cannot_be_made(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(fn.DefinitionError, match=message):
         Run(**{"first_step": 0, "steps": 3, "batch_size": 8, "order": None, "optimizer": fn.SGD(),
                "learning_rate": 0.1, **options})  # fmt: skip
 
@@ -111,6 +111,6 @@ def test_a_run_that_does_not_fit_is_refused_before_it_begins(backend, options, r
     state = fresh(program, np.zeros(program.plan.size), fn.SGD())
     run = Run(**{"first_step": 0, "steps": 7, "batch_size": 8, "order": None, "optimizer": rule,
                  "learning_rate": 0.1, **options})  # fmt: skip
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(fn.DefinitionError, match=message):
         program.train(state, data, run)
     assert state.updates == 0
