@@ -162,8 +162,8 @@ class Run:
         """Make sure that this run fits a plan, a state and so many rows: compiled code trusts it.
 
         Raises:
-            DefinitionError: if the memory or the order has another shape or dtype, or dropout would drop
-                everything.
+            DefinitionError: if the memory or the order has another shape or dtype, or dropout
+                would drop everything.
         """
         shape = (self.optimizer.slots, plan.trained)
         if tuple(state.memory.shape) != shape:
