@@ -33,7 +33,7 @@ class Update:
         memory: Array,
         size: int,
         dtype: np.dtype[Any],
-        each: bool,
+        each: bool = False,
     ) -> None:
         self.constants = constants
         self.memory = memory
