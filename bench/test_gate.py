@@ -20,7 +20,9 @@ FASTER = {"xor": 60.0, "mnist": 1.2}
 #: The most that NumPy may take, in times of the loop by hand.
 BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
 
-TRIES, ROUNDS = 3, 5
+#: On a Zen 4 machine mnist's ratio is 1.23 and a try strays by 0.05: three tries below 1.2 in a row
+#: came once in four runs of unchanged code.
+TRIES, ROUNDS = 10, 5
 
 
 def ratio(work: Workload, first: Maker, second: Maker) -> float:
