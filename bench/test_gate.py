@@ -1,6 +1,6 @@
 """Speed ratios that every change must keep: between NumPy, Numba and the loop by hand.
 
-The limits are wide, because the machine may be busy, and the best of three tries counts. These
+The limits are wide, because the machine may be busy, and the best of ten tries counts. These
 tests time by themselves, so `--benchmark-disable` does not disable them.
 """
 
@@ -45,7 +45,7 @@ def numpy(work: Workload) -> Maker:
 
 
 def best(measure: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
-    """The ratios of up to three tries, stopping at the first that is enough."""
+    """The ratios of up to ten tries, stopping at the first that is enough."""
     found: list[float] = []
     while len(found) < TRIES and not (found and enough(found[-1])):
         found.append(measure())
