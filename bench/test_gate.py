@@ -1,6 +1,6 @@
 """Speed ratios that every change must keep: between NumPy, Numba and the loop by hand.
 
-The limits are wide, because the machine may be busy, and the best of ten tries counts. These
+The limits are wide, because the machine may be busy, and the best of three tries counts. These
 tests time by themselves, so `--benchmark-disable` does not disable them.
 """
 
@@ -20,9 +20,8 @@ FASTER = {"xor": 60.0, "mnist": 1.2}
 #: The most that NumPy may take, in times of the loop by hand.
 BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
 
-#: On a Zen 4 machine mnist's ratio is 1.23 and a try strays by 0.05: three tries below 1.2 in a row
-#: came once in four runs of unchanged code.
-TRIES, ROUNDS = 10, 5
+#: A median of many rounds strays less: mnist's ratio, 1.23 on a Zen 4 machine, lies near its floor.
+TRIES, ROUNDS = 3, 15
 
 
 def ratio(work: Workload, first: Maker, second: Maker) -> float:
@@ -45,7 +44,7 @@ def numpy(work: Workload) -> Maker:
 
 
 def best(measure: Callable[[], float], enough: Callable[[float], bool]) -> list[float]:
-    """The ratios of up to ten tries, stopping at the first that is enough."""
+    """The ratios of up to three tries, stopping at the first that is enough."""
     found: list[float] = []
     while len(found) < TRIES and not (found and enough(found[-1])):
         found.append(measure())
