@@ -20,7 +20,7 @@ FASTER = {"xor": 60.0, "mnist": 1.2}
 #: The most that NumPy may take, in times of the loop by hand.
 BY_HAND = {"xor": 1.3, "tab": 1.3, "mnist": 1.3}
 
-#: A median of many rounds strays less: mnist's ratio, 1.23 on a Zen 4 machine, lies near its floor.
+#: A median of many rounds strays less, which matters where a ratio lies near its floor, as mnist's.
 TRIES, ROUNDS = 3, 15
 
 
