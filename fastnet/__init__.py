@@ -11,6 +11,7 @@ CuPy; the environment variable `FASTNET_BACKEND` chooses.
     model.predict(x)
 """
 
+from fastnet import startup  # noqa: F401, I001  # the first of all
 from fastnet import datasets
 from fastnet.contract.choosing import using
 from fastnet.definition.activations import (

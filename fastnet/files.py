@@ -21,7 +21,7 @@ import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.errors import FileAccessError, ModelFileError, ModelFileMissing
+from fastnet.errors import DefinitionError, FileAccessError, ModelFileError, ModelFileMissing
 from fastnet.migrations import migrate
 from fastnet.version import __version__
 
@@ -71,51 +71,95 @@ def store(path: Path, whole: bytes) -> None:
     Raises:
         FileAccessError: if it cannot be written (it is also an `OSError`, with its errno).
     """
-    _refuse_device(path)
+    _refuse_device(path, "write")
     try:
         replace(path, whole)
     except (OSError, ValueError) as error:
-        number, reason = _cause(error)
-        if os.path.isdir(path):
-            reason, remedy = "it is a folder", "Give a file in it"
-        elif number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = "Make room, or choose another folder"
-        elif not os.path.isdir(path.absolute().parent):
-            remedy = f"Make the folder {str(path.parent)!r} first"
-        else:
-            remedy = "Choose another folder"
-        raise FileAccessError(
-            number,
-            f"cannot write {str(path)!r}: {reason}; an existing file is unchanged. {remedy}",
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError | ValueError) -> FileAccessError:
+    """The error for a file that could not be written as a whole: what to do about `error`."""
+    number, reason = _cause(error)
+    if os.path.isdir(path):
+        reason, remedy = "it is a folder", "Give a file in it"
+    elif number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = "Make room, or choose another folder"
+    elif number == errno.ENOENT:
+        remedy = f"Make the folder {str(_target(path).parent)!r} first"
+    else:
+        remedy = "Choose another folder"
+    return FileAccessError(
+        number,
+        f"cannot write {str(path)!r}: {reason}; an existing file is unchanged. {remedy}",
+    )
+
+
+def _target(path: Path) -> Path:
+    """The file that is written for `path`: what a link leads to, even if that is missing."""
+    return Path(os.path.realpath(path))
 
 
 def _is_device(path: Path) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-def _refuse_device(path: Path) -> None:
-    """Refuse a device, a pipe or a socket, which would be replaced by a file."""
+def _refuse_device(path: Path, what: str) -> None:
+    """Refuse a device, a pipe or a socket: it would be replaced by a file, or may never end."""
     if _is_device(path):
         raise FileAccessError(
-            errno.EINVAL, f"cannot write {str(path)!r}: it is a device, not a file. Name a file"
+            errno.EINVAL, f"cannot {what} {str(path)!r}: it is a device, not a file. Name a file"
         )
+
+
+def check_apart(written: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Make sure, before a computation, that no file is written over another of its files.
+
+    Files are told apart by what they are, not by their names: links lead to one file.
+
+    Args:
+        written: the paths of files that will be written, by what errors call them; None: no file.
+        read: the paths of files that are read, likewise.
+
+    Raises:
+        DefinitionError: if two paths lead to one file; names both.
+    """
+    names = [(what, path) for what, path in (*written.items(), *read.items()) if path is not None]
+    for place, (what, path) in enumerate(names[: sum(one is not None for one in written.values())]):
+        for other, second in names[place + 1 :]:
+            if _same(Path(path), Path(second)):
+                raise DefinitionError(
+                    f"{what} {str(path)!r} and {other} {str(second)!r} are the same file; "
+                    f"choose another {what}."
+                )
+
+
+def _same(one: Path, two: Path) -> bool:
+    try:
+        return os.path.samefile(one, two)
+    except (OSError, ValueError):  # at least one does not exist yet
+        return _target(one) == _target(two)
 
 
 def check_writable(path: str | os.PathLike[str], option: str) -> None:
     """Make sure, before a long computation, that a file can be written.
 
     Raises:
-        FileAccessError: if it is a folder, or its folder is missing or not writable.
+        FileAccessError: if it is a folder, or the folder of the file, or of what a link leads to,
+            is missing or not writable.
     """
     import tempfile
 
     path = Path(path)
-    _refuse_device(path)
-    folder = path.absolute().parent
+    _refuse_device(path, "write")
+    folder = _target(path).parent
     if os.path.isdir(path):
         raise FileAccessError(
             errno.EISDIR, f"{option} {str(path)!r} is a folder; give a file in it"
+        )
+    if os.path.islink(_target(path)):
+        raise FileAccessError(
+            errno.ELOOP, f"{option} {str(path)!r} is a link that leads back to itself; remove it"
         )
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -132,6 +176,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
     Raises:
         ModelFileError: if it is not a fastnet file.
+        ModelFileMissing: if there is none.
+        FileAccessError: if it cannot be read, or is a device or a pipe, which may never end.
     """
     with _opened(checks.path(path)) as file:
         return str(_head(path, file).get("kind"))
@@ -146,7 +192,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
     Raises:
         ModelFileError: if the file is truncated, altered, foreign, of another kind or newer.
         ModelFileMissing: if there is none.
-        FileAccessError: if it cannot be read.
+        FileAccessError: if it cannot be read, or is a device or a pipe, which may never end.
     """
     with _opened(checks.path(path)) as file:
         head = _head(path, file)
@@ -176,16 +222,13 @@ def contents(path: Path) -> bytes:
         ModelFileMissing: if there is none.
         FileAccessError: if it cannot be read, or is a device or a pipe, which may never end.
     """
-    if _is_device(path):
-        raise FileAccessError(
-            errno.EINVAL, f"cannot read {str(path)!r}: it is a device, not a file. Name a file"
-        )
     with _opened(path) as file:
         return file.read()
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
+    _refuse_device(path, "read")
     try:
         with open(path, "rb") as file:
             yield file
@@ -247,7 +290,9 @@ def replace(path: Path, whole: bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to; it replaces `path` at the end, or is removed after an error."""
-    path = Path(os.path.realpath(path))
+    path = _target(path)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link that leads back to itself")
     _sweep(path)
     with _beside(path) as (file, temporary):
         with contextlib.suppress(FileNotFoundError):

@@ -311,7 +311,8 @@ class Model:
             DataError: if rows, targets or weights are invalid.
             Diverged: if the loss stops being finite. The model keeps its last finite parameters.
             KeyboardInterrupt: after Ctrl-C. The model is as after its last whole step.
-            ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
+            ModelFileError: if a checkpoint cannot be written, or belongs to another fit. (The last
+                one of a fit that is done only gives a warning: the model is trained.)
         """
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
         saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint

@@ -1,5 +1,6 @@
 """Charts, drawn with matplotlib without a display and without its global state."""
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import files
-from fastnet.errors import DefinitionError, FileAccessError
+from fastnet.errors import DefinitionError
 from fastnet.extras import need
 
 #: The file formats of charts.
@@ -92,16 +93,14 @@ def check(path: str | os.PathLike[str], option: str) -> None:
 
 
 def save(chart: Any, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a file.
+    """Write a figure to a file, whole or not at all.
 
     Raises:
         FileAccessError: if it cannot be written.
     """
-    try:
-        chart.savefig(Path(path))
-    except OSError as error:
-        reason = error.strerror or error
-        raise FileAccessError(error.errno, f"cannot write {str(path)!r}: {reason}") from error
+    path, drawn = Path(path), io.BytesIO()
+    chart.savefig(drawn, format=path.suffix.removeprefix(".").lower() or None)
+    files.store(path, drawn.getvalue())
 
 
 def _thinned(count: int) -> Any:

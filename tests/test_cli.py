@@ -155,18 +155,18 @@ def test_xor_draws_curve_and_surface(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (("--steps", "0"), "steps is 0"),
-        (("--learning-rate", "0"), "learning rate is 0.0"),
-        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or an integer"),
-        (("--dtype", "float16"), "dtype is 'float16'"),
-        (("--plot", "xor.jpg"), "must end in .png"),
-        (("--plot", "missing/xor.png"), "No such file or directory"),
+        (("--steps", "0"), "steps is 0", 2),
+        (("--learning-rate", "0"), "learning rate is 0.0", 2),
+        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or an integer", 2),
+        (("--dtype", "float16"), "dtype is 'float16'", 2),
+        (("--plot", "xor.jpg"), "must end in .png", 2),
+        (("--plot", "missing/xor.png"), "No such file or directory", 1),
     ],
 )
-def test_xor_refuses(folder, arguments, message):
-    assert message in refuse("xor", *arguments)
+def test_xor_refuses(folder, arguments, message, code):
+    assert message in refuse("xor", *arguments, code=code)
 
 
 def test_xor_usage_error():
@@ -308,47 +308,48 @@ def test_configurations_that_are_refused(table, text, message):
     place = ("--target", "kind", "-o", "k.safetensors")
     if text.startswith("target"):
         place = place[2:]
-    assert message in refuse("train", "kinds.csv", *place, "--config", "net.toml")
+    assert message in refuse("train", "kinds.csv", *place, "--config", "net.toml", code=2)
     assert not Path("k.safetensors").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (("--hidden", "64,x"), "hidden is '64,x'"),
-        (("--hidden", "64,0"), "hidden is 0"),
-        (("--activation", "rleu"), "did you mean 'relu'?"),
-        (("--activation", "softmax"), "which is for outputs"),
-        (("--optimizer", "admm"), "unknown optimizer 'admm'"),
-        (("--optimizer", "lbfgs", "--dropout", "0.5"), "same loss at every call"),
-        (("--epochs", "0"), "epochs is 0"),
-        (("--batch-size", "few"), "batch_size is 'few'"),
-        (("--learning-rate", "-1"), "learning rate is -1.0"),
-        (("--validation", "1"), "validation is 1.0"),
-        (("--validation", "0.999"), "leaves 0 of"),
-        (("--seed", "-1"), "seed is -1"),
-        (("--dtype", "float8"), "dtype is 'float8'"),
-        (("--dropout", "1"), "dropout is 1.0"),
-        (("--l2", "-0.1"), "l2 is -0.1"),
-        (("--patience", "-1"), "patience is -1"),
-        (("--task", "regresion"), "did you mean 'regression'?"),
-        (("--task", "regression"), "the target 'kind' holds text"),
-        (("--backend", "nunpy"), "did you mean 'numpy'?"),
-        (("--resume", "--optimizer", "lbfgs"), "resume needs a checkpoint"),
-        (("--config", "missing.toml"), "no configuration 'missing.toml'"),
-        (("--checkpoint", "k.safetensors"), "a file of its own"),
-        (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written"),
-        (("--target", "kidn"), "did you mean 'kind'?"),
-        (("-o", "missing/k.safetensors"), "No such file or directory"),
-        (("-o", "."), "is a folder"),
-        (("-o", "kinds.csv"), "the name of a table"),
-        (("-o", "kinds.onnx"), "train to 'kinds.safetensors', and then export"),
+        (("--hidden", "64,x"), "hidden is '64,x'", 2),
+        (("--hidden", "64,0"), "hidden is 0", 2),
+        (("--activation", "rleu"), "did you mean 'relu'?", 2),
+        (("--activation", "softmax"), "which is for outputs", 2),
+        (("--optimizer", "admm"), "unknown optimizer 'admm'", 2),
+        (("--optimizer", "lbfgs", "--dropout", "0.5"), "same loss at every call", 2),
+        (("--epochs", "0"), "epochs is 0", 2),
+        (("--batch-size", "few"), "batch_size is 'few'", 2),
+        (("--learning-rate", "-1"), "learning rate is -1.0", 2),
+        (("--validation", "1"), "validation is 1.0", 2),
+        (("--validation", "0.999"), "leaves 0 of", 1),
+        (("--seed", "-1"), "seed is -1", 2),
+        (("--dtype", "float8"), "dtype is 'float8'", 2),
+        (("--dropout", "1"), "dropout is 1.0", 2),
+        (("--l2", "-0.1"), "l2 is -0.1", 2),
+        (("--patience", "-1"), "patience is -1", 2),
+        (("--task", "regresion"), "did you mean 'regression'?", 2),
+        (("--task", "regression"), "the target 'kind' holds text", 1),
+        (("--backend", "nunpy"), "did you mean 'numpy'?", 2),
+        (("--resume", "--optimizer", "lbfgs"), "resume needs a checkpoint", 2),
+        (("--config", "missing.toml"), "no configuration 'missing.toml'", 1),
+        (("--checkpoint", "k.safetensors"), "are the same file; choose another output", 2),
+        (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written", 1),
+        (("--target", "kidn"), "did you mean 'kind'?", 1),
+        (("-o", "missing/k.safetensors"), "No such file or directory", 1),
+        (("-o", "."), "is a folder", 1),
+        (("-o", "kinds.csv"), "are the same file; choose another output", 2),
+        (("-o", "other.csv"), "the name of a table", 2),
+        (("-o", "kinds.onnx"), "train to 'kinds.safetensors', and then export", 2),
     ],
 )
-def test_training_that_is_refused_leaves_nothing(table, arguments, message):
+def test_training_that_is_refused_leaves_nothing(table, arguments, message, code):
     before = sorted(Path.cwd().iterdir())
     given = ["train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *arguments]
-    assert message in refuse(*given)
+    assert message in refuse(*given, code=code)
     assert sorted(Path.cwd().iterdir()) == before
 
 
@@ -389,6 +390,7 @@ def test_results_that_cannot_be_written_are_a_failure(table):
 def test_predict_refuses(table):
     run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "2")
     table.select("a", "kind").write_csv("less.csv")
+    Path("link.csv").symlink_to("new.csv")
     table.select("a", "b", "kind", "size").write_csv("more.csv")
     assert "it lacks 'b'" in refuse("predict", "k.safetensors", "less.csv")
     error = refuse("predict", "k.safetensors", "more.csv")
@@ -398,7 +400,9 @@ def test_predict_refuses(table):
     assert "there is no file 'no.st'" in refuse("predict", "no.st", "new.csv")
     assert "not a fastnet file" in refuse("predict", "new.csv", "new.csv")
     assert "must end in .csv" in refuse("predict", "k.safetensors", "new.csv", "-o", "p.txt")
-    assert "the table itself" in refuse("predict", "k.safetensors", "new.csv", "-o", "new.csv")
+    for path in ("new.csv", "link.csv"):
+        error = refuse("predict", "k.safetensors", "new.csv", "-o", path, code=2)
+        assert "and table 'new.csv' are the same file" in error
     fn.Model(fn.datasets.xor_network()).save("xor.safetensors")
     assert "not trained on a table" in refuse("predict", "xor.safetensors", "new.csv")
     damaged = bytearray(Path("k.safetensors").read_bytes())
@@ -469,7 +473,7 @@ def test_interrupted_training_continues_as_if_it_had_not_been(interrupted):
 
     common = ("train", "kinds.csv", "--target", "kind", "--patience", "10000000")
     more = ("--epochs", done + 3)
-    assert "already exists: add --resume" in refuse(*common, *more, *options)
+    assert "already exists: add --resume" in refuse(*common, *more, *options, code=2)
     assert run(*common, *more, *options, "--resume")[0] == 0
     assert run(*common, *more, "-o", "straight.safetensors")[0] == 0
     assert Path("k.safetensors").read_bytes() == Path("straight.safetensors").read_bytes()
@@ -483,7 +487,7 @@ def test_interrupted_training_keeps_a_temporary_checkpoint(interrupted):
     assert "checkpoint in 'k.safetensors.checkpoint': to continue, repeat" in err
     assert not Path("k.safetensors").exists()
     code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors")
-    assert (code, "already exists: add --resume" in err) == (1, True)
+    assert (code, "already exists: add --resume" in err) == (2, True)
     again = ("--resume", "--epochs", "1")
     code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *again)
     assert (code, "nothing left to train" in err) == (0, True)

@@ -11,7 +11,7 @@ ROOT = Path(fastnet.__file__).parent
 
 #: The rooms of fastnet, from the bottom up; those of one line do not import each other.
 FLOORS = [
-    ["errors", "version"],
+    ["errors", "version", "startup"],
     ["extras", "blas"],
     ["arrays"],
     ["migrations"],

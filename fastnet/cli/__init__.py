@@ -3,13 +3,14 @@
 Each command is a module of its own; this one holds the app. May import all of fastnet.
 """
 
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from fastnet.cli import backends, bench, export, predict, show, train, xor
-from fastnet.cli.terminal import INTERRUPTED, Commands
+from fastnet.cli.terminal import INTERRUPTED, Commands, prepare_streams
 from fastnet.version import __version__
 
 app = typer.Typer(
@@ -46,7 +47,7 @@ def root(
         fastnet predict digits.safetensors new.csv
 
     Results go to standard output, everything else to standard error. Exit codes: 0 for success,
-    1 for an error, 2 for a mistake in the command, 130 after Ctrl-C.
+    1 for an error, 2 for a mistake in the command, 130 after Ctrl-C or SIGTERM.
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -65,8 +66,15 @@ for name, module in {
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C before or after a command exits quietly too."""
+    """Run the command line; Ctrl-C before or after a command exits quietly too.
+
+    SIGTERM, by which a machine or a queue ends a program, does what Ctrl-C does.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
+        prepare_streams()
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -41,7 +41,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     name = repr(os.fspath(path))
     try:
-        found = tomllib.loads(Path(path).read_bytes().decode())
+        text = Path(path).read_bytes().decode("utf-8-sig")  # Windows editors write a BOM
+        found = tomllib.loads(text)
     except FileNotFoundError as error:
         raise ModelFileMissing(error.errno, f"there is no configuration {name}") from error
     except OSError as error:

@@ -33,6 +33,7 @@ def command(
     from fastnet import files
     from fastnet.model import load
 
+    files.check_apart({"output": output}, {"model": model})
     files.check_writable(output, "output")
     # Nothing is computed, so any backend serves.
     exported: Any = load(model, backend="numpy")

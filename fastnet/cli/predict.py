@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from fastnet.cli.terminal import BackendOption, JsonOption, document, note, write
-from fastnet.errors import DefinitionError
 
 #: The most columns with missing or unknown values that are named.
 _MOST_NAMED = 5
@@ -51,8 +50,7 @@ def command(
 
     if output is not None:
         reading.extension(output, "the output")
-        if output.resolve() == data.resolve():
-            raise DefinitionError(f"output is {str(output)!r}, the table itself; choose another.")
+        files.check_apart({"output": output}, {"table": data, "model": model})
         files.check_writable(output, "output")
     predictions = tables.stream(load(model, backend=backend), data)
     if output is not None:

@@ -1,10 +1,12 @@
 """Output of the command line: results, notes, errors, exit codes; and options in common."""
 
 import contextlib
+import io
 import json
 import math
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -12,14 +14,23 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from fastnet.errors import FastnetError
+from fastnet.contract import loading
+from fastnet.errors import DefinitionError, FastnetError, unknown
 
-#: The exit code after Ctrl-C.
-INTERRUPTED = 130
+#: The exit codes of a mistake in the command, and after Ctrl-C.
+MISTAKEN, INTERRUPTED = 2, 130
+
+
+def _known_backend(name: str | None) -> str | None:
+    if name not in (None, "auto") and name.partition(":")[0] not in loading.known():
+        raise DefinitionError(unknown("backend", name, loading.known()))
+    return name
+
 
 BackendOption = Annotated[
     str | None,
     typer.Option(
+        callback=_known_backend,
         help="Backend (default: FASTNET_BACKEND, else automatic); `fastnet backends` lists them.",
         show_default=False,
     ),
@@ -31,14 +42,19 @@ JsonOption = Annotated[
 ]
 
 
-def note(text: str, style: str = "") -> None:
-    """Print a line to standard error, without wrapping, so that it can be searched and copied."""
-    Console(stderr=True).print(Text(text, style), soft_wrap=True)
+def note(text: str) -> None:
+    """Print a line to standard error."""
+    _print(Console(stderr=True), Text(text))
 
 
 def say(text: str = "") -> None:
     """Print a line to standard output."""
-    Console().print(Text(text), soft_wrap=True)
+    _print(Console(), Text(text))
+
+
+def _print(console: Console, text: Text) -> None:
+    """Print a line, wrapped at words on a terminal; elsewhere whole, to be searched and copied."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def document(plain: Any) -> None:
@@ -71,6 +87,15 @@ def write(data: bytes) -> None:
 class Commands(TyperGroup):
     """Prints our errors as one line, and turns Ctrl-C into its exit code."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: note(f"warning: {message}")
+                return super().main(*args, **options)
+        except OSError as error:  # of the help or the version, which are printed before a command
+            _unwritten(error)
+            sys.exit(1)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             done = super().invoke(ctx)
@@ -78,25 +103,43 @@ class Commands(TyperGroup):
             return done
         except FastnetError as error:
             _error(str(error))
-            raise typer.Exit(1) from error
-        except BrokenPipeError as error:  # the reader has closed the pipe, as `| head` does
-            _discard_output()
-            raise typer.Exit(1) from error
+            code = MISTAKEN if isinstance(error, DefinitionError) else 1
+            raise typer.Exit(code) from error
         except OSError as error:
-            _error(f"cannot write the results: {error.strerror or error}")
-            _discard_output()
+            _unwritten(error)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from error
 
 
+def prepare_streams() -> None:
+    """Make standard output and error usable where they are closed, or in an encoding such as ASCII.
+
+    A closed one is discarded: its number would be given to the next file that is opened.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _error(text: str) -> None:
-    line = Text.assemble(("error: ", "bold red"), text)
-    Console(stderr=True).print(line, soft_wrap=True)
+    _print(Console(stderr=True), Text.assemble(("error: ", "bold red"), text))
 
 
-def _discard_output() -> None:
-    """Discard what could not be written, so that Python does not try again when it exits."""
+def _unwritten(error: OSError) -> None:
+    """Say that results could not be written, unless their reader closed the pipe, as `head` does.
+
+    What is left is discarded, so that Python does not try again when it exits.
+    """
+    if not isinstance(error, BrokenPipeError):
+        _error(f"cannot write the results: {error.strerror or error}")
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS
-from fastnet.errors import DefinitionError, Diverged
+from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.training import checkpoints
 
 _HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
@@ -220,7 +220,8 @@ def command(
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
-    done, written = _train(data, settings, configuration.recipe(settings), plot)
+    files_read = {"table": data, "configuration": config}
+    done, written = _train(files_read, settings, configuration.recipe(settings), plot)
     if as_json:
         document(results.plain(done, written))
     else:
@@ -237,7 +238,7 @@ def _column_names(given: Iterable[str] | None) -> list[str] | None:
 
 
 def _train(
-    data: Path, settings: dict[str, Any], recipe: Any, plot: Path | None
+    files_read: dict[str, Any], settings: dict[str, Any], recipe: Any, plot: Path | None
 ) -> tuple[Any, Path]:
     """Train, write the model and the chart, and report progress on standard error."""
     from fastnet.tables import TableFit
@@ -249,12 +250,14 @@ def _train(
     temporary = checkpoint is None and not isinstance(recipe.build_optimizer(), LBFGS)
     if temporary:
         checkpoint = f"{output}.checkpoint"
-    _check_paths(data, output, checkpoint, resume)
+    written = {"output": output, "checkpoint": checkpoint, "plot": plot}
+    files.check_apart(written, files_read)
+    _check_paths(output, checkpoint, resume)
     if plot is not None:
         from fastnet import plots
 
         plots.check(plot, "plot")
-    fit = TableFit(data, settings["target"], recipe)
+    fit = TableFit(files_read["table"], settings["target"], recipe)
     table = fit.table
     classes = f" into {len(table.classes)} classes" if table.classes else ""
     held_out = len(fit.validation[1]) if fit.validation else 0
@@ -303,13 +306,24 @@ def _train(
         else:
             note("training had not started, so there is no checkpoint")
         raise typer.Exit(INTERRUPTED) from error
-    done.model.save(output)
+    try:
+        done.model.save(output)
+    except FileAccessError as error:
+        raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
     if temporary and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if plot is not None:
         results.draw(done, plot)
         note(f"chart written to {str(plot)!r}")
     return done, output
+
+
+def _kept(checkpoint: str | None) -> str:
+    """Where a training is whose model could not be written."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return "There is no checkpoint: the training is lost"
+    again = f"--resume --checkpoint {shlex.quote(checkpoint)}"
+    return f"The training is kept: to write its model, repeat the command with {again} and a new -o"
 
 
 def _smaller_rate(recipe: Any) -> str:
@@ -334,7 +348,7 @@ def _resuming(checkpoint: str, epochs: int) -> str:
     return f"continuing after epoch {done} of the checkpoint"
 
 
-def _check_paths(data: Path, output: Path, checkpoint: str | None, resume: bool) -> None:
+def _check_paths(output: Path, checkpoint: str | None, resume: bool) -> None:
     """Check, before a long training, that its results can be written.
 
     Raises:
@@ -357,8 +371,6 @@ def _check_paths(data: Path, output: Path, checkpoint: str | None, resume: bool)
             raise DefinitionError("resume needs a checkpoint, the file to continue from.")
         return
     kept = Path(checkpoint)
-    if kept.absolute() in (output.absolute(), data.absolute()):
-        raise DefinitionError(f"checkpoint is {checkpoint!r}; it needs a file of its own.")
     files.check_writable(kept, "checkpoint")
     if kept.exists() and not resume:
         raise DefinitionError(

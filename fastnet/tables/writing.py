@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastnet import files
 from fastnet.errors import FileAccessError
 from fastnet.extras import polars
+from fastnet.tables.csv_blocks import first_line
 from fastnet.tables.reading import extension
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def write(frames: "Iterable[pl.DataFrame]", path: str | os.PathLike[str]) -> Non
         FileAccessError: if the file cannot be written.
     """
     kind, target = extension(path, "the output"), Path(path)
+    broken = polars().exceptions
     try:
         with files.replacing(target) as file:
             if kind == ".csv":
@@ -42,11 +44,13 @@ def write(frames: "Iterable[pl.DataFrame]", path: str | os.PathLike[str]) -> Non
             else:
                 with _scan_of(frames, target.absolute().parent) as scan:
                     scan.sink_parquet(file)
+    except FileAccessError:
+        raise
     except OSError as error:
-        if isinstance(error, FileAccessError):
-            raise
-        reason = error.strerror or error
-        raise FileAccessError(error.errno, f"cannot write {str(path)!r}: {reason}") from error
+        raise files.unwritable(target, error) from error
+    except (broken.PolarsError, broken.PanicException) as error:  # which have no error number
+        reason = f"{first_line(error)}; an existing file is unchanged. Choose another folder"
+        raise FileAccessError(None, f"cannot write {str(path)!r}: {reason}") from error
 
 
 @contextmanager

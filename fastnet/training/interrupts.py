@@ -1,4 +1,7 @@
-"""Ctrl-C during a fit: the current run of steps is finished first."""
+"""Ctrl-C during a fit: the current run of steps is finished first.
+
+So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as the command does.
+"""
 
 import contextlib
 import signal
@@ -21,19 +24,21 @@ class DeferredInterrupt:
     def __init__(self) -> None:
         self.seen = False
         self.allowed = False
-        self.ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
+        main = threading.current_thread() is threading.main_thread()
+        self.ours = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if main and signal.getsignal(number) is signal.default_int_handler
+        ]
 
     def __enter__(self) -> "DeferredInterrupt":
-        if self.ours:
-            signal.signal(signal.SIGINT, self._receive)
+        for number in self.ours:
+            signal.signal(number, self._receive)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self.ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in self.ours:
+            signal.signal(number, signal.default_int_handler)
         if self.seen and kind is None:  # after the last check of `seen`
             raise KeyboardInterrupt
 

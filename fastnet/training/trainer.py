@@ -12,6 +12,7 @@ theirs.
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
-from fastnet.errors import Diverged
+from fastnet.errors import Diverged, FileAccessError
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
 from fastnet.training.interrupts import DeferredInterrupt
@@ -144,7 +145,12 @@ class Trainer:
             except KeyboardInterrupt:
                 self._save()
                 raise
-            self._save()
+            try:
+                self._save()
+            except FileAccessError as error:  # a disk that is full must not cost what is trained
+                warnings.warn(
+                    f"{error}. The fit is done, and the model trained all the same.", stacklevel=4
+                )
             if self.observer is not None:
                 self.observer.fit_done()
 
