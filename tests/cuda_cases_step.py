@@ -31,11 +31,19 @@ from fastnet_numpy.optimizers import UPDATES
 #: Sums that are kept in float64 whatever the kind of number.
 SUM = (1e-13, 0.0)
 
+
+class EpsilonBefore(optimizers.Adam):
+    """As scikit-learn has it."""
+
+    epsilon_before_correction = True
+
+
 OPTIMIZERS = {
     "sgd": optimizers.SGD(0.1),
     "momentum": optimizers.SGD(0.1, momentum=0.9),
     "nesterov": optimizers.SGD(0.1, momentum=0.9, nesterov=True),
     "adam": optimizers.Adam(0.01),
+    "adam-epsilon": EpsilonBefore(0.01, epsilon=0.1),
     "rmsprop": optimizers.RMSprop(0.01),
     "rmsprop-momentum": optimizers.RMSprop(0.01, momentum=0.8),
     "adagrad": optimizers.Adagrad(0.1),

@@ -1,8 +1,6 @@
 """With the same `random_state`, our estimators come to scikit-learn's own weights.
 
-Same start, same order of the rows, same steps: what is left is rounding. Adam alone has its
-epsilon elsewhere (Kingma and Ba 2015, algorithm 1, not the variant at the end of section 2), which
-is felt where gradients are near epsilon.
+Same start, same order of the rows, same steps: what is left is rounding.
 """
 
 import warnings
@@ -18,9 +16,6 @@ from sklearn import datasets, metrics, model_selection, neural_network, preproce
 from sklearn.exceptions import ConvergenceWarning
 
 import fastnet.sklearn as ours
-
-#: Adam's epsilon: relative to the norm of all weights, after the epochs of these tests.
-ADAM = 1e-3
 
 RNG = np.random.RandomState(3)
 X, LABELS = datasets.make_classification(
@@ -112,9 +107,8 @@ def assert_same(theirs, mine, tolerance=TRAJECTORY):
 def test_the_same_weights_curves_and_warnings(name, weighted):
     options, y = CASES[name]
     theirs, mine = fitted(y, WEIGHTS if weighted else None, **options)
-    adam = options.get("solver", "adam") == "adam"
     # A line search looks at the loss's last digits, which hold none of the gradient's.
-    tolerance = ADAM if adam else 1e-6 if options["solver"] == "lbfgs" else TRAJECTORY
+    tolerance = 1e-6 if options.get("solver") == "lbfgs" else TRAJECTORY
     assert_same(theirs, mine, tolerance)
     near = max(tolerance, 1e-12)
     assert_near(np.asarray(mine.predict(X), float), np.asarray(theirs.predict(X), float), 10 * near)
@@ -124,9 +118,13 @@ def test_the_same_weights_curves_and_warnings(name, weighted):
     assert mine.score(X, y) == pytest.approx(theirs.score(X, y), rel=100 * near)
 
 
-@pytest.mark.parametrize("y", [LABELS, NUMBERS], ids=["classes", "numbers"])
-def test_the_same_on_every_backend(backend, y):
-    theirs, mine = pair(y, **SGD | TAIL | {"max_iter": 6, "learning_rate_init": 0.01})
+@pytest.mark.parametrize(
+    ("y", "options"),
+    [(LABELS, SGD), (NUMBERS, SGD), (LABELS, {"epsilon": 1e-3})],
+    ids=["classes", "numbers", "adam"],
+)
+def test_the_same_on_every_backend(backend, y, options):
+    theirs, mine = pair(y, **options | TAIL | {"max_iter": 6, "learning_rate_init": 0.01})
     mine.set_params(backend=backend)
     for one in (theirs, mine):
         with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(6\)"):

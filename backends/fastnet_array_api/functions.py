@@ -142,8 +142,10 @@ def _momentum(xp: Any, g: Any, lr: Any, t: int, memory: list[Any], momentum: flo
 
 
 def _adam(
-    xp: Any, g: Any, lr: Any, t: int, memory: list[Any], beta1: float, beta2: float, epsilon: float
-) -> Any:
+    xp: Any, g: Any, lr: Any, t: int, memory: list[Any],
+    beta1: float, beta2: float, epsilon: float, before: float,
+) -> Any:  # fmt: skip
+    epsilon = epsilon / math.sqrt(1 - before * beta2**t)
     m = memory[0] = beta1 * memory[0] + (1 - beta1) * g
     v = memory[1] = beta2 * memory[1] + (1 - beta2) * (g * g)
     return lr / (1 - beta1**t) * (m / (xp.sqrt(v) / math.sqrt(1 - beta2**t) + epsilon))

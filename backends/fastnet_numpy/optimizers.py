@@ -82,10 +82,13 @@ class Nesterov(Update):
 
 
 class Adam(Update):
-    """m, v: running means of g, g^2;  p -= lr m' / (sqrt(v') + epsilon)."""
+    """m, v: running means of g, g^2;  p -= lr m' / (sqrt(v') + epsilon).
+
+    With `before`, epsilon is added to sqrt(v): v' divides both.
+    """
 
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
-        s, (m, v), (beta1, beta2, epsilon) = self.s, self.memory, self.constants
+        s, (m, v), (beta1, beta2, epsilon, before) = self.s, self.memory, self.constants
         np.multiply(m, beta1, m)
         np.multiply(g, 1 - beta1, s)
         np.add(m, s, m)
@@ -95,7 +98,7 @@ class Adam(Update):
         np.add(v, g, v)
         np.sqrt(v, s)
         np.multiply(s, 1 / math.sqrt(1 - beta2**t), s)
-        np.add(s, epsilon, s)
+        np.add(s, epsilon / math.sqrt(1 - before * beta2**t), s)
         np.divide(m, s, s)
         np.multiply(s, lr / (1 - beta1**t), s)
         np.subtract(p, s, p)

@@ -95,6 +95,9 @@ class Adam(Optimizer):
     m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) (Kingma and Ba 2015, algorithm 1).
     """
 
+    #: Whether epsilon is added to sqrt(v) instead, as in the form at the end of their section 2:
+    #: in this one it is then epsilon / sqrt(1 - beta2^t).
+    epsilon_before_correction: ClassVar[bool] = False
     name: ClassVar[str] = "adam"
     vectors: ClassVar[int] = 2
     learning_rate: Any = 0.001
@@ -108,6 +111,11 @@ class Adam(Optimizer):
         checks.number(self.beta2, f"{self.name} beta2", least=0, below=1)
         checks.number(self.epsilon, f"{self.name} epsilon", above=0)
 
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """Its constants, and 1 where epsilon is added before the correction of v, else 0."""
+        own = float(self.beta1), float(self.beta2), float(self.epsilon)
+        return "adam", (*own, float(self.epsilon_before_correction))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AdamW(Adam):
@@ -120,9 +128,6 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number(self.weight_decay, "adamw weight_decay", least=0)
-
-    def canonical(self) -> tuple[str, tuple[float, ...]]:
-        return "adam", super().canonical()[1]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

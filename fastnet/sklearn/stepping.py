@@ -1,7 +1,7 @@
 """scikit-learn's steps in the trainer's terms: its optimizers, learning rates and row orders."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -102,6 +102,12 @@ class RandomStateOrder:
         return self.order
 
 
+class SolverAdam(Adam):
+    """scikit-learn's, which adds epsilon to sqrt(v) before the correction."""
+
+    epsilon_before_correction: ClassVar[bool] = True
+
+
 def rule_of(estimator: Any, loss: EstimatorLoss) -> Optimizer:
     """fastnet's optimizer for a solver's parameters.
 
@@ -114,4 +120,4 @@ def rule_of(estimator: Any, loss: EstimatorLoss) -> Optimizer:
         nesterov = bool(estimator.nesterovs_momentum) and momentum > 0
         return SGD(rate, momentum, nesterov)
     epsilon = float(estimator.epsilon) / loss.gradient
-    return Adam(rate, float(estimator.beta_1), float(estimator.beta_2), epsilon)
+    return SolverAdam(rate, float(estimator.beta_1), float(estimator.beta_2), epsilon)

@@ -61,12 +61,13 @@ struct Optimizer<OPTIMIZER_NESTEROV> : OfParameters {
 };
 
 template <>
-struct Optimizer<OPTIMIZER_ADAM> : OfParameters {  // beta1, beta2, epsilon
+struct Optimizer<OPTIMIZER_ADAM> : OfParameters {  // beta1, beta2, epsilon, before
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &n) {
     m = rule.c[0] * m + rule.rest[0] * g;
     n = rule.c[1] * n + rule.rest[1] * (g * g);
-    p -= rule.rate * (m / (sqrt_(n) * rule.widen + rule.c[2]));
+    real epsilon = rule.c[3] != 0 ? rule.c[2] * rule.widen : rule.c[2];
+    p -= rule.rate * (m / (sqrt_(n) * rule.widen + epsilon));
   }
 };
 

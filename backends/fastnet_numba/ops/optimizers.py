@@ -53,7 +53,7 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
                 p[i] -= lr * (g[i] + momentum * v[i])
     elif kind == ADAM:
         m, v = memory[0, low:high], memory[1, low:high]
-        beta1, beta2, epsilon = constants[0], constants[1], number(constants[2])
+        beta1, beta2 = constants[0], constants[1]
         keep1, new1, keep2, new2 = (
             number(beta1),
             number(1 - beta1),
@@ -62,6 +62,7 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
         )
         length = number(rate / (1 - beta1**t))
         widen = number(1 / math.sqrt(1 - beta2**t))
+        epsilon = number(constants[2] / math.sqrt(1 - constants[3] * beta2**t))
         for i in range(len(p)):
             m[i] = keep1 * m[i] + new1 * g[i]
             v[i] = keep2 * v[i] + new2 * (g[i] * g[i])
