@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -21,7 +22,7 @@ from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
 from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
-from fastnet.training.fit_state import FitState
+from fastnet.training.fit_state import FitState, LastFit
 from fastnet.training.history import History
 from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
@@ -29,6 +30,10 @@ from fastnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
+
+#: Rows that a fit has seen before its first step, over all epochs, at most: backends count them in
+#: 64 bits, schedules in float64.
+_MOST_ROWS = 2**53
 
 
 class Model:
@@ -132,7 +137,7 @@ class Model:
         precision: str | None = None,
         table: dict[str, Any] | None = None,
         history: History | None = None,
-        memory: tuple[type, Array, int] | None = None,
+        last: LastFit | None = None,
     ) -> None:
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
         self.network = network
@@ -142,7 +147,7 @@ class Model:
         self.table = table
         self.history = history
         self._threads = threads
-        self._memory = memory
+        self._last = last
         self._plan = plan.lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
         self._training = threading.Lock()
@@ -284,8 +289,8 @@ class Model:
             sample_weight: `(rows,)`; a batch's loss is its weighted mean.
             validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of rows, chosen at
                 random, that is held out for validation. Their loss is computed every epoch.
-            early_stopping: how many epochs without a better validation loss are tolerated before
-                the fit stops and goes back to the best parameters; or an `EarlyStopping`.
+            early_stopping: after so many epochs in a row without a better validation loss the fit
+                stops and goes back to the best parameters; or an `EarlyStopping`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
                 returns True ends the fit. They may change the parameters (except with L-BFGS,
                 which continues from its own).
@@ -297,8 +302,11 @@ class Model:
             clip_value: the largest absolute value of a gradient's entry; applied before
                 `clip_norm`.
             initial_epoch: epochs done before. The optimizer then continues with the memory of the
-                model's last fit, so that 10 epochs and then 20 with `initial_epoch=10` are the
-                same as 20 (for schedules that do not span the whole fit).
+                model's last fit, and `ReduceOnPlateau` with its rate, so that 10 epochs and then
+                20 with `initial_epoch=10` are the same as 20 (for schedules that do not span the
+                whole fit). With 0, a second fit of a model begins with an empty memory and the
+                schedule's first rate, from the parameters as they are; its shuffles and dropout
+                masks are others than those of the first.
             checkpoint: a path, or a `Checkpoint` that also sets how often to write.
             resume: continue from the checkpoint, if it exists. Without it, an existing checkpoint
                 is an error, so that none is lost.
@@ -344,6 +352,11 @@ class Model:
             clip_value=clip_value,
             early_stopping=early_stopping,
         )
+        if first * len(data) > _MOST_ROWS:
+            raise DefinitionError(
+                f"initial_epoch is {first}; with {len(data)} rows it must be at most "
+                f"{_MOST_ROWS // len(data)}."
+            )
         if isinstance(settings.optimizer, LBFGS) and saver is not None:
             raise DefinitionError(
                 "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
@@ -373,6 +386,8 @@ class Model:
         flat = self._parameters.flat
         batches = -(-len(data) // settings.batch_size)
         fit_state = self._initial_state(settings, first * batches)
+        if self._last is not None:
+            fit_state.fit = self._last.fit + (first == 0)
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
@@ -388,6 +403,7 @@ class Model:
                 slots = len(fit_state.memory)
                 fit_state = checkpoints.read(path, same, flat, slots, batches)
             save = partial(checkpoints.write, path, same, flat, fit_state)
+        settings = replace(settings, seed=random.seed_of_fit(self.seed, fit_state.fit))
         self.history = fit_state.history
         bar = None
         if progress:
@@ -413,7 +429,14 @@ class Model:
                 with bar:
                     trainer.run()
         finally:
-            self._memory = (type(settings.optimizer), fit_state.memory, fit_state.updates)
+            self._last = LastFit(
+                settings.optimizer,
+                fit_state.memory,
+                fit_state.updates,
+                fit_state.plateau,
+                fit_state.rate_factor,
+                fit_state.fit,
+            )
         return fit_state.history
 
     def _initial_state(self, settings: Settings, step: int) -> FitState:
@@ -421,12 +444,10 @@ class Model:
         rule = settings.optimizer
         if isinstance(rule, LBFGS):
             return FitState(step, 0, np.zeros((0, 0), self.dtype))
-        if step and self._memory is not None:
-            kind, memory, updates = self._memory
-            # SGD without momentum has none: with momentum it then begins like the first time.
-            if kind is type(rule) and len(memory) == rule.slots:
-                return FitState(step, updates, memory.copy())
-        return FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
+        found = self._last.going_on(rule, step) if step and self._last is not None else None
+        if found is None:
+            found = FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
+        return found
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> Data:
         return checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
@@ -464,7 +485,7 @@ class Model:
             "precision": self.precision,
             "table": self.table,
             "history": self.history,
-            "memory": self._memory,
+            "last": self._last,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
-WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA = 1, 2, 3, 4, 5
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, FIT = 1, 2, 3, 4, 5, 6
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -85,6 +85,17 @@ def permutation(seed: int, purpose: int, stream: int, count: int) -> Array:
     pairs = (drawn << _HALF) | np.arange(count, dtype=np.uint64)
     pairs.sort()
     return (pairs & _LOW).astype(np.intp)
+
+
+def seed_of_fit(seed: int, fit: int) -> int:
+    """The seed of a model's shuffles and dropout masks in its fit of this number, from 0.
+
+    The first fit has the model's own seed.
+    """
+    if fit == 0:
+        return seed
+    low, high = words(seed, FIT, fit, 2)
+    return int(low) | int(high) << 32
 
 
 def keep_threshold(rate: float) -> int:

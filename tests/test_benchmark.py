@@ -227,7 +227,7 @@ def test_bench_names_what_is_unknown_and_runs_the_rest(run):
 @pytest.mark.parametrize("arguments", [["tabb"], ["xor", "--backend", "nunba"]])
 def test_bench_with_nothing_left_fails(run, arguments):
     code, out, err = run(*arguments)
-    assert code == 1
+    assert code == 2
     assert out == ""
     assert err.startswith("error: unknown ")
 

@@ -24,7 +24,7 @@ def options(**more):
         "optimizer": fn.SGD(fn.ReduceOnPlateau(0.1, factor=0.5, patience=1), momentum=0.9),
         "batch_size": 16,
         "validation": 0.2,
-        "early_stopping": fn.EarlyStopping(4),
+        "early_stopping": fn.EarlyStopping(5),
         "sample_weight": weights_for(70),
         "l2": 1e-3,
         **more,

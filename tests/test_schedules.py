@@ -185,3 +185,14 @@ def test_a_number_is_a_constant_schedule_and_tables_are_read():
 def test_an_invalid_schedule_is_refused_by_name(make, says):
     with pytest.raises(fn.DefinitionError, match=says):
         make()
+
+
+def test_a_step_is_not_late_by_a_rounding():
+    rates = fn.Step(1.0, 0.1, 0.5).rates(np.arange(4) / 10, 1.0)
+    assert rates.tolist() == [1, 0.5, 0.25, 0.125]
+    for batches in (3, 7, 10, 49, 1000):
+        steps = np.arange(20 * batches)
+        found = fn.Step(1.0, 1 / batches, 0.5).rates(steps / batches, 20.0)
+        np.testing.assert_array_equal(found, 0.5**steps)
+    below = np.nextafter(2 - 1e-6, 0)  # a step that is early is so
+    assert fn.Step(1.0, 1.0, 0.5).rates(np.array([below]), 3.0) == 0.5

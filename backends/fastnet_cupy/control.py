@@ -64,6 +64,7 @@ def settings(run: Run) -> Array:
     table[Setting.L1] = run.l1
     table[Setting.CLIP_VALUE] = math.inf if run.clip_value is None else run.clip_value
     table[Setting.CLIP_NORM] = math.inf if run.clip_norm is None else run.clip_norm
+    table[Setting.REPORTS_PENALTY] = run.reports_penalty
     return np.concatenate((table, constants, 1 - constants))
 
 

@@ -102,8 +102,10 @@ class Setting(IntEnum):
     #: Limits of the gradient's entries and of its norm; infinity: none.
     CLIP_VALUE = 1
     CLIP_NORM = 2
+    #: 1 if the losses include the penalties, else 0.
+    REPORTS_PENALTY = 3
     #: The first of the optimizer's constants; behind them, 1 minus each.
-    CONSTANTS = 3
+    CONSTANTS = 4
 
 
 class Step(IntEnum):

@@ -271,7 +271,11 @@ def _tables(run: Run, numbers: dict[int, int]) -> tuple[Array, Array, Array]:
     for place, number in numbers.items():
         int_table[place] = number
     clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
-    return steps, int_table, np.array([run.l1, *clipping, *constants], np.float64)
+    return (
+        steps,
+        int_table,
+        np.array([run.l1, *clipping, run.reports_penalty, *constants], np.float64),
+    )
 
 
 def _one_step(run: Run, step: int, rows: int) -> Run:

@@ -30,7 +30,8 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 ) = range(13)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
-L1, CLIP_VALUE, CLIP_NORM, OPTIMIZER_CONSTANTS = range(4)
+#: REPORTS_PENALTY is 1 or 0.
+L1, CLIP_VALUE, CLIP_NORM, REPORTS_PENALTY, OPTIMIZER_CONSTANTS = range(5)
 
 #: What may be another number at each step: columns of the table of steps.
 LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, PER_STEP = range(5)
@@ -141,7 +142,8 @@ def run(
                 generation += 1
                 if workers > 1 and not barrier(signals, worker, workers, generation):
                     return s
-                loss += gathered(shared, parts, 1)
+                if float_table[REPORTS_PENALTY] != 0:
+                    loss += gathered(shared, parts, 1)
         if worker == 0:
             losses[s] = loss
         if task < UPDATE or (task == TRAIN and not math.isfinite(loss)):

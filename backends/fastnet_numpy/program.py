@@ -223,7 +223,7 @@ class NumpyProgram(Program):
             pass_, x, y, weight = batches(step)
             draw = Draw(run.seed, step, factors[index]) if self.drops and factors[index] else None
             loss = pass_.loss(x, y, weight, draw)
-            if penalized:
+            if penalized and run.reports_penalty:
                 loss += penalty(self.plan, p, run.l1, l2)
             losses[index] = loss
             if not math.isfinite(loss):

@@ -125,6 +125,7 @@ class Run:
         clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer. The
             norm is summed up in float64.
         seed: the key of the dropout masks; their stream is the step's number.
+        reports_penalty: whether the losses that `train` returns include the penalties.
     """
 
     first_step: int
@@ -140,6 +141,7 @@ class Run:
     clip_value: float | None = None
     clip_norm: float | None = None
     seed: int = 0
+    reports_penalty: bool = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -270,16 +272,18 @@ class Program(ABC):
         """Do the steps of `run`, changing `state` in place.
 
         Returns:
-            `(steps,)` float64: the loss of each step's batch before its update, penalties
-            included. At the first loss that is not finite it stops before the update, and
-            returns the losses so far, that one last.
+            `(steps,)` float64: the loss of each step's batch before its update, with the penalties
+            if `run.reports_penalty`. At the first loss that is not finite it stops before the
+            update, and returns the losses so far, that one last.
         """
         run.check(self.plan, state, len(data))
         losses = np.empty(run.steps)
         for index in range(run.steps):
             step = run.first_step + index
             loss, _, gradient = self.batch_gradient(state, data, run, step)
-            losses[index] = loss + self.penalty(state.parameters, run.l1, run.of_step("l2", step))
+            if run.reports_penalty:
+                loss += self.penalty(state.parameters, run.l1, run.of_step("l2", step))
+            losses[index] = loss
             if not math.isfinite(losses[index]):
                 return losses[: index + 1]
             self.update(state, gradient, run, step)

@@ -236,7 +236,8 @@ class LBFGS(Named):
     """L-BFGS with a line search, by SciPy: for full batches and smooth losses.
 
     One epoch is one iteration (Liu and Nocedal 1989; Zhu et al. 1997 for the code). It has no
-    learning rate.
+    learning rate. The loss and its gradient are computed in the model's dtype: rounding ends a
+    float32 fit sooner than one with `dtype="float64"`, which many digits need.
 
     Args:
         history_size: how many gradients it remembers.

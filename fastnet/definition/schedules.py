@@ -60,7 +60,11 @@ class Step(Schedule):
         checks.number(self.gamma, "step gamma", above=0)
 
     def rates(self, epochs: Array, total: float) -> Array:
-        return self.rate * self.gamma ** np.floor(epochs / self.step_size)
+        done = epochs / self.step_size
+        # What rounding has left a little below a whole number is one: 0.3 / 0.1 is below 3.
+        whole = np.rint(done)
+        near = np.abs(done - whole) <= 4 * np.finfo(np.float64).eps * whole
+        return self.rate * self.gamma ** np.where(near, whole, np.floor(done))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,14 +158,14 @@ class OneCycle(Schedule):
     """Up from a low rate to the highest, then down to the lowest, along half cosines.
 
     Smith and Topin 2018, with the curve and constants of PyTorch's OneCycleLR, without the
-    momentum's cycle. A step has the rate of its beginning, so the lowest rate is reached only at
-    the end of the last step.
+    momentum's cycle. A step has the rate of its beginning, so the last step's is a little above
+    the one that the curve ends in.
 
     Args:
         rate: the highest learning rate.
         pct_start: the fraction of the time in which it rises.
         div_factor: rate / div_factor is the first learning rate.
-        final_div_factor: rate / div_factor / final_div_factor is the last.
+        final_div_factor: the curve ends in rate / div_factor / final_div_factor.
         epochs: how long it takes; None: the whole fit.
     """
 
@@ -193,7 +197,8 @@ class OneCycle(Schedule):
 class ReduceOnPlateau(Schedule):
     """Multiply the rate with `factor` whenever the loss has not fallen for `patience` epochs.
 
-    The loss is that of the validation rows, or the training loss if there are none.
+    The loss is that of the validation rows, or the training loss if there are none. As in PyTorch,
+    `patience` epochs without a better loss are tolerated, and the one after lowers the rate.
 
     Args:
         rate: the first learning rate.

@@ -55,6 +55,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             proportion to its rows. It multiplies `sample_weight`.
         backend: as of `fn.Model`.
         dtype: "float32" or "float64"; None: float32 if `X` is, else float64, as scikit-learn.
+            With "lbfgs" float64 converges further.
         dropout: the dropout rate after every hidden layer, or one rate per layer.
         validation: `(X, y)` or `(X, y, sample_weight)`: rows whose loss is computed after every
             epoch. With `early_stopping` their score is used.

@@ -79,6 +79,9 @@ class EstimatorObjective(Objective):
         validation: the validation rows, on the host, or None.
     """
 
+    reports_penalty = True
+    by_rows = True
+
     def __init__(
         self,
         loss: EstimatorLoss,

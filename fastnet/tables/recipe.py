@@ -39,7 +39,7 @@ class Recipe:
         dtype: "float32" or "float64".
         dropout: the probability of dropping each hidden unit during training.
         l2: adds l2 / 2 * sum w^2 to the loss.
-        patience: epochs without a lower validation loss that are tolerated; the best
+        patience: epochs in a row without a lower validation loss that end the training; the best
             parameters are kept.
         layers: the hidden layers in the form of `Network.spec`, instead of `hidden`,
             `activation` and `dropout`.

@@ -93,6 +93,7 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
         "stopping": _best_to_plain(fit_state.early_stopping),
         "plateau": _best_to_plain(fit_state.plateau),
         "scale": fit_state.rate_factor,
+        "fit": fit_state.fit,
     }
     arrays = {"parameters": flat, "memory": fit_state.memory, "pending": fit_state.pending_losses}
     if fit_state.best_parameters is not None:
@@ -138,6 +139,7 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
             best_parameters=arrays.get("best"),
             plateau=_best_from_plain(facts["plateau"]),
             rate_factor=facts["scale"],
+            fit=checks.integer(facts.get("fit", 0), "fit", least=0),
             history=history,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

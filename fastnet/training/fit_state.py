@@ -1,11 +1,13 @@
 """How far a fit is: what it needs, beside the parameters, to continue bit for bit."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.definition.optimizers import LBFGS, Optimizer
+from fastnet.definition.schedules import plateau
 from fastnet.training.history import History
 
 
@@ -26,6 +28,37 @@ class BestLoss:
 
 
 @dataclass
+class LastFit:
+    """What a model keeps of its last fit, for one that goes on from there (`initial_epoch`).
+
+    Attributes:
+        rule: the optimizer.
+        memory, updates, plateau, rate_factor, fit: as in `FitState`, at the fit's end.
+    """
+
+    rule: Optimizer | LBFGS
+    memory: Array
+    updates: int
+    plateau: BestLoss
+    rate_factor: float
+    fit: int
+
+    def going_on(self, rule: Optimizer, step: int) -> "FitState | None":
+        """The state of a fit that goes on with step `step`; None if the optimizer is another.
+
+        `ReduceOnPlateau` goes on too, if it is the same.
+        """
+        # SGD without momentum has none: with momentum it then begins like the first time.
+        if type(rule) is not type(self.rule) or len(self.memory) != rule.slots:
+            return None
+        new = FitState(step, self.updates, self.memory.copy())
+        watched = plateau(rule.learning_rate)
+        if watched is not None and watched == plateau(getattr(self.rule, "learning_rate", 0.0)):
+            new.plateau, new.rate_factor = replace(self.plateau), self.rate_factor
+        return new
+
+
+@dataclass
 class FitState:
     """How far a fit is: with the parameters, all that it needs to continue bit for bit.
 
@@ -39,6 +72,8 @@ class FitState:
         plateau: the best loss, for `ReduceOnPlateau`.
         rate_factor: what `ReduceOnPlateau` multiplies the learning rate with by now.
         stopped: whether the fit ended before its last epoch.
+        fit: the number of the fit, from 0, of a model that is fitted several times: each time it
+            begins anew, shuffles and dropout masks are others.
         history: of the epochs done.
         edited: whether parameters or memory were changed on the host, so that the backend needs a
             new copy before the next step.
@@ -53,5 +88,6 @@ class FitState:
     plateau: BestLoss = field(default_factory=BestLoss)
     rate_factor: float = 1.0
     stopped: bool = False
+    fit: int = 0
     history: History = field(default_factory=History)
     edited: bool = False

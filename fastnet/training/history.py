@@ -15,8 +15,9 @@ class History:
 
     Attributes:
         epoch: the epoch's number, counted from 1 over the whole training.
-        loss: the mean loss of the epoch's batches during training, weighted by their rows,
-            penalties included.
+        loss: the mean loss of the epoch's batches during training, weighted by their rows or by
+            the rows' weights, without penalties: what `validation_loss` is, but with dropout, and
+            of parameters that change from batch to batch.
         validation_loss: the loss on the validation rows after the epoch; empty without validation.
         learning_rate: of the epoch's last step (NaN for L-BFGS, which has none).
         seconds: how long the epoch took, validation included, callbacks excluded.

@@ -14,6 +14,11 @@ class Objective:
         l2: adds l2 / 2 * sum w^2 likewise.
     """
 
+    #: Whether the losses in the history include the penalties; and whether a batch counts in an
+    #: epoch's mean by its rows alone, not by their weights.
+    reports_penalty = False
+    by_rows = False
+
     #: Whether `reported` needs the parameters before every step, so that runs are one step long.
     one_step_runs = False
 
@@ -35,7 +40,7 @@ class Objective:
         """What to report for the losses of a run's first steps, `(steps,)`.
 
         Args:
-            losses: what the backend returned, penalties included.
+            losses: what the backend returned, with the penalties if `reports_penalty`.
             run: the steps.
             flat: the parameters before the run, on the host.
         """

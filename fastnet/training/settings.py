@@ -19,10 +19,12 @@ BATCH_ROWS = 32
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when the validation loss has not fallen for more than `patience` epochs.
+    """Stop after `patience` epochs in a row without a better validation loss.
+
+    As in Keras and Lightning: with 3, the third such epoch is the last; 0 stops like 1.
 
     Args:
-        patience: epochs without a better loss that are tolerated.
+        patience: the number of epochs.
         min_delta: how much lower a loss must be to count as better.
         restore_best: end with the parameters of the best epoch, not of the last.
     """

@@ -47,9 +47,9 @@ class EarlyStopper(EpochObserver):
         return self.has_ended()
 
     def has_ended(self) -> bool:
-        """Whether the patience is exceeded."""
+        """Whether the patience is at its end."""
         waited = self.fit_state.early_stopping.epochs_without_improvement
-        return waited > self.rule.patience
+        return waited >= max(self.rule.patience, 1)
 
     def fit_done(self) -> None:
         """Go back to the best parameters, if asked for."""

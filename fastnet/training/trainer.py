@@ -89,7 +89,7 @@ class Trainer:
     ) -> None:
         self.program = program
         self.flat = flat
-        self.rows = len(data)
+        self.rows, self.weight = len(data), data.weight
         self.data = program.upload(data)
         self.validation = None if validation is None else program.upload(validation)
         self.settings = settings
@@ -216,6 +216,7 @@ class Trainer:
             clip_value=settings.clip_value,
             clip_norm=settings.clip_norm,
             seed=settings.seed,
+            reports_penalty=self.objective.reports_penalty,
         )
 
     def _rows(self, steps: int) -> int:
@@ -308,14 +309,33 @@ class Trainer:
         if not whole:
             return losses
         if self.batches > 1:
-            epochs = losses.reshape(whole, self.batches)
-            losses = (epochs * self.batch_rows).sum(axis=1) / self.rows
+            masses = self._masses(first, whole)
+            losses = (losses.reshape(whole, self.batches) * masses).sum(axis=1)
+            losses /= masses.sum(axis=-1)
         end = (first + 1) * self.batches - 1 - run.first_step
         rates = run.by_step("learning_rate")[end :: self.batches][:whole]
         seconds = (time.monotonic() - self.epoch_began) / whole
         # A copy of the rates: the history shall not keep those of all steps.
         fit_state.history.extend(first + 1, losses, rates.copy(), seconds)
         return losses
+
+    def _masses(self, first: int, epochs: int) -> Array:
+        """The share of each batch in an epoch's mean loss, `(batches,)` or `(epochs, batches)`.
+
+        Its rows, or the sum of their weights.
+        """
+        if self.weight is None or self.objective.by_rows:
+            return self.batch_rows
+        starts = np.arange(0, self.rows, self.settings.batch_size)
+        masses = np.empty((epochs, self.batches))
+        for index in range(epochs):
+            weight = self.weight
+            if self.order is not None:
+                epoch = first + index
+                known = self.orders.get(epoch)
+                weight = weight[self.order.of_epoch(epoch) if known is None else known]
+            np.add.reduceat(weight, starts, out=masses[index], dtype=np.float64)
+        return masses
 
     # --- L-BFGS -------------------------------------------------------------------------------
 
@@ -332,6 +352,8 @@ class Trainer:
 
         def iterated(flat: Array, loss: float) -> bool:
             self.flat[...] = flat
+            if not objective.reports_penalty:
+                loss -= self.program.penalty(self.program.to_device(self.flat), 0.0, l2)
             fit_state.step += 1
             seconds = time.monotonic() - self.epoch_began
             fit_state.history.extend(self.epoch, np.array([loss]), np.array([math.nan]), seconds)

@@ -86,7 +86,8 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   double rows = weighted ? scalars[MASS] : (double)batch_of(control, step).rows;
   loss /= table[TABLE_EACH];
   // A batch of weights that are all zero has loss 0.
-  loss = (rows > 0 ? loss / rows : 0.0) + added;
+  loss = rows > 0 ? loss / rows : 0.0;
+  if (blocks && settings[SETTING_REPORTS_PENALTY] != 0) loss += added;
   control[NOW] = step;
   control[NEXT] = step + 1;
   if (control[STOPPED]) return;

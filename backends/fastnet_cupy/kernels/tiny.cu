@@ -344,7 +344,8 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
     loss = few ? __shfl_sync(FN_ALL_LANES, group_sum(loss, few), 0) : block_sum(loss, scratch);
     loss = weights ? (mass > 0 ? loss / mass : (real)0) : loss * plain_share;
     if (l1 != 0 || l2 != 0) {
-      loss += block_sum(penalize(table, p, g, l1, l2), scratch);
+      real added = block_sum(penalize(table, p, g, l1, l2), scratch);
+      if (settings[SETTING_REPORTS_PENALTY] != 0) loss += added;
       barrier();
     }
     if (threadIdx.x == 0) losses[index] = (double)loss;
