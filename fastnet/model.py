@@ -174,26 +174,30 @@ class Model:
         return self._program
 
     @overload
-    def predict(self, x: Array) -> Array: ...
+    def predict(self, x: Array, *, encoded: bool = ...) -> Array: ...
     @overload
-    def predict(self, x: Any) -> Any: ...
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any, *, encoded: bool = ...) -> Any: ...
+    def predict(self, x: Any, *, encoded: bool = False) -> Any:
         """Predict outputs for `x`.
 
         Args:
             x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. For an array
                 of another library (CuPy, PyTorch, JAX, by DLPack) the result is an array of that
-                library, a tensor without gradient; on a GPU, if `x` and the backend are there. A
-                model trained from a table expects standardized numbers here:
-                `fastnet.tables.predict(model, table)` takes the table's own columns.
+                library, a tensor without gradient; on a GPU, if `x` and the backend are there.
+            encoded: that `x` is what the network takes. A model trained from a table refuses `x`
+                without it: its inputs are not the table's columns, which
+                `fastnet.tables.predict(model, table)` takes, but are encoded and standardized.
 
         Returns:
             `(rows, outputs)` of the model's dtype, a NumPy array, or an array like `x`: values,
             probabilities (sigmoid, softmax) or logarithms of rates (Poisson).
 
         Raises:
-            DataError: if `x` has no rows, the wrong number of columns, or is not numeric.
+            DataError: if `x` has no rows, the wrong number of columns, or is not numeric; if the
+                model was trained from a table and `x` is not `encoded`.
         """
+        if self.table is not None and not encoded:
+            raise self._wants_table("predict")
         found = self._predict_at_once(self._flat, x)
         if found is not None:
             return found
@@ -205,17 +209,29 @@ class Model:
         put = self._program.to_device
         return dlpack.like(self._program.predict(put(self._parameters.flat), Inputs(put(rows))), x)
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+    def _wants_table(self, method: str) -> DataError:
+        return DataError(
+            f"{method}: this model was trained from a table, whose columns are encoded before the "
+            "network gets them; use fastnet.tables.predict(model, table). If x is encoded already, "
+            f"say {method}(..., encoded=True)."
+        )
+
+    def evaluate(
+        self, x: Any, y: Any, sample_weight: Any = None, *, encoded: bool = False
+    ) -> float:
         """Compute the loss over all rows, without dropout and penalties.
 
         Args:
             x: `(rows, inputs)`.
             y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
             sample_weight: `(rows,)`, or None.
+            encoded: as for `predict`.
 
         Raises:
             DataError: if the arrays do not fit.
         """
+        if self.table is not None and not encoded:
+            raise self._wants_table("evaluate")
         data = self._program.upload(self._rows(x, y, sample_weight))
         return self._program.loss(self._program.to_device(self._parameters.flat), data)
 
@@ -228,6 +244,7 @@ class Model:
         l1: float = 0.0,
         l2: float = 0.0,
         dropout_step: int | None = None,
+        encoded: bool = False,
     ) -> tuple[float, Array]:
         """Compute the loss over all rows as one batch, and its gradient by the parameters.
 
@@ -239,6 +256,7 @@ class Model:
             l2: adds l2 / 2 * sum w^2 likewise.
             dropout_step: apply the dropout masks of the training step with this number; None: no
                 dropout.
+            encoded: as for `predict`.
 
         Returns:
             The loss, and the gradient `(size,)`, laid out like `parameters.flat`.
@@ -246,6 +264,8 @@ class Model:
         Raises:
             DataError: if the arrays do not fit.
         """
+        if self.table is not None and not encoded:
+            raise self._wants_table("loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
         draw = None
         if dropout_step is not None:
@@ -275,6 +295,7 @@ class Model:
         initial_epoch: int = 0,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: bool = False,
+        encoded: bool = False,
     ) -> History:
         """Train.
 
@@ -310,6 +331,7 @@ class Model:
             checkpoint: a path, or a `Checkpoint` that also sets how often to write.
             resume: continue from the checkpoint, if it exists. Without it, an existing checkpoint
                 is an error, so that none is lost.
+            encoded: as for `predict`.
 
         Returns:
             The history, also kept as `model.history`.
@@ -322,6 +344,8 @@ class Model:
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit. (The last
                 one of a fit that is done only gives a warning: the model is trained.)
         """
+        if self.table is not None and not encoded:
+            raise self._wants_table("fit")
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
         saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
         if not isinstance(saver, Checkpoint | None):

@@ -94,7 +94,7 @@ def test_figures_are_scikit_learns_on_the_rows_held_out(folder):
     done = json.loads(run(*TRAIN, "--json")[1])
     fit = tables.TableFit("voyage.csv", "survived", tables.Recipe())
     x, y = fit.validation
-    p = fn.load("v.safetensors").predict(x)
+    p = fn.load("v.safetensors").predict(x, encoded=True)
     found = done["validation"]
     assert found["rows"] == len(y) == 80
     assert found["accuracy"] == reference.accuracy_score(y, p.argmax(axis=1))

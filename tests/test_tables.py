@@ -126,7 +126,10 @@ def test_predictions_do_not_look_at_the_target_or_the_order(trained):
 def test_predictions_are_the_models_own(trained):
     facts = tables.Table.of(trained)
     x = np.stack([frame()["a"], frame()["b"]], axis=1)
-    outputs = trained.predict((x - np.array(facts.mean)) / np.array(facts.scale))
+    encoded = (x - np.array(facts.mean)) / np.array(facts.scale)
+    with pytest.raises(DataError, match=r"tables\.predict\(model, table\)"):
+        trained.predict(x)
+    outputs = trained.predict(encoded, encoded=True)
     found = tables.predict(trained, frame())
     np.testing.assert_array_equal(found["probability_yes"], outputs[:, 1])
     right = np.where(outputs[:, 1] > outputs[:, 0], "yes", "no")

@@ -134,7 +134,6 @@ class TableFit:
             dtype=recipe.dtype,
             seed=recipe.seed,
         )
-        self.model.table = self.table.to_dict()
         self.training = _encode(inspected, self.table, training, self.model.dtype)
         self.validation = (
             _encode(inspected, self.table, validation, self.model.dtype)

@@ -83,7 +83,7 @@ class Stream:
             self._table.check_columns(frame.columns, self._table_name)
         values = self._table.column_values(frame, self._table_name, self.rows)
         x = self._table.encode(values, self._model.dtype)
-        outputs = self._model.predict(x)
+        outputs = self._model.predict(x, encoded=True)
         if not np.isfinite(outputs).all():
             raise self._overflow(frame, x, int(np.argwhere(~np.isfinite(outputs))[0][0]))
         self.rows += frame.height
