@@ -24,6 +24,7 @@ from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import FitState, LastFit
 from fastnet.training.history import History
+from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
 from fastnet.training.trainer import Trainer
@@ -286,6 +287,7 @@ class Model:
         sample_weight: Any = None,
         validation: float | tuple[Any, ...] | None = None,
         early_stopping: int | EarlyStopping | None = None,
+        metrics: Iterable[str | Callable[[Array, Array], float]] = (),
         callbacks: Iterable[Callable[["Model", History], Any]] = (),
         progress: "bool | Bar" = False,
         l1: float = 0.0,
@@ -312,6 +314,8 @@ class Model:
                 random, that is held out for validation. Their loss is computed every epoch.
             early_stopping: after so many epochs in a row without a better validation loss the fit
                 stops and goes back to the best parameters; or an `EarlyStopping`.
+            metrics: of the validation rows after every epoch, for `History.metrics`: "accuracy",
+                "r2", "rmse", "mae", or functions of y and the predictions `(rows, outputs)`.
             callbacks: each is called as `callback(model, history)` after every epoch; one that
                 returns True ends the fit. They may change the parameters (except with L-BFGS,
                 which continues from its own).
@@ -361,6 +365,7 @@ class Model:
             raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
         data, held_out = split(self._rows(x, y, sample_weight), validation, self.seed, self._rows)
+        measured = metrics_by_name(metrics, held_out)
         settings = make_settings(
             self.network,
             len(data),
@@ -392,7 +397,9 @@ class Model:
                 "callback this is; wait for it, or train another model."
             )
         try:
-            return self._fit(settings, data, held_out, first, called, progress, saver, resume)
+            return self._fit(
+                settings, data, held_out, first, called, measured, progress, saver, resume
+            )
         finally:
             self._training.release()
 
@@ -403,6 +410,7 @@ class Model:
         held_out: Data | None,
         first: int,
         callbacks: list[Callable[["Model", History], Any]],
+        metrics: Mapping[str, Callable[[Array], float]],
         progress: "bool | Bar",
         saver: Checkpoint | None,
         resume: bool,
@@ -445,6 +453,7 @@ class Model:
             save=save,
             due=due,
             progress=bar,
+            metrics=metrics,
         )
         try:
             if bar is None:

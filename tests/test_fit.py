@@ -155,6 +155,56 @@ def test_the_history_is_lists_of_plain_numbers_one_entry_an_epoch():
     assert len(history.loss) == 3
 
 
+CLASSES = fn.Network(4, [fn.Dense(3, "softmax")], "crossentropy")
+LABELS = fn.Network(4, [fn.Dense(3, "sigmoid")], "binary_crossentropy")
+NUMBERS = fn.Network(4, [fn.Dense(3)])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [(CLASSES, "accuracy"), (LABELS, "accuracy"), (NUMBERS, "r2"), (NUMBERS, "rmse"),
+     (NUMBERS, "mae")],
+)  # fmt: skip
+def test_metrics_of_the_validation_rows(backend, network, name, weighted):
+    from sklearn import metrics as theirs
+
+    x, y = rows_for(network, 40)
+    weight = weights_for(40) if weighted else None
+    model = fn.Model(network, backend=backend, seed=1, dtype="float64")
+    rows = (x, y, weight) if weighted else (x, y)
+    history = model.fit(x, y, epochs=3, validation=rows, metrics=[name])
+    p, weights = model.predict(x), {"sample_weight": weight}
+    wanted = {
+        "r2": lambda: theirs.r2_score(y, p, **weights),
+        "rmse": lambda: theirs.mean_squared_error(y, p, **weights) ** 0.5,
+        "mae": lambda: theirs.mean_absolute_error(y, p, **weights),
+        "accuracy": lambda: (
+            theirs.accuracy_score(y, p.argmax(axis=1), **weights)
+            if network is CLASSES
+            else np.average(((p > 0.5) == (y > 0.5)).mean(axis=1), weights=weight)
+        ),
+    }[name]()
+    assert len(history.metrics[name]) == 3
+    assert history.metrics[name][-1] == pytest.approx(wanted, rel=1e-12)
+    assert history.to_dict()[f"validation_{name}"] == history.metrics[name]
+
+
+def test_metrics_may_be_functions_and_go_on_from_a_checkpoint(tmp_path):
+    def worst(y, predicted):
+        assert y.shape == predicted.shape == (8, 1)
+        return np.abs(y - predicted).max()
+
+    options = {"validation": (X[:8], Y[:8]), "checkpoint": tmp_path / "c", "resume": True}
+    make().fit(X, Y, epochs=2, metrics=["mae"], **options)
+    model = make()
+    history = model.fit(X, Y, epochs=3, metrics=["mae", worst], **options)
+    assert len(history.metrics["mae"]) == 3
+    assert np.isnan(history.metrics["worst"]).tolist() == [True, True, False]
+    assert history.metrics["worst"][-1] == np.abs(Y[:8] - model.predict(X[:8])).max()
+    assert model.fit(X, Y, epochs=3, **options).metrics.keys() == {"mae", "worst"}
+
+
 def test_without_validation_the_history_has_no_validation_loss():
     history = make().fit(X, Y, epochs=2)
     assert "validation_loss" not in history.to_dict()
@@ -302,6 +352,10 @@ REFUSED = [
     ({"early_stopping": True, "validation": 0.2}, "early_stopping is True"),
     ({"early_stopping": -1, "validation": 0.2}, "early_stopping is -1"),
     ({"resume": True}, "resume=True needs checkpoint"),
+    ({"metrics": ["acuracy"], "validation": 0.2}, "unknown metric 'acuracy'; did you mean 'acc"),
+    ({"metrics": "mae", "validation": 0.2}, r"metrics is 'mae'; put it in a list"),
+    ({"metrics": ["mae"]}, "metric 'mae' is of validation rows; give validation="),
+    ({"metrics": ["mae", "mae"], "validation": 0.2}, "names 'mae' twice"),
 ]
 
 

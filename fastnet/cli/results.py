@@ -13,13 +13,20 @@ def draw(trained: Any, path: Path) -> None:
     from fastnet import plots
 
     axes = trained.history.plot()
-    title = f"{trained.score_name} {trained.training.score:.4g}"
+    title = f"{trained.score_name}: training {_score(trained, trained.training)}"
     if trained.validation is not None:
-        title += f", validation {trained.validation.score:.4g}"
+        title += f", validation {_score(trained, trained.validation)}"
         axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
         axes.legend(frameon=False)
     axes.set_title(title, fontsize=11)
     plots.save(axes.figure, path)
+
+
+def _score(trained: Any, part: Any) -> str:
+    """An accuracy as a percentage, R² as a number."""
+    if not trained.table.classes:
+        return f"{part.score:.3f}"
+    return "100%" if part.score == 1 else f"{part.score:.1%}"
 
 
 def show(trained: Any) -> None:

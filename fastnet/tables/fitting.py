@@ -21,6 +21,7 @@ from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_tabl
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table
 from fastnet.training.history import History
+from fastnet.training.metrics import r2
 from fastnet.training.splitting import split_rows
 from fastnet.version import __version__
 
@@ -165,6 +166,7 @@ class TableFit:
             batch_size=None if size == "all" else "auto" if size is None else size,
             validation=self.validation,
             early_stopping=recipe.patience if self.validation else None,
+            metrics=("accuracy" if self.table.classes else "r2",) if self.validation else (),
             l2=recipe.l2,
             progress=progress,
             checkpoint=checkpoint,
@@ -203,7 +205,7 @@ class TableFit:
         outputs = self.model.predict(x)
         if self.table.task == "classification":
             return metrics.accuracy(y, np.argmax(outputs, axis=1))
-        return metrics.r2(y, outputs[:, 0])
+        return r2(y, outputs[:, 0])
 
     def _evaluate(self, rows: tuple[Array, Array], targets: Array) -> Evaluation:
         """`targets` are the classes, or the numbers in the target's unit."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.training.metrics import mae, r2, rmse
 
 #: With more classes the ROC AUC, a sort for each class, would take longer than the training.
 MAX_AUC_CLASSES = 100
@@ -86,24 +87,3 @@ def confusion_matrix(y: Array, predicted: Array, classes: int) -> Array:
     """Count the rows of each class by predicted class, `(class, prediction)` integers."""
     counts = np.bincount(np.asarray(y) * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
-
-
-def r2(y: Array, predicted: Array) -> float:
-    """1 - sum (y - p)^2 / sum (y - mean y)^2; NaN where y is constant."""
-    y, predicted = _wide(y), _wide(predicted)
-    total = float(np.sum((y - y.mean()) ** 2))
-    return 1 - float(np.sum((y - predicted) ** 2)) / total if total else math.nan
-
-
-def rmse(y: Array, predicted: Array) -> float:
-    """The square root of the mean squared error, in the target's unit."""
-    return math.sqrt(float(np.mean((_wide(y) - _wide(predicted)) ** 2)))
-
-
-def mae(y: Array, predicted: Array) -> float:
-    """The mean of |y - p|, in the target's unit."""
-    return float(np.mean(np.abs(_wide(y) - _wide(predicted))))
-
-
-def _wide(values: Array) -> Array:
-    return np.asarray(values, np.float64)

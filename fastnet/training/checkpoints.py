@@ -19,6 +19,9 @@ from fastnet.training.fit_state import BestLoss, FitState
 from fastnet.training.history import COLUMNS, History
 from fastnet.training.settings import Settings
 
+#: What the names of arrays of metrics begin with.
+_METRIC = "history.metrics."
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -101,6 +104,8 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
     for name in COLUMNS:
         values = getattr(history, name)
         arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
+    for name, values in history.metrics.items():
+        arrays[f"{_METRIC}{name}"] = np.array(values, np.float64)
     files.write(path, "checkpoint", facts, arrays)
 
 
@@ -129,7 +134,14 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
                     "rows that it was begun with, or begin again in another file."
                 )
         _check(facts, arrays, flat, slots, batches)
-        history = History(*(arrays[f"history.{name}"].tolist() for name in COLUMNS))
+        metrics = {
+            name.removeprefix(_METRIC): arrays[name].tolist()
+            for name in arrays
+            if name.startswith(_METRIC)
+        }
+        history = History(
+            *(arrays[f"history.{name}"].tolist() for name in COLUMNS), metrics=metrics
+        )
         fit_state = FitState(
             step=facts["step"],
             updates=facts["updates"],
@@ -171,6 +183,9 @@ def _check(
             for n in ("loss", "learning_rate", "seconds")
         },
     }
+    for name in arrays:
+        if name.startswith(_METRIC):
+            wanted[name] = ((len(epochs),), np.float64)
     if len(arrays["history.validation_loss"]):
         wanted["history.validation_loss"] = ((len(epochs),), np.float64)
     for name, (shape, dtype) in wanted.items():

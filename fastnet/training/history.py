@@ -1,7 +1,8 @@
 """The history of a fit: losses, learning rates and times, epoch by epoch."""
 
+import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnet.arrays.checks import Array
@@ -19,6 +20,8 @@ class History:
             the rows' weights, without penalties: what `validation_loss` is, but with dropout, and
             of parameters that change from batch to batch.
         validation_loss: the loss on the validation rows after the epoch; empty without validation.
+        metrics: those of `Model.fit(metrics=...)` on the validation rows after the epoch, each a
+            list, by name; NaN for epochs in which they were not asked for.
         learning_rate: of the epoch's last step (NaN for L-BFGS, which has none).
         seconds: how long the epoch took, validation included, callbacks excluded.
     """
@@ -30,7 +33,9 @@ class History:
         validation_loss: Iterable[float] = (),
         learning_rate: Iterable[float] = (),
         seconds: Iterable[float] = (),
+        metrics: Mapping[str, Iterable[float]] | None = None,
     ) -> None:
+        self.metrics = {name: list(column) for name, column in (metrics or {}).items()}
         given = (epoch, loss, validation_loss, learning_rate, seconds)
         self._lists: dict[str, list[Any]] = dict(
             zip(COLUMNS, (list(column) for column in given), strict=True)
@@ -51,6 +56,13 @@ class History:
         """
         with self._lock:
             self._waiting.append((first, losses, learning_rates, seconds))
+
+    def add_metrics(self, values: Mapping[str, float]) -> None:
+        """Add the last epoch's metrics."""
+        for name in {**self.metrics, **values}:
+            column = self.metrics.setdefault(name, [])
+            column += [math.nan] * (len(self) - 1 - len(column))
+            column.append(values.get(name, math.nan))
 
     def _list(self, name: str) -> list[Any]:
         if self._waiting:
@@ -89,18 +101,20 @@ class History:
         """How long each epoch took."""
         return self._list("seconds")
 
-    def __getstate__(self) -> dict[str, list[Any]]:
+    def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: copies of the lists."""
-        return {name: list(self._list(name)) for name in COLUMNS}
+        lists = {name: list(self._list(name)) for name in COLUMNS}
+        return {**lists, "metrics": self.metrics}
 
-    def __setstate__(self, state: dict[str, list[Any]]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def __eq__(self, other: object) -> bool:
         """Whether all lists are equal."""
         if not isinstance(other, History):
             return NotImplemented
-        return all(self._list(name) == other._list(name) for name in COLUMNS)
+        lists = all(self._list(name) == other._list(name) for name in COLUMNS)
+        return lists and self.metrics == other.metrics
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -125,12 +139,12 @@ class History:
     def to_dict(self) -> dict[str, list[float]]:
         """Return the lists by name, for `polars.DataFrame(...)` or `json.dumps(...)`.
 
-        Without validation there is no `validation_loss`.
+        A metric has the name `validation_...`. Without validation there is no `validation_loss`.
         """
         named = {name: list(self._list(name)) for name in COLUMNS}
         if not self.validation_loss:
             del named["validation_loss"]
-        return named
+        return {**named, **{f"validation_{name}": list(m) for name, m in self.metrics.items()}}
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the losses over the epochs.

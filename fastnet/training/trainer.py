@@ -13,7 +13,7 @@ theirs.
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,6 +59,7 @@ class Trainer:
         save: writes a checkpoint, as often as `due` says.
         due: seconds and epochs between checkpoints; either may be None.
         progress: updated after every run.
+        metrics: of the validation rows' predictions, by name.
         order: of the rows; None: as the settings say.
         learning_rates: None: as the optimizer says.
         objective: None: the network's loss with the settings' penalties.
@@ -82,6 +83,7 @@ class Trainer:
         save: Callable[[], Any] | None = None,
         due: tuple[float | None, int | None] = (None, None),
         progress: Progress | None = None,
+        metrics: Mapping[str, Callable[[Array], float]] | None = None,
         order: RowOrder | None = None,
         learning_rates: LearningRates | None = None,
         objective: Objective | None = None,
@@ -97,6 +99,7 @@ class Trainer:
         self.callbacks = callbacks
         self.save, self.due = save, due
         self.progress = progress
+        self.metrics = metrics or {}
         self.batches = -(-self.rows // settings.batch_size)
         self.batch_rows = np.full(self.batches, settings.batch_size)
         self.batch_rows[-1] = self.rows - (self.batches - 1) * settings.batch_size
@@ -374,7 +377,11 @@ class Trainer:
         fit_state, history = self.fit_state, self.fit_state.history
         validation_loss = None
         if self.validation is not None:
-            found = self.program.loss(self.program.to_device(self.flat), self.validation)
+            flat = self.program.to_device(self.flat)
+            found = self.program.loss(flat, self.validation)
+            if self.metrics:
+                predicted = self.program.predict(flat, self.validation.x)
+                history.add_metrics({n: metric(predicted) for n, metric in self.metrics.items()})
             validation_loss = self.objective.reported_validation(found)
             history.validation_loss.append(validation_loss)
             history.seconds[-1] = time.monotonic() - self.epoch_began
