@@ -61,6 +61,7 @@ from fastnet.definition.schedules import (
     WarmUp,
 )
 from fastnet.errors import (
+    ArgumentError,
     BackendUnavailable,
     DataError,
     DefinitionError,
@@ -80,13 +81,13 @@ from fastnet.training.settings import EarlyStopping
 from fastnet.version import __version__
 
 __all__ = [
-    "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW", "Arrays",
-    "BackendUnavailable", "BinaryCrossentropy", "Checkpoint", "Constant", "Cosine",
-    "Crossentropy", "DataError", "DefinitionError", "Dense", "Diverged", "DoesNotFit", "Dropout",
-    "EarlyStopping", "Exponential", "FastnetError", "FileAccessError", "GlorotNormal",
-    "GlorotUniform", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
-    "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "MissingExtra", "Model",
-    "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson",
+    "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW",
+    "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "Checkpoint",
+    "Constant", "Cosine", "Crossentropy", "DataError", "DefinitionError", "Dense", "Diverged",
+    "DoesNotFit", "Dropout", "EarlyStopping", "Exponential", "FastnetError", "FileAccessError",
+    "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "History", "Huber", "Identity",
+    "InverseScaling", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "MissingExtra",
+    "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson",
     "Quantile", "RMSprop", "ReLU", "ReduceOnPlateau", "Rprop", "SiLU", "Sigmoid", "Softmax",
     "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
     "from_onnx", "from_sklearn", "from_torch", "load", "using",

@@ -11,6 +11,10 @@ class DefinitionError(FastnetError, ValueError):
     """An invalid network, optimizer, schedule or setting."""
 
 
+class ArgumentError(DefinitionError, TypeError):
+    """An argument that a function does not have, or one that it lacks."""
+
+
 class DataError(FastnetError, ValueError):
     """Invalid rows, targets or weights."""
 
@@ -58,11 +62,54 @@ class Diverged(FastnetError, ArithmeticError):
     """The loss or a parameter stopped being finite; the model keeps its last finite parameters."""
 
 
+#: What other libraries call some things, in the form of `plain_name`.
+_MEANT = {
+    "bce": "binary_crossentropy",
+    "bcewithlogits": "binary_crossentropy",
+    "logloss": "binary_crossentropy",
+    "ce": "crossentropy",
+    "categoricalcrossentropy": "crossentropy",
+    "sparsecategoricalcrossentropy": "crossentropy",
+    "softmaxcrossentropy": "crossentropy",
+    "nll": "crossentropy",
+    "l2": "mse",
+    "meansquarederror": "mse",
+    "squarederror": "mse",
+    "l1": "mae",
+    "meanabsoluteerror": "mae",
+    "absoluteerror": "mae",
+    "smoothl1": "huber",
+    "pinball": "quantile",
+    "logistic": "sigmoid",
+    "linear": "identity",
+    "none": "identity",
+    "swish": "silu",
+    "momentum": "sgd",
+    "xavier": "glorot_uniform",
+    "xavieruniform": "glorot_uniform",
+    "xaviernormal": "glorot_normal",
+    "kaiminguniform": "he_uniform",
+    "kaimingnormal": "he_normal",
+    "acc": "accuracy",
+    "rsquared": "r2",
+    "onecyclelr": "one_cycle",
+    "cosineannealing": "cosine",
+    "steplr": "step",
+}
+
+
+def plain_name(name: str) -> str:
+    """A name without capitals, underscores and the like, in which spellings of it agree."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def unknown(kind: str, value: object, known: Iterable[str]) -> str:
     """Say that `value` is no known `kind`, with the nearest known name and the whole list."""
     import difflib
 
     names = sorted(known)
-    near = difflib.get_close_matches(str(value).lower(), names, n=1)
+    near = [_MEANT.get(plain_name(str(value)), "")]
+    if near[0] not in names:
+        near = difflib.get_close_matches(str(value).lower(), names, n=1)
     guess = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {value!r}{guess} Known: {', '.join(names)}."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from fastnet import files, model_files, random
+from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing, plan
@@ -65,6 +66,7 @@ class Model:
         BackendUnavailable: if the backend is unknown, cannot run here, or lacks the precision.
     """
 
+    @explained("fn.Model")
     def __init__(
         self,
         network: Network,
@@ -275,6 +277,7 @@ class Model:
         parameters = self._program.to_device(self._parameters.flat)
         return self._program.gradient(parameters, data, *penalties, draw)
 
+    @explained("fit")
     def fit(
         self,
         x: Any,

@@ -201,7 +201,8 @@ def test_metrics_may_be_functions_and_go_on_from_a_checkpoint(tmp_path):
     history = model.fit(X, Y, epochs=3, metrics=["mae", worst], **options)
     assert len(history.metrics["mae"]) == 3
     assert np.isnan(history.metrics["worst"]).tolist() == [True, True, False]
-    assert history.metrics["worst"][-1] == np.abs(Y[:8] - model.predict(X[:8])).max()
+    wanted = np.abs(Y[:8] - model.predict(X[:8])).max()
+    assert history.metrics["worst"][-1] == pytest.approx(wanted, rel=1e-6)
     assert model.fit(X, Y, epochs=3, **options).metrics.keys() == {"mae", "worst"}
 
 
@@ -333,7 +334,7 @@ def test_no_epochs_are_left_where_the_initial_one_is_the_last():
 REFUSED = [
     ({"optimizer": "adm"}, r"unknown optimizer 'adm'; did you mean 'adam'\?"),
     ({"optimizer": 0.1}, r"unknown optimizer 0\.1"),
-    ({"optimizer": {"name": "sgd", "lr": 1}}, "no constant 'lr'; it takes learning_rate, momentum"),
+    ({"optimizer": {"name": "sgd", "lr": 1}}, "no constant 'lr'; did you mean 'learning_rate'"),
     ({"optimizer": {"name": "sgd", "learning_rate": 0}}, "learning rate is 0"),
     ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
     ({"epochs": 2.5}, r"epochs is 2\.5"),

@@ -328,7 +328,8 @@ def _classes(given: Array, outputs: int) -> Array:
         row = int(np.argmax(outside))
         raise DataError(
             f"y is class {index[row]} in row {row}; the network has {outputs} outputs, "
-            f"for classes 0 to {outputs - 1}."
+            f"for classes 0 to {outputs - 1}: number classes from 0 with "
+            "classes, y = np.unique(y, return_inverse=True)."
         )
     return np.ascontiguousarray(index)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.initializers import INITIALIZERS, Arrays, Initializer, default_initializer
@@ -11,6 +12,7 @@ from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError, unknown
 
 
+@explained("fn.Dense")
 @dataclass(frozen=True, init=False)
 class Dense:
     """A dense layer: activation(x @ weight + bias), weight `(inputs, units)`, bias `(units,)`.
@@ -59,6 +61,7 @@ class Dense:
         }
 
 
+@explained("fn.Dropout")
 @dataclass(frozen=True)
 class Dropout:
     """Sets a unit to zero with probability `rate` while training, and scales the rest by

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fastnet.errors import DefinitionError, unknown
+from fastnet.arguments import explained, remedy
+from fastnet.errors import DefinitionError, plain_name, unknown
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,11 +69,15 @@ def registry(*classes: type[N]) -> dict[str, type[N]]:
     """Index classes by name; a name given twice is a mistake of ours."""
     names = {cls.name: cls for cls in classes}
     assert len(names) == len(classes), "a name is registered twice"
+    for cls in classes:
+        explained(f"fn.{cls.__name__}")(cls)
     return names
 
 
 def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
     """Turn a name, a table or an instance into an instance.
+
+    In a name, capitals and underscores do not matter: "LeakyReLU" is "leaky_relu".
 
     Args:
         kind: what it is, for the error ("activation").
@@ -93,13 +98,16 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
         raise DefinitionError(unknown(kind, value, known))
     constants = dict(value)
     name = constants.pop("name")
+    if isinstance(name, str) and name not in known:
+        name = {plain_name(one): one for one in known}.get(plain_name(name), name)
     if not isinstance(name, str) or name not in known:
         raise DefinitionError(unknown(kind, name, known))
     allowed = [field.name for field in fields(known[name])]
     for constant in constants:
         if constant not in allowed:
-            takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
-            raise DefinitionError(f"{kind} {name!r} has no constant {constant!r}; {takes}.")
+            takes = f"it takes {', '.join(allowed)}." if allowed else "it takes none."
+            does = remedy(constant, allowed) or takes
+            raise DefinitionError(f"{kind} {name!r} has no constant {constant!r}; {does}")
     try:
         return known[name](**constants)
     except TypeError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation
@@ -17,6 +18,7 @@ from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError
 
 
+@explained("fn.Network", "the number of inputs comes first, as in fn.Network(3, [fn.Dense(1)])")
 @dataclass(frozen=True, init=False)
 class Network:
     """A dense network: what goes in, its layers, and the loss it is trained with.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import files
+from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
@@ -23,6 +24,7 @@ from fastnet.training.settings import Settings
 _METRIC = "history.metrics."
 
 
+@explained("fn.Checkpoint")
 @dataclass(frozen=True)
 class Checkpoint:
     """Where and how often a fit writes its state; it also does at its end.
@@ -139,9 +141,8 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
             for name in arrays
             if name.startswith(_METRIC)
         }
-        history = History(
-            *(arrays[f"history.{name}"].tolist() for name in COLUMNS), metrics=metrics
-        )
+        lists = {name: arrays[f"history.{name}"].tolist() for name in COLUMNS}
+        history = History(**lists, metrics=metrics)
         fit_state = FitState(
             step=facts["step"],
             updates=facts["updates"],

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.definition.layers import Dropout
 from fastnet.definition.named import resolve
@@ -17,6 +18,7 @@ from fastnet.errors import DefinitionError
 BATCH_ROWS = 32
 
 
+@explained("fn.EarlyStopping")
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop after `patience` epochs in a row without a better validation loss.
