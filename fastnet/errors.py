@@ -11,6 +11,10 @@ class DefinitionError(FastnetError, ValueError):
     """An invalid network, optimizer, schedule or setting."""
 
 
+class UnknownName(DefinitionError):
+    """A name that no activation, loss, optimizer or the like has."""
+
+
 class ArgumentError(DefinitionError, TypeError):
     """An argument that a function does not have, or one that it lacks."""
 
@@ -54,8 +58,12 @@ class FileAccessError(ModelFileError, OSError):
         return str(self.strerror)
 
 
-class ModelFileMissing(FileAccessError, FileNotFoundError):
+class FileMissing(FileAccessError, FileNotFoundError):
     """There is no file of that name."""
+
+
+class ModelFileMissing(FileMissing):
+    """There is no model or checkpoint of that name."""
 
 
 class Diverged(FastnetError, ArithmeticError):

@@ -256,8 +256,9 @@ def _sha256(whole: bytes | bytearray) -> str:
 
 def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
     """Read our part of a safetensors header, which is eight bytes of length, then JSON."""
-    foreign = f"{str(path)!r} is not a fastnet file, or was cut short."
-    length = int.from_bytes(file.read(8), "little")
+    begin = file.read(8)
+    foreign = f"{str(path)!r} is not a fastnet file, or was cut short{_of_others(path, begin)}."
+    length = int.from_bytes(begin, "little")
     if not 0 < length <= _HEADER_BYTES:
         raise ModelFileError(foreign)
     try:
@@ -279,6 +280,34 @@ def _head(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, Any]:
             "use the fastnet that wrote the file, or a newer one."
         )
     return dict(head)
+
+
+#: Files of other programs, by how their names end or how they begin, and what reads them.
+_OTHERS = (
+    ((".onnx",), b"", "an ONNX file: fn.from_onnx(path) reads it"),
+    ((".keras", ".h5", ".hdf5"), b"\x89HDF", "a Keras model: fn.from_keras(model) converts it"),
+    (
+        (".pt", ".pth", ".bin"),
+        b"PK\x03\x04",
+        "a file of PyTorch: fn.from_torch(module) converts the module that it is loaded into",
+    ),
+    (
+        (".pkl", ".pickle", ".joblib"),
+        b"\x80",
+        "a pickle: fn.from_sklearn(estimator) converts what it holds",
+    ),
+    ((".csv", ".tsv", ".parquet"), b"PAR1", "a table: the model is another file"),
+)
+
+
+def _of_others(path: str | os.PathLike[str], begin: bytes) -> str:
+    """What a file of another program seems to be."""
+    for by_name in (True, False):
+        for ends, start, what in _OTHERS:
+            named = os.fspath(path).lower().endswith(ends)
+            if named if by_name else start and begin.startswith(start):
+                return f"; it looks like {what}"
+    return ""
 
 
 def replace(path: Path, whole: bytes) -> None:

@@ -11,7 +11,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import lower
 from fastnet.definition.network import Network, attach, detach
-from fastnet.errors import DefinitionError, ModelFileError
+from fastnet.errors import DefinitionError, ModelFileError, UnknownName
 from fastnet.parameters import Parameters
 
 
@@ -68,5 +68,10 @@ def read(path: str | os.PathLike[str]) -> Saved:
                 raise DefinitionError(f"{name} is {array.dtype} {array.shape}")
             pieces[name][...] = array
         return Saved(network, flat, dtype, seed, facts.get("table"))
+    except UnknownName as error:
+        raise ModelFileError(
+            f"{str(path)!r} needs something that is not here: {error} If it was added from outside "
+            "of fastnet, import that module first."
+        ) from error
     except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
         raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error

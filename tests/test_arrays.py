@@ -160,3 +160,25 @@ def test_only_the_ratios_of_sample_weights_matter(scale):
     model = model_of()
     wanted = model.evaluate(X, Y, WEIGHT)
     assert model.evaluate(X, Y, WEIGHT * scale) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_text_in_a_frame_is_named(library):
+    frame = pytest.importorskip(library, reason=f"{library} is not installed").DataFrame(
+        {"a": [1.0, 2.0], "town": ["3", "York"]}
+    )
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]), backend="numpy")
+    for use in (model.predict, lambda x: model.fit(x, [0, 1])):
+        with pytest.raises(fn.DataError, match="column 'town' holds 'York' in row 1; leave that"):
+            use(frame)
+    with pytest.raises(fn.DataError, match=r"as with x\.astype\('float32'\)"):
+        model.predict(frame.to_numpy()[:1])
+    with pytest.raises(fn.DataError, match="column 1 holds None in row 0"):
+        model.predict([[1, None]])
+
+
+def test_a_class_beyond_every_integer_is_outside():
+    model = fn.Model(fn.Network(1, [fn.Dense(3, "softmax")], "crossentropy"), backend="numpy")
+    for y in (np.array([2**63], np.uint64), [1e30], np.array([-1])):
+        with pytest.raises(fn.DataError, match="in row 0; the network has 3 outputs, for classes"):
+            model.evaluate([[1.0]], y)

@@ -55,6 +55,13 @@ def test_it_goes_to_files_and_back(snake, tmp_path):
     assert fn.Network.from_toml(model.network.to_toml()) == model.network
 
 
+def test_a_file_whose_activation_is_not_imported_says_so(snake, tmp_path, monkeypatch):
+    fn.Model(network(snake), backend="numpy").save(tmp_path / "m.safetensors")
+    monkeypatch.delitem(ACTIVATIONS, "snake")
+    with pytest.raises(fn.ModelFileError, match=r"activation 'snake'.*import that module first"):
+        fn.load(tmp_path / "m.safetensors", backend="numpy")
+
+
 @pytest.mark.parametrize("name", ["numba", "cupy", "array_api"])
 def test_every_other_backend_refuses_it_by_its_name(snake, name):
     if name == "numba":

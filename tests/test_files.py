@@ -239,6 +239,22 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.onnx", b"\x08\x08\x12", r"an ONNX file: fn\.from_onnx\(path\) reads it"),
+        ("m.pt", b"PK\x03\x04....", r"of PyTorch: fn\.from_torch"),
+        ("m", b"PK\x03\x04....", r"of PyTorch: fn\.from_torch"),
+        ("m.keras", b"PK\x03\x04....", r"a Keras model: fn\.from_keras"),
+        ("m.pkl", b"\x80\x04K\x03.", r"a pickle: fn\.from_sklearn"),
+        ("m.csv", b"a,b\n1,2\n", "a table: the model is another file"),
+        ("m", b"", r"was cut short\.$"),
+    ],
+)
+def test_a_file_of_another_program_is_named(tmp_path, name, content, says):
+    assert_refused(tmp_path / name, content, says)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_with_a_right_digest_and_nonsense_inside_is_refused(whole, tmp_path, name):
     assert_refused(tmp_path / "model", reforged(whole, HOSTILE[name]))

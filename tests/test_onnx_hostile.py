@@ -121,6 +121,10 @@ def _empty(graph):
     graph.initializer[0].CopyFrom(from_array(np.ones((3, 0), np.float32), "w"))
 
 
+def _labels(graph):
+    graph.output[0].type.tensor_type.elem_type = 7
+
+
 def _no_output(graph):
     del graph.output[:]
 
@@ -146,8 +150,9 @@ HOSTILE = {
     "a cycle": (_cycle, "inputs"),
     "a node that reads itself": (_self_made, "inputs|comes from no node"),
     "a name made twice": (_twice, "written twice|inputs"),
-    "half precision": (_half, "element type 10"),
+    "half precision": (_half, "constant 'w' is float16; .*export the network in float32"),
     "an empty layer": (_empty, r"\(3, 0\)"),
+    "labels alone": (_labels, r"its output is 'y' \(int64\).*without ArgMax"),
     "no output": (_no_output, "0 outputs"),
     "two inputs": (_two_inputs, "depends on 2 inputs"),
     "a missing input": (_no_input, r"lacks an input|inputs"),

@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 from foreign import NEAR, ROWS, agree
+from sklearn import neural_network
 from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    RobustScaler,
+    StandardScaler,
+)
 
 import fastnet as fn
+import fastnet.sklearn as ours
 
 #: Few steps are enough here; scikit-learn warns about that.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,6 +101,33 @@ def test_graphs_of_scikit_learns_converter(estimators, tmp_path):
             agree(found, wanted.reshape(len(ROWS), -1))
 
 
+@pytest.mark.parametrize(
+    "scaler",
+    [MinMaxScaler((-1, 2)), MaxAbsScaler(), RobustScaler(), RobustScaler(with_centering=False),
+     RobustScaler(with_scaling=False)],
+)  # fmt: skip
+@pytest.mark.parametrize("library", [neural_network, ours])
+def test_scalers_are_folded_into_the_weights(scaler, library):
+    x = ROWS.astype(np.float64)
+    net = library.MLPRegressor(hidden_layer_sizes=(5,), max_iter=5, random_state=0)
+    scaled = make_pipeline(scaler, net).fit(x, x[:, 0])
+    model = fn.from_sklearn(scaled, backend="numpy")
+    agree(model.predict(x), scaled.predict(x)[:, None], 1e-12)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "huber"])
+def test_our_own_estimators(loss):
+    x = ROWS.astype(np.float64)
+    net = ours.MLPRegressor(loss, (5, 4), "elu", max_iter=5, dropout=0.1, random_state=0).fit(
+        x, np.abs(x[:, 0])
+    )
+    model = fn.from_sklearn(net, backend="numpy")
+    assert model.network == net.model_.network
+    agree(model.predict(x), net.model_.predict(x), 1e-12)
+    model.parameters.flat[...] = 0  # a copy
+    assert net.coefs_[0].any()
+
+
 def test_unsupported_estimators_are_refused_by_name(estimators):
 
     fitted = estimators["a quantity"][0]
@@ -100,7 +135,10 @@ def test_unsupported_estimators_are_refused_by_name(estimators):
         (MLPRegressor(), "is not fitted"),
         (LinearRegression(), r"estimator is LinearRegression\(\)"),
         (make_pipeline(StandardScaler(), fitted), "'standardscaler' is not fitted"),
-        (make_pipeline(MinMaxScaler(), fitted), r"'minmaxscaler' is MinMaxScaler\(\)"),
+        (make_pipeline(MinMaxScaler(), fitted), "'minmaxscaler' is not fitted"),
+        (make_pipeline(MinMaxScaler(clip=True), fitted), "'minmaxscaler' clips"),
+        (make_pipeline(Normalizer(), fitted), r"'normalizer' is Normalizer\(\); .* MaxAbsScaler"),
+        (ours.MLPRegressor(), "is not fitted"),
         (make_pipeline(fitted, StandardScaler()), "ends in one"),
         ("mlp", "estimator is 'mlp'"),
     ):

@@ -1,5 +1,6 @@
 """The table schema in a model, the encoding of rows, and predictions as a table."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -289,6 +290,16 @@ def test_an_invalid_schema_in_a_file_is_refused(trained, tmp_path, changed):
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ModelFileError, match="the table schema in the model"):
         tables.predict(fn.load(tmp_path / "m.safetensors"), frame())
+
+
+@pytest.mark.parametrize("junk", [None, {}, [], "", 7, {"a": []}, [{}], [[1]], True])
+def test_junk_in_any_place_of_a_schema_is_one_error(trained, junk):
+    plain = tables.Table.of(trained).to_dict()
+    for key in plain:
+        model = fn.Model(trained.network, seed=1)
+        model.table = {**plain, key: junk}
+        with contextlib.suppress(ModelFileError, DataError):  # nothing else
+            tables.predict(model, frame())
 
 
 @pytest.mark.parametrize("facts", ["text", [], {"columns": ["a"]}])

@@ -97,6 +97,8 @@ def test_unsupported_modules_are_refused_by_name(torch):
         (nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), "ParametrizedLinear"),
         (Own(line), "forward of its own"),
         (hooked, "0 has hooks"),
+        (nn.Sequential(nn.LazyLinear(2)), "0 is lazy, and has no weights yet; run the module"),
+        (line.state_dict(), "load this state_dict into its module first"),
         (nn.Linear(2, 2).bfloat16(), "dtype torch.bfloat16.*float"),
         (nn.Linear(2, 2, device="meta"), "no values"),
         (damaged, "not finite"),

@@ -152,16 +152,40 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     if array.dtype.name.startswith(_SMALL_DTYPES):
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
-        remedy = f"convert it first, as with {what}.astype('float32')"
         if hasattr(value, "toarray"):
             remedy = f"it is a sparse matrix: use {what}.toarray()"
         elif what == "y" and array.dtype.kind in "OUST":
             remedy = "number classes with classes, y = np.unique(y, return_inverse=True)"
+        else:
+            remedy = _not_numbers(value, array, what)
         raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers: {remedy}.")
     if to is not None:
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=to)
     return array
+
+
+def _not_numbers(value: Any, array: Array, what: str) -> str:
+    """Where the first entry is that is no number, and what to do about it."""
+    if array.dtype.kind == "c":
+        return f"take {what}.real, or the real and the imaginary part as columns of their own"
+    for place, entry in np.ndenumerate(array):  # noqa: B007  # used behind the loop
+        try:
+            float(entry)
+        except (TypeError, ValueError):
+            break
+    else:
+        return f"convert it first, as with {what}.astype('float32')"
+    where = f"row {place[0]}" if place else "it"
+    names = getattr(value, "columns", None)
+    if len(place) == 2:
+        column = place[1] if names is None else repr(list(names)[place[1]])
+        where = f"column {column} holds {entry!r} in {where}"
+        return (
+            f"{where}; leave that column out or turn it into numbers "
+            "(fastnet.tables.train does so with the text of a table)"
+        )
+    return f"{where} holds {entry!r}"
 
 
 def _nullable(value: Any) -> bool:
@@ -318,20 +342,19 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
 
 def _classes(given: Array, outputs: int) -> Array:
     finite(given, "y")
-    with np.errstate(invalid="ignore"):  # too large for an integer: found in the next line
-        index = given.astype(np.intp)
-    if (index != given).any():
-        row = int(np.argmax(index != given))
+    broken = given != np.rint(given)
+    if broken.any():
+        row = int(np.argmax(broken))
         raise DataError(f"y is {given[row]} in row {row}; class indices must be whole numbers.")
-    outside = (index < 0) | (index >= outputs)
+    outside = (given < 0) | (given >= outputs)
     if outside.any():
         row = int(np.argmax(outside))
         raise DataError(
-            f"y is class {index[row]} in row {row}; the network has {outputs} outputs, "
+            f"y is class {given[row]:g} in row {row}; the network has {outputs} outputs, "
             f"for classes 0 to {outputs - 1}: number classes from 0 with "
             "classes, y = np.unique(y, return_inverse=True)."
         )
-    return np.ascontiguousarray(index)
+    return np.ascontiguousarray(given, np.intp)
 
 
 def _refuse(wrong: Array, array: Array, rule: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnet.arrays import checks
-from fastnet.errors import DefinitionError, FileAccessError, ModelFileMissing, unknown
+from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
 from fastnet.tables.recipe import Recipe
 
 #: The keys that are not of the recipe, and their types.
@@ -44,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = Path(path).read_bytes().decode("utf-8-sig")  # Windows editors write a BOM
         found = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise ModelFileMissing(error.errno, f"there is no configuration {name}") from error
+        raise FileMissing(error.errno, f"there is no configuration {name}") from error
     except OSError as error:
         reason = error.strerror or error
         raise FileAccessError(error.errno, f"cannot read {name}: {reason}") from error

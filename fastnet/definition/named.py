@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastnet.arguments import explained, remedy
-from fastnet.errors import DefinitionError, plain_name, unknown
+from fastnet.errors import DefinitionError, UnknownName, plain_name, unknown
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,8 +100,10 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
     name = constants.pop("name")
     if isinstance(name, str) and name not in known:
         name = {plain_name(one): one for one in known}.get(plain_name(name), name)
-    if not isinstance(name, str) or name not in known:
+    if not isinstance(name, str):
         raise DefinitionError(unknown(kind, name, known))
+    if name not in known:
+        raise UnknownName(unknown(kind, name, known))
     allowed = [field.name for field in fields(known[name])]
     for constant in constants:
         if constant not in allowed:

@@ -91,15 +91,15 @@ def from_sklearn(
     backend: str | None = None,
     seed: int | None = None,
 ) -> Model:
-    """Convert a fitted `MLPClassifier` or `MLPRegressor` of scikit-learn.
+    """Convert a fitted `MLPClassifier` or `MLPRegressor` of scikit-learn or of `fastnet.sklearn`.
 
     The model's `predict` returns what a classifier's `predict_proba` does, in the order of
     `estimator.classes_`, but for two classes one column, the probability of the second; and what a
     regressor's `predict` does, as `(rows, outputs)`, but with `loss="poisson"` its logarithm.
 
     Args:
-        estimator: the estimator, or a `Pipeline` of one after `StandardScaler`s, which are
-            folded into the first layer's weights.
+        estimator: the estimator, or a `Pipeline` of one after a `StandardScaler`, `MinMaxScaler`,
+            `MaxAbsScaler` or `RobustScaler`, which are folded into the first layer's weights.
         loss: as for `from_onnx`; None: the estimator's.
         dtype: "float32" or "float64"; None: the estimator's, but float64 with a scaler.
         backend: as for `Model`.

@@ -28,6 +28,12 @@ _TYPES = {
 }
 FLOATS = (1, 11)
 
+#: What errors call the others.
+_TYPE_NAMES = {
+    2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
+    10: "float16", 12: "uint32", 13: "uint64", 16: "bfloat16",
+}  # fmt: skip
+
 #: The names of the standard operators' domain.
 _STANDARD = ("", "ai.onnx")
 
@@ -103,8 +109,8 @@ class OnnxFile:
         name, shape = tensor.name, tuple(tensor.dims)
         if tensor.data_type not in _TYPES:
             raise self.refuse(
-                f"constant {name!r} has ONNX's element type {tensor.data_type}; fastnet reads "
-                "float (1), double (11) and integers."
+                f"constant {name!r} is {type_name(tensor.data_type)}; fastnet reads float, double "
+                "and integers: export the network in float32."
             )
         field, dtype = _TYPES[tensor.data_type]
         size = math.prod(shape)
@@ -185,6 +191,11 @@ class OnnxFile:
         if len(found) != size:
             raise self.refuse(f"{name}: {where!r} does not have its {size} bytes.")
         return found
+
+
+def type_name(code: int) -> str:
+    """An element type in words."""
+    return _TYPE_NAMES.get(code, f"of element type {code}")
 
 
 def domain_of(node: Any) -> str:

@@ -14,7 +14,7 @@ from fastnet.definition.activations import ACTIVATIONS
 from fastnet.errors import ModelFileError
 from fastnet.interchange.chain import Chain
 from fastnet.interchange.expressions import Unrecognized, Z
-from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label
+from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label, type_name
 from fastnet.interchange.onnx_operations import OPERATIONS, Operations
 from fastnet.interchange.onnx_values import Signal, Stage, Value
 from fastnet.interchange.recognition import Recognized
@@ -84,7 +84,7 @@ class _Reader:
     def _output(self) -> str:
         """The output to read: for classifiers the probabilities, not the labels."""
         made = {name: node for node in self._file.graph.node for name in node.output}
-        found = []
+        found, others = [], []
         for output in self._file.graph.output:
             maker = made.get(output.name)
             kind = output.type.WhichOneof("value")
@@ -94,6 +94,14 @@ class _Reader:
                 kind == "tensor_type" and output.type.tensor_type.elem_type in (0, *FLOATS)
             ):
                 found.append(output.name)
+            else:
+                others.append(f"{output.name!r} ({_type_of(output, kind)})")
+        if not found and others:
+            raise self._file.refuse(
+                f"its output is {', '.join(others)}; fastnet reads networks whose output is float "
+                "or double: export the network in float32, and up to its numbers or probabilities "
+                "(without ArgMax)."
+            )
         if len(set(found)) != 1:
             raise self._file.refuse(
                 f"it has {len(set(found))} outputs {sorted(set(found))}; fastnet supports one."
@@ -128,8 +136,8 @@ class _Reader:
         kind = inputs[0].type.tensor_type
         if kind.elem_type not in FLOATS:
             raise self._file.refuse(
-                f"its input {inputs[0].name!r} has ONNX's element type {kind.elem_type}; fastnet "
-                "supports float (1) and double (11)."
+                f"its input {inputs[0].name!r} is {_type_of(inputs[0], 'tensor_type')}; fastnet "
+                "reads networks whose input is float or double: export it in float32."
             )
         shape = tuple(
             entry.dim_value if entry.WhichOneof("value") == "dim_value" else None
@@ -174,3 +182,10 @@ class _Reader:
                 bias = np.broadcast_to(bias, weight.shape[1:]).astype(np.float64)
             chain.dense(place.name, weight, bias, found.activation)
         return chain
+
+
+def _type_of(value: Any, kind: str | None) -> str:
+    """What a value of the graph holds, in words."""
+    if kind != "tensor_type":
+        return str(kind or "nothing").removesuffix("_type")
+    return type_name(value.type.tensor_type.elem_type)

@@ -101,7 +101,10 @@ def read(module: Any) -> Chain:
     """
     torch = sys.modules.get("torch")  # imported by whoever has a module
     if torch is None or not isinstance(module, torch.nn.Module):
-        raise DefinitionError(f"module is {type(module)!r}; it must be a torch.nn.Sequential.")
+        hint = ": load this state_dict into its module first" if isinstance(module, Mapping) else ""
+        raise DefinitionError(
+            f"module is {type(module)!r}; it must be a torch.nn.Sequential{hint}."
+        )
     chain = Chain("the module")
     for name, part in _parts(torch.nn, module, ""):
         kind = type(part)
@@ -121,6 +124,11 @@ def read(module: Any) -> Chain:
 
 def _parts(nn: Any, module: Any, name: str) -> Iterator[tuple[str, Any]]:
     """The modules of a Sequential in order, also of nested ones, each with its name."""
+    if getattr(module, "has_uninitialized_params", bool)():
+        raise DefinitionError(
+            f"the module: {name or type(module).__name__} is lazy, and has no weights yet; run the "
+            "module on a batch first."
+        )
     hooks = ("_forward_hooks", "_forward_pre_hooks")
     if any(getattr(module, hook) for hook in hooks):
         raise DefinitionError(

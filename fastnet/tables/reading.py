@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastnet.errors import DataError, FileAccessError, ModelFileMissing
+from fastnet.errors import DataError, FileAccessError, FileMissing
 from fastnet.extras import polars
 from fastnet.tables import csv_blocks
 from fastnet.tables.csv_blocks import first_line
@@ -111,7 +111,7 @@ def _file_blocks(path: Path, name: str) -> "Iterator[pl.DataFrame]":
             else:
                 yield from _parquet_blocks(path, name)
     except FileNotFoundError as error:
-        raise ModelFileMissing(
+        raise FileMissing(
             error.errno, f"there is no file {name} (looked in {str(Path.cwd())!r})"
         ) from error
     except OSError as error:

@@ -121,7 +121,7 @@ class Table:
             "target_scale": finite(table.target_scale) and table.target_scale > 0,
             "left_out": isinstance(table.left_out, tuple)
             and all(map(text, table.left_out))
-            and not set(table.left_out) & set(names),
+            and not set(table.left_out) & set(map(str, names)),
             "training": table.training is None or isinstance(table.training, Mapping),
         }
         for name, holds in valid.items():
