@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -508,6 +509,13 @@ class Model:
         from fastnet.interchange.exporting import to_torch
 
         return to_torch(self)
+
+    def summary(self) -> None:
+        """Print the layers, with the shapes of their outputs and their parameters."""
+        print(f"{self!r}\n\n{self.network}")
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{self.network._repr_html_()}"
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""

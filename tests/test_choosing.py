@@ -1,5 +1,6 @@
 """Which backend runs a model, and what is said when one cannot."""
 
+import os
 import sys
 import textwrap
 
@@ -210,8 +211,11 @@ def test_threads_in_the_environment_that_make_no_sense_are_refused(monkeypatch, 
 
 
 def test_threads_as_an_argument_go_before_the_environment(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
     monkeypatch.setenv("FASTNET_NUM_THREADS", " 3 ")
     assert backends.requested_threads() == 3
+    monkeypatch.setenv("FASTNET_NUM_THREADS", "64")  # which would take turns
+    assert backends.requested_threads() == 4
     assert backends.requested_threads(2) == 2
     fn.Model(NETWORK, threads=2)
     monkeypatch.setenv("FASTNET_NUM_THREADS", "")

@@ -1,5 +1,7 @@
 """The command line: what it prints where, and how it ends."""
 
+import io
+import os
 import re
 import resource
 import signal
@@ -12,9 +14,11 @@ import polars as pl
 import pytest
 from commands import refuse, run, start
 from matplotlib.image import imread
+from rich.console import Console
 
 import fastnet as fn
 from fastnet import random
+from fastnet.cli import terminal
 from fastnet.contract import loading
 from fastnet.training.progress import Bar
 
@@ -75,6 +79,34 @@ def test_help_fits_the_page(command):
 
 def test_unknown_command_is_a_usage_error():
     assert "trian" in refuse("trian", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"), [(("tr",), "train"), (("train", "--learn"), "--learning-rate")]
+)
+def test_shells_complete_commands_and_options(words, offered):
+    code = "import sys; sys.argv = ['fastnet']; from fastnet.cli import main; main()"
+    variables = {
+        "_FASTNET_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("fastnet", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, offered, "")
+
+
+def test_a_terminal_wraps_messages_at_words(monkeypatch):
+    written = io.StringIO()
+    console = Console(file=written, width=30, force_terminal=True, color_system=None)
+    monkeypatch.setattr(terminal, "Console", lambda **_: console)
+    message = "a message that is longer than a line of the terminal has room for"
+    terminal.note(message)
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 3
+    assert " ".join(line.strip() for line in lines) == message
 
 
 def test_module_and_command_are_the_same():

@@ -12,7 +12,7 @@ ROOT = Path(fastnet.__file__).parent
 #: The rooms of fastnet, from the bottom up; those of one line do not import each other.
 FLOORS = [
     ["errors", "version", "startup"],
-    ["extras", "blas", "arguments"],
+    ["extras", "blas", "arguments", "html"],
     ["arrays"],
     ["migrations"],
     ["random", "files"],

@@ -269,3 +269,20 @@ def test_a_network_that_makes_no_sense_is_refused_with_the_remedy(make, says):
     with pytest.raises((fn.DefinitionError, fn.DataError), match=says) as caught:
         make()
     assert isinstance(caught.value, ValueError)
+
+
+def test_notebooks_show_tables(capsys):
+    network = fn.Network(3, [fn.Dense(4, "relu"), fn.Dropout(0.5), fn.Dense(1)])
+    model = fn.Model(network, backend="numpy", seed=1)
+    model.summary()
+    assert capsys.readouterr().out == f"{model!r}\n\n{network}\n"
+    history = model.fit(np.zeros((5, 3)), np.ones(5), epochs=30, validation=0.2, metrics=["mae"])
+    for one, holds in (
+        (network, ["<th", "0 Dense relu", "(rows, 4)", ">16<", "loss mse"]),
+        (model, ["Model(3 -&gt; 1, 21 parameters", "0 Dense relu"]),
+        (history, ["validation_mae", ">1<", ">30<", f">{history.loss[-1]:.4g}<"]),
+        (fn.History(), ["loss"]),
+    ):
+        text = one._repr_html_()
+        assert all(part in text for part in holds), text
+        assert text.count("<tr>") == text.count("</tr>") <= 12

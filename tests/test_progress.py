@@ -51,6 +51,16 @@ def test_the_bar_shows_epochs_and_losses(fit):
     assert written.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
+@pytest.mark.parametrize("patience", [1, 4])
+def test_the_bar_ends_at_the_epoch_where_the_fit_stopped(fit, monkeypatch, patience):
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 1e6)  # nothing in between is drawn
+    console, written = terminal()
+    stopping = fn.EarlyStopping(patience, min_delta=1e6)
+    history = fit(Bar(console=console), epochs=60, validation=0.25, early_stopping=stopping)
+    assert len(history) == 1 + patience
+    assert plain(written).rpartition("epoch ")[2].startswith(f"{len(history)}/60")
+
+
 def test_a_bar_can_be_shown_for_one_fit_after_the_other(fit):
     console, written = terminal()
     bar = Bar(console=console)

@@ -410,3 +410,22 @@ def test_warnings_point_to_where_fit_was_called(options, category):
     with pytest.warns(category) as caught:
         classifier(**options).fit(X, LABELS)
     assert {one.filename for one in caught} == {__file__}
+
+
+@pytest.mark.parametrize("units", [6, 2])
+def test_weights_of_another_shape_are_trained_by_a_new_optimizer(units):
+    x = np.random.RandomState(0).randn(30, 3)
+    mine = MLPRegressor(hidden_layer_sizes=(4,), random_state=0, shuffle=False)
+    mine.partial_fit(x, x[:, 0])
+    other = MLPRegressor(hidden_layer_sizes=(units,), random_state=0, shuffle=False)
+    other.partial_fit(x, x[:, 0])
+    start = [np.full_like(one, 0.1) for one in (*other.coefs_, *other.intercepts_)]
+    for one in (mine, other):
+        one.set_params(hidden_layer_sizes=(units,))
+        one.coefs_, one.intercepts_ = [a.copy() for a in start[:2]], [a.copy() for a in start[2:]]
+    fresh = copy.deepcopy(other)
+    del fresh._optimizer
+    for one in (mine, fresh):
+        one.partial_fit(x, x[:, 0])
+    for found, wanted in zip(mine.coefs_, fresh.coefs_, strict=True):
+        np.testing.assert_array_equal(found, wanted)

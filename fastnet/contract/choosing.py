@@ -106,6 +106,9 @@ def choose(name: str | None = None) -> Backend:
 def requested_threads(threads: int | None = None) -> int | None:
     """The number of threads: `threads`, else `FASTNET_NUM_THREADS`, else None: the backend chooses.
 
+    The variable, which may have been set for another machine, asks for no more threads than there
+    are processors: threads that take turns wait for each other.
+
     Raises:
         DefinitionError: if that is not a whole number above 0.
     """
@@ -114,4 +117,12 @@ def requested_threads(threads: int | None = None) -> int | None:
     text = os.environ.get("FASTNET_NUM_THREADS", "").strip()
     if not text:
         return None
-    return checks.integer(int(text) if text.isdecimal() else text, "FASTNET_NUM_THREADS")
+    asked = checks.integer(int(text) if text.isdecimal() else text, "FASTNET_NUM_THREADS")
+    return min(asked, _processors())
+
+
+def _processors() -> int:
+    """Those this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import html
 from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
@@ -100,8 +101,8 @@ class Network:
         assert isinstance(last, Dense), "checked when it was made"
         return last
 
-    def __str__(self) -> str:
-        """A table: layer, output shape, parameters."""
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """A table of the layers, its head first and the sums last."""
         rows = [("layer", "output shape", "parameters")]
         width, total = self.inputs, 0
         for index, layer in enumerate(self.layers):
@@ -115,6 +116,11 @@ class Network:
                 count, text = 0, f"{index} Dropout {layer.rate:g}"
             rows.append((text, f"(rows, {width})", f"{count:,}"))
         rows.append((f"loss {self.loss.name}", f"inputs {self.inputs}", f"{total:,}"))
+        return rows
+
+    def __str__(self) -> str:
+        """A table: layer, output shape, parameters."""
+        rows = self._rows()
         wide = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [
             f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}".rstrip()
@@ -122,6 +128,10 @@ class Network:
         ]
         rule = "-" * (sum(wide) + 4)
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        return html.table(head, rows)
 
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""

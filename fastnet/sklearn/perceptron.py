@@ -343,6 +343,7 @@ class Perceptron(BaseEstimator):
             self.n_outputs_ = sizes.pop()
             dtype = dtype or np.dtype(self.model_.dtype)
             self._make_model(len(arrays[0]), sizes, loss or self._loss(), dtype)
+            self.__dict__.pop("_optimizer", None)  # its memory is of the layers before
         for array, view in zip(arrays, self._views, strict=True):
             view[...] = array
         self._bind(self.model_)

@@ -5,10 +5,14 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fastnet import html
 from fastnet.arrays.checks import Array
 
 #: The names of the lists.
 COLUMNS = ("epoch", "loss", "validation_loss", "learning_rate", "seconds")
+
+#: Epochs that a notebook shows.
+_MOST_ROWS = 10
 
 
 class History:
@@ -132,6 +136,14 @@ class History:
             text += f", validation loss {first:.4g} -> {last:.4g}"
         return text + ")"
 
+    def _repr_html_(self) -> str:
+        """The first and the last epochs."""
+        columns = self.to_dict()
+        count = len(self)
+        shown = [*range(min(count, _MOST_ROWS // 2)), *range(count)[-_MOST_ROWS // 2 :]]
+        rows = [[_short(name, columns[name][i]) for name in columns] for i in dict.fromkeys(shown)]
+        return html.table(list(columns), rows)
+
     def __bool__(self) -> bool:
         """True, also before the first epoch."""
         return True
@@ -164,3 +176,7 @@ class History:
         if self.validation_loss:
             curves["validation"] = self.validation_loss
         return plots.losses(self.epoch, curves, axes)
+
+
+def _short(name: str, value: float) -> str:
+    return str(value) if name == "epoch" else f"{value:.4g}"

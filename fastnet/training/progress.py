@@ -51,11 +51,12 @@ class Bar:
         self.console = console if console is not None else Console(stderr=True)
         self._progress: Any = None
         self._task: Any = None
+        self._last: tuple[float, int, History] | None = None  # of the last update, drawn or not
         self._measured = ""
         self._next_refresh = self._next_measure = 0.0
 
     def __enter__(self) -> "Bar":
-        self._task, self._measured = None, ""
+        self._task, self._last, self._measured = None, None, ""
         self._next_refresh = self._next_measure = 0.0
         # A dumb terminal cannot move its cursor, so it would get a new line for every update.
         if self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -84,20 +85,27 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         if self._progress is not None:
-            self._progress.refresh()
+            if self._last is not None:
+                self._draw(*self._last)
             self._progress.stop()
             self._progress = None
 
     def update(self, done: float, epochs: int, history: History) -> None:
         """Show that `done` epochs (with fractions) of `epochs` are done, and the last losses."""
         now = time.monotonic()
-        if self._progress is None or (now < self._next_refresh and done < epochs):
+        if self._progress is None:
+            return
+        self._last = done, epochs, history
+        if now < self._next_refresh and done < epochs:
             return
         self._next_refresh = now + REFRESH_SECONDS
         if self.measure is not None and len(history) and now >= self._next_measure:
             self._measured = self.measure()
             took = time.monotonic() - now
             self._next_measure = now + max(MEASURE_SECONDS, took / MEASURE_SHARE)
+        self._draw(done, epochs, history)
+
+    def _draw(self, done: float, epochs: int, history: History) -> None:
         epochs = self.total or epochs
         count = f"{int(done):,}/{epochs:,}"
         facts = [text for text in (losses(history), self._measured) if text]
