@@ -312,7 +312,7 @@ class Trainer:
         if not whole:
             return losses
         if self.batches > 1:
-            masses = self._masses(first, whole)
+            masses = self._masses(run, whole)
             losses = (losses.reshape(whole, self.batches) * masses).sum(axis=1)
             losses /= masses.sum(axis=-1)
         end = (first + 1) * self.batches - 1 - run.first_step
@@ -322,23 +322,19 @@ class Trainer:
         fit_state.history.extend(first + 1, losses, rates.copy(), seconds)
         return losses
 
-    def _masses(self, first: int, epochs: int) -> Array:
+    def _masses(self, run: Run, epochs: int) -> Array:
         """The share of each batch in an epoch's mean loss, `(batches,)` or `(epochs, batches)`.
 
-        Its rows, or the sum of their weights.
+        Its rows, or the sum of their weights, in the first so many epochs of a run.
         """
-        if self.weight is None or self.objective.by_rows:
+        weight = self.weight
+        if weight is None or self.objective.by_rows:
             return self.batch_rows
+        by_epoch = weight[None]
+        if run.order is not None:
+            by_epoch = weight[self.program.to_host(run.order)[:epochs]]
         starts = np.arange(0, self.rows, self.settings.batch_size)
-        masses = np.empty((epochs, self.batches))
-        for index in range(epochs):
-            weight = self.weight
-            if self.order is not None:
-                epoch = first + index
-                known = self.orders.get(epoch)
-                weight = weight[self.order.of_epoch(epoch) if known is None else known]
-            np.add.reduceat(weight, starts, out=masses[index], dtype=np.float64)
-        return masses
+        return np.asarray(np.add.reduceat(by_epoch, starts, axis=1, dtype=np.float64))
 
     # --- L-BFGS -------------------------------------------------------------------------------
 
