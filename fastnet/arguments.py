@@ -1,6 +1,5 @@
 """Errors for arguments that a function does not have: the name that was meant, or what to do."""
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -98,6 +97,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def remedy(name: str, known: Iterable[str]) -> str:
     """What to do about an argument or constant that is not `known`; "" if there is no advice."""
+    import difflib  # slow to import, and needed for errors only
+
     known = list(known)
     meant = [one for one in _MEANT.get(name, ()) if one in known]
     if not meant and name not in _ADVICE:

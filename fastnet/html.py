@@ -1,11 +1,11 @@
 """Tables for notebooks, which show what `_repr_html_` returns."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table: text to the left, numbers and the like to the right."""
+    from html import escape  # slow to import, and needed in notebooks only
 
     def row(kind: str, cells: Sequence[object]) -> str:
         made = []

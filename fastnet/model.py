@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -515,6 +514,8 @@ class Model:
         print(f"{self!r}\n\n{self.network}")
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         return f"<p>{escape(repr(self))}</p>{self.network._repr_html_()}"
 
     def __getstate__(self) -> dict[str, Any]:

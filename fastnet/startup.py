@@ -6,9 +6,9 @@ most of the time.
 
 import contextlib
 import itertools
+import os
 import signal
 import sys
-from pathlib import Path
 
 
 def is_command(arguments: list[str], original: list[str]) -> bool:
@@ -18,7 +18,8 @@ def is_command(arguments: list[str], original: list[str]) -> bool:
     """
     if arguments[:1] == ["-m"]:
         return ("-m", "fastnet") in itertools.pairwise(original)
-    return bool(arguments) and Path(arguments[0]).stem == "fastnet"
+    name = os.path.basename(arguments[0]) if arguments else ""  # pathlib is slow
+    return os.path.splitext(name)[0] == "fastnet"
 
 
 if is_command(sys.argv, sys.orig_argv) and (

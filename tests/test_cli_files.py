@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_written_is_in_the_checkpoint(folder, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(fn.Model, "save", full)
         error = refuse(*TRAIN, "-o", "m.st")
-    again = re.search(r"repeat the command with (.*) and a new -o", error)[1]
+    again = re.search(r"repeat the command with (.*), and another -o", error)[1]
     assert again == "--resume --checkpoint m.st.checkpoint"
     assert run(*TRAIN, *again.split(), "-o", "kept.st")[0] == 0
     assert run(*TRAIN, "-o", "straight.st")[0] == 0

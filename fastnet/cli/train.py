@@ -296,6 +296,8 @@ def _train(
         raise Diverged(
             f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
         ) from error
+    except FileAccessError as error:  # of the checkpoint, in the middle of the training
+        raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
@@ -319,11 +321,14 @@ def _train(
 
 
 def _kept(checkpoint: str | None) -> str:
-    """Where a training is whose model could not be written."""
+    """Where a training is whose checkpoint or model could not be written."""
     if checkpoint is None or not Path(checkpoint).exists():
         return "There is no checkpoint: the training is lost"
     again = f"--resume --checkpoint {shlex.quote(checkpoint)}"
-    return f"The training is kept: to write its model, repeat the command with {again} and a new -o"
+    return (
+        f"The training is in the checkpoint {checkpoint!r}: to go on from there, repeat the "
+        f"command with {again}, and another -o if the model does not fit there"
+    )
 
 
 def _smaller_rate(recipe: Any) -> str:
