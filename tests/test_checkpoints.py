@@ -107,6 +107,18 @@ def test_a_fit_that_stopped_early_stays_stopped(tmp_path):
     assert_same_end(second, first)
 
 
+def test_a_fit_that_waited_out_its_patience_ends_when_it_is_resumed(tmp_path):
+    """As one does that an earlier version would have let go on for one more epoch."""
+    path = tmp_path / "checkpoint"
+    new, old = (fn.EarlyStopping(patience, min_delta=1e6) for patience in (2, 3))
+    running, wanted, resumed = make(), make(), make()
+    wanted.fit(X, Y, epochs=50, **options(early_stopping=new))
+    assert len(wanted.history) == 3
+    running.fit(X, Y, epochs=3, checkpoint=path, **options(early_stopping=old))
+    resumed.fit(X, Y, epochs=50, checkpoint=path, resume=True, **options(early_stopping=new))
+    assert_same_end(resumed, wanted)
+
+
 def test_resuming_without_a_file_begins(tmp_path):
     model, other = make(), make()
     model.fit(X, Y, epochs=3, checkpoint=tmp_path / "new", resume=True, **options())
