@@ -76,9 +76,9 @@ _MEANT: dict[str, tuple[str, ...]] = {
 
 #: What to do about arguments without a counterpart.
 _ADVICE = {
-    "lr": "give it to the optimizer, as in optimizer=fn.Adam(0.01)",
-    "learning_rate": "give it to the optimizer, as in optimizer=fn.Adam(0.01)",
-    "momentum": "give it to the optimizer, as in optimizer=fn.SGD(0.1, momentum=0.9)",
+    "lr": "it belongs to an optimizer that has one, as in optimizer=fn.Adam(0.01)",
+    "learning_rate": "it belongs to an optimizer that has one, as in optimizer=fn.Adam(0.01)",
+    "momentum": "it belongs to an optimizer that has one: optimizer=fn.SGD(0.1, momentum=0.9)",
     "weight_decay": "use optimizer=fn.AdamW(weight_decay=0.01)",
     "class_weight": "give one weight per row: fit(..., sample_weight=weights_of_classes[y])",
     "label_smoothing": "give smoothed targets: y = one_hot * (1 - e) + e / classes",

@@ -55,8 +55,8 @@ def test_another_name_is_suggested(kind, known, given, meant):
 
 
 FIT = [
-    ({"lr": 0.1}, r"give it to the optimizer, as in optimizer=fn\.Adam"),
-    ({"learning_rate": 0.1}, "give it to the optimizer"),
+    ({"lr": 0.1}, r"belongs to an optimizer that has one, as in optimizer=fn\.Adam"),
+    ({"learning_rate": 0.1}, "belongs to an optimizer that has one"),
     ({"verbose": 1}, "did you mean 'progress'"),
     ({"validation_split": 0.2}, "did you mean 'validation'"),
     ({"validation_data": (X, Y)}, "did you mean 'validation'"),
@@ -83,6 +83,7 @@ def test_an_argument_that_fit_does_not_have(options, says):
     [
         (lambda: fn.Adam(lr=1e-3), r"fn\.Adam has no argument 'lr'; did you mean 'learning_rate'"),
         (lambda: fn.AdamW(beta_1=0.9), "did you mean 'beta1'"),
+        (lambda: fn.LBFGS(lr=1), "belongs to an optimizer that has one"),
         (lambda: fn.SGD(eps=1), r"fn\.SGD has no argument 'eps'; It takes learning_rate, mom"),
         (lambda: fn.ReLU(slope=1), "It takes none"),
         (lambda: fn.Cosine(learning_rate=1), "did you mean 'rate'"),
