@@ -15,7 +15,7 @@ from child import environment
 from commands import refuse, run
 
 import fastnet as fn
-from fastnet import startup
+from fastnet import plots, startup
 
 TRAIN = ("train", "d.csv", "--target", "kind", "--epochs", 2)
 
@@ -240,3 +240,21 @@ os.kill(os.getpid(), signal.SIGINT)
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
     assert done.returncode == -signal.SIGINT
     assert done.stderr == b""
+
+
+# --- the chart ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "title"),
+    [
+        ("kind", r"accuracy: training (100|\d\d\.\d)%, validation (100|\d\d\.\d)%"),
+        ("a", r"R²: training -?\d+\.\d{3}, validation -?\d+\.\d{3}"),
+    ],
+)
+def test_the_chart_says_how_good_the_model_is(folder, monkeypatch, target, title):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda chart, path: drawn.append(chart))
+    options = ("--epochs", 3, "-o", "m.st", "--plot", "loss.png")
+    assert run("train", "d.csv", "--target", target, *options)[0] == 0
+    assert re.fullmatch(title, drawn[0].axes[0].get_title())
