@@ -296,7 +296,10 @@ def _train(
         raise Diverged(
             f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
         ) from error
-    except FileAccessError as error:  # of the checkpoint, in the middle of the training
+    except FileAccessError as error:
+        if fit.model.history is None or not len(fit.model.history):
+            raise
+        # A checkpoint in the middle of the training.
         raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
     except KeyboardInterrupt as error:
         history = fit.model.history
