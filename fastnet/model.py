@@ -348,8 +348,8 @@ class Model:
             DataError: if rows, targets or weights are invalid.
             Diverged: if the loss stops being finite. The model keeps its last finite parameters.
             KeyboardInterrupt: after Ctrl-C. The model is as after its last whole step.
-            ModelFileError: if a checkpoint cannot be written, or belongs to another fit. (The last
-                one of a fit that is done only gives a warning: the model is trained.)
+            ModelFileError: if a checkpoint belongs to another fit, or cannot be written when the
+                fit begins or is interrupted. At other times that is a warning, and the fit goes on.
         """
         if self.table is not None and not encoded:
             raise self._wants_table("fit")

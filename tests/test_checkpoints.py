@@ -1,6 +1,7 @@
 """Checkpoints: a fit that resumes from one ends as if it had not been cut."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -105,6 +106,22 @@ def test_a_fit_that_stopped_early_stays_stopped(tmp_path):
     assert len(first.history) < 50
     second.fit(X, Y, epochs=50, checkpoint=path, resume=True, **settings)
     assert_same_end(second, first)
+
+
+def test_a_checkpoint_that_cannot_be_written_any_more_ends_no_fit(tmp_path):
+    (tmp_path / "folder").mkdir()
+    saver = fn.Checkpoint(tmp_path / "folder" / "c", seconds=None, epochs=1)
+
+    def lose(model, history):
+        if len(history) == 2:
+            shutil.rmtree(tmp_path / "folder")
+
+    model, wanted = make(), make()
+    with pytest.warns(UserWarning, match="Make the folder .*The fit goes on") as caught:
+        model.fit(X, Y, epochs=5, checkpoint=saver, callbacks=[lose], **options())
+    assert len(caught) == 5  # one an epoch from the second on, and one at the end
+    wanted.fit(X, Y, epochs=5, **options())
+    assert_same_end(model, wanted)
 
 
 def test_a_fit_that_waited_out_its_patience_ends_when_it_is_resumed(tmp_path):

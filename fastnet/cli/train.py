@@ -296,11 +296,6 @@ def _train(
         raise Diverged(
             f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
         ) from error
-    except FileAccessError as error:
-        if fit.model.history is None or not len(fit.model.history):
-            raise
-        # A checkpoint in the middle of the training.
-        raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
@@ -324,7 +319,7 @@ def _train(
 
 
 def _kept(checkpoint: str | None) -> str:
-    """Where a training is whose checkpoint or model could not be written."""
+    """Where a training is whose model could not be written."""
     if checkpoint is None or not Path(checkpoint).exists():
         return "There is no checkpoint: the training is lost"
     again = f"--resume --checkpoint {shlex.quote(checkpoint)}"

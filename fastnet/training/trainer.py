@@ -148,12 +148,7 @@ class Trainer:
             except KeyboardInterrupt:
                 self._save()
                 raise
-            try:
-                self._save()
-            except FileAccessError as error:  # a disk that is full must not cost what is trained
-                warnings.warn(
-                    f"{error}. The fit is done, and the model trained all the same.", stacklevel=4
-                )
+            self._save_or_warn()
             if self.observer is not None:
                 self.observer.fit_done()
 
@@ -389,7 +384,7 @@ class Trainer:
             with self.interrupts.allow():
                 self._call_back()
         except Exception:  # a callback's own: the epoch is done all the same
-            self._save()
+            self._save_or_warn()
             raise
 
     def _call_back(self) -> None:
@@ -411,7 +406,16 @@ class Trainer:
         late = seconds is not None and time.monotonic() - self.saved_at >= seconds
         at_end = self.fit_state.step % self.batches == 0
         if late or (epochs is not None and at_end and self.epoch % epochs == 0):
+            self._save_or_warn()
+
+    def _save_or_warn(self) -> None:
+        """Write a checkpoint; a disk that is full must not cost what is trained."""
+        try:
             self._save()
+        except FileAccessError as error:
+            self.saved_at = time.monotonic()
+            text = f"{error}. The fit goes on to its end all the same."
+            warnings.warn(text, stacklevel=6)
 
     def _save(self) -> None:
         if self.save is not None:
