@@ -129,5 +129,6 @@ def _parquet_blocks(path: Path, name: str) -> "Iterator[pl.DataFrame]":
         yield from _slices(scan, scan.select(pl.len()).collect().item(), columns)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(
-            f"{name} is not a complete Parquet file ({first_line(error)}); write it again."
+            f"{name} cannot be read as a Parquet file ({first_line(error)}): write it again, and "
+            "columns of a type that Polars does not have, such as decimal256, as another type."
         ) from error
