@@ -54,7 +54,7 @@ _MEANT: dict[str, tuple[str, ...]] = {
     "input_dim": ("inputs",),
     "input_shape": ("inputs",),
     "in_features": ("inputs",),
-    "hidden_layer_sizes": ("layers", "hidden"),
+    "hidden_layer_sizes": ("hidden", "layers"),
     "random_state": ("seed",),
     "device": ("backend",),
     "n_epochs": ("epochs",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnet as fn
-from fastnet import migrations
+from fastnet import migrations, tables
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.losses import LOSSES
 from fastnet.definition.named import resolve
@@ -94,6 +94,9 @@ def test_an_argument_that_fit_does_not_have(options, says):
         (lambda: fn.Model(NETWORK, loss="mse"), "belongs to the network"),
         (lambda: fn.Network([fn.Dense(1)]), r"'layers'; the number of inputs comes first"),
         (lambda: fn.EarlyStopping(monitor="loss"), "It takes patience, min_delta, restore_best"),
+        (lambda: tables.Recipe(n_epochs=3), r"tables\.Recipe has no .*did you mean 'epochs'"),
+        (lambda: tables.Recipe(hidden_layer_sizes=(3,)), "did you mean 'hidden'"),
+        (lambda: tables.train({}, "y", epochs=3), "It takes source, target, recipe"),
         (lambda: fn.Dense(), r"fn\.Dense: missing a required argument: 'units'"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arguments import explained
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.model import Model
@@ -223,6 +224,7 @@ class TableFit:
         )
 
 
+@explained("tables.train", "the recipe has the settings: tables.Recipe(epochs=100)")
 def train(
     source: Any,
     target: str,

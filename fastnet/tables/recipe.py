@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.named import resolve
@@ -16,6 +17,7 @@ from fastnet.tables.schema import TASKS
 MISSING = ("impute", "error")
 
 
+@explained("tables.Recipe")
 @dataclass(frozen=True)
 class Recipe:
     """Settings for training on a table. The defaults suit hundreds to tens of thousands of rows.
