@@ -21,10 +21,13 @@ from fastnet.contract.kinds import ACTIVATIONS, LOSSES
 from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Softmax
 from fastnet_numba.ops.activations import MOST_CONSTANTS, RELU
-from fastnet_numba.ops.panels import LARGE_BYTES, PANEL, PANEL_DEPTH
+from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
     AFFINE,
     BIAS,
+    BLOCK_COLUMNS,
+    BLOCK_DEPTH,
+    BLOCK_ROWS,
     CHUNK,
     CODE,
     COLUMNS,
@@ -45,6 +48,7 @@ from fastnet_numba.ops.table import (
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     PACKED,
+    PLAIN,
     RATE,
     RECTIFY,
     ROW_WEIGHTS,
@@ -64,17 +68,24 @@ from fastnet_numba.ops.table import (
     X,
     Y,
 )
-from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.host import LANES, caches
 
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
 #: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same time
 #: within 2 %.
 CHUNK_BYTES = 2**19
 
+#: Bytes of weights from which they come from far away.
+FAR_BYTES = 3 * 2**20
+
 #: Rows of a chunk: at least, so that weights read for it are used often enough, and at most.
 #: Likewise: 32 and 256 at least take 1.00 and 0.96 times as long on 784-512-512-10; 4,096 at most
 #: take 1.04 times as long on this and on 32-64-64-1.
-FEWEST_ROWS, MOST_ROWS = 96, 1024
+FEWEST_ROWS, MOST_ROWS = 256, 1024
+
+
+#: Units from which a layer's rows are long.
+LONG = 128
 
 
 @dataclass(frozen=True)
@@ -103,27 +114,30 @@ class Layout:
         return arena
 
 
-def row_length(units: int, lanes: int) -> int:
+def row_length(units: int, itemsize: int) -> int:
     """How far rows of a layer's output are apart.
 
-    Not by a multiple of 512 entries (2 or 4 KiB): the same column of many rows would share a few
-    sets of the caches and evict itself.
+    Where rows are long, by an odd number of cache lines: else the same column of many rows would
+    share a part of the caches' sets and evict itself.
     """
     if units == 1:
         return 1
+    lanes = LANES[itemsize]
     length = -(-units // lanes) * lanes
-    return length + lanes if length % 512 == 0 else length
+    if units < LONG:
+        return length
+    line = 64 // itemsize
+    return (-(-length // line) | 1) * line
 
 
 def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     """How many rows go through the network together, of `rows`."""
-    lanes = LANES[itemsize]
     weights = sum(op.weight.size for op in plan.affine)
-    if weights * itemsize > LARGE_BYTES:
+    if weights * itemsize > FAR_BYTES:
         return min(rows, MOST_ROWS)  # weights from far away should serve many rows
     # Output, slope and the two derivatives of a layer, in a row of the batch.
-    each = sum(3 * row_length(op.units, lanes) for op in plan.affine)
-    each += row_length(plan.inputs, lanes)
+    each = sum(3 * row_length(op.units, itemsize) for op in plan.affine)
+    each += row_length(plan.inputs, itemsize)
     fitting = CHUNK_BYTES // (each * itemsize)
     most = max(min(fitting, MOST_ROWS), FEWEST_ROWS)
     if rows <= most:
@@ -165,7 +179,7 @@ class _Rows:
     def __init__(self, plan: Plan, arena: _Arena, chunk: int, itemsize: int) -> None:
         self.arena, self.chunk, self.itemsize = arena, chunk, itemsize
         self.value = 0
-        self.source_row = row_length(plan.inputs, arena.lanes)
+        self.source_row = row_length(plan.inputs, itemsize)
         self.source = arena.place(chunk * self.source_row)
         self.made: dict[int, list[int]] = {}
 
@@ -207,10 +221,10 @@ class _Rows:
 
     def _affine(self, op: Affine) -> dict[int, int]:
         lanes = self.arena.lanes
-        row = row_length(op.units, lanes)
+        row = row_length(op.units, self.itemsize)
         target = self.arena.place(self.chunk * row)
         transposed = -1
-        large = op.weight.size * self.itemsize > LARGE_BYTES
+        large = op.weight.size > blocks_for(self.itemsize, caches()).plain
         if op.needs_input_gradient and op.inputs > 1 and op.units > 1 and not large:
             transposed = self.arena.place(-(-op.units // lanes) * lanes * self.source_row)
         return {
@@ -237,7 +251,7 @@ class _Rows:
 
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
-    lanes = LANES[dtype.itemsize]
+    lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
     arena = _Arena(lanes, 64 // dtype.itemsize)
     ones = arena.keep((1.0,), 1)
     table = _Rows(plan, arena, rows, dtype.itemsize)
@@ -263,7 +277,11 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         LOSS: LOSSES[plan.loss.kind],
         TERMS: plan.loss.each,
         LOSS_CONSTANT: arena.keep(plan.loss.constants, 1),
-        PACKED: arena.place(PANEL_DEPTH * PANEL * lanes),
+        PACKED: arena.place(blocks.depth * blocks.columns),
+        BLOCK_DEPTH: blocks.depth,
+        BLOCK_COLUMNS: blocks.columns,
+        BLOCK_ROWS: blocks.rows,
+        PLAIN: blocks.plain,
     }
     first_row = [found.get(place, -1) for place in range(COLUMNS)]
     training = [table.made[op.target] for op in plan.for_loss]

@@ -11,6 +11,7 @@ from fastnet_numba.ops.activations import activate, softmax, softmax_back, times
 from fastnet_numba.ops.dropout import draw
 from fastnet_numba.ops.products import (
     Matrix,
+    Room,
     Rows,
     Shape,
     column,
@@ -21,6 +22,9 @@ from fastnet_numba.ops.products import (
 from fastnet_numba.ops.table import (
     AFFINE,
     BIAS,
+    BLOCK_COLUMNS,
+    BLOCK_DEPTH,
+    BLOCK_ROWS,
     CODE,
     CONSTANTS,
     D_NEXT,
@@ -34,6 +38,7 @@ from fastnet_numba.ops.table import (
     ONES,
     OUTPUT_ROW,
     PACKED,
+    PLAIN,
     RATE,
     RECTIFY,
     SLOPE,
@@ -48,10 +53,19 @@ from fastnet_numba.ops.table import (
     WEIGHT,
     D,
 )
-from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
 from fastnet_numba.simd.vectors import lanes, transpose
+
+
+@inlined
+def room_of(ops, m):
+    """Where products pack their second operand."""
+    return Room(
+        m, ops[0, PACKED], ops[0, BLOCK_DEPTH], ops[0, BLOCK_COLUMNS], ops[0, BLOCK_ROWS],
+        ops[0, PLAIN],
+    )  # fmt: skip
 
 
 @kernel
@@ -80,7 +94,7 @@ def forward(ops, p, m, rows, factor, first, seed, step):
                     Rows(p, ops[o, WEIGHT], units),
                     Shape(rows, units, ops[o, INPUTS]),
                     ZERO if bias < 0 else BEGIN_BIAS, end, Rows(p, max(bias, 0), zero),
-                    m, ops[0, PACKED],
+                    room_of(ops, m),
                 )  # fmt: skip
         elif kind == ELEMENTWISE:
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
@@ -115,7 +129,7 @@ def transpose_weights(ops, p, m):
 def backward(ops, p, g, g_at, m, rows, more, dropping):
     """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there."""
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
-    tiles, scratch = ops[0, TILES], ops[0, PACKED]
+    tiles, room = ops[0, TILES], room_of(ops, m)
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
     none = Rows(m, zero, zero)
     begin = ADD if more else ZERO
@@ -129,8 +143,7 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 # dw' = d' x: one row
                 multiply(
                     tiles, Rows(g, g_at + weight, inputs), Matrix(m, d, one, one),
-                    Rows(m, source, row), Shape(one, inputs, rows), begin, keep, none,
-                    m, scratch,
+                    Rows(m, source, row), Shape(one, inputs, rows), begin, keep, none, room,
                 )  # fmt: skip
                 if bias >= 0:
                     summed = sum_of(m, d, rows)
@@ -139,13 +152,13 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 # dw = x' d
                 multiply(
                     tiles, Rows(g, g_at + weight, units), Matrix(m, source, one, row), into,
-                    Shape(inputs, units, rows), begin, keep, none, m, scratch,
+                    Shape(inputs, units, rows), begin, keep, none, room,
                 )  # fmt: skip
                 if bias >= 0:
                     multiply(
                         tiles, Rows(g, g_at + bias, units),
                         Matrix(m, ops[0, ONES], zero, zero), into, Shape(one, units, rows),
-                        begin, keep, none, m, scratch,
+                        begin, keep, none, room,
                     )  # fmt: skip
             if ops[o, NEEDS_INPUT_GRADIENT] == 0:
                 return  # nothing before it has parameters
@@ -159,20 +172,21 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
             a, c, e = Matrix(m, d, d_row, one), Rows(m, d_next, row), Rows(m, slope, row)
             if ops[o, TRANSPOSED] >= 0:
                 # Up to whole vectors of columns: what stands behind the inputs is room.
+                whole = -(-inputs // lanes(m)) * lanes(m)
                 multiply(
                     tiles, c, a, Rows(m, ops[o, TRANSPOSED], row),
-                    Shape(rows, row, units), zero, end, e, m, scratch,
+                    Shape(rows, whole, units), zero, end, e, room,
                 )  # fmt: skip
             elif inputs > 1 and units > 1:
                 multiply_packed(
                     tiles, c, a, Rows(p, weight, units), one, Shape(rows, inputs, units),
-                    zero, end, e, m, scratch,
+                    zero, end, e, room,
                 )  # fmt: skip
             else:
                 # w is a single row or column, and that is w' as well
                 multiply(
                     tiles, c, a, Rows(p, weight, inputs), Shape(rows, inputs, units),
-                    zero, end, e, m, scratch,
+                    zero, end, e, room,
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue

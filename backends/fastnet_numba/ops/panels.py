@@ -1,12 +1,52 @@
-"""Measures of the matrix products that layouts and kernels share."""
+"""In what blocks matrix products read their second operand, by the caches of this host.
 
-#: Bytes of B beyond which it is packed. Measured (bench/test_products.py), a plain product's time
-#: over a packed one's: 0.9 at 1 MB, 1.0 at 2.3, 1.2 at 4, 1.5 at 16.
-LARGE_BYTES = 3 * 2**20
+A product C = A B goes through B in blocks of some rows and columns, each packed into panels, one
+panel as wide as the largest tile. A block is used for some rows of A and C at a time. The block
+and these rows of A stay in the second-level cache together, while a tile's rows of A, and with
+narrow vectors a panel too, stay in the first.
+"""
 
-#: Rows of A from which packing B pays. Likewise: 0.8 at 8 and 16 rows, 1.0 at 32, 1.1 at 64.
+from dataclasses import dataclass
+
+from fastnet_numba.simd.host import LANES, Caches
+from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
+
+#: Rows of A from which packing B pays. Measured (bench/test_products.py), a plain product's time
+#: over a packed one's: 0.8 at 8 and 16 rows, 1.0 at 32, 1.1 at 64.
 WORTH_PACKING = 32
 
-#: Vectors in a row of a panel, and its rows: 128 KiB with vectors of 512 bits. Likewise, on a busy
-#: machine: 2 or 8 vectors take 1.02 times as long, 128 rows 1.05 times, 1,024 rows the same.
-PANEL, PANEL_DEPTH = 4, 512
+#: Vectors in a row of a panel.
+PANEL = WIDTHS[0]
+
+#: Rows of a block: a tile's loop over depth should be long, as C is read and written for each block.
+DEPTH = 512
+
+#: B is packed from so many times the bytes of the first cache.
+PACKED_FROM = 4
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Sizes in entries.
+
+    Attributes:
+        depth, columns: of a block of B.
+        rows: of A and C, for which it is used in turn.
+        plain: how many entries of B are not packed.
+    """
+
+    depth: int
+    columns: int
+    rows: int
+    plain: int
+
+
+def blocks_for(itemsize: int, caches: Caches) -> Blocks:
+    """The blocks for numbers of this size in bytes.
+
+    A block takes half of the second cache, and its rows of A an eighth.
+    """
+    panel, row = PANEL * LANES[itemsize], DEPTH * itemsize
+    columns = max(caches.second // 2 // (row * panel), 1) * panel
+    rows = max(caches.second // 8 // (row * HEIGHTS[0]), 1) * HEIGHTS[0]
+    return Blocks(DEPTH, columns, rows, PACKED_FROM * caches.first // itemsize)

@@ -1,7 +1,8 @@
 """Matrix products of every size, from register tiles.
 
-Small ones are a matter of tiles alone. Where B is larger than the cache near the core, it is
-copied panel by panel into one piece first (`multiply_packed`). A layer of one unit is a product
+Small ones are a matter of tiles alone. A larger B is copied block by block into one piece first
+(`multiply_packed`): rows that lie far apart share a few sets of the caches, and each is on a page
+of its own. A layer of one unit is a product
 with one column, for which vectors run along the inputs (`column`).
 """
 
@@ -9,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnet_numba.ops.panels import LARGE_BYTES, PANEL, PANEL_DEPTH, WORTH_PACKING
+from fastnet_numba.ops.panels import PANEL, WORTH_PACKING
 from fastnet_numba.simd.compiled import entry, kernel
-from fastnet_numba.simd.host import register_bytes
 from fastnet_numba.simd.tiles import ADD, KEEP
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
@@ -26,8 +26,6 @@ from fastnet_numba.simd.vectors import (
     total,
     transpose,
 )
-
-REGISTER_BYTES = register_bytes()
 
 
 class Rows(NamedTuple):
@@ -61,8 +59,26 @@ def tiles_for(like):
     return address_of_tiles(like)
 
 
+class Room(NamedTuple):
+    """Where B is packed, and in what blocks (see `panels.py`).
+
+    Attributes:
+        m, at: the blocks go to `m[at]`.
+        depth, columns: rows and columns of a block.
+        rows: of A and C, for which a block is read in turn.
+        plain: how many entries of B need no packing.
+    """
+
+    m: Any
+    at: Any
+    depth: Any
+    columns: Any
+    rows: Any
+    plain: Any
+
+
 @kernel
-def multiply(tiles, c, a, b, shape, begin, end, e, m, scratch):
+def multiply(tiles, c, a, b, shape, begin, end, e, room):
     """C = A B: see `tiles.py`.
 
     Args:
@@ -72,11 +88,14 @@ def multiply(tiles, c, a, b, shape, begin, end, e, m, scratch):
         shape: of the product.
         begin, end: what the entries begin as, and what becomes of them.
         e: the bias or the slope for that, `Rows` like C.
-        m, scratch: `m[scratch]` is room for a packed panel of B.
+        room: for packed blocks of B.
     """
-    bytes_of_b = shape.columns * shape.depth * (REGISTER_BYTES // lanes(m))
-    if bytes_of_b > LARGE_BYTES and shape.rows >= WORTH_PACKING:
-        multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, m, scratch)
+    if (
+        shape.columns * shape.depth > room.plain
+        and shape.rows >= WORTH_PACKING
+        and b.row > PANEL * lanes(room.m)
+    ):
+        multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
     else:
         product(
             tiles, c.data, c.at, c.row, a.data, a.at, a.row, a.column, b.data, b.at, b.row,
@@ -85,43 +104,60 @@ def multiply(tiles, c, a, b, shape, begin, end, e, m, scratch):
 
 
 @kernel
-def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, m, scratch):
-    """C = A B with B copied panel by panel into one piece; the arguments are those of `multiply`.
+def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
+    """C = A B with B copied block by block; the arguments are those of `multiply`.
 
     Where `transposed` is not 0, b is the transpose of B.
     """
-    size = lanes(m)
-    panel = PANEL * size
-    for k0 in range(0, shape.depth, PANEL_DEPTH):
-        deep = min(PANEL_DEPTH, shape.depth - k0)
+    m = room.m
+    panel = PANEL * lanes(m)
+    for k0 in range(0, shape.depth, room.depth):
+        deep = min(room.depth, shape.depth - k0)
         opening = begin if k0 == 0 else ADD
         closing = end if k0 + deep == shape.depth else KEEP
-        for j0 in range(0, shape.columns, panel):
-            wide = min(panel, shape.columns - j0)
-            if transposed != 0:
-                for j in range(0, wide, size):
-                    for k in range(0, deep, size):
-                        transpose(
-                            m, scratch + k * panel + j, panel,
-                            b.data, b.at + (j0 + j) * b.row + k0 + k, b.row,
-                            min(wide - j, size), min(deep - k, size),
-                        )  # fmt: skip
-            elif wide == panel:
-                for k in range(deep):
-                    here, there = b.at + (k0 + k) * b.row + j0, scratch + k * panel
-                    for j in range(0, panel, size):
-                        store(m, there + j, load(b.data, here + j))
-            else:
-                for k in range(deep):
-                    here, there = b.at + (k0 + k) * b.row + j0, scratch + k * panel
-                    for j in range(0, wide, size):
-                        store(m, there + j, load_first(b.data, here + j, wide - j))
-            # A bias begins with the columns, a slope with the rows too: both move with j0.
-            product(
-                tiles, c.data, c.at + j0, c.row, a.data, a.at + k0 * a.column, a.row, a.column,
-                m, scratch, panel, shape.rows, wide, deep, opening, closing,
-                e.data, e.at + j0, e.row,
-            )  # fmt: skip
+        for first in range(0, shape.columns, room.columns):
+            after = min(first + room.columns, shape.columns)
+            for j0 in range(first, after, panel):
+                pack(m, room.at + (j0 - first) * deep, b, transposed, k0, j0,
+                     deep, min(panel, after - j0))  # fmt: skip
+            for i0 in range(0, shape.rows, room.rows):
+                high = min(room.rows, shape.rows - i0)
+                for j0 in range(first, after, panel):
+                    # A bias begins with the columns, a slope with the rows too: both move with j0.
+                    product(
+                        tiles, c.data, c.at + i0 * c.row + j0, c.row,
+                        a.data, a.at + i0 * a.row + k0 * a.column, a.row, a.column,
+                        m, room.at + (j0 - first) * deep, panel,
+                        high, min(panel, after - j0), deep, opening, closing,
+                        e.data, e.at + i0 * e.row + j0, e.row,
+                    )  # fmt: skip
+
+
+@kernel
+def pack(m, at, b, transposed, k0, j0, deep, wide):
+    """Copy a panel of B, or of the transpose of b, into one piece at `m[at]`: its entry (k0, j0)
+    and those `deep` rows and `wide` columns behind it. The panel's rows are whole; what stands
+    behind `wide` is never used.
+    """
+    size = lanes(m)
+    panel = PANEL * size
+    if transposed != 0:
+        for j in range(0, wide, size):
+            for k in range(0, deep, size):
+                transpose(
+                    m, at + k * panel + j, panel, b.data, b.at + (j0 + j) * b.row + k0 + k, b.row,
+                    min(wide - j, size), min(deep - k, size),
+                )  # fmt: skip
+    elif wide == panel:
+        for k in range(deep):
+            here, there = b.at + (k0 + k) * b.row + j0, at + k * panel
+            for j in range(0, panel, size):
+                store(m, there + j, load(b.data, here + j))
+    else:
+        for k in range(deep):
+            here, there = b.at + (k0 + k) * b.row + j0, at + k * panel
+            for j in range(0, wide, size):
+                store(m, there + j, load_first(b.data, here + j, wide - j))
 
 
 @kernel

@@ -20,11 +20,13 @@ RECTIFY = len(OPERATIONS)
 ) = range(18)  # fmt: skip
 
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
-#: address of the tiles, the loss's code, its terms in a row, and the place of its constant.
+#: address of the tiles, the loss's code, its terms in a row, the place of its constant, and that of
+#: packed blocks with their sizes (`products.Room`).
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
-    ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, PLACES,
-) = range(18)  # fmt: skip
+    ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_COLUMNS, BLOCK_ROWS, PLAIN,
+    PLACES,
+) = range(22)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)

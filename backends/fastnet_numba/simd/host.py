@@ -4,7 +4,9 @@ The compiler is asked, not the processor, so that `NUMBA_CPU_NAME` and `NUMBA_CP
 are followed like everywhere in Numba.
 """
 
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -43,3 +45,31 @@ def registers() -> int:
 
 #: Numbers in a vector, by their size in bytes.
 LANES = {size: register_bytes() // size for size in (4, 8)}
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Bytes of the caches that a core has for itself."""
+
+    first: int
+    second: int
+
+
+#: Where the host does not tell: what most processors of the last ten years have at least.
+USUAL = Caches(first=32 * 2**10, second=256 * 2**10)
+
+
+@cache
+def caches() -> Caches:
+    """The first two levels, as the operating system knows them: Linux and macOS do."""
+    found = {1: USUAL.first, 2: USUAL.second}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            kind, level, size = (
+                (folder / name).read_text().strip() for name in ("type", "level", "size")
+            )
+            if kind != "Instruction" and int(level) in found:
+                found[int(level)] = int(size.removesuffix("K")) * 2**10
+        except (OSError, ValueError):  # a system that tells this in another way
+            continue
+    return Caches(found[1], found[2])

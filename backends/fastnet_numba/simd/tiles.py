@@ -26,8 +26,11 @@ from fastnet_numba.simd.vector import (
     address,
     constant,
     first_lanes,
+    in_order,
     load_masked,
     multiply_add,
+    on_its_own,
+    prefetch,
     splat,
     store_masked,
     vector_type,
@@ -45,6 +48,10 @@ HEIGHTS = (6, 4, 2, 1)
 
 #: Vectors in a row of a tile.
 WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
+
+#: Steps of the loop over depth that the largest tile does at once, and how many rows ahead it
+#: fetches B into the nearest cache.
+STEPS, AHEAD = 4, 8
 
 #: Vectors in a row of a tile where there is no other row. Measured (bench/test_products.py) on one
 #: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
@@ -87,13 +94,20 @@ def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...])
     return function
 
 
-def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:
-    """The function of one tile; `masked`: its only vector has `lanes` lanes."""
-    name = f"fastnet_tile_{kind.element}_{height}_{width}{'_masked' if masked else ''}"
+def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: str = "any") -> Any:
+    """The function of one tile; `masked`: its only vector has `lanes` lanes.
+
+    `form` says what is known of A: "along", its rows lie in one piece (`a_column` is 1); "down",
+    its columns do (`a_row` is 1), as in a transpose or a packed strip; "any", nothing. Knowing it
+    saves an addition for each number of A, which is what a processor that does two multiply-adds
+    a cycle has no room for.
+    """
+    name = f"fastnet_tile_{kind.element}_{height}_{width}{'_masked' if masked else ''}_{form}"
     if name in module.globals:
         return module.globals[name]
     function = _function(module, name, 13, pointers=(0, 2, 5, 10))
     c, c_row, a, a_row, a_column, b, b_row, depth, begin, end, e, e_row, lanes = function.args
+    a_row, a_column = (_I(1) if form == "down" else a_row), (_I(1) if form == "along" else a_column)
     builder = _Builder(function.append_basic_block("entry"))
     lanes_mask = first_lanes(builder, kind, lanes) if masked else None
     cells = [(i, j) for i in range(height) for j in range(width)]
@@ -108,49 +122,92 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool) -> Any:
             return load_masked(builder, kind, place, lanes_mask)
         return builder.load(place, typ=kind, align=align)
 
+    places = [builder.place(a, builder.mul(a_row, _I(i)), kind) for i in range(height)]
+    if form == "along":
+        places = [on_its_own(builder, place) for place in places]
+
     # What the accumulators begin as.
     entry = builder.block
-    blocks = {n: function.append_basic_block(n) for n in ("add", "bias", "loop", "done")}
+    names = ("add", "bias", "start", "steps", "rest", "step", "done")
+    blocks = {n: function.append_basic_block(n) for n in names}
     starts: list[tuple[Any, dict[tuple[int, int], Any]]] = [
         (entry, {cell: constant(kind, 0.0) for cell in cells})
     ]
-    switch = builder.switch(begin, blocks["loop"])
+    switch = builder.switch(begin, blocks["start"])
     switch.add_case(_I(ADD), blocks["add"])
     switch.add_case(_I(BIAS), blocks["bias"])
     builder.position_at_end(blocks["add"])
     starts.append((builder.block, {(i, j): load(c, offset(c_row, i, j)) for i, j in cells}))
-    builder.branch(blocks["loop"])
+    builder.branch(blocks["start"])
     builder.position_at_end(blocks["bias"])
     row = [load(e, _I(kind.count * j)) for j in range(width)]
     starts.append((builder.block, {(i, j): row[j] for i, j in cells}))
-    builder.branch(blocks["loop"])
+    builder.branch(blocks["start"])
 
-    # The loop over depth.
-    builder.position_at_end(blocks["loop"])
-    k = builder.phi(_I)
-    sums = {cell: builder.phi(kind) for cell in cells}
-    for block, values in starts:
-        k.add_incoming(_I(0), block)
+    # The loop over depth: several steps at once, then single ones.
+    def phis(sources: list[tuple[Any, Any, dict[tuple[int, int], Any]]]) -> tuple[Any, Any]:
+        k = builder.phi(_I)
+        sums = {cell: builder.phi(kind) for cell in cells}
+        for block, at, values in sources:
+            join(k, sums, block, at, values)
+        return k, sums
+
+    def join(k: Any, sums: Any, block: Any, at: Any, values: Any) -> None:
+        k.add_incoming(at, block)
         for cell in cells:
             sums[cell].add_incoming(values[cell], block)
-    a_k, b_k = builder.mul(k, a_column), builder.mul(k, b_row)
-    across = [load(b, builder.add(b_k, _I(kind.count * j))) for j in range(width)]
-    finished = {}
-    for i in range(height):
-        at = builder.add(builder.mul(a_row, _I(i)), a_k)
-        down = splat(
-            builder, kind, builder.load(builder.place(a, at, kind), typ=kind.element, align=align)
-        )
-        for j in range(width):
-            finished[i, j] = multiply_add(builder, down, across[j], sums[i, j])
+
+    def multiply(k: Any, sums: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+        a_k, b_k = builder.mul(k, a_column), builder.mul(k, b_row)
+        across = [load(b, builder.add(b_k, _I(kind.count * j))) for j in range(width)]
+        if form != "any":
+            then = builder.add(k, _I(AHEAD))
+            ahead = builder.mul(then, b_row)
+            for j in range(0, width * kind.count * align, 64):
+                prefetch(builder, builder.place(b, builder.add(ahead, _I(j // align)), kind))
+            if form == "down":
+                prefetch(builder, builder.place(a, builder.mul(then, a_column), kind))
+        found = {}
+        for i in range(height):
+            place = builder.place(places[i], a_k, kind)
+            down = splat(builder, kind, builder.load(place, typ=kind.element, align=align))
+            for j in range(width):
+                found[i, j] = multiply_add(builder, down, across[j], sums[i, j])
+        return found
+
+    builder.position_at_end(blocks["start"])
+    _, sums = phis([(block, _I(0), values) for block, values in starts])
+    first = sums
+    steps = _I(STEPS if form == "down" else 1)
+    several = builder.sub(depth, builder.urem(depth, steps))
+    builder.cbranch(builder.icmp_signed(">", several, _I(0)), blocks["steps"], blocks["rest"])
+    builder.position_at_end(blocks["steps"])
+    k, sums = phis([(blocks["start"], _I(0), first)])
+    values = sums
+    for step in range(steps.constant):
+        if step > 0:
+            in_order(builder)
+        values = multiply(builder.add(k, _I(step)), values)
+    following = builder.add(k, steps)
+    join(k, sums, blocks["steps"], following, values)
+    after = values
+    more = builder.icmp_signed("<", following, several)
+    builder.cbranch(more, blocks["steps"], blocks["rest"])
+    builder.position_at_end(blocks["rest"])
+    _, sums = phis([(blocks["start"], _I(0), first), (blocks["steps"], following, after)])
+    before = sums
+    builder.cbranch(builder.icmp_signed("<", several, depth), blocks["step"], blocks["done"])
+    builder.position_at_end(blocks["step"])
+    k, sums = phis([(blocks["rest"], several, before)])
+    values = multiply(k, sums)
     following = builder.add(k, _I(1))
-    k.add_incoming(following, blocks["loop"])
-    for cell in cells:
-        sums[cell].add_incoming(finished[cell], blocks["loop"])
-    builder.cbranch(builder.icmp_signed("<", following, depth), blocks["loop"], blocks["done"])
+    join(k, sums, blocks["step"], following, values)
+    more = builder.icmp_signed("<", following, depth)
+    builder.cbranch(more, blocks["step"], blocks["done"])
+    builder.position_at_end(blocks["done"])
+    _, finished = phis([(blocks["rest"], several, before), (blocks["step"], following, values)])
 
     # What becomes of them.
-    builder.position_at_end(blocks["done"])
     zero = constant(kind, 0.0)
 
     def relu(i: int, j: int, v: Any) -> Any:
@@ -195,11 +252,20 @@ def _product(module: Any, kind: Any) -> Any:
     # A bias has no rows: e's place depends on the column alone.
     e_down = builder.select(builder.icmp_signed("==", begin, _I(BIAS)), _I(0), e_row)
 
+    # The largest tile, which does most of the work, in the form that fits A.
+    large = [
+        _tile(module, kind, HEIGHTS[0], WIDTHS[0], False, form) for form in ("along", "down", "any")
+    ]
+    form = builder.select(builder.icmp_signed("==", a_row, _I(1)), large[1], large[2])
+    form = builder.select(builder.icmp_signed("==", a_column, _I(1)), large[0], form)
+
     def panel(j: Any, width: int, lanes: Any, heights: tuple[int, ...] = HEIGHTS) -> None:
         i: Any = _I(0)
         for height in heights:
+            tile = _tile(module, kind, height, width, lanes is not None)
+            if (height, width) == (HEIGHTS[0], WIDTHS[0]) and lanes is None:
+                tile = form
             with builder.loop(i, height, rows) as (row, after):
-                tile = _tile(module, kind, height, width, lanes is not None)
 
                 def at(stride: Any, row: Any = row) -> Any:
                     return builder.add(builder.mul(row, stride), j)

@@ -195,3 +195,27 @@ class _Negative(AbstractTemplate):
 @lower_builtin(operator.neg, Vector)
 def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
+
+
+def prefetch(builder: Any, place: Any) -> None:
+    """Fetch the line of this place, to be read soon, into the nearest cache; it need not exist."""
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+    function = builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+    builder.call(function, [place, flag(0), flag(3), flag(1)])
+
+
+def in_order(builder: Any) -> None:
+    """Keep the compiler from moving loads across this place: moved together, they need too many
+    registers at once, and are spilled. No instruction comes of it.
+    """
+    nothing = ir.FunctionType(ir.VoidType(), [])
+    builder.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
+
+
+def on_its_own(builder: Any, place: Any) -> Any:
+    """The same place, of which the compiler does not know that it was computed from another: else
+    it computes each from the one before it in every turn of a loop, to save registers.
+    """
+    kind = ir.FunctionType(place.type, [place.type])
+    return builder.call(ir.InlineAsm(kind, "", "=r,0"), [place])
