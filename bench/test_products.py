@@ -4,6 +4,7 @@ As in `test_choices.py`: each prints and stores the first path's time divided by
 """
 
 import time
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -13,18 +14,21 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from bench.test_choices import compare, constants, recompiled
+from bench.test_choices import compare, constants
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
 
-def _packed(**values: Any) -> Any:
-    """A matrix product with packed panels, compiled; with other constants of its module."""
+def _packed(**values: int) -> Any:
+    """A matrix product with packed blocks, compiled; with blocks of other sizes."""
     import numba
 
-    from fastnet_numba.ops.products import Matrix, Rows, Shape, multiply_packed
+    from fastnet_numba.ops.panels import blocks_for
+    from fastnet_numba.ops.products import Matrix, Room, Rows, Shape, multiply_packed
+    from fastnet_numba.simd.host import caches
 
-    product = recompiled(multiply_packed, **values)
+    sizes = replace(blocks_for(4, caches()), **values)
+    block_depth, block_columns, block_rows = sizes.depth, sizes.columns, sizes.rows
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def packed(
@@ -32,10 +36,11 @@ def _packed(**values: Any) -> Any:
     ) -> None:
         zero: Any = np.int64(0)
         one: Any = np.int64(1)
+        room = Room(m, zero, block_depth, block_columns, block_rows, zero)
         for _ in range(times):
-            product(
+            multiply_packed(
                 tiles, Rows(c, zero, columns), Matrix(a, zero, depth, one), Rows(b, zero, columns),
-                zero, Shape(rows, columns, depth), zero, zero, Rows(c, zero, zero), m, zero,
+                zero, Shape(rows, columns, depth), zero, zero, Rows(c, zero, zero), room,
             )  # fmt: skip
 
     return packed
@@ -83,7 +88,7 @@ class Product:
         self.a, self.b = (
             random.random(n, dtype=np.float32) for n in (rows * depth, depth * columns)
         )
-        self.c, self.m = np.zeros(rows * columns, np.float32), np.zeros(2**18, np.float32)
+        self.c, self.m = np.zeros(rows * columns, np.float32), np.zeros(2**21, np.float32)
         self.times = max(int(2e8 / (rows * columns * depth)), 1)
         with threadpool_limits(1, "blas"):
             self.wanted = self.a.reshape(rows, depth) @ self.b.reshape(depth, columns)
@@ -118,7 +123,7 @@ def test_packing(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time divided by a packed one's (`panels.LARGE_BYTES`, `WORTH_PACKING`)."""
+    """A plain product's time divided by a packed one's (`panels.PACKED_FROM`, `WORTH_PACKING`)."""
     plain, packed = _products()
     made, tiles = Product(rows, columns, depth), _tiles()
     what = f"{rows} x {depth} x {columns}, B of {columns * depth * 4 >> 10} KiB: plain over packed"
@@ -131,16 +136,21 @@ def test_packing(
     )
 
 
-@pytest.mark.parametrize(("panel", "deep"), [(2, 512), (8, 512), (4, 128), (4, 256), (4, 1024)])
-def test_panels(
-    panel: int, deep: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("part", "factor"), [("depth", 0.5), ("columns", 0.5), ("rows", 2)])
+def test_blocks(
+    part: str, factor: float, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A packed product's time with other panels divided by ours (`panels.PANEL`, ...)."""
-    from fastnet_numba.ops.panels import PANEL, PANEL_DEPTH
+    """A packed product's time with other blocks divided by ours (`panels.blocks_for`)."""
+    from fastnet_numba.ops.panels import PANEL, blocks_for
+    from fastnet_numba.simd.host import LANES, caches
 
-    other, ours = _packed(PANEL=panel, PANEL_DEPTH=deep), _products()[1]
+    usual = getattr(blocks_for(4, caches()), part)
+    changed = int(usual * factor)
+    if part == "columns":
+        changed = max(changed // (PANEL * LANES[4]), 1) * PANEL * LANES[4]
+    other, ours = _packed(**{part: changed}), _products()[1]
     made, tiles = Product(128, 2048, 2048), _tiles()
-    what = f"128 x 2048 x 2048, panels of {panel} x {deep} over {PANEL} x {PANEL_DEPTH}"
+    what = f"128 x 2048 x 2048, blocks with {part} {changed} over {usual}"
     compare(
         benchmark,
         capsys,

@@ -18,7 +18,7 @@ WORTH_PACKING = 32
 #: Vectors in a row of a panel.
 PANEL = WIDTHS[0]
 
-#: Rows of a block: a tile's loop over depth should be long, as C is read and written for each block.
+#: Rows of a block: many, because C is read and written once more for every further block.
 DEPTH = 512
 
 #: B is packed from so many times the bytes of the first cache.
