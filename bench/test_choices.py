@@ -188,10 +188,11 @@ CHUNKS = [
     {"CHUNK_BYTES": 2**18},
     {"CHUNK_BYTES": 2**20},
     {"CHUNK_BYTES": 2**22},
-    {"FEWEST_ROWS": 32},
-    {"FEWEST_ROWS": 256},
+    {"FEWEST_ROWS": 96},
+    {"FEWEST_ROWS": 512},
     {"MOST_ROWS": 256},
     {"MOST_ROWS": 4096},
+    {"LONG": 2**20},
 ]
 
 

@@ -64,7 +64,7 @@ class Room(NamedTuple):
 
     Attributes:
         m, at: the blocks go to `m[at]`.
-        depth, columns: rows and columns of a block.
+        depth, columns: rows and columns of a block: whole vectors and whole panels.
         rows: of A and C, for which a block is read in turn.
         plain: how many entries of B need no packing.
     """

@@ -1,0 +1,108 @@
+"""Matrix products give the same bits in blocks of any size, packed or not, and touch nothing else."""
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba", reason="numba is not installed")
+
+from fastnet_numba.ops.panels import PANEL, blocks_for  # noqa: E402
+from fastnet_numba.ops.products import (  # noqa: E402
+    Matrix,
+    Room,
+    Rows,
+    Shape,
+    multiply,
+    multiply_packed,
+    tiles_for,
+)
+from fastnet_numba.simd.host import LANES, Caches  # noqa: E402
+from fastnet_numba.simd.tiles import ADD, BIAS, HEIGHTS, KEEP, RELU, TIMES, ZERO  # noqa: E402
+
+
+@numba.njit
+def plain(tiles, c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, begin, end, e, m):
+    zero = np.int64(0)
+    multiply(
+        tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
+        Shape(rows, columns, depth), begin, end, Rows(e, zero, zero if begin == BIAS else c_row),
+        Room(m, zero, zero, zero, zero, columns * depth),
+    )  # fmt: skip
+
+
+@numba.njit
+def packed(
+    tiles, c, c_row, a, a_row, a_column, b, b_row, transposed, rows, columns, depth, begin, end, e,
+    m, blocks,
+):  # fmt: skip
+    zero = np.int64(0)
+    multiply_packed(
+        tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
+        transposed, Shape(rows, columns, depth), begin, end,
+        Rows(e, zero, zero if begin == BIAS else c_row),
+        Room(m, zero, blocks[0], blocks[1], blocks[2], zero),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("begin", "end"), [(ZERO, KEEP), (ADD, KEEP), (BIAS, RELU), (ZERO, TIMES)]
+)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (13, 70, 5), (40, 131, 50), (23, 257, 129)])
+def test_packed_products_have_the_bits_of_plain_ones(dtype, begin, end, shape):
+    rows, columns, depth = shape
+    random = np.random.default_rng(1)
+    lanes = LANES[np.dtype(dtype).itemsize]
+    a, b = (random.standard_normal(n).astype(dtype) for n in ((rows, depth), (depth, columns)))
+    e = random.standard_normal((rows, columns)).astype(dtype)
+    started = random.standard_normal((rows, columns)).astype(dtype)
+    tiles = tiles_for(a.ravel())
+
+    def given(matrix, fill=np.nan):
+        """The matrix in longer rows, and a vector behind it."""
+        longer = np.full((len(matrix), matrix.shape[1] + 3), fill, dtype)
+        longer[:, : matrix.shape[1]] = matrix
+        return np.concatenate([longer.ravel(), np.full(lanes, fill, dtype)]), longer.shape[1]
+
+    flat_b, b_row = given(b)
+    flat_bt, bt_row = given(b.T)
+    forms = {"along": (given(a), 1), "down": (given(a.T), 0)}
+    flat_e = np.concatenate([e.ravel(), np.full(lanes, np.nan, dtype)])
+    expected = None
+    for (flat_a, stride), along in forms.values():
+        a_row, a_column = (stride, 1) if along else (1, stride)
+        where = flat_a, a_row, a_column
+        found = started.ravel().copy()
+        nothing = np.zeros(1, dtype)
+        plain(tiles, found, columns, *where, flat_b, b_row, *shape, begin, end, flat_e, nothing)
+        if expected is None:
+            expected = found
+        assert np.array_equal(found, expected)
+        panel = PANEL * lanes
+        for deep, panels, high in ((16, 1, 6), (32, 2, 12), (512, 8, 60)):
+            blocks = np.array([deep, panels * panel, high])
+            for transposed in (0, 1):
+                other, row = (flat_bt, bt_row) if transposed else (flat_b, b_row)
+                found = started.ravel().copy()
+                m = np.full(deep * panels * panel + lanes, np.nan, dtype)
+                packed(
+                    tiles, found, columns, *where, other, row, transposed, *shape, begin, end,
+                    flat_e, m, blocks,
+                )  # fmt: skip
+                assert np.array_equal(found, expected), (deep, panels, high, transposed)
+                assert np.isnan(m[-lanes:]).all()
+    product = a.astype(float) @ b
+    first = {ZERO: 0.0, ADD: started, BIAS: e.ravel()[:columns]}[begin]
+    exact = first + product
+    exact = np.maximum(exact, 0) if end == RELU else exact * e if end == TIMES else exact
+    size = depth * np.finfo(dtype).eps * 8
+    np.testing.assert_allclose(expected.reshape(rows, columns), exact, rtol=size, atol=size)
+
+
+@pytest.mark.parametrize("second", [2**17, 2**18, 2**20, 2**21, 3 * 2**20])
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_blocks_are_whole_tiles_and_fit_in_the_cache(second, itemsize):
+    blocks = blocks_for(itemsize, Caches(2**15, second))
+    assert blocks.columns % (PANEL * LANES[itemsize]) == 0 < blocks.columns
+    assert blocks.rows % HEIGHTS[0] == 0 < blocks.rows
+    panel = PANEL * LANES[itemsize] * blocks.depth * itemsize
+    assert blocks.columns * blocks.depth * itemsize <= max(second // 2, panel)
