@@ -1,4 +1,4 @@
-"""Matrix products give the same bits in blocks of any size, packed or not, and touch nothing else."""
+"""Packed matrix products have the bits of plain ones, in blocks of any size, and write only theirs."""
 
 import numpy as np
 import pytest
