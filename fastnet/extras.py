@@ -13,7 +13,7 @@ REQUIREMENTS = {
     "cuda13": ("cupy-cuda13x>=14", "cuda-toolkit[cublas,cudart,nvrtc]==13.*", "platformdirs>=4"),
     "cuda12": ("cupy-cuda12x>=14", "cuda-toolkit[cublas,cudart,nvrtc]==12.*", "platformdirs>=4"),
     "array-api": ("array-api-compat>=1.11",),
-    "tables": ("polars>=1.30",),
+    "tables": ("polars>=1.30", "narwhals>=2.0"),
     "onnx": ("onnx>=1.17",),
     "torch": ("torch>=2.3",),
     "plot": ("matplotlib>=3.8",),

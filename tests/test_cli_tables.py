@@ -169,6 +169,53 @@ def test_rows_without_a_target_are_counted(folder):
     assert "1 row without a target left out" in out
 
 
+def test_how_a_table_is_written_is_told(folder):
+    """The model keeps the notation; the separator belongs to a file."""
+    text = voyage().write_csv(separator="~").replace(".", ",")
+    Path("t.csv").write_text(text)
+    options = ("--target", "survived", "-o", "t.safetensors", "--epochs", 2, "--drop", "name")
+    assert "the header names 1" in refuse("train", "t.csv", *options)
+    error = refuse("train", "t.csv", *options, "--separator", "~")
+    assert re.search(r"'age' holds '\d+,\d' in data row 1 .*add --decimal \",\"", error)
+    code, _, err = run("train", "t.csv", *options, "--separator", "~", "--decimal", ",")
+    assert code == 0, err
+    code, out, err = run("predict", "t.safetensors", "t.csv", "--separator", "~")
+    assert code == 0, err
+    code, usual, err = run("predict", "t.safetensors", "voyage.csv", "--decimal", ".")
+    assert (code, usual) == (0, out), err
+    Path("columns.toml").write_text('separator = "~"\ndecimal = ","\nepochs = 2\ndrop = ["name"]\n')
+    before = Path("t.safetensors").read_bytes()
+    assert run("train", "t.csv", *options[:4], "--config", "columns.toml")[0] == 0
+    assert Path("t.safetensors").read_bytes() == before
+
+
+def test_tables_come_through_standard_input(trained):
+    command = [sys.executable, "-m", "fastnet", "predict", "v.safetensors", "-"]
+    with open("voyage.csv") as table:
+        done = subprocess.run(command, stdin=table, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == run("predict", "v.safetensors", "voyage.csv")[1]
+
+
+def test_a_quantity_needs_a_task(folder):
+    voyage().with_columns(fare=pl.Series(range(400)) // 5).write_csv("t.csv")
+    options = ("t.csv", "--target", "fare", "-o", "t.safetensors", "--epochs", 1)
+    error = refuse("train", *options)
+    assert "80 different whole numbers in 400 rows" in error
+    assert "--task regression" in error
+    assert "--task classification" in error
+    code, out, _ = run("train", *options, "--task", "regression", "--json")
+    found = json.loads(out)
+    assert (code, found["task"]) == (0, "regression")
+    assert found["remarks"] == [
+        "'id': whole numbers, all different; if they number or identify the rows, --drop them"
+    ]
+    code, _, err = run("train", *options, "--task", "classification")
+    assert code == 0
+    assert "80 classes in 400 rows" not in err  # five each
+    assert "'id': whole numbers, all different" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message", "code"),
     [
@@ -202,11 +249,12 @@ def test_dates_are_refused_with_what_to_do(folder):
 def test_predict_says_what_was_missing_or_unknown(trained):
     new = voyage(20).with_columns(sex=pl.lit("M"))
     new.write_csv("new.csv")
-    code, out, err = run("predict", "v.safetensors", "new.csv")
+    assert "'sex' holds no category that" in refuse("predict", "v.safetensors", "new.csv")
+    code, out, err = run("predict", "v.safetensors", "new.csv", "--allow-unknown")
     assert code == 0
     assert "column 'age': missing in 4 of 20 rows, treated as in training" in err
     assert "column 'sex': unknown category in 20 of 20 rows" in err
-    expected = tables.predict(fn.load("v.safetensors"), new)
+    expected = tables.predict(fn.load("v.safetensors"), new, allow_unknown=True)
     assert pl.read_csv(out.encode()).cast({pl.Float64: pl.Float32}).equals(expected)
 
 

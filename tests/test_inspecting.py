@@ -12,6 +12,7 @@ from fastnet import tables
 from fastnet.errors import DataError, DefinitionError, MissingExtra
 from fastnet.tables.encoding import Categories, Number
 from fastnet.tables.inspecting import inspect_table
+from fastnet.tables.notation import Notation
 
 
 def read(text, tmp_path, target="y", **options):
@@ -41,9 +42,81 @@ def test_the_target_decides_the_task():
     assert inspect_table(whole, "y", "classification").classes == (0, 1)
 
 
-def test_whole_numbers_are_classes_however_many():
-    many = pl.DataFrame({"a": np.arange(50), "y": np.arange(50)})
-    assert len(inspect_table(many, "y").classes) == 50
+@pytest.mark.parametrize(("values", "rows"), [(31, 400), (10, 49), (3, 14)])
+def test_integers_that_look_like_a_quantity_are_not_made_classes_unasked(values, rows):
+    table = pl.DataFrame({"a": np.arange(rows) / 2, "y": np.arange(rows) % values})
+    remedies = "--task regression to .*--task classification to"
+    with pytest.raises(DataError, match=f"{values} different whole numbers in {rows}.*{remedies}"):
+        inspect_table(table, "y")
+    assert len(inspect_table(table, "y", "classification").classes) == values
+    assert inspect_table(table, "y", "regression").classes == ()
+    text = table.with_columns(pl.col("y").cast(pl.String))  # as a CSV file holds it
+    with pytest.raises(DataError, match="--task regression"):
+        inspect_table(text, "y")
+
+
+@pytest.mark.parametrize(("values", "rows"), [(30, 400), (10, 50), (2, 4)])
+def test_few_integers_are_classes(values, rows):
+    table = pl.DataFrame({"a": np.arange(rows) / 2, "y": np.arange(rows) % values})
+    assert len(inspect_table(table, "y").classes) == values
+
+
+def test_few_whole_floats_are_remarked_and_decimals_of_scale_0_are_integers():
+    floats = (np.arange(20) % 2).astype(float)
+    for target in (floats, ["0.0", "1.0"] * 10):
+        found = inspect_table(twenty_rows(y=target), "y")
+        assert found.task == "regression"
+        assert "add --task classification" in found.remarks[0]
+    assert inspect_table(twenty_rows(y=floats + 0.5), "y").remarks == ()
+    assert inspect_table(twenty_rows(y=np.arange(20.0)), "y").remarks == ()
+    for scale, classes in ((0, (0, 1)), (1, ())):
+        decimals = pl.Series(floats).cast(pl.Decimal(10, scale))
+        assert inspect_table(twenty_rows(y=decimals), "y").classes == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["02", "01"], ("01", "02")),
+        (["01", "1"], ("01", "1")),
+        (["+1", "-1"], ("+1", "-1")),
+        (["0", "-0"], ("-0", "0")),
+        (["TRUE", "FALSE"], ("FALSE", "TRUE")),
+        (["True", "False"], ("False", "True")),
+        (["true", "false"], (False, True)),
+        (["True", "TRUE", "false"], (False, True)),  # one class, however it is written
+        (["1", "-2"], (-2, 1)),
+    ],
+)
+def test_labels_keep_their_spelling(labels, classes):
+    target = (labels * 20)[:20]
+    for task in (None, "classification"):
+        assert inspect_table(twenty_rows(y=target), "y", task).classes == classes
+    text = inspect_table(twenty_rows(y=target), "y", categorical=["y"])
+    assert text.classes == tuple(sorted(set(labels)))
+
+
+@pytest.mark.parametrize("labels", [["00", "01"], ["1.0", "1.10"], ["1", "2"], ["true", "false"]])
+def test_categories_of_a_target_are_text(labels):
+    for kind in (pl.Categorical, pl.Enum(labels)):
+        found = inspect_table(twenty_rows(y=pl.Series(labels * 10).cast(kind)), "y")
+        assert found.classes == tuple(sorted(labels))
+
+
+def test_numbers_are_classes_as_they_are_spelled_on_request(tmp_path):
+    for labels in (["250.00", "1.10"], ["1:10", "02:01"], ["2020-01", "2020-02"], ["$5", "26%"]):
+        found = inspect_table(twenty_rows(y=labels * 10), "y", "classification")
+        assert found.classes == tuple(sorted(labels))
+    done = tables.train(
+        twenty_rows(y=["1.10", "01"] * 10), "y", tables.Recipe(epochs=1, categorical=("y",))
+    )
+    assert set(tables.predict(done.model, twenty_rows())["prediction"]) <= {"1.10", "01"}
+    assert inspect_table(twenty_rows(y=["01", "02"] * 10), "y", "regression").y[:2].tolist() == [
+        1,
+        2,
+    ]
+    with pytest.raises(DefinitionError, match="leave out --task regression"):
+        inspect_table(twenty_rows(), "y", "regression", categorical=["y"])
 
 
 def test_kinds_of_text_that_are_classes():
@@ -167,7 +240,14 @@ def test_numbers_are_treated_as_categories_on_request(tmp_path):
 
 def test_a_row_number_is_remarked():
     assert "a row number?" in use(list(range(5, 25)))[1].remark
-    assert use([*range(19), 30])[1].remark == ""
+    assert "a row number?" in use([*range(19), 30])[1].remark
+    shuffled = [int(r * 7 % 20) for r in range(20)]
+    assert "a row number?" in use(shuffled)[1].remark
+    assert "a row number?" in use([None, *shuffled[1:]])[1].remark
+    assert use([*range(19), 18])[1].remark == ""
+    assert use([r + 0.5 for r in range(20)])[1].remark == ""
+    found = inspect_table(twenty_rows(a=shuffled), "y")
+    assert "'a': whole numbers, all different" in found.remarks[0]
 
 
 def test_codes_that_look_like_numbers_are_remarked(tmp_path):
@@ -182,7 +262,7 @@ def test_requests_that_cannot_be_met():
         inspect_table(twenty_rows(name=1), "y", drop=["nmae"])
     with pytest.raises(DataError, match="no column 'c' to treat as categories"):
         inspect_table(twenty_rows(), "y", categorical=["c"])
-    with pytest.raises(DefinitionError, match="drop names the target"):
+    with pytest.raises(DefinitionError, match="drop names the target 'y'"):
         inspect_table(twenty_rows(), "y", drop=["y"])
     with pytest.raises(DataError, match="no column but the target"):
         inspect_table(twenty_rows(), "y", drop=["a", "b"])
@@ -238,6 +318,8 @@ def test_missing_values_are_refused_on_request():
         ("a,y\n12:30,u\n9:15 pm,v\n", "dates or times"),
         ("a,y\n2020-01,u\n1999-12,v\n", "dates or times"),
         ("a,y\n1,2020-01-01\n2,2020-01-02\n", "target 'y' holds dates"),
+        ("a,y\n1:10,u\n2:10,v\n", "codes or ratios, add --categorical a"),
+        ("a,y\n1,02:01\n2,03:01\n", "codes or ratios, add --task classification"),
         ("a,y\n1,u\n-inf,v\n", "column 'a' holds -inf in data row 2"),
         ("a,y\n1,u\n1e999,v\n", "column 'a' holds inf in data row 2"),
         ("a,y\n1,1.5\n2,inf\n", "target 'y' holds inf in data row 2"),
@@ -294,6 +376,77 @@ def test_columns_that_are_refused(column, message):
 def test_targets_that_are_refused(target, task, message):
     with pytest.raises(DataError, match=message):
         inspect_table(twenty_rows(y=target), "y", task)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["12.5", "1,234.50"], "'1,234.50' in data row 2.*add --thousands \",\""),
+        (["1,234", "5,678"], 'add --thousands "," .or --decimal ","'),
+        (["2,50", "3,75"], 'add --decimal ","'),
+        (["1.234,5", "7"], 'add --decimal "," --thousands "."'),
+        (["1.234.567", "7"], 'add --decimal "," --thousands "."'),
+        (["1 234,5", "1\u00a0000"], 'add --decimal "," --thousands " "'),
+        (["1'234", "2'000.5"], 'add --thousands "\'"'),
+        (["26%", "5%"], "strip '%'"),
+        (["$6.41", "US$1,200.00"], "strip '\\$' and add --thousands"),
+        (["1", "<1.0"], "'<1.0' in data row 2.*strip '<'"),
+        (["(5.5)", "1"], r"write -1 for \(1\)"),
+        (["\u22125", "1"], "write - for \u2212"),
+    ],
+)
+def test_numbers_as_people_write_them_are_recognized(words, remedy):
+    """And the two remedies of a target do not point at each other."""
+    with pytest.raises(DataError, match=f"column 'a' holds .*{remedy}.*--categorical a"):
+        inspect_table(twenty_rows(a=words * 10), "y")
+    for task in (None, "regression"):
+        with pytest.raises(DataError, match=f"target 'y' holds .*{remedy}"):
+            inspect_table(twenty_rows(y=words * 10), "y", task)
+    assert inspect_table(twenty_rows(y=words * 10), "y", "classification").classes
+    assert inspect_table(twenty_rows(a=words * 10), "y", categorical=["a"]).values["a"].len() == 20
+
+
+@pytest.mark.parametrize(
+    "words", [["<5", ">5"], ["3+", "2"], ["S", "5%"], ["1.2.3.4", "5.6.7.8"], ["12-34", "5"]]
+)
+def test_text_that_is_no_number(words):
+    assert inspect_table(twenty_rows(a=words * 10), "y").values["a"].to_list() == words * 10
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "words"),
+    [
+        (",", ".", ["1.234,5", "-2.000", "12", ",5", " 1e3 "]),
+        (",", "", ["1234,5", "-2000", "12", "0,5", "1000"]),
+        (".", ",", ["1,234.5", "-2,000", "12", ".5", "1,000"]),
+        (",", " ", ["1 234,5", "-2\u202f000", "12", "0,5", "1\u00a0000"]),
+        (".", "'", ["1'234.5", "-2'000", "12", "0.5", "1'000"]),
+    ],
+)
+def test_numbers_in_another_notation(decimal, thousands, words):
+    expected = [1234.5, -2000, 12, 0.5, 1000] * 4
+    notation = Notation(decimal, thousands)
+    found = inspect_table(twenty_rows(a=words * 4), "y", notation=notation)
+    assert found.values["a"].tolist() == expected
+    goal = inspect_table(twenty_rows(y=words * 4), "y", notation=notation)
+    assert goal.y.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "word"),
+    [(",", "", "2.5"), (",", ".", "2.5"), (".", ",", "2,5"), (".", ",", "1,2345"), (",", ".", ".")],
+)
+def test_a_number_in_the_other_notation_is_not_guessed(decimal, thousands, word):
+    column = pl.Series([word])
+    assert Notation(decimal, thousands).to_usual(column).cast(pl.Float64, strict=False)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands"), [("", ""), ("1", ""), (",", ","), (".", "e"), ("..", ""), (" ", "")]
+)
+def test_notations_that_are_none(decimal, thousands):
+    with pytest.raises(DefinitionError, match=r"decimal|thousands"):
+        tables.Recipe(decimal=decimal, thousands=thousands)
 
 
 def test_an_unknown_task_is_refused():

@@ -28,7 +28,7 @@ from fastnet.tables.recipe import Recipe
 #: The keys that are not of the recipe, and their types.
 _OTHER = {"target": str, "output": str, "checkpoint": str, "resume": bool}
 
-_TEXT = ("task", "dtype", "backend", "missing")
+_TEXT = ("task", "dtype", "backend", "missing", "separator", "decimal", "thousands")
 _NAMES = ("drop", "categorical")
 
 

@@ -6,7 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from fastnet.cli.terminal import BackendOption, JsonOption, document, note, write
+from fastnet.cli.terminal import (
+    BackendOption,
+    JsonOption,
+    SeparatorOption,
+    document,
+    note,
+    write,
+)
 
 #: The most columns with missing or unknown values that are named.
 _MOST_NAMED = 5
@@ -14,7 +21,13 @@ _MOST_NAMED = 5
 
 def command(
     model: Annotated[Path, typer.Argument(help="Model file that `fastnet train` wrote.")],
-    data: Annotated[Path, typer.Argument(help="Table to predict: .csv or .parquet.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Table to predict: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; - for CSV on "
+            "standard input."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -24,6 +37,31 @@ def command(
             show_default=False,
         ),
     ] = None,
+    separator: SeparatorOption = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark before the fraction of numbers in text (default: as in training).",
+            show_default=False,
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    thousands: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark between groups of digits (default: as in training).",
+            show_default=False,
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    allow_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unknown",
+            help="Predict even if all rows of a column hold categories unknown to the model.",
+            rich_help_panel="Columns",
+        ),
+    ] = False,
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,8 +69,8 @@ def command(
 
         fastnet predict digits.safetensors new.csv -o predictions.csv
 
-    The table needs the columns that the model was trained with, in any order. The target, and
-    columns that the training left out, may be present; they are ignored.
+    The table needs the columns that the model was trained with, in any order. The target, row
+    labels, and columns that the training left out, may be present; they are ignored.
 
     The result has one row for each row of the table, in its order. Of a classification it has
     the predicted class, its probability and the probability of each class; of a regression the
@@ -52,7 +90,14 @@ def command(
         reading.extension(output, "the output")
         files.check_apart({"output": output}, {"table": data, "model": model})
         files.check_writable(output, "output")
-    predictions = tables.stream(load(model, backend=backend), data)
+    predictions = tables.stream(
+        load(model, backend=backend),
+        data,
+        separator=separator,
+        decimal=decimal,
+        thousands=thousands,
+        allow_unknown=allow_unknown,
+    )
     if output is not None:
         writing.write(_with_progress(predictions), output)
     elif as_json:

@@ -68,6 +68,7 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
         "classes": list(trained.table.classes),
         "without_target": trained.without_target,
         "columns": [asdict(column) for column in trained.columns],
+        "remarks": list(trained.remarks),
         **parts,
         "confusion": None if counts is None else counts.tolist(),
         "parameters": trained.model.parameters.flat.size,

@@ -36,6 +36,16 @@ BackendOption = Annotated[
     ),
 ]
 
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What stands between the columns of CSV: one character, or tab (default: found in "
+        "the first lines).",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON, for programs."),

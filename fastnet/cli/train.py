@@ -11,7 +11,15 @@ import typer
 from fastnet import files
 from fastnet.cli import configuration, results
 from fastnet.cli.report import count
-from fastnet.cli.terminal import INTERRUPTED, BackendOption, JsonOption, document, note, say
+from fastnet.cli.terminal import (
+    INTERRUPTED,
+    BackendOption,
+    JsonOption,
+    SeparatorOption,
+    document,
+    note,
+    say,
+)
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
@@ -20,7 +28,7 @@ from fastnet.training import checkpoints
 _HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
 
 
-#: More classes than this, with fewer rows for each, may be meant as numbers to predict.
+#: More classes than this, with fewer rows for each, are worth a word.
 _MANY_CLASSES = 20
 _ROWS_PER_CLASS = 5
 
@@ -29,7 +37,13 @@ _MOST_NAMED = 5
 
 
 def command(
-    data: Annotated[Path, typer.Argument(help="Table to train on: .csv or .parquet.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Table to train on: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; - for CSV on "
+            "standard input."
+        ),
+    ],
     target: Annotated[
         str | None,
         typer.Option(help="Column to predict (required, here or in --config).", show_default=False),
@@ -47,7 +61,8 @@ def command(
         str | None,
         typer.Option(
             help="classification or regression (default: classification if the target is text or "
-            "integers, regression if it has decimal points).",
+            "a few integers, regression if it has decimal points; integers that look like a "
+            "quantity need this option).",
             show_default=False,
             rich_help_panel="Columns",
         ),
@@ -80,9 +95,24 @@ def command(
         list[str] | None,
         typer.Option(
             help="Columns to one-hot encode whatever they hold, such as numeric codes, or text "
-            "that would be left out.",
+            "that would be left out; of the target, its values are classes as they are spelled.",
             metavar="COLUMNS",
             show_default=False,
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    separator: SeparatorOption = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            help='Mark before the fraction of numbers in text (default "."); kept in the model.',
+            rich_help_panel="Columns",
+        ),
+    ] = None,
+    thousands: Annotated[
+        str | None,
+        typer.Option(
+            help="Mark between groups of digits (default: none); kept in the model.",
             rich_help_panel="Columns",
         ),
     ] = None,
@@ -207,8 +237,8 @@ def command(
     category of its own.
 
     Left out are columns with the same value in every row, text that differs in more than half of
-    the rows (such as names and identifiers), and rows without a target. Dates and times are
-    refused: convert them to numbers, or --drop them.
+    the rows (such as names and identifiers), row labels that pandas or R saved, and rows without
+    a target. Dates and times are refused: convert them to numbers, or --drop them.
     """
     options = dict(locals())
     for name in ("data", "config", "plot", "as_json"):
@@ -279,11 +309,10 @@ def _train(
             f"{' (scores: training/validation)' if held_out else ''}; "
             f"backend {fit.model.backend}"
         )
+        for remark in fit.remarks:
+            note(remark)
         if len(table.classes) > _MANY_CLASSES and rows < _ROWS_PER_CLASS * len(table.classes):
-            note(
-                f"{len(table.classes):,} classes in {rows:,} rows: if {table.target!r} is a number "
-                "to predict, add --task regression"
-            )
+            note(f"{len(table.classes):,} classes in {rows:,} rows: few to learn each from")
         for name in fit.unseen_classes()[:_MOST_NAMED]:
             note(f"all rows of the class {name!r} are validation rows: it cannot be learned")
         if resume and checkpoint is not None:

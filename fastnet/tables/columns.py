@@ -19,6 +19,8 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
+from fastnet.tables import notation as notations
+from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +40,9 @@ _NAMED = rf"\d{{1,2}}[-. ]+{_MONTH}[-., ]+\d{{2,4}}|{_MONTH}\.? \d{{1,2}},? \d{{
 _HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d{2}:?\d{2}))?"
 #: Dates and times as they are commonly written, in any case.
 _DATE = rf"(?i)^(?:(?:{_DAY}|{_NAMED})(?:[t ]+{_HOUR})?|{_HOUR})$"
+
+
+USUAL = Notation()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,16 @@ class Place:
         return shlex.quote(self.name)
 
     @property
+    def otherwise(self) -> str:
+        """The remedies other than correcting some values."""
+        if self.role == "target":
+            return "take every value as a class (--task classification)"
+        return (
+            f"leave the column out (--drop {self.quoted}), or treat all of it as text "
+            f"(--categorical {self.quoted})"
+        )
+
+    @property
     def leave_out(self) -> str:
         """The remedy other than converting the values."""
         if self.role == "optional":
@@ -76,7 +91,9 @@ class Place:
         return "the model needs it: " if self.role == "needed" else ""
 
 
-def infer(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | None]":
+def infer(
+    column: "pl.Series", place: Place, notation: Notation = USUAL
+) -> "tuple[str, Array | pl.Series | None]":
     """Find out what a column holds, and convert it.
 
     Returns:
@@ -84,14 +101,14 @@ def infer(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
 
     Raises:
         DataError: for dates and times, nested and binary columns, infinity, and for text that is
-            mostly numbers.
+            mostly numbers, also if they are written in another notation or with marks.
     """
     pl = polars()
     if column.dtype in (pl.Categorical, pl.Enum):
         return ("text", texts(column, place)) if column.count() else ("nothing", None)
     if column.dtype != pl.String:
         _check_type(column, place)
-    values, wrong = _parse_numbers(column)
+    values, wrong = _parse_numbers(column, notation)
     known = int(len(values) - np.isnan(values).sum())
     if not len(wrong):
         if not known:
@@ -101,23 +118,29 @@ def infer(column: "pl.Series", place: Place) -> "tuple[str, Array | pl.Series | 
         _check_finite(values, place)
         return "number", values
     present = known + len(wrong)
+    words = column.gather(wrong)
+    written = notations.written(words)
+    if not known:  # <5 and >5 alone are categories
+        written = written & ~notations.compared(words)
+    if written.any() and known + int(written.sum()) >= MOSTLY * present:
+        rows = wrong[written.arg_true().to_numpy()]
+        also = f" and {len(rows) - 1:,} more like it" if len(rows) > 1 else ""
+        raise DataError(
+            f"{place} holds {shorten(column[int(rows[0])])} in {place.row(int(rows[0]))}{also}, "
+            f"numbers in another form; {notations.remedy(column.gather(rows), notation)}, or "
+            f"{place.otherwise}."
+        )
     if known >= MOSTLY * present:
         row = int(wrong[0])
-        remedy = (
-            "leave that row out"
-            if place.role == "target"
-            else f"leave the column out (--drop {place.quoted}), or treat all of it as text "
-            f"(--categorical {place.quoted})"
-        )
         also = f" and no number in {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
         raise DataError(
             f"{place} holds {shorten(column[row])} in {place.row(row)}{also}, and numbers in "
-            f"{known:,} others; correct it, or {remedy}."
+            f"{known:,} others; correct it, or {place.otherwise}."
         )
-    dates = column.gather(wrong).str.contains(_DATE)
+    dates = words.str.contains(_DATE)
     if dates.sum() >= MOSTLY * present:
         row = int(wrong[int(dates.arg_true()[0])])
-        raise _dates(place, f"{shorten(column[row])} in {place.row(row)}")
+        raise _dates(place, f"{shorten(column[row])} in {place.row(row)}", written=True)
     return "text", texts(column, place)
 
 
@@ -128,7 +151,7 @@ def has_leading_zeros(column: "pl.Series") -> bool:
     return bool(column.str.contains(r"^\s*[+-]?0[0-9]").any())
 
 
-def numbers(column: "pl.Series", place: Place) -> Array:
+def numbers(column: "pl.Series", place: Place, notation: Notation = USUAL) -> Array:
     """The numbers of a column.
 
     Returns:
@@ -142,10 +165,12 @@ def numbers(column: "pl.Series", place: Place) -> Array:
         column = column.cast(pl.String)
     if column.dtype != pl.String:
         _check_type(column, place)
-    values, wrong = _parse_numbers(column)
+    values, wrong = _parse_numbers(column, notation)
     if len(wrong):
         row = int(wrong[0])
-        also = "correct it" if place.role == "needed" else "correct it, or leave that row out"
+        word = column.gather(wrong[:1])
+        also = notations.remedy(word, notation) if notations.written(word)[0] else "correct it"
+        also += "" if place.role == "needed" else ", or leave that row out"
         raise DataError(
             f"{place} holds {shorten(column[row])} in {place.row(row)}, which is not a number; "
             f"{also}."
@@ -154,17 +179,17 @@ def numbers(column: "pl.Series", place: Place) -> Array:
     return values
 
 
-def _parse_numbers(column: "pl.Series") -> tuple[Array, Array]:
+def _parse_numbers(column: "pl.Series", notation: Notation) -> tuple[Array, Array]:
     """A column as numbers, NaN where missing, and the indices of values that are not numbers."""
     pl = polars()
-    found = column.cast(pl.Float64, strict=False)
+    usual = notation.to_usual(column) if column.dtype == pl.String else column
+    found = usual.cast(pl.Float64, strict=False)
     values: Array = found.to_numpy(writable=True)
     unparsed: Array = (found.is_null() & column.is_not_null()).arg_true().to_numpy()
     if not len(unparsed) or column.dtype != pl.String:
         return values, unparsed
-    words = column.gather(unparsed).str.strip_chars()
-    again = words.cast(pl.Float64, strict=False)
-    words = words.str.to_lowercase()
+    again = usual.gather(unparsed).str.strip_chars().cast(pl.Float64, strict=False)
+    words = column.gather(unparsed).str.strip_chars().str.to_lowercase()
     again = again.fill_null((words == "true").replace_strict({True: 1.0, False: None}))
     again = again.fill_null((words == "false").replace_strict({True: 0.0, False: None}))
     values[unparsed] = again.to_numpy()
@@ -172,7 +197,7 @@ def _parse_numbers(column: "pl.Series") -> tuple[Array, Array]:
 
 
 def texts(column: "pl.Series", place: Place) -> "pl.Series":
-    """The text of a column.
+    """The text of a column, as it is written there.
 
     Returns:
         `(rows,)` text, null where a value is missing; integers without a decimal point.
@@ -184,14 +209,62 @@ def texts(column: "pl.Series", place: Place) -> "pl.Series":
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
         _check_type(column, place)
     if column.dtype.is_float() or column.dtype.is_decimal():
-        values = column.cast(pl.Float64).fill_nan(None)
-        integers = values.cast(pl.Int64, strict=False)
-        exact = integers.cast(pl.Float64) == values
-        return integers.cast(pl.String).zip_with(exact.fill_null(False), values.cast(pl.String))
+        return _shortest(column.cast(pl.Float64))
     found = column.cast(pl.String)
     if column.dtype == pl.String:
         found = found.str.strip_chars()
     return found.set(found == "", None)
+
+
+def spelled(column: "pl.Series", place: Place, notation: Notation = USUAL) -> "pl.Series":
+    """The text of a column in the one spelling that it has in every source.
+
+    A number is written with as few digits as it needs, and a truth value in lower case: 1.0 in a
+    CSV file, the integer 1 and the float 1.0 are all "1"; True and the boolean are "true". Codes
+    such as 01 are not numbers, and stay.
+
+    Returns:
+        `(rows,)` text, null where a value is missing.
+
+    Raises:
+        DataError: for dates, nested and binary columns.
+    """
+    pl = polars()
+    if column.dtype == pl.Float32:
+        return _shortest(column)
+    if column.dtype.is_decimal():
+        return column.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.strip_chars_end(".")
+    words = texts(column, place)
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return words
+    usual = notation.to_usual(words)
+    fractional = usual.str.contains(r"^-?(?:0|[1-9]\d*)(?:\.\d*|(?:\.\d*)?[eE][+-]?\d+)$|^-0$")
+    floats = usual.set(~fractional.fill_null(False), None).cast(pl.Float64, strict=False)
+    if not notation.usual:
+        whole = usual.str.contains(r"^-?(?:0|[1-9]\d*)$").fill_null(False)
+        words = usual.zip_with(whole, words)
+    lower = words.str.to_lowercase()
+    words = lower.zip_with(lower.is_in(["true", "false"]).fill_null(False), words)
+    return _shortest(floats).zip_with(floats.is_finite().fill_null(False), words)
+
+
+def ambiguous(raw: "pl.Series", words: "pl.Series") -> bool:
+    """Whether texts that differ would get one spelling, though their digits may mean something.
+
+    So 1.1 and 1.10 are different versions; 1 and 1.0, and True and TRUE, are the same.
+    """
+    pairs = polars().DataFrame({"raw": raw, "word": words}).unique()
+    pairs = pairs.filter(pairs["word"].str.contains(r"^-?\d*\.\d"))
+    return bool(pairs["word"].is_duplicated().any())
+
+
+def _shortest(column: "pl.Series") -> "pl.Series":
+    """Floats with as few digits as they need, integers without a decimal point."""
+    pl = polars()
+    values = column.fill_nan(None)
+    integers = values.cast(pl.Int64, strict=False)
+    exact = integers.cast(values.dtype) == values
+    return integers.cast(pl.String).zip_with(exact.fill_null(False), values.cast(pl.String))
 
 
 def missing(values: "Array | pl.Series") -> Array:
@@ -236,11 +309,13 @@ def _check_type(column: "pl.Series", place: Place) -> None:
         )
 
 
-def _dates(place: Place, shown: str) -> DataError:
+def _dates(place: Place, shown: str, written: bool = False) -> DataError:
+    """`written`: as text, which may be something else, such as the ratio 1:10."""
+    option = "--task classification" if place.role == "target" else f"--categorical {place.quoted}"
     return DataError(
         f"{place} holds dates or times ({shown}), which have no scale of their own; "
         f"{place.leave_out}convert it to numbers, such as days since a start date, the month, or "
-        "the weekday."
+        f"the weekday{f'; if they are codes or ratios, add {option}' if written else ''}."
     )
 
 
@@ -252,7 +327,7 @@ def _check_length(column: "pl.Series", place: Place) -> None:
         if wide.null_count() and not column.str.contains(r"[.eE]").any():
             row = int(long.arg_true()[int(wide.is_null().arg_true()[0])])
             raise DataError(
-                f"{place} holds {column[row]} in {place.row(row)}, an integer beyond 64 bits; "
+                f"{place} holds {column[row][:60]} in {place.row(row)}, an integer beyond 64 bits; "
                 f"if it is an identifier, leave the column out (--drop {place.quoted}); if it is a "
                 "measurement, write it with a decimal point."
             )

@@ -6,7 +6,8 @@ Why Polars does not cut the blocks itself (`scan_csv(...).collect_batches()`, Po
 - its errors name no row, and a quote that is never closed makes it read the file to its end;
 - it maps the file into memory, which cannot be done with a pipe.
 
-So this module cuts a file into blocks at line ends outside of quotes, and counts the commas.
+So this module cuts a file into blocks at line ends outside of quotes, and counts the separators.
+The separator is a comma, or else the mark that splits the header and the first row alike.
 """
 
 import csv
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from fastnet.errors import DataError
+from fastnet.errors import DataError, DefinitionError
 from fastnet.extras import polars
 
 if TYPE_CHECKING:
@@ -33,41 +34,84 @@ MOST_COLUMNS = 100_000
 _QUOTED = re.compile(rb'"[^"]*"?')
 
 
-def read(file: BinaryIO, name: str, size: int) -> "Iterator[pl.DataFrame]":
+#: What may stand between columns, in the order in which it is looked for.
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+#: Names for a tab in options, where it is hard to type.
+_TAB = ("tab", "\\t")
+
+
+def check_separator(separator: str | None) -> str | None:
+    """Make sure that a separator is one character of one byte; "tab" is one too.
+
+    Raises:
+        DefinitionError: if it is not.
+    """
+    if separator in _TAB:
+        return "\t"
+    if separator is None or (
+        isinstance(separator, str)
+        and len(separator) == 1
+        and separator.isascii()
+        and not (separator.isalnum() or separator in '"\n\r.+-_\0')
+    ):
+        return separator
+    raise DefinitionError(
+        f"separator is {separator!r}; it must be one character, such as ',' or ';', or tab."
+    )
+
+
+def read(
+    file: BinaryIO, name: str, size: int, separator: str | None, wide: int
+) -> "Iterator[tuple[pl.DataFrame, str | None]]":
     """Read the rows of a CSV file, about `size` bytes at a time.
 
     Args:
         file: open for reading, at its beginning; it is read once, so it may be a pipe.
         name: the file, as errors name it.
         size: bytes of a block.
+        separator: what stands between columns; None: found in the first lines.
+        wide: columns from which on blocks grow with their number.
 
     Yields:
         Frames whose columns are all text, stripped; an empty field is null. Blank lines are
-        skipped.
+        skipped. With each, the name that a first column without one was given, as pandas names
+        it; None if it has a name.
 
     Raises:
         DataError: if the file is not CSV, with the row or the line.
     """
-    blocks = _Blocks(file, name)
+    blocks = _Blocks(file, name, separator)
+    size *= max(len(blocks.names) // wide, 1)
     while data := blocks.take(size):
-        yield blocks.parse(data)
+        yield blocks.parse(data), blocks.first_label
 
 
 class _Blocks:
     """The blocks of a CSV file, and how far it has been read."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self.file, self.name = file, name
+    def __init__(self, file: BinaryIO, name: str, separator: str | None) -> None:
+        self.file, self.name, self.separator = file, name, separator or ","
+        #: The name that a first column without one was given.
+        self.first_label: str | None = None
+        #: Bytes that have been read, and not yet taken.
+        self._ahead = b""
         #: The first line and the first row (both from 1) of the next block.
         self.line, self.row = 1, 1
-        self.names = self._header()
+        self.names = self._header(separator is None)
+        self._mark = self.separator.encode()
+        #: White space that is no separator, which makes a line blank.
+        self._blank = bytes(set(b" \t\r\x0b\x0c") - set(self._mark))
 
     def take(self, size: int) -> bytes:
         """Take the next bytes, at least `size` of them, to the end of a row; none: the file ends.
 
         An even number of quotes means that the line end is not inside a quoted field.
         """
-        data = bytearray(self.file.read(size) + self.file.readline(_LONGEST_ROW))
+        ahead, self._ahead = self._ahead, b""
+        data = bytearray(ahead)
+        if not ahead or len(ahead) < size:
+            data += self.file.read(max(size - len(ahead), 0)) + self.file.readline(_LONGEST_ROW)
         odd = data.count(b'"') % 2
         while odd or not data.endswith(b"\n"):
             line = self.file.readline(_LONGEST_ROW)
@@ -89,8 +133,8 @@ class _Blocks:
             data += b"\n"
         return bytes(data)
 
-    def _header(self) -> list[str]:
-        """Take the names from the first line that is not blank."""
+    def _header(self, find: bool) -> list[str]:
+        """Take the names from the first line that is not blank, and find the separator."""
         line = self.take(0).removeprefix(b"\xef\xbb\xbf")
         while line and not line.strip():
             self.line += 1
@@ -102,8 +146,15 @@ class _Blocks:
                 f"{self.name} has lines that end in a carriage return alone, as old Macs wrote "
                 "them; save it with the usual line ends."
             )
+        if find:
+            blank, row = b"", self.take(0)
+            while row and not row.strip():
+                blank, row = blank + row, self.take(0)
+            self._ahead = blank + row
+            self.separator = _find_separator(line, row)
         try:
-            fields = next(csv.reader(io.StringIO(line.decode(), newline="")))
+            text = io.StringIO(line.decode(), newline="")
+            fields = next(csv.reader(text, delimiter=self.separator))
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{self.name} is not UTF-8 text ({error} in the header); save it as UTF-8."
@@ -112,6 +163,8 @@ class _Blocks:
             raise DataError(f"{self.name}: the header is not CSV ({error}).") from error
         self.line += line.count(b"\n")
         names = [name.strip() for name in fields]
+        if len(names) > 1 and not names[0]:
+            names[0] = self.first_label = _index_name(names)
         _check_names(names, self.name)
         return names
 
@@ -123,12 +176,14 @@ class _Blocks:
         # Polars itself refuses a row that is too long, so no row is too short where the sum is
         # right. A single column has no commas to count.
         rows = None
-        if not commas or outside.count(b",") != commas * height:
+        if not commas or outside.count(self._mark) != commas * height:
             rows = self._check_rows(data)
         try:
             # Polars takes the number of columns from the first row, so that must not be blank.
-            first, schema = b"," * commas + b"\n", dict.fromkeys(self.names, pl.String)
-            frame = pl.read_csv(first + data, has_header=False, schema=schema).slice(1)
+            first, schema = self._mark * commas + b"\n", dict.fromkeys(self.names, pl.String)
+            frame = pl.read_csv(
+                first + data, has_header=False, schema=schema, separator=self.separator
+            ).slice(1)
             if frame.height != height:  # with stray quotes; Polars 1.30 does not notice
                 raise pl.exceptions.ComputeError(f"{frame.height} rows in {height} lines")
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -150,17 +205,19 @@ class _Blocks:
             For each line outside of quotes, whether it is a row: a blank line is not.
         """
         commas, line, rows = len(self.names) - 1, self.line - 1, []
-        blank = None if commas else b"\r"  # in a single column white space is an empty field
+        # In a single column white space is an empty field.
+        blank = self._blank if commas else b"\r"
         # A line end inside a field becomes a 0, so that lines can still be counted.
         outside = _QUOTED.sub(lambda quoted: b'"' + b"\0" * quoted[0].count(b"\n"), data)
         for text in outside.split(b"\n")[:-1]:
             line += 1 + text.count(b"\0")
             rows.append(bool(text.strip(blank)))
-            if rows[-1] and text.count(b",") != commas:
+            if rows[-1] and text.count(self._mark) != commas:
+                between = _SEPARATORS.get(self.separator, repr(self.separator))
                 raise DataError(
                     f"{self.name}: data row {self.row - 1 + sum(rows)} (it ends in line {line}) "
-                    f"has {text.count(b',') + 1} fields, the header names {commas + 1}; "
-                    "look for a missing or spare comma, or an open quote."
+                    f"has {text.count(self._mark) + 1} fields, the header names {commas + 1}; "
+                    f"look for a missing or spare {between}, or an open quote."
                 )
         return rows
 
@@ -187,18 +244,32 @@ def _odd_line(data: bytes | bytearray, first: int) -> str:
     return f"(from line {first} on)"
 
 
+def _find_separator(header: bytes, row: bytes) -> str:
+    """The mark that splits the header and the first row into equally many fields, most of all."""
+    outside = [_QUOTED.sub(b'"', line) for line in (header, row)]
+    counts = {mark: [line.count(mark.encode()) for line in outside] for mark in _SEPARATORS}
+    fits = [mark for mark, (names, values) in counts.items() if names and names == values]
+    best = max(fits, key=lambda mark: counts[mark][0], default=",")
+    if not fits and not counts[","][0]:  # for the error that names the row
+        best = max(counts, key=lambda mark: counts[mark][0])
+    return best
+
+
+def _index_name(names: list[str]) -> str:
+    """What pandas calls a first column without a name."""
+    name, times = "Unnamed: 0", 0
+    while name in names:
+        times += 1
+        name = f"Unnamed: 0.{times}"
+    return name
+
+
 def _check_names(names: list[str], file_name: str) -> None:
     if len(names) > MOST_COLUMNS:
         raise DataError(
             f"{file_name} has {len(names):,} columns, and a table may have {MOST_COLUMNS:,}; "
             "leave out those that carry no information, or train on an array with fn.Model."
         )
-    if len(names) == 1:
-        for mark, name in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
-            if mark in names[0]:
-                raise DataError(
-                    f"{file_name} has {name} between its columns; save it with commas instead."
-                )
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
         raise DataError(
@@ -208,7 +279,7 @@ def _check_names(names: list[str], file_name: str) -> None:
     if "" in names:
         raise DataError(
             f"{file_name}: column {names.index('') + 1} has no name in the header; give it one, "
-            "or leave it out (perhaps it is a saved row number)."
+            "or take it out of the file."
         )
     for name in names:
         if "\n" in name or "\r" in name:

@@ -13,6 +13,7 @@ rows lack it, and otherwise treated like an unknown text.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,13 +22,25 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
-from fastnet.tables.columns import Place, missing, numbers, refuse_missing, shorten, texts
+from fastnet.tables.columns import (
+    USUAL,
+    Place,
+    missing,
+    numbers,
+    refuse_missing,
+    shorten,
+    spelled,
+    texts,
+)
+from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
     import polars as pl
 
 #: The treatments of missing text.
 _GAPS = ("category", "unseen", "error")
+
+_SPELLINGS = ("one", "exact")
 
 
 @dataclass(frozen=True)
@@ -80,13 +93,13 @@ class Number:
         """What each of its inputs is then divided by."""
         return (self.scale, 1.0) if self.indicator else (self.scale,)
 
-    def convert(self, column: "pl.Series", place: Place) -> Array:
+    def convert(self, column: "pl.Series", place: Place, notation: Notation = USUAL) -> Array:
         """Convert a column of another table to `(rows,)` float64, NaN where missing.
 
         Raises:
             DataError: if it holds anything but numbers, or missing values that are refused.
         """
-        values = numbers(column, place)
+        values = numbers(column, place, notation)
         if self.fill is None:
             refuse_missing(values, place, _REFUSED)
         return values
@@ -122,30 +135,40 @@ class Categories:
         other: whether all other texts share one more category.
         missing: missing text is a "category" of its own, is treated like "unseen" text, or is an
             "error".
+        spelling: "one": a category is spelled in one way in every source, as
+            `fastnet.tables.columns.spelled` does; "exact": as it is written there.
     """
 
     name: str
     values: tuple[str, ...]
     other: bool = False
     missing: str = "unseen"
+    spelling: str = "one"
 
     kind: ClassVar[str] = "categories"
 
     @classmethod
-    def fit(cls, name: str, values: "pl.Series", max_categories: int, impute: bool) -> "Categories":
-        """Learn the categories from the text of training rows."""
+    def fit(
+        cls,
+        name: str,
+        values: "pl.Series",
+        max_categories: int,
+        impute: bool,
+        spelling: str = "one",
+    ) -> "Categories":
+        """Learn the categories from the text of training rows, which is in that spelling."""
         gaps = values.null_count() > 0
         counts = values.drop_nulls().alias("value").value_counts(name="rows")
         ordered = counts.sort(["rows", "value"], descending=[True, False])["value"].to_list()
         treatment = ("category" if gaps else "unseen") if impute else "error"
         first = tuple(ordered[:max_categories])
-        return cls(name, first, len(ordered) > max_categories, treatment)
+        return cls(name, first, len(ordered) > max_categories, treatment, spelling)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its inputs."""
         rest = ["other"] * self.other + ["missing"] * (self.missing == "category")
-        return tuple(f"{self.name}={value}" for value in [*self.values, *rest])
+        return unique(f"{self.name}={value}" for value in [*self.values, *rest])
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -157,13 +180,14 @@ class Categories:
         """Ones: its inputs are 0 and 1."""
         return (1.0,) * len(self.inputs)
 
-    def convert(self, column: "pl.Series", place: Place) -> "pl.Series":
+    def convert(self, column: "pl.Series", place: Place, notation: Notation = USUAL) -> "pl.Series":
         """Convert a column of another table to text, null where missing.
 
         Raises:
             DataError: if it cannot be text, or holds missing values that are refused.
         """
-        values = texts(column, place)
+        one = self.spelling == "one"
+        values = spelled(column, place, notation) if one else texts(column, place)
         if self.missing == "error":
             refuse_missing(values, place, _REFUSED)
         return values
@@ -199,6 +223,7 @@ class Categories:
             and 0 < len(values) == len(set(values))
             and isinstance(self.other, bool)
             and self.missing in _GAPS
+            and self.spelling in _SPELLINGS
         )
 
 
@@ -227,12 +252,27 @@ def from_plain(plain: Any) -> Column:
         raise ValueError(f"a column is {shorten(plain)}, which is invalid")
     kind: Any = _KINDS[plain["kind"]]
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "kind"}
+    if kind is Categories:
+        facts.setdefault("spelling", "exact")  # of files written before there was a choice
     if set(facts) != {field.name for field in fields(kind)}:
         raise ValueError(f"a column has the keys {shorten(sorted(map(str, facts)))}")
     column: Column = kind(**facts)
     if not column.valid():
         raise ValueError(f"a column is {shorten(plain)}, which is invalid")
     return column
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """Names, none twice: a name that is taken gets a number, as in "a=other (2)"."""
+    found: dict[str, None] = {}
+    times: dict[str, int] = {}
+    for name in names:
+        candidate = name
+        while candidate in found:
+            times[name] = times.get(name, 1) + 1
+            candidate = f"{name} ({times[name]})"
+        found[candidate] = None
+    return tuple(found)
 
 
 def moments(values: Array, name: str) -> tuple[float, float]:

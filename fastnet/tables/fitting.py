@@ -69,6 +69,7 @@ class Trained:
         history: of the fit.
         training: the evaluation on the training rows.
         validation: the evaluation on the validation rows; None where no rows were held out.
+        remarks: what may not be as the table's owner means it, a sentence each.
     """
 
     model: Model
@@ -78,6 +79,7 @@ class Trained:
     history: History
     training: Evaluation
     validation: Evaluation | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def score_name(self) -> str:
@@ -94,7 +96,7 @@ class TableFit:
     """A table, split and encoded, and the model to train on it.
 
     Args:
-        source: a path, a Polars frame or a mapping of columns.
+        source: a path, a frame or a mapping of columns, as in `train`.
         target: the column to predict.
         recipe: the settings.
 
@@ -103,6 +105,7 @@ class TableFit:
         table: what the model must know of the table.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
+        remarks: what may not be as its owner means it, a sentence each.
         model: not yet trained.
         training: x `(rows, inputs)` and y of the training rows.
         validation: x and y of the validation rows; None where no rows are held out.
@@ -123,7 +126,10 @@ class TableFit:
             drop=recipe.drop,
             categorical=recipe.categorical,
             missing=recipe.missing,
+            separator=recipe.separator,
+            notation=recipe.notation,
         )
+        self.remarks = inspected.remarks
         # At least two training rows: of one there is no standard deviation.
         training, validation = split_rows(recipe.seed, len(inspected.y), recipe.validation, least=2)
         impute = recipe.missing == "impute"
@@ -186,7 +192,14 @@ class TableFit:
         table = replace(self.table, training=facts)
         self.model.table = table.to_dict()
         return Trained(
-            self.model, table, self.columns, self.without_target, history, training, validation
+            self.model,
+            table,
+            self.columns,
+            self.without_target,
+            history,
+            training,
+            validation,
+            self.remarks,
         )
 
     def unseen_classes(self) -> list[Class]:
@@ -237,7 +250,8 @@ def train(
     """Train a model on a table.
 
     Args:
-        source: a path (.csv or .parquet), a Polars frame or a mapping of columns.
+        source: a path (.csv, .tsv, .csv.gz, .tsv.gz or .parquet), "-" for CSV on standard input, a
+            frame of Polars, pandas or another library that Narwhals knows, or a mapping of columns.
         target: the column to predict.
         recipe: the settings; None: `Recipe()`.
         checkpoint: as in `Model.fit`.

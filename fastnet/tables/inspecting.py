@@ -3,6 +3,8 @@
 For each column the first rule that applies decides:
 
 - it is named in `drop`: left out;
+- it holds row labels, such as the index that pandas saves, and is not named in `categorical`: left
+  out;
 - it has no values, or the same value in all training rows: left out;
 - it is text, not named in `categorical`, with different values in more than half of the training
   rows that have one (names, identifiers): left out;
@@ -15,16 +17,18 @@ in columns that are used.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
+from fastnet.extras import polars
 from fastnet.tables import columns, reading, targets
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Number, moments
+from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS, Class, Table
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Text with more distinct values than this fraction of the rows that have one is left out.
 MAX_DISTINCT = 0.5
+
+#: What is remarked on whole numbers that are all different.
+ROW_NUMBER = "a row number? if so, --drop it"
 
 _REMEDY = "fill it in, leave those rows out, or have it imputed (--missing impute)"
 
@@ -70,6 +77,10 @@ class InspectedTable:
         y: `(rows,)`, class indices or numbers.
         without_target: how many rows were left out.
         leading_zeros: the columns of numbers in which some begin with 0, as codes may.
+        labels: the columns that hold row labels, and what they are.
+        exact: the columns of text whose spelling matters: `columns.ambiguous`.
+        notation: how numbers are written in text.
+        remarks: what may not be as its owner means it, a sentence each.
     """
 
     name: str
@@ -82,6 +93,10 @@ class InspectedTable:
     y: Array
     without_target: int
     leading_zeros: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()
+    notation: Notation = columns.USUAL
+    remarks: tuple[str, ...] = ()
 
     def fit_encoding(
         self, rows: Array, max_categories: int, impute: bool
@@ -104,7 +119,7 @@ class InspectedTable:
         reports = []
         for name, values in self.values.items():
             reason = self._reason(name, values, rows)
-            gaps = None if name in self.drop else len(self.y)
+            gaps = None if name in self.drop or name in self.labels else len(self.y)
             if values is not None:
                 gaps = int(columns.missing(values).sum())
             if values is None or reason:
@@ -112,17 +127,18 @@ class InspectedTable:
                 continue
             if not impute:
                 columns.refuse_missing(values, Place(self.name, name), _REMEDY)
-            column: Column = (
-                Number.fit(name, values[rows], impute)
-                if isinstance(values, np.ndarray)
-                else Categories.fit(name, values.gather(rows), max_categories, impute)
-            )
+            column: Column
+            if isinstance(values, np.ndarray):
+                column = Number.fit(name, values[rows], impute)
+            else:
+                spelling = "exact" if name in self.exact else "one"
+                known = values.gather(rows)
+                column = Categories.fit(name, known, max_categories, impute, spelling)
             used.append(column)
             remark = _remark(column, values)
             if name in self.leading_zeros and isinstance(column, Number):
-                remark = "codes such as 01? if so, --categorical" + (
-                    f"; {remark}" if remark else ""
-                )
+                rest = remark.removeprefix(ROW_NUMBER).removeprefix("; ")
+                remark = "codes such as 01? if so, --categorical" + (f"; {rest}" if rest else "")
             reports.append(ColumnReport(name, column.kind, column.inputs, gaps, remark))
         if not used:
             raise DataError(
@@ -136,7 +152,10 @@ class InspectedTable:
             self.task,
             self.classes,
             left_out=tuple(report.name for report in reports if not report.inputs),
+            decimal=self.notation.decimal,
+            thousands=self.notation.thousands,
         )
+        reports = _with_features(reports, table)
         if self.task == "classification":
             return table, tuple(reports)
         mean, scale = moments(self.y[rows], self.target)
@@ -146,6 +165,8 @@ class InspectedTable:
         """Why a column is left out; empty if it is not."""
         if name in self.drop:
             return "on request"
+        if name in self.labels:
+            return self.labels[name]
         if values is None:
             return "it has no values"
         if isinstance(values, np.ndarray):
@@ -172,18 +193,22 @@ def inspect_table(
     drop: Iterable[str] = (),
     categorical: Iterable[str] = (),
     missing: str = "impute",
+    separator: str | None = None,
+    notation: Notation = columns.USUAL,
 ) -> InspectedTable:
     """Read a table, and make sure that it can be used for training.
 
     Args:
-        source: a path, a Polars frame or a mapping of columns.
+        source: a path, a frame or a mapping of columns.
         target: the column to predict.
         task: "classification" or "regression"; None: as the target suggests. Text, booleans and
             integers are classes, other numbers make a regression.
         drop: columns to leave out.
-        categorical: columns to treat as text, whatever they hold.
+        categorical: columns to treat as text, whatever they hold; the target may be one.
         missing: "impute" or "error", for rows without a target; `InspectedTable.fit_encoding`
             checks the other columns.
+        separator: what stands between the columns of a CSV file; None: found in its first lines.
+        notation: how numbers are written in text.
 
     Raises:
         DataError: if it cannot be used, with the column and the row.
@@ -191,11 +216,17 @@ def inspect_table(
     """
     if task is not None and task not in TASKS:
         raise DefinitionError(unknown("task", task, TASKS))
-    frame, table_name = reading.read(source), reading.source_name(source)
+    reader = reading.Reader(source, separator)
+    frame, table_name = reader.whole(), reader.name
     drop, categorical = tuple(drop), tuple(categorical)
     _check_names(frame, table_name, target, drop, categorical)
+    if target in categorical and task == "regression":
+        raise DefinitionError(
+            f"categorical names the target {target!r}, so it is text; leave out --task regression."
+        )
     place = Place(table_name, target, role="target")
-    has_target = targets.has_target(frame[target], place)
+    goal = targets.values(frame[target], task, place, notation, target in categorical)
+    has_target = np.asarray(goal.is_not_null().to_numpy())
     if not has_target.any():
         raise DataError(f"{place} has no values at all; fill it in.")
     if missing == "error" and not has_target.all():
@@ -206,32 +237,47 @@ def inspect_table(
             f"{place} has no value in data row {row}{also}; fill it in, leave those rows out, or "
             "have them left out (--missing impute)."
         )
+    labels = {n: why for n, why in reader.labels.items() if n != target and n not in categorical}
     values: dict[str, Any] = {}
-    leading_zeros = set()
-    for name in frame.columns:
+    leading_zeros, exact = set(), set()
+    for given in frame.iter_columns():
+        name = given.name
         if name == target:
             continue
         column: Any = None
-        if name in categorical:
-            column = columns.texts(frame[name], Place(table_name, name))
-        elif name not in drop:
-            kind, column = columns.infer(frame[name], Place(table_name, name))
-            if kind == "number" and columns.has_leading_zeros(frame[name]):
+        if name not in drop and name not in labels:
+            at = Place(table_name, name)
+            kind, column = "text", None
+            if name not in categorical:
+                kind, column = columns.infer(given, at, notation)
+            elif given.dtype == polars().String:
+                column = columns.texts(given, at)
+            if kind == "number" and columns.has_leading_zeros(given):
                 leading_zeros.add(name)
+            if kind == "text":
+                words = columns.spelled(given, at, notation)
+                if column is not None and columns.ambiguous(column, words):
+                    exact.add(name)
+                else:
+                    column = words
         values[name] = None if column is None else _filter(column, has_target)
     rows = np.flatnonzero(has_target)
-    classes, y = targets.encode(frame[target].gather(rows), task, place, rows)
+    encoded = targets.encode(goal.gather(rows), task, place, rows)
     return InspectedTable(
         name=table_name,
         target=target,
-        task="classification" if classes else "regression",
-        classes=classes,
+        task="classification" if encoded.classes else "regression",
+        classes=encoded.classes,
         values=values,
         drop=drop,
         categorical=categorical,
-        y=y,
+        y=encoded.y,
         without_target=frame.height - len(rows),
         leading_zeros=frozenset(leading_zeros),
+        labels=labels,
+        exact=frozenset(exact),
+        notation=notation,
+        remarks=(*_row_numbers(values), *([encoded.remark] if encoded.remark else [])),
     )
 
 
@@ -254,9 +300,8 @@ def _check_names(
                 f"{table_name} has no column {name!r} {role}{guess} "
                 f"Its columns: {listed(frame.columns)}."
             )
-    if target in drop or target in categorical:
-        option = "drop" if target in drop else "categorical"
-        raise DefinitionError(f"{option} names the target {target!r}; it is for other columns.")
+    if target in drop:
+        raise DefinitionError(f"drop names the target {target!r}; it is for other columns.")
     if not set(frame.columns) - {target, *drop}:
         raise DataError(
             f"{table_name} has no column but the target {target!r}; nothing to learn from."
@@ -267,13 +312,36 @@ def _filter(values: Any, rows: Array) -> Any:
     return values[rows] if isinstance(values, np.ndarray) else values.filter(rows)
 
 
+def _all_different(values: Array) -> bool:
+    """Whether they are whole numbers, all different, as row numbers and identifiers are."""
+    known = values[~np.isnan(values)]
+    if len(known) < 3 or (np.rint(known) != known).any():
+        return False
+    return len(np.unique(known)) == len(known)
+
+
+def _row_numbers(values: Mapping[str, Any]) -> list[str]:
+    """A remark on columns that may be row numbers, which would tell a model where a row was."""
+    found = [n for n, v in values.items() if isinstance(v, np.ndarray) and _all_different(v)]
+    if not found:
+        return []
+    return [
+        f"{listed(found)}: whole numbers, all different; if they number or identify the rows, "
+        "--drop them"
+    ]
+
+
+def _with_features(reports: list[ColumnReport], table: Table) -> list[ColumnReport]:
+    """The reports with the names that the inputs have in the whole table."""
+    names = iter(table.features)
+    return [replace(one, inputs=tuple(next(names) for _ in one.inputs)) for one in reports]
+
+
 def _remark(column: Column, values: Any) -> str:
     """How a column is encoded, in a few words."""
     if isinstance(column, Number):
         if column.indicator:
-            return f"median {column.fill:.6g} imputed, plus an indicator"
-        steps = np.diff(values)
-        if len(steps) > 1 and (steps == 1).all():
-            return "a row number? if so, --drop it"
-        return ""
+            labels = f"{ROW_NUMBER}; " if _all_different(values) else ""
+            return f"{labels}median {column.fill:.6g} imputed, plus an indicator"
+        return ROW_NUMBER if _all_different(values) else ""
     return listed(column.values, 3) + (", the rest as other" if column.other else "")

@@ -11,6 +11,8 @@ from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.errors import DefinitionError, unknown
+from fastnet.tables.csv_blocks import check_separator
+from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS
 
 #: The treatments of missing values.
@@ -51,7 +53,11 @@ class Recipe:
         categories: the maximum number of categories of a text column that get an input each, the
             most frequent ones; the others share one.
         drop: columns to leave out.
-        categorical: columns to treat as text whatever they hold, such as numeric codes.
+        categorical: columns to treat as text whatever they hold, such as numeric codes; the target
+            may be one, and then its values are classes as they are spelled.
+        separator: what stands between the columns of a CSV file; None: found in its first lines.
+        decimal: the mark before the fraction of numbers in text.
+        thousands: the mark between their groups of digits; empty: none.
 
     Raises:
         DefinitionError: for an invalid setting.
@@ -76,6 +82,9 @@ class Recipe:
     categories: int = 20
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    separator: str | None = None
+    decimal: str = "."
+    thousands: str = ""
 
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in TASKS:
@@ -104,8 +113,15 @@ class Recipe:
         both = set(self.drop) & set(self.categorical)
         if both:
             raise DefinitionError(f"drop and categorical both name {both.pop()!r}; keep one.")
+        check_separator(self.separator)
+        _ = self.notation
         self.build_optimizer()  # these two check the rest
         self.build_network(1, 1, "regression")
+
+    @property
+    def notation(self) -> Notation:
+        """How numbers are written in text."""
+        return Notation(self.decimal, self.thousands)
 
     def build_optimizer(self) -> Optimizer | LBFGS:
         """Make the optimizer; `learning_rate` replaces its own."""

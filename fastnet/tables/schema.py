@@ -9,18 +9,19 @@
 Model files hold it. `fastnet.tables.encoding` says how columns become inputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.errors import DataError, ModelFileError
+from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
-from fastnet.tables import encoding
+from fastnet.tables import encoding, frames
 from fastnet.tables.columns import Place, listed, shorten
-from fastnet.tables.encoding import Column, finite, text
+from fastnet.tables.encoding import Column, finite, text, unique
+from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,6 +46,7 @@ class Table:
         target_mean, target_scale: predictions are `target_mean + target_scale * output`.
         left_out: columns of the training table that are not used.
         training: the result of the training, for people: `Trained.table` says what it holds.
+        decimal, thousands: how numbers are written in text: `fastnet.tables.notation`.
     """
 
     columns: tuple[Column, ...]
@@ -55,6 +57,13 @@ class Table:
     target_scale: float = 1.0
     left_out: tuple[str, ...] = ()
     training: Mapping[str, Any] | None = None
+    decimal: str = "."
+    thousands: str = ""
+
+    @property
+    def notation(self) -> Notation:
+        """How numbers are written in text."""
+        return Notation(self.decimal, self.thousands)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,8 +72,11 @@ class Table:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The names of the network's inputs, as "age", "age=missing", "city=Rome", "city=other"."""
-        return tuple(name for column in self.columns for name in column.inputs)
+        """The names of the network's inputs, as "age", "age=missing", "city=Rome", "city=other".
+
+        None is there twice: a second "city=other" is "city=other (2)".
+        """
+        return unique(name for column in self.columns for name in column.inputs)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -94,7 +106,7 @@ class Table:
             ModelFileError: if something is missing or invalid.
         """
         where = "the table schema in the model"
-        plain = _from_first_format(plain)
+        plain = _from_older_formats(plain)
         if not isinstance(plain, Mapping) or set(plain) != set(cls.__dataclass_fields__):
             raise ModelFileError(f"{where} is incomplete, or of a newer fastnet.")
         entries: dict[str, Any] = {
@@ -123,6 +135,7 @@ class Table:
             and all(map(text, table.left_out))
             and not set(table.left_out) & set(map(str, names)),
             "training": table.training is None or isinstance(table.training, Mapping),
+            "decimal": _is_notation(table),
         }
         for name, holds in valid.items():
             if not holds:
@@ -155,14 +168,21 @@ class Table:
             )
         return table
 
-    def check_columns(self, names: list[str], table_name: str) -> None:
+    def check_columns(
+        self, names: Iterable[str], table_name: str, ignored: Iterable[str] = ()
+    ) -> None:
         """Make sure that a table has the columns that the model needs, and no unknown ones.
+
+        Args:
+            names: the table's columns.
+            table_name: the table, as errors name it.
+            ignored: columns that may be there, such as row labels.
 
         Raises:
             DataError: naming the columns that are missing and those that are unknown.
         """
-        absent = [name for name in self.names if name not in names]
-        known = {*self.names, *self.left_out, self.target}
+        given, known = set(names), {*self.names, *self.left_out, self.target, *ignored}
+        absent = [name for name in self.names if name not in given]
         extra = [name for name in names if name not in known]
         if absent or extra:
             parts = [f"it lacks {listed(absent)}"] if absent else []
@@ -183,9 +203,12 @@ class Table:
         Raises:
             DataError: if a column holds values that it must not.
         """
+        notation, given = self.notation, dict(zip(frame.columns, frame.iter_columns(), strict=True))
         return [
             column.convert(
-                frame[column.name], Place(table_name, column.name, rows_before, "needed")
+                given[column.name],
+                Place(table_name, column.name, rows_before, "needed"),
+                notation,
             )
             for column in self.columns
         ]
@@ -196,7 +219,7 @@ class Table:
         Returns:
             The network's inputs, standardized, `(rows, inputs)` of `dtype`.
         """
-        shape = (len(values[0]), len(self.features))
+        shape = (len(values[0]), sum(len(column.inputs) for column in self.columns))
         try:
             out = np.empty(shape, dtype)
         except (MemoryError, ValueError) as error:  # a ValueError beyond what NumPy can address
@@ -212,12 +235,16 @@ class Table:
                 first = last
         return out
 
-    def inputs(self, frame: "pl.DataFrame", table_name: str = "the table") -> Array:
-        """Encode a frame: the network's inputs, standardized, `(rows, inputs)` float64.
+    def inputs(self, source: Any, table_name: str = "the table") -> Array:
+        """Encode a frame, or a mapping of columns.
+
+        Returns:
+            The network's inputs, standardized, `(rows, inputs)` float64.
 
         Raises:
             DataError: if columns are missing or unknown, or hold values that they must not.
         """
+        frame = source if isinstance(source, polars().DataFrame) else frames.to_polars(source)
         self.check_columns(frame.columns, table_name)
         return self.encode(self.column_values(frame, table_name))
 
@@ -256,9 +283,20 @@ def class_name(value: Class) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _from_first_format(plain: Any) -> Any:
-    """Convert the schema of files written when all columns were numbers."""
-    if not isinstance(plain, Mapping) or "mean" not in plain or "scale" not in plain:
+def _is_notation(table: Table) -> bool:
+    try:
+        return table.notation is not None
+    except DefinitionError:
+        return False
+
+
+def _from_older_formats(plain: Any) -> Any:
+    """Add the notation to schemas that have none, and convert those that were of numbers only."""
+    if not isinstance(plain, Mapping):
+        return plain
+    if "decimal" not in plain and "thousands" not in plain:
+        plain = {**plain, "decimal": ".", "thousands": ""}
+    if "mean" not in plain or "scale" not in plain:
         return plain
     facts = dict(plain)
     mean, scale = facts.pop("mean"), facts.pop("scale")

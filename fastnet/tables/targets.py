@@ -1,6 +1,12 @@
-"""The target of a table: which rows have one, and its values as classes or numbers."""
+"""The target of a table: which rows have one, and its values as classes or numbers.
 
-from typing import TYPE_CHECKING
+Text, booleans and integers are classes, other numbers a quantity. Classes are spelled as the table
+spells them: 01 and 1 are two classes, and so are the categories "1.0" and "1.00". Integers that
+look like a quantity, with many values or few rows for each, are neither until the user says so.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,27 +15,104 @@ from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import columns
 from fastnet.tables.columns import Place, shorten
+from fastnet.tables.notation import Notation
 from fastnet.tables.schema import Class, fits_int64
 
 if TYPE_CHECKING:
     import polars as pl
 
+#: Integers with more values than this, or with fewer rows for each, look like a quantity.
+_MANY_VALUES = 30
+_ROWS_PER_VALUE = 5
 
-def has_target(column: "pl.Series", place: Place) -> Array:
-    """Which rows have a target; words for a missing number count only among numbers."""
+
+@dataclass(frozen=True)
+class Target:
+    """A target without missing values.
+
+    Attributes:
+        classes: in order; none for a regression.
+        y: class indices or numbers, `(rows,)`.
+        remark: advice about the task; empty if there is none.
+    """
+
+    classes: tuple[Class, ...]
+    y: Array
+    remark: str = ""
+
+
+def values(
+    column: "pl.Series",
+    task: str | None,
+    place: Place,
+    notation: Notation,
+    categorical: bool = False,
+) -> "pl.Series":
+    """Find out what the target holds, and convert it.
+
+    Args:
+        column: all rows of it.
+        task: "classification" or "regression"; None: as the values suggest.
+        place: where the column is, for errors.
+        notation: how numbers are written in it.
+        categorical: whether every value is a text, whatever it looks like.
+
+    Returns:
+        Text, booleans, integers or floats, null in rows that have no target. Words for a missing
+        number count only among numbers.
+
+    Raises:
+        DataError: if the values are no target for the task.
+    """
     pl = polars()
+    if categorical or (column.dtype in (pl.Categorical, pl.Enum) and task != "regression"):
+        return columns.texts(column, place)
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return _parse(column.cast(pl.String), task, place, notation)
     if column.dtype.is_float():
-        column = column.fill_nan(None)
-    elif column.dtype == pl.String:
-        _, values = columns.infer(column, place)
-        return np.zeros(len(column), bool) if values is None else ~columns.missing(values)
-    return np.asarray(column.is_not_null().to_numpy())
+        return column.fill_nan(None)
+    if column.dtype.is_decimal() and not getattr(column.dtype, "scale", 0):
+        integers = column.cast(pl.Int64, strict=False)
+        if integers.null_count() == column.null_count():
+            return integers
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise DataError(f"{place} holds {column.dtype}; it must hold numbers or text.")
+    return column
 
 
-def encode(
-    column: "pl.Series", task: str | None, place: Place, rows: Array
-) -> tuple[tuple[Class, ...], Array]:
-    """Convert a target without missing values.
+def _parse(column: "pl.Series", task: str | None, place: Place, notation: Notation) -> "pl.Series":
+    """Convert text to booleans, integers or floats, if all of it can be and keeps its spelling."""
+    pl = polars()
+    words = columns.texts(column, place)
+    if task == "classification":
+        try:
+            kind, found = columns.infer(column, place, notation)
+        except DataError:  # dates, or numbers with marks: text like any other
+            return words
+    else:
+        kind, found = columns.infer(column, place, notation)
+    if kind != "number":
+        return words
+    numbers: Any = pl.Series(found).fill_nan(None)
+    if task == "regression":
+        return numbers  # type: ignore[no-any-return]
+    words = words.set(numbers.is_null(), None)
+    present = words.drop_nulls()
+    lower = present.str.to_lowercase()
+    if lower.is_in(["true", "false"]).all():
+        # Only the spelling of the boolean type itself is that type; True and true are one class.
+        if present.n_unique() == 2 and lower.n_unique() == 2 and not present.equals(lower):
+            return words
+        return words.str.to_lowercase() == "true"
+    if present.str.contains(r"^[+-]?\d+$").all():
+        integers = words.cast(pl.Int64, strict=False)
+        codes = present.str.contains(r"^[+-]?0\d|^\+|^-0$").any()
+        return words if codes or integers.null_count() > words.null_count() else integers
+    return words if task == "classification" else numbers
+
+
+def encode(column: "pl.Series", task: str | None, place: Place, rows: Array) -> Target:
+    """Convert what `values` returned, without the rows that have no target.
 
     Args:
         column: the values.
@@ -37,24 +120,19 @@ def encode(
         place: where the column is, for errors.
         rows: the values' indices in the table, for errors.
 
-    Returns:
-        The classes in order, none for a regression; and class indices or numbers `(rows,)`.
-
     Raises:
         DataError: if the values are all the same, or are no target for the task.
     """
     pl = polars()
-    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        column = _parse_target(columns.texts(column, place), place)
-    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
-        raise DataError(f"{place} holds {column.dtype}; it must hold numbers or text.")
     fractions = column.dtype.is_float() or column.dtype.is_decimal()
     if (task or ("regression" if fractions else "classification")) == "classification":
-        return _classes(column, place, rows)
+        if task is None and column.dtype.is_integer():
+            _refuse_quantity(column, place)
+        return Target(*_classes(column, place, rows))
     if column.dtype == pl.String:
         raise DataError(
-            f"{place} holds text ({shorten(column[0])} in data row {rows[0] + 1}), not numbers; "
-            "use task 'classification', or correct it."
+            f"{place} holds text ({shorten(column[0])} in data row {rows[0] + 1}), and a "
+            "regression needs numbers; correct it, or choose another target."
         )
     y = column.cast(pl.Float64).to_numpy()
     if not np.isfinite(y).all():
@@ -65,19 +143,31 @@ def encode(
         )
     if y.min() == y.max():
         raise DataError(f"{place} is {y[0]:g} in every row; nothing to learn.")
-    return (), y
+    remark = ""
+    if task is None and (np.rint(y) == y).all() and not _is_quantity(count := _distinct(y), len(y)):
+        remark = (
+            f"{place.name!r} holds {count} different whole numbers with a decimal point, and is "
+            "predicted as a number: if they are classes, add --task classification"
+        )
+    return Target((), y, remark)
 
 
-def _parse_target(column: "pl.Series", place: Place) -> "pl.Series":
-    """Convert text to booleans, integers or floats, if all of it can be."""
-    pl = polars()
-    kind, values = columns.infer(column, place)
-    if kind != "number":
-        return column
-    if column.str.to_lowercase().is_in(["true", "false"]).all():
-        return column.str.to_lowercase() == "true"
-    integers = column.cast(pl.Int64, strict=False)
-    return integers if not integers.null_count() else pl.Series(values)
+def _distinct(y: Array) -> int:
+    return len(np.unique(y))
+
+
+def _is_quantity(count: int, rows: int) -> bool:
+    """Whether so many different whole numbers look like a quantity; two never do."""
+    return count > _MANY_VALUES or (count > 2 and rows < _ROWS_PER_VALUE * count)
+
+
+def _refuse_quantity(column: "pl.Series", place: Place) -> None:
+    count = column.n_unique()
+    if _is_quantity(count, len(column)):
+        raise DataError(
+            f"{place} holds {count:,} different whole numbers in {len(column):,} rows: add --task "
+            "regression to predict a number, or --task classification to make each a class."
+        )
 
 
 def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Class, ...], Array]:
@@ -90,7 +180,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
             row = int(np.argmax(inexact))
             raise DataError(
                 f"{place} is {values[row]:g} in data row {rows[row] + 1}; classes are integers or "
-                "text. To predict numbers use task 'regression'."
+                f"text. If each value is a class, add --categorical {place.quoted}."
             )
         column = pl.Series(values).cast(pl.Int64)
     classes = tuple(column.unique().sort().to_list())
@@ -100,6 +190,9 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
             "or more."
         )
     if column.dtype.is_integer() and not fits_int64(classes):
-        raise DataError(f"{place} holds integers beyond 64 bits; write them as text.")
+        raise DataError(
+            f"{place} holds integers beyond 64 bits with a sign (above 2**63 - 1); if they are "
+            f"classes, add --categorical {place.quoted}, which takes them as text."
+        )
     # The dense rank of a value is the index of its class.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)
