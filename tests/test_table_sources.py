@@ -53,14 +53,12 @@ NAN = float("nan")
     ],
 )
 def test_a_column_of_a_mapping_does_not_depend_on_its_order(column, expected):
-    assert values_of(column) == pytest.approx(expected, nan_ok=True) or expected == values_of(
-        column
-    )
+    def shown(values):  # NaN is like NaN in text
+        return [v if v is None or isinstance(v, str) else str(float(v)) for v in values]
+
+    assert shown(values_of(column)) == shown(expected)
     if isinstance(column, list):
-        backwards = values_of(column[::-1])
-        assert (
-            backwards[::-1] == pytest.approx(expected, nan_ok=True) or backwards[::-1] == expected
-        )
+        assert shown(values_of(column[::-1])) == shown(expected)[::-1]
 
 
 @pytest.mark.parametrize(
