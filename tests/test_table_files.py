@@ -2,9 +2,11 @@
 
 import csv
 import io
+import math
 import os
 import random as plain_random
 import threading
+import time
 from pathlib import Path
 
 import child
@@ -16,7 +18,10 @@ from frames import twenty_rows, voyage
 import fastnet as fn
 from fastnet import tables
 from fastnet.errors import DataError
-from fastnet.tables import csv_blocks, reading, writing
+from fastnet.tables import columns, csv_blocks, reading, writing
+from fastnet.tables.columns import Place
+from fastnet.tables.encoding import Number
+from fastnet.tables.notation import Notation
 
 QUICK = tables.Recipe(hidden=(4,), epochs=2)
 
@@ -260,9 +265,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @pytest.mark.parametrize(("kind", "out"), [("csv", "csv"), ("parquet", "parquet")])
 def test_memory_does_not_grow_with_the_file(tmp_path, kind, out):
-    columns = 20
-    noise = fn.random.normal(3, fn.random.DATA, 0, 30_000 * columns).reshape(-1, columns)
-    frame = pl.DataFrame(noise, schema=[f"c{i}" for i in range(columns)])
+    width = 20
+    noise = fn.random.normal(3, fn.random.DATA, 0, 30_000 * width).reshape(-1, width)
+    frame = pl.DataFrame(noise, schema=[f"c{i}" for i in range(width)])
     few = frame.head(200).with_columns(y=pl.Series(["u", "v"] * 100))
     tables.train(few, "y", QUICK).model.save(tmp_path / "m.safetensors")
     sizes, peaks = [], []
@@ -290,3 +295,52 @@ def test_a_type_that_polars_does_not_have_is_no_damage():
     path = Path(__file__).parent / "files" / "decimal256.parquet"  # written by pyarrow 26
     with pytest.raises(DataError, match=r"precision .* got 60\).*such as decimal256"):
         reading.read(path)
+
+
+# --- wide tables -------------------------------------------------------------------------------
+
+
+def test_wide_tables_have_blocks_of_many_rows(tmp_path):
+    wide = pl.DataFrame(np.zeros((600, 5000)), schema=[f"c{i}" for i in range(5000)])
+    wide.write_parquet(tmp_path / "t.parquet")
+    wide.write_csv(tmp_path / "t.csv")
+    for name in ("t.parquet", "t.csv"):
+        heights = [block.height for block in reading.Reader(tmp_path / name)]
+        assert sum(heights) == 600
+        assert heights[0] >= 250
+
+
+def test_the_time_for_a_table_grows_with_its_columns_and_not_with_their_square():
+    def seconds(count):
+        columns = tuple(Number(f"c{i}", 0.0, 1.0, 0.0) for i in range(count))
+        table = tables.Table(columns, "y", "regression")
+        frame = pl.DataFrame(np.zeros((2, count)), schema=list(table.names)[::-1])
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            table.inputs(frame)
+            tables.Table.from_dict(table.to_dict())
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert seconds(8_000) < 30 * seconds(1_000)  # as their square: 64
+
+
+def test_columns_are_converted_together_as_they_are_one_by_one():
+    words = pl.Series(["1", " 2.5", "NA", None, "true", "1e3"])
+    frame = pl.DataFrame(
+        {
+            "words": words,
+            "plain": ["1", "2", None, "4", "-5e-1", "6"],
+            "floats": [0.1, math.nan, None, 1e300, -0.0, 5.0],
+            "integers": pl.Series([1, None, 3, 2**62, -5, 6]),
+            "flags": [True, False, None, True, True, False],
+            "decimals": pl.Series([1, 2, None, 4, 5, 6]).cast(pl.Decimal(9, 2)),
+            "infinite": [1.0, math.inf, 3.0, 4.0, 5.0, 6.0],
+        }
+    )
+    together = columns.numbers_together(frame)
+    assert set(together) == set(frame.columns) - {"words", "infinite"}
+    for name, values in together.items():
+        np.testing.assert_array_equal(values, columns.numbers(frame[name], Place("t", name)))
+    assert columns.numbers_together(frame, Notation(",")).keys() == together.keys() - {"plain"}

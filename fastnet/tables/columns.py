@@ -179,9 +179,34 @@ def numbers(column: "pl.Series", place: Place, notation: Notation = USUAL) -> Ar
     return values
 
 
+def numbers_together(frame: "pl.DataFrame", notation: Notation = USUAL) -> dict[str, Array]:
+    """The result of `numbers` for those columns that hold no words, or none but numbers.
+
+    All of them at once, since a call for each column of a wide table takes longer than the rest.
+    """
+    pl, usual = polars(), notation.usual
+    kinds = [
+        dtype.is_numeric() or dtype == pl.Boolean or (usual and dtype == pl.String)
+        for dtype in frame.dtypes
+    ]
+    if not any(kinds) or not frame.height:
+        return {}
+    some = [one for one, kind in zip(frame.iter_columns(), kinds, strict=True) if kind]
+    found = [one.cast(pl.Float64, strict=False) for one in some]  # faster than a frame's cast
+    values = pl.DataFrame(found).to_numpy()
+    usable = ~np.isinf(values).any(axis=0)
+    return {
+        before.name: values[:, index]
+        for index, (before, after) in enumerate(zip(some, found, strict=True))
+        if usable[index] and before.null_count() == after.null_count()
+    }
+
+
 def _parse_numbers(column: "pl.Series", notation: Notation) -> tuple[Array, Array]:
     """A column as numbers, NaN where missing, and the indices of values that are not numbers."""
     pl = polars()
+    if column.dtype.is_numeric():
+        return column.cast(pl.Float64).to_numpy(), np.zeros(0, np.intp)
     usual = notation.to_usual(column) if column.dtype == pl.String else column
     found = usual.cast(pl.Float64, strict=False)
     values: Array = found.to_numpy(writable=True)

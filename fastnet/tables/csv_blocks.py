@@ -62,7 +62,7 @@ def check_separator(separator: str | None) -> str | None:
 
 
 def read(
-    file: BinaryIO, name: str, size: int, separator: str | None, wide: int
+    file: BinaryIO, name: str, size: int, separator: str | None, wide: int, least_rows: int
 ) -> "Iterator[tuple[pl.DataFrame, str | None]]":
     """Read the rows of a CSV file, about `size` bytes at a time.
 
@@ -71,7 +71,8 @@ def read(
         name: the file, as errors name it.
         size: bytes of a block.
         separator: what stands between columns; None: found in the first lines.
-        wide: columns from which on blocks grow with their number.
+        wide: tables with more columns than this have larger blocks,
+        least_rows: of about this many rows.
 
     Yields:
         Frames whose columns are all text, stripped; an empty field is null. Blank lines are
@@ -82,7 +83,8 @@ def read(
         DataError: if the file is not CSV, with the row or the line.
     """
     blocks = _Blocks(file, name, separator)
-    size *= max(len(blocks.names) // wide, 1)
+    if len(blocks.names) > wide:
+        size = max(size, least_rows * blocks.first_row_bytes)
     while data := blocks.take(size):
         yield blocks.parse(data), blocks.first_label
 
@@ -146,11 +148,11 @@ class _Blocks:
                 f"{self.name} has lines that end in a carriage return alone, as old Macs wrote "
                 "them; save it with the usual line ends."
             )
+        blank, row = b"", self.take(0)
+        while row and not row.strip():
+            blank, row = blank + row, self.take(0)
+        self._ahead, self.first_row_bytes = blank + row, len(row)
         if find:
-            blank, row = b"", self.take(0)
-            while row and not row.strip():
-                blank, row = blank + row, self.take(0)
-            self._ahead = blank + row
             self.separator = _find_separator(line, row)
         try:
             text = io.StringIO(line.decode(), newline="")

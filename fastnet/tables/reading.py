@@ -171,7 +171,9 @@ class Reader:
             file = io.BufferedReader(file)
         zipped = file.peek(2)[:2] == b"\x1f\x8b"  # the first bytes of gzip
         plain: Any = gzip.GzipFile(fileobj=file) if zipped else file
-        for block, first_label in csv_blocks.read(plain, self.name, BLOCK_BYTES, separator, WIDE):
+        rows = BLOCK_CELLS // WIDE
+        found = csv_blocks.read(plain, self.name, BLOCK_BYTES, separator, WIDE, rows)
+        for block, first_label in found:
             if first_label is not None:
                 self.labels[first_label] = "row labels: the first column, without a name"
             yield block

@@ -18,9 +18,9 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
-from fastnet.tables import encoding, frames
+from fastnet.tables import columns, encoding, frames
 from fastnet.tables.columns import Place, listed, shorten
-from fastnet.tables.encoding import Column, finite, text, unique
+from fastnet.tables.encoding import Column, Number, finite, text, unique
 from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
@@ -203,9 +203,14 @@ class Table:
         Raises:
             DataError: if a column holds values that it must not.
         """
-        notation, given = self.notation, dict(zip(frame.columns, frame.iter_columns(), strict=True))
+        notation = self.notation
+        given = dict(zip(frame.columns, frame.iter_columns(), strict=True))
+        names = [c.name for c in self.columns if isinstance(c, Number) and c.fill is not None]
+        together = columns.numbers_together(frame.select(names), notation)
         return [
-            column.convert(
+            together[column.name]
+            if column.name in together
+            else column.convert(
                 given[column.name],
                 Place(table_name, column.name, rows_before, "needed"),
                 notation,
