@@ -179,6 +179,7 @@ def test_how_a_table_is_written_is_told(folder):
     assert re.search(r"'age' holds '\d+,\d' in data row 1 .*add --decimal \",\"", error)
     code, _, err = run("train", "t.csv", *options, "--separator", "~", "--decimal", ",")
     assert code == 0, err
+    assert "the decimal mark ','" in run("show", "t.safetensors")[1]
     code, out, err = run("predict", "t.safetensors", "t.csv", "--separator", "~")
     assert code == 0, err
     code, usual, err = run("predict", "t.safetensors", "voyage.csv", "--decimal", ".")

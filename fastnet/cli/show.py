@@ -90,6 +90,9 @@ def _show_table(table: Any) -> None:
         ],
         missing=False,
     )
+    if not table.notation.usual:
+        groups = f", groups of digits by {table.thousands!r}" if table.thousands else ""
+        say(f"numbers in text are written with the decimal mark {table.decimal!r}{groups}")
     if table.left_out:
         shown = ", ".join(map(report.short, table.left_out[:_MOST_NAMED]))
         more = len(table.left_out) - _MOST_NAMED

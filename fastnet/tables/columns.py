@@ -262,6 +262,17 @@ def spelled(column: "pl.Series", place: Place, notation: Notation = USUAL) -> "p
     words = texts(column, place)
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return words
+    different = words.unique()  # which are few, as a rule
+    one = _spell(different, notation)
+    changed = different.ne_missing(one)
+    if not changed.any():
+        return words
+    return words.replace(different.filter(changed), one.filter(changed))
+
+
+def _spell(words: "pl.Series", notation: Notation) -> "pl.Series":
+    """The one spelling of texts."""
+    pl = polars()
     usual = notation.to_usual(words)
     fractional = usual.str.contains(r"^-?(?:0|[1-9]\d*)(?:\.\d*|(?:\.\d*)?[eE][+-]?\d+)$|^-0$")
     floats = usual.set(~fractional.fill_null(False), None).cast(pl.Float64, strict=False)

@@ -87,22 +87,18 @@ def stream(
     The blocks, concatenated, are what `predict` returns, bit for bit. Whether a column is unknown
     in every row is decided by the first block.
     """
-    table = Table.of(model)
-    if decimal is not None:
-        table = replace(table, decimal=decimal)
-    if thousands is not None:
-        table = replace(table, thousands=thousands)
-    return Stream(model, table, reading.Reader(source, separator), allow_unknown)
+    return Stream(
+        model,
+        source,
+        separator=separator,
+        decimal=decimal,
+        thousands=thousands,
+        allow_unknown=allow_unknown,
+    )
 
 
 class Stream:
-    """An iterator of frames of predictions; it counts unusual values.
-
-    Args:
-        model: trained on a table.
-        table: its schema.
-        reader: the rows to predict.
-        allow_unknown: as in `predict`.
+    """An iterator of frames of predictions; it counts unusual values. Arguments: as of `predict`.
 
     Attributes:
         rows: the number of rows predicted so far.
@@ -111,14 +107,27 @@ class Stream:
     """
 
     def __init__(
-        self, model: "Model", table: Table, reader: reading.Reader, allow_unknown: bool
+        self,
+        model: "Model",
+        source: Any,
+        *,
+        separator: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        allow_unknown: bool = False,
     ) -> None:
         self.rows = 0
         self.missing: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
-        self._model, self._table, self._blocks = model, table, reader
-        self._table_name, self._allow_unknown = reader.name, allow_unknown
+        table = Table.of(model)
+        if decimal is not None:
+            table = replace(table, decimal=decimal)
+        if thousands is not None:
+            table = replace(table, thousands=thousands)
         _ = table.notation  # checked before anything is read
+        self._model, self._table, self._allow_unknown = model, table, allow_unknown
+        self._blocks = reading.Reader(source, separator)
+        self._table_name = self._blocks.name
 
     def __iter__(self) -> "Iterator[pl.DataFrame]":
         return self

@@ -189,9 +189,9 @@ class Reader:
             yield from _slices(scan, rows, len(columns))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(
-                f"{self.name} cannot be read as a Parquet file ({first_line(error)}): write it again, "
-                "and columns of a type that Polars does not have, such as decimal256, as another "
-                "type."
+                f"{self.name} cannot be read as a Parquet file ({first_line(error)}): write it "
+                "again, and columns of a type that Polars does not have, such as decimal256, as "
+                "another type."
             ) from error
 
 
