@@ -55,6 +55,17 @@ def test_integers_that_look_like_a_quantity_are_not_made_classes_unasked(values,
         inspect_table(text, "y")
 
 
+def test_padded_and_signed_numbers_may_be_a_quantity_too():
+    for form in ("05", "+"):
+        table = pl.DataFrame({"y": [f"{r % 31:{form}}" for r in range(400)], "a": range(400)})
+        with pytest.raises(DataError, match="31 different whole numbers in 400 rows"):
+            inspect_table(table, "y")
+        assert inspect_table(table, "y", "regression").y[:3].tolist() == [0, 1, 2]
+        assert inspect_table(table, "y", "classification").classes[1] == f"{1:{form}}"
+        kind = table.with_columns(pl.col("y").cast(pl.Categorical))
+        assert len(inspect_table(kind, "y").classes) == 31
+
+
 @pytest.mark.parametrize(("values", "rows"), [(30, 400), (10, 50), (2, 4)])
 def test_few_integers_are_classes(values, rows):
     table = pl.DataFrame({"a": np.arange(rows) / 2, "y": np.arange(rows) % values})

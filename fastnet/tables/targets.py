@@ -107,7 +107,11 @@ def _parse(column: "pl.Series", task: str | None, place: Place, notation: Notati
     if present.str.contains(r"^[+-]?\d+$").all():
         integers = words.cast(pl.Int64, strict=False)
         codes = present.str.contains(r"^[+-]?0\d|^\+|^-0$").any()
-        return words if codes or integers.null_count() > words.null_count() else integers
+        if not codes and integers.null_count() == words.null_count():
+            return integers
+        if task is None and present.n_unique() > _MANY_VALUES:  # a padded number, or a code?
+            raise _quantity(present, place)
+        return words
     return words if task == "classification" else numbers
 
 
@@ -126,8 +130,9 @@ def encode(column: "pl.Series", task: str | None, place: Place, rows: Array) -> 
     pl = polars()
     fractions = column.dtype.is_float() or column.dtype.is_decimal()
     if (task or ("regression" if fractions else "classification")) == "classification":
-        if task is None and column.dtype.is_integer():
-            _refuse_quantity(column, place)
+        whole = task is None and column.dtype.is_integer()
+        if whole and _is_quantity(column.n_unique(), len(column)):
+            raise _quantity(column, place)
         return Target(*_classes(column, place, rows))
     if column.dtype == pl.String:
         raise DataError(
@@ -144,16 +149,14 @@ def encode(column: "pl.Series", task: str | None, place: Place, rows: Array) -> 
     if y.min() == y.max():
         raise DataError(f"{place} is {y[0]:g} in every row; nothing to learn.")
     remark = ""
-    if task is None and (np.rint(y) == y).all() and not _is_quantity(count := _distinct(y), len(y)):
-        remark = (
-            f"{place.name!r} holds {count} different whole numbers with a decimal point, and is "
-            "predicted as a number: if they are classes, add --task classification"
-        )
+    if task is None and (np.rint(y) == y).all():
+        count = len(np.unique(y))
+        if not _is_quantity(count, len(y)):
+            remark = (
+                f"{place.name!r} holds {count} different whole numbers with a decimal point, and "
+                "is predicted as a number: if they are classes, add --task classification"
+            )
     return Target((), y, remark)
-
-
-def _distinct(y: Array) -> int:
-    return len(np.unique(y))
 
 
 def _is_quantity(count: int, rows: int) -> bool:
@@ -161,13 +164,11 @@ def _is_quantity(count: int, rows: int) -> bool:
     return count > _MANY_VALUES or (count > 2 and rows < _ROWS_PER_VALUE * count)
 
 
-def _refuse_quantity(column: "pl.Series", place: Place) -> None:
-    count = column.n_unique()
-    if _is_quantity(count, len(column)):
-        raise DataError(
-            f"{place} holds {count:,} different whole numbers in {len(column):,} rows: add --task "
-            "regression to predict a number, or --task classification to make each a class."
-        )
+def _quantity(column: "pl.Series", place: Place) -> DataError:
+    return DataError(
+        f"{place} holds {column.n_unique():,} different whole numbers in {len(column):,} rows: add "
+        "--task regression to predict a number, or --task classification to make each a class."
+    )
 
 
 def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Class, ...], Array]:
