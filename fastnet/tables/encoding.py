@@ -300,7 +300,9 @@ def moments(values: Array, name: str) -> tuple[float, float]:
 
 def text(value: object) -> bool:
     """Whether a value is text that can be written; JSON may hold half a surrogate pair."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def finite(value: object) -> bool:

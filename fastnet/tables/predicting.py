@@ -20,7 +20,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import columns, reading
-from fastnet.tables.encoding import Number
+from fastnet.tables.encoding import Categories, Number
 from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ class Stream:
             self._table.check_columns(frame.columns, self._table_name, self._blocks.labels)
         values = self._table.column_values(frame, self._table_name, self.rows)
         gaps = [columns.missing(data) for data in values]
-        unseen = [c.unseen(data) for c, data in zip(self._table.columns, values, strict=True)]
+        # Numbers are never unknown; to ask each column of a wide table takes its time.
+        unseen = [
+            column.unseen(data) if isinstance(column, Categories) else None
+            for column, data in zip(self._table.columns, values, strict=True)
+        ]
         if not self.rows and not self._allow_unknown:
             self._refuse_unknown(values, gaps, unseen)
         x = self._table.encode(values, self._model.dtype)
@@ -148,15 +152,19 @@ class Stream:
         self.rows += frame.height
         for counts, found in ((self.missing, gaps), (self.unseen, unseen)):
             for column, rows in zip(self._table.columns, found, strict=True):
-                if rows.any():
+                if rows is not None and rows.any():
                     counts[column.name] += int(rows.sum())
         return self._table.to_frame(outputs)
 
-    def _refuse_unknown(self, values: list[Any], gaps: list[Array], unseen: list[Array]) -> None:
+    def _refuse_unknown(
+        self, values: list[Any], gaps: list[Array], unseen: list[Array | None]
+    ) -> None:
         """Refuse a column, of two rows or more, without any category that the model knows."""
         for column, data, gap, unknown in zip(
             self._table.columns, values, gaps, unseen, strict=True
         ):
+            if unknown is None:
+                continue
             count = int(unknown.sum())
             if count > 1 and count == len(gap) - int(gap.sum()):
                 first = data[int(np.argmax(unknown))]
