@@ -1,4 +1,4 @@
-"""Packed matrix products have the bits of plain ones, in blocks of any size, and write only theirs."""
+"""Packed matrix products have the bits of plain ones and write only what is theirs."""
 
 import numpy as np
 import pytest
