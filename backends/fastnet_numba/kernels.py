@@ -25,7 +25,7 @@ import numba
 import numpy as np
 from numba.core import caching, event, types
 
-from fastnet_numba import prediction, tiny, training
+from fastnet_numba import prediction, shuffling, tiny, training
 from fastnet_numba.ops import products
 
 _log = logging.getLogger("fastnet")
@@ -40,6 +40,7 @@ class Kernels:
     predict_at_once: Callable[..., bool]
     tiles_for: Callable[[Any], int]
     tiny: Callable[..., int]
+    shuffle: Callable[..., None]
 
 
 def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -63,11 +64,17 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         array(index, 2), array(types.float64, 2), array(index), written, written,
         array(types.float64, 1, True), array(types.float64), types.float64, types.float64,
     )  # fmt: skip
+    unsigned = types.uint64
+    shuffle = (
+        array(unsigned), array(unsigned), index, index,
+        array(types.uint32), array(unsigned), array(index), array(unsigned, 2),
+    )  # fmt: skip
     return [
         (products.tiles_for, (written,)),
         (training.run, run),
         (prediction.predict_at_once, few),
         (tiny.steps, steps),
+        (shuffling.shuffle, shuffle),
     ]
 
 
@@ -87,7 +94,7 @@ def _load(dtype: np.dtype[Any]) -> Kernels:
             with _compiling(dtype):
                 _compile(entry, signature)
             entry.disable_compile()
-    return Kernels(training.run, prediction.predict_at_once, products.tiles_for, tiny.steps)
+    return Kernels(training.run, prediction.predict_at_once, products.tiles_for, tiny.steps, shuffling.shuffle)
 
 
 def _compile(entry: Any, signature: tuple[Any, ...]) -> None:

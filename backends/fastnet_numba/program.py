@@ -15,7 +15,7 @@ from fastnet.contract.kinds import OPTIMIZERS
 from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
-from fastnet_numba import tiny, training
+from fastnet_numba import shuffling, tiny, training
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
@@ -163,6 +163,22 @@ class NumbaProgram(Program):
         run.check(self.plan, state, 1)
         self._run(training.UPDATE, state, self.no_rows, run, gradient)
         state.updates += 1
+
+    def orders(self, seed: int, epochs: range, rows: int) -> Array:
+        """The orders of the rows in some epochs, `(len(epochs), rows)` intp."""
+        found = np.empty((len(epochs), rows), np.uint64)
+        first, second = shuffling.bits_of(rows)
+        self.kernels.shuffle(
+            np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64),
+            np.arange(epochs.start, epochs.stop, dtype=np.uint64),
+            first,
+            second,
+            np.empty(rows + 3, np.uint32),
+            np.empty(rows, np.uint64),
+            np.empty(2**first + 2**second, np.int64),
+            found,
+        )
+        return found.view(np.intp)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""

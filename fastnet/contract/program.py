@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import kinds_of
 from fastnet.contract.loading import lacking, load
@@ -288,6 +289,25 @@ class Program(ABC):
                 return losses[: index + 1]
             self.update(state, gradient, run, step)
         return losses
+
+    def orders(self, seed: int, epochs: range, rows: int) -> Any:
+        """The orders of the rows in some epochs of a shuffled fit.
+
+        They are the same bits on every backend: `fastnet.random.permutation` of the seed, `SHUFFLE`
+        and the epoch's number.
+
+        Args:
+            seed: 0 to 2^64 - 1.
+            epochs: the numbers of the epochs, one behind the other.
+            rows: how many.
+
+        Returns:
+            `(len(epochs), rows)` intp, for `Run.order`.
+        """
+        found = np.empty((len(epochs), rows), np.intp)
+        for place, epoch in enumerate(epochs):
+            found[place] = random.permutation(seed, random.SHUFFLE, epoch, rows)
+        return found
 
     def train_many(self, states: Sequence[State], data: Data, runs: Sequence[Run]) -> list[Array]:
         """Train several networks of this plan on the same rows, each by a run of its own."""

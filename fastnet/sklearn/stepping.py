@@ -94,12 +94,14 @@ class RandomStateOrder:
         self.random_state = random_state
         self.order = np.arange(rows)
 
-    def of_epoch(self, epoch: int) -> Array:
-        """The order of the rows, `(rows,)` intp."""
-        drawn = np.arange(len(self.order))
-        self.random_state.shuffle(drawn)
-        self.order = self.order[drawn]
-        return self.order
+    def of_epochs(self, epochs: range) -> Array:
+        """The orders of the rows in some epochs, `(len(epochs), rows)` intp."""
+        found = np.empty((len(epochs), len(self.order)), np.intp)
+        for order in found:
+            drawn = np.arange(len(self.order))
+            self.random_state.shuffle(drawn)
+            order[...] = self.order = self.order[drawn]
+        return found
 
 
 class SolverAdam(Adam):

@@ -1,16 +1,18 @@
 """The order of the rows in each epoch."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from fastnet import random
-from fastnet.arrays.checks import Array
+from fastnet.contract.program import Program
 
 
 class RowOrder(Protocol):
     """Gives the order of the rows in each epoch of a fit."""
 
-    def of_epoch(self, epoch: int) -> Array:
-        """The order of the rows, `(rows,)` intp; called once per epoch, in ascending order."""
+    def of_epochs(self, epochs: range) -> Any:
+        """The orders of the rows in some epochs, `(len(epochs), rows)` intp.
+
+        Each epoch is asked for once, in ascending order.
+        """
         ...
 
 
@@ -18,13 +20,14 @@ class Shuffled:
     """Fastnet's own shuffles: each depends on the seed and the epoch's number alone.
 
     Args:
+        program: draws them.
         seed: the model's.
         rows: how many.
     """
 
-    def __init__(self, seed: int, rows: int) -> None:
-        self.seed, self.rows = seed, rows
+    def __init__(self, program: Program, seed: int, rows: int) -> None:
+        self.program, self.seed, self.rows = program, seed, rows
 
-    def of_epoch(self, epoch: int) -> Array:
-        """The order of the rows, `(rows,)` intp."""
-        return random.permutation(self.seed, random.SHUFFLE, epoch, self.rows)
+    def of_epochs(self, epochs: range) -> Any:
+        """The orders of the rows in some epochs, `(len(epochs), rows)` intp."""
+        return self.program.orders(self.seed, epochs, self.rows)

@@ -104,9 +104,9 @@ class Trainer:
         self.batch_rows = np.full(self.batches, settings.batch_size)
         self.batch_rows[-1] = self.rows - (self.batches - 1) * settings.batch_size
         if order is None and settings.shuffle and self.batches > 1:
-            order = Shuffled(settings.seed, self.rows)
+            order = Shuffled(program, settings.seed, self.rows)
         self.order = order
-        self.orders: dict[int, Array] = {}
+        self.drawn, self.orders = range(0), np.empty((0, self.rows), np.intp)
         if learning_rates is None and isinstance(settings.optimizer, Optimizer):
             rate = settings.optimizer.learning_rate
             learning_rates = LearningRates(rate, fit_state, self.batches, settings.epochs)
@@ -200,7 +200,7 @@ class Trainer:
     def _run(self, optimizer: Optimizer, steps: int) -> Run:
         settings, first = self.settings, self.fit_state.step
         assert self.learning_rates is not None
-        order = self._order(steps)
+        order, steps = self._order(steps)
         return Run(
             first_step=first,
             steps=steps,
@@ -222,20 +222,22 @@ class Trainer:
         epochs, batches = divmod(steps, self.batches)
         return epochs * self.rows + batches * self.settings.batch_size
 
-    def _order(self, steps: int) -> Array | None:
-        """The order of the rows for the next steps, `(epochs, rows)`, or None."""
+    def _order(self, steps: int) -> tuple[Any, int]:
+        """The order of the rows for the next steps, `(epochs, rows)` or None, and how many of them.
+
+        Orders are drawn for whole epochs, as many as the steps fill, and a run ends where they do:
+        so none is drawn twice, copied, or kept for longer than it is used.
+        """
         if self.order is None:
-            return None
-        first, last = self.epoch, (self.fit_state.step + steps - 1) // self.batches
-        self.orders = {
-            epoch: self.orders[epoch] if epoch in self.orders else self.order.of_epoch(epoch)
-            for epoch in range(first, last + 1)
-        }
+            return None, steps
+        epoch = self.epoch
+        if epoch not in self.drawn:
+            self.drawn = range(epoch, epoch + max(steps // self.batches, 1))
+            self.orders = self.order.of_epochs(self.drawn)
+        steps = min(steps, self.drawn.stop * self.batches - self.fit_state.step)
         if self.batches == 1:  # of all rows: their order does not matter
-            return None
-        if first == last:
-            return self.orders[first][None]
-        return np.stack(list(self.orders.values()))
+            return None, steps
+        return self.orders[epoch - self.drawn.start :], steps
 
     def _commit(self, state: State, losses: Array) -> bool:
         """Take over the result of a run, if it is all finite; return whether it is."""
