@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -15,10 +15,12 @@ import numpy as np
 def _compile_kernels() -> None:
     """Once for all: a process whose kernels are not in the cache says that it compiles them."""
     if importlib.util.find_spec("numba") is not None:
-        from fastnet_numba.kernels import load
+        from fastnet_numba.kernels import Kernels, load
 
+        entries = [name for name, found in vars(Kernels).items() if type(found) is cached_property]
         for dtype in ("float32", "float64"):
-            load(np.dtype(dtype))
+            for entry in entries:
+                getattr(load(np.dtype(dtype)), entry)
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The Numba backend among processes and threads: caches, forks, busy machines."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -46,12 +47,59 @@ def test_the_first_process_says_that_it_compiles_and_the_next_does_not_compile(t
 ONE_ENTRY = """
 import numpy as np
 from fastnet_numba import kernels
-signatures = kernels._signatures
-kernels._signatures = lambda dtype: [
-    each for each in signatures(dtype) if each[0] is kernels.products.tiles_for
-]
 print(kernels.load(np.dtype("float32")).tiles_for(np.zeros(1, np.float32)) != 0)
 """
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder that has the entry."""
+    folder = tmp_path_factory.mktemp("compiled")
+    assert process(ONE_ENTRY, NUMBA_CACHE_DIR=str(folder)).stdout == "True\n"
+    return folder
+
+
+#: To a process that begins so, its cache folder is on a disk that can only be read, whoever it is.
+READ_ONLY = """
+import errno, os, sys
+def refuse(event, given):
+    writes = event in ("os.mkdir", "os.remove", "os.rename") or (
+        event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    if writes and str(given[0]).startswith(os.environ["NUMBA_CACHE_DIR"]):
+        refused.append(given[0])
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+refused = []
+sys.addaudithook(refuse)
+"""
+
+
+def test_kernels_are_read_from_a_folder_that_cannot_be_written_to(compiled, tmp_path):
+    done = process(READ_ONLY + ONE_ENTRY, NUMBA_CACHE_DIR=str(compiled))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    empty = process(
+        READ_ONLY + ONE_ENTRY + "print(len(refused) > 0)", NUMBA_CACHE_DIR=str(tmp_path)
+    )
+    assert (empty.returncode, empty.stdout) == (0, "True\nTrue\n")
+    assert empty.stderr.count("cannot keep its compiled kernels") == 1
+
+
+def test_of_several_processes_one_compiles_even_after_one_was_killed(tmp_path):
+    def begin():
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", ONE_ENTRY],
+            env=child.environment(NUMBA_CACHE_DIR=str(tmp_path)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    killed = begin()
+    child.wait_until(lambda: list(tmp_path.rglob("*.lock")), killed)
+    killed.kill()
+    killed.communicate()
+    assert not list(tmp_path.rglob("*.nbc"))
+    pair = [begin(), begin()]
+    told = [one.communicate(timeout=100) for one in pair]
+    assert [printed for printed, _ in told] == ["True\n", "True\n"]
+    assert sum(error.count("compiles its float32 kernels") for _, error in told) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
@@ -62,9 +110,9 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
     assert done.stderr.count("cannot keep its compiled kernels") == 1
 
 
-def test_a_damaged_cache_is_told_and_does_no_harm(tmp_path):
+def test_a_damaged_cache_is_told_and_does_no_harm(compiled, tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert process(ONE_ENTRY, **cache).returncode == 0
+    shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
     for ending in ("nbi", "nbc"):
         (file,) = tmp_path.rglob(f"*tiles_for*.{ending}")
         whole = file.read_bytes()
@@ -105,18 +153,18 @@ def test_an_interrupt_leaves_no_worker_waiting():
 
 
 def test_another_source_has_another_folder(tmp_path, monkeypatch):
-    from fastnet_numba import kernels
+    from fastnet_numba import cache
 
     copied = tmp_path / "fastnet_numba"
     copied.mkdir()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernels, "__file__", str(copied / "kernels.py"))
+    monkeypatch.setattr(cache, "__file__", str(copied / "kernels.py"))
     names = []
     for text in ("a = 1", "a = 2"):
         (copied / "kernels.py").write_text(text)
-        kernels._folder.cache_clear()
-        names.append(kernels._folder().name)
-    kernels._folder.cache_clear()
+        cache.folder.cache_clear()
+        names.append(cache.folder().name)
+    cache.folder.cache_clear()
     assert names[0] != names[1]
 
 

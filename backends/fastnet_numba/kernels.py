@@ -1,46 +1,77 @@
 """The compiled kernels of a dtype: made once on a machine, then loaded from a folder.
 
 Nothing is compiled for a network: its layers stand in tables that the kernels read. So there are
-few kernels, and once they are cached, any network of any shape starts at once.
-
-The folder is `NUMBA_CACHE_DIR`, or the user's cache folder. Numba itself compiles anew for
-another processor or another version of itself; the folder's name does so for another version of
-our own code, of which Numba looks at the entry's file only.
+few kernels, and once they are cached, any network of any shape starts at once. Each entry is
+compiled, or loaded, when it is first needed: a tiny network needs few of them.
 """
 
 import contextlib
 import gc
-import hashlib
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator
+from functools import cache, cached_property
 from typing import Any
 
-import llvmlite
 import numba
 import numpy as np
 from numba.core import caching, event, types
 
 from fastnet_numba import prediction, shuffling, tiny, training
+from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import products
 
 _log = logging.getLogger("fastnet")
 _lock = threading.RLock()
 
 
-@dataclass(frozen=True)
 class Kernels:
-    """What Python calls, for one dtype."""
+    """What Python calls, for one dtype: float32 or float64."""
 
-    run: Callable[..., int]
-    predict_at_once: Callable[..., bool]
-    tiles_for: Callable[[Any], int]
-    tiny: Callable[..., int]
-    shuffle: Callable[..., None]
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+
+    @cached_property
+    def tiles_for(self) -> Any:
+        """The address of the register tiles."""
+        return _ready(products.tiles_for, self.dtype)
+
+    @cached_property
+    def run(self) -> Any:
+        """A run of steps, or whatever else takes whole passes."""
+        return _ready(training.run, self.dtype)
+
+    @cached_property
+    def predict_at_once(self) -> Any:
+        """Predictions for few rows."""
+        return _ready(prediction.predict_at_once, self.dtype)
+
+    @cached_property
+    def tiny(self) -> Any:
+        """A run of steps of a tiny network."""
+        return _ready(tiny.steps, self.dtype)
+
+    @cached_property
+    def shuffle(self) -> Any:
+        """Orders of rows."""
+        return _ready(shuffling.shuffle, self.dtype)
+
+
+load = cache(Kernels)
+
+
+def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
+    """The entry, compiled for the dtype if this machine has not done so before."""
+    if numba.config.DISABLE_JIT:
+        return entry
+    signature = dict(_signatures(dtype))[entry]
+    with _lock:
+        cache = entry._cache = KernelCache(entry, dtype)
+        entry.disable_compile(False)
+        with cache, _compiling(dtype):
+            _compile(entry, signature)
+        entry.disable_compile()
+    return entry
 
 
 def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -78,82 +109,20 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     ]
 
 
-def load(dtype: np.dtype[Any]) -> Kernels:
-    """The kernels for float32 or float64, compiled if this machine has not done so before."""
-    with _lock:
-        return _load(dtype)
-
-
-@cache
-def _load(dtype: np.dtype[Any]) -> Kernels:
-    entries = _signatures(dtype)
-    if not numba.config.DISABLE_JIT:
-        for entry, signature in entries:
-            _enable_cache(entry)
-            entry.disable_compile(False)
-            with _compiling(dtype):
-                _compile(entry, signature)
-            entry.disable_compile()
-    return Kernels(training.run, prediction.predict_at_once, products.tiles_for, tiny.steps, shuffling.shuffle)
-
-
 def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
     """Take it from the cache or compile it, and do without a cache that does not work."""
     try:
         entry.compile(signature)
     except Exception as error:  # a damaged file may raise anything when it is read
-        if _folder() is None:
-            raise
         _log.warning(
             "fastnet cannot use its compiled kernels in %s (%s: %s), so it compiles them anew; "
             "remove the folder if this happens again.",
-            _folder(),
+            folder(),
             type(error).__name__,
             error,
         )
         entry._cache = caching.NullCache()
         entry.compile(signature)
-
-
-def _enable_cache(entry: Any) -> None:
-    folder = _folder()
-    if folder is None:
-        return
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
-    try:
-        entry.enable_caching()
-    finally:
-        numba.config.CACHE_DIR = before
-
-
-@cache
-def _folder() -> Path | None:
-    """The folder for compiled code; None, with a warning once, where it cannot be written to."""
-    import platformdirs
-
-    parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
-    digest = hashlib.sha256()
-    for part in (numba.__version__, llvmlite.__version__):
-        digest.update(part.encode())
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    folder = Path(parent) / f"kernels-{digest.hexdigest()[:16]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}-{threading.get_ident()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        _log.warning(
-            "fastnet cannot keep its compiled kernels in %s (%s), so every new process compiles "
-            "them anew, which takes some seconds; set NUMBA_CACHE_DIR to a folder that can be "
-            "written to.",
-            folder,
-            error.strerror or error,
-        )
-        return None
-    return folder
 
 
 class _Watcher(event.Listener):

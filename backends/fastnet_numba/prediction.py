@@ -1,12 +1,11 @@
 """Prediction: rows through the network, chunk by chunk."""
 
-import numba
 import numpy as np
 
 from fastnet_numba.ops.layers import forward
 from fastnet_numba.ops.rows import take
 from fastnet_numba.ops.table import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
-from fastnet_numba.simd.compiled import OPTIONS, spliced
+from fastnet_numba.simd.compiled import entry, spliced
 from fastnet_numba.simd.vectors import flat
 
 
@@ -27,7 +26,7 @@ def predict_rows(ops, p, m, x, out, low, high):
                 out[(at + r) * outputs + j] = m[here + j]
 
 
-@numba.njit(**{**OPTIONS, "nogil": False})
+@entry(nogil=False)
 def predict_at_once(ops, p, m, x, out):
     """Write the predictions for the rows of `x` `(rows, inputs)` into `out` `(rows, outputs)`.
 

@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numba
@@ -72,10 +73,15 @@ class NumbaProgram(Program):
         most = chunk_rows(plan, dtype.itemsize, min(max(FEW_PRODUCTS // weights, FEWEST), MOST))
         few = self._workspace(most)
         self.few_table, self.few_arena = few.layout.prediction, few.borrow()
-        self.predict_few = self.kernels.predict_at_once
-        if numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
-            self.predict_few = lambda *arguments: False
         self.outputs = plan.outputs
+
+    @cached_property
+    def predict_few(self) -> Callable[..., bool]:
+        """What `predict_at_once` asks."""
+        if numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
+            return lambda *arguments: False
+        compiled: Callable[..., bool] = self.kernels.predict_at_once
+        return compiled
 
     def to_device(self, array: Array) -> Array:
         """The array itself, or an aligned copy of it in one piece."""
@@ -243,11 +249,12 @@ class NumbaProgram(Program):
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
         signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
+        kernel = self.kernels.run  # now, because compiling it is no part of the time below
         made, busy = [0] * workers, [0.0] * workers
 
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
-            made[worker] = self.kernels.run(
+            made[worker] = kernel(
                 table, steps, int_table, float_table, parameters, state.memory, gradient,
                 arenas[worker], losses, x, y, labels, weights, order, shared, signals, worker,
             )  # fmt: skip

@@ -13,8 +13,8 @@ from fastnet import random
 from fastnet_numba.ops.philox import HALF, LOW, fourth, philox
 from fastnet_numba.simd.compiled import entry, inlined
 
-#: Rows of a bucket are about 2^BUCKET to 2^(BUCKET + 1), while there are at most 2^BUCKETS buckets.
-#: Measured (bench/test_kernels.py): between 2^7 and 2^12 the time is the same to a tenth.
+#: Rows of a bucket are about 2^BUCKET to 2^(BUCKET + 1), while there are at most 2^BUCKETS buckets
+#: (a choice: a bucket of pairs stays in a first cache, and so do the places where buckets end).
 BUCKET, BUCKETS = 9, 12
 
 #: The second sort has twice as many places as a bucket has rows, and at most 2^PLACES.

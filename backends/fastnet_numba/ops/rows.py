@@ -10,7 +10,11 @@ from fastnet_numba.ops.table import (
     Y,
 )
 from fastnet_numba.simd.compiled import inlined, kernel
-from fastnet_numba.simd.vectors import lanes, load, load_first, store
+from fastnet_numba.simd.vectors import fetch, lanes, load, load_first, store
+
+#: How many rows ahead shuffled rows are fetched, which lie anywhere in memory (a choice: between 16
+#: and a chunk's rows; fetching a whole chunk at once is slower than not to fetch).
+AHEAD = 24
 
 
 @inlined
@@ -37,8 +41,13 @@ def take(m, at, length, x, row, width):
 def gather(places, m, x, y, weights, order, first, rows):
     """Copy rows `first` to `first + rows` of the order (without one: of the data) to the arena."""
     x_row, y_row = places[X_ROW], places[OUTPUT_ROW]
+    last = len(order) - 1
     for r in range(rows):
         row = order[first + r] if len(order) else first + r
+        if len(order):
+            ahead = order[min(first + r + AHEAD, last)]
+            fetch(x, ahead * places[INPUT_WIDTH])
+            fetch(y, ahead * places[OUTPUT_WIDTH])
         take(m, places[X] + r * x_row, x_row, x, row, places[INPUT_WIDTH])
         if len(y):
             take(m, places[Y] + r * y_row, y_row, y, row, places[OUTPUT_WIDTH])

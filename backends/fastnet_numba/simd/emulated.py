@@ -46,6 +46,10 @@ def store(array: Array, at: int, value: Vector) -> None:
     array[at : at + len(value)] = value
 
 
+def fetch(array: Array, at: int) -> None:
+    """Begin to bring the cache line of `array[at]`, needed soon, into the second cache."""
+
+
 def load_first(array: Array, at: int, count: int) -> Vector:
     """The first `count` lanes from `array[at]` on, zero in the others."""
     lanes = LANES[array.itemsize]

@@ -92,6 +92,20 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
 
 
 @intrinsic
+def fetch(typing: Any, array: Any, at: Any) -> _Typed:
+    """Begin to bring the cache line of `array[at]`, needed soon, into the second cache."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        # To be read, near but not nearest, of data.
+        given = [pointer, _LANE(0), _LANE(2), _LANE(1)]
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), given)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
+
+
+@intrinsic
 def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     """The first `count` lanes from `array[at]` on, zero in the others (all, if count is more)."""
 

@@ -1,0 +1,175 @@
+"""The compiled kernels of earlier processes, in a folder.
+
+The folder is `NUMBA_CACHE_DIR`, or the user's cache folder; one that can only be read will do.
+Numba itself compiles anew for another processor or another version of itself; the folder's name
+does so for another version of our own code, of which Numba looks at the entry's file only.
+
+Of several processes that need an entry which is not there, one compiles it, and the others wait.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import caching
+
+_log = logging.getLogger("fastnet")
+
+#: For so many seconds a process waits for another's kernels, before it compiles its own: longer
+#: than any machine takes, but for one that is emulated, or a process that was halted.
+PATIENCE = 120.0
+
+#: Seconds between two looks whether they are done.
+PAUSE = 0.02
+
+
+@cache
+def folder() -> Path:
+    """The folder for the kernels of this version."""
+    import platformdirs
+
+    parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
+    digest = hashlib.sha256()
+    for part in (numba.__version__, llvmlite.__version__):
+        digest.update(part.encode())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return Path(parent) / f"kernels-{digest.hexdigest()[:16]}"
+
+
+@cache
+def _tell_unwritable(error: str) -> None:
+    _log.warning(
+        "fastnet cannot keep its compiled kernels in %s (%s), so every new process compiles "
+        "them anew, which takes some seconds; set NUMBA_CACHE_DIR to a folder that can be "
+        "written to.",
+        folder(),
+        error,
+    )
+
+
+class _Lock:
+    """A lock on a file. The system gives it back when a process ends, however that happens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: int | None = None
+
+    def acquire(self) -> None:
+        """Wait for the lock, but not forever, and do without one where there can be none."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # what cannot be written to is written to by no other process either
+            return
+        deadline = time.monotonic() + PATIENCE
+        if not _locked(self.file):
+            _log.warning("fastnet waits for another process that compiles its kernels.")
+            while time.monotonic() < deadline and not _locked(self.file):
+                time.sleep(PAUSE)
+
+    def release(self) -> None:
+        """Let the next one in."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                _unlock(self.file)
+            os.close(self.file)
+            self.file = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _locked(file: int) -> bool:
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: int) -> None:
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _locked(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    def _unlock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do, if a forked process has it too
+
+
+class _Locator(caching.UserProvidedCacheLocator):
+    """Where Numba looks: in a folder that need not be there, nor be written to."""
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """The locator of a function's code."""
+        return cls(py_func, py_file)
+
+
+class _Results(caching.CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class KernelCache(caching.FunctionCache):
+    """An entry's compiled code, for one dtype.
+
+    Use it as a context manager: from where the code turns out to be missing to the block's end, no
+    other process compiles it.
+    """
+
+    _impl_class = _Results
+
+    def __init__(self, entry: Any, dtype: np.dtype[Any]) -> None:
+        before = numba.config.CACHE_DIR
+        # Apart by dtype: Numba writes an entry's index anew for each, with what it has read before.
+        numba.config.CACHE_DIR = str(folder() / dtype.name)
+        try:
+            super().__init__(entry.py_func)
+        finally:
+            numba.config.CACHE_DIR = before
+        self._lock = _Lock(Path(self.cache_path) / f"{entry.py_func.__name__}.lock")
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """The code, or None if it has to be compiled, which no other process does meanwhile."""
+        found = self._read(signature, target_context)
+        if found is None:
+            self._lock.acquire()
+            found = self._read(signature, target_context)
+        return found
+
+    def _read(self, signature: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(signature, target_context)
+        except OSError:  # what cannot be read is not there
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep the code, if the folder can be written to."""
+        try:
+            super().save_overload(signature, result)
+        except OSError as error:
+            _tell_unwritable(error.strerror or str(error))
+
+    def __enter__(self) -> "KernelCache":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
