@@ -26,6 +26,7 @@ from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import FitState, LastFit
 from fastnet.training.history import History
 from fastnet.training.metrics import named as metrics_by_name
+from fastnet.training.pacing import Pacing
 from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
 from fastnet.training.trainer import Trainer
@@ -81,16 +82,17 @@ class Model:
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
         dtype = checks.dtype(dtype).name
         seed = random.fresh_seed() if seed is None else checks.seed(seed)
+        lowered = plan.lower(network)
         try:
-            flat = plan.initial_parameters(network, seed)
+            flat = plan.initial_parameters(network, seed, lowered)
         except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
-            size = plan.lower(network).size
             raise DefinitionError(
-                f"the network has {size:,} parameters, more than this machine can hold ({error})."
+                f"the network has {lowered.size:,} parameters, more than this machine can hold "
+                f"({error})."
             ) from error
         with np.errstate(over="ignore"):
             flat = flat.astype(dtype)
-        self._set_up(network, flat, dtype, seed, backend, threads, precision)
+        self._set_up(network, flat, dtype, seed, backend, threads, precision, lowered=lowered)
         self.parameters.check()
 
     @classmethod
@@ -126,7 +128,7 @@ class Model:
             pieces[name] = array
         seed = random.fresh_seed() if seed is None else checks.seed(seed)
         model = cls.__new__(cls)
-        model._set_up(network, flat, dtype, seed, backend)
+        model._set_up(network, flat, dtype, seed, backend, lowered=lowered)
         return model
 
     def _set_up(
@@ -141,6 +143,7 @@ class Model:
         table: dict[str, Any] | None = None,
         history: History | None = None,
         last: LastFit | None = None,
+        lowered: plan.Plan | None = None,
     ) -> None:
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
         self.network = network
@@ -151,7 +154,8 @@ class Model:
         self.history = history
         self._threads = threads
         self._last = last
-        self._plan = plan.lower(network)
+        self._pacing: Pacing | None = None
+        self._plan = lowered or plan.lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
         self._training = threading.Lock()
         chosen = choosing.choose(backend)
@@ -164,6 +168,8 @@ class Model:
         )
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once = self._program.predict_at_once
+        #: Whether every finite number may be a target, so that the backend may look at rows itself.
+        self._any_target = network.loss.targets == "real"
         self._flat = flat
 
     @property
@@ -235,6 +241,10 @@ class Model:
         """
         if self.table is not None and not encoded:
             raise self._wants_table("evaluate")
+        if sample_weight is None and self._any_target:
+            found = self._program.loss_at_once(self._flat, x, y)
+            if found is not None:
+                return found
         data = self._program.upload(self._rows(x, y, sample_weight))
         return self._program.loss(self._program.to_device(self._parameters.flat), data)
 
@@ -270,6 +280,11 @@ class Model:
         if self.table is not None and not encoded:
             raise self._wants_table("loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
+        plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
+        if plain and self._any_target:
+            found = self._program.gradient_at_once(self._flat, x, y)
+            if found is not None:
+                return found
         draw = None
         if dropout_step is not None:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
@@ -457,7 +472,9 @@ class Model:
             due=due,
             progress=bar,
             metrics=metrics,
+            pacing=self._pacing,
         )
+        self._pacing = trainer.pacing
         try:
             if bar is None:
                 trainer.run()

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Parameter
@@ -71,7 +69,7 @@ class Parameters(Mapping[str, Array]):
         Raises:
             DataError: naming the first that is not.
         """
-        if np.isfinite(self.flat).all():
+        if checks.all_finite(self.flat):
             return
         for name, array in self.items():
             checks.finite(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy import empty, ndarray
+from numpy import empty, ndarray, vdot
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import OPTIMIZERS
@@ -21,7 +21,8 @@ from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.declared import KINDS
-from fastnet_numba.threads import LoadMonitor, in_threads, wanted
+from fastnet_numba.ops.table import COLUMNS
+from fastnet_numba.threads import LoadMonitor, in_threads, wanted, worth_starting
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
@@ -35,6 +36,15 @@ FEWEST, MOST = 16, 512
 #: loss of 60 rows with a new layout takes 1.9 times as long as with a kept one on 32-64-64-1, and
 #: 1.3 times on 784-512-512-10.
 KEPT = 16
+
+
+#: Entries of the rows of which `loss_at_once` and `gradient_at_once` take the sum of squares, to
+#: see that they are finite: of more, the matrix library might share it out to threads.
+FEW_ENTRIES = 8_192
+
+
+#: A table of operations by which there is nothing to do.
+NO_TABLE = np.zeros((1, COLUMNS), np.int64)
 
 
 class _Workspace:
@@ -53,6 +63,38 @@ class _Workspace:
             return self.layout.new_arena(self.dtype)
 
 
+class _Pass:
+    """One pass over so many rows, in one thread: all that the compiled `run` is given but the rows.
+
+    Args:
+        program: whose plan it is.
+        task: LOSS_ONLY or GRADIENT.
+        rows: how many.
+        parts: of the batch, as many as several threads would do.
+    """
+
+    def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
+        plan, dtype = program.plan, program.dtype
+        run = Run.whole_batch(rows)
+        tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1))
+        workspace = program.for_rows(-(-rows // parts))
+        gradient = np.zeros(max(parts * program.stride, plan.size), dtype)
+        self.kernel = program.kernels.run
+        self.losses = np.empty(1)
+        self.gradient = gradient[: plan.size]  # what is not trained stays 0
+        self.before = (workspace.layout.training, *tables)
+        self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
+        self.after = (
+            program.no_indices, program.nothing, program.no_indices,
+            np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64), 0,
+        )  # fmt: skip
+
+    def __call__(self, parameters: Array, x: Array, y: Array) -> float:
+        """The loss; the gradient stands in `gradient`. `x` and `y` are flat."""
+        self.kernel(*self.before, parameters, *self.between, x, y, *self.after)
+        return float(self.losses[0])
+
+
 class NumbaProgram(Program):
     """A plan for one dtype. May be used from several threads at once."""
 
@@ -65,14 +107,14 @@ class NumbaProgram(Program):
         self.no_memory = np.zeros((0, plan.trained), dtype)
         self.no_rows = Data(Inputs(self.nothing), self.nothing)
         self.tiles = self.kernels.tiles_for(self.nothing)
-        self.tiny = tiny.plan_of(plan, dtype)
+        # Parts of the gradient lie so far apart, on cache lines of their own.
+        self.stride = -(-plan.trained // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
-        weights = sum(op.weight.size for op in plan.affine)
-        most = chunk_rows(plan, dtype.itemsize, min(max(FEW_PRODUCTS // weights, FEWEST), MOST))
-        few = self._workspace(most)
-        self.few_table, self.few_arena = few.layout.prediction, few.borrow()
+        self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}
+        # No rows are few by a table of zeros: the first prediction makes another.
+        self.few_table, self.few_arena = NO_TABLE, self.nothing
         self.outputs = plan.outputs
 
     @cached_property
@@ -83,8 +125,16 @@ class NumbaProgram(Program):
         compiled: Callable[..., bool] = self.kernels.predict_at_once
         return compiled
 
+    @cached_property
+    def tiny(self) -> tiny.TinyPlan | None:
+        """The plan for the path of tiny networks, or None."""
+        return tiny.plan_of(self.plan, self.dtype)
+
     def to_device(self, array: Array) -> Array:
         """The array itself, or an aligned copy of it in one piece."""
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned and type(array) is ndarray:
+            return array
         return np.require(array, requirements=["C", "A"])
 
     def to_host(self, array: Array) -> Array:
@@ -101,7 +151,7 @@ class NumbaProgram(Program):
             self._workspaces = dict([*kept, (rows, found)])
         return found
 
-    def _for_rows(self, rows: int) -> _Workspace:
+    def for_rows(self, rows: int) -> _Workspace:
         """The workspace for so many rows, of a batch or of a thread's part of one."""
         return self._workspace(self._chunk_rows(rows))
 
@@ -120,9 +170,73 @@ class NumbaProgram(Program):
             out = empty((len(x), self.outputs), self.dtype)
             if self.predict_few(self.few_table, parameters, self.few_arena, x, out):
                 return out
+            if self.few_table is NO_TABLE:
+                self._lay_out_few()
+                return self.predict_at_once(parameters, x)
         except TypeError:  # another dtype, another number of dimensions, or not in one piece
             pass
         return None
+
+    def _lay_out_few(self) -> None:
+        """Make the table and the arena of `predict_at_once`."""
+        most = min(max(FEW_PRODUCTS // self.plan.products, FEWEST), MOST)
+        few = self.for_rows(most)
+        # In this order: another thread may read both now, the table first.
+        self.few_arena = few.borrow()
+        self.few_table = few.layout.prediction
+
+    def loss_at_once(self, parameters: Array, x: Any, y: Any) -> float | None:
+        """The loss over few rows of the kernel's dtype and layout; None for others."""
+        found = self._at_once(training.LOSS_ONLY, parameters, x, y)
+        return None if found is None else found[0]
+
+    def gradient_at_once(self, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
+        """The loss and its gradient over few rows of the kernel's dtype and layout, or None."""
+        return self._at_once(training.GRADIENT, parameters, x, y)
+
+    def _at_once(self, task: int, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
+        """The loss and the gradient (that of another call where the task is the loss alone)."""
+        if type(x) is not ndarray or type(y) is not ndarray:
+            return None
+        if x.dtype != self.dtype or y.dtype != self.dtype:
+            return None
+        key = task, x.shape, y.shape
+        try:
+            free = self._passes[key]
+        except KeyError:
+            if not self._fits(*key):
+                return None
+            kept = list(self._passes.items())[1 - KEPT :]
+            free = []
+            self._passes = dict([*kept, (key, free)])
+        if not math.isfinite(vdot(x, x) + vdot(y, y)):  # as if one of them were not finite itself
+            return None
+        try:  # not `if`: another thread may take the last one in between
+            one = free.pop()
+        except IndexError:
+            one = _Pass(self, task, len(x), self._parts(len(x)))
+        try:
+            loss = one(parameters, x.reshape(-1), y.reshape(-1))
+        except TypeError:  # parameters that are read-only, or rows that are not aligned
+            return None
+        found = loss, one.gradient.copy()
+        free.append(one)
+        return found
+
+    def _fits(self, task: int, x: tuple[int, ...], y: tuple[int, ...]) -> bool:
+        """Whether rows and targets of these shapes are right, and few enough for one thread."""
+        rows, outputs = x[0] if x else 0, self.plan.outputs
+        return (
+            rows > 0
+            and x == (rows, self.plan.inputs)
+            and (y == (rows, outputs) or (outputs == 1 and y == (rows,)))
+            and max(math.prod(x), math.prod(y)) <= FEW_ENTRIES
+            and not worth_starting(self.plan, rows, 1)
+        )
+
+    def _parts(self, rows: int) -> int:
+        """The parts of a batch of so many rows."""
+        return min(wanted(self.plan, rows, self.threads), rows)
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties."""
@@ -215,30 +329,21 @@ class NumbaProgram(Program):
         rows = 1 if task == training.UPDATE else len(data)
         parameters = state.parameters if updating else _writable(state.parameters)
         batch = min(run.batch_size, rows)
-        parts = min(wanted(self.plan, batch, self.threads), batch)
+        parts = self._parts(batch)
+        if self.threads is None and not worth_starting(self.plan, batch, run.steps):
+            alone = True
         workers = 1 if alone else self.load_monitor.workers(parts)
-        workspace = self._for_rows(-(-batch // parts))
+        workspace = self.for_rows(-(-batch // parts))
         layout = workspace.layout
         table = layout.prediction if task == training.PREDICT else layout.training
-        trained = self.plan.trained
-        stride = -(-trained // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         if task in (training.GRADIENT, training.TRAIN):
-            gradient = np.empty(parts * stride, self.dtype)
+            gradient = np.empty(parts * self.stride, self.dtype)
         else:
             gradient = out.reshape(-1)
         losses = np.empty(run.steps)
-        numbers = {
-            training.TASK: task,
-            training.STEPS: 0 if task == training.PREDICT else run.steps,
-            training.BATCH: batch,
-            training.ROWS: rows,
-            training.UPDATES: state.updates,
-            training.PARTS: parts,
-            training.WORKERS: workers,
-            training.TRAINED: trained,
-            training.SIZE_OF_PART: stride,
-        }
-        steps, int_table, float_table = _tables(run, numbers)
+        steps, int_table, float_table = _tables(
+            run, self.numbers(task, run, rows, state.updates, parts, workers)
+        )
         x, y, labels = data.x.numbers.reshape(-1), self.nothing, self.no_indices
         if data.y.dtype == np.intp:
             labels = data.y
@@ -268,8 +373,24 @@ class NumbaProgram(Program):
         self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
-            out[...] = gradient[:trained]
+            out[...] = gradient[: self.plan.trained]
         return losses[: made[0]]
+
+    def numbers(
+        self, task: int, run: Run, rows: int, updates: int, parts: int, workers: int
+    ) -> dict[int, int]:
+        """The integers of a run that are not its own, by their places in the kernel's table."""
+        return {
+            training.TASK: task,
+            training.STEPS: 0 if task == training.PREDICT else run.steps,
+            training.BATCH: min(run.batch_size, rows),
+            training.ROWS: rows,
+            training.UPDATES: updates,
+            training.PARTS: parts,
+            training.WORKERS: workers,
+            training.TRAINED: self.plan.trained,
+            training.SIZE_OF_PART: self.stride,
+        }
 
 
 def _writable(parameters: Array) -> Array:

@@ -13,6 +13,10 @@ from fastnet.contract.plan import Plan
 #: step is the more that costs, so the second one comes at a million.
 WORTH_SHARING = 2**19
 
+#: Multiply-adds of the forward passes of a run below which its parts are done by one thread, with
+#: the same bits: to start another takes as long as to do its part.
+WORTH_STARTING = 2**21
+
 
 def available() -> int:
     """The processors this process may use."""
@@ -25,9 +29,13 @@ def wanted(plan: Plan, rows: int, requested: int | None) -> int:
     """The threads for batches of `rows` rows: those requested, else as many as pay."""
     if requested is not None:
         return requested
-    work = rows * sum(op.inputs * op.units for op in plan.affine)
-    share = work // WORTH_SHARING
+    share = rows * plan.products // WORTH_SHARING
     return min(available(), share) if share > 1 else 1  # the system's call takes microseconds
+
+
+def worth_starting(plan: Plan, rows: int, steps: int) -> bool:
+    """Whether so many steps on batches of `rows` rows are worth starting threads for."""
+    return steps * rows * plan.products >= WORTH_STARTING
 
 
 def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> bool:

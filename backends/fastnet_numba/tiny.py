@@ -93,55 +93,51 @@ def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
         min(run.batch_size, len(data)) == len(data) <= MOST_ROWS[tiny.width]
         and data.weight is None
         and OPTIMIZERS.get(run.optimizer.canonical()[0]) == SGD
-        and not (run.l1 or np.any(run.l2) or np.any(run.weight_decay))
+        and not (run.l1 or _any(run.l2) or _any(run.weight_decay))
         and run.clip_value is None
         and run.clip_norm is None
     )
 
 
+def _any(value: float | Array) -> bool:
+    """Whether a number, or one of several, is not 0."""
+    return bool(value.any() if isinstance(value, np.ndarray) else value)
+
+
 def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
     """Do the steps of a run: arrange the numbers in lanes, train, and take them back."""
     x, y, flat = data.x.numbers, data.y.reshape(len(data), plan.outputs), state.parameters
-    dtype, width, depth = x.dtype, tiny.width, len(tiny.layers)
+    dtype, width, depth, rows = x.dtype, tiny.width, len(tiny.layers), len(x)
     size = LANES[dtype.itemsize]
     examples = size // width
-    groups = -(-len(x) // examples)
+    groups = -(-rows // examples)
 
-    def arranged(rows: Array) -> Array:
-        """Rows of numbers in the lanes of examples: `(groups, lanes)`."""
-        lanes = np.zeros((groups * examples, width), dtype)
-        lanes[: len(rows), : rows.shape[1]] = rows
-        return lanes.reshape(groups, size)
-
-    def repeated(matrix: Array) -> Array:
-        """A matrix, each row a vector that repeats it for every example: `(width, lanes)`."""
-        square = np.zeros((width, width), dtype)
-        square[: matrix.shape[0], : matrix.shape[1]] = matrix
-        return np.tile(square, examples)
-
-    # A layer: w, v, b and the mask of its units.
-    layers = np.zeros((depth, 2 * width + 2, size), dtype)
+    # A layer: w, v, b and the mask of its units, each row repeated for every example.
+    layers = np.zeros((depth, 2 * width + 2, examples, width), dtype)
     for layer, op in zip(layers, tiny.layers, strict=True):
         w = op.weight.of(flat)
-        layer[:width], layer[width : 2 * width] = repeated(w), repeated(w.T)
+        layer[: op.inputs, :, : op.units] = w[:, None]
+        layer[width : width + op.units, :, : op.inputs] = w.T[:, None]
         if op.bias is not None:
-            layer[2 * width] = repeated(op.bias.of(flat)[None])[0]
-        layer[2 * width + 1] = repeated(np.ones((1, op.units)))[0]
-    values = np.zeros((4 * (depth + 1), groups, size), dtype)
-    values[0] = arranged(x)
-    values[-1] = arranged(y)
-    values[-2] = arranged(np.ones_like(y))
+            layer[2 * width, :, : op.units] = op.bias.of(flat)
+        layer[2 * width + 1, :, : op.units] = 1
+    values = np.zeros((4 * (depth + 1), groups * examples, width), dtype)
+    values[0, :rows, : plan.inputs] = x
+    values[-1, :rows, : plan.outputs] = y
+    values[-2, :rows, : plan.outputs] = 1
     losses = np.empty(run.steps)
+    rates = np.empty(run.steps)
+    rates[:] = run.learning_rate
     constant = sum(plan.loss.constants)  # one or none
     numbers = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
     made = kernel(
         tiny.table, tiny.constants, numbers, layers.reshape(-1), values.reshape(-1),
-        np.ascontiguousarray(run.by_step("learning_rate")), losses, 1 / y.size, float(constant),
+        rates, losses, 1 / y.size, float(constant),
     )  # fmt: skip
     for layer, op in zip(layers, tiny.layers, strict=True):
-        op.weight.of(flat)[...] = layer[: op.inputs, : op.units]
+        op.weight.of(flat)[...] = layer[: op.inputs, 0, : op.units]
         if op.bias is not None:
-            op.bias.of(flat)[...] = layer[2 * width, : op.units]
+            op.bias.of(flat)[...] = layer[2 * width, 0, : op.units]
     return losses[:made]
 
 

@@ -19,6 +19,9 @@ Array = NDArray[Any]
 #: Rows that are searched for NaN at a time, so that the mask stays small.
 _BLOCK_ROWS = 65_536
 
+#: Entries up to which the search begins with a sum: of more, the matrix library might share it out.
+_FEW_ENTRIES = 8_192
+
 #: Names of the small dtypes that the package ml_dtypes adds to NumPy, as for JAX's arrays.
 _SMALL_DTYPES = ("bfloat16", "float8")
 
@@ -52,6 +55,15 @@ def number(
     Raises:
         DefinitionError: if it is not one.
     """
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, (bool, np.bool_)):
+        is_number = False
+    try:
+        result = float(value) if is_number else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        result = math.inf
+    if math.isfinite(result) and least <= result <= most and above < result < below:
+        return result
     bounds = [
         text
         for limit, text in (
@@ -63,17 +75,8 @@ def number(
         if math.isfinite(limit)
     ]
     rule = " and ".join(bounds) or "finite"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
-        raise DefinitionError(f"{what} is {value!r}; it must be a number, {rule}.")
-    try:
-        result = float(value)
-    except OverflowError:  # an integer of more than 308 digits
-        result = math.inf
-    if not (math.isfinite(result) and least <= result <= most and above < result < below):
-        raise DefinitionError(f"{what} is {value!r}; it must be {rule}.")
-    return result
+    kind = "" if is_number else "a number, "
+    raise DefinitionError(f"{what} is {value!r}; it must be {kind}{rule}.")
 
 
 def seed(value: Any) -> int:
@@ -140,6 +143,8 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     Raises:
         DataError: for text, objects, complex numbers, ragged rows, masked or sparse arrays.
     """
+    if type(value) is np.ndarray and value.dtype.isbuiltin and value.dtype.kind in "biuf":
+        return _cast(value, to)
     value = dlpack.on_host(value, what)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(f"{what} has masked entries; fill them first, as with {what}.filled(0).")
@@ -159,10 +164,15 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         else:
             remedy = _not_numbers(value, array, what)
         raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers: {remedy}.")
-    if to is not None:
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(array, dtype=to)
-    return array
+    return _cast(array, to)
+
+
+def _cast(array: Array, to: np.dtype[Any] | None) -> Array:
+    """Real numbers as a C-contiguous array of dtype `to`; None: as they are."""
+    if to is None or (array.dtype == to and array.flags.c_contiguous):
+        return array
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=to)
 
 
 def _not_numbers(value: Any, array: Array, what: str) -> str:
@@ -197,6 +207,15 @@ def _nullable(value: Any) -> bool:
     return columns is not None and all(getattr(dtype, "kind", "O") in "biuf" for dtype in columns)
 
 
+def all_finite(array: Array) -> bool:
+    """Whether every entry is finite."""
+    # One call for the few entries of a small network: no sum of squares with an infinity or a NaN
+    # is finite. One that overflowed, which `vdot` does without a warning, is looked at again.
+    if array.size <= _FEW_ENTRIES and math.isfinite(np.vdot(array, array)):
+        return True
+    return bool(np.isfinite(array).all())
+
+
 def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> None:
     """Make sure that every entry is finite.
 
@@ -211,7 +230,7 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
     """
     for start in range(0, len(array), _BLOCK_ROWS):
         block = array[start : start + _BLOCK_ROWS]
-        if np.isfinite(block).all():
+        if all_finite(block):
             continue
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(block))[0])
         value = block[place]

@@ -169,6 +169,11 @@ class Plan:
         return tuple(op for op in self.operations if isinstance(op, Affine))
 
     @cached_property
+    def products(self) -> int:
+        """Multiply-adds of a forward pass on one row."""
+        return sum(op.weight.size for op in self.affine)
+
+    @cached_property
     def dropout_rate(self) -> float:
         """The highest rate of dropout; 0 where there is none."""
         return max((op.rate for op in self.operations if isinstance(op, Dropout)), default=0.0)
@@ -231,15 +236,16 @@ def lower(network: Network) -> Plan:
     )
 
 
-def initial_parameters(network: Network, seed: int) -> Array:
+def initial_parameters(network: Network, seed: int, plan: Plan | None = None) -> Array:
     """The flat vector that training starts from, `(size,)` float64: a function of the seed.
 
-    A layer's draws depend on the seed and its index alone.
+    A layer's draws depend on the seed and its index alone. `plan` spares lowering the network once
+    more.
 
     Raises:
         MemoryError: if the machine cannot hold them.
     """
-    plan = lower(network)
+    plan = plan or lower(network)
     flat = np.empty(plan.size)
     for piece in plan.parameters:
         index = int(piece.name.partition(".")[0])

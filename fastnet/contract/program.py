@@ -386,6 +386,21 @@ class Program(ABC):
         """
         return None
 
+    def loss_at_once(self, parameters: Any, x: Any, y: Any) -> float | None:
+        """The loss over all rows of what a user handed over: see `gradient_at_once`."""
+        return None
+
+    def gradient_at_once(self, parameters: Any, x: Any, y: Any) -> tuple[float, Array] | None:
+        """The loss and its gradient for what a user handed over, if that needs no change.
+
+        As `predict_at_once`, but asked only where every finite number may be a target; whether `x`
+        and `y` are finite the backend looks itself.
+
+        Returns:
+            The same as `gradient`; None where the rows have to be looked at first.
+        """
+        return None
+
     def to_device(self, array: Array) -> Any:
         """Hand over a host array; the backend may keep it or copy it."""
         return array
@@ -460,8 +475,9 @@ class Backend(ABC):
         for factor in ("rate", "decay"):
             if any(getattr(piece, f"{factor}_factor") != 1 for piece in plan.parameters):
                 needed.append(("factor", factor))
+        kinds = self.kinds
         for table, kind in needed:
-            if kind not in self.kinds.get(table, ()):
+            if kind not in kinds.get(table, ()):
                 raise self.lacks(table, kind)
         return self.make_program(plan, dtype, threads, precision)
 

@@ -75,11 +75,11 @@ class SolverRates(LearningRates):
         self.state = state
         self.factor = gradient if isinstance(state.rule, SGD) else 1.0
 
-    def of_steps(self, first: int, steps: int) -> Array:
-        """The learning rates of some steps, `(steps,)` float64."""
+    def of_steps(self, first: int, steps: int) -> float | Array:
+        """The learning rates of some steps: a number, or `(steps,)` float64."""
         if self.state.learning_rate is None:
             return super().of_steps(first, steps)
-        return np.full(steps, self.state.learning_rate * self.factor)
+        return float(self.state.learning_rate * self.factor)
 
 
 class RandomStateOrder:

@@ -46,20 +46,22 @@ class History:
         )
         # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than
         # making Python's numbers of its losses does, so these are made when a list is read.
-        self._waiting: list[tuple[int, Array, Array, float]] = []
+        self._waiting: list[tuple[int, Array, float | Array, float]] = []
         self._lock = threading.Lock()
 
-    def extend(self, first: int, losses: Array, learning_rates: Array, seconds: float) -> None:
+    def extend(
+        self, first: int, losses: Array, learning_rate: float | Array, seconds: float
+    ) -> None:
         """Add epochs, numbered from `first`.
 
         Args:
             first: the number of the first one.
             losses: of each epoch, `(epochs,)`.
-            learning_rates: of each epoch's last step, `(epochs,)`.
+            learning_rate: of each epoch's last step: a number, or `(epochs,)`.
             seconds: per epoch.
         """
         with self._lock:
-            self._waiting.append((first, losses, learning_rates, seconds))
+            self._waiting.append((first, losses, learning_rate, seconds))
 
     def add_metrics(self, values: Mapping[str, float]) -> None:
         """Add the last epoch's metrics."""
@@ -72,10 +74,11 @@ class History:
         if self._waiting:
             with self._lock:
                 lists = self._lists
-                for first, losses, learning_rates, seconds in self._waiting:
+                for first, losses, rate, seconds in self._waiting:
+                    rates = [rate] * len(losses) if isinstance(rate, float) else rate.tolist()
                     lists["epoch"] += range(first, first + len(losses))
                     lists["loss"] += losses.tolist()
-                    lists["learning_rate"] += learning_rates.tolist()
+                    lists["learning_rate"] += rates
                     lists["seconds"] += [seconds] * len(losses)
                 self._waiting = []
         return self._lists[name]

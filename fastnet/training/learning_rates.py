@@ -26,10 +26,10 @@ class LearningRates:
         self.epochs = float(epochs)
         self.plateau = plateau(rate)
 
-    def of_steps(self, first: int, steps: int) -> Array:
-        """The learning rates of some steps, `(steps,)` float64."""
+    def of_steps(self, first: int, steps: int) -> float | Array:
+        """The learning rates of some steps: a number, or `(steps,)` float64."""
         if not isinstance(self.rate, Schedule):
-            return np.full(steps, float(self.rate))
+            return float(self.rate)
         rates = self.rate.rates(np.arange(first, first + steps) / self.batches, self.epochs)
         if self.plateau is not None:
             least = np.minimum(rates, self.plateau.min_lr)

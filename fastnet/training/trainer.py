@@ -14,11 +14,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from fastnet.arrays.checks import Array
+from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import Diverged, FileAccessError
@@ -64,6 +65,7 @@ class Trainer:
         learning_rates: None: as the optimizer says.
         objective: None: the network's loss with the settings' penalties.
         observer: called after every epoch; None: early stopping as the settings say.
+        pacing: that of the last fit, if its steps were like these; None: runs begin short.
 
     Attributes:
         validation: the validation rows, where the backend has them, or None.
@@ -88,6 +90,7 @@ class Trainer:
         learning_rates: LearningRates | None = None,
         objective: Objective | None = None,
         observer: EpochObserver | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self.program = program
         self.flat = flat
@@ -101,8 +104,6 @@ class Trainer:
         self.progress = progress
         self.metrics = metrics or {}
         self.batches = -(-self.rows // settings.batch_size)
-        self.batch_rows = np.full(self.batches, settings.batch_size)
-        self.batch_rows[-1] = self.rows - (self.batches - 1) * settings.batch_size
         if order is None and settings.shuffle and self.batches > 1:
             order = Shuffled(program, settings.seed, self.rows)
         self.order = order
@@ -120,7 +121,9 @@ class Trainer:
             or validation is not None
             or (learning_rates is not None and learning_rates.plateau is not None)
         )
-        self.pacing = Pacing(settings.batch_size)
+        if pacing is None or pacing.batch_size != settings.batch_size:
+            pacing = Pacing(settings.batch_size, program.plan.products)
+        self.pacing = pacing
         self.result: Any = None
         self.interrupts = DeferredInterrupt()
         self.epoch_began = self.saved_at = time.monotonic()
@@ -312,11 +315,13 @@ class Trainer:
             masses = self._masses(run, whole)
             losses = (losses.reshape(whole, self.batches) * masses).sum(axis=1)
             losses /= masses.sum(axis=-1)
-        end = (first + 1) * self.batches - 1 - run.first_step
-        rates = run.by_step("learning_rate")[end :: self.batches][:whole]
+        rate = run.learning_rate
+        if isinstance(rate, np.ndarray):
+            end = (first + 1) * self.batches - 1 - run.first_step
+            # A copy: the history shall not keep those of all steps.
+            rate = rate[end :: self.batches][:whole].copy()
         seconds = (time.monotonic() - self.epoch_began) / whole
-        # A copy of the rates: the history shall not keep those of all steps.
-        fit_state.history.extend(first + 1, losses, rates.copy(), seconds)
+        fit_state.history.extend(first + 1, losses, rate, seconds)
         return losses
 
     def _masses(self, run: Run, epochs: int) -> Array:
@@ -326,12 +331,19 @@ class Trainer:
         """
         weight = self.weight
         if weight is None or self.objective.by_rows:
-            return self.batch_rows
+            return self._batch_rows
         by_epoch = weight[None]
         if run.order is not None:
             by_epoch = weight[self.program.to_host(run.order)[:epochs]]
         starts = np.arange(0, self.rows, self.settings.batch_size)
         return np.asarray(np.add.reduceat(by_epoch, starts, axis=1, dtype=np.float64))
+
+    @cached_property
+    def _batch_rows(self) -> Array:
+        """The rows of each batch of an epoch, `(batches,)`."""
+        rows = np.full(self.batches, self.settings.batch_size)
+        rows[-1] = self.rows - (self.batches - 1) * self.settings.batch_size
+        return rows
 
     # --- L-BFGS -------------------------------------------------------------------------------
 
@@ -352,7 +364,7 @@ class Trainer:
                 loss -= self.program.penalty(self.program.to_device(self.flat), 0.0, l2)
             fit_state.step += 1
             seconds = time.monotonic() - self.epoch_began
-            fit_state.history.extend(self.epoch, np.array([loss]), np.array([math.nan]), seconds)
+            fit_state.history.extend(self.epoch, np.array([loss]), math.nan, seconds)
             self._epoch_done(loss)
             self.epoch_began = time.monotonic()
             self._show_progress()
@@ -427,4 +439,4 @@ class Trainer:
 
 def _finite(parameters: Array, memory: Array) -> bool:
     """Whether both are: an infinite memory would stop all movement."""
-    return bool(np.isfinite(parameters).all() and np.isfinite(memory).all())
+    return all_finite(parameters) and all_finite(memory)
