@@ -13,38 +13,67 @@ order. The address of word `i` of a stream is
 what shares a stream (the layer, for dropout), `purpose` is one of the constants below.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from fastnet.arrays.checks import Array
 
 WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, FIT = 1, 2, 3, 4, 5, 6
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+
+def _constant(value: int) -> Array:
+    """An array of no dimension, which NumPy takes faster than a number."""
+    return np.array(value, np.uint64)
+
+
+_MULTIPLIERS = (_constant(0xD2511F53), _constant(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
+_LOW, _HALF = _constant(0xFFFFFFFF), _constant(32)
 
 #: Counters worked on together: six arrays of 8 bytes each stay within a 256 KiB cache.
 _BLOCK = 4096
 
 
-def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> Array:
+def philox(counter: tuple[Array | int, ...], key: tuple[int, int]) -> Array:
     """Ten rounds of Philox4x32.
 
     Args:
-        counter: four arrays `(n,)` of 32-bit values in uint64.
+        counter: four arrays `(n,)` of 32-bit values in uint64; all but the first may be numbers.
         key: two 32-bit values.
 
     Returns:
         `(n, 4)` uint32.
     """
-    c0, c1, c2, c3 = counter
-    for cycle in range(10):
-        k0, k1 = (np.uint64((k + cycle * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True))
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW
-        c2, c3 = (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-    return np.stack((c0, c1, c2, c3), axis=1).astype(np.uint32)
+    # In place, and two words at once where they are treated alike: of a few counters, the number of
+    # NumPy's calls is what takes time.
+    count = np.size(counter[0])
+    even, odd, products = (np.empty(2 * count, np.uint64) for _ in range(3))
+    c0, c2, c1, c3 = even[:count], even[count:], odd[:count], odd[count:]
+    p1, p0 = products[:count], products[count:]
+    c0[:], c1[:], c2[:], c3[:] = counter
+    for k0, k1 in _round_keys(key):
+        np.multiply(c2, _MULTIPLIERS[1], p1)
+        np.multiply(c0, _MULTIPLIERS[0], p0)
+        np.right_shift(products, _HALF, even)
+        np.bitwise_xor(c0, c1, c0)
+        np.bitwise_xor(c2, c3, c2)
+        np.bitwise_xor(c0, k0, c0)
+        np.bitwise_xor(c2, k1, c2)
+        np.bitwise_and(products, _LOW, odd)
+    out = np.empty((count, 4), np.uint32)
+    for column, word in enumerate((c0, c1, c2, c3)):
+        out[:, column] = word
+    return out
+
+
+@lru_cache(maxsize=64)
+def _round_keys(key: tuple[int, int]) -> list[list[Array]]:
+    """The two keys of each of the ten rounds."""
+    return [
+        [_constant((k + cycle * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True)]
+        for cycle in range(10)
+    ]
 
 
 def words(seed: int, purpose: int, stream: int, count: int, part: int = 0) -> Array:
@@ -52,11 +81,10 @@ def words(seed: int, purpose: int, stream: int, count: int, part: int = 0) -> Ar
     key = (seed & 0xFFFFFFFF, seed >> 32)
     blocks = -(-count // 4)
     out = np.empty((blocks, 4), np.uint32)
+    rest = (stream & 0xFFFFFFFF, part, purpose + ((stream >> 32) << 8))
     for start in range(0, blocks, _BLOCK):
         place = np.arange(start, min(start + _BLOCK, blocks), dtype=np.uint64)
-        rest = (stream & 0xFFFFFFFF, part, purpose + ((stream >> 32) << 8))
-        c1, c2, c3 = (np.broadcast_to(np.uint64(c), place.shape) for c in rest)
-        out[start : start + _BLOCK] = philox((place, c1, c2, c3), key)
+        out[start : start + _BLOCK] = philox((place, *rest), key)
     return out.reshape(-1)[:count]
 
 
