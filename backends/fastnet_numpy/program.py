@@ -26,8 +26,9 @@ from fastnet_numpy.threads import wanted
 BLOCK_ENTRIES = 2**20
 
 #: Rows up to which predicting does not cap the matrix library's threads: the cap takes half as
-#: long as a prediction of one row, and the library shares out no product so small.
-FEW_ROWS = 16
+#: long as a prediction of one row, and the library shares out no product so small, or where threads
+#: are asked for, none of so many weights (OpenBLAS: a vector's from 9,216 on, interface/gemv.c).
+FEW_ROWS, NOT_SHARED = 16, 8_192
 
 
 class Pass:
@@ -79,6 +80,8 @@ class NumpyProgram(Program):
         self.threads = threads
         self.widest = max(max(op.inputs, op.units) for op in plan.affine)
         self.block_rows = max(BLOCK_ENTRIES // self.widest, 1)
+        most = max(op.weight.size for op in plan.affine)
+        self.needs_no_cap = threads is None or most <= NOT_SHARED
         # For each operation, its source and target, and which of the three it is: a product, a
         # function, or (neither) dropout.
         self.steps = [
@@ -94,6 +97,7 @@ class NumpyProgram(Program):
             )
             for op in plan.for_prediction
         ]
+        self._views: tuple[Array | None, list[tuple[Array | None, Array | None]]] = (None, [])
         self.drops = any(isinstance(op, Dropout) for op in plan.operations)
         self.rate_factors = _factors(plan, "rate_factor")
         self.decay_factors = _factors(plan, "decay_factor")
@@ -110,9 +114,21 @@ class NumpyProgram(Program):
                 out[block] = self._values(parameters, x.numbers[block])[self.plan.prediction]
         return out
 
+    def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
+        """Predictions for few rows of the program's dtype, in one piece; None for others."""
+        if type(x) is not np.ndarray or x.dtype != self.dtype or not x.flags.c_contiguous:
+            return None
+        if x.ndim != 2 or x.shape[1] != self.plan.inputs or not 0 < len(x) <= FEW_ROWS:
+            return None
+        if not self.needs_no_cap:
+            return None
+        with np.errstate(all="ignore"):
+            found = self._values(parameters, x)[self.plan.prediction]
+        return found.copy() if found is x else found
+
     def _capped(self, rows: int) -> AbstractContextManager[None]:
         """The cap for a pass over all rows, block by block, beyond a few."""
-        if rows <= FEW_ROWS and self.threads is None:
+        if rows <= FEW_ROWS and self.needs_no_cap:
             return nullcontext()
         return capped(wanted(self.plan, min(rows, self.block_rows), self.threads))
 
@@ -123,12 +139,13 @@ class NumpyProgram(Program):
     def _values(self, parameters: Array, x: Array) -> list[Array]:
         """All values up to the prediction, as fresh arrays, so that threads can share the plan."""
         values = [x] * (self.plan.prediction + 1)
-        for source, target, affine, function in self.steps:
+        weights = self._weights(parameters)
+        for (source, target, _, function), (w, b) in zip(self.steps, weights, strict=True):
             z = values[source]
-            if affine is not None:
-                a = z @ affine.weight.of(parameters)
-                if affine.bias is not None:
-                    a += affine.bias.of(parameters)
+            if w is not None:
+                a = z @ w
+                if b is not None:
+                    a += b
             elif function is not None:
                 # A product's result is nobody else's, so it may be overwritten.
                 a = np.empty_like(z) if function.needs_z else z
@@ -137,6 +154,18 @@ class NumpyProgram(Program):
                 a = z
             values[target] = a
         return values
+
+    def _weights(self, parameters: Array) -> list[tuple[Array | None, Array | None]]:
+        """Each operation's weights and bias, as views; to make them takes as long as a product."""
+        kept, found = self._views
+        if kept is not parameters:
+            found = []
+            for _, _, affine, _ in self.steps:
+                pieces = (None, None) if affine is None else (affine.weight, affine.bias)
+                w, b = (None if piece is None else piece.of(parameters) for piece in pieces)
+                found.append((w, b))
+            self._views = parameters, found  # in one piece: threads may share it
+        return found
 
     def input_gradient(self, parameters: Array, x: Inputs, d_output: Array) -> Array:
         """The derivative of sum(d_output * prediction) by the input numbers, a new array."""
