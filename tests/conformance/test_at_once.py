@@ -1,0 +1,119 @@
+"""What a backend answers at once, without fastnet's checks, is what it answers after them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from compare import assert_same_bits
+from samples import rows_for
+
+import fastnet as fn
+from fastnet.contract.program import Data, Inputs
+
+NETWORKS = {
+    "xor": fn.datasets.xor_network(True),
+    "deep": fn.Network(6, [fn.Dense(9, "tanh"), fn.Dropout(0.5), fn.Dense(2)], "mae"),
+}
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+def made(name, backend, dtype, rows=11, threads=None):
+    network = NETWORKS[name]
+    x, y = rows_for(network, rows)
+    model = fn.Model(network, backend=backend, seed=5, dtype=dtype, threads=threads)
+    return model, x.astype(dtype), y.astype(dtype)
+
+
+@pytest.mark.parametrize("threads", [None, 2])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_is_the_same_to_the_bit(name, backend, dtype, threads):
+    model, x, y = made(name, backend, dtype, threads=threads)
+    program, flat = model.program, model.program.to_device(model.parameters.flat)
+    for rows in (11, 1, 11, 4):
+        data = program.upload(Data(Inputs(x[:rows]), y[:rows]))
+        loss, gradient = program.gradient(flat, data)
+        for _ in range(2):  # with what the first call set up, too
+            found = model.loss_and_gradient(x[:rows], y[:rows])
+            assert found[0] == loss
+            assert_same_bits(found[1], gradient)
+            assert model.evaluate(x[:rows], y[:rows]) == program.loss(flat, data)
+            found[1][...] = np.nan  # it is the caller's
+
+
+def test_rows_in_another_form_give_the_same(backend, dtype):
+    model, x, y = made("xor", backend, dtype)
+    loss, gradient = model.loss_and_gradient(x, y)
+    strided, fixed = np.repeat(x, 2, axis=0)[::2], y.copy()
+    fixed.flags.writeable = False
+    unaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(x.shape)
+    unaligned[...] = x
+    for a, b in (
+        (strided, fixed),
+        (x.tolist(), y[:, 0]),
+        (np.asfortranarray(x), y),
+        (unaligned, y),
+    ):
+        found = model.loss_and_gradient(a, b)
+        assert found[0] == loss
+        assert_same_bits(found[1], gradient)
+        assert model.evaluate(a, b) == model.evaluate(x, y)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["x", "y"])
+def test_what_is_not_finite_is_refused(where, bad, backend, dtype):
+    model, x, y = made("xor", backend, dtype)
+    model.loss_and_gradient(x, y)  # what it sets up checks nothing for the next call
+    model.evaluate(x, y)
+    (x if where == "x" else y)[3, 0] = bad
+    for call in (model.loss_and_gradient, model.evaluate):
+        with pytest.raises(fn.DataError, match=f"{where} holds .* in row 3"):
+            call(x, y)
+
+
+def test_numbers_whose_squares_overflow_are_finite(backend, dtype):
+    model, x, y = made("deep", backend, dtype)
+    x[2, 1] = y[0, 1] = np.finfo(dtype).max / 64  # finite, as is the mean absolute error
+    assert np.isfinite(model.evaluate(x, y))
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "message"),
+    [(2, 11, "x has 2 columns"), (3, 10, "x has 10 rows and y has 11")],
+)
+def test_shapes_that_do_not_fit_are_refused(columns, rows, message, backend, dtype):
+    model, x, y = made("xor", backend, dtype)
+    for call in (model.loss_and_gradient, model.evaluate):
+        with pytest.raises(fn.DataError, match=message):
+            call(np.ascontiguousarray(x[:rows, :columns]), y)
+
+
+def test_it_serves_several_threads_at_once(backend):
+    model, x, y = made("deep", backend, "float32")
+    wanted = [model.loss_and_gradient(x[:rows], y[:rows]) for rows in range(1, 12)]
+
+    def ask(number):
+        rows = number % 11 + 1
+        loss, gradient = model.loss_and_gradient(x[:rows], y[:rows])
+        return loss == wanted[rows - 1][0] and (gradient == wanted[rows - 1][1]).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(400)))
+
+
+def test_a_row_alone_is_predicted_like_any(backend, dtype):
+    model, x, _ = made("deep", backend, dtype)
+    program, flat = model.program, model.program.to_device(model.parameters.flat)
+    for rows in (1, 3, 11):
+        given = x[:rows].copy()
+        found = model.predict(given)
+        wanted = program.predict(flat, Inputs(program.to_device(given)))
+        assert_same_bits(found, wanted)
+        found[...] = np.nan  # it is the caller's
+        assert_same_bits(model.predict(given), wanted)
+    model.parameters["0.weight"] = np.zeros((6, 9))
+    assert (model.predict(x[:1]) == model.parameters["2.bias"]).all()
