@@ -273,7 +273,7 @@ class Trainer:
             self.program.train(state, self.data, run.shortened(good))
             self._commit(state, losses[:good])
             self._record(reported[:good], run)
-        if math.isfinite(losses[-1]):
+        if good < made:
             what, place = "a parameter or the optimizer's memory overflowed", good
         else:
             what, place = f"the loss became {losses[-1]}", len(losses) - 1
