@@ -111,7 +111,6 @@ class NumbaProgram(Program):
         self.stride = -(-plan.trained // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
-        self._chunk_rows = lru_cache(partial(chunk_rows, plan, dtype.itemsize))
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}
         # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
@@ -124,6 +123,11 @@ class NumbaProgram(Program):
             return lambda *arguments: False
         compiled: Callable[..., bool] = self.kernels.predict_at_once
         return compiled
+
+    @cached_property
+    def _chunk_rows(self) -> Callable[[int], int]:
+        """The rows of a chunk, for so many rows."""
+        return lru_cache(partial(chunk_rows, self.plan, self.dtype.itemsize))
 
     @cached_property
     def tiny(self) -> tiny.TinyPlan | None:

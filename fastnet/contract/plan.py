@@ -41,7 +41,7 @@ class Parameter:
     rate_factor: float = 1.0
     decay_factor: float = 1.0
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
