@@ -15,7 +15,7 @@ WORTH_SHARING = 2**19
 
 #: Multiply-adds of the forward passes of a run below which its parts are done by one thread, with
 #: the same bits: to start another takes as long as to do its part.
-WORTH_STARTING = 2**21
+WORTH_STARTING = 2**22
 
 
 def available() -> int:
