@@ -54,6 +54,7 @@ def test_one_row(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
     program = model.program
     assert isinstance(program, NumbaProgram)
     flat, x, out = model.parameters.flat, np.ones((1, 3), np.float32), np.empty((1, 1), np.float32)
+    assert program.predict_at_once(flat, x) is not None  # it lays out what `compiled` takes
 
     def compiled() -> bool:
         return program.predict_few(program.few_table, flat, program.few_arena, x, out)
