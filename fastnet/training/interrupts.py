@@ -3,9 +3,6 @@
 So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as the command does.
 """
 
-# The functions that those of `signal` wrap: these make members of enumerations of their results,
-# which nothing here needs, and which takes longer than a step of a small network.
-import _signal  # type: ignore[import-not-found]
 import contextlib
 import signal
 import threading
@@ -31,17 +28,17 @@ class DeferredInterrupt:
         self.ours = [
             number
             for number in (signal.SIGINT, signal.SIGTERM)
-            if main and _signal.getsignal(number) is signal.default_int_handler
+            if main and signal.getsignal(number) is signal.default_int_handler
         ]
 
     def __enter__(self) -> "DeferredInterrupt":
         for number in self.ours:
-            _signal.signal(number, self._receive)
+            signal.signal(number, self._receive)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         for number in self.ours:
-            _signal.signal(number, signal.default_int_handler)
+            signal.signal(number, signal.default_int_handler)
         if self.seen and kind is None:  # after the last check of `seen`
             raise KeyboardInterrupt
 
