@@ -19,7 +19,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
-WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, FIT = 1, 2, 3, 4, 5, 6
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA = 1, 2, 3, 4, 5
 
 
 def _constant(value: int) -> Array:
@@ -117,12 +117,15 @@ def permutation(seed: int, purpose: int, stream: int, count: int) -> Array:
 def seed_of_fit(seed: int, fit: int) -> int:
     """The seed of a model's shuffles and dropout masks in its fit of this number, from 0.
 
-    The first fit has the model's own seed.
+    The first fit has the model's own seed; the others have what SplitMix64 (Steele, Lea and Flood
+    2014) makes of it: whole numbers, so that a short fit does not wait for arrays.
     """
     if fit == 0:
         return seed
-    low, high = words(seed, FIT, fit, 2)
-    return int(low) | int(high) << 32
+    mixed = (seed + fit * 0x9E3779B97F4A7C15) % 2**64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ mixed >> shift) * factor % 2**64
+    return mixed ^ mixed >> 31
 
 
 def keep_threshold(rate: float) -> int:
