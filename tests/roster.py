@@ -37,8 +37,8 @@ class Entry:
 #: other. What users hand over, and what they get back, is the same code on all paths.
 LAYERED = (
     "test_activations", "test_any_shape", "test_by_step", "test_contract", "test_diverged",
-    "test_dropout", "test_gradients", "test_losses", "test_losses_float32", "test_sameness",
-    "test_trajectory",
+    "test_dropout", "test_fading", "test_gradients", "test_losses", "test_losses_float32",
+    "test_sameness", "test_trajectory",
 )  # fmt: skip
 #: The narrow kernel has losses, activations and updates from the same sources as the layered path,
 #: but a way of its own through the layers; each network takes a compilation.

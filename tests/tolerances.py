@@ -23,6 +23,9 @@ TRAJECTORY = 1e-12
 #: Parameters after some fifty steps of any optimizer in float64 against the naive one.
 OPTIMIZER = 1e-12
 
+#: Parameters and memory after three updates of any optimizer against NumPy's.
+FADING = {"float64": 1e-14, "float32": 1e-6}
+
 #: Weighted rows against repeated rows: the same sum in another order.
 REORDERED = {"float64": 1e-13, "float32": 1e-5}
 

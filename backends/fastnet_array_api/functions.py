@@ -10,7 +10,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fastnet.definition.activations import ERFC
+from fastnet.definition.optimizers import Negligible, negligible
 
 
 def _sigmoid(xp: Any, z: Any) -> Any:
@@ -131,13 +134,39 @@ LOSSES: dict[str, Callable[..., tuple[Any, Any]]] = {
 }
 
 
+def _cleared(xp: Any, v: Any, least: float) -> Any:
+    """0 where the magnitude is less than `least`; NaN stays."""
+    return xp.where(xp.abs(v) < least, xp.zeros_like(v), v)
+
+
+def _squared(xp: Any, g: Any) -> Any:
+    """g^2, with |g| at least the root of what is negligible."""
+    size, root = xp.abs(g), _bounds(xp, g).root * xp.ones_like(g)
+    size = xp.where(size < root, root, size)
+    return size * size
+
+
+def _bounds(xp: Any, v: Any) -> Negligible:
+    return negligible(np.float32 if v.dtype == xp.float32 else np.float64)
+
+
+def _remembered(xp: Any, v: Any) -> Any:
+    """The memory of gradients, 0 where it is negligible."""
+    return _cleared(xp, v, _bounds(xp, v).memory)
+
+
+def kept(xp: Any, p: Any) -> Any:
+    """Parameters, 0 where they are negligible."""
+    return _cleared(xp, p, _bounds(xp, p).parameter)
+
+
 def _nesterov(xp: Any, g: Any, lr: Any, t: int, memory: list[Any], momentum: float) -> Any:
-    memory[0] = momentum * memory[0] + g
+    memory[0] = _remembered(xp, momentum * memory[0] + g)
     return lr * (g + momentum * memory[0])
 
 
 def _momentum(xp: Any, g: Any, lr: Any, t: int, memory: list[Any], momentum: float) -> Any:
-    memory[0] = momentum * memory[0] + g
+    memory[0] = _remembered(xp, momentum * memory[0] + g)
     return lr * memory[0]
 
 
@@ -146,8 +175,8 @@ def _adam(
     beta1: float, beta2: float, epsilon: float, before: float,
 ) -> Any:  # fmt: skip
     epsilon = epsilon / math.sqrt(1 - before * beta2**t)
-    m = memory[0] = beta1 * memory[0] + (1 - beta1) * g
-    v = memory[1] = beta2 * memory[1] + (1 - beta2) * (g * g)
+    m = memory[0] = _remembered(xp, beta1 * memory[0] + (1 - beta1) * g)
+    v = memory[1] = beta2 * memory[1] + (1 - beta2) * _squared(xp, g)
     return lr / (1 - beta1**t) * (m / (xp.sqrt(v) / math.sqrt(1 - beta2**t) + epsilon))
 
 
@@ -161,16 +190,16 @@ def _rmsprop(
     epsilon: float,
     momentum: float,
 ) -> Any:
-    v = memory[0] = alpha * memory[0] + (1 - alpha) * (g * g)
+    v = memory[0] = alpha * memory[0] + (1 - alpha) * _squared(xp, g)
     step = g / (xp.sqrt(v) + epsilon)
     if not momentum:
         return lr * step
-    memory[1] = momentum * memory[1] + step
+    memory[1] = _remembered(xp, momentum * memory[1] + step)
     return lr * memory[1]
 
 
 def _adagrad(xp: Any, g: Any, lr: Any, t: int, memory: list[Any], epsilon: float) -> Any:
-    memory[0] = memory[0] + g * g
+    memory[0] = memory[0] + _squared(xp, g)
     return lr * (g / (xp.sqrt(memory[0]) + epsilon))
 
 
@@ -179,19 +208,20 @@ def _rprop(
     grow: float, shrink: float, smallest: float, largest: float,
 ) -> Any:  # fmt: skip
     last, step = memory
-    kept = xp.sign(last) * xp.sign(g)
-    step = xp.where(kept > 0, step * grow, xp.where(kept < 0, step * shrink, step))
+    g = _remembered(xp, g)
+    same = xp.sign(last) * xp.sign(g)
+    step = xp.where(same > 0, step * grow, xp.where(same < 0, step * shrink, step))
     step = xp.where(step > largest, largest * xp.ones_like(step), step)
     step = xp.where(step < smallest, smallest * xp.ones_like(step), step)
-    g = xp.where(kept < 0, xp.zeros_like(g), g)
+    g = xp.where(same < 0, xp.zeros_like(g), g)
     memory[:] = g, step
     return xp.sign(g) * step
 
 
 def _lion(xp: Any, g: Any, lr: Any, t: int, memory: list[Any], beta1: float, beta2: float) -> Any:
     m = memory[0]
-    memory[0] = beta2 * m + (1 - beta2) * g
-    return lr * xp.sign(beta1 * m + (1 - beta1) * g)
+    memory[0] = _remembered(xp, beta2 * m + (1 - beta2) * g)
+    return lr * xp.sign(_remembered(xp, beta1 * m + (1 - beta1) * g))
 
 
 #: By kind, what is taken from the parameters; the vectors of `memory` are replaced by new ones.

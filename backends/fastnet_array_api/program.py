@@ -18,7 +18,7 @@ from fastnet.contract import loading
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Parameter, Plan, Softmax
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import BackendUnavailable
-from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS, softmax
+from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS, kept, softmax
 
 
 class ArrayProgram(Program):
@@ -112,7 +112,7 @@ class ArrayProgram(Program):
             p = p * (1 - lr * decay * self._factors("decay_factor")) if decay else p
             memory = [state.memory[i, ...] for i in range(state.memory.shape[0])]
             state.updates += 1
-            p = p - OPTIMIZERS[kind](xp, g, lr, state.updates, memory, *constants)
+            p = kept(xp, p - OPTIMIZERS[kind](xp, g, lr, state.updates, memory, *constants))
             rest = state.parameters[trained:]
             state.parameters = p if trained == self.plan.size else xp.concat((p, rest))
             if memory:

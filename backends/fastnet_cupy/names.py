@@ -9,8 +9,11 @@ from enum import IntEnum
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from fastnet import random
 from fastnet.contract import kinds
+from fastnet.definition.optimizers import negligible
 
 KERNELS = Path(__file__).parent / "kernels"
 
@@ -179,6 +182,11 @@ _MACROS = {
     "ACTIVATION_CONSTANTS": ACTIVATION_CONSTANTS,
     "LOSS_CONSTANTS": LOSS_CONSTANTS,
     "OPTIMIZER_CONSTANTS": OPTIMIZER_CONSTANTS,
+    **{
+        f"NEGLIGIBLE_{name.upper()}_{8 * np.dtype(dtype).itemsize}": repr(bound)
+        for dtype in (np.float32, np.float64)
+        for name, bound in negligible(dtype)._asdict().items()
+    },
 }
 
 #: How a kind stands in a kernel source: `struct Activation<ACTIVATION_RELU> : SlopeFromOutput {`.

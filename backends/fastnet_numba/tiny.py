@@ -26,7 +26,9 @@ from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.vectors import (
+    FLUSHING,
     choose,
+    control_word,
     descend,
     every,
     fma,
@@ -34,6 +36,7 @@ from fastnet_numba.simd.vectors import (
     load,
     mix,
     over_examples,
+    set_control_word,
     store,
     total,
 )
@@ -167,6 +170,9 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     y = (4 * (depth + 1) - 1) * row
     outputs = y - row
     number = m.dtype.type
+    before = control_word()
+    set_control_word(before | FLUSHING)
+    made = len(rates)
     for step in range(len(rates)):
         rate = number(-rates[step])
         summed = every(m, 0.0)
@@ -193,7 +199,8 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
         found = total(summed) * scale_
         losses[step] = found
         if not math.isfinite(found):
-            return step + 1
+            made = step + 1
+            break
         for n in range(depth - 1, -1, -1):
             here = n * layer
             a_at, d_at = n * row, d + (n + 1) * row
@@ -206,4 +213,5 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
                     e = e + load(m, d_at + g)
                 moved = fma(over_examples(e, width), every(m, rate), load(w, here + b))
                 store(w, here + b, moved)
-    return len(rates)
+    set_control_word(before)
+    return made

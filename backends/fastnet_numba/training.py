@@ -18,6 +18,7 @@ from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.table import CHUNK, TERMS
 from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
+from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
 
 #: Tasks: predictions, the loss, its gradient too, an update by a given gradient, training.
 PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
@@ -52,8 +53,8 @@ def gathered(shared, parts, column):
     return summed
 
 
-@entry
-def run(
+@inlined
+def follow(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, worker,
 ):  # fmt: skip
@@ -183,3 +184,20 @@ def run(
     if task == PREDICT:  # no steps then
         predict_rows(ops, p, m, x, g, rows * first // parts, rows * last // parts)
     return int_table[STEPS]
+
+
+@entry
+def run(
+    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    x, y, labels, weights, order, shared, signals, worker,
+):  # fmt: skip
+    """The steps of a run: `follow`, with subnormal numbers counting as 0, but for predictions."""
+    before = control_word()
+    if int_table[TASK] != PREDICT:
+        set_control_word(before | FLUSHING)
+    made = follow(
+        ops, steps, int_table, float_table, p, memory, g, m, losses,
+        x, y, labels, weights, order, shared, signals, worker,
+    )  # fmt: skip
+    set_control_word(before)
+    return made

@@ -3,7 +3,8 @@
 An update changes the parameters `p` and its memory in place, given the gradient `g`, which
 it may use up. `lr` is the step's learning rate: a number, or one for each parameter where pieces
 of the parameters have factors of their own. `t` counts the updates from 1. Decoupled weight decay
-is taken from the parameters before.
+is taken from the parameters before. What fades away becomes 0 (`clear`), and squares are of
+gradients that are not too small (`square`), as the definition says.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.definition.optimizers import negligible
 
 Rate = float | Array
 
@@ -40,10 +42,25 @@ class Update:
         self.s = np.empty(size, dtype)
         # To make an array of a Python number takes NumPy longer than to write it into one.
         self.lr = np.empty(size if each else (), dtype)
+        self.size, self.small = np.empty(size, dtype), np.empty(size, bool)
+        bounds = (np.full((), bound, dtype) for bound in negligible(dtype))
+        self.least_parameter, self.least, self.least_root = bounds
 
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         """Move `p`."""
         raise NotImplementedError
+
+    def clear(self, v: Array, least: Any) -> None:
+        """v = 0 where its magnitude is less than `least`; NaN stays."""
+        np.abs(v, self.size)
+        np.less(self.size, least, self.small)
+        v[self.small] = 0
+
+    def square(self, g: Array) -> Array:
+        """g^2, with |g| at least the root of what is negligible; in the scratch."""
+        np.abs(g, self.s)
+        np.maximum(self.s, self.least_root, out=self.s)
+        return np.multiply(self.s, self.s, self.s)
 
 
 class SGD(Update):
@@ -53,6 +70,7 @@ class SGD(Update):
         self.lr[...] = lr
         np.multiply(g, self.lr, g)
         np.subtract(p, g, p)
+        self.clear(p, self.least_parameter)
 
 
 class Momentum(Update):
@@ -62,9 +80,11 @@ class Momentum(Update):
         s, v, (momentum,) = self.s, self.memory[0], self.constants
         np.multiply(v, momentum, v)
         np.add(v, g, v)
+        self.clear(v, self.least)
         self.lr[...] = lr
         np.multiply(v, self.lr, s)
         np.subtract(p, s, p)
+        self.clear(p, self.least_parameter)
 
 
 class Nesterov(Update):
@@ -74,11 +94,13 @@ class Nesterov(Update):
         s, v, (momentum,) = self.s, self.memory[0], self.constants
         np.multiply(v, momentum, v)
         np.add(v, g, v)
+        self.clear(v, self.least)
         np.multiply(v, momentum, s)
         np.add(g, s, g)
         self.lr[...] = lr
         np.multiply(g, self.lr, s)
         np.subtract(p, s, p)
+        self.clear(p, self.least_parameter)
 
 
 class Adam(Update):
@@ -92,16 +114,17 @@ class Adam(Update):
         np.multiply(m, beta1, m)
         np.multiply(g, 1 - beta1, s)
         np.add(m, s, m)
+        self.clear(m, self.least)
         np.multiply(v, beta2, v)
-        np.multiply(g, g, g)
-        np.multiply(g, 1 - beta2, g)
-        np.add(v, g, v)
+        np.multiply(self.square(g), 1 - beta2, s)
+        np.add(v, s, v)
         np.sqrt(v, s)
         np.multiply(s, 1 / math.sqrt(1 - beta2**t), s)
         np.add(s, epsilon / math.sqrt(1 - before * beta2**t), s)
         np.divide(m, s, s)
         np.multiply(s, lr / (1 - beta1**t), s)
         np.subtract(p, s, p)
+        self.clear(p, self.least_parameter)
 
 
 class RMSprop(Update):
@@ -110,8 +133,7 @@ class RMSprop(Update):
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         s, (v, m), (alpha, epsilon, momentum) = self.s, self.memory, self.constants
         np.multiply(v, alpha, v)
-        np.multiply(g, g, s)
-        np.multiply(s, 1 - alpha, s)
+        np.multiply(self.square(g), 1 - alpha, s)
         np.add(v, s, v)
         np.sqrt(v, s)
         np.add(s, epsilon, s)
@@ -119,10 +141,12 @@ class RMSprop(Update):
         if momentum:
             np.multiply(m, momentum, m)
             np.add(m, s, m)
+            self.clear(m, self.least)
             np.multiply(m, lr, s)
         else:
             np.multiply(s, lr, s)
         np.subtract(p, s, p)
+        self.clear(p, self.least_parameter)
 
 
 class Adagrad(Update):
@@ -130,13 +154,13 @@ class Adagrad(Update):
 
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         s, total, (epsilon,) = self.s, self.memory[0], self.constants
-        np.multiply(g, g, s)
-        np.add(total, s, total)
+        np.add(total, self.square(g), total)
         np.sqrt(total, s)
         np.add(s, epsilon, s)
         np.divide(g, s, s)
         np.multiply(s, lr, s)
         np.subtract(p, s, p)
+        self.clear(p, self.least_parameter)
 
 
 class Rprop(Update):
@@ -145,6 +169,7 @@ class Rprop(Update):
     def __call__(self, p: Array, g: Array, lr: Rate, t: int) -> None:
         s, (last, step) = self.s, self.memory
         grow, shrink, smallest, largest = self.constants
+        self.clear(g, self.least)
         np.sign(last, s)
         np.multiply(s, np.sign(g), s)
         np.multiply(step, grow, step, where=s > 0)
@@ -155,6 +180,7 @@ class Rprop(Update):
         np.multiply(s, step, s)
         np.subtract(p, s, p)
         np.copyto(last, g)
+        self.clear(p, self.least_parameter)
 
 
 class Lion(Update):
@@ -164,12 +190,15 @@ class Lion(Update):
         s, m, (beta1, beta2) = self.s, self.memory[0], self.constants
         np.multiply(m, beta1, s)
         np.add(s, (1 - beta1) * g, s)
+        self.clear(s, self.least)
         np.sign(s, s)
         np.multiply(s, lr, s)
         np.subtract(p, s, p)
         np.multiply(m, beta2, m)
         np.multiply(g, 1 - beta2, g)
         np.add(m, g, m)
+        self.clear(m, self.least)
+        self.clear(p, self.least_parameter)
 
 
 #: The updates that this backend has, by the kinds of optimizers.

@@ -4,10 +4,27 @@ Letters: `p` the parameters, `g` their gradient, `lr` the learning rate of the s
 updates done with this memory, counted from 1. Memory is `slots` vectors as long as `p`, all
 zero at first. Formulas and constants are PyTorch's where variants exist. Every parameter is
 treated alike, biases too.
+
+**Numbers that fade away.** Under a penalty or a decay, what the data do not hold up (the weights
+of a dead unit, and their running means) shrinks by a factor at every step. It would end among the
+subnormal numbers and stay there, because the smallest of them times 0.99 rounds to itself; and one
+subnormal number in a product takes many processors a hundred times as long as the product. So in
+every update, on every backend, with the bounds of `negligible`:
+
+- parameters become 0 below one bound; velocities and running means of gradients, and the numbers
+  of which Rprop and Lion take the sign, below a lower one;
+- where a gradient is squared, it counts as at least the root of the lower bound in magnitude, so
+  that no mean or sum of squares fades away. Beside `epsilon` that root is nothing (9e-16 in
+  float32, 2e-139 in float64), and where `epsilon` is smaller still, it makes steps shorter and
+  never longer.
+
+The step sizes of Rprop have limits of their own. All this depends on the numbers of one update
+only, so a run that is resumed goes on as before, and what is subnormal in an older checkpoint is
+gone after the first update.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,6 +34,38 @@ from fastnet.definition.named import Named, registry
 from fastnet.definition.schedules import Schedule
 from fastnet.definition.schedules import learning_rate as _learning_rate
 from fastnet.errors import DefinitionError
+
+
+class Negligible(NamedTuple):
+    """Magnitudes below which an update makes numbers 0: see the module.
+
+    Attributes:
+        parameter: of the parameters.
+        memory: of what the optimizer remembers of gradients. It is smaller, because a penalty's
+            gradient is, by (1 - beta1) l2: with one bound for both, the mean would be 0 before the
+            parameter is, which would then stay where it is.
+        root: the least magnitude of a gradient that is squared.
+    """
+
+    parameter: float
+    memory: float
+    root: float
+
+
+_NEGLIGIBLE = {
+    4: Negligible(2.0**-80, 2.0**-100, 2.0**-50),
+    8: Negligible(2.0**-900, 2.0**-920, 2.0**-460),
+}
+
+
+def negligible(dtype: Any) -> Negligible:
+    """The bounds of a dtype, float32 or float64.
+
+    They are so far above the smallest normal number (2^-126 and 2^-1022) that products with what is
+    left are normal too: with a learning rate or 1 - beta down to 2^-26 for the memory, with an
+    activation or a penalty down to 2^-46 for parameters.
+    """
+    return _NEGLIGIBLE[np.dtype(dtype).itemsize]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -31,6 +31,25 @@ struct Rule {
 
 struct OfParameters {};
 
+// What fades away becomes 0, and squares are of gradients that are not too small, by bounds that
+// fastnet.definition.optimizers explains. NaN stays.
+#ifdef FN_FLOAT64
+#define LEAST_PARAMETER NEGLIGIBLE_PARAMETER_64
+#define LEAST_MEMORY NEGLIGIBLE_MEMORY_64
+#define LEAST_ROOT NEGLIGIBLE_ROOT_64
+#else
+#define LEAST_PARAMETER (real)NEGLIGIBLE_PARAMETER_32
+#define LEAST_MEMORY (real)NEGLIGIBLE_MEMORY_32
+#define LEAST_ROOT (real)NEGLIGIBLE_ROOT_32
+#endif
+__device__ __forceinline__ real cleared(real x, real least) { return abs_(x) < least ? (real)0 : x; }
+__device__ __forceinline__ real remembered(real m) { return cleared(m, LEAST_MEMORY); }
+__device__ __forceinline__ real squared(real g) {
+  real size = abs_(g);
+  size = size < LEAST_ROOT ? LEAST_ROOT : size;
+  return size * size;
+}
+
 // The update of a parameter `p` by its gradient `g`; `m` and `n` are the two numbers of its memory.
 template <int KIND>
 struct Optimizer;
@@ -46,7 +65,7 @@ template <>
 struct Optimizer<OPTIMIZER_MOMENTUM> : OfParameters {
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &) {
-    m = rule.c[0] * m + g;
+    m = remembered(rule.c[0] * m + g);
     p -= rule.rate * m;
   }
 };
@@ -55,7 +74,7 @@ template <>
 struct Optimizer<OPTIMIZER_NESTEROV> : OfParameters {
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &) {
-    m = rule.c[0] * m + g;
+    m = remembered(rule.c[0] * m + g);
     p -= rule.rate * (g + rule.c[0] * m);
   }
 };
@@ -64,8 +83,8 @@ template <>
 struct Optimizer<OPTIMIZER_ADAM> : OfParameters {  // beta1, beta2, epsilon, before
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &n) {
-    m = rule.c[0] * m + rule.rest[0] * g;
-    n = rule.c[1] * n + rule.rest[1] * (g * g);
+    m = remembered(rule.c[0] * m + rule.rest[0] * g);
+    n = rule.c[1] * n + rule.rest[1] * squared(g);
     real epsilon = rule.c[3] != 0 ? rule.c[2] * rule.widen : rule.c[2];
     p -= rule.rate * (m / (sqrt_(n) * rule.widen + epsilon));
   }
@@ -75,10 +94,10 @@ template <>
 struct Optimizer<OPTIMIZER_RMSPROP> : OfParameters {  // decay, epsilon, momentum
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &n) {
-    m = rule.c[0] * m + rule.rest[0] * (g * g);
+    m = rule.c[0] * m + rule.rest[0] * squared(g);
     real step = g / (sqrt_(m) + rule.c[1]);
     if (rule.c[2] != 0) {
-      n = rule.c[2] * n + step;
+      n = remembered(rule.c[2] * n + step);
       step = n;
     }
     p -= rule.rate * step;
@@ -89,7 +108,7 @@ template <>
 struct Optimizer<OPTIMIZER_ADAGRAD> : OfParameters {  // epsilon
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &) {
-    m += g * g;
+    m += squared(g);
     p -= rule.rate * (g / (sqrt_(m) + rule.c[0]));
   }
 };
@@ -98,6 +117,7 @@ template <>
 struct Optimizer<OPTIMIZER_RPROP> : OfParameters {  // grow, shrink, smallest, largest
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &n) {
+    g = remembered(g);
     real sign = sign_(m) * sign_(g);
     real grown = n * (sign > 0 ? rule.c[0] : (sign < 0 ? rule.c[1] : (real)1));
     n = grown < rule.c[2] ? rule.c[2] : (grown > rule.c[3] ? rule.c[3] : grown);
@@ -110,8 +130,8 @@ template <>
 struct Optimizer<OPTIMIZER_LION> : OfParameters {  // beta1, beta2
   static __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &m,
                                                 real &) {
-    p -= rule.rate * sign_(rule.c[0] * m + rule.rest[0] * g);
-    m = rule.c[1] * m + rule.rest[1] * g;
+    p -= rule.rate * sign_(remembered(rule.c[0] * m + rule.rest[0] * g));
+    m = remembered(rule.c[1] * m + rule.rest[1] * g);
   }
 };
 
@@ -124,6 +144,7 @@ __device__ __forceinline__ void update(const Rule &rule, real &p, real g, real &
     break;
   switch (rule.code) { EACH_OPTIMIZER_OF_PARAMETERS(FN_CASE) }
 #undef FN_CASE
+  p = cleared(p, LEAST_PARAMETER);
 }
 
 // An entry of a gradient cut to [-limit, limit]; NaN stays.

@@ -2,12 +2,16 @@
 
 `p` the parameters, `g` their gradient, `rate` the step's learning rate, `decay` its weight decay;
 `t` counts the updates from 1. Each is one loop over a part of the vectors, which the compiler turns
-into vector instructions; what does not depend on the entry is computed in float64 before. To add an
-optimizer, declare its code and add its branch to `update`.
+into vector instructions; what does not depend on the entry is computed in float64 before. What
+fades away becomes 0 (`cleared`), and squares are of gradients that are not too small (`squared`).
+To add an optimizer, declare its code and add its branch to `update`.
 """
 
 import math
 
+import numpy as np
+
+from fastnet.definition.optimizers import negligible
 from fastnet_numba.ops.declared import code
 from fastnet_numba.simd.compiled import inlined, kernel
 
@@ -20,11 +24,27 @@ ADAGRAD = code("optimizer", "adagrad")
 RPROP = code("optimizer", "rprop")
 LION = code("optimizer", "lion")
 
+SINGLE, DOUBLE = negligible(np.float32), negligible(np.float64)
+
+
+@inlined
+def cleared(x, least, zero):
+    """0 where the magnitude is less than `least`; NaN stays."""
+    return zero if abs(x) < least else x
+
+
+@inlined
+def squared(g, root):
+    """g^2, with |g| at least `root`."""
+    size = abs(g)
+    size = root if size < root else size
+    return size * size
+
 
 @inlined
 def sign(x, one, zero):
-    """1, -1 or 0."""
-    return one if x > zero else (-one if x < zero else zero)
+    """1, -1, 0 or NaN."""
+    return one if x > zero else (-one if x < zero else x)
 
 
 @kernel
@@ -34,23 +54,26 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
     p, g = p_[low:high], g_[low:high]
     lr, one, zero = number(rate), number(1), number(0)
     stay = number(1 - rate * decay)
+    least_p = number(SINGLE[0] if p.itemsize == 4 else DOUBLE[0])
+    least = number(SINGLE[1] if p.itemsize == 4 else DOUBLE[1])
+    root = number(SINGLE[2] if p.itemsize == 4 else DOUBLE[2])
     if decay != 0 and kind != ADAM and kind != LION:  # these two multiply where they read p
         for i in range(len(p)):
             p[i] *= stay
     if kind == SGD:
         for i in range(len(p)):
-            p[i] -= lr * g[i]
+            p[i] = cleared(p[i] - lr * g[i], least_p, zero)
     elif kind == MOMENTUM or kind == NESTEROV:
         v = memory[0, low:high]
         momentum = number(constants[0])
         if kind == MOMENTUM:
             for i in range(len(p)):
-                v[i] = momentum * v[i] + g[i]
-                p[i] -= lr * v[i]
+                v[i] = cleared(momentum * v[i] + g[i], least, zero)
+                p[i] = cleared(p[i] - lr * v[i], least_p, zero)
         else:
             for i in range(len(p)):
-                v[i] = momentum * v[i] + g[i]
-                p[i] -= lr * (g[i] + momentum * v[i])
+                v[i] = cleared(momentum * v[i] + g[i], least, zero)
+                p[i] = cleared(p[i] - lr * (g[i] + momentum * v[i]), least_p, zero)
     elif kind == ADAM:
         m, v = memory[0, low:high], memory[1, low:high]
         beta1, beta2 = constants[0], constants[1]
@@ -64,42 +87,48 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
         widen = number(1 / math.sqrt(1 - beta2**t))
         epsilon = number(constants[2] / math.sqrt(1 - constants[3] * beta2**t))
         for i in range(len(p)):
-            m[i] = keep1 * m[i] + new1 * g[i]
-            v[i] = keep2 * v[i] + new2 * (g[i] * g[i])
-            p[i] = stay * p[i] - length * (m[i] / (math.sqrt(v[i]) * widen + epsilon))
+            m[i] = cleared(keep1 * m[i] + new1 * g[i], least, zero)
+            v[i] = keep2 * v[i] + new2 * squared(g[i], root)
+            p[i] = cleared(
+                stay * p[i] - length * (m[i] / (math.sqrt(v[i]) * widen + epsilon)), least_p, zero
+            )
     elif kind == RMSPROP:
         v, m = memory[0, low:high], memory[1, low:high]
         keep, new, epsilon = number(constants[0]), number(1 - constants[0]), number(constants[1])
         momentum = number(constants[2])
         if momentum == zero:
             for i in range(len(p)):
-                v[i] = keep * v[i] + new * (g[i] * g[i])
-                p[i] -= lr * (g[i] / (math.sqrt(v[i]) + epsilon))
+                v[i] = keep * v[i] + new * squared(g[i], root)
+                p[i] = cleared(p[i] - lr * (g[i] / (math.sqrt(v[i]) + epsilon)), least_p, zero)
         else:
             for i in range(len(p)):
-                v[i] = keep * v[i] + new * (g[i] * g[i])
-                m[i] = momentum * m[i] + g[i] / (math.sqrt(v[i]) + epsilon)
-                p[i] -= lr * m[i]
+                v[i] = keep * v[i] + new * squared(g[i], root)
+                step = g[i] / (math.sqrt(v[i]) + epsilon)
+                m[i] = cleared(momentum * m[i] + step, least, zero)
+                p[i] = cleared(p[i] - lr * m[i], least_p, zero)
     elif kind == ADAGRAD:
         s, epsilon = memory[0, low:high], number(constants[0])
         for i in range(len(p)):
-            s[i] += g[i] * g[i]
-            p[i] -= lr * (g[i] / (math.sqrt(s[i]) + epsilon))
+            s[i] += squared(g[i], root)
+            p[i] = cleared(p[i] - lr * (g[i] / (math.sqrt(s[i]) + epsilon)), least_p, zero)
     elif kind == RPROP:
         last, length = memory[0, low:high], memory[1, low:high]
         grow, shrink = number(constants[0]), number(constants[1])
         smallest, largest = number(constants[2]), number(constants[3])
         for i in range(len(p)):
-            same = sign(last[i], one, zero) * sign(g[i], one, zero)
+            now = cleared(g[i], least, zero)
+            same = sign(last[i], one, zero) * sign(now, one, zero)
             factor = grow if same > zero else (shrink if same < zero else one)
             grown = length[i] * factor
             length[i] = smallest if grown < smallest else (largest if grown > largest else grown)
-            last[i] = zero if same < zero else g[i]
-            p[i] -= sign(last[i], one, zero) * length[i]
+            last[i] = zero if same < zero else now
+            p[i] = cleared(p[i] - sign(last[i], one, zero) * length[i], least_p, zero)
     else:  # LION
         m = memory[0, low:high]
         keep1, new1 = number(constants[0]), number(1 - constants[0])
         keep2, new2 = number(constants[1]), number(1 - constants[1])
         for i in range(len(p)):
-            p[i] = stay * p[i] - lr * sign(keep1 * m[i] + new1 * g[i], one, zero)
-            m[i] = keep2 * m[i] + new2 * g[i]
+            p[i] = cleared(
+                stay * p[i] - lr * sign(keep1 * m[i] + new1 * g[i], one, zero), least_p, zero
+            )
+            m[i] = cleared(keep2 * m[i] + new2 * g[i], least, zero)

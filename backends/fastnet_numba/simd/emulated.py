@@ -1,5 +1,5 @@
-"""The twins of `lanes.py`, `tiles.py`, `groups.py` and `atomics.py` in NumPy: a vector is a short
-array.
+"""The twins of `lanes.py`, `tiles.py`, `groups.py`, `modes.py` and `atomics.py` in NumPy: a vector
+is a short array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -15,6 +15,9 @@ from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.tiles import ADD, BIAS, KEEP, MASK, RELU
 
 Vector = Array
+
+#: NumPy computes with subnormal numbers.
+FLUSHING = 0
 
 
 def _inside(array: Array, at: int, count: int) -> None:
@@ -238,3 +241,12 @@ def publish(array: Array, at: int, value: int) -> None:
 def observe(array: Array, at: int) -> Any:
     """array[at]."""
     return array[at]
+
+
+def control_word() -> int:
+    """The thread's control word, which stays as it is."""
+    return 0
+
+
+def set_control_word(word: int) -> None:
+    """Set nothing."""

@@ -17,4 +17,5 @@ else:
     from fastnet_numba.simd.atomics import *  # noqa: F403
     from fastnet_numba.simd.groups import *  # noqa: F403
     from fastnet_numba.simd.lanes import *  # noqa: F403
+    from fastnet_numba.simd.modes import *  # noqa: F403
     from fastnet_numba.simd.tiles import *  # noqa: F403
