@@ -88,7 +88,8 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     run = (
         table, array(types.float64, 2), array(index), array(types.float64),
         written, array(number, 2), written, written, array(types.float64),
-        given, given, order, given, order, array(types.float64), array(index), index,
+        given, given, order, given, order, array(types.float64), array(index),
+        array(types.float64), index,
     )  # fmt: skip
     few = (table, written, written, array(number, 2, True), array(number, 2))
     steps = (

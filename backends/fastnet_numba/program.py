@@ -344,6 +344,8 @@ class NumbaProgram(Program):
             gradient = np.empty(parts * self.stride, self.dtype)
         else:
             gradient = out.reshape(-1)
+        many = task in (training.GRADIENT, training.TRAIN) and batch > parts * training.MANY_ROWS
+        wide = np.zeros(len(gradient) if many and self.dtype == np.float32 else 0)
         losses = np.empty(run.steps)
         steps, int_table, float_table = _tables(
             run, self.numbers(task, run, rows, state.updates, parts, workers)
@@ -365,7 +367,7 @@ class NumbaProgram(Program):
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = kernel(
                 table, steps, int_table, float_table, parameters, state.memory, gradient,
-                arenas[worker], losses, x, y, labels, weights, order, shared, signals, worker,
+                arenas[worker], losses, x, y, labels, weights, order, shared, signals, wide, worker,
             )  # fmt: skip
             if workers > 1:
                 busy[worker] = time.thread_time() - began

@@ -15,6 +15,7 @@ from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.optimizers import update
 from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
 from fastnet_numba.ops.rows import gather
+from fastnet_numba.ops.sums import add_wide, take_wide
 from fastnet_numba.ops.table import CHUNK, TERMS
 from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
@@ -37,6 +38,10 @@ L1, CLIP_VALUE, CLIP_NORM, REPORTS_PENALTY, OPTIMIZER_CONSTANTS = range(5)
 #: What may be another number at each step: columns of the table of steps.
 LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, PER_STEP = range(5)
 
+#: Rows whose gradients are summed up in float32, and in batches with more than `MANY_ROWS` (of a
+#: part) added in float64: rounding in a long sum goes the same way again and again.
+ROWS_AT_ONCE, MANY_ROWS = 1024, 4096
+
 
 @inlined
 def bound(size, part, parts):
@@ -56,7 +61,7 @@ def gathered(shared, parts, column):
 @inlined
 def follow(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
-    x, y, labels, weights, order, shared, signals, worker,
+    x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
     """The steps of a run.
 
@@ -75,6 +80,7 @@ def follow(
             rows, and the order of the rows in all epochs of the run. All but x may be empty.
         shared: room for what the parts find, CACHE_LINE_STRIDE for each.
         signals: see `barrier`.
+        wide: zeros, as long as g, in float64: sums of chunks' gradients; empty for few chunks.
         worker: which of WORKERS this is.
 
     Returns:
@@ -112,7 +118,7 @@ def follow(
                 end = start + (stop - start) * (part + 1) // parts
                 own = part * stride
                 found = 0.0
-                more = False
+                more, waiting = False, 0
                 for at in range(begin, end, places[CHUNK]):
                     count = min(places[CHUNK], end - at)
                     gather(places, m, x, y, weights, order, ahead + at, count)
@@ -123,8 +129,15 @@ def follow(
                     if task != LOSS_ONLY:
                         backward(ops, p, g, own, m, count, more, factor > 0)
                     more = True
-                if not more and task != LOSS_ONLY:
-                    g[own : own + size] = 0
+                    waiting += count
+                    if len(wide) and waiting >= ROWS_AT_ONCE:
+                        add_wide(wide, g, own, size)
+                        more, waiting = False, 0
+                if task != LOSS_ONLY:
+                    if begin == end:
+                        g[own : own + size] = 0
+                    elif len(wide):
+                        take_wide(g, wide, own, size, more)
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
@@ -189,7 +202,7 @@ def follow(
 @entry
 def run(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
-    x, y, labels, weights, order, shared, signals, worker,
+    x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
     """The steps of a run: `follow`, with subnormal numbers counting as 0, but for predictions."""
     before = control_word()
@@ -197,7 +210,7 @@ def run(
         set_control_word(before | FLUSHING)
     made = follow(
         ops, steps, int_table, float_table, p, memory, g, m, losses,
-        x, y, labels, weights, order, shared, signals, worker,
+        x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)
     return made

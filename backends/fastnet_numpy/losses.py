@@ -119,6 +119,8 @@ LOSSES: dict[str, Callable[..., None]] = {
 class Mean:
     """The mean over rows and outputs of a loss's terms (cross-entropy over classes: over rows).
 
+    Terms are summed up in float64: a line search compares losses that differ by little.
+
     Args:
         loss: the plan's loss.
         rows: rows of a batch.
@@ -135,7 +137,6 @@ class Mean:
         self.t = np.empty((rows, outputs), dtype)
         self.scale = 1 / (rows * self.each)
         self.scale_array = np.full((), self.scale, dtype)
-        self.sum = np.add.reduce
 
     def __call__(self, p: Array, y: Array, weight: Array | None, d: Array) -> float:
         """Return the mean and write its derivatives by `p` into `d`."""
@@ -143,8 +144,8 @@ class Mean:
         self.terms(p, y, t, d)
         if weight is None:
             np.multiply(d, self.scale_array, d)
-            return float(self.sum(t, None)) * self.scale
-        total = float(self.sum(weight, None)) * self.each
+            return float(np.add.reduce(t, None, np.float64)) * self.scale
+        total = float(np.add.reduce(weight, None, np.float64)) * self.each
         if total == 0:  # a batch whose weights are all zero has loss and gradient 0
             d.fill(0)
             return 0.0
@@ -154,4 +155,4 @@ class Mean:
         if not weight.all():
             t[weight == 0] = 0
             d[weight == 0] = 0
-        return float(self.sum(t, None)) / total
+        return float(np.add.reduce(t, None, np.float64)) / total

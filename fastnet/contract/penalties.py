@@ -17,7 +17,8 @@ def penalty(plan: Plan, parameters: Array, l1: float, l2: float) -> float:
         if l1:
             total += l1 * float(np.abs(w).sum())
         if l2:
-            total += l2 / 2 * float(np.square(w).sum())
+            # Not of an array of squares, which small weights would make subnormal.
+            total += l2 / 2 * float(np.vdot(w, w))
     return total
 
 

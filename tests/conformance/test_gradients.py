@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from compare import assert_near
 from differences import assert_model_gradient
+from roster import BACKENDS
 from samples import (
     EVERYWHERE,
     FUSED,
@@ -93,3 +94,41 @@ def test_a_float32_gradient_is_near_the_float64_one(backend, pair):
     loss_double, wanted = double.loss_and_gradient(x, y)
     assert_near(found, wanted, GRADIENT_FLOAT32, dtype=np.float32)
     assert loss_single == pytest.approx(loss_double, rel=GRADIENT_FLOAT32)
+
+
+def line_gradient(flat, x, y):
+    """Loss and gradient of a line's mean squared error, by its weight and bias, in float64."""
+    w, b = flat.astype(np.float64)
+    x, y = x.astype(np.float64)[:, 0], y.astype(np.float64)[:, 0]
+    r = w * x + b - y
+    return np.mean(r * r), 2 * np.array([np.mean(r * x), np.mean(r)])
+
+
+def test_a_sum_over_a_million_rows_is_as_exact_as_over_few(backend):
+    generator = np.random.default_rng(0)
+    x = generator.uniform(0, 1, (1_000_000, 1)).astype(np.float32)
+    rows = [(x, 0.3 * x + np.float32(0.2))]
+    if backend in {entry.name for entry in BACKENDS if entry.fast}:
+        # Every term is the same, and every addition is rounded the same way.
+        rows.append((np.full_like(x, 0.7), np.full_like(x, 0.1)))
+    model = fn.Model(fn.Network(1, [fn.Dense(1)]), backend=backend, seed=1)
+    for x, y in rows:
+        loss, found = model.loss_and_gradient(x, y)
+        loss_wanted, wanted = line_gradient(model.parameters.flat, x, y)
+        assert_near(found, wanted, GRADIENT_FLOAT32, dtype=np.float32)
+        assert loss == pytest.approx(loss_wanted, rel=1e-6)
+
+
+def test_a_step_over_many_rows_has_the_gradient_of_every_row(backend):
+    # More rows than are summed up at once, in a number that no block divides.
+    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(2)])
+    x, y = (array.astype(np.float32) for array in rows_for(network, 20_011))
+    model = fn.Model(network, backend=backend, seed=1)
+    before = model.parameters.flat.copy()
+    gradients = []
+    for _ in range(2):  # the second step begins its sums anew
+        gradients.append(model.loss_and_gradient(x, y)[1])
+        model.fit(x, y, optimizer=fn.SGD(0.5), epochs=1, batch_size=None)
+    assert_near(model.parameters.flat, before - 0.5 * sum(gradients), 1e-5)
+    double = fn.Model(network, backend=backend, seed=1, dtype="float64")
+    assert_near(gradients[0], double.loss_and_gradient(x, y)[1], GRADIENT_FLOAT32, dtype=np.float32)
