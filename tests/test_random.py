@@ -123,6 +123,37 @@ def test_normal_numbers_have_the_moments_of_the_standard_normal():
     assert abs(np.corrcoef(z[::2], z[1::2])[0, 1]) < 5 / (n / 2) ** 0.5
 
 
+#: The first and the last of some streams, to the last bit, on every processor.
+NORMAL_BITS = {
+    (1, 1, 0, 6): (
+        "-0x1.e72940a9b3154p-2", "0x1.1f146dcdc14d2p+1", "-0x1.2616c183310b4p-2",
+        "0x1.287ce6458ef47p+1", "0x1.d0f982586a376p-1", "-0x1.6d3d61e0ccf32p+0",
+    ),
+    (2**63 + 5, 5, 9, 100_000): ("-0x1.98befae51d2abp+0", "-0x1.adac1f3933255p-1"),
+}  # fmt: skip
+
+
+def test_normal_numbers_are_the_same_on_every_machine():
+    for address, bits in NORMAL_BITS.items():
+        found = random.normal(*address)[-len(bits) :]
+        assert [float(number).hex() for number in found] == list(bits)
+
+
+def test_normal_numbers_are_those_of_the_exact_functions():
+    mpmath = pytest.importorskip("mpmath", reason="mpmath is not installed")
+    with mpmath.workdps(40):
+        u = random.uniform(3, random.WEIGHTS, 0, 2_000)
+        u[:8] = 2.0**-54, 2.0**-40, 2.0**-9, 1 - 2.0**-53, 1 - 2.0**-20, 0.25, 0.5, 0.75
+        logs = random._log(u)
+        cos, sin = random._on_circle(u)
+        for i, exact in enumerate(map(mpmath.mpf, u)):
+            log = mpmath.log(exact)
+            assert abs(logs[i] - log) <= 1 * np.spacing(abs(float(log)))
+            turn = 2 * mpmath.pi * exact
+            assert abs(cos[i] - mpmath.cos(turn)) <= 2.0**-52
+            assert abs(sin[i] - mpmath.sin(turn)) <= 2.0**-52
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 8])
 def test_an_odd_count_of_normal_numbers_begins_the_longer_one(count):
     assert_same_bits(

@@ -20,6 +20,9 @@ from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import BackendUnavailable
 from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS, kept, softmax
 
+#: Rows whose gradients are summed up in one product.
+BLOCK_ROWS = 4096
+
 
 class ArrayProgram(Program):
     """A plan, run by a library of the standard. Arrays of the standard may be immutable, so a
@@ -158,9 +161,9 @@ class ArrayProgram(Program):
         for op in reversed(self.plan.for_loss):
             x, a = values[op.sources[0]], values[op.target]
             if isinstance(op, Affine):
-                found[op.weight.offset] = xp.matrix_transpose(x) @ d
+                found[op.weight.offset] = self._over_rows(x, d)
                 if op.bias is not None:
-                    found[op.bias.offset] = xp.sum(d, axis=0)
+                    found[op.bias.offset] = self._over_rows(xp.ones_like(d[:, :1]), d)
             if not op.needs_input_gradient:
                 break
             match op:
@@ -173,6 +176,17 @@ class ArrayProgram(Program):
                 case Dropout():
                     d = d * masks[op.target] if op.target in masks else d
         return xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
+
+    def _over_rows(self, x: Any, d: Any) -> Any:
+        """x' d, summed up in blocks of rows: rounding in a long sum goes the same way each time."""
+        xp, whole = self.xp, d.shape[0] // BLOCK_ROWS * BLOCK_ROWS
+        if whole == 0:
+            return xp.matrix_transpose(x) @ d
+        x_blocks, d_blocks = (
+            xp.reshape(each[:whole, ...], (-1, BLOCK_ROWS, each.shape[1])) for each in (x, d)
+        )
+        rest = xp.matrix_transpose(x[whole:, ...]) @ d[whole:, ...]
+        return xp.sum(xp.matrix_transpose(x_blocks) @ d_blocks, axis=0) + rest
 
     def _masks(self, run: Run, step: int, rows: int) -> dict[int, Any]:
         """What dropout multiplies with, by the value it makes; drawn on the host."""

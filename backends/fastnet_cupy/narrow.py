@@ -33,6 +33,10 @@ MOST_SUMS = 224
 #: With fewer, what spills is compiled again without unrolling, so a wrong figure costs time only.
 ROOMY_SUMS = 76
 
+#: Rows whose gradients a block sums up in float32, and in how many turns, at most, blocks share out
+#: a batch with more of them: their parts of the gradient take memory.
+ROWS_OF_SUM, MOST_TURNS = 4096, 8
+
 
 def _padded(width: int, least: int) -> int | None:
     return next((w for w in WIDTHS if w >= max(width, least)), None)
@@ -174,6 +178,12 @@ def kernel_for(context: Context, shape: Shape) -> Kernel:
     return context.kernel("narrow.cu", "narrow", **shape.macros)
 
 
+def _most_blocks(context: Context, rows: int) -> int:
+    """As many as can be at work at once, or more for many rows: a block's sums are float32."""
+    at_once = context.device.multiprocessors
+    return max(at_once, min(math.ceil(rows / ROWS_OF_SUM), MOST_TURNS * at_once))
+
+
 class NarrowPass:
     """The path through a network by the kernel made for it, for batches of up to `rows` rows.
 
@@ -194,7 +204,7 @@ class NarrowPass:
 
     def __init__(self, context: Context, shape: Shape, rows: int, training: bool) -> None:
         self.context, self.shape = context, shape
-        self.blocks = min(math.ceil(rows / shape.rows), context.device.multiprocessors)
+        self.blocks = min(math.ceil(rows / shape.rows), _most_blocks(context, rows))
         self.kernel = kernel_for(context, shape)
         self.count = self.loss_count = self.blocks
         self.stride = -(-context.layout.size // WARP) * WARP
@@ -204,7 +214,7 @@ class NarrowPass:
     @staticmethod
     def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
-        most = context.device.multiprocessors * (context.layout.size + WARP) if training else 0
+        most = _most_blocks(context, rows) * (context.layout.size + WARP) if training else 0
         return most * context.number.real_bytes, 0
 
     def launch(self, request: Request) -> None:
