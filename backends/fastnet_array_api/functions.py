@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import ERFC
+from fastnet.definition.activations import NORMAL_TAIL
 from fastnet.definition.optimizers import Negligible, negligible
 
 
@@ -26,17 +26,21 @@ def _positive(xp: Any, z: Any) -> Any:
 
 
 def _normal_cdf(xp: Any, z: Any) -> Any:
-    """The standard normal's distribution function: see `fastnet_numpy.activations.normal_cdf`."""
+    """The standard normal's distribution function: see `NORMAL_TAIL`."""
     # The standard has no erf. In float64, which Apple's GPUs do not have.
     wide = z.dtype if "mps" in str(z.device) else xp.float64
-    x = xp.abs(xp.astype(z, wide)) * math.sqrt(0.5)
-    t = 2 / (2 + x)
-    u = 2 * (2 * t - 1)
-    d = dd = xp.zeros_like(t)
-    for coefficient in ERFC[:0:-1]:
-        d, dd = u * d - dd + coefficient, d
-    tail = 0.5 * t * xp.exp(-x * x + 0.5 * (ERFC[0] + u * d) - dd)
+    above, below, end = NORMAL_TAIL[8]
+    x = xp.abs(xp.astype(z, wide))
+    x = xp.where(x > end, end * xp.ones_like(x), x)
+    tail = 0.5 * xp.exp(-0.5 * x * x) * _polynomial(xp, x, above) / _polynomial(xp, x, below)
     return xp.astype(xp.where(z > 0, 1 - tail, tail), z.dtype)
+
+
+def _polynomial(xp: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
+    y = coefficients[-1] * xp.ones_like(x)
+    for coefficient in coefficients[-2::-1]:
+        y = y * x + coefficient
+    return y
 
 
 def _gelu_slope(xp: Any, z: Any, a: Any) -> Any:

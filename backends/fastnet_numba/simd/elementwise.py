@@ -13,6 +13,7 @@ each coefficient in turn was rounded to the dtype and those after it fitted anew
 import math
 from typing import Any
 
+from fastnet.definition.activations import NORMAL_TAIL
 from fastnet_numba.simd.compiled import inlined
 from fastnet_numba.simd.vectors import (
     absolute,
@@ -98,35 +99,8 @@ _LOG1P64 = (
     0.1775072885687047,
 )
 
-#: exp(x^2 / 2) erfc(x / sqrt(2)) = A(x) / B(x), for x <= 14.5 in float32 and 38.7 in float64:
-#: 6e-9 and 5e-17 relative.
-_A32 = (1.0, 0.8751968, 0.3653855, 0.08088541, 0.008171476)
-_B32 = (1.0, 1.6730816, 1.2003076, 0.46803185, 0.101381406, 0.0102413045)
-_A64 = (
-    1.0,
-    1.5488656809184032,
-    1.1868012768515972,
-    0.5777343242664356,
-    0.19497683700615528,
-    0.0471146223647436,
-    0.008150643165745534,
-    0.0009767327442555484,
-    7.412957947309419e-05,
-    2.754161271055292e-06,
-)
-_B64 = (
-    1.0,
-    2.346750241721262,
-    2.5592370627816385,
-    1.712296463497949,
-    0.7807184793576495,
-    0.2543967153131648,
-    0.06026667201807509,
-    0.010308223946287748,
-    0.0012276047862176123,
-    9.290764994466885e-05,
-    3.4518292574711624e-06,
-)
+#: exp(x^2 / 2) erfc(x / sqrt(2)) = A(x) / B(x).
+(_A32, _B32, _), (_A64, _B64, _) = NORMAL_TAIL[4], NORMAL_TAIL[8]
 
 #: By so much a result is scaled up where it may be subnormal: its exponent, and its inverse.
 _UP32, _UP64 = 24.0, 53.0
