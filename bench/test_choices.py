@@ -365,3 +365,21 @@ def test_kept_layouts(
 
     what = f"loss of 60 to 63 rows of {'-'.join(map(str, sizes))}: a new layout over a kept one"
     compare(benchmark, capsys, what, lambda: losses(2), lambda: losses(16))
+
+
+@pytest.mark.parametrize("rows", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("width", [8, 16, 17, 24, 32, 48, 64])
+def test_narrow(
+    width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Units in the lanes over rows in the lanes (`layout.NARROW_UNITS`, `NARROW_ROWS`)."""
+    from fastnet_numba import layout
+
+    network = relu(16, width, width, 1)
+
+    def with_most(units: int) -> float:
+        with constants(layout, NARROW_UNITS=units, NARROW_ROWS=(1, 1)):
+            return fit(network, 40 * rows, rows, 3e8)
+
+    what = f"16-{width}-{width}-1 x {rows}: units in the lanes over rows"
+    compare(benchmark, capsys, what, lambda: with_most(0), lambda: with_most(64))

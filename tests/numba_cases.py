@@ -18,6 +18,7 @@ CASES = {
     "one-more": (17, [(17, "elu"), (65, "relu"), (17, "identity")], "huber", 40),
     "poisson": (3, [(2, "softplus"), (1, "identity")], "poisson", 13),
     "classes": (4, [(65, "leaky_relu"), (33, "softmax")], "crossentropy", 29),
+    "narrow": (5, [(7, "tanh"), (3, "softmax")], "crossentropy", 50),
     "many": (40, [(1000, "relu"), (2, "identity")], "mse", 6),
     "large": (600, [(1400, "relu"), (600, "tanh"), (3, "identity")], "mse", 40),
 }

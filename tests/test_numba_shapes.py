@@ -118,6 +118,18 @@ def test_batches_of_several_chunks_do_what_numpy_does(outputs, threads, dtype):
     assert_agree(network, dtype, threads, count=4_111, batch_size=4_000, weighted=True)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_narrow_networks_with_rows_in_the_lanes_do_what_numpy_does(head, dtype, monkeypatch):
+    from fastnet_numba import layout
+
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 2**14)  # so that there are several chunks
+    output, loss, form = HEADS[head]
+    hidden = [fn.Dense(17, "tanh"), fn.Dense(3, "relu", bias=False), fn.Dense(9, "gelu")]
+    network = fn.Network(21, [*hidden, fn.Dense(5, output)], loss)
+    assert_agree(network, dtype, 2, count=650, batch_size=600, form=form, weighted=True)
+
+
 LAYER = st.tuples(st.sampled_from(UNITS), st.sampled_from(ACTIVATIONS), st.booleans())
 
 

@@ -83,7 +83,7 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         return types.Array(kind, ndim, "C", readonly=constant)
 
     written, given = array(number), array(number, constant=True)
-    table = array(index, 2)
+    table = array(index, 2, True)
     order = array(index, 1, True)
     run = (
         table, array(types.float64, 2), array(index), array(types.float64),

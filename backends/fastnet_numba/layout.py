@@ -21,6 +21,7 @@ from fastnet.contract.kinds import ACTIVATIONS, LOSSES
 from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Softmax
 from fastnet_numba.ops.activations import MOST_CONSTANTS, RELU
+from fastnet_numba.ops.narrow import LINE
 from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
     AFFINE,
@@ -52,6 +53,7 @@ from fastnet_numba.ops.table import (
     RATE,
     RECTIFY,
     ROW_WEIGHTS,
+    ROWS_IN_LANES,
     SLOPE,
     SOFTMAX,
     SOURCE,
@@ -86,6 +88,11 @@ FEWEST_ROWS, MOST_ROWS = 256, 1024
 
 #: Units from which a layer's rows are long. Likewise: with none, 1.01 times as long.
 LONG = 128
+
+#: The most units of a layer, and inputs, of a network whose rows are in the lanes (`narrow.py`).
+#: From how many rows on they are, in vectors: first for networks whose widest layer is half a
+#: vector at most. Likewise (test_narrow).
+NARROW_UNITS, NARROW_INPUTS, NARROW_ROWS = 48, 512, (1, 8)
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,37 @@ def row_length(units: int, itemsize: int) -> int:
     return (-(-length // line) | 1) * line
 
 
+def transposed_length(rows: int, itemsize: int) -> int:
+    """How far units of so many rows are apart: `narrow.stride`."""
+    line = LINE // itemsize
+    return (-(-rows // line) | 1) * line
+
+
+def fewest_in_lanes(plan: Plan, lanes: int) -> int:
+    """From how many rows on these are in the lanes; 0 for never, as with dropout."""
+    widest = max(op.units for op in plan.affine)
+    if widest > NARROW_UNITS or plan.inputs > NARROW_INPUTS or plan.dropout_rate > 0:
+        return 0
+    return lanes * NARROW_ROWS[widest > lanes // 2]
+
+
+def narrow_chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
+    """How many rows of `rows` go through a narrow network together: whole tiles."""
+    # Outputs and slopes, inputs and targets, two derivatives of the widest layer.
+    each = plan.inputs + sum(2 * op.units for op in plan.affine) + plan.outputs
+    each += 2 * max(plan.inputs, *(op.units for op in plan.affine))
+    tile = 4 * LANES[itemsize]
+    most = max(CHUNK_BYTES // (each * itemsize), 2 * tile)
+    if rows <= most:
+        return rows
+    return math.ceil(rows / math.ceil(rows / most) / tile) * tile
+
+
 def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     """How many rows go through the network together, of `rows`."""
+    lanes = LANES[itemsize]
+    if 0 < fewest_in_lanes(plan, lanes) <= rows:
+        return narrow_chunk_rows(plan, itemsize, rows)
     weights = sum(op.weight.size for op in plan.affine)
     if weights * itemsize > FAR_BYTES:
         return min(rows, MOST_ROWS)  # weights from far away should serve many rows
@@ -178,9 +214,10 @@ class _Rows:
 
     def __init__(self, plan: Plan, arena: _Arena, chunk: int, itemsize: int) -> None:
         self.arena, self.chunk, self.itemsize = arena, chunk, itemsize
-        self.value = 0
+        self.fewest_in_lanes = fewest_in_lanes(plan, arena.lanes)
+        self.value, self.units = 0, plan.inputs
         self.source_row = row_length(plan.inputs, itemsize)
-        self.source = arena.place(chunk * self.source_row)
+        self.source = self.place(plan.inputs, whole=True)
         self.made: dict[int, list[int]] = {}
 
     def add(self, op: Operation) -> None:
@@ -212,17 +249,29 @@ class _Rows:
                 fields.update({KIND: DROPOUT, SLOPE: self._slope(), LAYER: op.layer, RATE: bits})
             case _:
                 raise lacking("numba", "operation", type(op).__name__.lower())
-        self.value = op.target
+        self.value, self.units = op.target, op.units
         self.source, self.source_row = fields[TARGET], fields[TARGET_ROW]
         self.made[op.target] = [fields.get(field, -1) for field in range(COLUMNS)]
 
+    def place(self, units: int, whole: bool = False, more: int = 0) -> int:
+        """Room for a value of so many units, with them or with the rows in one piece.
+
+        `whole`: blocks of rows are transposed to there, whole vectors of units.
+        """
+        lanes = self.arena.lanes
+        lines = -(-units // lanes) * lanes if whole else units
+        entries = self.chunk * row_length(units, self.itemsize)
+        if self.fewest_in_lanes:
+            entries = max(entries, lines * transposed_length(self.chunk, self.itemsize))
+        return self.arena.place(entries + more)
+
     def _slope(self) -> int:
-        return self.arena.place(self.chunk * self.source_row)
+        return self.place(self.units)
 
     def _affine(self, op: Affine) -> dict[int, int]:
         lanes = self.arena.lanes
         row = row_length(op.units, self.itemsize)
-        target = self.arena.place(self.chunk * row)
+        target = self.place(op.units)
         transposed = -1
         large = op.weight.size > blocks_for(self.itemsize, caches()).plain
         if op.needs_input_gradient and op.inputs > 1 and op.units > 1 and not large:
@@ -253,25 +302,26 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
     lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
     arena = _Arena(lanes, 64 // dtype.itemsize)
-    ones = arena.keep((1.0,), 1)
+    ones = arena.keep((1.0,) * lanes, lanes)
     table = _Rows(plan, arena, rows, dtype.itemsize)
     x, x_row = table.source, table.source_row
+    fewest = table.fewest_in_lanes
     for op in plan.operations:
         table.add(op)
     source, source_row = table.source, table.source_row
-    widest = max(max(row[TARGET_ROW], row[SOURCE_ROW]) for row in table.made.values())
+    widest = max(plan.inputs, *(op.units for op in plan.operations))
     found = {
         CHUNK: rows,
         INPUT_WIDTH: plan.inputs,
         OUTPUT_WIDTH: plan.outputs,
         X: x,
         X_ROW: x_row,
-        Y: arena.place(rows * source_row),
+        Y: table.place(plan.outputs, whole=True),
         ROW_WEIGHTS: arena.place(rows),
         OUTPUT: source,
         OUTPUT_ROW: source_row,
-        D: arena.place(rows * widest),
-        D_NEXT: arena.place(rows * widest + 8),  # and dropout's words, by four at once
+        D: table.place(widest),
+        D_NEXT: table.place(widest, more=8),  # and dropout's words, by four at once
         ONES: ones,
         TILES: tiles,
         LOSS: LOSSES[plan.loss.kind],
@@ -283,14 +333,18 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         BLOCK_ROWS: blocks.rows,
         PLAIN: blocks.plain,
     }
-    first_row = [found.get(place, -1) for place in range(COLUMNS)]
+
+    def first_row(rows_in_lanes: int) -> list[int]:
+        found[ROWS_IN_LANES] = rows_in_lanes
+        return [found.get(place, -1) for place in range(COLUMNS)]
+
     training = [table.made[op.target] for op in plan.for_loss]
     prediction = [
         table.made[op.target] for op in plan.for_prediction if not isinstance(op, Dropout)
     ]
     return Layout(
-        training=np.array([first_row, *training], np.int64),
-        prediction=np.array([first_row, *prediction], np.int64),
+        training=np.array([first_row(fewest if rows >= fewest else 0), *training], np.int64),
+        prediction=np.array([first_row(fewest), *prediction], np.int64),
         constants=arena.constants,
         arena=arena.length,
     )

@@ -3,10 +3,37 @@
 import numpy as np
 
 from fastnet_numba.ops.layers import forward
+from fastnet_numba.ops.narrow import narrow_forward, stride, transpose_rows
 from fastnet_numba.ops.rows import take
-from fastnet_numba.ops.table import CHUNK, INPUT_WIDTH, OUTPUT, OUTPUT_ROW, OUTPUT_WIDTH, X_ROW, X
-from fastnet_numba.simd.compiled import entry, spliced
+from fastnet_numba.ops.table import (
+    CHUNK,
+    INPUT_WIDTH,
+    OUTPUT,
+    OUTPUT_ROW,
+    OUTPUT_WIDTH,
+    X_ROW,
+    X,
+)
+from fastnet_numba.simd.compiled import entry, kernel, spliced
 from fastnet_numba.simd.vectors import flat
+
+
+@kernel
+def narrow_predict_rows(ops, p, m, x, out, low, high):
+    """The same as `predict_rows` with the rows in the lanes, for many of them.
+
+    Not for `predict_at_once`: it would have all of this compiled once more.
+    """
+    outputs, none = ops[0, OUTPUT_WIDTH], flat(ops)[:0]
+    for at in range(low, high, ops[0, CHUNK]):
+        rows = min(ops[0, CHUNK], high - at)
+        length = stride(m, rows)
+        transpose_rows(m, ops[0, X], length, x, none, at, rows, ops[0, INPUT_WIDTH])
+        narrow_forward(ops, p, m, rows)
+        for j in range(outputs):
+            here = ops[0, OUTPUT] + j * length
+            for r in range(rows):
+                out[(at + r) * outputs + j] = m[here + r]
 
 
 @spliced

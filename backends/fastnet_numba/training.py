@@ -12,12 +12,13 @@ import math
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
+from fastnet_numba.ops.narrow import narrow_backward, narrow_forward, narrow_gather
 from fastnet_numba.ops.optimizers import update
 from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.sums import add_wide, take_wide
-from fastnet_numba.ops.table import CHUNK, TERMS
-from fastnet_numba.prediction import predict_rows
+from fastnet_numba.ops.table import CHUNK, ROWS_IN_LANES, TERMS
+from fastnet_numba.prediction import narrow_predict_rows, predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
 
@@ -121,12 +122,20 @@ def follow(
                 more, waiting = False, 0
                 for at in range(begin, end, places[CHUNK]):
                     count = min(places[CHUNK], end - at)
-                    gather(places, m, x, y, weights, order, ahead + at, count)
-                    forward(ops, p, m, count, factor, at - start, int_table[SEED], step)
+                    if places[ROWS_IN_LANES]:
+                        narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
+                        narrow_forward(ops, p, m, count)
+                    else:
+                        gather(places, m, x, y, weights, order, ahead + at, count)
+                        forward(ops, p, m, count, factor, at - start, int_table[SEED], step)
                     found += sum_of_losses(
                         places, m, count, order, ahead + at, labels, weighted, mass
                     )
-                    if task != LOSS_ONLY:
+                    if task == LOSS_ONLY:
+                        pass
+                    elif places[ROWS_IN_LANES]:
+                        narrow_backward(ops, p, g, own, m, count, more)
+                    else:
                         backward(ops, p, g, own, m, count, more, factor > 0)
                     more = True
                     waiting += count
@@ -195,7 +204,11 @@ def follow(
         if task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then
-        predict_rows(ops, p, m, x, g, rows * first // parts, rows * last // parts)
+        begin, end = rows * first // parts, rows * last // parts
+        if 0 < places[ROWS_IN_LANES] <= end - begin:
+            narrow_predict_rows(ops, p, m, x, g, begin, end)
+        else:
+            predict_rows(ops, p, m, x, g, begin, end)
     return int_table[STEPS]
 
 

@@ -92,8 +92,11 @@ def activate(kind, m, at, slope_at, count, constants):
 
 
 @kernel
-def softmax(m, at, copy_at, rows, row, units):
-    """a_j = exp(z_j - max z) / sum_k exp(z_k - max z); a copy of a is kept for the way back."""
+def softmax(m, at, copy_at, rows, row, units, in_turn):
+    """a_j = exp(z_j - max z) / sum_k exp(z_k - max z); a copy of a is kept for the way back.
+
+    `in_turn`: the sum is that of one entry after another.
+    """
     step = lanes(m)
     for r in range(rows):
         here = at + r * row
@@ -103,7 +106,12 @@ def softmax(m, at, copy_at, rows, row, units):
             e = keep_first(exp(load(m, here + j) - top), units - j)
             summed = summed + e
             store(m, here + j, e)
-        share = every(m, total(summed))
+        whole = total(summed)
+        if in_turn:
+            whole = m.dtype.type(0)
+            for j in range(units):
+                whole += m[here + j]
+        share = every(m, whole)
         for j in range(0, units, step):
             a = load(m, here + j) / share
             store(m, here + j, a)

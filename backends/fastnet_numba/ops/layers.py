@@ -41,6 +41,7 @@ from fastnet_numba.ops.table import (
     PLAIN,
     RATE,
     RECTIFY,
+    ROWS_IN_LANES,
     SLOPE,
     SOFTMAX,
     SOURCE,
@@ -72,7 +73,8 @@ def room_of(ops, m):
 def forward(ops, p, m, rows, factor, first, seed, step):
     """Row `first` of the batch and those behind it, from X to the output.
 
-    `factor` multiplies the dropout rates; nothing is dropped where it is 0.
+    `factor` multiplies the dropout rates; nothing is dropped where it is 0. Where other chunks have
+    their rows in the lanes, sums are in the same order as there, so that a row has the same bits.
     """
     zero, one = np.int64(0), np.int64(1)  # a plain 0 would have kernels compiled for it alone
     for o in range(1, len(ops)):
@@ -81,7 +83,7 @@ def forward(ops, p, m, rows, factor, first, seed, step):
         if kind == AFFINE:
             bias = ops[o, BIAS]
             end = RELU if ops[o, FUSED] else KEEP
-            if units == 1:
+            if units == 1 and ops[0, ROWS_IN_LANES] == 0:
                 column(
                     p, ops[o, WEIGHT], bias, m, source, row, ops[o, INPUTS], ops[o, TARGET],
                     rows, end,
@@ -99,7 +101,8 @@ def forward(ops, p, m, rows, factor, first, seed, step):
         elif kind == ELEMENTWISE:
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
         elif kind == SOFTMAX:
-            softmax(m, source, ops[o, SLOPE], rows, row, units)
+            in_turn = ops[0, ROWS_IN_LANES] > 0
+            softmax(m, source, ops[o, SLOPE], rows, row, units, in_turn)
         elif kind == DROPOUT and factor > 0:
             rate = np.int64(ops[o, RATE]).view(np.float64) * factor
             draw(
@@ -113,6 +116,8 @@ def forward(ops, p, m, rows, factor, first, seed, step):
 def transpose_weights(ops, p, m):
     """Transpose the weights of which the backward pass needs the transpose."""
     block = lanes(m)
+    if ops[0, ROWS_IN_LANES]:
+        return  # their tiles read the weights either way
     for o in range(1, len(ops)):
         if ops[o, KIND] == AFFINE and ops[o, TRANSPOSED] >= 0:
             inputs, units, row = ops[o, INPUTS], ops[o, UNITS], ops[o, SOURCE_ROW]

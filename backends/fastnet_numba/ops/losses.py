@@ -6,8 +6,11 @@ gradient of the mean comes out at the end. To add a loss, declare its code and a
 `term`.
 """
 
+import numpy as np
+
 from fastnet_numba.ops.activations import peak
 from fastnet_numba.ops.declared import code
+from fastnet_numba.ops.narrow import highest_of_units, stride
 from fastnet_numba.ops.table import (
     LOSS,
     LOSS_CONSTANT,
@@ -16,6 +19,7 @@ from fastnet_numba.ops.table import (
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     ROW_WEIGHTS,
+    ROWS_IN_LANES,
     D,
     Y,
 )
@@ -45,6 +49,8 @@ CROSSENTROPY = code("loss", "crossentropy")
 @inlined
 def sum_of_losses(places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled."""
+    if places[LOSS] == CROSSENTROPY and places[ROWS_IN_LANES]:
+        return narrow_crossentropy(places, m, rows, len(labels) > 0, weighted, mass)
     if places[LOSS] == CROSSENTROPY:
         return crossentropy(places, m, rows, order, first, labels, weighted, mass)
     return elementwise_loss(places, m, rows, weighted, mass)
@@ -91,9 +97,12 @@ def elementwise_loss(places, m, rows, weighted, mass):
     kind, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
     p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
     constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, 1 / mass)
-    along = row == 1  # a vector holds rows, not outputs
-    lines = 1 if along else rows
-    width = rows if along else columns
+    along = row == 1 or places[ROWS_IN_LANES] != 0  # a vector holds rows, not outputs
+    lines, width = rows, columns
+    if along:
+        lines, width = columns, rows
+    if places[ROWS_IN_LANES]:
+        row = stride(m, rows)
     weighted_sum = 0.0
     for r in range(lines):
         summed = every(m, 0.0)
@@ -165,3 +174,38 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
             for j in range(0, columns, step):
                 store(m, d_at + j, every(m, 0.0))
     return weighted_sum
+
+
+@kernel
+def narrow_crossentropy(places, m, rows, indexed, weighted, mass):
+    """The same as `crossentropy` with rows in the lanes; where `indexed`, Y holds class indices."""
+    step, number, length = lanes(m), m.dtype.type, stride(m, rows)
+    units = places[OUTPUT_WIDTH]
+    summed_losses = every(m, 0.0)
+    for r in range(0, rows, step):
+        z_at, y_at, d_at = places[OUTPUT] + r, places[Y] + r, places[D] + r
+        top = highest_of_units(m, z_at, length, units)
+        summed = every(m, 0.0)
+        for j in range(units):
+            e = exp(load(m, z_at + j * length) - top)
+            summed = summed + e
+            store(m, d_at + j * length, e)
+        w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
+        factor = w / every(m, mass)
+        sure, picked = every(m, 1.0), every(m, 0.0)
+        if not indexed:
+            sure = every(m, 0.0)
+            for j in range(units):
+                sure = sure + load(m, y_at + j * length)
+        for j in range(units):
+            z = load(m, z_at + j * length) - top
+            if indexed:
+                hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
+            else:
+                hot = load(m, y_at + j * length)
+            picked = picked + choose(hot > 0.0, hot * z, 0.0)
+            d = (load(m, d_at + j * length) / summed * sure - hot) * factor
+            store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows - r))
+        loss = choose(w > 0.0, (sure * log(summed) - picked) * w, 0.0)
+        summed_losses = summed_losses + keep_first(loss, rows - r)
+    return np.float64(total(summed_losses))

@@ -20,13 +20,14 @@ RECTIFY = len(OPERATIONS)
 ) = range(18)  # fmt: skip
 
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
-#: address of the tiles, the loss's code, its terms in a row, the place of its constant, and that of
-#: packed blocks with their sizes (`products.Room`).
+#: address of the tiles, the loss's code, its terms in a row, the place of its constant, that of
+#: packed blocks with their sizes (`products.Room`), and from how many rows on these are in the
+#: lanes (`narrow.py`): 0 for never; in training all or none are.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_COLUMNS, BLOCK_ROWS, PLAIN,
-    PLACES,
-) = range(22)  # fmt: skip
+    ROWS_IN_LANES, PLACES,
+) = range(23)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)

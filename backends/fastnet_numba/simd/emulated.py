@@ -12,7 +12,8 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
-from fastnet_numba.simd.tiles import ADD, BIAS, KEEP, MASK, RELU
+from fastnet_numba.simd.lanes import FEW
+from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
 
 Vector = Array
 
@@ -151,6 +152,30 @@ def transpose(
         store(out, out_at + j * out_row, np.ascontiguousarray(block[:, j]))
 
 
+def spread(
+    out: Array, out_at: int, out_row: int, x: Array, order: Array, first: int, rows: int,
+    width: int, column: int, columns: int, most: int = 1 << 30,
+) -> None:  # fmt: skip
+    """Transpose up to LANES rows of x, number `first` of `order` and those behind it."""
+    lanes = LANES[x.itemsize]
+    block = np.zeros((lanes, min(most, lanes)), x.dtype)
+    for i in range(min(rows, lanes)):
+        row = int(order[first + i]) if len(order) else first + i
+        block[i] = load_first(x, row * width + column, min(columns, block.shape[1]))[
+            : block.shape[1]
+        ]
+    for j in range(block.shape[1]):
+        store(out, out_at + j * out_row, np.ascontiguousarray(block[:, j]))
+
+
+def spread_few(
+    out: Array, out_at: int, out_row: int, x: Array, order: Array, first: int, rows: int,
+    width: int, column: int, columns: int,
+) -> None:  # fmt: skip
+    """The same for up to FEW columns."""
+    spread(out, out_at, out_row, x, order, first, rows, width, column, columns, FEW)
+
+
 def address_of_tiles(like: Array) -> int:
     """Nothing: the product is a function like any other here."""
     return 0
@@ -177,6 +202,8 @@ def product(
     value = entries(c, target) if begin == ADD else np.zeros((rows, columns), c.dtype)
     if begin == BIAS:
         value += entries(e, e_at + j)
+    elif begin == COLUMN_BIAS:
+        value += entries(e, e_at + i)
     for n in range(depth):  # in the order of depth, like the tiles
         value += left[:, n, None] * right[n]
     if end == RELU:
@@ -186,6 +213,24 @@ def product(
         value = np.where(slope > 0, value, 0).astype(c.dtype) if end == MASK else value * slope
     entries(c, target)
     c[target] = value
+
+
+def dots(
+    tiles: int, c: Array, c_at: int, c_row: int,
+    a: Array, a_at: int, a_row: int, a_step: int,
+    b: Array, b_at: int, b_row: int,
+    rows: int, columns: int, depth: int, begin: int,
+) -> None:  # fmt: skip
+    """C = A B', row by row: see `tiles.py`."""
+    for i in range(rows):
+        for j in range(columns):
+            summed = every(c, 0.0)
+            for k in range(0, depth, len(summed)):
+                left, right = load(a, a_at + i * a_row + k * a_step), load(b, b_at + j * b_row + k)
+                summed = fma(left, right, summed)
+            _inside(c, c_at + i * c_row + j, 1)
+            before = c[c_at + i * c_row + j] if begin == ADD else c.dtype.type(0)
+            c[c_at + i * c_row + j] = before + total(summed)
 
 
 def _grouped(x: Vector, width: int) -> Array:

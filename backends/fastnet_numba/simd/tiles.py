@@ -9,7 +9,10 @@ loaded and stored under a mask.
 Every entry of C is summed in the order of `depth`, whatever tile it is in: the result of
 a row does not depend on how many rows there are.
 
-The twin of this file is `product` in `emulated.py`.
+With DOTS as the end, B is given by its columns: they lie in one piece, and so do A's rows. Then a
+tile's accumulators are vectors along `depth`, whose lanes are added up at the end.
+
+The twins of this file are `product` and `dots` in `emulated.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,11 +39,14 @@ from fastnet_numba.simd.vector import (
     vector_type,
 )
 
-#: What C's entries begin as: 0, C itself, or row `e` (a bias).
-ZERO, ADD, BIAS = 0, 1, 2
+#: What C's entries begin as: 0, C itself, row `e` (a bias), or `e` as a column.
+ZERO, ADD, BIAS, COLUMN_BIAS = 0, 1, 2, 3
 
 #: What becomes of a finished entry v: v itself, max(v, 0), v where e > 0 and else 0, or v e.
 KEEP, RELU, MASK, TIMES = 0, 1, 2, 3
+
+#: As an end: the product of rows with rows, `dots`.
+DOTS = 4
 
 #: Rows of a tile, the tallest that fits first. With 32 registers 6 x 4 accumulators, 4 vectors of
 #: B and one of A fit; with 16 it is 6 x 2.
@@ -56,6 +62,10 @@ STEPS, AHEAD = 4, 8
 #: Vectors in a row of a tile where there is no other row. Measured (bench/test_products.py) on one
 #: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
 ROW_WIDTH = 8
+
+#: Rows of A and of B's transpose in a tile of `dots`, the tallest and widest that fit first.
+DOTS_HEIGHTS = (4, 2, 1) if registers() == 32 else (2, 1)
+DOTS_WIDTHS = (4, 2, 1)
 
 _I = ir.IntType(64)
 _P = ir.PointerType()
@@ -122,13 +132,17 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
             return load_masked(builder, kind, place, lanes_mask)
         return builder.load(place, typ=kind, align=align)
 
+    def scalar(pointer: Any, at: Any) -> Any:
+        place = builder.place(pointer, at, kind)
+        return splat(builder, kind, builder.load(place, typ=kind.element, align=align))
+
     places = [builder.place(a, builder.mul(a_row, _I(i)), kind) for i in range(height)]
     if form == "along":
         places = [on_its_own(builder, place) for place in places]
 
     # What the accumulators begin as.
     entry = builder.block
-    names = ("add", "bias", "start", "steps", "rest", "step", "done")
+    names = ("add", "bias", "column", "start", "steps", "rest", "step", "done")
     blocks = {n: function.append_basic_block(n) for n in names}
     starts: list[tuple[Any, dict[tuple[int, int], Any]]] = [
         (entry, {cell: constant(kind, 0.0) for cell in cells})
@@ -136,12 +150,17 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     switch = builder.switch(begin, blocks["start"])
     switch.add_case(_I(ADD), blocks["add"])
     switch.add_case(_I(BIAS), blocks["bias"])
+    switch.add_case(_I(COLUMN_BIAS), blocks["column"])
     builder.position_at_end(blocks["add"])
     starts.append((builder.block, {(i, j): load(c, offset(c_row, i, j)) for i, j in cells}))
     builder.branch(blocks["start"])
     builder.position_at_end(blocks["bias"])
     row = [load(e, _I(kind.count * j)) for j in range(width)]
     starts.append((builder.block, {(i, j): row[j] for i, j in cells}))
+    builder.branch(blocks["start"])
+    builder.position_at_end(blocks["column"])
+    column = [scalar(e, _I(i)) for i in range(height)]
+    starts.append((builder.block, {(i, j): column[i] for i, j in cells}))
     builder.branch(blocks["start"])
 
     # The loop over depth: several steps at once, then single ones.
@@ -239,6 +258,104 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     return function
 
 
+def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
+    """The function of one tile of `dots`: C, A, B, their strides, depth, begin."""
+    name = f"fastnet_dots_{kind.element}_{height}_{width}"
+    if name in module.globals:
+        return module.globals[name]
+    function = _function(module, name, 9, pointers=(0, 2, 5))
+    c, c_row, a, a_row, a_step, b, b_row, depth, begin = function.args
+    builder = _Builder(function.append_basic_block("entry"))
+    align = 4 if isinstance(kind.element, ir.FloatType) else 8
+    cells = [(i, j) for i in range(height) for j in range(width)]
+
+    def load(pointer: Any, row: Any, n: int, at: Any) -> Any:
+        place = builder.place(pointer, builder.add(builder.mul(row, _I(n)), at), kind)
+        return builder.load(place, typ=kind, align=align)
+
+    entry, loop, done = builder.block, *(function.append_basic_block(n) for n in ("loop", "done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(_I)
+    k.add_incoming(_I(0), entry)
+    sums = {cell: builder.phi(kind) for cell in cells}
+    a_k = builder.mul(k, a_step)
+    down = [load(a, a_row, i, a_k) for i in range(height)]
+    finished = {}
+    for j in range(width):
+        across = load(b, b_row, j, k)
+        for i in range(height):
+            finished[i, j] = multiply_add(builder, down[i], across, sums[i, j])
+    following = builder.add(k, _I(kind.count))
+    k.add_incoming(following, loop)
+    for cell in cells:
+        sums[cell].add_incoming(constant(kind, 0.0), entry)
+        sums[cell].add_incoming(finished[cell], loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    builder.position_at_end(done)
+    adding = builder.icmp_signed("==", begin, _I(ADD))
+    for i in range(height):
+        j = 0
+        for totals in _totals(builder, [finished[i, j] for j in range(width)]):
+            at = builder.add(builder.mul(c_row, _I(i)), _I(j))
+            place = builder.place(c, at, kind)
+            before = builder.load(place, typ=totals.type, align=align)
+            before = builder.select(adding, before, constant(totals.type, 0.0))
+            builder.store(builder.fadd(before, totals), place, align=align)
+            j += totals.type.count
+    builder.ret_void()
+    return function
+
+
+def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
+    """The sums of the lanes of each vector, in as few vectors as they fit in.
+
+    Two vectors' halves are added at once: as in `fold`, halves onto halves.
+    """
+    size = vectors[0].type.count
+    while size > 1:
+        size //= 2
+        if len(vectors) == 1:
+            vectors = [vectors[0], vectors[0]]
+            lanes = vectors[0].type.count
+        else:
+            lanes = 2 * vectors[0].type.count
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        lower = [n for n in range(lanes) if not n & size]
+        low, high = (
+            ir.Constant(ir.VectorType(ir.IntType(32), len(lower)), [n + more for n in lower])
+            for more in (0, size)
+        )
+        vectors = [
+            builder.fadd(builder.shuffle_vector(x, y, low), builder.shuffle_vector(x, y, high))
+            for x, y in pairs
+        ]
+    return vectors
+
+
+def _cover_with_dots(builder: Any, module: Any, kind: Any, given: Any) -> None:
+    """Cover C with tiles of `dots`, for the arguments of `_product`."""
+    c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _, _, _, begin = given
+    j: Any = _I(0)
+    for width in DOTS_WIDTHS:
+        with builder.loop(j, width, columns) as (column, after_columns):
+            i: Any = _I(0)
+            for height in DOTS_HEIGHTS:
+                with builder.loop(i, height, rows) as (row, after_rows):
+                    at = builder.add(builder.mul(row, c_row), column)
+                    builder.call(
+                        _dots_tile(module, kind, height, width),
+                        [
+                            builder.place(c, at, kind), c_row,
+                            builder.place(a, builder.mul(row, a_row), kind), a_row, a_step,
+                            builder.place(b, builder.mul(column, b_row), kind), b_row,
+                            depth, begin,
+                        ],
+                    )  # fmt: skip
+                i = after_rows()
+        j = after_columns()
+
+
 def _product(module: Any, kind: Any) -> Any:
     """The function that covers C with tiles: columns outside, so that B's panel stays near."""
     name = f"fastnet_product_{kind.element}"
@@ -249,8 +366,17 @@ def _product(module: Any, kind: Any) -> Any:
         function.args
     )
     builder = _Builder(function.append_basic_block("entry"))
-    # A bias has no rows: e's place depends on the column alone.
+    of_rows = builder.append_basic_block("of_rows")
+    of_tiles = builder.append_basic_block("of_tiles")
+    builder.cbranch(builder.icmp_signed("==", ends, _I(DOTS)), of_rows, of_tiles)
+    builder.position_at_end(of_rows)
+    _cover_with_dots(builder, module, kind, function.args)
+    builder.ret_void()
+    builder.position_at_end(of_tiles)
+    # A bias has no rows, or no columns: e's place depends on the other alone.
+    by_row = builder.icmp_signed("==", begin, _I(COLUMN_BIAS))
     e_down = builder.select(builder.icmp_signed("==", begin, _I(BIAS)), _I(0), e_row)
+    e_down = builder.select(by_row, _I(1), e_down)
 
     # The largest tile, which does most of the work, in the form that fits A.
     large = [
@@ -261,6 +387,7 @@ def _product(module: Any, kind: Any) -> Any:
 
     def panel(j: Any, width: int, lanes: Any, heights: tuple[int, ...] = HEIGHTS) -> None:
         i: Any = _I(0)
+        e_j = builder.select(by_row, _I(0), j)
         for height in heights:
             tile = _tile(module, kind, height, width, lanes is not None)
             if (height, width) == (HEIGHTS[0], WIDTHS[0]) and lanes is None:
@@ -277,7 +404,7 @@ def _product(module: Any, kind: Any) -> Any:
                         builder.place(a, builder.mul(row, a_row), kind), a_row, a_column,
                         builder.place(b, j, kind), b_row,
                         depth, begin, ends,
-                        builder.place(e, at(e_down), kind), e_row,
+                        builder.place(e, builder.add(builder.mul(row, e_down), e_j), kind), e_row,
                         _I(0) if lanes is None else lanes,
                     ],
                 )  # fmt: skip
@@ -352,3 +479,36 @@ def product(
 
     i = types.intp
     return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i, i, e, i, i), build
+
+
+@intrinsic
+def dots(
+    typing: Any, tiles: Any,
+    c: Any, c_at: Any, c_row: Any,
+    a: Any, a_at: Any, a_row: Any, a_step: Any,
+    b: Any, b_at: Any, b_row: Any,
+    rows: Any, columns: Any, depth: Any, begin: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """C = A B', row by row: entry (i, j) is the sum over k < `depth` of A(i, k) B(j, k).
+
+    Rows of all three lie in one piece, `c_row`, `a_row` and `b_row` apart. `depth` is rounded up to
+    whole vectors, so what stands behind a row must be 0 in A or B and finite in the other.
+    `a_step` is 1; or 0, where all of a row of A is one vector. `begin` is ZERO or ADD.
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        tiles, args = args[0], args[1:]
+        c, a, b = (
+            address(context, builder, sig.args[n + 1], args[n], args[n + 1]) for n in (0, 3, 7)
+        )
+        c_row, a_row, a_step, b_row = args[2], args[5], args[6], args[9]
+        rows, columns, depth, begin = args[10:]
+        given = [
+            c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _I(DOTS), c, c_row, begin
+        ]  # fmt: skip
+        kind = ir.FunctionType(_VOID, [value.type for value in given])
+        builder.call(builder.inttoptr(tiles, kind.as_pointer()), given)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i), build
