@@ -4,31 +4,23 @@
     pytest bench --peers                  also the other libraries that are installed
     pytest bench --peer jax --workload tab --workload width --backend numba
     pytest bench --threads 1              one processor for every contestant
+    pytest bench --processor avx2         as a processor with AVX2, and no more than that
 
 A note names what is unknown or missing, and the rest runs.
 """
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from bench import processor
 
 if TYPE_CHECKING:
     from bench.contest import Contest, Task
 
 #: Notes on names that are unknown, and on limits of this system.
 _notes = pytest.StashKey[list[str]]()
-
-
-#: Variables that limit a library's threads, where the system cannot; the last is JAX's.
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NPROC",
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, help_ in (
         ("--peer", "Compare with this library; can be repeated."),
         ("--backend", "Only this backend; can be repeated."),
-        ("--workload", "Only this workload (tab) or series (width); can be repeated."),
+        (
+            "--workload",
+            "Only this workload (tab) or group (named, depth, width, batch, map, "
+            "calls); can be repeated.",
+        ),
     ):
         group.addoption(option, action="append", default=[], metavar="NAME", help=help_)
     group.addoption(
@@ -50,42 +46,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="Processors that each contestant may use (default: all).",
     )
+    group.addoption(
+        "--processor",
+        choices=list(processor.OTHERS),
+        help="Let all libraries take this machine's processor for this one.",
+    )
+    group.addoption(
+        "--rounds",
+        type=int,
+        default=7,
+        metavar="N",
+        help="Rounds of each contest (default: %(default)s; of the map, 3 at most).",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Limit the processors before a library counts them, and check the names."""
     config.stash[_notes] = []
     wanted = config.getoption("--threads")
-    if wanted is not None:
-        _limit_processors(wanted, config)
+    if wanted is not None and (note := processor.limit(wanted)):
+        config.stash[_notes].append(note)
+    if config.getoption("--processor"):
+        processor.become(config.getoption("--processor"))
     _contestants(config)
     _tasks(config)
-
-
-def _limit_processors(wanted: int, config: pytest.Config) -> None:
-    """Limit this process, and all that it starts, to so many processors.
-
-    Raises:
-        pytest.UsageError: if there are fewer.
-    """
-    available = processors()
-    if not 1 <= wanted <= available:
-        raise pytest.UsageError(f"--threads is {wanted}; this process may use 1 to {available}")
-    for name in _VARIABLES:
-        os.environ[name] = str(wanted)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
-    else:
-        config.stash[_notes].append(
-            "this system cannot limit a process to some processors: JAX may use more"
-        )
-
-
-def processors() -> int:
-    """The number of processors that this process may use (hardware threads count)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _chosen(config: pytest.Config, option: str, known: list[str], default: list[str]) -> list[str]:
@@ -131,11 +115,11 @@ def _tasks(config: pytest.Config) -> list["Task"]:
 
     every = [Task("training", work) for work in TRAINED.values()]
     every.append(Task("gradient", TAB))
-    every += [Task("prediction", TAB, rows) for rows in PREDICTED]
+    every += [Task("prediction", work, rows) for work, rows in PREDICTED]
     names = [task.name for task in every]
-    series = list(dict.fromkeys(task.axis for task in every if task.axis))
-    chosen = _chosen(config, "--workload", [*names, *series], names)
-    return [task for task in every if task.name in chosen or task.axis in chosen]
+    groups = list(dict.fromkeys(task.group for task in every))
+    chosen = _chosen(config, "--workload", [*names, *groups], names)
+    return [task for task in every if task.name in chosen or task.group in chosen]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -153,7 +137,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             )
             for task in _tasks(config)
             for name in _contestants(config)
-            if supports(name, task.kind)
+            if supports(name, task.kind, task.work)
         ]
         metafunc.parametrize(("task", "contestant"), cases)
     elif "measure" in metafunc.fixturenames:
@@ -190,7 +174,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def threads(pytestconfig: pytest.Config) -> int:
     """The number of threads of each contestant."""
-    return int(pytestconfig.getoption("--threads") or processors())
+    return int(pytestconfig.getoption("--threads") or processor.available())
 
 
 @pytest.fixture(scope="session")
@@ -215,8 +199,12 @@ def participants(request: pytest.FixtureRequest, task: "Task") -> list[str]:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Show the number of threads."""
-    threads = config.getoption("--threads") or processors()
-    return [f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} per contestant"]
+    threads = config.getoption("--threads") or processor.available()
+    told = config.getoption("--processor")
+    return [
+        f"benchmarks: {threads} {'thread' if threads == 1 else 'threads'} per contestant"
+        + (f", told that the processor has {told} only" if told else "")
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -248,5 +236,6 @@ def pytest_benchmark_update_json(
     # Not in `machine_info`, which must be equal in runs that are compared.
     output_json["fastnet"] = {
         "command": shlex.join(command),
+        "processor": config.getoption("--processor"),
         "left_out": list(dict.fromkeys([*config.stash[_notes], *_skipped])),
     }

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import numpy as np
+
 from bench import contestants
 from bench.contestants import Kind
-from bench.workloads import Workload
+from bench.workloads import TAB, Workload
 from fastnet.benchmark import CACHE_BYTES, Maker, Timing, contest
 
-ROUNDS = 7
+#: Rounds of each cell of the map, at most.
+MAP_ROUNDS = 3
 
 
 class RecordedClock:
@@ -55,26 +58,24 @@ class Task:
     def name(self) -> str:
         """As in reports."""
         if self.kind == "prediction":
-            return f"predict {self.rows}"
+            return f"predict {self.rows if self.work == TAB else self.work.name}"
         return "gradient" if self.kind == "gradient" else self.work.name
 
     @property
-    def axis(self) -> str | None:
-        """The series that it belongs to, or None."""
-        return "rows" if self.kind == "prediction" else self.work.axis
-
-    @property
-    def value(self) -> int | None:
-        """Its value in the series."""
-        return self.rows if self.kind == "prediction" else self.work.value
+    def group(self) -> str:
+        """What `--workload` chooses it by, beside its name: "named", a series, "map", "calls"."""
+        if self.kind != "training":
+            return "calls"
+        return "named" if self.work.axis is None else self.work.axis.partition(" ")[0]
 
     @property
     def description(self) -> str:
         """The workload in words."""
         if self.kind == "prediction":
             shape = "-".join(map(str, self.work.sizes))
-            return f"{shape}, {self.rows:,} {'row' if self.rows == 1 else 'rows'}, float32"
-        return f"{self.work}, float32"
+            rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
+            return f"{shape}, {rows}, {self.work.dtype}"
+        return str(self.work)
 
     @property
     def flops(self) -> float:
@@ -91,7 +92,7 @@ class Task:
         if self.kind == "training":
             return self.work.bytes
         sizes = self.work.sizes
-        moved = 4.0 * self.rows * (sizes[0] + sizes[-1])
+        moved = float(np.dtype(self.work.dtype).itemsize) * self.rows * (sizes[0] + sizes[-1])
         return moved if moved > CACHE_BYTES else 0.0
 
 
@@ -109,7 +110,7 @@ class Contest:
     timings: dict[str, Timing] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def run(self, names: list[str], threads: int, rounds: int = ROUNDS) -> None:
+    def run(self, names: list[str], threads: int, rounds: int) -> None:
         """Run every contestant once, then time them in `rounds` rounds."""
         task = self.task
         trains = task.kind == "training"
@@ -117,7 +118,7 @@ class Contest:
         for name in names:
             contestants.import_libraries(name)
 
-        def maker(name: str, dtype: str = "float32") -> Maker:
+        def maker(name: str, dtype: str | None = None) -> Maker:
             return contestants.maker(name, task.kind, task.work, threads, task.rows, dtype)
 
         self.timings, self.problems = contest(
@@ -125,5 +126,6 @@ class Contest:
             maker("numpy", "float64"),
             task.work.check_epochs if trains else 1,
             trains,
-            rounds,
+            min(rounds, MAP_ROUNDS) if task.group == "map" else rounds,
+            task.work.dtype,
         )

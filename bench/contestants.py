@@ -1,5 +1,6 @@
 """The contestants: fastnet's backends, the loop by hand, and the peers (other libraries)."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,10 @@ _CLASSES = {"training": "Trainer", "gradient": "Gradient", "prediction": "Predic
 #: A contestant that differs from another only in its optimizer.
 _ONLY_TRAIN = ("torch fused",)
 
+#: The peers in the map, the fastest of the series, each with the operations of a step from which it
+#: takes part: PyTorch's calls alone take longer than JAX's whole step of fewer.
+_IN_MAP = {"jax": 0.0, "torch": 1e7, "torch compile": 1e7}
+
 
 def family(name: str) -> Literal["fastnet", "peer", "hand"]:
     """Whether a contestant is a backend of fastnet, a peer, or the loop by hand."""
@@ -72,10 +77,13 @@ def missing(name: str) -> str | None:
     return None
 
 
-def supports(name: str, kind: Kind) -> bool:
-    """Whether a contestant has this kind of work."""
+def supports(name: str, kind: Kind, work: Workload) -> bool:
+    """Whether a contestant has this kind of work, and takes part in it."""
+    in_map = (work.axis or "").startswith("map ")
     if family(name) == "fastnet":
-        return True
+        return not (in_map and name == "numpy")
+    if in_map and work.flops < _IN_MAP.get(name, math.inf):
+        return False
     if kind != "training" and name in _ONLY_TRAIN:
         return False
     return find_class(name, kind) is not None
@@ -121,7 +129,7 @@ def program(name: str, what: Literal["import", "epoch"]) -> str | None:
 
 
 def maker(
-    name: str, kind: Kind, work: Workload, threads: int, rows: int = 0, dtype: str = "float32"
+    name: str, kind: Kind, work: Workload, threads: int, rows: int = 0, dtype: str | None = None
 ) -> Callable[[int], Contestant]:
     """A function that makes the contestant for a number of epochs or calls.
 
@@ -131,7 +139,7 @@ def maker(
         work: the network and its training.
         threads: the most that it may use.
         rows: of one prediction.
-        dtype: of data and parameters; only for fastnet's backends.
+        dtype: of data and parameters, for fastnet's backends; None: the workload's.
     """
     if family(name) == "fastnet":
         # Limited to so many processors, it chooses as many threads, or fewer if these are faster.
@@ -186,11 +194,11 @@ class Gradient:
     """Repeated calls of `Model.loss_and_gradient` with one batch."""
 
     def __init__(
-        self, work: Workload, backend: str, calls: int, threads: int | None, dtype: str
+        self, work: Workload, backend: str, calls: int, threads: int | None, dtype: str | None
     ) -> None:
         self.units = calls
         self.x, self.y = (array[: work.batch] for array in work.data())
-        self.model = new_model(work, backend, threads, dtype)
+        self.model = new_model(work, backend, threads, dtype or work.dtype)
 
     def reset(self) -> None:
         pass

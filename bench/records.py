@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+#: The ceiling of arithmetic in each dtype, as a record's `workload`.
+MATRIX_PRODUCT = {"float32": "matrix product", "float64": "matrix product, float64"}
+
 Kind = Literal["training", "prediction", "gradient", "process", "ceiling"]
 Family = Literal["fastnet", "peer", "hand"]
 
@@ -19,14 +22,14 @@ class Record:
     Attributes:
         kind: what is measured.
         workload: its name; for a process the measure ("import", "first epoch", ...), for a
-            ceiling "matrix product" or "copy".
+            ceiling a `MATRIX_PRODUCT` or "copy".
         contestant: "numpy", "numba", "by hand", "torch", "jax", ...
         family: "fastnet", "peer", or "hand" for loops written by hand in NumPy.
         what: the workload in words: "32-64-64-1, relu, batch 256, SGD, float32".
         unit: what one time is for: "step", "call", "process"; for a ceiling "product" or "copy".
         threads: the number of processors that each contestant had.
-        axis, value: the series that the workload belongs to ("width", "depth", "batch", "rows")
-            and its value in it; None without a series.
+        axis, value: the series that the workload belongs to ("width", "depth", "batch",
+            "map 256": the widths at 256 rows a batch) and its value in it; None without a series.
         flops, bytes: the least that one unit must compute and move; 0 where it is not counted.
         warm_up: seconds to create the contestant and to run it once, untimed, with all
             compilation; what is cached on disk helps, imports are done before.

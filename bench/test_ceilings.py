@@ -7,31 +7,18 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.records import Record
-from fastnet.arrays.checks import Array
+from bench.records import MATRIX_PRODUCT, Record
 
 ROUNDS = 9
 
-#: Sizes of square matrices. The fastest counts, which need not be the largest.
-SIZES = (512, 1_024, 2_048)
+#: Sizes of square matrices. The fastest of a dtype counts, which need not be the largest.
+SIZES, DTYPES = (512, 1_024, 2_048), ("float32", "float64")
 
 #: Bytes of a copy, several times the size of any cache.
 COPIED = 2**28
 
 
-@pytest.fixture(scope="module")
-def matrices() -> dict[int, tuple[Array, Array, Array]]:
-    """Two factors and an array for the product, by size."""
-    random = np.random.default_rng(0)
-    made = {}
-    for size in SIZES:
-        a, b = (random.random((size, size), dtype=np.float32) for _ in range(2))
-        made[size] = a, b, np.empty_like(a)
-    return made
-
-
-def _record(what: str, threads: int, **counted: float) -> Record:
-    workload = "copy" if "bytes" in counted else "matrix product"
+def _record(workload: str, what: str, threads: int, **counted: float) -> Record:
     versions = {"numpy": np.__version__}
     return Record(
         "ceiling", workload, "numpy", "hand", what, "product" if "flops" in counted else "copy",
@@ -53,19 +40,17 @@ def _best(benchmark: BenchmarkFixture, call: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_matrix_product(
-    size: int,
-    matrices: dict[int, tuple[Array, Array, Array]],
-    threads: int,
-    benchmark: BenchmarkFixture,
-) -> None:
-    """NumPy's product of two square float32 matrices."""
-    a, b, out = matrices[size]
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matrix_product(dtype: str, size: int, threads: int, benchmark: BenchmarkFixture) -> None:
+    """NumPy's product of two square matrices."""
+    a, b = np.random.default_rng(0).random((2, size, size)).astype(dtype)
+    out = np.empty_like(a)
     flops = 2.0 * size**3
     best = _best(benchmark, lambda: np.dot(a, b, out=out))
     assert np.allclose(out[:2], a[:2].astype(np.float64) @ b.astype(np.float64), rtol=1e-4)
     benchmark.group = "ceilings"
-    record = _record(f"{size} x {size} x {size}, float32", threads, flops=flops, rate=flops / best)
+    what = f"{size} x {size} x {size}, {dtype}"
+    record = _record(MATRIX_PRODUCT[dtype], what, threads, flops=flops, rate=flops / best)
     benchmark.extra_info["record"] = record.to_dict()
 
 
@@ -77,5 +62,5 @@ def test_copy(threads: int, benchmark: BenchmarkFixture) -> None:
     best = _best(benchmark, lambda: np.copyto(target, source))
     assert np.array_equal(target, source)
     benchmark.group = "ceilings"
-    record = _record(f"{size >> 20} MiB", threads, bytes=2.0 * size, rate=2 * size / best)
+    record = _record("copy", f"{size >> 20} MiB", threads, bytes=2.0 * size, rate=2 * size / best)
     benchmark.extra_info["record"] = record.to_dict()

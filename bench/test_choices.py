@@ -23,12 +23,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
 import fastnet as fn
-from bench.conftest import processors
+from bench.processor import available
 from fastnet.arrays.checks import Array
 
 pytestmark = [
     pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
-    pytest.mark.skipif(processors() < 2, reason="compares threads, which needs two processors"),
+    pytest.mark.skipif(available() < 2, reason="compares threads, which needs two processors"),
 ]
 
 ROUNDS = 9

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import contestants
 from bench.conftest import participants
-from bench.contest import ROUNDS, Contest, Task, recorded_clock
+from bench.contest import Contest, Task, recorded_clock
 from bench.records import Record
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_contest(
         pytest.skip(reason)
     if task.name not in contests:
         contest = contests[task.name] = Contest(task)
-        rounds = ROUNDS if benchmark.enabled else 0
+        rounds = request.config.getoption("--rounds") if benchmark.enabled else 0
         contest.run(participants(request, task), threads, rounds)
     contest = contests[task.name]
     if contestant in contest.problems:
@@ -50,8 +50,8 @@ def test_contest(
         what=task.description,
         unit="step" if task.kind == "training" else "call",
         threads=threads,
-        axis=task.axis,
-        value=task.value,
+        axis=task.work.axis,
+        value=task.work.value,
         flops=task.flops,
         bytes=task.bytes,
         warm_up=timing.warm_up,

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import fastnet as fn
-from bench.conftest import processors
+from bench.processor import available
 from fastnet.contract.plan import lower
 from fastnet_numpy.threads import WORTH_SHARING, wanted
 
@@ -40,7 +40,7 @@ def test_two_threads(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Print one thread's time divided by that of two; above 1 the second thread is faster."""
-    if processors() < 2:
+    if available() < 2:
         pytest.skip("this process may use one processor; the benchmark compares two")
     network = fn.Network(inputs, [fn.Dense(hidden, "relu"), fn.Dense(hidden, "relu"), fn.Dense(10)])
     x, y = fn.datasets.synthetic(ROWS, inputs, 10)

@@ -63,6 +63,7 @@ class Workload:
         check_epochs: epochs of the run in which results must agree.
         axis, value: the series that it belongs to ("width"), and its value in it; None without one.
         slow: whether it takes many seconds.
+        dtype: of data and parameters, "float32" or "float64".
     """
 
     name: str
@@ -74,6 +75,7 @@ class Workload:
     axis: str | None = None
     value: int | None = None
     slow: bool = False
+    dtype: str = "float32"
 
     @property
     def steps(self) -> int:
@@ -109,29 +111,32 @@ class Workload:
         """Bytes that a step reads and writes in memory: its rows, the parameters and the
         optimizer's state. Rows, or parameters and state, count as zero if they fit in the cache.
         """
-        sizes = self.sizes
-        row = 4 * (sizes[0] + sizes[-1])
-        state = 4 * self.parameters * (1 + self.optimizer.slots * (not _plain(self.optimizer)))
+        sizes, size = self.sizes, np.dtype(self.dtype).itemsize
+        row = size * (sizes[0] + sizes[-1])
+        state = size * self.parameters * (1 + self.optimizer.slots * (not _plain(self.optimizer)))
         moved = row * self.batch if row * self.rows > CACHE_BYTES else 0
         return float(moved + (2 * state if state > CACHE_BYTES else 0))
 
     def __str__(self) -> str:
-        """For example `32-64-64-1, relu, batch 256, SGD`."""
+        """For example `32-64-64-1, relu, batch 256, SGD, float32`."""
         names = list(dict.fromkeys(name for name in self.activations if name != "identity"))
         shape = "-".join(map(str, self.sizes))
         rule = type(self.optimizer).__name__
-        return f"{shape}, {' and '.join(names)}, batch {self.batch:,}, {rule}"
+        return ", ".join([
+            shape, *([" and ".join(names)] if names else []), f"batch {self.batch:,}", rule,
+            self.dtype,
+        ])  # fmt: skip
 
     def data(self) -> tuple[Array, Array]:
-        """Inputs `(rows, inputs)` float32 and targets `(rows, outputs)` float32, or classes
+        """Inputs `(rows, inputs)` and targets `(rows, outputs)` in the workload's dtype, or classes
         `(rows,)`; new arrays, so that no contestant can change another's.
         """
+        classes = self.network.loss.targets == "class"
         if self.network.inputs == 3 and self.rows == 4:
             x, y = datasets.xor()
-            return x.astype(np.float32), y.astype(np.float32)
-        classes = self.network.loss.targets == "class"
-        x, y = _synthetic(self.rows, self.network.inputs, self.network.outputs, classes)
-        return x.copy(), y.copy()
+        else:
+            x, y = _synthetic(self.rows, self.network.inputs, self.network.outputs, classes)
+        return x.astype(self.dtype), y.copy() if classes else y.astype(self.dtype)
 
     def orders(self, epochs: int) -> Array | None:
         """The rows of each step, `(steps, batch)` intp; None where a step uses all rows."""
@@ -142,7 +147,7 @@ class Workload:
 
     def initial_layers(self) -> list[tuple[Array, Array]]:
         """Each layer's initial weights `(inputs, units)` and bias `(units,)`, as new arrays."""
-        given = new_model(self, "numpy", None, "float32").parameters
+        given = new_model(self, "numpy", None, self.dtype).parameters
         pairs = [(given[f"{i}.weight"], given[f"{i}.bias"]) for i in range(len(given) // 2)]
         return [(weight.copy(), bias.copy()) for weight, bias in pairs]
 
@@ -174,9 +179,10 @@ QUICK = {
     )
 }
 
-#: The allowed difference between results in float32 and float64, divided by the largest absolute
+#: The allowed difference between results and NumPy's in float64, divided by the largest absolute
 #: value: after training, where rounding accumulates and can switch a ReLU, and in a single pass.
-TRAINING_TOLERANCE, PASS_TOLERANCE = 1e-3, 1e-5
+TRAINING_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+PASS_TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 class Contestant(Protocol):
@@ -214,7 +220,7 @@ class FitWorkload:
         backend: its name.
         epochs: of one `run`.
         threads: the number to use; None lets the backend choose.
-        dtype: of data and parameters.
+        dtype: of data and parameters; None: the workload's.
     """
 
     def __init__(
@@ -223,9 +229,10 @@ class FitWorkload:
         backend: str,
         epochs: int,
         threads: int | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
     ) -> None:
         self.work, self.epochs = work, epochs
+        dtype = dtype or work.dtype
         self.options: dict[str, Any] = {"backend": backend, "threads": threads, "dtype": dtype}
         self.units = epochs * work.steps
         self.x, self.y = work.data()
@@ -256,7 +263,7 @@ class PredictWorkload:
         calls: of one `run`.
         rows: per call.
         threads: the number to use; None lets the backend choose.
-        dtype: of data and parameters.
+        dtype: of data and parameters; None: the workload's.
     """
 
     def __init__(
@@ -266,9 +273,9 @@ class PredictWorkload:
         calls: int,
         rows: int,
         threads: int | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
     ) -> None:
-        self.model = new_model(work, backend, threads, dtype)
+        self.model = new_model(work, backend, threads, dtype or work.dtype)
         self.x, self.units = prediction_inputs(work, rows), calls
 
     def reset(self) -> None:
@@ -284,8 +291,8 @@ class PredictWorkload:
 
 
 def prediction_inputs(work: Workload, rows: int) -> Array:
-    """Inputs `(rows, inputs)` float32 to predict for."""
-    return _synthetic(rows, work.network.inputs, work.network.outputs)[0].copy()
+    """Inputs `(rows, inputs)` in the workload's dtype to predict for."""
+    return _synthetic(rows, work.network.inputs, work.network.outputs)[0].astype(work.dtype)
 
 
 @dataclass(frozen=True)
@@ -316,7 +323,12 @@ Maker = Callable[[int], Contestant]
 
 
 def contest(
-    makers: Mapping[str, Maker], reference: Maker, count: int, trains: bool, rounds: int
+    makers: Mapping[str, Maker],
+    reference: Maker,
+    count: int,
+    trains: bool,
+    rounds: int,
+    dtype: str = "float32",
 ) -> tuple[dict[str, Timing], dict[str, str]]:
     """Run each contestant once, then time those whose results agree with the reference.
 
@@ -326,6 +338,7 @@ def contest(
         count: epochs, or calls, of the first run.
         trains: whether results are parameters, which must differ from the initial ones.
         rounds: of timing; 0 to stop after the first run.
+        dtype: of the contestants' results, which says how near they must be.
 
     Returns:
         The times of the contestants that agree, and what is wrong with the others, by name.
@@ -339,7 +352,7 @@ def contest(
     problems: dict[str, str] = {}
     for name, maker in makers.items():
         try:
-            checked[name] = check_agreement(maker, count, expected, start)
+            checked[name] = check_agreement(maker, count, expected, start, dtype)
         except Disagreement as error:
             problems[name] = str(error)
         except Exception as error:  # another library may raise anything: continue with the others
@@ -361,7 +374,9 @@ def contest(
     return timed, problems
 
 
-def check_agreement(maker: Maker, count: int, reference: Array, start: Array | None) -> Timing:
+def check_agreement(
+    maker: Maker, count: int, reference: Array, start: Array | None, dtype: str = "float32"
+) -> Timing:
     """Run a contestant for the first time and compare its result with the reference's.
 
     Args:
@@ -369,6 +384,7 @@ def check_agreement(maker: Maker, count: int, reference: Array, start: Array | N
         count: epochs, or calls.
         reference: the expected result.
         start: the initial parameters, which training must change; None without training.
+        dtype: in which it computes, which says how near it must be.
 
     Raises:
         Disagreement: if the result differs.
@@ -384,7 +400,7 @@ def check_agreement(maker: Maker, count: int, reference: Array, start: Array | N
     if start is not None and np.array_equal(result, start.astype(result.dtype)):
         raise Disagreement("nothing was learned: the parameters are still the initial ones.")
     difference = float(np.abs(result - reference).max() / np.abs(reference).max())
-    allowed = PASS_TOLERANCE if start is None else TRAINING_TOLERANCE
+    allowed = (PASS_TOLERANCE if start is None else TRAINING_TOLERANCE)[dtype]
     if not difference <= allowed:  # NaN too
         raise Disagreement(
             f"the result is off by {difference:.1e} of the largest value; {allowed:g} is allowed."

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="charts are drawn by matplotlib")
 from matplotlib.text import Text
 
 from bench.records import Record
-from bench.report import quantities, results
+from bench.report import charts, quantities, results
 from bench.report.__main__ import main, report
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ FAMILIES = {"numpy": "fastnet", "numba": "fastnet", "cupy": "fastnet", "by hand"
 
 def benchmark(kind, workload, contestant, seconds, **more):
     """As pytest-benchmark stores it: the quartiles a tenth below and above the median."""
-    fields = {"what": "32-64-1, relu", "unit": "step", "threads": 1, **more}
+    fields = {"what": "32-64-1, relu, float32", "unit": "step", "threads": 1, **more}
     record = Record(kind, workload, contestant, FAMILIES.get(contestant, "peer"), **fields)
     spread = {"min": 0.8, "q1": 0.9, "median": 1.0, "q3": 1.1, "max": 1.2}
     stats = {name: factor * seconds for name, factor in spread.items()}
@@ -94,6 +94,25 @@ def test_each_run_is_compared_with_its_own_ceilings(tmp_path):
     assert [row(tables, RATIOS, name)[4] for name in ceiling] == ["50.0 %", "100 %"]
 
 
+def test_float64_is_compared_with_its_own_ceiling(tmp_path):
+    double = benchmark("ceiling", "matrix product, float64", "numpy", 1.0, rate=1e11)
+    found = training("single", SMALL, flops=8e5) + ceilings(2e11, 1e10) + [double]
+    found += training("double", SMALL, flops=8e5, what="32-64-1, relu, float64")
+    page, tables = texts(tmp_path, run(found, processor="avx2"))
+    assert [row(tables, RATIOS, name)[4] for name in ("single", "double")] == ["50.0 %", "100 %"]
+    assert "200 GFLOP/s in matrix products (100 GFLOP/s in float64)" in page
+    assert "2 processors, every library told that it has AVX2 only" in page
+
+
+def test_the_map_has_shares_of_the_ceiling_and_ratios_to_the_best_peer(tmp_path):
+    found = training("map 8 x 16", SMALL, axis="map 16", value=8, flops=8e5)
+    found += training("map 4 x 1", {"numba": 4e-6}, axis="map 1", value=4, flops=8e4)
+    read = results.read(stored(tmp_path, run(found + ceilings(2e11, 1e10))))
+    cells = charts.map_cells(read, read.cases(1, "training"))
+    assert cells.pop((4, 1)) == (pytest.approx(0.1), None)
+    assert cells == {(8, 16): pytest.approx((0.5, 2.5))}
+
+
 def test_losses_are_listed_and_nothing_that_was_not_measured(tmp_path):
     sizes = {"numba": 3e8, "torch": 2e8}
     found = [benchmark("process", "size", who, 1.0, amount=size) for who, size in sizes.items()]
@@ -129,6 +148,9 @@ FULL = [
     *training("tab", {who: 1e-4 * (i + 1) for i, who in enumerate((*results.ORDER, LONG))}),
     *training("far", {"numpy": 3.0, "numba": 1e-3, LONG: 1e-3}),
     *training("width 8", SMALL | {LONG: 1e-4}, axis="width", value=8, flops=1e4),
+    *training("chain", {"numpy": 1e-3, "numba": 1e-4}),
+    *training("map 8 x 16", SMALL, axis="map 16", value=8, flops=4e5),
+    *training("map 1024 x 65536", SMALL, axis="map 65536", value=1_024, flops=4e5),
     *training("depth 1", {"numpy": 1.0}, axis="depth", value=1),
     *(benchmark("prediction", "predict 1", who, 1e-6) for who in SMALL),
     *(benchmark("process", "memory", who, 1.0, amount=1e8) for who in SMALL),
@@ -150,7 +172,8 @@ def test_charts_are_shown_described_and_the_same_each_time(tmp_path):
             title, description = ET.fromstring(first[name])[:2]
             assert html.escape(description.text) == alt
             assert alt.startswith(f"{title.text}: ")
-    assert len(alts) == 4
+    assert len(alts) == 6
+    assert "published: 164 µs, by [SimpleChains.jl]" in page
 
 
 def test_text_lies_within_the_chart_and_not_on_other_text(tmp_path, monkeypatch):
@@ -163,7 +186,7 @@ def test_text_lies_within_the_chart_and_not_on_other_text(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Text, "draw", record)
     texts(tmp_path, run(FULL))
-    assert len(boxes) == 8
+    assert len(boxes) == 12
     for figure, found in boxes.items():
         for text, box in found.items():
             assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, text

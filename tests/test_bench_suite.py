@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("bench.contest", reason="the benchmarks are not beside these tests")
 
-from bench import contestants, sizes
+from bench import contestants, processor, sizes
 from bench.records import Record
 from fastnet.benchmark import QUICK, ROUND_SECONDS
 
@@ -91,6 +91,21 @@ def test_invalid_options_are_refused(option, message):
     code, out = bench("bench/test_contests.py", option)
     assert code == 4
     assert message in out
+
+
+def test_libraries_can_be_told_of_another_processor(tmp_path):
+    file = tmp_path / "results.json"
+    code, out = bench(
+        "bench/test_ceilings.py", "-k", "512", "--processor=avx2", f"--benchmark-json={file}",
+    )  # fmt: skip
+    assert code == 0, out
+    assert "told that the processor has avx2 only" in out
+    assert json.loads(file.read_text())["fastnet"]["processor"] == "avx2"
+
+
+def test_a_processor_that_libraries_have_asked_for_already_is_refused():
+    with pytest.raises(pytest.UsageError, match="too late"):
+        processor.become("avx2")
 
 
 TAB = ("bench/test_contests.py", "--workload=tab", "--benchmark-disable")

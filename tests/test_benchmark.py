@@ -68,10 +68,27 @@ def test_wrong_results_are_not_timed_and_the_others_are():
     assert list(found) == ["right"]
     assert len(found["right"].seconds) == 2
     assert found["right"].units % SMALL.steps == 0
-    assert 0 < found["right"].difference < benchmark.TRAINING_TOLERANCE
+    assert 0 < found["right"].difference < benchmark.TRAINING_TOLERANCE["float32"]
     assert "off by" in problems["off"]
     assert "nothing was learned" in problems["idle"]
     assert problems["broken"] == "RuntimeError: the library fell over"
+
+
+def test_float64_must_be_nearer(monkeypatch):
+    class Single(FitWorkload):
+        """Computes in float32 and says float64."""
+
+        def result(self):
+            return super().result().astype(np.float64)
+
+    work = replace(SMALL, dtype="float64")
+    makers = {
+        "double": partial(FitWorkload, work, "numpy"),
+        "single": partial(Single, work, "numpy", dtype="float32"),
+    }
+    found, problems = contest(makers, exact(work), 1, trains=True, rounds=1, dtype=work.dtype)
+    assert list(found) == ["double"]
+    assert "1e-09 is allowed" in problems["single"]
 
 
 @pytest.mark.parametrize("by", [math.nan, math.inf, 2e-3])

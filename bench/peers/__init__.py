@@ -1,10 +1,10 @@
 """The same work in other libraries, one file each, written as the library's own documentation
 recommends for speed, so that its users can check that the comparison is fair.
 
-All train in float32 from the same weights, on the same rows in the same order. In doubt a peer has
-the advantage: it records no losses, where `fit` records one for every step; the order of its rows
-is computed before it is timed, where `fit` computes it in the timed run; and its data is already
-converted and not checked.
+All train in the workload's dtype from the same weights, on the same rows in the same order. In
+doubt a peer has the advantage: it records no losses, where `fit` records one for every step; the
+order of its rows is computed before it is timed, where `fit` computes it in the timed run; and its
+data is already converted and not checked.
 
 A library is imported when its contestant is made.
 """

@@ -6,6 +6,8 @@ function is called before it is timed, and timing ends with `block_until_ready`.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -48,19 +50,54 @@ jax.block_until_ready(epoch(layers, x, y, order))
 """
 
 
-class Trainer:
+class _Precise:
+    """Makes, resets and runs a contestant where arrays have the workload's dtype: JAX makes none in
+    float64 unless told to.
+    """
+
+    def __init__(self, work: Workload) -> None:
+        import jax
+
+        self.jax, self.work = jax, work
+        with self.precision():
+            self.prepare()
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Allows float64 for a workload in float64."""
+        # Before JAX 0.8 it was experimental.
+        home = self.jax if hasattr(self.jax, "enable_x64") else import_module("jax.experimental")
+        found: AbstractContextManager[None] = home.enable_x64(self.work.dtype == "float64")
+        return found
+
+    def prepare(self) -> None:
+        """Make what a run needs."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        pass
+
+    def run(self) -> None:
+        with self.precision():
+            self.run_precisely()
+
+    def run_precisely(self) -> None:
+        """All steps or calls."""
+        raise NotImplementedError
+
+
+class Trainer(_Precise):
     """Steps of training."""
 
     def __init__(self, work: Workload, epochs: int, threads: int) -> None:
-        import jax
-        import jax.numpy as jnp
+        self.epochs, self.units = epochs, epochs * work.steps
+        super().__init__(work)
 
-        self.jax, self.work = jax, work
-        self.units = epochs * work.steps
-        orders = work.orders(epochs)
+    def prepare(self) -> None:
+        jax, work = self.jax, self.work
+        orders = work.orders(self.epochs)
         # Any other dtype would be converted to int32 in the loop.
         given = (*work.data(), *(() if orders is None else (orders.astype(np.int32),)))
-        self.data = [jnp.asarray(array) for array in given]
+        self.data = [jax.numpy.asarray(array) for array in given]
         self.start = work.initial_layers()
         self.adam = isinstance(work.optimizer, Adam)
         update = (_adam if self.adam else _sgd)(jax, rate(work.optimizer))
@@ -84,36 +121,36 @@ class Trainer:
 
     def reset(self) -> None:
         tree, jnp = self.jax.tree, self.jax.numpy
-        # Copies, because JAX must own what is donated.
-        parameters = tree.map(lambda array: jnp.array(array, copy=True), self.start)
-        self.state: tuple[Any, ...] = (parameters,)
-        if self.adam:
-            zeros = [tree.map(jnp.zeros_like, parameters) for _ in range(2)]
-            self.state = (parameters, *zeros, jnp.zeros((), jnp.float32))
-        self.jax.block_until_ready(self.state)
+        with self.precision():
+            # Copies, because JAX must own what is donated.
+            parameters = tree.map(lambda array: jnp.array(array, copy=True), self.start)
+            self.state: tuple[Any, ...] = (parameters,)
+            if self.adam:
+                zeros = [tree.map(jnp.zeros_like, parameters) for _ in range(2)]
+                self.state = (parameters, *zeros, jnp.zeros((), self.work.dtype))
+            self.jax.block_until_ready(self.state)
 
-    def run(self) -> None:
+    def run_precisely(self) -> None:
         self.state = self.jax.block_until_ready(self.loop(self.state, *self.data))
 
     def result(self) -> Array:
         return flat(self.state[0])
 
 
-class Gradient:
+class Gradient(_Precise):
     """The loss and its gradient for one batch."""
 
     def __init__(self, work: Workload, calls: int, threads: int) -> None:
-        import jax
+        self.units = calls
+        super().__init__(work)
 
-        self.jax, self.units = jax, calls
+    def prepare(self) -> None:
+        jax, work = self.jax, self.work
         self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
         self.x, self.y = (jax.numpy.asarray(array[: work.batch]) for array in work.data())
         self.call = jax.jit(jax.value_and_grad(_loss(jax, work.activations)))
 
-    def reset(self) -> None:
-        pass
-
-    def run(self) -> None:
+    def run_precisely(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
             self.output = wait(call(self.layers, self.x, self.y))
@@ -122,21 +159,20 @@ class Gradient:
         return flat(self.output[1])
 
 
-class Predictor:
+class Predictor(_Precise):
     """Predictions."""
 
     def __init__(self, work: Workload, calls: int, rows: int, threads: int) -> None:
-        import jax
+        self.units, self.rows = calls, rows
+        super().__init__(work)
 
-        self.jax, self.units = jax, calls
+    def prepare(self) -> None:
+        jax, work = self.jax, self.work
         self.layers = jax.tree.map(jax.numpy.asarray, work.initial_layers())
-        self.x = jax.numpy.asarray(prediction_inputs(work, rows))
+        self.x = jax.numpy.asarray(prediction_inputs(work, self.rows))
         self.call = jax.jit(_forward(jax, work.activations))
 
-    def reset(self) -> None:
-        pass
-
-    def run(self) -> None:
+    def run_precisely(self) -> None:
         call, wait = self.call, self.jax.block_until_ready
         for _ in range(self.units):
             self.output = wait(call(self.layers, self.x))
@@ -147,7 +183,10 @@ class Predictor:
 
 def _forward(jax: Any, activations: list[str]) -> Callable[..., Any]:
     """A function from layers and rows to predictions."""
-    functions = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "identity": lambda z: z}
+    functions = {
+        "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh,
+        "identity": lambda z: z,
+    }  # fmt: skip
 
     def forward(layers: Any, x: Any) -> Any:
         for (w, b), activation in zip(layers, activations, strict=True):

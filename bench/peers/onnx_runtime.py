@@ -23,7 +23,7 @@ class Predictor:
         options.intra_op_num_threads = threads
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.onnx")
-            new_model(work, "numpy", None, "float32").to_onnx(file)
+            new_model(work, "numpy", None, work.dtype).to_onnx(file)
             self.session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]
             )

@@ -46,10 +46,10 @@ class _Network:
         import torch
 
         nn = torch.nn
-        made = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+        made = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
         modules: list[Any] = []
         for (weights, bias), name in zip(work.initial_layers(), work.activations, strict=True):
-            linear = nn.Linear(*weights.shape)
+            linear = nn.Linear(*weights.shape, dtype=getattr(torch, work.dtype))
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(weights.T))
                 linear.bias.copy_(torch.from_numpy(bias))

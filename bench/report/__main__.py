@@ -3,17 +3,19 @@
     python -m pytest bench --peers --benchmark-json=RESULTS.json
     python -m bench.report RESULTS.json [MORE.json ...] [-o bench/REPORT.md]
 
-Every number in it is in the files, or computed from them. Beside the report, TABLES.md has the
-numbers behind the charts, and the folder `charts` has each chart for light and for dark pages.
+`python -m bench` does both. Every number in it is in the files, or computed from them. Beside the
+report, TABLES.md has the numbers behind the charts, and the folder `charts` has each chart for
+light and for dark pages.
 """
 
 import argparse
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.records import MATRIX_PRODUCT
 from bench.report import quantities, tables
 from bench.report.results import Case, Results, contestants, read
 from bench.report.tables import safe
@@ -22,6 +24,9 @@ from fastnet.errors import FastnetError
 from fastnet.extras import need
 
 OUTPUT = Path("bench/REPORT.md")
+
+#: The workloads of the first chart, which is the README's; all others have a chart of their own.
+FIRST = ("xor", "narrow", "tab32", "tab", "real256", "real512", "mnist", "wide")
 
 _WHAT = """\
 Speed of fastnet in training and predicting dense networks, compared with its own NumPy backend,
@@ -40,6 +45,9 @@ Arithmetic and memory are the operations and bytes that a step needs at least, d
 the ceilings are NumPy's best matrix product and the best copy of the same run. More than 100 % is
 possible: other code can be faster than NumPy's matrix library, and a cache faster than memory. Tiny
 steps reach neither ceiling: the latency of single instructions limits them."""
+
+_PUBLISHED = """\
+Times of a step that other libraries publish, on other machines: a scale, not a comparison."""
 
 _EVERYTHING = """\
 The first run is the time to create a contestant and to run it once, including compilation; imports,
@@ -89,14 +97,19 @@ def report(results: Results, folder: Path) -> dict[str, bytes]:
         count = quantities.threads(threads)
         trained = results.cases(threads, "training")
         named = [case for case in trained if case.record.axis is None]
-        series = [case for case in trained if case.record.axis is not None]
+        first = [case for case in named if case.record.workload in FIRST]
+        others = [case for case in named if case.record.workload not in FIRST]
+        mapped = [case for case in trained if str(case.record.axis).startswith("map ")]
+        series = [case for case in trained if case.record.axis and case not in mapped]
         predicted = results.cases(threads, "prediction", "gradient")
         processes = results.cases(threads, "process")
         every = [*trained, *predicted, *processes]
         lost += tables.losses(every)
         page += [f"## With {count}", *_summary(named)]
         for name, heading, cases, draw in (
-            ("overview", "Speed of a training step", named, charts.speeds),
+            ("overview", "Speed of a training step", first, charts.speeds),
+            ("map", "Widths and batches", mapped, partial(charts.grid, results)),
+            ("others", "Speed of a training step, other workloads", others, charts.speeds),
             ("growth", "Time of a training step", series, partial(charts.growth, results)),
             ("prediction", "Speed of predictions and gradients", predicted, charts.speeds),
             ("process", "Starting, memory and size", processes, charts.bars),
@@ -111,7 +124,8 @@ def report(results: Results, folder: Path) -> dict[str, bytes]:
             if not cases:
                 continue
             title = f"{heading}, with {count}"
-            alt = html.escape(f"{title}: {_alt(cases)}. TABLES.md has all numbers.")
+            told = _alt_map(charts.map_cells(results, cases)) if name == "map" else _alt(cases)
+            alt = html.escape(f"{title}: {told}. TABLES.md has all numbers.")
             light, dark = (
                 f"charts/{name}-{count.replace(' ', '-')}{theme.ending}.svg"
                 for theme in charts.THEMES
@@ -131,6 +145,8 @@ def report(results: Results, folder: Path) -> dict[str, bytes]:
         ):
             if rows:
                 data += [f"## {heading}, with {count}", *([text] if text else []), "\n".join(rows)]
+    if published := tables.published(results.cases(max(results.threads()), "training")):
+        page += ["## Published elsewhere", _PUBLISHED, "\n".join(published)]
     page += [
         "## Where fastnet is not the fastest",
         "Everything in which another contestant beats the best of fastnet's backends:",
@@ -150,11 +166,14 @@ def _facts(results: Results, folder: Path) -> list[str]:
     first = results.sources[0]
     facts = [f"- Machine: {safe(first.processor)}; {safe(first.system)}"]
     for threads in results.threads():
-        products, copies = (results.ceiling(of, threads) for of in ("matrix product", "copy"))
-        if products and copies:
+        single, double, copies = (
+            results.ceiling(of, threads) for of in (*MATRIX_PRODUCT.values(), "copy")
+        )
+        if single and copies:
+            also = f" ({quantities.rate(double, 'FLOP')} in float64)" if double else ""
             facts.append(
                 f"- Ceilings with {quantities.threads(threads)}: "
-                f"{quantities.rate(products, 'FLOP')} in matrix products, "
+                f"{quantities.rate(single, 'FLOP')} in matrix products{also}, "
                 f"{quantities.rate(copies, 'B')} in copies"
             )
     versions = {"Python": dict.fromkeys(source.python for source in results.sources)}
@@ -198,6 +217,18 @@ def _alt(cases: Sequence[Case]) -> str:
         values = dict.fromkeys(f"{one.name} {one.text}" for one in shown if one)
         texts.append(f"{case.record.workload}: {', '.join(values)}")
     return "; ".join(texts)
+
+
+def _alt_map(cells: Mapping[tuple[int, int], tuple[float | None, float | None]]) -> str:
+    """The ranges of the map's two panels."""
+    texts = []
+    for which, what in enumerate(("of the ceiling", "times as fast as the best peer")):
+        values = [cell[which] for cell in cells.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            show = quantities.digits if which else quantities.percent
+            texts.append(f"{show(min(known))} to {show(max(known))} {what}")
+    return f"{len(cells)} networks, {' and '.join(texts)}"
 
 
 def _summary(cases: Sequence[Case]) -> list[str]:

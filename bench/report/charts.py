@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.report import quantities
@@ -200,6 +202,76 @@ def growth(results: Results, cases: Sequence[Case], title: str, theme: Theme) ->
     panels[0].set_ylabel("time of a step; dashed: arithmetic alone, at the ceiling")
     _legend(figure, cases, title, theme)
     return figure
+
+
+def grid(results: Results, cases: Sequence[Case], title: str, theme: Theme) -> Figure:
+    """The map: in each cell fastnet's share of the ceiling, and below its speed relative to the
+    best peer.
+    """
+    cells = map_cells(results, cases)
+    widths, batches = (sorted(set(places)) for places in zip(*cells, strict=True))
+    figure = _figure(30 + 2 * (75 + 34 * len(batches)))
+    panels = figure.subplots(2, 1, squeeze=False)[:, 0]
+    red, blue = (LOOKS[name][1 if theme.ending else 0] for name in ("numba", "numpy"))
+    for axes, which, heading, colors, ends in (
+        (panels[0], 0, "share of the ceiling of matrix products, in % (blank: not measured)",
+         [theme.page, blue], (0, 1)),
+        (panels[1], 1, "speed relative to the best peer (red: the peer is faster)",
+         [red, theme.page, blue], (-2, 2)),
+    ):  # fmt: skip
+        shown = LinearSegmentedColormap.from_list("", colors)
+        axes.set(xlim=(0, len(widths)), ylim=(0, len(batches)), ylabel=_AXES["batch"])
+        axes.set_xticks([i + 0.5 for i in range(len(widths))], [f"{n:,}" for n in widths])
+        axes.set_yticks([i + 0.5 for i in range(len(batches))], [f"{n:,}" for n in batches])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(heading, loc="left", size=9, color=theme.ink)
+        for (width, batch), values in cells.items():
+            x, y, value = widths.index(width), batches.index(batch), values[which]
+            if value is None:
+                continue
+            # Shares linearly; twice as fast is as far from equal as half as fast.
+            place = value if which == 0 else math.log2(value)
+            color = shown((min(max(place, ends[0]), ends[1]) - ends[0]) / (ends[1] - ends[0]))
+            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor=theme.page))
+            text = f"{100 * value:.0f}" if which == 0 else quantities.times(value, _short)
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=9.5,
+                      color=_on(color))  # fmt: skip
+    panels[1].set_xlabel(_AXES["width"])
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+    return figure
+
+
+def map_cells(
+    results: Results, cases: Sequence[Case]
+) -> dict[tuple[int, int], tuple[float | None, float | None]]:
+    """By width and batch, the share of the ceiling of the best of fastnet's backends, and its speed
+    relative to the best peer; None where one was not measured.
+    """
+    found: dict[tuple[int, int], tuple[float | None, float | None]] = {}
+    for case in cases:
+        ours, peer, r = case.best("fastnet"), case.best("peer"), case.record
+        if ours is None:
+            continue
+        ceiling = results.ceiling("matrix product", r.threads, ours.source)
+        batch = int(str(r.axis).partition(" ")[2])
+        found[int(r.value or 0), batch] = (
+            r.flops / ours.median / ceiling if ceiling else None,
+            peer.median / ours.median if peer else None,
+        )
+    return found
+
+
+def _short(ratio: float) -> str:
+    """Two significant digits."""
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+
+
+def _on(color: tuple[float, ...]) -> str:
+    """Black or white, whichever can be read on a color (its luminance as in WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if light > 0.179 else "#ffffff"
 
 
 def _figure(height: float = 400) -> Figure:

@@ -181,10 +181,12 @@ def _read_one(path: Path) -> list[Measurement]:
     content = json.loads(path.read_bytes())
     machine, suite = content["machine_info"], content.get("fastnet", {})
     cpu, commit = machine["cpu"], content.get("commit_info", {})
+    told = str(suite.get("processor") or "").upper()
     short = str(commit.get("id") or "")[:10]
     source = Source(
         path=path,
-        processor=f"{cpu.get('brand_raw', 'unknown')}, {cpu.get('count', '?')} processors",
+        processor=f"{cpu.get('brand_raw', 'unknown')}, {cpu.get('count', '?')} processors"
+        + (f", every library told that it has {told} only" if told else ""),
         system=" ".join(str(machine[key]) for key in ("system", "machine") if key in machine),
         python=str(machine.get("python_version", "?")),
         date=str(content["datetime"])[:10],

@@ -1,0 +1,63 @@
+"""The whole report, measured anew: `python -m bench`.
+
+Everything on one thread; then the named workloads, predictions and gradients on two, where there
+are two processors; then the report. Run it on a quiet machine.
+
+    python -m bench                      bench/REPORT.md, with bench/results/DATE-1-thread.json, ...
+    python -m bench --rounds 3           sooner, and less sure
+    python -m bench --processor avx2     bench/avx2/REPORT.md: as a processor with AVX2 only
+"""
+
+import argparse
+import datetime
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import processor
+
+#: What is measured on one thread, and on more.
+_ALONE = ("bench/test_ceilings.py", "bench/test_contests.py", "bench/test_process.py")
+_TOGETHER = (*_ALONE[:2], "--workload=named", "--workload=calls")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rounds", type=int, default=7, metavar="N", help="of each contest (default 7)")
+    add("--processor", choices=list(processor.OTHERS), help="which all libraries are told it is")
+    given = parser.parse_args(arguments)
+    told = [given.processor] if given.processor else []
+    options = ["--peers", f"--rounds={given.rounds}", *(f"--processor={name}" for name in told)]
+    files = []
+    for threads in (1, 2)[: processor.available()]:
+        count = "1-thread" if threads == 1 else f"{threads}-threads"
+        name = "-".join([datetime.date.today().isoformat(), *told, count])
+        files.append(f"bench/results/{name}.json")
+        what = _ALONE if threads == 1 else _TOGETHER
+        measure = ["pytest", *what, *options, f"--threads={threads}"]
+        began = time.monotonic()
+        # A contestant whose results are wrong fails its own test, and is left out of the report.
+        status = _run(*measure, f"--benchmark-json={files[-1]}")
+        print(f"{count}: {(time.monotonic() - began) / 60:.1f} minutes")
+        if status > 1:
+            return status
+    output = Path("bench", *told, "REPORT.md")
+    output.parent.mkdir(exist_ok=True)
+    return _run("bench.report", *files, f"--output={output}")
+
+
+def _run(module: str, *arguments: str) -> int:
+    print("python -m", module, *arguments, flush=True)
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
