@@ -1,0 +1,59 @@
+"""What the compiler makes of the kernels' most important parts for ARM64, asked on any machine."""
+
+import re
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from fastnet_numba.simd import atomics, tiles
+
+TRIPLES = {"aarch64": "aarch64-unknown-linux-gnu", "x86": "x86_64-unknown-linux-gnu"}
+
+
+def assembly(module: ir.Module, triple: str, processor: str) -> str:
+    """A module's optimized code for a processor."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple(triple)
+    machine = target.create_target_machine(cpu=processor, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.triple = triple
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(parsed, passes)
+    return machine.emit_assembly(parsed)
+
+
+@pytest.mark.parametrize("processor", ["apple-m1", "neoverse-n1"])
+@pytest.mark.parametrize(("element", "lanes"), [(ir.FloatType(), 4), (ir.DoubleType(), 2)])
+def test_the_largest_tile_stays_in_the_32_registers_of_neon(processor, element, lanes, monkeypatch):
+    monkeypatch.setattr(tiles, "WIDTHS", (4, 2, 1))  # as on a host with 32 registers
+    module = ir.Module()
+    tiles._product(module, ir.VectorType(element, lanes)).linkage = "external"
+    code = assembly(module, TRIPLES["aarch64"], processor)
+    functions = re.findall(r"(?ms)^(fastnet_tile_\w+_6_4\w*):(.*?)^\.Lfunc_end", code)
+    assert functions
+    for name, body in functions:
+        # From label or branch to label or branch: the loop over depth is the one that multiplies.
+        blocks = re.split(r"(?m)^(?:\.LBB\w+:|\s+c?bn?z?\.?\w*\s.*)$", body)
+        loop = max(blocks, key=lambda block: block.count("fmla"))
+        products = re.findall(r"fmla\s+v\d+\.\w+, v\d+\.\w+, v\d+\.(\w+)", loop)
+        assert len(products) >= 24, name
+        assert len(products) % 24 == 0, name
+        assert not re.findall(r"\[sp\b", loop), f"{name} spills:\n{loop}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "processor", "hint"), [("aarch64", "apple-m1", "isb"), ("x86", "haswell", "pause")]
+)
+def test_a_waiting_loop_has_the_hint_of_its_processor(kind, processor, hint):
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "wait")
+    builder = ir.IRBuilder(function.append_basic_block())
+    atomics.pause(builder, TRIPLES[kind])
+    builder.ret_void()
+    assert re.findall(rf"(?m)^\s+{hint}$", assembly(module, TRIPLES[kind], processor))
