@@ -19,8 +19,8 @@ from pathlib import Path
 from bench import processor
 
 #: What is measured on one thread, and on more.
-_ALONE = ("bench/test_ceilings.py", "bench/test_contests.py", "bench/test_process.py")
-_TOGETHER = (*_ALONE[:2], "--workload=named", "--workload=calls")
+ALONE = ("bench/test_ceilings.py", "bench/test_contests.py", "bench/test_process.py")
+TOGETHER = (*ALONE[:2], "--workload=named", "--workload=calls")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--rounds", type=int, default=7, metavar="N", help="of each contest (default 7)")
+    add("--rounds", type=int, default=5, metavar="N", help="of each contest (default 5)")
     add("--processor", choices=list(processor.OTHERS), help="which all libraries are told it is")
     given = parser.parse_args(arguments)
     told = [given.processor] if given.processor else []
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = "1-thread" if threads == 1 else f"{threads}-threads"
         name = "-".join([datetime.date.today().isoformat(), *told, count])
         files.append(f"bench/results/{name}.json")
-        what = _ALONE if threads == 1 else _TOGETHER
+        what = ALONE if threads == 1 else TOGETHER
         measure = ["pytest", *what, *options, f"--threads={threads}"]
         began = time.monotonic()
         # A contestant whose results are wrong fails its own test, and is left out of the report.

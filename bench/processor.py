@@ -4,6 +4,7 @@ its instructions. Libraries ask for it when they are loaded, so it is set before
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,8 @@ def limit(threads: int) -> str | None:
 
 def become(name: str) -> None:
     """Tell all libraries of this process, and of all that it starts, that the processor is this one
-    of `OTHERS`, with a cache folder of its own for what Numba compiles.
+    of `OTHERS`. What Numba and PyTorch compile is kept in folders of its own: PyTorch would load
+    what it compiled for the real processor, and its results would be wrong.
 
     Raises:
         pytest.UsageError: if NumPy is loaded, and has asked for the processor already.
@@ -71,5 +73,6 @@ def become(name: str) -> None:
     os.environ.update(variables)
     import platformdirs
 
-    parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
-    os.environ["NUMBA_CACHE_DIR"] = os.path.join(parent, name)
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet"), name)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "torch")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("bench.contest", reason="the benchmarks are not beside these tests")
 
 from bench import contestants, processor, sizes
+from bench.__main__ import TOGETHER
 from bench.records import Record
 from fastnet.benchmark import QUICK, ROUND_SECONDS
 
@@ -103,6 +105,14 @@ def test_libraries_can_be_told_of_another_processor(tmp_path):
     assert json.loads(file.read_text())["fastnet"]["processor"] == "avx2"
 
 
+def test_two_threads_have_the_named_workloads_and_the_calls():
+    code, out = bench(*TOGETHER, "--backend=numba", "--threads=1", "--collect-only", "-q")
+    assert code == 0, out
+    found = set(re.findall(r"test_contest\[(.*)-numba\]", out))
+    assert {"xor", "wide", "real512-f64", "gradient", "predict_512-512"} <= found
+    assert not any(name.startswith(("map", "width")) for name in found)
+
+
 def test_a_processor_that_libraries_have_asked_for_already_is_refused():
     with pytest.raises(pytest.UsageError, match="too late"):
         processor.become("avx2")
@@ -136,8 +146,11 @@ def test_a_peer_that_fails_does_not_stop_the_others(arguments, change, message, 
     )
     path = os.pathsep.join([str(tmp_path), child.environment()["PYTHONPATH"]])
     peers = ("-p", "failing", "--backend=numpy", "--peer=scikit-learn")
-    code, out = bench(*arguments, *peers, PYTHONPATH=path)
+    file = tmp_path / "results.json"
+    code, out = bench(*arguments, *peers, f"--benchmark-json={file}", PYTHONPATH=path)
     assert code == 1
+    if "--benchmark-disable" not in arguments:
+        assert message in json.loads(file.read_text())["fastnet"]["left_out"]
     assert message in out
     assert "1 failed, 2 passed" in out
 
