@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("bench.contest", reason="the benchmarks are not beside these tests")
 
 from bench import contestants, processor, sizes
-from bench.__main__ import TOGETHER
+from bench.__main__ import FILES, TOGETHER
 from bench.records import Record
 from fastnet.benchmark import QUICK, ROUND_SECONDS
 
@@ -106,11 +106,12 @@ def test_libraries_can_be_told_of_another_processor(tmp_path):
 
 
 def test_two_threads_have_the_named_workloads_and_the_calls():
-    code, out = bench(*TOGETHER, "--backend=numba", "--threads=1", "--collect-only", "-q")
+    code, out = bench(*FILES, *TOGETHER, "--backend=numba", "--threads=1", "--collect-only", "-q")
     assert code == 0, out
     found = set(re.findall(r"test_contest\[(.*)-numba\]", out))
     assert {"xor", "wide", "real512-f64", "gradient", "predict_512-512"} <= found
     assert not any(name.startswith(("map", "width")) for name in found)
+    assert "test_process" not in out
 
 
 def test_a_processor_that_libraries_have_asked_for_already_is_refused():
