@@ -132,14 +132,15 @@ def test_losses_are_listed_and_nothing_that_was_not_measured(tmp_path):
     ]
 
 
-def test_the_committed_report_is_that_of_the_committed_results(monkeypatch):
+@pytest.mark.parametrize("page", [p.relative_to(ROOT) for p in ROOT.glob("bench/**/REPORT.md")])
+def test_the_committed_reports_are_those_of_the_committed_results(page, monkeypatch):
     monkeypatch.chdir(ROOT)
-    names = re.findall(r"\]\((results/\S+\.json)\)", Path("bench/REPORT.md").read_text("utf-8"))
-    files = [Path("bench", name) for name in dict.fromkeys(names)]
-    written = report(results.read(files), Path("bench"))
+    folder = page.parent
+    names = re.findall(r"\]\((\S*results/\S+\.json)\)", page.read_text("utf-8"))
+    written = report(results.read([folder / name for name in dict.fromkeys(names)]), folder)
     for name in ("REPORT.md", "TABLES.md"):
-        assert written.pop(name).decode() == Path("bench", name).read_text("utf-8")
-    assert sorted(written) == sorted(f"charts/{p.name}" for p in Path("bench/charts").iterdir())
+        assert written.pop(name).decode() == Path(folder, name).read_text("utf-8")
+    assert sorted(written) == sorted(f"charts/{p.name}" for p in (folder / "charts").iterdir())
 
 
 #: All contestants, and one with a name that needs room and escapes.

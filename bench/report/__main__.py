@@ -10,6 +10,7 @@ light and for dark pages.
 
 import argparse
 import html
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -193,8 +194,8 @@ def _facts(results: Results, folder: Path) -> list[str]:
         commit = f", commit {safe(source.commit)}" if source.commit else ""
         path = source.path.resolve()
         link = f"`{path.name}`"
-        if path.is_relative_to(folder.resolve()):
-            link = f"[{path.name}]({path.relative_to(folder.resolve()).as_posix()})"
+        if path.is_relative_to(folder.resolve().parent):
+            link = f"[{path.name}]({Path(os.path.relpath(path, folder)).as_posix()})"
         facts.append(f"- Measured {safe(source.date)}{commit}: {link}")
     return facts
 
