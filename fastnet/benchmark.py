@@ -445,6 +445,8 @@ def time_rounds(
     found: dict[str, list[float]] = {name: [] for name in contestants}
     problems: dict[str, str] = {}
     names = list(contestants)
+    gc.collect()
+    gc.freeze()  # else the collection before each run visits all objects of all libraries
     for number in range(rounds):
         first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
@@ -454,6 +456,7 @@ def time_rounds(
                 found[name].append(_timed(contestants[name]))
             except Exception as error:  # another library may raise anything
                 problems[name] = f"{type(error).__name__}: {error}"
+    gc.unfreeze()
     return {name: times for name, times in found.items() if name not in problems}, problems
 
 
