@@ -36,6 +36,10 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 #: REPORTS_PENALTY is 1 or 0.
 L1, CLIP_VALUE, CLIP_NORM, REPORTS_PENALTY, OPTIMIZER_CONSTANTS = range(5)
 
+#: Weights of rows from which products with them are not subnormal in float32, if the other factor is
+#: a loss or a derivative that matters.
+LEAST_WEIGHT = 1e-30
+
 #: What may be another number at each step: columns of the table of steps.
 LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, PER_STEP = range(5)
 
@@ -217,9 +221,15 @@ def run(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
-    """The steps of a run: `follow`, with subnormal numbers counting as 0, but for predictions."""
+    """The steps of a run: `follow`, with subnormal numbers counting as 0, but for predictions and
+    where rows' weights are so small that what is multiplied with them is subnormal.
+    """
     before = control_word()
-    if int_table[TASK] != PREDICT:
+    flushing = int_table[TASK] != PREDICT
+    for weight in weights:
+        if 0 < weight < LEAST_WEIGHT:
+            flushing = False
+    if flushing:
         set_control_word(before | FLUSHING)
     made = follow(
         ops, steps, int_table, float_table, p, memory, g, m, losses,

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.host import registers
+from fastnet_numba.simd.host import register_bytes, registers
 from fastnet_numba.simd.vector import (
     Vector,
     address,
@@ -55,9 +55,12 @@ HEIGHTS = (6, 4, 2, 1)
 #: Vectors in a row of a tile.
 WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 
-#: Steps of the loop over depth that the largest tile does at once, and how many rows ahead it
-#: fetches B into the nearest cache.
-STEPS, AHEAD = 4, 8
+#: Steps of the loop over depth that the largest tile does at once where A's columns lie in one
+#: piece: more than 2 need more registers than ARM64 has.
+STEPS = 4 if registers() == 32 and register_bytes() == 64 or registers() == 16 else 2
+
+#: How many rows ahead the largest tile fetches B into the nearest cache.
+AHEAD = 8
 
 #: Vectors in a row of a tile where there is no other row. Measured (bench/test_products.py) on one
 #: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
