@@ -57,7 +57,7 @@ WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 
 #: Steps of the loop over depth that the largest tile does at once where A's columns lie in one
 #: piece: more than 2 need more registers than ARM64 has.
-STEPS = 4 if registers() == 32 and register_bytes() == 64 or registers() == 16 else 2
+STEPS = 4 if (registers() == 32 and register_bytes() == 64) or registers() == 16 else 2
 
 #: How many rows ahead the largest tile fetches B into the nearest cache.
 AHEAD = 8
