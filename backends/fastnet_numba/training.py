@@ -36,8 +36,8 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 #: REPORTS_PENALTY is 1 or 0.
 L1, CLIP_VALUE, CLIP_NORM, REPORTS_PENALTY, OPTIMIZER_CONSTANTS = range(5)
 
-#: Weights of rows from which products with them are not subnormal in float32, if the other factor is
-#: a loss or a derivative that matters.
+#: Weights of rows from which products with them are not subnormal in float32, if the other factor
+#: is a loss or a derivative that matters.
 LEAST_WEIGHT = 1e-30
 
 #: What may be another number at each step: columns of the table of steps.
