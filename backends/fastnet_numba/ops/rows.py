@@ -12,9 +12,9 @@ from fastnet_numba.ops.table import (
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.vectors import fetch, lanes, load, load_first, store
 
-#: How many rows ahead shuffled rows are fetched, which lie anywhere in memory (a choice: between 16
-#: and a chunk's rows; fetching a whole chunk at once is slower than not to fetch).
-AHEAD = 24
+#: How far ahead shuffled rows are fetched, which lie anywhere in memory: so many rows, or vectors
+#: where rows are long (choices: far enough for memory to answer, but not a whole chunk).
+ROWS_AHEAD, VECTORS_AHEAD = 24, 128
 
 
 @inlined
@@ -41,13 +41,15 @@ def take(m, at, length, x, row, width):
 def gather(places, m, x, y, weights, order, first, rows):
     """Copy rows `first` to `first + rows` of the order (without one: of the data) to the arena."""
     x_row, y_row = places[X_ROW], places[OUTPUT_ROW]
-    last = len(order) - 1
+    last, width, step = len(order) - 1, places[INPUT_WIDTH], lanes(m)
+    ahead = max(1, min(ROWS_AHEAD, VECTORS_AHEAD * step // width))
     for r in range(rows):
         row = order[first + r] if len(order) else first + r
         if len(order):
-            ahead = order[min(first + r + AHEAD, last)]
-            fetch(x, ahead * places[INPUT_WIDTH])
-            fetch(y, ahead * places[OUTPUT_WIDTH])
+            then = order[min(first + r + ahead, last)]
+            for j in range(0, width, step):
+                fetch(x, then * width + j)
+            fetch(y, then * places[OUTPUT_WIDTH])
         take(m, places[X] + r * x_row, x_row, x, row, places[INPUT_WIDTH])
         if len(y):
             take(m, places[Y] + r * y_row, y_row, y, row, places[OUTPUT_WIDTH])
