@@ -115,7 +115,8 @@ def test_categories_of_a_target_are_text(labels):
 
 
 def test_numbers_are_classes_as_they_are_spelled_on_request(tmp_path):
-    for labels in (["250.00", "1.10"], ["1:10", "02:01"], ["2020-01", "2020-02"], ["$5", "26%"]):
+    kinds = ["250.00", "1.10"], ["1:10", "02:01"], ["2020-01", "2020-02"], ["$5", "26%"]
+    for labels in (*kinds, [f"{10**20}", f"{10**21}"]):
         found = inspect_table(twenty_rows(y=labels * 10), "y", "classification")
         assert found.classes == tuple(sorted(labels))
     done = tables.train(
@@ -271,6 +272,8 @@ def test_codes_that_look_like_numbers_are_remarked(tmp_path):
 def test_requests_that_cannot_be_met():
     with pytest.raises(DataError, match=r"no column 'nmae' to leave out; did you mean 'name'\?"):
         inspect_table(twenty_rows(name=1), "y", drop=["nmae"])
+    with pytest.raises(DataError, match=r"columns: 'a:y'; it has one column: .*\(--separator\)\.$"):
+        inspect_table({"a:y": ["1:2", "3:4"]}, "y")
     with pytest.raises(DataError, match="no column 'c' to treat as categories"):
         inspect_table(twenty_rows(), "y", categorical=["c"])
     with pytest.raises(DefinitionError, match="drop names the target 'y'"):
@@ -375,7 +378,7 @@ def test_columns_that_are_refused(column, message):
 @pytest.mark.parametrize(
     ("target", "task", "message"),
     [
-        ([datetime.date(2020, 1, d + 1) for d in range(20)], None, "it must hold numbers or text"),
+        ([datetime.date(2020, 1, d + 1) for d in range(20)], None, "dates or times.*convert it"),
         ([[1]] * 20, None, "it must hold numbers or text"),
         (["u", "v"] * 10, "regression", "holds text"),
         (np.arange(20) + 0.5, "classification", "is 0.5 in data row 1"),

@@ -138,6 +138,7 @@ def test_a_pandas_frame_is_a_table_as_it_is():
 def test_pandas_frames_with_other_names_and_types():
     numbered = pd.DataFrame(np.arange(40.0).reshape(20, 2) / 3).assign(y=["u", "v"] * 10)
     assert tables.train(numbered, "y", QUICK).table.names == ("0", "1")
+    assert inspect_table(numbered, 0).y.tolist() == inspect_table(numbered, "0").y.tolist()
     twice = pd.concat([pandas_frame(), pandas_frame()[["real"]]], axis=1)
     with pytest.raises(DataError, match="'real'"):
         reading.read(twice)
@@ -191,6 +192,16 @@ def test_row_labels_are_left_out_and_ignored_in_predictions(tmp_path):
         assert tables.predict(bare.model, tmp_path / name).equals(expected)
 
 
+def test_an_index_without_a_name_is_left_out_however_the_csv_was_read(tmp_path):
+    labelled(tmp_path)
+    read = pl.read_csv(tmp_path / "unnamed.csv")
+    for given in (read, read.to_dict(as_series=False)):
+        done = tables.train(given, "y", QUICK)
+        assert done.table.left_out == ("",)
+        assert tables.predict(done.model, twenty_rows()).height == 20
+        assert tables.predict(done.model, tmp_path / "unnamed.csv").height == 20
+
+
 def test_row_labels_may_be_the_target_or_categories(tmp_path):
     labelled(tmp_path)
     for name, column in (("pandas.csv", "Unnamed: 0"), ("key.parquet", "key")):
@@ -222,6 +233,7 @@ def test_a_category_has_one_spelling_in_every_source(tmp_path):
         "python.csv": frame.with_columns(pl.Series("flag", ["True", "False"] * 10)),
         "excel.csv": frame.with_columns(pl.Series("flag", ["TRUE", "FALSE"] * 10)),
         "exponent.csv": frame.with_columns(pl.Series("code", ["1e0", "2", "2.5", "10e-1"] * 5)),
+        "bare.csv": frame.with_columns(pl.Series("code", ["1.", "2.", "2.5", ".1e1"] * 5)),
     }
     settings = tables.Recipe(hidden=(4,), epochs=2, categorical=("code", "flag"))
     done = []

@@ -148,8 +148,10 @@ def test_a_saved_model_predicts_the_same(trained, tmp_path):
     ("source", "message"),
     [
         (frame().drop("b"), "it lacks 'b'"),
-        (frame(c=1), "does not know 'c'"),
+        (frame(c=1), r"does not know 'c': leave it out\.$"),
+        (frame(c=1, d=1), r"does not know 'c', 'd': leave them out\.$"),
         (frame().rename({"a": "A"}), "it lacks 'a'; the model does not know 'A'"),
+        (frame().select(pl.col("a").alias("a:b")), r"leave it out; it has one column.*separator"),
         (frame(a=["x"] * 20), "'a' holds 'x' in data row 1, which is not a number"),
         (frame(a=[*["1"] * 9, "foo", *["2"] * 10]), "'a' holds 'foo' in data row 10"),
         (frame(a=[math.inf] * 20), "holds inf in data row 1"),

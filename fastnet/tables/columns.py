@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: What people and programs write for a missing number, in lower case.
 MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
 
+#: What may be wrong with a table that should have more columns.
+ONE_COLUMN = "it has one column: if another mark separates the values, name it (--separator)"
+
 #: From this fraction of numbers, or dates, on, the other values of a column are mistakes.
 MOSTLY = 0.9
 
@@ -41,6 +44,8 @@ _HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d{2
 #: Dates and times as they are commonly written, in any case.
 _DATE = rf"(?i)^(?:(?:{_DAY}|{_NAMED})(?:[t ]+{_HOUR})?|{_HOUR})$"
 
+#: A number that can be written otherwise, as 1.0 and 1e0 are 1, and .5 is 0.5; 01 is a code.
+_FRACTIONAL = r"^-?(?:0|[1-9]\d*)(?:\.\d*|(?:\.\d*)?[eE][+-]?\d+)$|^-?\.\d+(?:[eE][+-]?\d+)?$|^-0$"
 
 USUAL = Notation()
 
@@ -107,7 +112,7 @@ def infer(
     if column.dtype in (pl.Categorical, pl.Enum):
         return ("text", texts(column, place)) if column.count() else ("nothing", None)
     if column.dtype != pl.String:
-        _check_type(column, place)
+        check_type(column, place)
     values, wrong = _parse_numbers(column, notation)
     known = int(len(values) - np.isnan(values).sum())
     if not len(wrong):
@@ -164,7 +169,7 @@ def numbers(column: "pl.Series", place: Place, notation: Notation = USUAL) -> Ar
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype != pl.String:
-        _check_type(column, place)
+        check_type(column, place)
     values, wrong = _parse_numbers(column, notation)
     if len(wrong):
         row = int(wrong[0])
@@ -232,7 +237,7 @@ def texts(column: "pl.Series", place: Place) -> "pl.Series":
     """
     pl = polars()
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        _check_type(column, place)
+        check_type(column, place)
     if column.dtype.is_float() or column.dtype.is_decimal():
         return _shortest(column.cast(pl.Float64))
     found = column.cast(pl.String)
@@ -274,7 +279,7 @@ def _spell(words: "pl.Series", notation: Notation) -> "pl.Series":
     """The one spelling of texts."""
     pl = polars()
     usual = notation.to_usual(words)
-    fractional = usual.str.contains(r"^-?(?:0|[1-9]\d*)(?:\.\d*|(?:\.\d*)?[eE][+-]?\d+)$|^-0$")
+    fractional = usual.str.contains(_FRACTIONAL)
     floats = usual.set(~fractional.fill_null(False), None).cast(pl.Float64, strict=False)
     if not notation.usual:
         whole = usual.str.contains(r"^-?(?:0|[1-9]\d*)$").fill_null(False)
@@ -333,8 +338,12 @@ def _check_finite(values: Array, place: Place) -> None:
         )
 
 
-def _check_type(column: "pl.Series", place: Place) -> None:
-    """Refuse a column, not of text, that does not hold numbers either."""
+def check_type(column: "pl.Series", place: Place) -> None:
+    """Make sure that a column that is no text holds numbers.
+
+    Raises:
+        DataError: for dates and times, nested and binary columns.
+    """
     pl = polars()
     if column.dtype.is_temporal():
         raise _dates(place, str(column.dtype))
@@ -364,8 +373,8 @@ def _check_length(column: "pl.Series", place: Place) -> None:
             row = int(long.arg_true()[int(wide.is_null().arg_true()[0])])
             raise DataError(
                 f"{place} holds {column[row][:60]} in {place.row(row)}, an integer beyond 64 bits; "
-                f"if it is an identifier, leave the column out (--drop {place.quoted}); if it is a "
-                "measurement, write it with a decimal point."
+                "if it is a measurement, write it with a decimal point; if it is an identifier, "
+                f"{place.otherwise}."
             )
 
 

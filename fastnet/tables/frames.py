@@ -72,9 +72,10 @@ def _join(columns: Mapping[str, Any], count: int) -> "pl.DataFrame":
                 f"the columns do not make a table: {name!r} has {length:,} values and "
                 f"{longest!r} {rows:,}."
             )
-    whole = [
-        one.new_from_index(0, rows) if name not in lengths else one for name, one in series.items()
-    ]
+    whole = {
+        name: one.new_from_index(0, rows) if name not in lengths else one
+        for name, one in series.items()
+    }
     return polars().DataFrame(whole)  # type: ignore[no-any-return]
 
 

@@ -218,6 +218,7 @@ def inspect_table(
         raise DefinitionError(unknown("task", task, TASKS))
     reader = reading.Reader(source, separator)
     frame, table_name = reader.whole(), reader.name
+    target = str(target)  # a frame of pandas may have numbers for names; they become text
     drop, categorical = tuple(drop), tuple(categorical)
     _check_names(frame, table_name, target, drop, categorical)
     if target in categorical and task == "regression":
@@ -296,9 +297,10 @@ def _check_names(
         if name not in frame.columns:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             guess = f"; did you mean {near[0]!r}?" if near else "."
+            single = f"; {columns.ONE_COLUMN}" if frame.width == 1 else ""
             raise DataError(
                 f"{table_name} has no column {name!r} {role}{guess} "
-                f"Its columns: {listed(frame.columns)}."
+                f"Its columns: {listed(frame.columns)}{single}."
             )
     if target in drop:
         raise DefinitionError(f"drop names the target {target!r}; it is for other columns.")

@@ -43,8 +43,8 @@ BLOCK_CELLS = 2**20
 #: More columns than this make a block larger, not shorter: each costs some time in every block.
 WIDE = 4096
 
-#: The names that pandas gives to an index that was saved without one.
-_INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
+#: The names that pandas gives to an index that was saved without one; in CSV it has none.
+_INDEX = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")
 
 
 def extension(path: str | os.PathLike[str], option: str, more: tuple[str, ...] = ()) -> str:

@@ -186,7 +186,10 @@ class Table:
         extra = [name for name in names if name not in known]
         if absent or extra:
             parts = [f"it lacks {listed(absent)}"] if absent else []
-            parts += [f"the model does not know {listed(extra)}: leave out"] if extra else []
+            if extra:
+                them = "it" if len(extra) == 1 else "them"
+                parts.append(f"the model does not know {listed(extra)}: leave {them} out")
+            parts += [columns.ONE_COLUMN] if len(given) == 1 < len(self.names) else []
             raise DataError(
                 f"{table_name} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."

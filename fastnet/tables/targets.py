@@ -75,8 +75,7 @@ def values(
         integers = column.cast(pl.Int64, strict=False)
         if integers.null_count() == column.null_count():
             return integers
-    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
-        raise DataError(f"{place} holds {column.dtype}; it must hold numbers or text.")
+    columns.check_type(column, place)
     return column
 
 
