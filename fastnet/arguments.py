@@ -147,6 +147,6 @@ def _unfit(
     wrong = [name for name in named if name not in known]
     if not wrong:
         return ArgumentError(f"{what}: {error}{f'; {missing}' if missing else ''}.")
-    takes = f"It takes {', '.join(known)}." if known else "It takes none."
+    takes = f"it takes {', '.join(known)}." if known else "it takes none."
     parts = [f"{what} has no argument {wrong[0]!r}", remedy(wrong[0], known) or takes]
     return ArgumentError("; ".join(parts))

@@ -128,6 +128,16 @@ def test_a_model_that_cannot_be_written_is_in_the_checkpoint(folder, monkeypatch
     assert Path("kept.st").read_bytes() == Path("straight.st").read_bytes()
 
 
+def test_a_chart_that_cannot_be_written_does_not_hide_the_model(folder, monkeypatch):
+    def full(axes, path):
+        raise fn.FileAccessError(28, f"cannot write {str(path)!r}: No space left on device")
+
+    monkeypatch.setattr(plots, "save", full)
+    error = refuse(*TRAIN, "-o", "m.st", "--plot", "loss.png")
+    assert "'loss.png': No space left on device. The model is written to 'm.st'" in error
+    fn.load("m.st")
+
+
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
 def test_predictions_that_do_not_fit_are_one_error(folder, name):
     assert run(*TRAIN, "-o", "m.st")[0] == 0

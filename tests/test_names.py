@@ -67,7 +67,7 @@ FIT = [
     ({"patience": 3}, "did you mean 'early_stopping'"),
     ({"loss": "mse"}, r"belongs to the network: fn\.Network"),
     ({"weight_decay": 0.1}, r"optimizer=fn\.AdamW"),
-    ({"nonsense": 1}, "It takes x, y, optimizer, epochs,"),
+    ({"nonsense": 1}, "it takes x, y, optimizer, epochs,"),
 ]
 
 
@@ -84,8 +84,8 @@ def test_an_argument_that_fit_does_not_have(options, says):
         (lambda: fn.Adam(lr=1e-3), r"fn\.Adam has no argument 'lr'; did you mean 'learning_rate'"),
         (lambda: fn.AdamW(beta_1=0.9), "did you mean 'beta1'"),
         (lambda: fn.LBFGS(lr=1), "belongs to an optimizer that has one"),
-        (lambda: fn.SGD(eps=1), r"fn\.SGD has no argument 'eps'; It takes learning_rate, mom"),
-        (lambda: fn.ReLU(slope=1), "It takes none"),
+        (lambda: fn.SGD(eps=1), r"fn\.SGD has no argument 'eps'; it takes learning_rate, mom"),
+        (lambda: fn.ReLU(slope=1), "it takes none"),
         (lambda: fn.Cosine(learning_rate=1), "did you mean 'rate'"),
         (lambda: fn.Crossentropy(label_smoothing=0.1), "give smoothed targets"),
         (lambda: fn.Dense(3, act="relu"), "did you mean 'activation'"),
@@ -93,10 +93,10 @@ def test_an_argument_that_fit_does_not_have(options, says):
         (lambda: fn.Model(NETWORK, random_state=1), "did you mean 'seed'"),
         (lambda: fn.Model(NETWORK, loss="mse"), "belongs to the network"),
         (lambda: fn.Network([fn.Dense(1)]), r"'layers'; the number of inputs comes first"),
-        (lambda: fn.EarlyStopping(monitor="loss"), "It takes patience, min_delta, restore_best"),
+        (lambda: fn.EarlyStopping(monitor="loss"), "it takes patience, min_delta, restore_best"),
         (lambda: tables.Recipe(n_epochs=3), r"tables\.Recipe has no .*did you mean 'epochs'"),
         (lambda: tables.Recipe(hidden_layer_sizes=(3,)), "did you mean 'hidden'"),
-        (lambda: tables.train({}, "y", epochs=3), "It takes source, target, recipe"),
+        (lambda: tables.train({}, "y", epochs=3), "it takes source, target, recipe"),
         (lambda: fn.Dense(), r"fn\.Dense: missing a required argument: 'units'"),
     ],
 )

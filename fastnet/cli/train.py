@@ -342,7 +342,11 @@ def _train(
     if temporary and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if plot is not None:
-        results.draw(done, plot)
+        try:
+            results.draw(done, plot)
+        except FileAccessError as error:
+            text = f"{error}. The model is written to {str(output)!r}"
+            raise FileAccessError(error.errno, text) from error
         note(f"chart written to {str(plot)!r}")
     return done, output
 
