@@ -206,6 +206,19 @@ def test_metrics_may_be_functions_and_go_on_from_a_checkpoint(tmp_path):
     assert model.fit(X, Y, epochs=3, **options).metrics.keys() == {"mae", "worst"}
 
 
+def test_metrics_that_do_not_suit_the_rows_are_named():
+    x, y = rows_for(CLASSES, 40)
+    for name in ("r2", "rmse", "mae"):
+        with pytest.raises(fn.DefinitionError, match=f"{name}' is of numbers; y holds classes"):
+            fn.Model(CLASSES).fit(x, y, epochs=1, validation=0.2, metrics=[name])
+
+    def errors(y, predicted):
+        return y - predicted
+
+    with pytest.raises(fn.DefinitionError, match="'errors' returned a ndarray; it must return a"):
+        make().fit(X, Y, epochs=1, validation=0.2, metrics=[errors])
+
+
 def test_without_validation_the_history_has_no_validation_loss():
     history = make().fit(X, Y, epochs=2)
     assert "validation_loss" not in history.to_dict()
@@ -357,6 +370,7 @@ REFUSED = [
     ({"metrics": "mae", "validation": 0.2}, r"metrics is 'mae'; put it in a list"),
     ({"metrics": ["mae"]}, "metric 'mae' is of validation rows; give validation="),
     ({"metrics": ["mae", "mae"], "validation": 0.2}, "names 'mae' twice"),
+    ({"metrics": ["accuracy"], "validation": 0.2}, "'accuracy' is of classes.*y holds -.*use 'r2'"),
 ]
 
 

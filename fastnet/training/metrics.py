@@ -75,7 +75,7 @@ def named(metrics: Any, validation: Data | None) -> dict[str, Callable[[Array], 
         validation: the rows, on the host.
 
     Raises:
-        DefinitionError: if there are no rows, or a name is unknown or given twice.
+        DefinitionError: if there are no rows, or a name is unknown, there twice, or unfit for y.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise DefinitionError(f"metrics is {metrics!r}; put it in a list: [{metrics!r}].")
@@ -92,13 +92,39 @@ def named(metrics: Any, validation: Data | None) -> dict[str, Callable[[Array], 
             raise DefinitionError(
                 f"metric {name!r} is of validation rows; give validation=(x, y) or a fraction."
             )
-        found[name] = _of_rows(one, validation)
+        if isinstance(one, str):
+            _check_target(one, validation.y)
+            found[name] = _of_rows(METRICS[one], validation)
+        else:
+            found[name] = _of_function(name, one, validation.y)
     return found
 
 
-def _of_rows(metric: Any, rows: Data) -> Callable[[Array], float]:
-    if isinstance(metric, str):
-        weight = None if rows.weight is None else _wide(rows.weight)
-        known = METRICS[metric]
-        return lambda predicted: known(rows.y, predicted, weight)
-    return lambda predicted: float(metric(rows.y, predicted))
+def _check_target(metric: str, y: Array) -> None:
+    """Refuse the accuracy of numbers, and the error of classes."""
+    classes = y.ndim == 1
+    if metric == "accuracy" and not classes and (y.min() < 0 or y.max() > 1):
+        raise DefinitionError(
+            f"metric 'accuracy' is of classes, or of labels 0 and 1; y holds {y.min():g} to "
+            f"{y.max():g}: use 'r2', 'rmse' or 'mae'."
+        )
+    if metric != "accuracy" and classes:
+        raise DefinitionError(f"metric {metric!r} is of numbers; y holds classes: use 'accuracy'.")
+
+
+def _of_rows(metric: Metric, rows: Data) -> Callable[[Array], float]:
+    weight = None if rows.weight is None else _wide(rows.weight)
+    return lambda predicted: metric(rows.y, predicted, weight)
+
+
+def _of_function(name: str, metric: Any, y: Array) -> Callable[[Array], float]:
+    def compute(predicted: Array) -> float:
+        value = metric(y, predicted)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(
+                f"metric {name!r} returned a {type(value).__name__}; it must return a number."
+            ) from error
+
+    return compute
