@@ -14,7 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastnet as fn
 from fastnet import tables
-from fastnet.errors import DataError, ModelFileError
+from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.tables.encoding import Categories, Number
 
 QUICK = tables.Recipe(hidden=(4,), epochs=2)
@@ -310,6 +310,16 @@ def test_an_incomplete_schema_is_refused(trained, facts):
     model.table = facts
     with pytest.raises(ModelFileError, match="incomplete"):
         tables.predict(model, frame())
+
+
+def test_arguments_of_another_kind_are_named(trained):
+    for given in ("m.safetensors", frame(), trained.network):
+        with pytest.raises(DefinitionError, match=r"model is a .*such as fn\.load\(path\)"):
+            tables.predict(given, frame())
+    with pytest.raises(DefinitionError, match=r"recipe is \{\}; it must be a tables\.Recipe"):
+        tables.train(frame(), "y", {})
+    with pytest.raises(DefinitionError, match=r"hidden is 64; put it in a tuple: \(64,\)"):
+        tables.Recipe(hidden=64)
 
 
 # --- figures -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 from fastnet.arguments import explained
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
+from fastnet.errors import DefinitionError
 from fastnet.model import Model
 from fastnet.tables import metrics
 from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_table
@@ -117,6 +118,8 @@ class TableFit:
     """
 
     def __init__(self, source: Any, target: str, recipe: Recipe) -> None:
+        if not isinstance(recipe, Recipe):
+            raise DefinitionError(f"recipe is {recipe!r}; it must be a tables.Recipe(...).")
         self.recipe = recipe
         choosing.choose(recipe.backend)  # fails before a large table is read
         inspected = inspect_table(
@@ -266,7 +269,9 @@ def train(
         KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
         ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
     """
-    return TableFit(source, target, recipe or Recipe()).run(checkpoint, resume, progress)
+    return TableFit(source, target, Recipe() if recipe is None else recipe).run(
+        checkpoint, resume, progress
+    )
 
 
 def score_name(table: Table) -> str:

@@ -89,6 +89,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in TASKS:
             raise DefinitionError(unknown("task", self.task, TASKS))
+        if not isinstance(self.hidden, tuple | list):
+            raise DefinitionError(
+                f"hidden is {self.hidden!r}; put it in a tuple: (64,) or (64, 64)."
+            )
         for units in self.hidden:
             checks.integer(units, "hidden")
         if resolve("activation", ACTIVATIONS, self.activation).name == "softmax":

@@ -18,6 +18,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
+from fastnet.model import Model
 from fastnet.tables import columns, encoding, frames
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Column, Number, finite, text, unique
@@ -25,8 +26,6 @@ from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from fastnet.model import Model
 
 TASKS = ("classification", "regression")
 
@@ -144,13 +143,19 @@ class Table:
         return table
 
     @classmethod
-    def of(cls, model: "Model") -> "Table":
+    def of(cls, model: Model) -> "Table":
         """Read the schema that a model holds.
 
         Raises:
+            DefinitionError: if it is no model.
             DataError: if the model was not trained on a table.
             ModelFileError: if the schema is damaged, or does not fit the network.
         """
+        if not isinstance(model, Model):
+            raise DefinitionError(
+                f"model is a {type(model).__name__}; it must be a fastnet model, such as "
+                "fn.load(path) or tables.train(...).model."
+            )
         if model.table is None:
             raise DataError(
                 "the model was not trained on a table (by `fastnet train` or "
