@@ -47,6 +47,9 @@ _DATE = rf"(?i)^(?:(?:{_DAY}|{_NAMED})(?:[t ]+{_HOUR})?|{_HOUR})$"
 #: A number that can be written otherwise, as 1.0 and 1e0 are 1, and .5 is 0.5; 01 is a code.
 _FRACTIONAL = r"^-?(?:0|[1-9]\d*)(?:\.\d*|(?:\.\d*)?[eE][+-]?\d+)$|^-?\.\d+(?:[eE][+-]?\d+)?$|^-0$"
 
+#: Any text that `spelled` may change.
+_RESPELLED = r"(?i)\d|^(?:true|false)$"
+
 USUAL = Notation()
 
 
@@ -268,6 +271,8 @@ def spelled(column: "pl.Series", place: Place, notation: Notation = USUAL) -> "p
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return words
     different = words.unique()  # which are few, as a rule
+    if not different.str.contains(_RESPELLED).any():  # a wide table has thousands of such columns
+        return words
     one = _spell(different, notation)
     changed = different.ne_missing(one)
     if not changed.any():
