@@ -86,7 +86,8 @@ class _Pass:
         self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
         self.after = (
             program.no_indices, program.nothing, program.no_indices,
-            np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64), 0,
+            np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64),
+            np.zeros(0), 0,
         )  # fmt: skip
 
     def __call__(self, parameters: Array, x: Array, y: Array) -> float:

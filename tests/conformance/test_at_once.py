@@ -44,6 +44,15 @@ def test_it_is_the_same_to_the_bit(name, backend, dtype, threads):
             found[1][...] = np.nan  # it is the caller's
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_numba_answers_rows_that_need_no_change(name, dtype):
+    pytest.importorskip("numba")
+    model, x, y = made(name, "numba", dtype)
+    program, flat = model.program, model.parameters.flat
+    assert program.gradient_at_once(flat, x, y) is not None
+    assert program.loss_at_once(flat, x, y) is not None
+
+
 def test_rows_in_another_form_give_the_same(backend, dtype):
     model, x, y = made("xor", backend, dtype)
     loss, gradient = model.loss_and_gradient(x, y)
