@@ -23,12 +23,13 @@ KNOWN_ANSWERS = [
 ]
 
 
+@pytest.mark.parametrize("count", [3, 32, 33])
 @pytest.mark.parametrize(("counter", "key", "wanted"), KNOWN_ANSWERS)
-def test_philox_gives_the_published_answers(counter, key, wanted):
-    arrays = tuple(np.full(3, word, np.uint64) for word in counter)
+def test_philox_gives_the_published_answers(counter, key, wanted, count):
+    arrays = tuple(np.full(count, word, np.uint64) for word in counter)
     found = random.philox(arrays, key)
     assert found.dtype == np.uint32
-    assert found.tolist() == [list(wanted)] * 3
+    assert found.tolist() == [list(wanted)] * count
 
 
 def one_word(seed, purpose, stream, i, part=0):
@@ -53,7 +54,7 @@ def one_word(seed, purpose, stream, i, part=0):
     purpose=st.integers(1, 5),
     stream=st.integers(0, 2**56 - 1),
     part=st.integers(0, 2**32 - 1),
-    place=st.integers(0, 50),
+    place=st.integers(0, 200),
 )
 @example(seed=2**63 + 1, purpose=3, stream=2**40 + 5, part=7, place=6)
 @example(seed=2**64 - 1, purpose=5, stream=2**56 - 1, part=2**32 - 1, place=50)
@@ -62,7 +63,7 @@ def test_a_word_is_found_at_its_address(seed, purpose, stream, part, place):
     assert int(found[place]) == one_word(seed, purpose, stream, place, part)
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 16_383, 16_384, 16_385, 40_000])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 128, 129, 16_383, 16_384, 16_385, 40_000])
 def test_more_words_begin_with_the_fewer(count):
     assert_same_bits(
         random.words(5, random.SHUFFLE, 2, count),
