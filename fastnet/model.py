@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -369,8 +368,10 @@ class Model:
         if self.table is not None and not encoded:
             raise self._wants_table("fit")
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
-        saver = Checkpoint(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
-        if not isinstance(saver, Checkpoint | None):
+        saver = checkpoint
+        if isinstance(saver, str) or (saver is not None and isinstance(saver, os.PathLike)):
+            saver = Checkpoint(saver)
+        if saver is not None and not isinstance(saver, Checkpoint):
             raise DefinitionError(
                 f"checkpoint is {saver!r}; it must be a path or fn.Checkpoint(...)."
             )
@@ -453,7 +454,6 @@ class Model:
                 slots = len(fit_state.memory)
                 fit_state = checkpoints.read(path, same, flat, slots, batches)
             save = partial(checkpoints.write, path, same, flat, fit_state)
-        settings = replace(settings, seed=random.seed_of_fit(self.seed, fit_state.fit))
         self.history = fit_state.history
         bar = None
         if progress:

@@ -59,12 +59,17 @@ class TinyPlan:
         width: lanes of an example.
         table: `(layers, FIELDS)` int64.
         constants: `(layers, MOST_CONSTANTS)` float64, the activations'.
+        places: for each number that the kernel has of the layers, in its order, `(numbers,)` intp,
+            the place in the parameters, behind which stand a 0 and a 1.
+        back: for each parameter, its place among these numbers, `(size,)` intp.
     """
 
     layers: list[Affine]
     width: int
     table: Array
     constants: Array
+    places: Array
+    back: Array
 
 
 def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
@@ -87,7 +92,26 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
     if not fitting or LOSSES[plan.loss.kind] == CROSSENTROPY:
         return None
     table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]
-    return TinyPlan(layers, fitting[0], np.array(table, np.int64), np.array(constants))
+    width = fitting[0]
+    places = _places(plan, layers, width, LANES[dtype.itemsize] // width)
+    back = np.unique(places, return_index=True)[1][: plan.size]
+    return TinyPlan(layers, width, np.array(table, np.int64), np.array(constants), places, back)
+
+
+def _places(plan: Plan, layers: list[Affine], width: int, examples: int) -> Array:
+    """Where the kernel's numbers of the layers come from: `TinyPlan.places`."""
+    zero, one = plan.size, plan.size + 1
+    numbers = np.arange(plan.size)
+    # A layer: w, v, b and the mask of its units, each row repeated for every example.
+    places = np.full((len(layers), 2 * width + 2, examples, width), zero, np.intp)
+    for layer, op in zip(places, layers, strict=True):
+        w = op.weight.of(numbers)
+        layer[: op.inputs, :, : op.units] = w[:, None]
+        layer[width : width + op.units, :, : op.inputs] = w.T[:, None]
+        if op.bias is not None:
+            layer[2 * width, :, : op.units] = op.bias.of(numbers)
+        layer[2 * width + 1, :, : op.units] = one
+    return places.reshape(-1)
 
 
 def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
@@ -109,21 +133,15 @@ def _any(value: float | Array) -> bool:
 
 def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
     """Do the steps of a run: arrange the numbers in lanes, train, and take them back."""
-    x, y, flat = data.x.numbers, data.y.reshape(len(data), plan.outputs), state.parameters
+    x, flat = data.x.numbers, state.parameters
     dtype, width, depth, rows = x.dtype, tiny.width, len(tiny.layers), len(x)
-    size = LANES[dtype.itemsize]
-    examples = size // width
+    y = data.y.reshape(rows, plan.outputs)
+    examples = LANES[dtype.itemsize] // width
     groups = -(-rows // examples)
 
-    # A layer: w, v, b and the mask of its units, each row repeated for every example.
-    layers = np.zeros((depth, 2 * width + 2, examples, width), dtype)
-    for layer, op in zip(layers, tiny.layers, strict=True):
-        w = op.weight.of(flat)
-        layer[: op.inputs, :, : op.units] = w[:, None]
-        layer[width : width + op.units, :, : op.inputs] = w.T[:, None]
-        if op.bias is not None:
-            layer[2 * width, :, : op.units] = op.bias.of(flat)
-        layer[2 * width + 1, :, : op.units] = 1
+    numbers = np.empty(plan.size + 2, dtype)
+    numbers[:-2], numbers[-2], numbers[-1] = flat, 0, 1
+    layers = numbers.take(tiny.places)
     values = np.zeros((4 * (depth + 1), groups * examples, width), dtype)
     values[0, :rows, : plan.inputs] = x
     values[-1, :rows, : plan.outputs] = y
@@ -132,15 +150,12 @@ def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run
     rates = np.empty(run.steps)
     rates[:] = run.learning_rate
     constant = sum(plan.loss.constants)  # one or none
-    numbers = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
+    sizes = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
     made = kernel(
-        tiny.table, tiny.constants, numbers, layers.reshape(-1), values.reshape(-1),
+        tiny.table, tiny.constants, sizes, layers, values.reshape(-1),
         rates, losses, 1 / y.size, float(constant),
     )  # fmt: skip
-    for layer, op in zip(layers, tiny.layers, strict=True):
-        op.weight.of(flat)[...] = layer[: op.inputs, 0, : op.units]
-        if op.bias is not None:
-            op.bias.of(flat)[...] = layer[2 * width, 0, : op.units]
+    flat[:] = layers.take(tiny.back)
     return losses[:made]
 
 

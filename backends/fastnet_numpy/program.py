@@ -143,7 +143,7 @@ class NumpyProgram(Program):
         for (source, target, _, function), (w, b) in zip(self.steps, weights, strict=True):
             z = values[source]
             if w is not None:
-                a = z @ w
+                a = z.dot(w)  # in half the time of `@`, for a row
                 if b is not None:
                     a += b
             elif function is not None:

@@ -273,7 +273,7 @@ def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) ->
         )
     if len(given) == 0:
         raise DataError(f"x has no rows (shape {given.shape}); at least one is needed.")
-    array = numbers(given, "x", to)
+    array = _cast(given, to)
     if not allow_nan:
         finite(array, "x", given)
     return array
@@ -292,7 +292,7 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
         raise DataError(
             f"sample_weight has shape {given.shape}; it must be ({rows},), one per row of x."
         )
-    array = numbers(given.reshape(rows), "sample_weight", np.dtype(np.float64))
+    array = _cast(given.reshape(rows), np.dtype(np.float64))
     finite(array, "sample_weight")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
@@ -341,7 +341,7 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
         if kind == "class":
             wanted = f"({rows},), class indices, or {wanted}, one-hot"
         raise DataError(f"y has shape {given.shape}; it must be {wanted}.")
-    array = numbers(given, "y", to)
+    array = _cast(given, to)
     finite(array, "y", given)
     if kind == "count":
         _refuse(array < 0, array, "must be 0 or more for the Poisson loss")

@@ -61,7 +61,7 @@ class Data:
     weight: Any = None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return int(self.x.numbers.shape[0])
 
     def take(self, rows: Array) -> "Data":
         """Some of the rows, of arrays on the host."""
@@ -472,9 +472,11 @@ class Backend(ABC):
                 the kind and the backends that have it.
         """
         needed = kinds_of(plan)
-        for factor in ("rate", "decay"):
-            if any(getattr(piece, f"{factor}_factor") != 1 for piece in plan.parameters):
-                needed.append(("factor", factor))
+        for piece in plan.parameters:
+            if piece.rate_factor != 1:
+                needed.append(("factor", "rate"))
+            if piece.decay_factor != 1:
+                needed.append(("factor", "decay"))
         kinds = self.kinds
         for table, kind in needed:
             if kind not in kinds.get(table, ()):

@@ -6,6 +6,7 @@ In Python it is an instance (`LeakyReLU(slope=0.2)`); in JSON and TOML it is its
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -27,7 +28,8 @@ class Named:
     kinds: ClassVar[tuple[str, ...] | None] = None
 
     def _constants(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
+        cls: Any = self.__class__  # mypy takes its `__hash__` for that of an instance
+        return tuple([getattr(self, name) for name in _names_of(cls)])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Named) or other.__class__ is not self.__class__:
@@ -52,6 +54,12 @@ class Named:
         """The plain form: the name alone where there are no constants, else a table."""
         constants = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         return {"name": self.name, **constants} if constants else self.name
+
+
+@cache
+def _names_of(cls: Any) -> tuple[str, ...]:
+    """The names of a class's constants; `fields` takes as long as making a small array."""
+    return tuple(field.name for field in fields(cls))
 
 
 def _plain(value: Any) -> Any:

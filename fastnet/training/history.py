@@ -41,9 +41,7 @@ class History:
     ) -> None:
         self.metrics = {name: list(column) for name, column in (metrics or {}).items()}
         given = (epoch, loss, validation_loss, learning_rate, seconds)
-        self._lists: dict[str, list[Any]] = dict(
-            zip(COLUMNS, (list(column) for column in given), strict=True)
-        )
+        self._lists: dict[str, list[Any]] = dict(zip(COLUMNS, map(list, given), strict=True))
         # Epochs that are not in the lists yet: an epoch of a tiny network takes less time than
         # making Python's numbers of its losses does, so these are made when a list is read.
         self._waiting: list[tuple[int, Array, float | Array, float]] = []

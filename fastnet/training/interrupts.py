@@ -3,10 +3,8 @@
 So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as the command does.
 """
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from types import FrameType
 
 
@@ -47,11 +45,19 @@ class DeferredInterrupt:
             raise KeyboardInterrupt
         self.seen = True
 
-    @contextlib.contextmanager
-    def allow(self) -> Iterator[None]:
+    def allow(self) -> "_Allowing":
         """Let a second Ctrl-C through, while the backend computes or a callback runs."""
-        self.allowed = True
-        try:
-            yield
-        finally:
-            self.allowed = False
+        return _Allowing(self)
+
+
+class _Allowing:
+    """The block in which a second Ctrl-C is let through."""
+
+    def __init__(self, interrupt: DeferredInterrupt) -> None:
+        self.interrupt = interrupt
+
+    def __enter__(self) -> None:
+        self.interrupt.allowed = True
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.interrupt.allowed = False

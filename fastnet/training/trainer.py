@@ -23,6 +23,7 @@ from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import Diverged, FileAccessError
+from fastnet.random import seed_of_fit
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
 from fastnet.training.interrupts import DeferredInterrupt
@@ -99,15 +100,17 @@ class Trainer:
         self.validation = None if validation is None else program.upload(validation)
         self.settings = settings
         self.fit_state = fit_state
+        self.seed = seed_of_fit(settings.seed, fit_state.fit)
         self.callbacks = callbacks
         self.save, self.due = save, due
         self.progress = progress
         self.metrics = metrics or {}
         self.batches = -(-self.rows // settings.batch_size)
         if order is None and settings.shuffle and self.batches > 1:
-            order = Shuffled(program, settings.seed, self.rows)
+            order = Shuffled(program, self.seed, self.rows)
         self.order = order
-        self.drawn, self.orders = range(0), np.empty((0, self.rows), np.intp)
+        self.drawn = range(0)
+        self.orders: Any = None
         if learning_rates is None and isinstance(settings.optimizer, Optimizer):
             rate = settings.optimizer.learning_rate
             learning_rates = LearningRates(rate, fit_state, self.batches, settings.epochs)
@@ -216,7 +219,7 @@ class Trainer:
             l2=self.objective.l2(first, steps, order),
             clip_value=settings.clip_value,
             clip_norm=settings.clip_norm,
-            seed=settings.seed,
+            seed=self.seed,
             reports_penalty=self.objective.reports_penalty,
         )
 
