@@ -147,8 +147,7 @@ def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run
     values[-1, :rows, : plan.outputs] = y
     values[-2, :rows, : plan.outputs] = 1
     losses = np.empty(run.steps)
-    rates = np.empty(run.steps)
-    rates[:] = run.learning_rate
+    rates = np.array(run.learning_rate, np.float64, order="C", ndmin=1)
     constant = sum(plan.loss.constants)  # one or none
     sizes = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
     made = kernel(
@@ -168,7 +167,7 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
         numbers: layers, width, vectors of a batch, the loss's code.
         w: for every layer w, v, b and the mask of its units.
         m: a of the input and of all layers, s and d likewise, room, the mask of outputs, y.
-        rates: the learning rate of each step.
+        rates: the learning rate of each step, or one for all.
         losses: room for each step's loss.
         scale_, constant_: of the loss: one over the outputs of a batch, and its own constant.
 
@@ -187,9 +186,9 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     number = m.dtype.type
     before = control_word()
     set_control_word(before | FLUSHING)
-    made = len(rates)
-    for step in range(len(rates)):
-        rate = number(-rates[step])
+    made = len(losses)
+    for step in range(len(losses)):
+        rate = number(-rates[min(step, len(rates) - 1)])
         summed = every(m, 0.0)
         for g in range(0, row, size):
             # One vector of examples forward and back, from register to register.
