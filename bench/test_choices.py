@@ -367,6 +367,24 @@ def test_kept_layouts(
     compare(benchmark, capsys, what, lambda: losses(2), lambda: losses(16))
 
 
+@pytest.mark.parametrize("rows", [1, 4, 8, 16, 32])
+@pytest.mark.parametrize("width", [64, 128, 512])
+def test_few_rows(
+    width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights transposed for each step over weights read as they lie (`layout.FEW_ROWS`)."""
+    from fastnet_numba import layout
+
+    network = relu(32, width, width, 1)
+
+    def with_few(rows_at_most: int) -> float:
+        with constants(layout, FEW_ROWS=rows_at_most):
+            return fit(network, 100 * rows, rows, 3e8)
+
+    what = f"32-{width}-{width}-1 x {rows}: weights transposed over as they lie"
+    compare(benchmark, capsys, what, lambda: with_few(0), lambda: with_few(rows))
+
+
 @pytest.mark.parametrize("rows", [16, 32, 64, 128, 256])
 @pytest.mark.parametrize("width", [8, 16, 17, 24, 32, 48, 64])
 def test_narrow(

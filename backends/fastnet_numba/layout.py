@@ -25,6 +25,7 @@ from fastnet_numba.ops.narrow import LINE
 from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
     AFFINE,
+    AS_THEY_LIE,
     BIAS,
     BLOCK_COLUMNS,
     BLOCK_DEPTH,
@@ -85,6 +86,10 @@ FAR_BYTES = 3 * 2**20
 #: most the same.
 FEWEST_ROWS, MOST_ROWS = 256, 1024
 
+#: Rows of a chunk up to which the backward pass reads whole vectors of weights as they lie, instead
+#: of their transpose, made once a step. Likewise (test_few_rows): 32 rows at most take 1.1 times as
+#: long.
+FEW_ROWS = 8
 
 #: Units from which a layer's rows are long. Likewise: with none, 1.01 times as long.
 LONG = 128
@@ -274,8 +279,11 @@ class _Rows:
         target = self.place(op.units)
         transposed = -1
         large = op.weight.size > blocks_for(self.itemsize, caches()).plain
-        if op.needs_input_gradient and op.inputs > 1 and op.units > 1 and not large:
-            transposed = self.arena.place(-(-op.units // lanes) * lanes * self.source_row)
+        if op.needs_input_gradient and op.inputs > 1 and op.units > 1:
+            if self.chunk <= FEW_ROWS and op.units % lanes == 0:
+                transposed = AS_THEY_LIE
+            elif not large:
+                transposed = self.arena.place(-(-op.units // lanes) * lanes * self.source_row)
         return {
             KIND: AFFINE,
             INPUTS: op.inputs,

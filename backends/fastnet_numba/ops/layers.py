@@ -21,6 +21,7 @@ from fastnet_numba.ops.products import (
 )
 from fastnet_numba.ops.table import (
     AFFINE,
+    AS_THEY_LIE,
     BIAS,
     BLOCK_COLUMNS,
     BLOCK_DEPTH,
@@ -57,7 +58,7 @@ from fastnet_numba.ops.table import (
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
-from fastnet_numba.simd.vectors import lanes, transpose
+from fastnet_numba.simd.vectors import dots, lanes, transpose
 
 
 @inlined
@@ -182,6 +183,12 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                     tiles, c, a, Rows(m, ops[o, TRANSPOSED], row),
                     Shape(rows, whole, units), zero, end, e, room,
                 )  # fmt: skip
+            elif ops[o, TRANSPOSED] == AS_THEY_LIE:
+                dots(
+                    tiles, m, d_next, row, m, d, d_row, 1, p, weight, units,
+                    rows, inputs, units, ZERO,
+                )  # fmt: skip
+                fused = False
             elif inputs > 1 and units > 1:
                 multiply_packed(
                     tiles, c, a, Rows(p, weight, units), one, Shape(rows, inputs, units),

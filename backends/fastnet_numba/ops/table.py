@@ -19,6 +19,9 @@ RECTIFY = len(OPERATIONS)
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, FIELDS,
 ) = range(18)  # fmt: skip
 
+#: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
+AS_THEY_LIE = -2
+
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
 #: address of the tiles, the loss's code, its terms in a row, the place of its constant, that of
 #: packed blocks with their sizes (`products.Room`), and from how many rows on these are in the
