@@ -369,7 +369,7 @@ def test_kept_layouts(
 
 @pytest.mark.parametrize("rows", [1, 4, 8, 16, 32])
 @pytest.mark.parametrize("width", [64, 128, 512])
-def test_few_rows(
+def test_weights_as_they_lie(
     width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Weights transposed for each step over weights read as they lie (`layout.FEW_ROWS`)."""

@@ -17,8 +17,10 @@ from fastnet_numba.ops.products import (
     column,
     multiply,
     multiply_packed,
+    outer,
     sum_of,
 )
+from fastnet_numba.ops.rows import copy_row
 from fastnet_numba.ops.table import (
     AFFINE,
     AS_THEY_LIE,
@@ -154,6 +156,10 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 if bias >= 0:
                     summed = sum_of(m, d, rows)
                     g[g_at + bias] = g[g_at + bias] + summed if more else summed
+            elif rows == 1 and not more and units % lanes(m) == 0:
+                outer(g, g_at + weight, m, source, inputs, d, units)
+                if bias >= 0:
+                    copy_row(g, g_at + bias, m, d, units)
             else:
                 # dw = x' d
                 multiply(

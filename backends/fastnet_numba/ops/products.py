@@ -181,6 +181,16 @@ def column(p, weight, bias, m, x, row, inputs, z, rows, end):
 
 
 @kernel
+def outer(g, at, m, x, inputs, d, units):
+    """dw = x' d of one row, where the units are whole vectors."""
+    step = lanes(m)
+    for i in range(inputs):
+        factor = every(m, m[x + i])
+        for j in range(0, units, step):
+            store(g, at + i * units + j, factor * load(m, d + j))
+
+
+@kernel
 def sum_of(m, at, count):
     """The sum of `count` entries."""
     step = lanes(m)
