@@ -396,7 +396,7 @@ def test_narrow(
     network = relu(16, width, width, 1)
 
     def with_most(units: int) -> float:
-        with constants(layout, NARROW_UNITS=units, NARROW_ROWS=(1, 1)):
+        with constants(layout, NARROW_UNITS=units, NARROW_ROWS=(1, 1, 1)):
             return fit(network, 40 * rows, rows, 3e8)
 
     what = f"16-{width}-{width}-1 x {rows}: units in the lanes over rows"

@@ -95,9 +95,14 @@ FEW_ROWS = 8
 LONG = 128
 
 #: The most units of a layer, and inputs, of a network whose rows are in the lanes (`narrow.py`).
-#: From how many rows on they are, in vectors: first for networks whose widest layer is half a
-#: vector at most. Likewise (test_narrow).
-NARROW_UNITS, NARROW_INPUTS, NARROW_ROWS = 48, 512, (1, 8)
+NARROW_UNITS, NARROW_INPUTS = 48, 512
+
+#: From how many rows on they are, in vectors: for networks whose widest layer is half a vector at
+#: most; whose vectors it fills to three quarters at most; for others. Likewise (test_narrow), units
+#: in the lanes take 1.2 times as long for 8 units and 16 rows, 1.4 and 1.2 times for 17 and 24
+#: units and 32 rows; for 16, 32 and 48 units 1.1, 0.9 and 0.9 times for 128 rows, and 1.1 times or
+#: more for 256.
+NARROW_ROWS = (1, 2, 8)
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,8 @@ def fewest_in_lanes(plan: Plan, lanes: int) -> int:
     widest = max(op.units for op in plan.affine)
     if widest > NARROW_UNITS or plan.inputs > NARROW_INPUTS or plan.dropout_rate > 0:
         return 0
-    return lanes * NARROW_ROWS[widest > lanes // 2]
+    whole = math.ceil(widest / lanes) * lanes
+    return lanes * NARROW_ROWS[(widest > lanes // 2) + (widest > whole * 3 // 4)]
 
 
 def narrow_chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
