@@ -87,7 +87,7 @@ class _Pass:
         self.after = (
             program.no_indices, program.nothing, program.no_indices,
             np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64),
-            np.zeros(0), 0,
+            program.wide_sums(task, rows, parts), 0,
         )  # fmt: skip
 
     def __call__(self, parameters: Array, x: Array, y: Array) -> float:
@@ -214,17 +214,15 @@ class NumbaProgram(Program):
             kept = list(self._passes.items())[1 - KEPT :]
             free = []
             self._passes = dict([*kept, (key, free)])
+        if not (x.flags.aligned and y.flags.aligned and parameters.flags.writeable):
+            return None
         if not math.isfinite(vdot(x, x) + vdot(y, y)):  # as if one of them were not finite itself
             return None
         try:  # not `if`: another thread may take the last one in between
             one = free.pop()
         except IndexError:
             one = _Pass(self, task, len(x), self._parts(len(x)))
-        try:
-            loss = one(parameters, x.reshape(-1), y.reshape(-1))
-        except TypeError:  # parameters that are read-only, or rows that are not aligned
-            return None
-        found = loss, one.gradient.copy()
+        found = one(parameters, x.reshape(-1), y.reshape(-1)), one.gradient.copy()
         free.append(one)
         return found
 
@@ -345,8 +343,7 @@ class NumbaProgram(Program):
             gradient = np.empty(parts * self.stride, self.dtype)
         else:
             gradient = out.reshape(-1)
-        many = task in (training.GRADIENT, training.TRAIN) and batch > parts * training.MANY_ROWS
-        wide = np.zeros(len(gradient) if many and self.dtype == np.float32 else 0)
+        wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = _tables(
             run, self.numbers(task, run, rows, state.updates, parts, workers)
@@ -382,6 +379,11 @@ class NumbaProgram(Program):
         if task == training.GRADIENT:
             out[...] = gradient[: self.plan.trained]
         return losses[: made[0]]
+
+    def wide_sums(self, task: int, rows: int, parts: int) -> Array:
+        """Room for sums in float64 of the parts' gradients; empty where a batch has few rows."""
+        many = task in (training.GRADIENT, training.TRAIN) and rows > parts * training.MANY_ROWS
+        return np.zeros(parts * self.stride if many and self.dtype == np.float32 else 0)
 
     def numbers(
         self, task: int, run: Run, rows: int, updates: int, parts: int, workers: int

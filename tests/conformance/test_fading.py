@@ -9,6 +9,7 @@ from tolerances import FADING
 import fastnet as fn
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Run, State
+from fastnet.definition.optimizers import negligible
 
 #: Every kind of update; means forget nine tenths a step, so that they fade soon.
 OPTIMIZERS = [
@@ -76,3 +77,16 @@ def test_nan_does_not_become_0(backend):
         (p, _memory), *_ = update(backend, optimizer, [gradient.astype(np.float32)])
         assert np.isnan(p[5])
         assert np.isfinite(np.delete(p, 5)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [fn.Rprop(0.01), fn.Lion()], ids=label)
+def test_a_negligible_gradient_has_no_sign(backend, optimizer, dtype):
+    program = loading.load(backend).compile(LOWERED, np.dtype(dtype), None, None)
+    start = np.ones(LOWERED.size, dtype)
+    memory = optimizer.memory(LOWERED.size, start.dtype)
+    state = State(program.to_device(start.copy()), program.to_device(memory))
+    gradient = np.full(LOWERED.size, negligible(dtype).memory / 2, dtype)
+    gradient[::2] *= -1
+    program.update(state, program.to_device(gradient), Run(0, 1, 1, None, optimizer, RATE), 0)
+    np.testing.assert_array_equal(program.to_host(state.parameters), start)

@@ -84,9 +84,10 @@ def transpose_rows(m, at, length, x, order, first, rows, width):
             for r in range(rows):
                 m[at + r] = x[order[first + r]]
         return
+    few = min(FEW, step)
     for r in range(0, rows, step):
         j = 0
-        while width - j > FEW:
+        while width - j > few:
             spread(
                 m, at + j * length + r, length, x, order, first + r, rows - r, width, j, width - j
             )

@@ -128,7 +128,6 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
         keep1, new1 = number(constants[0]), number(1 - constants[0])
         keep2, new2 = number(constants[1]), number(1 - constants[1])
         for i in range(len(p)):
-            p[i] = cleared(
-                stay * p[i] - lr * sign(keep1 * m[i] + new1 * g[i], one, zero), least_p, zero
-            )
+            step = cleared(keep1 * m[i] + new1 * g[i], least, zero)
+            p[i] = cleared(stay * p[i] - lr * sign(step, one, zero), least_p, zero)
             m[i] = cleared(keep2 * m[i] + new2 * g[i], least, zero)

@@ -61,7 +61,7 @@ USUAL = Caches(first=32 * 2**10, second=256 * 2**10)
 
 @cache
 def caches() -> Caches:
-    """The first two levels, as the operating system knows them: Linux and macOS do."""
+    """The first two levels, as Linux tells them; `USUAL` on other systems."""
     found = {1: USUAL.first, 2: USUAL.second}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:

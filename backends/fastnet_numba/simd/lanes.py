@@ -383,7 +383,7 @@ def transpose(
     return types.void(out, i, i, x, i, i, i, i), build
 
 
-#: How many columns `spread_few` spreads.
+#: How many columns `spread_few` spreads, or as many as a vector has lanes if those are fewer.
 FEW = 4
 
 
@@ -471,5 +471,5 @@ def spread_few(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,
 ) -> _Typed:  # fmt: skip
-    """The same for up to FEW columns: fewer instructions."""
+    """The same for up to FEW columns, and no more than LANES: fewer instructions."""
     return _spread(out, x, order, FEW)
