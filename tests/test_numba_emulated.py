@@ -148,9 +148,10 @@ def test_the_compiled_product_is_its_twin(array, begin, end):
 def test_the_compiled_product_of_rows_is_its_twin(array, begin):
     import numba
 
-    from fastnet_numba.simd import emulated, tiles
+    from fastnet_numba.simd import dots as compiled_dots
+    from fastnet_numba.simd import emulated
 
-    dots = tiles.dots
+    dots = compiled_dots.dots
     where = compiled_product(array.dtype)[1]
 
     @numba.njit

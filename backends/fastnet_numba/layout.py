@@ -2,12 +2,14 @@
 
 One buffer, the arena, holds all that a pass over some rows needs, for each thread its own:
 
-    x | each layer's output | slopes and masks | transposed weights | y | weights of rows | d, d'
+    x | each layer's output | slopes and masks | transposed weights | y | weights of rows | d, d' |
+    a packed block of weights
 
 A layer's output has a row of whole vectors for every row of the batch; what stands behind the
 units is never read as a unit. Layers of one unit are the exception: theirs is one number a
-row, so that vectors run along the rows. `slopes` are the derivatives of activations by what goes
-in, and dropout's masks: going back, both are multiplied with.
+row, so that vectors run along the rows. Where a network is narrow, many rows lie the other way
+round, in a row for each unit (`narrow.py`); there is room for either. `slopes` are the derivatives
+of activations by what goes in, and dropout's masks: going back, both are multiplied with.
 """
 
 import math

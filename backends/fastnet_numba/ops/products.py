@@ -2,8 +2,8 @@
 
 Small ones are a matter of tiles alone. A larger B is copied block by block into one piece first
 (`multiply_packed`): rows that lie far apart share a few sets of the caches, and each is on a page
-of its own. A layer of one unit is a product
-with one column, for which vectors run along the inputs (`column`).
+of its own. A layer of one unit is a product with one column, for which vectors run along the inputs
+(`column`).
 """
 
 from typing import Any, NamedTuple

@@ -1,5 +1,5 @@
-"""The twins of `lanes.py`, `tiles.py`, `groups.py`, `modes.py` and `atomics.py` in NumPy: a vector
-is a short array.
+"""The twins of `lanes.py`, `tiles.py`, `dots.py`, `groups.py`, `modes.py` and `atomics.py` in
+NumPy: a vector is a short array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -221,7 +221,7 @@ def dots(
     b: Array, b_at: int, b_row: int,
     rows: int, columns: int, depth: int, begin: int,
 ) -> None:  # fmt: skip
-    """C = A B', row by row: see `tiles.py`."""
+    """C = A B', row by row: see `dots.py`."""
     for i in range(rows):
         for j in range(columns):
             summed = every(c, 0.0)

@@ -9,26 +9,26 @@ loaded and stored under a mask.
 Every entry of C is summed in the order of `depth`, whatever tile it is in: the result of
 a row does not depend on how many rows there are.
 
-With DOTS as the end, B is given by its columns: they lie in one piece, and so do A's rows. Then a
-tile's accumulators are vectors along `depth`, whose lanes are added up at the end.
+With DOTS as the end it is the product of rows with rows: see `dots.py`.
 
-The twins of this file are `product` and `dots` in `emulated.py`.
+The twin of this file is `product` in `emulated.py`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastnet_numba.simd.dots import DOTS, cover_with_dots
 from fastnet_numba.simd.host import register_bytes, registers
 from fastnet_numba.simd.vector import (
+    Builder,
     Vector,
     address,
     constant,
     first_lanes,
+    function_of,
     in_order,
     load_masked,
     multiply_add,
@@ -44,9 +44,6 @@ ZERO, ADD, BIAS, COLUMN_BIAS = 0, 1, 2, 3
 
 #: What becomes of a finished entry v: v itself, max(v, 0), v where e > 0 and else 0, or v e.
 KEEP, RELU, MASK, TIMES = 0, 1, 2, 3
-
-#: As an end: the product of rows with rows, `dots`.
-DOTS = 4
 
 #: Rows of a tile, the tallest that fits first. With 32 registers 6 x 4 accumulators, 4 vectors of
 #: B and one of A fit; with 16 it is 6 x 2.
@@ -66,45 +63,8 @@ AHEAD = 8
 #: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
 ROW_WIDTH = 8
 
-#: Rows of A and of B's transpose in a tile of `dots`, the tallest and widest that fit first.
-DOTS_HEIGHTS = (4, 2, 1) if registers() == 32 else (2, 1)
-DOTS_WIDTHS = (4, 2, 1)
-
 _I = ir.IntType(64)
-_P = ir.PointerType()
 _VOID = ir.VoidType()
-
-
-class _Builder(ir.IRBuilder):
-    """With loops and places in memory."""
-
-    def place(self, pointer: Any, at: Any, kind: Any) -> Any:
-        return self.gep(pointer, [at], source_etype=kind.element)
-
-    @contextmanager
-    def loop(self, start: Any, step: int, within: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
-        """for (i = start; i + step <= within; i += step); gives i, and i after the loop."""
-        before = self.block
-        head, body, done = (self.append_basic_block(name) for name in ("head", "body", "done"))
-        self.branch(head)
-        self.position_at_end(head)
-        i = self.phi(_I)
-        i.add_incoming(start, before)
-        self.cbranch(self.icmp_signed("<=", self.add(i, _I(step)), within), body, done)
-        self.position_at_end(body)
-        yield i, lambda: i
-        i.add_incoming(self.add(i, _I(step)), self.block)
-        self.branch(head)
-        self.position_at_end(done)
-
-
-def _function(module: Any, name: str, arguments: int, pointers: tuple[int, ...]) -> Any:
-    kinds = [_P if i in pointers else _I for i in range(arguments)]
-    function = ir.Function(module, ir.FunctionType(_VOID, kinds), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
-    return function
 
 
 def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: str = "any") -> Any:
@@ -118,10 +78,10 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     name = f"fastnet_tile_{kind.element}_{height}_{width}{'_masked' if masked else ''}_{form}"
     if name in module.globals:
         return module.globals[name]
-    function = _function(module, name, 13, pointers=(0, 2, 5, 10))
+    function = function_of(module, name, 13, pointers=(0, 2, 5, 10))
     c, c_row, a, a_row, a_column, b, b_row, depth, begin, end, e, e_row, lanes = function.args
     a_row, a_column = (_I(1) if form == "down" else a_row), (_I(1) if form == "along" else a_column)
-    builder = _Builder(function.append_basic_block("entry"))
+    builder = Builder(function.append_basic_block("entry"))
     lanes_mask = first_lanes(builder, kind, lanes) if masked else None
     cells = [(i, j) for i in range(height) for j in range(width)]
     align = 4 if isinstance(kind.element, ir.FloatType) else 8
@@ -261,119 +221,21 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     return function
 
 
-def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
-    """The function of one tile of `dots`: C, A, B, their strides, depth, begin."""
-    name = f"fastnet_dots_{kind.element}_{height}_{width}"
-    if name in module.globals:
-        return module.globals[name]
-    function = _function(module, name, 9, pointers=(0, 2, 5))
-    c, c_row, a, a_row, a_step, b, b_row, depth, begin = function.args
-    builder = _Builder(function.append_basic_block("entry"))
-    align = 4 if isinstance(kind.element, ir.FloatType) else 8
-    cells = [(i, j) for i in range(height) for j in range(width)]
-
-    def load(pointer: Any, row: Any, n: int, at: Any) -> Any:
-        place = builder.place(pointer, builder.add(builder.mul(row, _I(n)), at), kind)
-        return builder.load(place, typ=kind, align=align)
-
-    entry, loop, done = builder.block, *(function.append_basic_block(n) for n in ("loop", "done"))
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(_I)
-    k.add_incoming(_I(0), entry)
-    sums = {cell: builder.phi(kind) for cell in cells}
-    a_k = builder.mul(k, a_step)
-    down = [load(a, a_row, i, a_k) for i in range(height)]
-    finished = {}
-    for j in range(width):
-        across = load(b, b_row, j, k)
-        for i in range(height):
-            finished[i, j] = multiply_add(builder, down[i], across, sums[i, j])
-    following = builder.add(k, _I(kind.count))
-    k.add_incoming(following, loop)
-    for cell in cells:
-        sums[cell].add_incoming(constant(kind, 0.0), entry)
-        sums[cell].add_incoming(finished[cell], loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-    builder.position_at_end(done)
-    adding = builder.icmp_signed("==", begin, _I(ADD))
-    for i in range(height):
-        j = 0
-        for totals in _totals(builder, [finished[i, j] for j in range(width)]):
-            at = builder.add(builder.mul(c_row, _I(i)), _I(j))
-            place = builder.place(c, at, kind)
-            before = builder.load(place, typ=totals.type, align=align)
-            before = builder.select(adding, before, constant(totals.type, 0.0))
-            builder.store(builder.fadd(before, totals), place, align=align)
-            j += totals.type.count
-    builder.ret_void()
-    return function
-
-
-def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
-    """The sums of the lanes of each vector, in as few vectors as they fit in.
-
-    Two vectors' halves are added at once: as in `fold`, halves onto halves.
-    """
-    size = vectors[0].type.count
-    while size > 1:
-        size //= 2
-        if len(vectors) == 1:
-            vectors = [vectors[0], vectors[0]]
-            lanes = vectors[0].type.count
-        else:
-            lanes = 2 * vectors[0].type.count
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        lower = [n for n in range(lanes) if not n & size]
-        low, high = (
-            ir.Constant(ir.VectorType(ir.IntType(32), len(lower)), [n + more for n in lower])
-            for more in (0, size)
-        )
-        vectors = [
-            builder.fadd(builder.shuffle_vector(x, y, low), builder.shuffle_vector(x, y, high))
-            for x, y in pairs
-        ]
-    return vectors
-
-
-def _cover_with_dots(builder: Any, module: Any, kind: Any, given: Any) -> None:
-    """Cover C with tiles of `dots`, for the arguments of `_product`."""
-    c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _, _, _, begin = given
-    j: Any = _I(0)
-    for width in DOTS_WIDTHS:
-        with builder.loop(j, width, columns) as (column, after_columns):
-            i: Any = _I(0)
-            for height in DOTS_HEIGHTS:
-                with builder.loop(i, height, rows) as (row, after_rows):
-                    at = builder.add(builder.mul(row, c_row), column)
-                    builder.call(
-                        _dots_tile(module, kind, height, width),
-                        [
-                            builder.place(c, at, kind), c_row,
-                            builder.place(a, builder.mul(row, a_row), kind), a_row, a_step,
-                            builder.place(b, builder.mul(column, b_row), kind), b_row,
-                            depth, begin,
-                        ],
-                    )  # fmt: skip
-                i = after_rows()
-        j = after_columns()
-
-
 def _product(module: Any, kind: Any) -> Any:
     """The function that covers C with tiles: columns outside, so that B's panel stays near."""
     name = f"fastnet_product_{kind.element}"
     if name in module.globals:
         return module.globals[name]
-    function = _function(module, name, 14, pointers=(0, 2, 5, 11))
+    function = function_of(module, name, 14, pointers=(0, 2, 5, 11))
     c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, ends, e, e_row, begin = (
         function.args
     )
-    builder = _Builder(function.append_basic_block("entry"))
+    builder = Builder(function.append_basic_block("entry"))
     of_rows = builder.append_basic_block("of_rows")
     of_tiles = builder.append_basic_block("of_tiles")
     builder.cbranch(builder.icmp_signed("==", ends, _I(DOTS)), of_rows, of_tiles)
     builder.position_at_end(of_rows)
-    _cover_with_dots(builder, module, kind, function.args)
+    cover_with_dots(builder, module, kind, function.args)
     builder.ret_void()
     builder.position_at_end(of_tiles)
     # A bias has no rows, or no columns: e's place depends on the other alone.
@@ -482,36 +344,3 @@ def product(
 
     i = types.intp
     return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i, i, e, i, i), build
-
-
-@intrinsic
-def dots(
-    typing: Any, tiles: Any,
-    c: Any, c_at: Any, c_row: Any,
-    a: Any, a_at: Any, a_row: Any, a_step: Any,
-    b: Any, b_at: Any, b_row: Any,
-    rows: Any, columns: Any, depth: Any, begin: Any,
-) -> tuple[Any, Any]:  # fmt: skip
-    """C = A B', row by row: entry (i, j) is the sum over k < `depth` of A(i, k) B(j, k).
-
-    Rows of all three lie in one piece, `c_row`, `a_row` and `b_row` apart. `depth` is rounded up to
-    whole vectors, so what stands behind a row must be 0 in A or B and finite in the other.
-    `a_step` is 1; or 0, where all of a row of A is one vector. `begin` is ZERO or ADD.
-    """
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        tiles, args = args[0], args[1:]
-        c, a, b = (
-            address(context, builder, sig.args[n + 1], args[n], args[n + 1]) for n in (0, 3, 7)
-        )
-        c_row, a_row, a_step, b_row = args[2], args[5], args[6], args[9]
-        rows, columns, depth, begin = args[10:]
-        given = [
-            c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _I(DOTS), c, c_row, begin
-        ]  # fmt: skip
-        kind = ir.FunctionType(_VOID, [value.type for value in given])
-        builder.call(builder.inttoptr(tiles, kind.as_pointer()), given)
-        return context.get_dummy_value()
-
-    i = types.intp
-    return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i), build

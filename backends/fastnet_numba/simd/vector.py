@@ -1,9 +1,12 @@
 """The vector as a type of compiled code: what it is to LLVM, its operators, and building blocks.
 
-The blocks are for the files that speak LLVM: `lanes.py`, `groups.py`, `tiles.py` and `atomics.py`.
+The blocks are for the files that speak LLVM: `lanes.py`, `groups.py`, `tiles.py`, `dots.py`,
+`modes.py` and `atomics.py`.
 """
 
 import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -59,6 +62,40 @@ class _MaskModel(models.PrimitiveModel):
 
 
 # --- building blocks ---------------------------------------------------------------------------
+
+
+class Builder(ir.IRBuilder):
+    """With loops and places in memory."""
+
+    def place(self, pointer: Any, at: Any, kind: Any) -> Any:
+        """The address of element `at` behind a pointer to elements of this vector's."""
+        return self.gep(pointer, [at], source_etype=kind.element)
+
+    @contextmanager
+    def loop(self, start: Any, step: int, within: Any) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        """for (i = start; i + step <= within; i += step); gives i, and i after the loop."""
+        before = self.block
+        head, body, done = (self.append_basic_block(name) for name in ("head", "body", "done"))
+        self.branch(head)
+        self.position_at_end(head)
+        i = self.phi(_INDEX)
+        i.add_incoming(start, before)
+        self.cbranch(self.icmp_signed("<=", self.add(i, _INDEX(step)), within), body, done)
+        self.position_at_end(body)
+        yield i, lambda: i
+        i.add_incoming(self.add(i, _INDEX(step)), self.block)
+        self.branch(head)
+        self.position_at_end(done)
+
+
+def function_of(module: Any, name: str, arguments: int, pointers: tuple[int, ...]) -> Any:
+    """A new function of so many integers, or pointers where `pointers` names their places."""
+    kinds = [ir.PointerType() if i in pointers else _INDEX for i in range(arguments)]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    return function
 
 
 def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:

@@ -15,6 +15,7 @@ if config.DISABLE_JIT:
     from fastnet_numba.simd.emulated import *  # noqa: F403
 else:
     from fastnet_numba.simd.atomics import *  # noqa: F403
+    from fastnet_numba.simd.dots import *  # noqa: F403
     from fastnet_numba.simd.groups import *  # noqa: F403
     from fastnet_numba.simd.lanes import *  # noqa: F403
     from fastnet_numba.simd.modes import *  # noqa: F403
