@@ -41,14 +41,14 @@ class NumbaBackend(Backend):
         import llvmlite
         import numba
 
+        from fastnet.contract.choosing import processors
         from fastnet_numba.simd.host import register_bytes
-        from fastnet_numba.threads import available
 
         return {
             "versions": f"numba {numba.__version__}, llvmlite {llvmlite.__version__}",
             "device": f"{platform.processor() or platform.machine()}, "
             f"vectors of {8 * register_bytes()} bits",
-            "threads": f"up to {available()}, where a step is long enough to share",
+            "threads": f"up to {processors()}, where a step is long enough to share",
         }
 
     def make_program(

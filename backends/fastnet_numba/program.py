@@ -78,7 +78,7 @@ class _Pass:
         run = Run.whole_batch(rows)
         tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1))
         workspace = program.for_rows(-(-rows // parts))
-        gradient = np.zeros(max(parts * program.stride, plan.size), dtype)
+        gradient = np.zeros(parts * program.stride, dtype)
         self.kernel = program.kernels.run
         self.losses = np.empty(1)
         self.gradient = gradient[: plan.size]  # what is not trained stays 0
@@ -109,7 +109,7 @@ class NumbaProgram(Program):
         self.no_rows = Data(Inputs(self.nothing), self.nothing)
         self.tiles = self.kernels.tiles_for(self.nothing)
         # Parts of the gradient lie so far apart, on cache lines of their own.
-        self.stride = -(-plan.trained // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
+        self.stride = -(-plan.size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}

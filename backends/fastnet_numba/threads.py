@@ -1,10 +1,10 @@
 """Threads: how many a step is divided among, and how they are started."""
 
-import os
 import threading
 from collections.abc import Callable
 
 from fastnet.arrays.checks import Array
+from fastnet.contract.choosing import processors
 from fastnet.contract.plan import Plan
 
 #: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
@@ -18,19 +18,12 @@ WORTH_SHARING = 2**19
 WORTH_STARTING = 2**22
 
 
-def available() -> int:
-    """The processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def wanted(plan: Plan, rows: int, requested: int | None) -> int:
     """The threads for batches of `rows` rows: those requested, else as many as pay."""
     if requested is not None:
         return requested
     share = rows * plan.products // WORTH_SHARING
-    return min(available(), share) if share > 1 else 1  # the system's call takes microseconds
+    return min(processors(), share) if share > 1 else 1  # the system's call takes microseconds
 
 
 def worth_starting(plan: Plan, rows: int, steps: int) -> bool:

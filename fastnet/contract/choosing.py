@@ -118,11 +118,11 @@ def requested_threads(threads: int | None = None) -> int | None:
     if not text:
         return None
     asked = checks.integer(int(text) if text.isdecimal() else text, "FASTNET_NUM_THREADS")
-    return min(asked, _processors())
+    return min(asked, processors())
 
 
-def _processors() -> int:
-    """Those this process may use."""
+def processors() -> int:
+    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

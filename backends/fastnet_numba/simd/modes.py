@@ -2,9 +2,9 @@
 
 Many processors compute with subnormal numbers in microcode, a hundred times slower. Parameters and
 memory are never subnormal (`fastnet.definition.optimizers`), but what a step computes between them
-may be: probabilities and slopes of saturated units, and products of many small slopes. While
-training, such numbers are therefore 0. That changes results by less than the smallest normal
-number, 1e-38 in float32 and 2e-308 in float64.
+may be: probabilities and slopes of saturated units, and products of many small slopes. In training,
+losses and gradients such numbers are therefore 0 (`training.run` has the exception). That changes
+results by less than the smallest normal number, 1e-38 in float32 and 2e-308 in float64.
 
 The twins are in `emulated.py`.
 """
