@@ -123,7 +123,7 @@ def follow(
                 end = start + (stop - start) * (part + 1) // parts
                 own = part * stride
                 found = 0.0
-                more, waiting = False, 0
+                waiting = 0  # rows whose gradient is in g, not in wide
                 for at in range(begin, end, places[CHUNK]):
                     count = min(places[CHUNK], end - at)
                     if places[ROWS_IN_LANES]:
@@ -138,19 +138,18 @@ def follow(
                     if task == LOSS_ONLY:
                         pass
                     elif places[ROWS_IN_LANES]:
-                        narrow_backward(ops, p, g, own, m, count, more)
+                        narrow_backward(ops, p, g, own, m, count, waiting > 0)
                     else:
-                        backward(ops, p, g, own, m, count, more, factor > 0)
-                    more = True
+                        backward(ops, p, g, own, m, count, waiting > 0, factor > 0)
                     waiting += count
                     if len(wide) and waiting >= ROWS_AT_ONCE:
                         add_wide(wide, g, own, size)
-                        more, waiting = False, 0
+                        waiting = 0
                 if task != LOSS_ONLY:
                     if begin == end:
                         g[own : own + size] = 0
                     elif len(wide):
-                        take_wide(g, wide, own, size, more)
+                        take_wide(g, wide, own, size, waiting > 0)
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
