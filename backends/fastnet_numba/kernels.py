@@ -42,6 +42,11 @@ class Kernels:
         return _ready(training.run, self.dtype)
 
     @cached_property
+    def narrow_run(self) -> Any:
+        """The same with the rows in the lanes."""
+        return _ready(training.narrow_run, self.dtype)
+
+    @cached_property
     def predict_at_once(self) -> Any:
         """Predictions for few rows."""
         return _ready(prediction.predict_at_once, self.dtype)
@@ -104,6 +109,7 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     return [
         (products.tiles_for, (written,)),
         (training.run, run),
+        (training.narrow_run, run),
         (prediction.predict_at_once, few),
         (tiny.steps, steps),
         (shuffling.shuffle, shuffle),

@@ -123,6 +123,11 @@ class Layout:
     constants: dict[int, float]
     arena: int
 
+    @property
+    def narrow(self) -> bool:
+        """Whether the rows are in the lanes."""
+        return bool(self.training[0, ROWS_IN_LANES])
+
     def new_arena(self, dtype: np.dtype[Any]) -> Array:
         """A buffer that begins at a cache line; zero, so that no padding is NaN."""
         raw = np.zeros(self.arena + 64 // dtype.itemsize, dtype)

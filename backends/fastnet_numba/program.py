@@ -79,7 +79,7 @@ class _Pass:
         tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1))
         workspace = program.for_rows(-(-rows // parts))
         gradient = np.zeros(parts * program.stride, dtype)
-        self.kernel = program.kernels.run
+        self.kernel = program.kernel_for(workspace.layout)
         self.losses = np.empty(1)
         self.gradient = gradient[: plan.size]  # what is not trained stays 0
         self.before = (workspace.layout.training, *tables)
@@ -358,7 +358,7 @@ class NumbaProgram(Program):
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
         signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
-        kernel = self.kernels.run  # now, because compiling it is no part of the time below
+        kernel = self.kernel_for(layout)  # now, because compiling it is no part of the time below
         made, busy = [0] * workers, [0.0] * workers
 
         def work(worker: int) -> None:
@@ -384,6 +384,10 @@ class NumbaProgram(Program):
         """Room for sums in float64 of the parts' gradients; empty where a batch has few rows."""
         many = task in (training.GRADIENT, training.TRAIN) and rows > parts * training.MANY_ROWS
         return np.zeros(parts * self.stride if many and self.dtype == np.float32 else 0)
+
+    def kernel_for(self, layout: Layout) -> Any:
+        """The compiled function that follows the tables of this layout."""
+        return self.kernels.narrow_run if layout.narrow else self.kernels.run
 
     def numbers(
         self, task: int, run: Run, rows: int, updates: int, parts: int, workers: int

@@ -17,7 +17,7 @@ from fastnet_numba.ops.optimizers import update
 from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.sums import add_wide, take_wide
-from fastnet_numba.ops.table import CHUNK, ROWS_IN_LANES, TERMS
+from fastnet_numba.ops.table import CHUNK, TERMS
 from fastnet_numba.prediction import narrow_predict_rows, predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -65,7 +65,7 @@ def gathered(shared, parts, column):
 
 @inlined
 def follow(
-    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    narrow, ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
     """The steps of a run.
@@ -73,6 +73,8 @@ def follow(
     Handed over in four tuples, these take a small network's step 40 ns longer, a tenth of it.
 
     Args:
+        narrow: None, or True for the rows in the lanes. Numba leaves out what is not for None, or
+            what is only for it, so neither is compiled with the other.
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
@@ -126,21 +128,21 @@ def follow(
                 waiting = 0  # rows whose gradient is in g, not in wide
                 for at in range(begin, end, places[CHUNK]):
                     count = min(places[CHUNK], end - at)
-                    if places[ROWS_IN_LANES]:
-                        narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
-                        narrow_forward(ops, p, m, count)
-                    else:
+                    if narrow is None:
                         gather(places, m, x, y, weights, order, ahead + at, count)
                         forward(ops, p, m, count, factor, at - start, int_table[SEED], step)
+                    else:
+                        narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
+                        narrow_forward(ops, p, m, count)
                     found += sum_of_losses(
-                        places, m, count, order, ahead + at, labels, weighted, mass
+                        narrow, places, m, count, order, ahead + at, labels, weighted, mass
                     )
                     if task == LOSS_ONLY:
                         pass
-                    elif places[ROWS_IN_LANES]:
-                        narrow_backward(ops, p, g, own, m, count, waiting > 0)
-                    else:
+                    elif narrow is None:
                         backward(ops, p, g, own, m, count, waiting > 0, factor > 0)
+                    else:
+                        narrow_backward(ops, p, g, own, m, count, waiting > 0)
                     waiting += count
                     if len(wide) and waiting >= ROWS_AT_ONCE:
                         add_wide(wide, g, own, size)
@@ -208,20 +210,17 @@ def follow(
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then
         begin, end = rows * first // parts, rows * last // parts
-        if 0 < places[ROWS_IN_LANES] <= end - begin:
-            narrow_predict_rows(ops, p, m, x, g, begin, end)
-        else:
+        if narrow is None:
             predict_rows(ops, p, m, x, g, begin, end)
+        else:
+            narrow_predict_rows(ops, p, m, x, g, begin, end)
     return int_table[STEPS]
 
 
-@entry
-def run(
-    ops, steps, int_table, float_table, p, memory, g, m, losses,
-    x, y, labels, weights, order, shared, signals, wide, worker,
-):  # fmt: skip
-    """The steps of a run: `follow`, with subnormal numbers counting as 0, but for predictions and
-    where rows' weights are so small that what is multiplied with them is subnormal.
+@inlined
+def flushed(int_table, weights):
+    """The control word as it was; from here on subnormal numbers count as 0, but not for
+    predictions, nor where rows' weights are so small that products with them are subnormal.
     """
     before = control_word()
     flushing = int_table[TASK] != PREDICT
@@ -230,8 +229,33 @@ def run(
             flushing = False
     if flushing:
         set_control_word(before | FLUSHING)
+    return before
+
+
+@entry
+def run(
+    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    x, y, labels, weights, order, shared, signals, wide, worker,
+):  # fmt: skip
+    """The steps of a run: see `follow`."""
+    before = flushed(int_table, weights)
     made = follow(
-        ops, steps, int_table, float_table, p, memory, g, m, losses,
+        None, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        x, y, labels, weights, order, shared, signals, wide, worker,
+    )  # fmt: skip
+    set_control_word(before)
+    return made
+
+
+@entry
+def narrow_run(
+    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    x, y, labels, weights, order, shared, signals, wide, worker,
+):  # fmt: skip
+    """The same with the rows in the lanes."""
+    before = flushed(int_table, weights)
+    made = follow(
+        True, ops, steps, int_table, float_table, p, memory, g, m, losses,
         x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)

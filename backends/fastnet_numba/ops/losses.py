@@ -47,12 +47,12 @@ CROSSENTROPY = code("loss", "crossentropy")
 
 
 @inlined
-def sum_of_losses(places, m, rows, order, first, labels, weighted, mass):
+def sum_of_losses(narrow, places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled."""
-    if places[LOSS] == CROSSENTROPY and places[ROWS_IN_LANES]:
-        return narrow_crossentropy(places, m, rows, len(labels) > 0, weighted, mass)
     if places[LOSS] == CROSSENTROPY:
-        return crossentropy(places, m, rows, order, first, labels, weighted, mass)
+        if narrow is None:
+            return crossentropy(places, m, rows, order, first, labels, weighted, mass)
+        return narrow_crossentropy(places, m, rows, len(labels) > 0, weighted, mass)
     return elementwise_loss(places, m, rows, weighted, mass)
 
 
