@@ -95,21 +95,21 @@ def test_a_disk_that_is_full_is_an_error_and_the_old_file_stays(saved, tmp_path)
 
 
 FULL_DISK_FIT = """
-import resource, sys
+import resource, sys, warnings
 import numpy as np
 import fastnet as fn
 model = fn.Model(fn.Network(50, [fn.Dense(100, "tanh"), fn.Dense(1)]), backend="numpy", seed=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-try:
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
     model.fit(np.ones((4, 50)), np.ones(4), epochs=5,
               checkpoint=fn.Checkpoint(sys.argv[1], epochs=2))
-except fn.FileAccessError:
-    print(len(model.history), bool(np.isfinite(model.parameters.flat).all()))
+print(len(model.history), "cannot write" in str(said[0].message))
 """
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_fit_after_a_whole_step(tmp_path):
-    assert child.run(FULL_DISK_FIT, str(tmp_path / "checkpoint")).split() == ["2", "True"]
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_fit_goes_on(tmp_path):
+    assert child.run(FULL_DISK_FIT, str(tmp_path / "checkpoint")).split() == ["5", "True"]
     assert os.listdir(tmp_path) == []
 
 

@@ -169,13 +169,18 @@ def fewest_in_lanes(plan: Plan, lanes: int) -> int:
     return lanes * NARROW_ROWS[(widest > lanes // 2) + (widest > whole * 3 // 4)]
 
 
+#: Rows of a chunk that share a lane, at most: so many terms are summed up in float32, one after the
+#: other, before chunks are added in float64.
+IN_A_LANE = 256
+
+
 def narrow_chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     """How many rows of `rows` go through a narrow network together: whole tiles."""
     # Outputs and slopes, inputs and targets, two derivatives of the widest layer.
     each = plan.inputs + sum(2 * op.units for op in plan.affine) + plan.outputs
     each += 2 * max(plan.inputs, *(op.units for op in plan.affine))
     tile = 4 * LANES[itemsize]
-    most = max(CHUNK_BYTES // (each * itemsize), 2 * tile)
+    most = max(min(CHUNK_BYTES // (each * itemsize), IN_A_LANE * LANES[itemsize]), 2 * tile)
     if rows <= most:
         return rows
     return math.ceil(rows / math.ceil(rows / most) / tile) * tile
