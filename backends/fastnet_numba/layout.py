@@ -169,8 +169,8 @@ def fewest_in_lanes(plan: Plan, lanes: int) -> int:
     return lanes * NARROW_ROWS[(widest > lanes // 2) + (widest > whole * 3 // 4)]
 
 
-#: Rows of a chunk that share a lane, at most: so many terms of losses and gradients are summed up in
-#: float32, one after the other, before chunks are added in float64. With 512, losses are off by 1e-6.
+#: Rows of a chunk that share a lane, at most: so many terms of losses and gradients are summed up
+#: in float32, one after the other, before chunks are added in float64.
 IN_A_LANE = 128
 
 
