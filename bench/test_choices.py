@@ -270,7 +270,7 @@ def test_spins(
         {"PATIENCE": (4, 1024)},
         {"QUIET": 0.5},
         {"QUIET": 0.95},
-        {"LEAST": 0.0},
+        {"LEAST": 0.002},
         {"LEAST": 0.02},
     ],
     ids=str,

@@ -98,8 +98,9 @@ class LoadMonitor:
     #: Runs that one worker does alone before several are tried again: at first, and at most.
     PATIENCE = (4, 64)
 
-    #: Runs of fewer seconds are not judged: starting the threads is too much of them.
-    LEAST = 0.002
+    #: Runs of fewer seconds are not judged: starting the threads is too much of them. A run may be
+    #: a single step, so this is longer than a step of 64-256-256-256-1 with 256 rows.
+    LEAST = 0.005
 
     def __init__(self) -> None:
         self.waiting = 0
