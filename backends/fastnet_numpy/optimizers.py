@@ -42,7 +42,7 @@ class Update:
         self.s = np.empty(size, dtype)
         # To make an array of a Python number takes NumPy longer than to write it into one.
         self.lr = np.empty(size if each else (), dtype)
-        self.size, self.small = np.empty(size, dtype), np.empty(size, bool)
+        self.size, self.kept = np.empty(size, dtype), np.empty(size, bool)
         bounds = (np.full((), bound, dtype) for bound in negligible(dtype))
         self.least_parameter, self.least, self.least_root = bounds
 
@@ -53,8 +53,9 @@ class Update:
     def clear(self, v: Array, least: Any) -> None:
         """v = 0 where its magnitude is less than `least`; NaN stays."""
         np.abs(v, self.size)
-        np.less(self.size, least, self.small)
-        v[self.small] = 0
+        np.greater_equal(self.size, least, self.kept)
+        # Not v[...] = 0, which takes the longer the more has faded.
+        np.multiply(v, self.kept, v)
 
     def square(self, g: Array) -> Array:
         """g^2, with |g| at least the root of what is negligible; in the scratch."""
