@@ -84,16 +84,17 @@ CHUNK_BYTES = 2**19
 FAR_BYTES = 3 * 2**20
 
 #: Rows of a chunk: at least, so that weights read for it are used often enough, and at most.
-#: Likewise, on 784-512-512-10: 96 at least take 1.05 times as long, 512 0.98 times; 256 or 4,096 at
+#: Likewise, on 784-512-512-10: 96 at least take 1.06 times as long, 512 0.97 times; 256 or 4,096 at
 #: most the same.
 FEWEST_ROWS, MOST_ROWS = 256, 1024
 
 #: Rows of a chunk up to which the backward pass reads whole vectors of weights as they lie, instead
-#: of their transpose, made once a step. Likewise (test_weights_as_they_lie), transposing takes 1.3
-#: to 2 times as long for one row, 1.0 to 1.2 times for 8, and 0.9 to 1.0 times for 32.
+#: of their transpose, made once a step. Likewise (test_weights_as_they_lie), transposing takes 1.2
+#: to 1.4 times as long for one row, 1.0 to 1.2 times for 8, and 0.9 to 1.0 times for 32.
 FEW_ROWS = 8
 
-#: Units from which a layer's rows are long. Likewise: with none, 1.01 times as long.
+#: Units from which a layer's rows are long. Likewise: with none the same; other processors' caches
+#: have fewer ways.
 LONG = 128
 
 #: The most units of a layer, and inputs, of a network whose rows are in the lanes (`narrow.py`).
@@ -101,9 +102,9 @@ NARROW_UNITS, NARROW_INPUTS = 48, 512
 
 #: From how many rows on they are, in vectors: for networks whose widest layer is half a vector at
 #: most; whose vectors it fills to three quarters at most; for others. Likewise (test_narrow), units
-#: in the lanes take 1.2 times as long for 8 units and 16 rows, 1.4 and 1.2 times for 17 and 24
-#: units and 32 rows; for 16, 32 and 48 units 1.1, 0.9 and 0.9 times for 128 rows, and 1.1 times or
-#: more for 256.
+#: in the lanes take 1.2 times as long for 8 units and 16 rows, 1.5 and 1.1 times for 17 and 24
+#: units and 32 rows; for 16, 32 and 48 units 1.1, 1.0 and 1.0 times for 128 rows, and 1.2, 1.0 and
+#: 1.0 times for 256.
 NARROW_ROWS = (1, 2, 8)
 
 

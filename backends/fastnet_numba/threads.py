@@ -89,7 +89,7 @@ class LoadMonitor:
 
     Measured (bench/test_choices.py), a fit's time with one other constant divided by that with
     these, beside a process that computes: patience (1, 1) 2.0, (16, 64) 1.0; quiet 0.5 1.2, 0.95
-    1.0; least 0.0 1.0, 0.02 1.2. Alone: patience (1, 1) 1.1, all others 0.9 to 1.1.
+    1.0; least 0.002 and 0.02 1.0. Alone: patience (1, 1) 1.1, all others 0.9 to 1.1.
     """
 
     #: The share of its time in which a worker has a processor, on a quiet machine.
