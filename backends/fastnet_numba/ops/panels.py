@@ -21,8 +21,8 @@ PANEL = WIDTHS[0]
 #: Rows of a block: many, because C is read and written once more for every further block.
 DEPTH = 512
 
-#: B is packed from so many times the bytes of the first cache. A choice: with 128 rows on Zen 4, 0.9
-#: to 1.0 from 0.4 to 2.3 MB, and 1.2 from 4 MB on; a smaller second cache gains earlier.
+#: B is packed from so many times the bytes of the first cache. A choice: with 128 rows on Zen 4,
+#: 0.9 to 1.0 from 0.4 to 2.3 MB, and 1.2 from 4 MB on; a smaller second cache gains earlier.
 PACKED_FROM = 4
 
 
