@@ -1,0 +1,214 @@
+"""The options of `fastnet train`, as `--help` shows them.
+
+The keys of a configuration have the same names: `fastnet.cli.configuration`. An option that is not
+given is None, so that the configuration's value, or the recipe's default, holds.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastnet.definition.activations import ACTIVATIONS
+from fastnet.definition.optimizers import OPTIMIZERS
+
+_HIDDEN = ", ".join(name for name in ACTIVATIONS if name != "softmax")
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="Table to train on: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; - for CSV on "
+        "standard input."
+    ),
+]
+
+Target = Annotated[
+    str | None,
+    typer.Option(help="Column to predict (required, here or in --config).", show_default=False),
+]
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="File for the trained model (required, here or in --config).",
+        show_default=False,
+    ),
+]
+
+Config = Annotated[
+    Path | None,
+    typer.Option(help="TOML file of these options (not --plot); those given here override it."),
+]
+
+Plot = Annotated[
+    Path | None,
+    typer.Option(help="File for a chart of the losses: .png, .svg or .pdf.", show_default=False),
+]
+
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="classification or regression (default: classification if the target is text or "
+        "a few integers, regression if it has decimal points; integers that look like a "
+        "quantity need this option).",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        help="Treatment of missing values: impute (default) or error, which refuses them.",
+        rich_help_panel="Columns",
+    ),
+]
+
+Categories = Annotated[
+    int | None,
+    typer.Option(
+        help="Maximum number of categories of a text column (default 20); others share one.",
+        rich_help_panel="Columns",
+    ),
+]
+
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Columns to leave out, separated by commas (for names with commas use a list in "
+        "--config).",
+        metavar="COLUMNS",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
+Categorical = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Columns to one-hot encode whatever they hold, such as numeric codes, or text "
+        "that would be left out; of the target, its values are classes as they are spelled.",
+        metavar="COLUMNS",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
+Decimal = Annotated[
+    str | None,
+    typer.Option(
+        help='Mark before the fraction of numbers in text (default "."); kept in the model.',
+        rich_help_panel="Columns",
+    ),
+]
+
+Thousands = Annotated[
+    str | None,
+    typer.Option(
+        help="Mark between groups of digits (default: none); kept in the model.",
+        rich_help_panel="Columns",
+    ),
+]
+
+Hidden = Annotated[
+    str | None,
+    typer.Option(
+        help="Units of each hidden layer, or none (default 64,64).", rich_help_panel="Network"
+    ),
+]
+
+Activation = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Activation of the hidden layers (default relu): {_HIDDEN}.",
+        rich_help_panel="Network",
+    ),
+]
+
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of hidden units dropped in training (default 0).",
+        rich_help_panel="Network",
+    ),
+]
+
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32 or float64 (default float32).", rich_help_panel="Network"),
+]
+
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Optimizer (default adam): {', '.join(OPTIMIZERS)}.", rich_help_panel="Training"
+    ),
+]
+
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="Maximum number of passes over the training rows (default 200).",
+        rich_help_panel="Training",
+    ),
+]
+
+BatchSize = Annotated[
+    str | None,
+    typer.Option(help="Rows per training step, or all (default 32).", rich_help_panel="Training"),
+]
+
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Learning rate (default: the optimizer's own).", rich_help_panel="Training"),
+]
+
+Validation = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of rows held out for validation (default 0.2).",
+        rich_help_panel="Training",
+    ),
+]
+
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="Epochs without a lower validation loss before stopping (default 20).",
+        rich_help_panel="Training",
+    ),
+]
+
+L2 = Annotated[
+    float | None,
+    typer.Option(help="L2 penalty on the weights (default 0.003).", rich_help_panel="Training"),
+]
+
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help="Random seed; the same seed gives the same model (default 0).",
+        rich_help_panel="Training",
+    ),
+]
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="File for the checkpoint, written every minute and on Ctrl-C (default: the "
+        "output's name with .checkpoint, removed when the model is written).",
+        show_default=False,
+        rich_help_panel="Training",
+    ),
+]
+
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume",
+        help="Continue from the checkpoint, if it exists.",
+        rich_help_panel="Training",
+    ),
+]

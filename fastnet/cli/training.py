@@ -1,0 +1,171 @@
+"""Running a training from the command line: notes, the checkpoint, the files that it writes."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from fastnet import files
+from fastnet.cli import results
+from fastnet.cli.report import count
+from fastnet.cli.terminal import INTERRUPTED, note
+from fastnet.definition.optimizers import LBFGS
+from fastnet.errors import DefinitionError, Diverged, FileAccessError
+from fastnet.training import checkpoints
+
+#: More classes than this, with fewer rows for each, are worth a word.
+_MANY_CLASSES = 20
+_ROWS_PER_CLASS = 5
+
+#: The most classes without training rows that are named.
+_MOST_NAMED = 5
+
+
+def run(
+    files_read: dict[str, Any], settings: dict[str, Any], recipe: Any, plot: Path | None
+) -> tuple[Any, Path]:
+    """Train, write the model and the chart, and report progress on standard error."""
+    from fastnet.tables import TableFit
+    from fastnet.tables.fitting import score_name
+    from fastnet.training.progress import Bar
+
+    output, resume = Path(settings["output"]), bool(settings.get("resume"))
+    checkpoint = settings.get("checkpoint")
+    temporary = checkpoint is None and not isinstance(recipe.build_optimizer(), LBFGS)
+    if temporary:
+        checkpoint = f"{output}.checkpoint"
+    written = {"output": output, "checkpoint": checkpoint, "plot": plot}
+    files.check_apart(written, files_read)
+    _check_paths(output, checkpoint, resume)
+    if plot is not None:
+        from fastnet import plots
+
+        plots.check(plot, "plot")
+    fit = TableFit(files_read["table"], settings["target"], recipe)
+    table = fit.table
+    classes = f" into {len(table.classes)} classes" if table.classes else ""
+    held_out = len(fit.validation[1]) if fit.validation else 0
+    rows = len(fit.training[1]) + held_out
+
+    def scores() -> str:
+        return f"{score_name(table)} " + "/".join(f"{value:.3f}" for value in fit.scores().values())
+
+    try:
+        note(
+            f"{table.task} of {table.target!r}{classes} from {count(len(table.columns), 'column')}"
+        )
+        if len(table.features) != len(table.columns):
+            note(f"the columns are encoded as {len(table.features):,} inputs of the network")
+        if fit.without_target:
+            note(f"{count(fit.without_target, 'row')} without a target left out")
+        note(
+            f"{len(fit.training[1]):,} training rows, {held_out:,} validation rows"
+            f"{' (scores: training/validation)' if held_out else ''}; "
+            f"backend {fit.model.backend}"
+        )
+        for remark in fit.remarks:
+            note(remark)
+        if len(table.classes) > _MANY_CLASSES and rows < _ROWS_PER_CLASS * len(table.classes):
+            note(f"{len(table.classes):,} classes in {rows:,} rows: few to learn each from")
+        for name in fit.unseen_classes()[:_MOST_NAMED]:
+            note(f"all rows of the class {name!r} are validation rows: it cannot be learned")
+        if resume and checkpoint is not None:
+            note(_resuming(checkpoint, recipe.epochs))
+        done = fit.run(checkpoint, resume, Bar(scores))
+    except Diverged as error:
+        if temporary and checkpoint is not None:
+            Path(checkpoint).unlink(missing_ok=True)
+        problem = str(error).partition(";")[0]
+        raise Diverged(
+            f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
+        ) from error
+    except KeyboardInterrupt as error:
+        history = fit.model.history
+        note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
+        if checkpoint is None:
+            note("training with lbfgs cannot be resumed")
+        elif Path(checkpoint).exists():
+            note(f"checkpoint in {checkpoint!r}: to continue, repeat the command with --resume")
+        else:
+            note("training had not started, so there is no checkpoint")
+        raise typer.Exit(INTERRUPTED) from error
+    try:
+        done.model.save(output)
+    except FileAccessError as error:
+        raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
+    if temporary and checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
+    if plot is not None:
+        try:
+            results.draw(done, plot)
+        except FileAccessError as error:
+            text = f"{error}. The model is written to {str(output)!r}"
+            raise FileAccessError(error.errno, text) from error
+        note(f"chart written to {str(plot)!r}")
+    return done, output
+
+
+def _kept(checkpoint: str | None) -> str:
+    """Where a training is whose model could not be written."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return "There is no checkpoint: the training is lost"
+    again = f"--resume --checkpoint {shlex.quote(checkpoint)}"
+    return (
+        f"The training is in the checkpoint {checkpoint!r}: to go on from there, repeat the "
+        f"command with {again}, and another -o if the model does not fit there"
+    )
+
+
+def _smaller_rate(recipe: Any) -> str:
+    """Advice on the learning rate; none for L-BFGS, which has no rate."""
+    from fastnet.definition.optimizers import LBFGS
+    from fastnet.definition.schedules import as_schedule
+
+    optimizer = recipe.build_optimizer()
+    if isinstance(optimizer, LBFGS):
+        return ""
+    rates = as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs))
+    return f"a smaller --learning-rate than {rates[0]:g}, or "
+
+
+def _resuming(checkpoint: str, epochs: int) -> str:
+    """Where a resumed training starts."""
+    if not Path(checkpoint).exists():
+        return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
+    done = checkpoints.epochs_done(checkpoint)
+    if done >= epochs:
+        return f"the checkpoint has {done} epochs, and --epochs is {epochs}: nothing left to train"
+    return f"continuing after epoch {done} of the checkpoint"
+
+
+def _check_paths(output: Path, checkpoint: str | None, resume: bool) -> None:
+    """Check, before a long training, that its results can be written.
+
+    Raises:
+        DefinitionError: if a file that is needed would be overwritten.
+        FileAccessError: if a folder is not writable.
+    """
+    if output.suffix.lower() in (".csv", ".parquet"):
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of a table; the model needs a file of its "
+            f"own, such as {output.stem + '.safetensors'!r}."
+        )
+    if output.suffix.lower() == ".onnx":
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of an ONNX file; train to "
+            f"{output.stem + '.safetensors'!r}, and then export that with `fastnet export`."
+        )
+    files.check_writable(output, "output")
+    if checkpoint is None:
+        if resume:
+            raise DefinitionError("resume needs a checkpoint, the file to continue from.")
+        return
+    kept = Path(checkpoint)
+    files.check_writable(kept, "checkpoint")
+    if kept.exists() and not resume:
+        raise DefinitionError(
+            f"checkpoint {checkpoint!r} already exists: add --resume to continue from it, remove "
+            "it to start again, or give another name."
+        )
