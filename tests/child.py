@@ -25,7 +25,8 @@ def _compile_kernels() -> None:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment with the import path of this interpreter, and `variables`."""
-    _compile_kernels()
+    if variables.get("FASTNET_BACKEND", "numba") == "numba":
+        _compile_kernels()
     # A test run of its own in the child does not belong to this one's workers.
     ours = ("FASTNET_", "PYTEST_")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}

@@ -292,12 +292,17 @@ def _scales() -> list[Case]:
         ("zero", [0.0] * 33),
         ("infinite", [1.0, np.inf]),
         ("no-number", [*[1.0] * 40, np.nan]),
+        ("capped", [0.0, 2.0**-122]),
         ("subnormal", [1e-42]),
+        ("least", [2.0**-149]),
+        ("largest", [1e-30, 3.4e38]),
     ]:
         array = np.array(peaks, "f4")
         peak, scale = float(array.max()), 1.0
-        if peak > 0 and math.isfinite(peak):
-            scale = 16 * 2.0 ** -(math.floor(math.log2(peak)) + 1)
+        if peak == 0:
+            scale = 2.0**126
+        elif math.isfinite(peak):
+            scale = min(16 * 2.0 ** -(math.floor(math.log2(peak)) + 1), 2.0**126)
         scalars = Out([1, 2, scale], "f8", [1, 2, 3])
         arguments = {"peaks": array, "count": len(peaks), "scalars": scalars}
         made.append(Case(name, "layered.cu", "choose_scale", BF16, arguments, threads=32))

@@ -235,7 +235,7 @@ for _ in range(3):
     for entry in compiler.cache_folder().glob("*.cubin"):
         entry.write_bytes(b"")
 """
-    environment = child.environment(CUPY_CACHE_DIR=str(tmp_path / "cache"))
+    environment = child.environment(FASTNET_BACKEND="cupy", CUPY_CACHE_DIR=str(tmp_path / "cache"))
     load_monitor = [
         subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code],

@@ -182,14 +182,15 @@ class Pretended(Library):
 
     Attributes:
         answer: the heuristic's: status, and the states of what it found.
+        refused: algorithms that cublasLtMatmul refuses.
         queries: the epilogue's pointers at each question to the heuristic, by attribute.
         products: what cublasLtMatmul was called with.
         pointers: the epilogue's pointers now, by attribute.
     """
 
-    def __init__(self, real, status=0, states=(0,)):
+    def __init__(self, real, status=0, states=(0,), refused=()):
         self._loaded = real._loaded
-        self.answer = (status, states)
+        self.answer, self.refused = (status, states), refused
         self.queries, self.products, self.pointers = [], [], {}
 
     def status(self, name, *arguments):
@@ -200,12 +201,14 @@ class Pretended(Library):
             for candidate, state in zip(arguments[8], states, strict=False):
                 candidate.state = state
                 candidate.algorithm[0] = len(self.queries)
+            for number, candidate in enumerate(arguments[8]):
+                candidate.algorithm[1] = number
             arguments[9]._obj.value = len(states)
             self.queries.append(dict(self.pointers))
             return status
         if name == "Matmul":
             self.products.append(arguments)
-            return 0
+            return 15 if arguments[12]._obj.algorithm[1] in self.refused else 0
         if name == "MatmulDescSetAttribute" and arguments[1] in (8, 11):
             self.pointers[arguments[1]] = arguments[2]._obj.value
         return super().status(name, *arguments)
@@ -267,6 +270,18 @@ def test_the_first_algorithm_that_works_is_taken(library):
     product = Products(pretended, workspace=0x1000).prepare(spec())
     product(7, 0x100, 0x200, 0x300)
     assert pretended.products[0][12]._obj.state == 0
+
+
+def test_an_algorithm_that_is_refused_gives_way_to_the_next_for_good(library):
+    pretended = Pretended(library, states=(0, 0, 0), refused=(0, 1))
+    product = Products(pretended, workspace=0x1000).prepare(spec())
+    for _ in range(2):
+        product(7, 0x100, 0x200, 0x300)
+    assert [call[12]._obj.algorithm[1] for call in pretended.products] == [0, 1, 2, 2]
+    pretended.refused = (2,)
+    for _ in range(2):
+        with pytest.raises(fn.FastnetError, match=r"Matmul.*NOT_SUPPORTED: ProductSpec\(rows=6"):
+            product(7, 0x100, 0x200, 0x300)
 
 
 def test_without_a_gpu_the_handle_says_so(library):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import biased, rows_for, weights_for
 from simulated.building import absence
 
@@ -92,6 +94,40 @@ def test_fp16_keeps_derivatives_of_any_size(backend, size):
     asked, exact = models(network, backend, "fp16")
     found, wanted = asked.loss_and_gradient(x, y)[1], exact.loss_and_gradient(x, y)[1]
     assert_near(found, wanted, bound("fp16", 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize("backend", PATHS)
+@given(
+    exponent=st.one_of(st.sampled_from([-149, -127, -126, -122, 127]), st.integers(-149, 127)),
+    rows=st.lists(st.integers(-60, 0), min_size=1, max_size=4),
+    place=st.integers(0, 299),
+)
+@settings(max_examples=25)
+def test_fp16_keeps_derivatives_of_float32s_whole_range(backend, exponent, rows, place):
+    """A row has a derivative of 2^exponent, some have less by their weights, most have none."""
+    delta = 2.0**exponent
+    network = fn.Network(6, [fn.Dense(20, "tanh"), fn.Dense(1)], fn.Huber(delta=delta))
+    x = rows_for(network, 300)[0] / 4
+    y = np.full((300, 1), 1.5 * delta + 10)
+    weight = np.zeros(300)
+    weight[: 60 * len(rows) : 60] = np.exp2(rows)
+    weight[place] = 1.0
+    asked, exact = models(network, backend, "fp16")
+    found = asked.loss_and_gradient(x, y, weight)[1]
+    wanted = exact.loss_and_gradient(x, y, weight)[1]
+    limit = bound("fp16", 2) * np.linalg.norm(wanted) + 2.0**-149 * np.sqrt(len(wanted))
+    assert np.linalg.norm(found - wanted) <= limit
+
+
+@pytest.mark.parametrize("backend", PATHS)
+def test_a_derivative_that_underflows_leaves_the_loss_a_number(backend):
+    network = fn.Network(1, [fn.Dense(2, "softmax")], "crossentropy")
+    model = fn.Model(network, backend=backend, seed=1, precision="fp16")
+    model.parameters.flat[...] = [0, 0, 0, -90]
+    history = model.fit(
+        np.ones((19, 1)), np.zeros(19, int), optimizer=fn.SGD(0.1), epochs=2, batch_size=8
+    )
+    assert history.loss == [0, 0]
 
 
 @pytest.mark.parametrize("precision", NUMBERS)

@@ -1,6 +1,10 @@
 """Whole trainings on a GPU and on the simulated device: the same bits, by graphs or without."""
 
+import hashlib
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import gpu_devices
 import numpy as np
@@ -60,11 +64,40 @@ def trained(program):
     return program.to_host(state.parameters), program.to_host(state.memory), losses
 
 
+def digest(device, path, precision):
+    """Of the bits of a training."""
+    whole = b"".join(array.tobytes() for array in trained(compiled(device, path, precision)))
+    return hashlib.sha256(whole).hexdigest()
+
+
 @pytest.mark.parametrize(("path", "precision"), CASES)
-def test_twice_gives_the_same_bits(device, path, precision):
-    first, second = (trained(compiled(device, path, precision)) for _ in range(2))
-    for found, wanted in zip(second, first, strict=True):
-        assert_same_bits(found, wanted)
+def test_twice_gives_the_same_bits_and_a_device_opened_anew_too(device, path, precision):
+    kind = "simulated" if device.architecture == "host" else "gpu"
+    other = gpu_devices.open_device(kind)  # has asked for the products' algorithms itself
+    first, *others = (trained(compiled(one, path, precision)) for one in (device, device, other))
+    for again in others:
+        for found, wanted in zip(again, first, strict=True):
+            assert_same_bits(found, wanted)
+
+
+SECOND_PROCESS = """
+import sys
+sys.path[:0] = sys.argv[2:]
+import gpu_devices, test_gpu_runs
+device = gpu_devices.open_device(sys.argv[1])
+for case in test_gpu_runs.CASES:
+    print(test_gpu_runs.digest(device, *case.values))
+"""
+
+
+def test_another_process_gives_the_same_bits(device):
+    kind = "simulated" if device.architecture == "host" else "gpu"
+    folders = [str(Path(__file__).parent / "simulated"), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_PROCESS, kind, *folders],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [digest(device, *case.values) for case in CASES]
 
 
 @pytest.mark.parametrize(

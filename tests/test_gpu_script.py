@@ -27,7 +27,9 @@ RATES = {"copy": 1e9, "float32": 1e9, "tf32": 2e9, "bf16": 4e9, "fp16": 4e9}
 
 
 def ran(*command):
-    environment = child.environment(PYTHON=sys.executable, CUDA_VISIBLE_DEVICES="")
+    environment = child.environment(
+        FASTNET_BACKEND="cupy", PYTHON=sys.executable, CUDA_VISIBLE_DEVICES=""
+    )
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60

@@ -88,7 +88,7 @@ _BIAS_ALIGNED = 16
 #: That of a mask, which is an array of its own: CuPy's memory begins at multiples of 512.
 _MASK_ALIGNED = 256
 
-#: How many algorithms the heuristic may return; the first that works with the workspace is taken.
+#: How many algorithms the heuristic may return; the first that works is taken.
 _CANDIDATES = 8
 
 
@@ -308,7 +308,7 @@ class Products:
 
 
 class PreparedProduct:
-    """A product with its algorithm, chosen once: the same at every call.
+    """A product with its algorithm, chosen once, at its first call: the same at every later one.
 
     Where there is a bias there are two, for one that begins at a multiple of 16 bytes and for
     one that begins anywhere: it stands in the flat vector behind a weight of any size.
@@ -323,7 +323,8 @@ class PreparedProduct:
         self._operation = Operation(library, spec)
         self._a, self._b, self._out = layouts(library, spec)
         self._one, self._zero = real(1), real(0)
-        self._aligned, self._anywhere = _Candidate(), _Candidate()
+        self._aligned: list[_Candidate] = []
+        self._anywhere: list[_Candidate] = []
         self._lock = threading.Lock()
 
     def __call__(self, stream: int, a: int, b: int, out: int, bias: int = 0, mask: int = 0) -> None:
@@ -340,15 +341,22 @@ class PreparedProduct:
         Raises:
             FastnetError: if the library refuses.
         """
-        algorithm = self._anywhere if bias % _BIAS_ALIGNED else self._aligned
+        candidates = self._anywhere if bias % _BIAS_ALIGNED else self._aligned
         with self._lock:  # the pointers of an epilogue stand in the operation
             self._point(bias, mask)
-            self._library.call(
-                "Matmul", self._products.handle, self._operation.handle,
-                ctypes.byref(self._one), b, self._b.handle, a, self._a.handle,
-                ctypes.byref(self._zero), out, self._out.handle, out, self._out.handle,
-                ctypes.byref(algorithm), self._products.workspace, WORKSPACE_BYTES, stream,
-            )  # fmt: skip
+            while True:
+                status = self._library.status(
+                    "Matmul", self._products.handle, self._operation.handle,
+                    ctypes.byref(self._one), b, self._b.handle, a, self._a.handle,
+                    ctypes.byref(self._zero), out, self._out.handle, out, self._out.handle,
+                    ctypes.byref(candidates[0]), self._products.workspace, WORKSPACE_BYTES, stream,
+                )  # fmt: skip
+                # The heuristic may return what the device then refuses, always and at once.
+                if status != NOT_SUPPORTED or len(candidates) == 1:
+                    break
+                del candidates[0]
+        if status != SUCCESS:
+            raise FastnetError(f"cublasLtMatmul failed with {status_name(status)}: {self._spec}.")
 
     def _point(self, bias: int, mask: int) -> None:
         if self._spec.epilogue in _BIASED:
@@ -363,8 +371,8 @@ class PreparedProduct:
             status, self._anywhere = self._ask(self._spec.result.bytes)
         return status
 
-    def _ask(self, bias_alignment: int) -> tuple[int, _Candidate]:
-        """The best algorithm by cuBLASLt's heuristic, with a status."""
+    def _ask(self, bias_alignment: int) -> tuple[int, list[_Candidate]]:
+        """A status, and the algorithms by cuBLASLt's heuristic, the best first."""
         # It reads from an epilogue's pointers how they are aligned, and nothing else
         # (cublasLt.h, at CUBLASLT_MATMUL_DESC_BIAS_POINTER).
         self._point(bias_alignment, _MASK_ALIGNED)
@@ -377,7 +385,11 @@ class PreparedProduct:
                 self._b.handle, self._a.handle, self._out.handle, self._out.handle,
                 preference.handle, _CANDIDATES, candidates, ctypes.byref(found),
             )  # fmt: skip
-            for candidate in candidates[: found.value] if status == SUCCESS else ():
-                if candidate.state == SUCCESS and candidate.workspace <= WORKSPACE_BYTES:
-                    return SUCCESS, candidate
-        return (NOT_SUPPORTED if status == SUCCESS else status), _Candidate()
+            fitting = [
+                candidate
+                for candidate in candidates[: found.value if status == SUCCESS else 0]
+                if candidate.state == SUCCESS and candidate.workspace <= WORKSPACE_BYTES
+            ]
+            if fitting:
+                return SUCCESS, fitting
+        return (NOT_SUPPORTED if status == SUCCESS else status), []

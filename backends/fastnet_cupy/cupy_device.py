@@ -137,8 +137,12 @@ class CupyDevice:
                 target[...] = source
 
     def download(self, array: Any) -> Array:
-        with self.current(), self._stream:
-            host: Array = array.get(stream=self._stream, blocking=True)
+        # With `out`, because with CUPY_ENABLE_UMP=1 CuPy returns the device's own memory otherwise,
+        # and does not wait.
+        host: Array = np.empty(array.shape, array.dtype)
+        if host.size:
+            with self.current(), self._stream:
+                array.get(stream=self._stream, out=host, blocking=True)
         return host
 
     def kernel(

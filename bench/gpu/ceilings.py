@@ -13,6 +13,9 @@ from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, float32_to
 #: Times that each is done, and sets of operands, between which they take turns.
 TIMES, SETS = 10, 2
 
+#: Random numbers that are drawn: a prime, so that no two rows of a matrix begin alike.
+DRAWN = 1_048_573
+
 NUMBERS = {number.name: number for number in (FLOAT32, TF32, BF16, FP16)}
 
 
@@ -28,9 +31,23 @@ def _median(device: Device, work: Callable[[int], None]) -> float:
     return statistics.median(seconds)
 
 
+def _filled(device: Device, entries: int, number: Number, seed: int = 1) -> Any:
+    """Random numbers on the device: a few are drawn, and doubled there until they are enough."""
+    drawn = np.random.default_rng(seed).standard_normal(min(DRAWN, entries), np.float32)
+    drawn = float32_to_bf16(drawn) if number == BF16 else drawn.astype(number.store)
+    array = device.empty((entries,), number.store)
+    done = len(drawn)
+    device.copy(array[:done], drawn)
+    while done < entries:
+        more = min(done, entries - done)
+        device.copy(array[done : done + more], array[:more])
+        done += more
+    return array
+
+
 def copy(device: Device, entries: int = 2**28) -> float:
     """Bytes a second that a copy on the device reads and writes."""
-    source = device.upload(np.random.default_rng(1).standard_normal(entries, np.float32))
+    source = _filled(device, entries, FLOAT32)
     target = device.empty((entries,), "float32")
     return 2 * 4 * entries / _median(device, lambda turn: device.copy(target, source))
 
@@ -40,15 +57,8 @@ def product(device: Device, number: Number, size: int = 8192) -> float:
     spec = ProductSpec(size, size, size, False, False, number, number)
     multiply = device.product(spec)
     assert multiply is not None, "a product without an epilogue is always there"
-    rng = np.random.default_rng(1)
-
-    def matrix() -> Any:
-        values = rng.standard_normal((size, size), np.float32)
-        return device.upload(
-            float32_to_bf16(values) if number == BF16 else values.astype(number.store)
-        )
-
-    pairs = [(matrix(), matrix()) for _ in range(SETS)]
+    matrices = [_filled(device, size * size, number, seed) for seed in range(2 * SETS)]
+    pairs = list(zip(matrices[::2], matrices[1::2], strict=True))
     out = device.empty((size, size), number.store)
 
     def work(turn: int) -> None:

@@ -74,6 +74,10 @@ def main(tool: str) -> int:
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit(main(sys.argv[1]))
+    import cupy
+
     from fastnet_cupy.cupy_device import CupyDevice
 
+    # CuPy's pool rounds up to 512 bytes, and what lies behind an array would still be its own.
+    cupy.cuda.set_allocator(None)
     all_paths(CupyDevice())

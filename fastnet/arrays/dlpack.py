@@ -55,7 +55,14 @@ def on_host(value: Any, what: str) -> Any:
         value = _plain(value)
         return value if hasattr(value, "__array__") else np.from_dlpack(value)
     if kind in _CUDA:
-        return as_cupy(value, what).get()
+        array = as_cupy(value, what)
+        # With `out` it is a copy also where CuPy could hand out the GPU's own memory
+        # (CUPY_ENABLE_UMP=1).
+        host = np.empty(array.shape, array.dtype)
+        if host.size:
+            with array.device:
+                array.get(out=host, blocking=True)
+        return host
     raise DataError(
         f"{what} is on a device of DLPack's type {kind}, which fastnet cannot read; pass a copy in "
         "the CPU's memory."
@@ -83,7 +90,10 @@ def as_cupy(value: Any, what: str) -> Any:
 def as_rows(value: Any, dtype: str) -> Any:
     """Rows on a GPU as a CuPy array; numbers are cast to `dtype`, C-contiguous."""
     rows = as_cupy(value, "x")
-    return rows.astype(dtype, order="C", copy=False) if rows.dtype.kind in "biuf" else rows
+    if rows.dtype.kind not in "biuf":
+        return rows
+    with rows.device:  # CuPy casts on the GPU that is current
+        return rows.astype(dtype, order="C", copy=False)
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,13 @@ from fastnet_cupy.precision import BF16, TF32, Number, bf16_to_float32, float32_
 
 
 def round_tf32(values: Array) -> Array:
-    """float32 with 10 bits of significand, to the nearest, ties away from zero."""
+    """float32 with 10 bits of significand, to the nearest, ties away from zero.
+
+    As machine code has it: a NaN whose bits all lie below the tenth becomes infinite.
+    """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
-    return np.where(np.isfinite(values), rounded, values)
+    bits = bits + np.where(np.isfinite(values), 0x1000, 0).astype(np.uint32)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def as_read(stored: Array, number: Number) -> Array:

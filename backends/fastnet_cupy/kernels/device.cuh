@@ -38,7 +38,8 @@ __device__ __forceinline__ uint16_t fn_float_to_bf16(float value) {
   return bits;
 }
 
-// To the nearest with 10 bits of significand, ties away from zero, the bits below it zero.
+// To the nearest with 10 bits of significand, ties away from zero, the bits below it zero. A NaN
+// whose own bits all lie below becomes infinite: of one that is computed the first is set.
 __device__ __forceinline__ float fn_round_tf32(float value) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
@@ -65,7 +66,7 @@ __device__ __forceinline__ void fn_mma_bf16(float (&c)[4], const uint32_t (&a)[4
 }
 
 // The same with a 16 x 8, b 8 x 8, of float32 that fn_round_tf32 has rounded. Lane 4 g + t holds
-// of a (g, t), (g+8, t), (g, t+4), (g+8, t+4), of b (t, g), (t+4, g) (section 9.7.14.5.5).
+// of a (g, t), (g+8, t), (g, t+4), (g+8, t+4), of b (t, g), (t+4, g) (section 9.7.14.5.7).
 __device__ __forceinline__ void fn_mma_tf32(float (&c)[4], const uint32_t (&a)[4],
                                             const uint32_t (&b)[2]) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "

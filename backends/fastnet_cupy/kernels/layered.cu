@@ -154,17 +154,14 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   if (peaks) peaks[blockIdx.x] = peak;
 }
 
-// scalars[SCALE] = the power of two that scales the largest of `count` peaks to SCALED_PEAK. One
-// block of one warp.
+// scalars[SCALE] = the scale of a step whose largest derivatives `count` blocks have found. One block
+// of one warp.
 extern "C" __global__ void __launch_bounds__(FN_WARP)
     choose_scale(const real *peaks, int count, double *scalars) {
   real peak = 0;
   for (int i = threadIdx.x; i < count; i += FN_WARP) peak = larger(peak, peaks[i]);
   peak = group_peak(peak, FN_WARP);
-  if (threadIdx.x) return;
-  int exponent = 0;
-  if (peak > 0 && isfinite(peak)) frexp((double)peak, &exponent);
-  scalars[SCALE] = peak > 0 && isfinite(peak) ? ldexp((double)SCALED_PEAK, -exponent) : 1.0;
+  if (threadIdx.x == 0) scalars[SCALE] = scale_for((float)peak);
 }
 
 // The derivative at the output as products read it, times the step's scale.

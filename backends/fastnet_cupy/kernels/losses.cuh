@@ -123,6 +123,18 @@ __device__ __forceinline__ void softmax_row_back(const real *a, real *d, int n, 
 // The largest derivative at the output is scaled to this, for fp16: 2^11 below its largest number,
 // because derivatives may grow on the way to the first layer, and 2^28 above its least.
 #define SCALED_PEAK 16
+// 2^126, the largest scale: its inverse is the least number that float32 has in full, and it lifts
+// float32's least, 2^-149, above fp16's, 2^-24.
+#define LARGEST_SCALE 8.5070592e37f
+
+// The power of two that brings `peak`, the largest size of a derivative, next to SCALED_PEAK; 1 for
+// one that is not finite.
+__device__ __forceinline__ float scale_for(float peak) {
+  if (!isfinite(peak)) return 1.f;
+  int exponent = 0;
+  frexpf(peak, &exponent);
+  return peak > 0 && exponent > -122 ? ldexpf((float)SCALED_PEAK, -exponent) : LARGEST_SCALE;
+}
 
 // A row's loss, of its logits p; `put(j, slope)` takes the derivative by p[j], and may overwrite it.
 template <>

@@ -384,7 +384,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   double loss = 0;
   float scale = 1.f;
 #ifdef FN_FP16
-  scale = 1.2676506e30f;  // 2^100: the first rows lower it
+  scale = LARGEST_SCALE;  // the first rows lower it
 #endif
   for (int first = blockIdx.x * ROWS; first < task.batch.rows; first += gridDim.x * ROWS) {
     __syncthreads();
@@ -424,14 +424,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #ifdef FN_FP16
     __shared__ real peaks[FN_MOST_WARPS];
     peak = block_peak(peak, peaks);
-    if (peak > 0 && isfinite(peak)) {
-      int exponent;
-      frexpf(peak, &exponent);
-      float fitting = ldexpf((float)SCALED_PEAK, -exponent < 100 ? -exponent : 100);
-      if (fitting < scale) {  // what was added up before is rescaled, exactly
-        gradient.multiply_by(fitting / scale);
-        scale = fitting;
-      }
+    float fitting = scale_for(peak);
+    if (fitting < scale) {  // what was added up before is rescaled, exactly
+      gradient.multiply_by(fitting / scale);
+      scale = fitting;
     }
 #endif
     for (int item = threadIdx.x; item < ROWS * OUTPUTS; item += THREADS) {

@@ -15,8 +15,9 @@
 #define FN_UNROLLED 1
 #endif
 
-// Entries between the ends of one row and the next: rows begin at 16 bytes, and neither eight rows
-// of `fn_load_matrices` nor a fragment of float32 finds two entries in one bank.
+// Entries between the ends of one row and the next: rows begin at 16 bytes, and no two of eight rows
+// of `fn_load_matrices` have entries in one bank. Fragments of TF32 do, two of them, where their rows
+// are the matrix's columns: `a` transposed, and `b` as it is stored.
 #define ROW_PADDING (16 / (int)sizeof(store))
 
 __device__ __forceinline__ int lane_group() { return (threadIdx.x & 31) >> 2; }
