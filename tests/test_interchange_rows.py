@@ -18,8 +18,8 @@ def test_every_activation_has_a_row(rows):
 
 
 def test_an_activation_without_a_row_is_refused_by_name():
-    class Mish(Activation):
-        name = "mish"
+    class Snake(Activation):
+        name = "snake"
 
-    with pytest.raises(fn.DefinitionError, match=r"cannot write activation 'mish' for ONNX.*gelu"):
-        row_of(onnx_activations.ROWS, Mish(), "ONNX")
+    with pytest.raises(fn.DefinitionError, match=r"cannot write activation 'snake' for ONNX.*gelu"):
+        row_of(onnx_activations.ROWS, Snake(), "ONNX")

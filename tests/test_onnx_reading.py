@@ -210,8 +210,8 @@ def test_a_loss_for_further_training(tmp_path):
 
 UNSUPPORTED = {
     "an operation": (
-        [FIRST, ("Mish", "z", "y")],
-        r"node 'the y' \(Mish\).*not support this operator.*Gemm",
+        [FIRST, ("Celu", "z", "y")],
+        r"node 'the y' \(Celu\).*not support this operator.*Gemm",
     ),
     "logarithms": ([FIRST, ("LogSoftmax", "z", "y")], r"'the y' \(LogSoftmax\).*probabilities"),
     "a domain": (

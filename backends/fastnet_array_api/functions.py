@@ -54,6 +54,37 @@ def _tanh_gelu_slope(xp: Any, z: Any, a: Any, c: float, k: float) -> Any:
     return (1 + h) / 2 + z / 2 * (1 - h * h) * c * (1 + 3 * k * z * z)
 
 
+def _mish_terms(xp: Any, z: Any) -> tuple[Any, Any]:
+    """e = exp(z), n = e (e + 2); from 20 on n / (n + 2) is 1 to the last digit."""
+    e = xp.exp(xp.where(z > 20, 20 * xp.ones_like(z), z))
+    return e, e * (e + 2)
+
+
+def _mish(xp: Any, z: Any) -> Any:
+    _, n = _mish_terms(xp, z)
+    return z * (n / (n + 2))
+
+
+def _mish_slope(xp: Any, z: Any, a: Any) -> Any:
+    e, n = _mish_terms(xp, z)
+    return n / (n + 2) + z * 4 * e * (1 + e) / ((n + 2) * (n + 2))
+
+
+def _relu6(xp: Any, z: Any) -> Any:
+    z = xp.where(z <= 0, xp.zeros_like(z), z)
+    return xp.where(z > 6, 6 * xp.ones_like(z), z)
+
+
+def _hardswish_slope(xp: Any, z: Any, a: Any) -> Any:
+    one = xp.ones_like(z)
+    return xp.where(z <= -3, 0 * one, xp.where(z >= 3, one, z / 3 + 0.5))
+
+
+def _inside(xp: Any, z: Any, low: float, high: float) -> Any:
+    """1 where low < z < high, else 0."""
+    return xp.astype(xp.logical_and(z > low, z < high), z.dtype)
+
+
 #: By kind, f(z) and f'(z); the slope may be told from `a` too. Constants come last.
 ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "sigmoid": (_sigmoid, lambda xp, z, a: a * (1 - a)),
@@ -87,6 +118,13 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "tanh_gelu": (
         lambda xp, z, c, k: z / 2 * (1 + xp.tanh(c * (z + k * z * z * z))),
         _tanh_gelu_slope,
+    ),
+    "mish": (_mish, _mish_slope),
+    "hardswish": (lambda xp, z: z * (_relu6(xp, z + 3) / 6), _hardswish_slope),
+    "relu6": (_relu6, lambda xp, z, a: _inside(xp, z, 0, 6)),
+    "hardsigmoid": (
+        lambda xp, z: _relu6(xp, z + 3) / 6,
+        lambda xp, z, a: _inside(xp, z, -3, 3) / 6,
     ),
 }
 

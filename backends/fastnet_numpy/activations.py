@@ -213,6 +213,72 @@ class TanhGELU(Function):
         np.multiply(d, t, d)
 
 
+class Mish(Function):
+    """a = z tanh(log(1 + e)) = z n / (n + 2), e = exp(z), n = e (e + 2);
+    a' = n / (n + 2) + 4 z e (1 + e) / (n + 2)^2.
+    """
+
+    needs_z = True
+
+    def forward(self, z: Array, a: Array) -> None:
+        _, n = self._terms(z)
+        np.multiply(z, n / (n + 2), a)
+
+    def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
+        e, n = self._terms(z)
+        np.divide(z * 4 * e * (self.one + e), np.square(n + 2), t)
+        np.add(t, n / (n + 2), t)
+        np.multiply(d, t, d)
+
+    def _terms(self, z: Array) -> tuple[Array, Array]:
+        """e and n; from 20 on n / (n + 2) is 1 to the last digit, and the square does not
+        overflow.
+        """
+        e = np.exp(np.minimum(z, 20))
+        return e, e * (e + 2)
+
+
+class Hardswish(Function):
+    """a = z r, r = min(max(z + 3, 0), 6) / 6;  a' = 0 where z <= -3, 1 where z >= 3, else
+    z / 3 + 1 / 2.
+    """
+
+    needs_z = True
+
+    def forward(self, z: Array, a: Array) -> None:
+        np.multiply(z, np.clip(z + 3, 0, 6) / 6, a)
+
+    def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
+        np.divide(z, 3, t)
+        np.add(t, self.half, t)
+        slope = np.where(z <= -3, self.zero, np.where(z >= 3, self.one, t))
+        np.multiply(d, slope, d)
+
+
+class ReLU6(Function):
+    """a = min(max(z, 0), 6);  a' = [0 < a < 6]."""
+
+    def forward(self, z: Array, a: Array) -> None:
+        np.clip(z, 0, 6, a)
+
+    def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
+        np.multiply(d, (a > 0) & (a < 6), d)
+
+
+class Hardsigmoid(Function):
+    """a = min(max(z + 3, 0), 6) / 6;  a' = 1 / 6 where -3 < z < 3, else 0."""
+
+    needs_z = True
+
+    def forward(self, z: Array, a: Array) -> None:
+        np.add(z, 3, a)
+        np.clip(a, 0, 6, a)
+        np.divide(a, 6, a)
+
+    def backward(self, d: Array, z: Array, a: Array, t: Array) -> None:
+        np.multiply(d, np.where(np.abs(z) < 3, self.one / 6, self.zero), d)
+
+
 class Softmax(Function):
     """a_j = exp(z_j - m) / sum_k exp(z_k - m), m = max z;  dz_j = a_j (d_j - sum_k a_k d_k)."""
 
@@ -295,4 +361,8 @@ FUNCTIONS: dict[str, type[Function]] = {
     "silu": SiLU,
     "gelu": GELU,
     "tanh_gelu": TanhGELU,
+    "mish": Mish,
+    "hardswish": Hardswish,
+    "relu6": ReLU6,
+    "hardsigmoid": Hardsigmoid,
 }

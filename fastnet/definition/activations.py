@@ -135,6 +135,33 @@ class GELU(Activation):
         )
 
 
+class Mish(Activation):
+    """a = z * tanh(softplus(z)) (Misra, BMVC 2020, eq. 1)."""
+
+    name: ClassVar[str] = "mish"
+    initializer: ClassVar[str] = "he_uniform"
+
+
+class Hardswish(Activation):
+    """a = z * relu6(z + 3) / 6 (Howard et al., ICCV 2019, section 5.2); slope 0 at -3, 1 at 3."""
+
+    name: ClassVar[str] = "hardswish"
+    initializer: ClassVar[str] = "he_uniform"
+
+
+class ReLU6(Activation):
+    """a = min(max(z, 0), 6); slope 0 at 0 and at 6 (Krizhevsky 2010)."""
+
+    name: ClassVar[str] = "relu6"
+    initializer: ClassVar[str] = "he_uniform"
+
+
+class Hardsigmoid(Activation):
+    """a = relu6(z + 3) / 6, as PyTorch has it; slope 0 at -3 and at 3."""
+
+    name: ClassVar[str] = "hardsigmoid"
+
+
 class Softmax(Activation):
     """a_j = exp(z_j) / sum_k exp(z_k), over the units of the last layer."""
 
@@ -174,5 +201,6 @@ NORMAL_TAIL: dict[int, tuple[tuple[float, ...], tuple[float, ...], float]] = {
 
 
 ACTIVATIONS = registry(
-    Identity, Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, Softplus, SiLU, GELU, Softmax
-)
+    Identity, Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, Softplus, SiLU, GELU, Mish, Hardswish,
+    ReLU6, Hardsigmoid, Softmax,
+)  # fmt: skip

@@ -45,6 +45,10 @@ ROWS = {
     "softplus": Row("softplus"),
     "silu": Row("silu"),
     "gelu": Row("gelu"),
+    "mish": Row("mish"),
+    "hardswish": Row("hard_silu"),
+    "relu6": Row("relu6"),
+    "hardsigmoid": Row("hard_sigmoid"),
     "softmax": Row("softmax", layers={"Softmax": lambda it: it.axis in (1, -1)}),
 }
 

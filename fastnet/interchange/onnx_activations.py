@@ -69,6 +69,10 @@ def _gelu(f: Apply[E], z: E, approximate: str) -> E:
     return (0.5 * z) * (curve + 1.0)
 
 
+def _hardsigmoid(f: Apply[E], z: E) -> E:
+    return f("Min", f("Relu", (1 / 6) * z + 0.5), 1.0)
+
+
 ROWS = {
     "identity": Row(lambda f, z: z),
     "sigmoid": Row(
@@ -111,5 +115,9 @@ ROWS = {
         attributes={"approximate": ("approximate", "none")},
         choices={"approximate": ("none", "tanh")},
     ),
+    "mish": Row(lambda f, z: z * f("Tanh", _softplus(f, z)), operator="Mish", since=18),
+    "hardswish": Row(lambda f, z: z * _hardsigmoid(f, z), operator="HardSwish", since=14),
+    "relu6": Row(lambda f, z: f("Min", f("Relu", z), 6.0)),
+    "hardsigmoid": Row(_hardsigmoid),
     "softmax": Row(lambda f, z: f("Softmax", z)),
 }

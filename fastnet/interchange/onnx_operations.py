@@ -66,6 +66,13 @@ class Operations(Arithmetic):
         signal = self._signal(a)
         return replace(signal, p=row.formula(signal.stage.algebra.apply, signal.p, **constants))
 
+    def hard_sigmoid(self, a: Value) -> Value:
+        """max(0, min(1, alpha z + beta))."""
+        alpha, beta = self._has(alpha=0.2, beta=0.5)
+        signal = self._signal(a)
+        apply = signal.stage.algebra.apply
+        return replace(signal, p=apply("Min", apply("Relu", alpha * signal.p + beta), 1.0))
+
     def softmax(self, a: Value) -> Value:
         (axis,) = self._has(axis=-1 if self._file.opset >= 13 else 1)
         if axis not in (1, -1):
@@ -250,6 +257,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("", "Gemm"): Operation(Operations.gemm, 2, 3),
     ("", "Greater"): Operation(Operations.greater, 2, 2),
     ("", "GreaterOrEqual"): Operation(Operations.greater, 2, 2),
+    ("", "HardSigmoid"): Operation(Operations.hard_sigmoid),
     ("", "Identity"): Operation(Operations.identity),
     ("", "Less"): Operation(Operations.less, 2, 2),
     ("", "LessOrEqual"): Operation(Operations.less, 2, 2),

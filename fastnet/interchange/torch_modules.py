@@ -50,6 +50,10 @@ ROWS = {
     ),
     "silu": Row("SiLU"),
     "gelu": Row("GELU", {"approximate": "approximate"}),
+    "mish": Row("Mish"),
+    "hardswish": Row("Hardswish"),
+    "relu6": Row("ReLU6"),
+    "hardsigmoid": Row("Hardsigmoid"),
     "softmax": Row(
         "Softmax",
         settings={"dim": 1},

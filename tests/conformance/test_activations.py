@@ -39,6 +39,10 @@ FORMULAS = {
     "softplus": lambda z, f: np.logaddexp(0, z),
     "silu": lambda z, f: z * special.expit(z),
     "gelu": lambda z, f: tanh_gelu(z) if f.approximate == "tanh" else z * phi(z),
+    "mish": lambda z, f: z * np.tanh(np.logaddexp(0, z)),
+    "hardswish": lambda z, f: z * np.clip(z + 3, 0, 6) / 6,
+    "relu6": lambda z, f: np.clip(z, 0, 6),
+    "hardsigmoid": lambda z, f: np.clip(z + 3, 0, 6) / 6,
 }
 
 
@@ -97,6 +101,8 @@ LIMITS = {
     "elu": (-1, np.inf),
     "selu": (-SELU_SCALE * SELU_ALPHA, np.inf),
     "softplus": (0, np.inf),
+    "relu6": (0, 6),
+    "hardsigmoid": (0, 1),
 }
 
 

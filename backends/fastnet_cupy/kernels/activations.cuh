@@ -126,6 +126,53 @@ struct Activation<ACTIVATION_TANH_GELU> : SlopeFromInput {  // first, second: of
   }
 };
 
+template <>
+struct Activation<ACTIVATION_MISH> : SlopeFromInput {  // z tanh(log(1 + e)) = z n / (n + 2)
+  // From 20 on n / (n + 2) is 1 to the last digit, and the square does not overflow.
+  static __device__ __forceinline__ real power(real z) { return exp_(z > 20 ? (real)20 : z); }
+  static __device__ __forceinline__ real value(real z, Constants) {
+    real e = power(z), n = e * (e + 2);
+    return z * (n / (n + 2));
+  }
+  static __device__ __forceinline__ real slope(real z, real, Constants) {
+    real e = power(z), n = e * (e + 2);
+    return n / (n + 2) + z * 4 * e * (1 + e) / ((n + 2) * (n + 2));
+  }
+};
+
+// min(max(z, 0), 6); NaN stays.
+__device__ __forceinline__ real between_0_and_6(real z) {
+  return z < 0 ? (real)0 : (z > 6 ? (real)6 : z);
+}
+
+template <>
+struct Activation<ACTIVATION_HARDSWISH> : SlopeFromInput {
+  static __device__ __forceinline__ real value(real z, Constants) {
+    return z * (between_0_and_6(z + 3) / 6);
+  }
+  static __device__ __forceinline__ real slope(real z, real, Constants) {
+    return z <= -3 ? (real)0 : (z >= 3 ? (real)1 : z / 3 + (real)0.5);
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_RELU6> : SlopeFromOutput {
+  static __device__ __forceinline__ real value(real z, Constants) { return between_0_and_6(z); }
+  static __device__ __forceinline__ real slope(real a, Constants) {
+    return a > 0 && a < 6 ? (real)1 : (real)0;
+  }
+};
+
+template <>
+struct Activation<ACTIVATION_HARDSIGMOID> : SlopeFromInput {
+  static __device__ __forceinline__ real value(real z, Constants) {
+    return between_0_and_6(z + 3) / 6;
+  }
+  static __device__ __forceinline__ real slope(real z, real, Constants) {
+    return z > -3 && z < 3 ? (real)1 / 6 : (real)0;
+  }
+};
+
 // a = f(z).
 __device__ __forceinline__ real activated(int code, real z, Constants c) {
 #define FN_CASE(KIND) \

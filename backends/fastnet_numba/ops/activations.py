@@ -39,9 +39,19 @@ SOFTPLUS = code("activation", "softplus")
 SILU = code("activation", "silu")
 GELU = code("activation", "gelu")
 TANH_GELU = code("activation", "tanh_gelu")
+MISH = code("activation", "mish")
+HARDSWISH = code("activation", "hardswish")
+RELU6 = code("activation", "relu6")
+HARDSIGMOID = code("activation", "hardsigmoid")
 
 #: The most constants that an activation has.
 MOST_CONSTANTS = 2
+
+
+@inlined
+def between_0_and_6(z):
+    """min(max(z, 0), 6); NaN stays."""
+    return choose(z < 0.0, 0.0, choose(z > 6.0, 6.0, z))
 
 
 @inlined
@@ -73,6 +83,20 @@ def apply(kind, z, c0, c1):
     if kind == GELU:
         cdf = normal_cdf(z)
         return z * cdf, fma(z, normal_pdf(z), cdf)
+    if kind == MISH:
+        # z tanh(softplus(z)), by e = exp(z); from 20 on its tanh is 1 to the last digit.
+        e = exp(choose(z > 20.0, 20.0, z))
+        n = e * (e + 2.0)
+        h = n / (n + 2.0)
+        return z * h, fma(z, 4.0 * e * (1.0 + e) / ((n + 2.0) * (n + 2.0)), h)
+    if kind == HARDSWISH:
+        slope = choose(z <= -3.0, 0.0, choose(z >= 3.0, every(z, 1.0), z / 3.0 + 0.5))
+        return z * (between_0_and_6(z + 3.0) / 6.0), slope
+    if kind == RELU6:
+        return between_0_and_6(z), choose(z > 0.0, choose(z < 6.0, every(z, 1.0), 0.0), 0.0)
+    if kind == HARDSIGMOID:
+        slope = choose(z > -3.0, choose(z < 3.0, every(z, 1.0 / 6.0), 0.0), 0.0)
+        return between_0_and_6(z + 3.0) / 6.0, slope
     # TANH_GELU. Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
     slope, cubic = c0, c1
     u = choose(z > 30.0, 30.0, choose(z < -30.0, -30.0, z))
