@@ -38,7 +38,7 @@ def test_every_name_of_the_header_is_used():
 
 @pytest.mark.parametrize("table", ["activation", "loss", "optimizer"])
 def test_the_header_has_the_contracts_codes(table):
-    found = dict(re.findall(rf"\b{table.upper()}_([A-Z_]+) = (\d+)", names.header()))
+    found = dict(re.findall(rf"\b{table.upper()}_([A-Z0-9_]+) = (\d+)", names.header()))
     assert {kind.lower(): int(code) for kind, code in found.items()} == kinds.TABLES[table]
 
 
