@@ -232,7 +232,7 @@ def test_backends_with_an_unknown_choice_lists_them_and_fails():
 def test_classes_from_table_to_predictions(table):
     code, out, err = run("train", "kinds.csv", "--target", "kind", "-o", "kinds.safetensors")
     assert code == 0, err
-    assert re.search(r"^rows +160 +40$", out, re.MULTILINE)
+    assert re.search(r"^rows +40 +160$", out, re.MULTILINE)
     assert re.search(r"^accuracy +\d+\.\d\d% +\d+\.\d\d%$", out, re.MULTILINE)
     assert "fastnet predict kinds.safetensors" in out
     assert "classification of 'kind' into 2 classes from 2 columns" in err

@@ -62,11 +62,11 @@ def test_the_report_says_what_became_of_each_column(folder):
     assert re.match(r"categories +2 +'(fe)?male', '(fe)?male'", lines["sex"])
     assert re.match(r"number +2 +80 +median [\d.]+ imputed, plus an indicator", lines["age"])
     assert re.match(r"categories +4 +8 +'S', 'C', 'Q'", lines["port"])
-    assert re.search(r"^rows +320 +80$", out, re.MULTILINE)
+    assert re.search(r"^rows +80 +320$", out, re.MULTILINE)
     for name in ("accuracy", "log loss", "ROC AUC"):
         assert re.search(rf"^{name} +[\d.]+%? +[\d.]+%?$", out, re.MULTILINE)
     matrix = re.search(
-        r"predicted class \(across\)\n +0 +1\n0 +(\d+) +(\d+)\n1 +(\d+) +(\d+)\n", out
+        r"rows: true, columns: predicted\n +0 +1\n0 +(\d+) +(\d+)\n1 +(\d+) +(\d+)\n", out
     )
     assert sum(map(int, matrix.groups())) == 80
     assert "the columns are encoded as 10 inputs" in err
@@ -93,7 +93,7 @@ def test_a_wide_table_is_summed_up(folder):
 def test_figures_are_scikit_learns_on_the_rows_held_out(folder):
     done = json.loads(run(*TRAIN, "--json")[1])
     fit = tables.TableFit("voyage.csv", "survived", tables.Recipe())
-    x, y = fit.validation
+    x, y = fit.validation.x, fit.validation.y
     p = fn.load("v.safetensors").predict(x, encoded=True)
     found = done["validation"]
     assert found["rows"] == len(y) == 80
@@ -111,11 +111,11 @@ def test_figures_of_quantities_are_in_their_own_unit(folder):
     assert code == 0, err
     for name in ("R²", "RMSE", "MAE"):
         assert re.search(rf"^{name} +[\d.]+ +[\d.]+$", out, re.MULTILINE)
-    assert "predicted class" not in out
+    assert "columns: predicted" not in out
     found = tables.predict(fn.load("f.safetensors"), "f.csv")["prediction"].to_numpy()
     fare = pl.read_csv("f.csv")["fare"].to_numpy()
     rmse = re.search(r"^RMSE +([\d.]+) +([\d.]+)$", out, re.MULTILINE).groups()
-    squares = (320 * float(rmse[0]) ** 2 + 80 * float(rmse[1]) ** 2) / 400
+    squares = (80 * float(rmse[0]) ** 2 + 320 * float(rmse[1]) ** 2) / 400
     assert np.mean((fare - found) ** 2) == pytest.approx(squares, rel=1e-3)
     assert Path("f.svg").read_text().startswith("<?xml")
 
@@ -123,14 +123,10 @@ def test_figures_of_quantities_are_in_their_own_unit(folder):
 def test_a_metric_that_is_undefined_is_a_dash_and_a_null(folder):
     table = pl.DataFrame({"a": range(40), "y": ["u"] * 38 + ["v"] * 2})
     table.write_csv("rare.csv")
-    for seed in range(9):
-        options = ("-o", "r.safetensors", "--epochs", 1, "--seed", seed, "--validation", 0.05)
-        code, out, err = run("train", "rare.csv", "--target", "y", *options)
-        assert code == 0, err
-        if re.search(r"^ROC AUC +\S+ +-$", out, re.MULTILINE):
-            break
-    else:
-        pytest.fail("in no split all rows held out were of one class")
+    options = ("-o", "r.safetensors", "--epochs", 1, "--validation", 0.05)
+    code, out, err = run("train", "rare.csv", "--target", "y", *options)
+    assert code == 0, err
+    assert re.search(r"^ROC AUC +- +\S+$", out, re.MULTILINE)
     done = json.loads(run("train", "rare.csv", "--target", "y", *options, "--json")[1])
     assert done["validation"]["roc_auc"] is None
     assert json.loads(run("show", "r.safetensors", "--json")[1])["training"]["validation"] == {

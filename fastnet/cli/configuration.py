@@ -23,12 +23,23 @@ from typing import Any
 
 from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
+from fastnet.tables.reading import ALSO_READ, EXTENSIONS, STANDARD_INPUT, is_table
 from fastnet.tables.recipe import Recipe
 
 #: The keys that are not of the recipe, and their types.
 _OTHER = {"target": str, "output": str, "checkpoint": str, "resume": bool}
 
-_TEXT = ("task", "dtype", "backend", "missing", "separator", "decimal", "thousands")
+_TEXT = (
+    "task",
+    "group",
+    "time",
+    "missing",
+    "separator",
+    "decimal",
+    "thousands",
+    "dtype",
+    "backend",
+)
 _NAMES = ("drop", "categorical")
 
 
@@ -100,10 +111,44 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
     for key in _NAMES:
         if key in found:
             found[key] = names(found[key], key)
-    for key in ("validation", "dropout", "l2"):
+    for key in ("validation", "test"):
+        if key in found:
+            found[key] = fraction_or_table(found[key], key)
+            if isinstance(found[key], str):
+                del found[key]
+    for key in ("validation", "test", "dropout", "l2"):
         if key in found:
             found[key] = checks.number(found[key], key)
     return Recipe(**found)
+
+
+def tables(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of validation rows and of test rows, by key; those that are given.
+
+    Raises:
+        DefinitionError: as `fraction_or_table`.
+    """
+    found = {key: fraction_or_table(settings.get(key), key) for key in ("validation", "test")}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def fraction_or_table(value: Any, key: str) -> Any:
+    """Parse rows to hold out: 0.2, "0.2" or the path of a table; other types stay.
+
+    Raises:
+        DefinitionError: for text that is neither.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        if value == STANDARD_INPUT or is_table(value):
+            return value
+    raise DefinitionError(
+        f"{key} is {value!r}; it must be a fraction of the rows, such as 0.2, or a table: "
+        f"a file whose name ends in {', '.join((*EXTENSIONS, *ALSO_READ))}."
+    )
 
 
 def hidden(value: Any) -> tuple[int, ...]:

@@ -165,11 +165,41 @@ LearningRate = Annotated[
     typer.Option(help="Learning rate (default: the optimizer's own).", rich_help_panel="Training"),
 ]
 
-Validation = Annotated[
-    float | None,
+Test = Annotated[
+    str | None,
     typer.Option(
-        help="Fraction of rows held out for validation (default 0.2).",
-        rich_help_panel="Training",
+        help="Fraction of rows, or a table of rows, to test on: the training never sees them, and "
+        "the report has them first (default: none).",
+        metavar="FRACTION|FILE",
+        rich_help_panel="Rows",
+    ),
+]
+
+Validation = Annotated[
+    str | None,
+    typer.Option(
+        help="Fraction of the other rows, or a table of rows, that chooses the best epoch "
+        "(default 0.2; 0: none).",
+        metavar="FRACTION|FILE",
+        rich_help_panel="Rows",
+    ),
+]
+
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of groups, such as patients, which are held out whole or not at all.",
+        metavar="COLUMN",
+        rich_help_panel="Rows",
+    ),
+]
+
+Time = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of dates, times or numbers: the last rows are held out, not any.",
+        metavar="COLUMN",
+        rich_help_panel="Rows",
     ),
 ]
 

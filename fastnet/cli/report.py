@@ -109,9 +109,9 @@ def _format(key: str, value: Any) -> str:
     return f"{value:.4f}" if key in ("roc_auc", "r2") else f"{value:.4g}"
 
 
-def confusion(counts: Any, classes: Sequence[object]) -> None:
-    """Print the confusion matrix."""
-    say("validation rows by true class (down) and predicted class (across)")
+def confusion(part: str, counts: Any, classes: Sequence[object]) -> None:
+    """Print the confusion matrix of a part of the rows, such as "test"."""
+    say(f"confusion matrix of the {part} rows; rows: true, columns: predicted")
     room = max((72 - 14) // len(classes) - 2, 3)
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     grid.add_column("", no_wrap=True)

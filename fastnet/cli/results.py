@@ -35,13 +35,12 @@ def show(trained: Any) -> None:
     say()
     if trained.without_target:
         say(f"{report.count(trained.without_target, 'row')} without a target left out")
-    parts = {"training": trained.training, "validation": trained.validation}
-    report.metrics(
-        {name: {"rows": p.rows, **p.metrics} for name, p in parts.items() if p is not None}
-    )
-    if trained.validation is not None and trained.validation.confusion is not None:
+    parts = trained.evaluations
+    report.metrics({name: {"rows": part.rows, **part.metrics} for name, part in parts.items()})
+    name, judged = next(iter(parts.items()))
+    if judged.confusion is not None and name != "training":
         say()
-        report.confusion(trained.validation.confusion.tolist(), trained.table.classes)
+        report.confusion(name, judged.confusion.tolist(), trained.table.classes)
     say()
     history = trained.history
     classes = f", {len(trained.table.classes)} classes" if trained.table.classes else ""
@@ -56,11 +55,13 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
     Keys are only added, never renamed. `confusion` has a row for each class, in the order of
     `classes`, and a column for each prediction; a metric that is undefined is null.
     """
-    parts = {
-        name: None if part is None else {"rows": part.rows, "loss": part.loss, **part.metrics}
-        for name, part in (("training", trained.training), ("validation", trained.validation))
+    evaluations = trained.evaluations
+    parts = dict.fromkeys(("test", "validation", "training")) | {
+        name: {"rows": part.rows, "loss": part.loss, **part.metrics}
+        for name, part in evaluations.items()
     }
-    counts = trained.validation.confusion if trained.validation is not None else None
+    judged = trained.test or trained.validation
+    counts = judged.confusion if judged is not None else None
     return {
         "model": str(output),
         "task": trained.table.task,

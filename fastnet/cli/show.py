@@ -127,8 +127,9 @@ def _show_training(table: Any) -> None:
     parts = {
         name: part
         for name, part in (
-            ("training", facts.get("training")),
+            ("test", facts.get("test")),
             ("validation", facts.get("validation")),
+            ("training", facts.get("training")),
         )
         if isinstance(part, dict)
     }

@@ -21,13 +21,16 @@ def command(
     separator: SeparatorOption = None,
     decimal: options.Decimal = None,
     thousands: options.Thousands = None,
+    test: options.Test = None,
+    validation: options.Validation = None,
+    group: options.Group = None,
+    time: options.Time = None,
     hidden: options.Hidden = None,
     activation: options.Activation = None,
     optimizer: options.Optimizer = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
-    validation: options.Validation = None,
     patience: options.Patience = None,
     dropout: options.Dropout = None,
     l2: options.L2 = None,
@@ -45,9 +48,10 @@ def command(
         fastnet train digits.csv --target digit -o digits.safetensors
 
     Some rows, chosen at random, are held out for validation. The model of the epoch with the
-    lowest validation loss is kept. The report shows its metrics on the training and the
-    validation rows, and how each column is used. Medians, means and categories come from the
-    training rows only, and are stored with the model.
+    lowest validation loss is kept, so new rows are predicted slightly worse than these: --test
+    holds rows out that the training never sees. The report shows the metrics of all parts, and how
+    each column is used. Medians, means and categories come from the training rows only, and are
+    stored with the model.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.
@@ -70,7 +74,7 @@ def command(
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
         if not settings.get(needed):
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
-    files_read = {"table": data, "configuration": config}
+    files_read = {"table": data, "configuration": config, **configuration.tables(settings)}
     done, written = training.run(files_read, settings, configuration.recipe(settings), plot)
     if as_json:
         document(results.plain(done, written))

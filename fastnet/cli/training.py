@@ -43,11 +43,12 @@ def run(
         from fastnet import plots
 
         plots.check(plot, "plot")
-    fit = TableFit(files_read["table"], settings["target"], recipe)
+    held_out = {key: files_read.get(key) for key in ("validation", "test")}
+    fit = TableFit(files_read["table"], settings["target"], recipe, **held_out)
     table = fit.table
     classes = f" into {len(table.classes)} classes" if table.classes else ""
-    held_out = len(fit.validation[1]) if fit.validation else 0
-    rows = len(fit.training[1]) + held_out
+    parts = {"training": fit.training, "validation": fit.validation, "test": fit.test}
+    sizes = {name: len(part or ()) for name, part in parts.items() if part or name != "test"}
 
     def scores() -> str:
         return f"{score_name(table)} " + "/".join(f"{value:.3f}" for value in fit.scores().values())
@@ -61,16 +62,17 @@ def run(
         if fit.without_target:
             note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
-            f"{len(fit.training[1]):,} training rows, {held_out:,} validation rows"
-            f"{' (scores: training/validation)' if held_out else ''}; "
+            ", ".join(f"{size:,} {name} rows" for name, size in sizes.items())
+            + f"{' (scores: training/validation)' if fit.validation else ''}; "
             f"backend {fit.model.backend}"
         )
         for remark in fit.remarks:
             note(remark)
+        rows = sum(sizes.values())
         if len(table.classes) > _MANY_CLASSES and rows < _ROWS_PER_CLASS * len(table.classes):
             note(f"{len(table.classes):,} classes in {rows:,} rows: few to learn each from")
         for name in fit.unseen_classes()[:_MOST_NAMED]:
-            note(f"all rows of the class {name!r} are validation rows: it cannot be learned")
+            note(f"all rows of the class {name!r} are held out: it cannot be learned")
         if resume and checkpoint is not None:
             note(_resuming(checkpoint, recipe.epochs))
         done = fit.run(checkpoint, resume, Bar(scores))

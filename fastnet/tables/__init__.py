@@ -8,7 +8,8 @@
 May import the model and what is below it. Needs Polars.
 """
 
-from fastnet.tables.fitting import Evaluation, TableFit, Trained, train
+from fastnet.tables.evaluating import Evaluation
+from fastnet.tables.fitting import TableFit, Trained, train
 from fastnet.tables.predicting import Stream, predict, stream
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table

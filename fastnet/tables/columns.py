@@ -11,7 +11,7 @@ the column and the row.
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,18 +62,22 @@ class Place:
         name: its name.
         rows_before: rows of the table before the first one of these.
         role: "optional" if it may be left out, "target", or "needed" by a trained model.
+        row_numbers: where in the table each row was, if some were left out, `(rows,)`.
     """
 
     table: str
     name: str
     rows_before: int = 0
     role: str = "optional"
+    row_numbers: Array | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.table}: {'the target' if self.role == 'target' else 'column'} {self.name!r}"
 
     def row(self, index: int) -> str:
         """The row of an index, as errors name it."""
+        if self.row_numbers is not None:
+            index = int(self.row_numbers[index])
         return f"data row {self.rows_before + index + 1}"
 
     @property

@@ -19,41 +19,14 @@ from fastnet.contract import choosing
 from fastnet.errors import DefinitionError
 from fastnet.model import Model
 from fastnet.tables import metrics
+from fastnet.tables.evaluating import Evaluation, Rows, encoded, judge, read
 from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_table
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table
+from fastnet.tables.splitting import split
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
-from fastnet.training.splitting import split_rows
 from fastnet.version import __version__
-
-#: A confusion matrix of more classes is too large to read.
-MAX_CONFUSION_CLASSES = 10
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well a model predicts the training rows, or the validation rows.
-
-    Attributes:
-        rows: their number.
-        loss: the network's, without penalties.
-        metrics: `accuracy`, `log_loss` and `roc_auc`, or `r2`, `rmse` and `mae` in the target's
-            unit: `fastnet.tables.metrics` has the formulas. NaN where a metric is undefined
-            because all rows are alike, and for the ROC AUC of very many classes.
-        confusion: the number of rows of each class by predicted class, `(class, prediction)`;
-            None for regression and for more than `MAX_CONFUSION_CLASSES` classes.
-    """
-
-    rows: int
-    loss: float
-    metrics: dict[str, float]
-    confusion: Array | None = None
-
-    @property
-    def score(self) -> float:
-        """The accuracy, or R²."""
-        return self.metrics["accuracy" if "accuracy" in self.metrics else "r2"]
 
 
 @dataclass(frozen=True)
@@ -64,13 +37,16 @@ class Trained:
         model: trained; `model.table` holds what it must know of its table.
         table: the same as a `Table`. `table.training`, which is also in model files, has the
             version of `fastnet`, the `backend`, the number of `epochs`, the `best_epoch`, and for
-            `training` and `validation` (None without) their `rows` and metrics.
+            `training`, `validation` and `test` (None without) their `rows` and metrics.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
         history: of the fit.
         training: the evaluation on the training rows.
-        validation: the evaluation on the validation rows; None where no rows were held out.
+        validation: the evaluation on the validation rows, which chose the epoch, so that new rows
+            are predicted slightly worse; None where no rows were held out.
         remarks: what may not be as the table's owner means it, a sentence each.
+        test: the evaluation on the test rows, of which the training saw nothing; None where no
+            rows were held out for that.
     """
 
     model: Model
@@ -81,6 +57,13 @@ class Trained:
     training: Evaluation
     validation: Evaluation | None
     remarks: tuple[str, ...] = ()
+    test: Evaluation | None = None
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """Those that there are, the one that tells most first: test, validation, training."""
+        every = {"test": self.test, "validation": self.validation, "training": self.training}
+        return {part: found for part, found in every.items() if found is not None}
 
     @property
     def score_name(self) -> str:
@@ -100,6 +83,8 @@ class TableFit:
         source: a path, a frame or a mapping of columns, as in `train`.
         target: the column to predict.
         recipe: the settings.
+        validation: a table of validation rows, in place of `recipe.validation`; None: none.
+        test: a table of test rows, in place of `recipe.test`; None: none.
 
     Attributes:
         recipe: the settings.
@@ -108,8 +93,8 @@ class TableFit:
         without_target: how many rows were left out because they have no target.
         remarks: what may not be as its owner means it, a sentence each.
         model: not yet trained.
-        training: x `(rows, inputs)` and y of the training rows.
-        validation: x and y of the validation rows; None where no rows are held out.
+        training: the training rows.
+        validation, test: rows that are held out, or None.
 
     Raises:
         DataError: if the table cannot be used for training, with the column and the row.
@@ -117,7 +102,9 @@ class TableFit:
         BackendUnavailable: if the backend is unknown or cannot run here.
     """
 
-    def __init__(self, source: Any, target: str, recipe: Recipe) -> None:
+    def __init__(
+        self, source: Any, target: str, recipe: Recipe, *, validation: Any = None, test: Any = None
+    ) -> None:
         if not isinstance(recipe, Recipe):
             raise DefinitionError(f"recipe is {recipe!r}; it must be a tables.Recipe(...).")
         self.recipe = recipe
@@ -131,10 +118,15 @@ class TableFit:
             missing=recipe.missing,
             separator=recipe.separator,
             notation=recipe.notation,
+            roles=recipe.roles,
         )
         self.remarks = inspected.remarks
-        # At least two training rows: of one there is no standard deviation.
-        training, validation = split_rows(recipe.seed, len(inspected.y), recipe.validation, least=2)
+        training, validated, tested = split(
+            inspected.facts,
+            recipe.seed,
+            test=recipe.test if test is None else 0,
+            validation=recipe.validation if validation is None else 0,
+        )
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
         self.without_target = inspected.without_target
@@ -145,14 +137,13 @@ class TableFit:
             dtype=recipe.dtype,
             seed=recipe.seed,
         )
-        self.training = _encode(inspected, self.table, training, self.model.dtype)
-        self.validation = (
-            _encode(inspected, self.table, validation, self.model.dtype)
-            if len(validation)
-            else None
-        )
-        #: Classes, or numbers in the target's unit, of both.
-        self._targets = inspected.y[training], inspected.y[validation]
+        self.training = self._rows(inspected, training)
+        self.validation = self._rows(inspected, validated) if len(validated) else None
+        self.test = self._rows(inspected, tested) if len(tested) else None
+        if validation is not None:
+            self.validation = self._read(validation)
+        if test is not None:
+            self.test = self._read(test)
 
     def run(
         self,
@@ -169,21 +160,26 @@ class TableFit:
         """
         recipe = self.recipe
         size = recipe.batch_size
+        held_out = self.validation
         history = self.model.fit(
-            *self.training,
+            self.training.x,
+            self.training.y,
             optimizer=recipe.build_optimizer(),
             epochs=recipe.epochs,
             batch_size=None if size == "all" else "auto" if size is None else size,
-            validation=self.validation,
-            early_stopping=recipe.patience if self.validation else None,
-            metrics=("accuracy" if self.table.classes else "r2",) if self.validation else (),
+            validation=(held_out.x, held_out.y) if held_out else None,
+            early_stopping=recipe.patience if held_out else None,
+            metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
             l2=recipe.l2,
             progress=progress,
             checkpoint=checkpoint,
             resume=resume,
         )
-        training = self._evaluate(self.training, self._targets[0])
-        validation = self._evaluate(self.validation, self._targets[1]) if self.validation else None
+        training, validation, test = (
+            judge(self.model, self.table, rows) if rows else None
+            for rows in (self.training, self.validation, self.test)
+        )
+        assert training is not None
         facts = {
             "fastnet": __version__,
             "backend": self.model.backend,
@@ -191,6 +187,7 @@ class TableFit:
             "best_epoch": best_epoch(history),
             "training": _plain(training),
             "validation": _plain(validation) if validation else None,
+            "test": _plain(test) if test else None,
         }
         table = replace(self.table, training=facts)
         self.model.table = table.to_dict()
@@ -203,11 +200,12 @@ class TableFit:
             training,
             validation,
             self.remarks,
+            test,
         )
 
     def unseen_classes(self) -> list[Class]:
         """The classes without a training row: all their rows are held out."""
-        seen = set(self.training[1].tolist())
+        seen = set(self.training.y.tolist())
         return [name for index, name in enumerate(self.table.classes) if index not in seen]
 
     def scores(self) -> dict[str, float]:
@@ -217,27 +215,25 @@ class TableFit:
             scores["validation"] = self._score(self.validation)
         return scores
 
-    def _score(self, rows: tuple[Array, Array]) -> float:
-        x, y = rows
-        outputs = self.model.predict(x)
+    def _score(self, rows: Rows) -> float:
+        outputs = self.model.predict(rows.x)
         if self.table.task == "classification":
-            return metrics.accuracy(y, np.argmax(outputs, axis=1))
-        return r2(y, outputs[:, 0])
+            return metrics.accuracy(rows.y, np.argmax(outputs, axis=1))
+        return r2(rows.y, outputs[:, 0])
 
-    def _evaluate(self, rows: tuple[Array, Array], targets: Array) -> Evaluation:
-        """`targets` are the classes, or the numbers in the target's unit."""
-        outputs, loss = self.model.predict(rows[0]), self.model.evaluate(*rows)
-        if self.table.task == "regression":
-            found = metrics.regression_metrics(targets, self.table.decode_outputs(outputs))
-            return Evaluation(len(targets), loss, found)
-        classes = len(self.table.classes)
-        best = np.argmax(outputs, axis=1)
-        counts = None
-        if classes <= MAX_CONFUSION_CLASSES:
-            counts = metrics.confusion_matrix(targets, best, classes)
-        return Evaluation(
-            len(targets), loss, metrics.classification_metrics(targets, outputs), counts
-        )
+    def _read(self, source: Any) -> Rows:
+        """The rows of a table of their own."""
+        rows, without = read(self.table, source, self.model.dtype, self.recipe.separator)
+        self.without_target += without
+        return rows
+
+    def _rows(self, inspected: InspectedTable, rows: Array) -> Rows:
+        """Some rows of the table, as the network takes them."""
+        values: list[Any] = []
+        for name in self.table.names:
+            column: Any = inspected.values[name]
+            values.append(column[rows] if isinstance(column, np.ndarray) else column.gather(rows))
+        return encoded(self.table, values, inspected.y[rows], self.model.dtype)
 
 
 @explained("tables.train", "the recipe has the settings: tables.Recipe(epochs=100)")
@@ -246,6 +242,8 @@ def train(
     target: str,
     recipe: Recipe | None = None,
     *,
+    validation: Any = None,
+    test: Any = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Any = False,
@@ -257,6 +255,8 @@ def train(
             frame of Polars, pandas or another library that Narwhals knows, or a mapping of columns.
         target: the column to predict.
         recipe: the settings; None: `Recipe()`.
+        validation: a table of validation rows, like `source`, in place of a fraction of its rows.
+        test: a table of test rows likewise.
         checkpoint: as in `Model.fit`.
         resume: as in `Model.fit`.
         progress: as in `Model.fit`.
@@ -269,9 +269,9 @@ def train(
         KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
         ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
     """
-    return TableFit(source, target, Recipe() if recipe is None else recipe).run(
-        checkpoint, resume, progress
-    )
+    settings = Recipe() if recipe is None else recipe
+    fit = TableFit(source, target, settings, validation=validation, test=test)
+    return fit.run(checkpoint, resume, progress)
 
 
 def score_name(table: Table) -> str:
@@ -289,15 +289,3 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     found = {k: None if math.isnan(v) else v for k, v in evaluation.metrics.items()}
     return {"rows": evaluation.rows, **found}
-
-
-def _encode(
-    inspected: InspectedTable, table: Table, rows: Array, dtype: str
-) -> tuple[Array, Array]:
-    """x and y of some rows, as the network takes them."""
-    values: list[Any] = []
-    for name in table.names:
-        column: Any = inspected.values[name]
-        values.append(column[rows] if isinstance(column, np.ndarray) else column.gather(rows))
-    y = table.encode_target(inspected.y[rows])
-    return table.encode(values, dtype), y if table.task == "classification" else y.astype(dtype)

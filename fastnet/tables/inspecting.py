@@ -3,6 +3,7 @@
 For each column the first rule that applies decides:
 
 - it is named in `drop`: left out;
+- it has another role, such as groups or times, and is not named in `categorical`: left out;
 - it holds row labels, such as the index that pandas saves, and is not named in `categorical`: left
   out;
 - it has no values, or the same value in all training rows: left out;
@@ -29,7 +30,9 @@ from fastnet.tables import columns, reading, targets
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Number, moments
 from fastnet.tables.notation import Notation
+from fastnet.tables.roles import REMARKS, groups, times
 from fastnet.tables.schema import TASKS, Class, Table
+from fastnet.tables.splitting import RowFacts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,9 +80,11 @@ class InspectedTable:
         y: `(rows,)`, class indices or numbers.
         without_target: how many rows were left out.
         leading_zeros: the columns of numbers in which some begin with 0, as codes may.
-        labels: the columns that hold row labels, and what they are.
+        labels: the columns that are no inputs because they hold row labels or have another role,
+            and what they are.
         exact: the columns of text whose spelling matters: `columns.ambiguous`.
         notation: how numbers are written in text.
+        facts: what decides which rows are held out.
         remarks: what may not be as its owner means it, a sentence each.
     """
 
@@ -92,6 +97,7 @@ class InspectedTable:
     categorical: tuple[str, ...]
     y: Array
     without_target: int
+    facts: RowFacts
     leading_zeros: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     exact: frozenset[str] = frozenset()
@@ -195,6 +201,7 @@ def inspect_table(
     missing: str = "impute",
     separator: str | None = None,
     notation: Notation = columns.USUAL,
+    roles: Mapping[str, str] | None = None,
 ) -> InspectedTable:
     """Read a table, and make sure that it can be used for training.
 
@@ -209,6 +216,7 @@ def inspect_table(
             checks the other columns.
         separator: what stands between the columns of a CSV file; None: found in its first lines.
         notation: how numbers are written in text.
+        roles: the columns that say something about the rows, by role: `fastnet.tables.roles`.
 
     Raises:
         DataError: if it cannot be used, with the column and the row.
@@ -219,8 +227,8 @@ def inspect_table(
     reader = reading.Reader(source, separator)
     frame, table_name = reader.whole(), reader.name
     target = str(target)  # a frame of pandas may have numbers for names; they become text
-    drop, categorical = tuple(drop), tuple(categorical)
-    _check_names(frame, table_name, target, drop, categorical)
+    drop, categorical, roles = tuple(drop), tuple(categorical), dict(roles or {})
+    _check_names(frame, table_name, target, drop, categorical, roles)
     if target in categorical and task == "regression":
         raise DefinitionError(
             f"categorical names the target {target!r}, so it is text; leave out --task regression."
@@ -238,7 +246,8 @@ def inspect_table(
             f"{place} has no value in data row {row}{also}; fill it in, leave those rows out, or "
             "have them left out (--missing impute)."
         )
-    labels = {n: why for n, why in reader.labels.items() if n != target and n not in categorical}
+    labels = {**reader.labels, **{name: REMARKS[role] for role, name in roles.items()}}
+    labels = {n: why for n, why in labels.items() if n != target and n not in categorical}
     values: dict[str, Any] = {}
     leading_zeros, exact = set(), set()
     for given in frame.iter_columns():
@@ -264,6 +273,7 @@ def inspect_table(
         values[name] = None if column is None else _filter(column, has_target)
     rows = np.flatnonzero(has_target)
     encoded = targets.encode(goal.gather(rows), task, place, rows)
+    facts = _row_facts(frame, rows, table_name, roles, notation)
     return InspectedTable(
         name=table_name,
         target=target,
@@ -274,6 +284,7 @@ def inspect_table(
         categorical=categorical,
         y=encoded.y,
         without_target=frame.height - len(rows),
+        facts=replace(facts, classes=encoded.y if encoded.classes else None),
         leading_zeros=frozenset(leading_zeros),
         labels=labels,
         exact=frozenset(exact),
@@ -288,9 +299,11 @@ def _check_names(
     target: str,
     drop: tuple[str, ...],
     categorical: tuple[str, ...],
+    roles: Mapping[str, str],
 ) -> None:
     for name, role in [
         (target, "to be the target"),
+        *((name, f"for --{role}") for role, name in roles.items()),
         *((name, "to leave out") for name in drop),
         *((name, "to treat as categories") for name in categorical),
     ]:
@@ -304,10 +317,25 @@ def _check_names(
             )
     if target in drop:
         raise DefinitionError(f"drop names the target {target!r}; it is for other columns.")
+    for role, name in roles.items():
+        if name == target:
+            raise DefinitionError(f"{role} names the target {target!r}; it is for other columns.")
     if not set(frame.columns) - {target, *drop}:
         raise DataError(
             f"{table_name} has no column but the target {target!r}; nothing to learn from."
         )
+
+
+def _row_facts(
+    frame: "pl.DataFrame", rows: Array, name: str, roles: Mapping[str, str], notation: Notation
+) -> RowFacts:
+    """What decides how some rows are split, read from the columns of that role."""
+    for role, read in (("group", groups), ("time", times)):
+        if role in roles:
+            place = Place(name, roles[role], row_numbers=rows)
+            values = read(frame[roles[role]].gather(rows), place, notation)
+            return RowFacts(len(rows), column=roles[role], **{f"{role}s": values})
+    return RowFacts(len(rows))
 
 
 def _filter(values: Any, rows: Array) -> Any:

@@ -83,6 +83,30 @@ def _area(positive: Array, score: Array) -> float:
     return float((ranks[group[positive]].sum() - count * (count + 1) / 2) / (count * rest))
 
 
+def class_scores(y: Array, predicted: Array, classes: int) -> dict[str, Array]:
+    """Compute the precision, recall and F1 of each class, `(classes,)` each.
+
+    Args:
+        y: `(rows,)`, class indices.
+        predicted: `(rows,)`, class indices.
+        classes: how many there are.
+
+    Returns:
+        `precision`, the part of the rows predicted to be of a class that are; `recall`, the part
+        of the rows of a class that are predicted to be; `f1`, the harmonic mean of both, which is
+        2 tp / (2 tp + fp + fn). NaN where there are no such rows.
+    """
+    true, given, right = (
+        np.bincount(rows, minlength=classes) for rows in (y, predicted, y[y == predicted])
+    )
+    with np.errstate(invalid="ignore"):
+        return {
+            "precision": right / given,
+            "recall": right / true,
+            "f1": 2 * right / (true + given),
+        }
+
+
 def confusion_matrix(y: Array, predicted: Array, classes: int) -> Array:
     """Count the rows of each class by predicted class, `(class, prediction)` integers."""
     counts = np.bincount(np.asarray(y) * classes + predicted, minlength=classes**2)

@@ -69,6 +69,14 @@ def extension(path: str | os.PathLike[str], option: str, more: tuple[str, ...] =
     )
 
 
+def is_table(path: str) -> bool:
+    """Whether a file has the name of a table that can be read."""
+    try:
+        return bool(extension(path, "", ALSO_READ))
+    except DataError:
+        return False
+
+
 def source_name(source: Any) -> str:
     """A table, as errors name it."""
     if not isinstance(source, str | os.PathLike):

@@ -36,8 +36,15 @@ class Recipe:
         epochs: the maximum number of passes over the training rows.
         batch_size: rows per step; "all": every row; None: 32 (every row for L-BFGS).
         learning_rate: None: the optimizer's default.
-        validation: fraction of the rows, chosen at random, held out for validation. 0: none, and
-            training does not stop early.
+        validation: fraction of the rows held out for validation, which chooses the best epoch. 0:
+            none, and training does not stop early. `fastnet.tables.splitting` says how rows are
+            chosen: of classes each in its proportion, unless `group` or `time` decides.
+        test: fraction of the rows held out before that, for the report alone; 0: none. The training
+            is the same as if they were not in the table.
+        group: a column whose values mark the rows that belong together, such as those of one
+            patient: they are all held out, or none is.
+        time: a column of dates, times or numbers by which rows follow each other: the last ones
+            are held out.
         seed: determines initial weights, the rows held out, shuffles and dropout.
         backend: None: FASTNET_BACKEND, else automatic.
         dtype: "float32" or "float64".
@@ -71,6 +78,9 @@ class Recipe:
     batch_size: int | Literal["all"] | None = None
     learning_rate: float | None = None
     validation: float = 0.2
+    test: float = 0.0
+    group: str | None = None
+    time: str | None = None
     seed: int = 0
     backend: str | None = None
     dtype: str = "float32"
@@ -101,6 +111,12 @@ class Recipe:
         if self.batch_size is not None and self.batch_size != "all":
             checks.integer(self.batch_size, "batch_size")
         checks.number(self.validation, "validation", least=0, below=1)
+        checks.number(self.test, "test", least=0, below=1)
+        if self.group is not None and self.time is not None:
+            raise DefinitionError(
+                f"group is {self.group!r} and time is {self.time!r}; only one can decide which "
+                "rows are held out."
+            )
         if checks.integer(self.seed, "seed", least=0) >= 2**64:
             raise DefinitionError(f"seed is {self.seed}; it must be less than 2**64.")
         checks.dtype(self.dtype)
@@ -117,10 +133,19 @@ class Recipe:
         both = set(self.drop) & set(self.categorical)
         if both:
             raise DefinitionError(f"drop and categorical both name {both.pop()!r}; keep one.")
+        for role, name in self.roles.items():
+            if not isinstance(name, str):
+                raise DefinitionError(f"{role} is {name!r}; it must be the name of a column.")
         check_separator(self.separator)
         _ = self.notation
         self.build_optimizer()  # these two check the rest
         self.build_network(1, 1, "regression")
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns that are not for the network, by what they are for."""
+        named = {"group": self.group, "time": self.time}
+        return {role: name for role, name in named.items() if name is not None}
 
     @property
     def notation(self) -> Notation:

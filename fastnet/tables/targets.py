@@ -196,3 +196,54 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
         )
     # The dense rank of a value is the index of its class.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)
+
+
+def known(
+    column: "pl.Series", classes: tuple[Class, ...], place: Place, notation: Notation
+) -> tuple[Array, Array]:
+    """Convert the target of a table other than the one that the model was trained on.
+
+    Args:
+        column: all rows of it.
+        classes: those of the model; none for a regression.
+        place: where the column is, for errors.
+        notation: how numbers are written in it.
+
+    Returns:
+        Class indices or numbers, `(rows,)`, and which rows have a target, `(rows,)` bool.
+
+    Raises:
+        DataError: for a class that the model does not have, or what is no number in a regression.
+    """
+    pl = polars()
+    if not classes:
+        numbers = columns.numbers(column, place, notation)
+        return numbers, ~np.isnan(numbers)
+    spelled = _as_class(column, type(classes[0]), place)
+    index = spelled.replace_strict(
+        list(classes), list(range(len(classes))), default=None, return_dtype=pl.Int64
+    )
+    given = columns.texts(column, place)
+    if not isinstance(classes[0], str):  # where a word for a missing number is no class
+        given = given.set(given.str.to_lowercase().is_in(columns.MISSING), None)
+    wrong = (given.is_not_null() & index.is_null()).arg_true()
+    if len(wrong):
+        raise DataError(
+            f"{place} holds {shorten(column[wrong[0]])} in {place.row(wrong[0])}, and the model's "
+            f"classes are {columns.listed(classes)}: correct it, or leave that row out."
+        )
+    return index.fill_null(-1).to_numpy(), np.asarray(index.is_not_null().to_numpy())
+
+
+def _as_class(column: "pl.Series", kind: type, place: Place) -> "pl.Series":
+    """The values as classes of one type; null for those that are none."""
+    pl: Any = polars()
+    if kind is bool and column.dtype != pl.Boolean:
+        words = columns.texts(column, place).str.to_lowercase()
+        return words.replace_strict({"true": True, "false": False}, default=None)
+    if kind is int and column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return columns.texts(column, place).cast(pl.Int64, strict=False)
+    if kind is int:
+        integers = column.cast(pl.Int64, strict=False)
+        return integers.set((integers != column).fill_null(True), None)
+    return column if kind is bool else columns.texts(column, place)
