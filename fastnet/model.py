@@ -168,7 +168,7 @@ class Model:
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once = self._program.predict_at_once
         #: Whether every finite number may be a target, so that the backend may look at rows itself.
-        self._any_target = network.loss.targets == "real"
+        self._any_target = network.loss.targets == "real" and network.targets == network.outputs
         self._flat = flat
 
     @property
@@ -384,7 +384,7 @@ class Model:
             raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
         data, held_out = split(self._rows(x, y, sample_weight), validation, self.seed, self._rows)
-        measured = metrics_by_name(metrics, held_out)
+        measured = metrics_by_name(metrics, held_out, self.network)
         settings = make_settings(
             self.network,
             len(data),

@@ -339,11 +339,9 @@ def row_losses(
     t, d = np.empty(p.shape), np.empty(p.shape)
     w = np.ones(len(p)) if weights is None else weights.astype(np.float64)
     with np.errstate(all="ignore"):
-        kind, constants = loss.canonical()
-        LOSSES[kind](p, y, t, d, *constants)
+        LOSSES[layout.loss.kind](p, y, t, d, *layout.loss.constants)
         each = t.sum(1) * w
-        terms_of_row = 1 if isinstance(loss, fn.Crossentropy) else layout.outputs
-        d = d * (w / (w.sum() * terms_of_row))[:, None]
+        d = d * (w / (w.sum() * layout.loss.each))[:, None]
     each[w == 0], d[w == 0] = 0, 0
     if layout.softmax:
         d = p * (d - (p * d).sum(1, keepdims=True))

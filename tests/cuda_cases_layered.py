@@ -178,10 +178,13 @@ def _softmaxes(number: Any) -> list[Case]:
 
 def _losses(number: Any) -> list[Case]:
     made = []
-    for loss in FREE_LOSSES:
+    for loss in (loss for loss in FREE_LOSSES if loss.outputs_per_target == 1):
         made.append(_loss(number, (1,), loss, 1, "y", None, 1))
         made.append(_loss(number, (5,), loss, 8, "y", "some", 2))
         made.append(_loss(number, (3, fn.Softmax()), loss, 4, "y", "some", 2))  # behind a softmax
+    for loss in (fn.GaussianNLL(), fn.Quantile((0.1, 0.8))):
+        for units, lanes, weighted in ((2, 1, None), (6, 4, "some"), (70, 32, "some")):
+            made.append(_loss(number, (units,), loss, lanes, "y", weighted, 2))
     made.append(_loss(number, (70,), fn.MSE(), 32, "y", "some", 3))
     made.append(_loss(number, (70,), fn.MSE(), 2, "y", None, 3))
     made.append(_loss(number, (4,), fn.MSE(), 4, "y", "some", 2, "stored"))
@@ -192,11 +195,14 @@ def _losses(number: Any) -> list[Case]:
     made.append(_loss(number, (5,), fn.MSE(), 8, "y", "none", 2))
     made.append(_loss(number, (5,), fn.MAE(), 16, "y", "spoilt", 2))
     made.append(_loss(number, (3, fn.Sigmoid()), RATE[1], 4, "y", "some", 2))
-    made.append(_loss(number, (3, fn.Sigmoid()), fn.BinaryCrossentropy(), 4, "y", None, 2))
+    for smoothing in (0.0, 0.1):
+        loss = fn.BinaryCrossentropy(smoothing)
+        made.append(_loss(number, (3, fn.Sigmoid()), loss, 4, "y", None, 2))
     for form in ("labels", "onehot", "soft"):
         for units, lanes in [(2, 1), (5, 8), (40, 32)]:
             net = (units, fn.Softmax())
             made.append(_loss(number, net, fn.Crossentropy(), lanes, form, "some", 2))
+        made.append(_loss(number, (40, fn.Softmax()), fn.Crossentropy(0.1), 32, form, "some", 2))
         made.append(_loss(number, (7, fn.Softmax()), fn.Crossentropy(), 8, form, None, 1))
     return made
 

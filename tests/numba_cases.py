@@ -19,6 +19,11 @@ CASES = {
     "poisson": (3, [(2, "softplus"), (1, "identity")], "poisson", 13),
     "classes": (4, [(65, "leaky_relu"), (33, "softmax")], "crossentropy", 29),
     "narrow": (5, [(7, "tanh"), (3, "softmax")], "crossentropy", 50),
+    "means": (4, [(38, "identity")], "gaussian_nll", 5),
+    "narrow-means": (5, [(6, "identity")], "gaussian_nll", 50),
+    "quantiles": (3, [(34, "identity")], fn.Quantile((0.1, 0.7)), 5),
+    "smoothed": (5, [(19, "softmax")], fn.Crossentropy(label_smoothing=0.2), 7),
+    "narrow-smoothed": (5, [(3, "softmax")], fn.Crossentropy(label_smoothing=0.2), 50),
     "many": (40, [(1000, "relu"), (2, "identity")], "mse", 6),
     "large": (600, [(1400, "relu"), (600, "tanh"), (3, "identity")], "mse", 40),
 }

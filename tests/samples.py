@@ -14,14 +14,22 @@ EVERYWHERE = [
 #: Every loss that any output may have, with its variants.
 FREE_LOSSES = [
     fn.MSE(), fn.MAE(), fn.Huber(), fn.Huber(delta=0.2), fn.Poisson(),
-    fn.Quantile(), fn.Quantile(q=0.9),
+    fn.Quantile(), fn.Quantile(q=0.9), fn.Quantile(q=(0.1, 0.5, 0.8)),
 ]  # fmt: skip
 
 #: Losses that are computed together with an output of their own.
-FUSED = [(fn.Sigmoid(), fn.BinaryCrossentropy()), (fn.Softmax(), fn.Crossentropy())]
+FUSED = [
+    (fn.Sigmoid(), fn.BinaryCrossentropy()),
+    (fn.Softmax(), fn.Crossentropy()),
+    (fn.Sigmoid(), fn.BinaryCrossentropy(label_smoothing=0.2)),
+    (fn.Softmax(), fn.Crossentropy(label_smoothing=0.1)),
+]
 
 #: The loss that takes a logarithm of the output, with an output that is positive.
 RATE = (fn.Softplus(), fn.Poisson(log_input=False))
+
+#: The loss of two outputs for each target: a network with 3 targets has 6 outputs.
+PAIRED = (fn.Identity(), fn.GaussianNLL())
 
 #: Every output and every loss: a loss does not know the output, nor the output the loss, but for
 #: the fused pairs. So each output stands with one loss, and each loss with one output.
@@ -30,7 +38,13 @@ PAIRS = [
     *((fn.Identity(), loss) for loss in FREE_LOSSES[1:]),
     RATE,
     *FUSED,
+    PAIRED,
 ]
+
+
+def units_for(loss) -> int:
+    """Units of the last layer that this loss can have: three, or a pair for each target."""
+    return 6 if loss.outputs_per_target == 2 else 3
 
 
 def label(value) -> str:
@@ -55,7 +69,7 @@ def rows_for(network: fn.Network, rows: int, seed: int = 0, form: str = "index")
     """
     generator = np.random.default_rng([seed, rows, network.inputs, network.outputs])
     x = generator.standard_normal((rows, network.inputs))
-    shape = (rows, network.outputs)
+    shape = (rows, network.targets)
     if network.loss.targets == "count":
         return x, generator.poisson(1.5, shape).astype(np.float64)
     if network.loss.targets == "probability":

@@ -65,7 +65,7 @@ def test_the_tables_hold_the_network():
     np.testing.assert_array_equal(rows[:, Layer.WEIGHT], [0, 20])
     np.testing.assert_array_equal(rows[:, Layer.BIAS], [15, 40])
     np.testing.assert_array_equal(rest[rows.size :], [0, 2], "the masks' layers")
-    np.testing.assert_array_equal(tables.floats, [0, 1, 1, 0, 0])
+    np.testing.assert_array_equal(tables.floats, [1, 1, 0, 0, 0])
     for loss, apart in (("mse", 1), ("crossentropy", 0)):
         ints = layout.tabulate(network(2, (3, "softmax"), loss=loss)[1]).ints
         assert (ints[Table.SOFTMAX], ints[Table.OUTPUT_SOFTMAX]) == (apart, 1 - apart)

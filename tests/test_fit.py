@@ -158,13 +158,14 @@ def test_the_history_is_lists_of_plain_numbers_one_entry_an_epoch():
 CLASSES = fn.Network(4, [fn.Dense(3, "softmax")], "crossentropy")
 LABELS = fn.Network(4, [fn.Dense(3, "sigmoid")], "binary_crossentropy")
 NUMBERS = fn.Network(4, [fn.Dense(3)])
+MEANS = fn.Network(4, [fn.Dense(6)], "gaussian_nll")  # and variances
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
     ("network", "name"),
     [(CLASSES, "accuracy"), (LABELS, "accuracy"), (NUMBERS, "r2"), (NUMBERS, "rmse"),
-     (NUMBERS, "mae")],
+     (NUMBERS, "mae"), (MEANS, "rmse")],
 )  # fmt: skip
 def test_metrics_of_the_validation_rows(backend, network, name, weighted):
     from sklearn import metrics as theirs
@@ -174,7 +175,7 @@ def test_metrics_of_the_validation_rows(backend, network, name, weighted):
     model = fn.Model(network, backend=backend, seed=1, dtype="float64")
     rows = (x, y, weight) if weighted else (x, y)
     history = model.fit(x, y, epochs=3, validation=rows, metrics=[name])
-    p, weights = model.predict(x), {"sample_weight": weight}
+    p, weights = model.predict(x)[:, : network.targets], {"sample_weight": weight}
     wanted = {
         "r2": lambda: theirs.r2_score(y, p, **weights),
         "rmse": lambda: theirs.mean_squared_error(y, p, **weights) ** 0.5,
@@ -211,6 +212,10 @@ def test_metrics_that_do_not_suit_the_rows_are_named():
     for name in ("r2", "rmse", "mae"):
         with pytest.raises(fn.DefinitionError, match=f"{name}' is of numbers; y holds classes"):
             fn.Model(CLASSES).fit(x, y, epochs=1, validation=0.2, metrics=[name])
+
+    ends = fn.Network(4, [fn.Dense(2)], fn.Quantile((0.1, 0.9)))
+    with pytest.raises(fn.DefinitionError, match="'mae' needs one prediction for each target, and"):
+        fn.Model(ends).fit(x, x[:, 0], epochs=1, validation=0.2, metrics=["mae"])
 
     def errors(y, predicted):
         return y - predicted

@@ -27,6 +27,8 @@ HIDDEN = st.one_of(
     st.builds(fn.ELU, NOT_NEGATIVE),
 )  # fmt: skip
 
+SMOOTHING = st.floats(0, 1, exclude_max=True)
+
 INITIALIZERS = st.one_of(
     st.sampled_from([
         "auto", "zeros", fn.GlorotUniform(), fn.GlorotNormal(), fn.HeUniform(), fn.HeNormal(),
@@ -39,9 +41,10 @@ OUTPUTS = st.one_of(
     st.tuples(HIDDEN | st.just(fn.Softmax()), st.one_of(
         st.sampled_from([fn.MSE(), fn.MAE(), fn.Poisson(), fn.Poisson(log_input=False)]),
         st.builds(fn.Huber, POSITIVE), st.builds(fn.Quantile, RATIO),
+        st.builds(fn.GaussianNLL, POSITIVE), st.just(fn.Quantile((0.1, 0.9))),
     )),
-    st.just((fn.Sigmoid(), fn.BinaryCrossentropy())),
-    st.just((fn.Softmax(), fn.Crossentropy())),
+    st.tuples(st.just(fn.Sigmoid()), st.builds(fn.BinaryCrossentropy, SMOOTHING)),
+    st.tuples(st.just(fn.Softmax()), st.builds(fn.Crossentropy, SMOOTHING)),
 )  # fmt: skip
 
 
@@ -62,7 +65,8 @@ def networks(draw):
         layers.append(fn.Dense(units, draw(HIDDEN), bias, init))
         width = units
     output, loss = draw(OUTPUTS)
-    layers.append(fn.Dense(draw(st.integers(2, 4)), output, draw(st.booleans())))
+    units = draw(st.integers(1, 2)) * max(loss.outputs_per_target, 2)
+    layers.append(fn.Dense(units, output, draw(st.booleans())))
     return fn.Network(inputs, layers, loss)
 
 
@@ -217,6 +221,11 @@ def test_toml_that_describes_no_network_is_refused(text, says):
 
 
 REFUSED = [
+    (lambda: fn.Network(2, [fn.Dense(3)], "gaussian_nll"),
+     "loss 'gaussian_nll' has 2 outputs for each target, so .* a multiple of 2 units; it has 3"),
+    (lambda: fn.Quantile((0.9, 0.1)), "several must be in increasing order, as"),
+    (lambda: fn.Quantile(()), "several must be in increasing order, as"),
+    (lambda: fn.Crossentropy(1), "crossentropy label_smoothing is 1; it must be at least 0 and"),
     (lambda: fn.Dense(0), r"units is 0; it must be 1 or more"),
     (lambda: fn.Dense(-3), "units is -3"),
     (lambda: fn.Dense(2.0), r"units is 2\.0; it must be a whole number"),

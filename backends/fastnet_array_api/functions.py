@@ -141,23 +141,40 @@ def _huber(xp: Any, p: Any, y: Any, delta: float) -> tuple[Any, Any]:
     return c * (r - c / 2), c
 
 
-def _quantile(xp: Any, p: Any, y: Any, q: float) -> tuple[Any, Any]:
+def _quantile(xp: Any, p: Any, y: Any, q: Any) -> tuple[Any, Any]:
     r, zero = y - p, xp.zeros_like(p)
     slope = xp.where(r > 0, zero - q, xp.where(r < 0, zero + (1 - q), zero))
     return -slope * r, slope
 
 
-def _binary_crossentropy(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+def _quantiles(xp: Any, p: Any, y: Any, *q: float) -> tuple[Any, Any]:
+    return _quantile(xp, p, y, xp.asarray(q, dtype=p.dtype, device=p.device))
+
+
+def _gaussian_nll(xp: Any, p: Any, y: Any, least: float) -> tuple[Any, Any]:
+    k = p.shape[1] // 2
+    r, s = p[:, :k] - y[:, :k], p[:, k:]
+    c = xp.where(s < least, xp.full_like(s, least), s)
+    by_mean = r * xp.exp(-c)
+    square = r * by_mean
+    by_variance = (1 - square) / 2 * xp.exp(s - c)
+    return (c + square) / 2, xp.concat((by_mean, by_variance), axis=1)
+
+
+def _binary_crossentropy(xp: Any, z: Any, y: Any, e: float = 0.0) -> tuple[Any, Any]:
+    y = y + e * (0.5 - y)
     # In this order: where the answer is sure and right, the first two cancel exactly.
     return xp.log1p(xp.exp(-xp.abs(z))) + (_positive(xp, z) - z * y), _sigmoid(xp, z) - y
 
 
-def _crossentropy(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+def _crossentropy(xp: Any, z: Any, y: Any, e: float = 0.0) -> tuple[Any, Any]:
     shifted = z - xp.max(z, axis=1, keepdims=True)
     if y.ndim == 1:  # class indices
         classes = xp.arange(z.shape[1], dtype=y.dtype, device=y.device)
         y = xp.astype(xp.expand_dims(y, axis=1) == xp.expand_dims(classes, axis=0), z.dtype)
     weight = xp.sum(y, axis=1, keepdims=True)
+    if e:
+        y = (1 - e) * y + e / z.shape[1] * weight
     total = xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
     picked = xp.sum(xp.where(y > 0, y * shifted, xp.zeros_like(z)), axis=1, keepdims=True)
     return weight * total - picked, weight * softmax(xp, z) - y
@@ -171,8 +188,12 @@ LOSSES: dict[str, Callable[..., tuple[Any, Any]]] = {
     "poisson": lambda xp, p, y: (xp.exp(p) - y * p, xp.exp(p) - y),
     "poisson_rate": lambda xp, p, y, e: (p - y * xp.log(p + e), 1 - y / (p + e)),
     "quantile": _quantile,
+    "quantiles": _quantiles,
+    "gaussian_nll": _gaussian_nll,
     "binary_crossentropy": _binary_crossentropy,
+    "smoothed_binary_crossentropy": _binary_crossentropy,
     "crossentropy": _crossentropy,
+    "smoothed_crossentropy": _crossentropy,
 }
 
 

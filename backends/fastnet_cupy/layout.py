@@ -194,7 +194,7 @@ class Tables:
     Attributes:
         ints: int32: a row of `names.Table`, then a row of `names.Layer` for each layer, then each
             mask's layer.
-        floats: float64: the loss's constants, then each layer's, each filled up with zeros.
+        floats: float64: each layer's constants, filled up with zeros, then the loss's.
     """
 
     ints: Array
@@ -212,7 +212,7 @@ def tabulate(layout: Layout) -> Tables:
         place.LOSS: kinds.LOSSES[layout.loss.kind], place.EACH: layout.loss.each,
     }  # fmt: skip
     ints = [head[name] for name in place]
-    floats = _filled(layout.loss.constants, names.LOSS_CONSTANTS)
+    floats: list[float] = []
     first_mask = len(layout.masks)
     for layer in layout.layers:
         row = {
@@ -224,6 +224,7 @@ def tabulate(layout: Layout) -> Tables:
         floats += _filled(layer.constants, names.ACTIVATION_CONSTANTS)
         first_mask += len(layer.masks)
     ints += [mask.layer for mask in layout.all_masks]
+    floats += layout.loss.constants or (0.0,)  # kernels read the first, whatever the loss
     return Tables(np.array(ints, np.int32), np.array(floats, np.float64))
 
 

@@ -36,8 +36,8 @@ TINY_THREADS = 256
 #: Columns whose sums one block makes, side by side.
 SUM_COLUMNS = 32
 
-#: Constants of an activation, a loss and an optimizer, at most.
-ACTIVATION_CONSTANTS, LOSS_CONSTANTS, OPTIMIZER_CONSTANTS = 2, 1, 4
+#: Constants of an activation and of an optimizer, at most.
+ACTIVATION_CONSTANTS, OPTIMIZER_CONSTANTS = 2, 4
 
 
 class Mode(IntEnum):
@@ -180,7 +180,6 @@ _MACROS = {
     "TINY_THREADS": TINY_THREADS,
     "SUM_COLUMNS": SUM_COLUMNS,
     "ACTIVATION_CONSTANTS": ACTIVATION_CONSTANTS,
-    "LOSS_CONSTANTS": LOSS_CONSTANTS,
     "OPTIMIZER_CONSTANTS": OPTIMIZER_CONSTANTS,
     **{
         f"NEGLIGIBLE_{name.upper()}_{8 * np.dtype(dtype).itemsize}": repr(bound)

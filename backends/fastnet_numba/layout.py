@@ -353,7 +353,7 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         TILES: tiles,
         LOSS: LOSSES[plan.loss.kind],
         TERMS: plan.loss.each,
-        LOSS_CONSTANT: arena.keep(plan.loss.constants, 1),
+        LOSS_CONSTANT: arena.keep(plan.loss.constants, max(len(plan.loss.constants), 1)),
         PACKED: arena.place(blocks.depth * blocks.columns),
         BLOCK_DEPTH: blocks.depth,
         BLOCK_COLUMNS: blocks.columns,

@@ -20,7 +20,7 @@ from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
-from fastnet_numba.ops.losses import CROSSENTROPY, term
+from fastnet_numba.ops.losses import OF_ROWS, term
 from fastnet_numba.ops.optimizers import SGD
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
@@ -89,7 +89,7 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
             return None
     widest = max(max(op.inputs, op.units) for op in layers)
     fitting = [width for width in EXAMPLE_WIDTHS if widest <= width <= LANES[dtype.itemsize]]
-    if not fitting or LOSSES[plan.loss.kind] == CROSSENTROPY:
+    if not fitting or LOSSES[plan.loss.kind] in OF_ROWS:
         return None
     table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]
     width = fitting[0]

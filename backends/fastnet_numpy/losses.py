@@ -36,13 +36,35 @@ def huber(p: Array, y: Array, t: Array, d: Array, delta: float) -> None:
     np.multiply(d, t, t)
 
 
-def quantile(p: Array, y: Array, t: Array, d: Array, q: float) -> None:
+def quantile(p: Array, y: Array, t: Array, d: Array, q: float | Array) -> None:
     """max(q r, (q - 1) r) with slope -q, 0 or 1 - q, r = y - p."""
     np.subtract(y, p, t)
     np.sign(t, d)
     np.multiply(d, np.where(t > 0, -q, q - 1).astype(d.dtype), d)
     np.multiply(t, d, t)
     np.negative(t, t)
+
+
+def quantiles(p: Array, y: Array, t: Array, d: Array, *q: float) -> None:
+    """The same with a q for each output."""
+    quantile(p, y, t, d, np.array(q))
+
+
+def gaussian_nll(p: Array, y: Array, t: Array, d: Array, least: float) -> None:
+    """(c + r^2 exp(-c)) / 2, c = max(s, least), r = m - y: `p` holds all m, then all s.
+
+    The slopes are r exp(-c) by m and (1 - r^2 exp(-c)) exp(s - c) / 2 by s. Each loss stands in the
+    column of its m, zeros in the others.
+    """
+    k = p.shape[1] // 2
+    m, s, r = p[:, :k], p[:, k:], t[:, :k]
+    c = np.maximum(s, least)
+    np.subtract(m, y[:, :k], r)
+    np.multiply(r, np.exp(-c), d[:, :k])
+    square = r * d[:, :k]
+    np.multiply((1 - square) / 2, np.exp(s - c), d[:, k:])
+    np.divide(c + square, 2, t[:, :k])
+    t[:, k:] = 0
 
 
 def poisson(p: Array, y: Array, t: Array, d: Array) -> None:
@@ -78,6 +100,11 @@ def binary_crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     np.subtract(d, y, d)
 
 
+def smoothed_binary_crossentropy(z: Array, y: Array, t: Array, d: Array, e: float) -> None:
+    """The same of (1 - e) y + e / 2."""
+    binary_crossentropy(z, y + e * (0.5 - y), t, d)
+
+
 def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     """log(sum_k exp(z_k)) - z_y with slopes softmax(z) - y, z the logits.
 
@@ -103,6 +130,13 @@ def crossentropy(z: Array, y: Array, t: Array, d: Array) -> None:
     t[:, 1:] = 0
 
 
+def smoothed_crossentropy(z: Array, y: Array, t: Array, d: Array, e: float) -> None:
+    """The same of (1 - e) y + e times the mean of the row y."""
+    if y.ndim == 1:
+        y = np.eye(z.shape[1], dtype=z.dtype)[y]
+    crossentropy(z, (1 - e) * y + e * y.mean(axis=1, keepdims=True), t, d)
+
+
 #: The losses that this backend has, by their kinds. What a kind has as constants comes last.
 LOSSES: dict[str, Callable[..., None]] = {
     "mse": mse,
@@ -111,8 +145,12 @@ LOSSES: dict[str, Callable[..., None]] = {
     "poisson": poisson,
     "poisson_rate": poisson_rate,
     "quantile": quantile,
+    "quantiles": quantiles,
+    "gaussian_nll": gaussian_nll,
     "binary_crossentropy": binary_crossentropy,
+    "smoothed_binary_crossentropy": smoothed_binary_crossentropy,
     "crossentropy": crossentropy,
+    "smoothed_crossentropy": smoothed_crossentropy,
 }
 
 

@@ -111,9 +111,11 @@ class Dropout(Operation):
 class LossFunction:
     """The loss: `kind` names its formula, `constants` are in the order of its definition.
 
+    Those of "quantiles" are one for each output.
+
     Attributes:
-        each: terms of a row that the mean is over: the outputs, or 1 for cross-entropy over
-            classes.
+        each: terms of a row that the mean is over: the outputs; 1 for cross-entropy over
+            classes; the targets for "gaussian_nll", which has two outputs for each.
     """
 
     kind: str
@@ -220,20 +222,30 @@ def lower(network: Network) -> Plan:
             operations.append(Dropout(*place, width, trains, layer.rate, index))
             value += 1
 
-    kind, constants = network.loss.canonical()
+    loss = _lowered_loss(network)
     # A loss that needs an activation is computed from what that activation reads: the logits.
     loss_source = value if network.loss.needs is None else operations[-1].sources[0]
     return Plan(
         inputs=network.inputs,
         outputs=width,
         operations=tuple(operations),
-        loss=LossFunction(kind, constants, 1 if network.loss.by_row else width),
+        loss=loss,
         loss_source=loss_source,
         prediction=value,
         parameters=tuple(parameters),
         size=size,
         trained=size,
     )
+
+
+def _lowered_loss(network: Network) -> LossFunction:
+    kind, constants = network.loss.canonical()
+    each = network.outputs
+    if kind == "quantiles":
+        constants = tuple(q for q in constants for _ in range(network.targets))
+    if kind == "gaussian_nll":
+        each = network.targets
+    return LossFunction(kind, constants, 1 if network.loss.by_row else each)
 
 
 def initial_parameters(network: Network, seed: int, plan: Plan | None = None) -> Array:

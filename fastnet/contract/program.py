@@ -52,7 +52,8 @@ class Data:
 
     Attributes:
         x: the inputs.
-        y: `(rows, outputs)`, or class indices `(rows,)` of an integer type.
+        y: `(rows, outputs)`, or class indices `(rows,)` of an integer type. Where a loss has
+            several blocks of outputs, each for the same targets, these are repeated.
         weight: `(rows,)`, or None where all rows count alike.
     """
 

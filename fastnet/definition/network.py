@@ -85,10 +85,22 @@ class Network:
                 f"the last layer has {output.name!r}; write Dense({self.outputs}, {needs!r})."
             )
 
+        each = self.loss.outputs_per_target
+        if self.outputs % each:
+            raise DefinitionError(
+                f"loss {self.loss.name!r} has {each} outputs for each target, so the last layer "
+                f"must have a multiple of {each} units; it has {self.outputs}."
+            )
+
     @property
     def outputs(self) -> int:
         """Columns of a row of predictions."""
         return self._last.units
+
+    @property
+    def targets(self) -> int:
+        """Columns of a row of y: the outputs, but for losses that have several for each target."""
+        return self.outputs // self.loss.outputs_per_target
 
     @property
     def output(self) -> Activation:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
+from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, unknown
 
 Metric = Callable[[Array, Array, Array | None], float]
@@ -67,12 +68,16 @@ def _wide(values: Array) -> Array:
 METRICS: dict[str, Metric] = {"accuracy": accuracy, "r2": r2, "rmse": rmse, "mae": mae}
 
 
-def named(metrics: Any, validation: Data | None) -> dict[str, Callable[[Array], float]]:
+def named(
+    metrics: Any, validation: Data | None, network: Network
+) -> dict[str, Callable[[Array], float]]:
     """Metrics by name, as functions of the validation rows' predictions `(rows, outputs)`.
 
     Args:
         metrics: names, and functions of y and the predictions.
         validation: the rows, on the host.
+        network: what predicts; where it has several outputs for a target, a metric with a name is
+            of those that predict the target itself.
 
     Raises:
         DefinitionError: if there are no rows, or a name is unknown, there twice, or unfit for y.
@@ -92,11 +97,14 @@ def named(metrics: Any, validation: Data | None) -> dict[str, Callable[[Array], 
             raise DefinitionError(
                 f"metric {name!r} is of validation rows; give validation=(x, y) or a fraction."
             )
+        y = validation.y
+        if network.targets < network.outputs:
+            y = y[:, : network.targets]
         if isinstance(one, str):
-            _check_target(one, validation.y)
-            found[name] = _of_rows(METRICS[one], validation)
+            _check_target(one, y)
+            found[name] = _of_rows(METRICS[one], y, validation.weight, _point(one, network))
         else:
-            found[name] = _of_function(name, one, validation.y)
+            found[name] = _of_function(name, one, y)
     return found
 
 
@@ -112,9 +120,24 @@ def _check_target(metric: str, y: Array) -> None:
         raise DefinitionError(f"metric {metric!r} is of numbers; y holds classes: use 'accuracy'.")
 
 
-def _of_rows(metric: Metric, rows: Data) -> Callable[[Array], float]:
-    weight = None if rows.weight is None else _wide(rows.weight)
-    return lambda predicted: metric(rows.y, predicted, weight)
+def _point(metric: str, network: Network) -> slice:
+    """The columns of a prediction that predict the targets themselves."""
+    block = network.loss.point_block
+    if block is None:
+        raise DefinitionError(
+            f"metric {metric!r} needs one prediction for each target, and no quantile of "
+            f"{network.loss!r} is 0.5; add it, or give a function."
+        )
+    return slice(block * network.targets, (block + 1) * network.targets)
+
+
+def _of_rows(
+    metric: Metric, y: Array, weight: Array | None, columns: slice
+) -> Callable[[Array], float]:
+    weight = None if weight is None else _wide(weight)
+    if y.ndim == 1:  # classes
+        return lambda predicted: metric(y, predicted, weight)
+    return lambda predicted: metric(y, predicted[:, columns], weight)
 
 
 def _of_function(name: str, metric: Any, y: Array) -> Callable[[Array], float]:

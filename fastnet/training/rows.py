@@ -29,7 +29,9 @@ def checked_rows(
     """
     features = checks.features(x, network.inputs, dtype)
     rows = len(features)
-    targets = checks.targets(y, rows, network.outputs, network.loss.targets, dtype)
+    targets = checks.targets(y, rows, network.targets, network.loss.targets, dtype)
+    if network.targets < network.outputs:
+        targets = np.tile(targets, network.loss.outputs_per_target)
     return Data(Inputs(features), targets, checks.weights(sample_weight, rows, dtype))
 
 

@@ -13,6 +13,7 @@ from samples import (
     float64_model,
     label,
     rows_for,
+    units_for,
     weights_for,
 )
 from tolerances import GRADIENT_FLOAT32
@@ -36,7 +37,7 @@ FLOAT32_PAIRS = [pair for pair in PAIRS if pair[0] == fn.Identity() or pair in F
 @pytest.mark.parametrize("pair", PAIRS, ids=label)
 def test_every_output_with_every_loss_has_the_exact_gradient(backend, pair):
     output, loss = pair
-    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(3, output)], loss)
+    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(units_for(loss), output)], loss)
     x, y = rows_for(network, 7, seed=1)
     model = float64_model(network, backend)
     assert_model_gradient(model, x, y)
@@ -82,7 +83,7 @@ def test_penalties_add_what_their_formula_says_and_spare_the_biases(backend):
 @pytest.mark.parametrize("pair", FLOAT32_PAIRS, ids=label)
 def test_a_float32_gradient_is_near_the_float64_one(backend, pair):
     output, loss = pair
-    layers = [fn.Dense(32, "tanh"), fn.Dense(32, "gelu"), fn.Dense(3, output)]
+    layers = [fn.Dense(32, "tanh"), fn.Dense(32, "gelu"), fn.Dense(units_for(loss), output)]
     network = fn.Network(10, layers, loss)
     x, y = rows_for(network, 32)
     x = x.astype(np.float32)

@@ -106,6 +106,7 @@ def test_every_definition_becomes_kinds_of_the_table():
     activations = [cls() for name, cls in ACTIVATIONS.items() if name != "softmax"]
     activations.append(fn.GELU("tanh"))
     losses = [*(cls() for cls in LOSSES.values()), fn.Poisson(log_input=False)]
+    losses += [fn.Quantile((0.1, 0.9)), fn.Crossentropy(0.1), fn.BinaryCrossentropy(0.1)]
     optimizers = [cls() for cls in OPTIMIZERS.values() if issubclass(cls, Optimizer)]
     optimizers += [fn.SGD(momentum=0.5), fn.SGD(momentum=0.5, nesterov=True)]
     for table, made in (

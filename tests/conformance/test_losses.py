@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 from compare import assert_near
-from samples import FREE_LOSSES, FUSED, RATE, biased, label, rows_for, weights_for
+from samples import (
+    FREE_LOSSES,
+    FUSED,
+    PAIRED,
+    RATE,
+    biased,
+    label,
+    rows_for,
+    units_for,
+    weights_for,
+)
 from tolerances import FORWARD
 
 import fastnet as fn
@@ -15,11 +25,27 @@ def mean_loss(loss, p, y, weight):
     """The weighted mean over rows of the mean over outputs, one entry at a time."""
     total = 0.0
     for row in range(len(p)):
+        columns = range(p.shape[1])
         if loss.name == "crossentropy":
             target = np.eye(p.shape[1])[y[row]] if y.ndim == 1 else y[row]
-            entries = [-sum(target[j] * math.log(p[row, j]) for j in range(p.shape[1]))]
+            e = loss.label_smoothing
+            target = (1 - e) * target + e / p.shape[1]
+            entries = [-sum(target[j] * math.log(p[row, j]) for j in columns)]
+        elif loss.name == "gaussian_nll":
+            k = y.shape[1]
+            variances = [max(math.exp(s), 1e-6) for s in p[row, k:]]
+            entries = [
+                (math.log(v) + (p[row, j] - y[row, j]) ** 2 / v) / 2
+                for j, v in enumerate(variances)
+            ]
+        elif loss.name == "quantile" and isinstance(loss.q, tuple):
+            k = y.shape[1]
+            entries = [
+                entry(fn.Quantile(loss.q[j // k]), float(p[row, j]), float(y[row, j % k]))
+                for j in columns
+            ]
         else:
-            entries = [entry(loss, float(p[row, j]), float(y[row, j])) for j in range(p.shape[1])]
+            entries = [entry(loss, float(p[row, j]), float(y[row, j])) for j in columns]
         total += weight[row] * sum(entries) / len(entries)
     return total / sum(weight)
 
@@ -38,14 +64,19 @@ def entry(loss, p, y):
         case "quantile":
             return loss.q * (y - p) if y > p else (1 - loss.q) * (p - y)
         case "binary_crossentropy":
+            y += loss.label_smoothing * (0.5 - y)
             return -y * math.log(p) - (1 - y) * math.log(1 - p)
     raise AssertionError(f"no formula for {loss.name}")
 
 
-CASES = [*((fn.Identity(), loss) for loss in FREE_LOSSES), RATE, *FUSED]
+CASES = [*((fn.Identity(), loss) for loss in FREE_LOSSES), RATE, *FUSED, PAIRED]
 
 #: Only classes come in more than one form.
-FORMS = [*((pair, "index") for pair in CASES), (FUSED[1], "onehot"), (FUSED[1], "soft")]
+CLASSES = [pair for pair in FUSED if pair[1].targets == "class"]
+FORMS = [
+    *((pair, "index") for pair in CASES),
+    *((pair, form) for pair in CLASSES for form in ("onehot", "soft")),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -54,7 +85,7 @@ FORMS = [*((pair, "index") for pair in CASES), (FUSED[1], "onehot"), (FUSED[1], 
 )
 def test_a_loss_has_the_value_of_its_formula(backend, pair, form, dtype):
     output, loss = pair
-    network = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(3, output)], loss)
+    network = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(units_for(loss), output)], loss)
     x, y = rows_for(network, 11, form=form)
     single = biased(fn.Model(network, backend=backend, dtype=dtype, seed=1))
     double = fn.Model(network, backend=backend, dtype="float64", seed=1)
@@ -126,7 +157,7 @@ def test_probabilities_of_zero_cost_nothing_even_where_the_logit_is_minus_a_lot(
 @pytest.mark.parametrize("pair", CASES, ids=label)
 def test_rows_of_weight_zero_do_not_count_even_where_their_loss_overflows(backend, pair):
     output, loss = pair
-    network = fn.Network(2, [fn.Dense(3, output)], loss)
+    network = fn.Network(2, [fn.Dense(units_for(loss), output)], loss)
     model = fn.Model(network, backend=backend, seed=2)
     x, y = rows_for(network, 6)
     x[4] = 1e25  # its square overflows float32
@@ -148,3 +179,39 @@ def test_one_hot_rows_and_class_indices_are_the_same_targets(backend):
         other, other_gradient = model.loss_and_gradient(x, same)
         assert other == pytest.approx(loss, rel=FORWARD["float64"])
         assert_near(other_gradient, gradient, FORWARD["float64"])
+
+
+#: Widths at which a row's means and variances lie in one vector, in several, and across two.
+@pytest.mark.parametrize("targets", [1, 5, 20])
+@pytest.mark.parametrize("rows", [3, 70])
+@pytest.mark.parametrize("loss", [fn.GaussianNLL(), fn.Quantile((0.2, 0.9))], ids=label)
+def test_blocks_of_outputs_are_of_the_same_targets_whatever_their_width(
+    backend, loss, targets, rows
+):
+    network = fn.Network(4, [fn.Dense(2 * targets)], loss)
+    x, y = rows_for(network, rows)
+    model = biased(fn.Model(network, backend=backend, dtype="float64", seed=1))
+    for weight in (None, weights_for(rows)):
+        p = model.predict(x)
+        w = np.ones(rows) if weight is None else weight
+        found, gradient = model.loss_and_gradient(x, y, weight)
+        assert found == pytest.approx(mean_loss(loss, p, y, w), rel=FORWARD["float64"])
+        a, b = p[:, :targets], p[:, targets:]
+        if loss.name == "gaussian_nll":
+            d = np.hstack(((a - y) * np.exp(-b), (1 - (a - y) ** 2 * np.exp(-b)) / 2)) / targets
+        else:
+            d = np.hstack(((a > y) - 0.2, (b > y) - 0.9)) / (2 * targets)
+        d *= w[:, None] / w.sum()
+        assert_near(gradient, np.concatenate(((x.T @ d).ravel(), d.sum(axis=0))), 1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gaussian_is_right_at_variances_that_are_out_of_range(backend, dtype):
+    model = logits_model(backend, "identity", fn.GaussianNLL(epsilon=1e-4), 2, dtype)
+    least = math.log(1e-4)
+    for s, by_s in ((1000.0, 0.5), (-2000.0, 0.0), (least - 1, (1 - 0.25e4) * math.exp(-1) / 2)):
+        loss, gradient = model.loss_and_gradient(np.array([[0.5, s]]), np.array([[1.0]]))
+        c = max(s, least)
+        wanted = (c + 0.25 * math.exp(-c)) / 2
+        assert loss == pytest.approx(wanted, rel=FORWARD[dtype])
+        assert gradient[-2:] == pytest.approx([-0.5 * math.exp(-c), by_s], rel=10 * FORWARD[dtype])

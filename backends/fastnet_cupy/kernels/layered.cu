@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     };
     int m = here ? n : 0;
     const real *row = here ? p + at : unused;
-    real loss = row_loss(code, table.loss_constant(), row, target, weight, weight / mass, m, lane,
+    real loss = row_loss(code, table.loss_constants(), row, target, weight, weight / mass, m, lane,
                          lanes, put);
     if (here && lane == 0) sum += loss;
     if (softmax && real_d) {

@@ -40,9 +40,11 @@ struct Table {
   __device__ __forceinline__ uint32_t mask_layer(int m) const {
     return (uint32_t)(*this)[TABLE_HEAD + layers() * LAYER_COLUMNS + m];
   }
-  __device__ __forceinline__ real loss_constant() const { return (real)floats[0]; }
+  __device__ __forceinline__ const double *loss_constants() const {
+    return floats + layers() * ACTIVATION_CONSTANTS;
+  }
   __device__ __forceinline__ Constants constants(int l) const {
-    const double *own = floats + LOSS_CONSTANTS + l * ACTIVATION_CONSTANTS;
+    const double *own = floats + l * ACTIVATION_CONSTANTS;
     return {(real)own[0], (real)own[1]};
   }
   // Whether layer `l`'s slope can be computed from what comes out of it alone.

@@ -87,6 +87,13 @@ struct Loss<LOSS_BINARY_CROSSENTROPY> : OfEntries {  // p is the logit
   }
 };
 
+template <>
+struct Loss<LOSS_SMOOTHED_BINARY_CROSSENTROPY> : OfEntries {  // of (1 - e) y + e / 2
+  static __device__ __forceinline__ real value(real p, real y, real e, real &slope) {
+    return Loss<LOSS_BINARY_CROSSENTROPY>::value(p, y + e * ((real)0.5 - y), e, slope);
+  }
+};
+
 __device__ __forceinline__ real entry_loss(int code, real p, real y, real constant, real &slope) {
 #define FN_CASE(KIND) \
   case KIND:          \
@@ -136,38 +143,100 @@ __device__ __forceinline__ float scale_for(float peak) {
   return peak > 0 && exponent > -122 ? ldexpf((float)SCALED_PEAK, -exponent) : LARGEST_SCALE;
 }
 
-// A row's loss, of its logits p; `put(j, slope)` takes the derivative by p[j], and may overwrite it.
+// Of a row, with the loss's own constants; `put(j, slope)` takes the derivative by p[j], and may
+// overwrite it. The loss is in every lane of the group.
+
+// Of the logits p, with targets (1 - e) y + e sum(y) / n.
+template <class Put>
+__device__ __forceinline__ real crossentropy(real e, const real *p, Target target, int n, int lane,
+                                             int lanes, Put put) {
+  real peak = p[0];
+  for (int j = lane; j < n; j += lanes) peak = larger(peak, p[j]);
+  peak = group_peak(peak, lanes);
+  real sum = 0;
+  for (int j = lane; j < n; j += lanes) sum += exp_(p[j] - peak);
+  sum = group_sum(sum, lanes);
+  // Probabilities sum to 1 up to their rounding, by which both are taken as they are.
+  real sure = 1, picked = 0, even = 0;
+  if (target.y) {
+    sure = 0;
+    for (int j = lane; j < n; j += lanes) {
+      real y = target.y[j];
+      sure += y;
+      if (y > 0) picked += y * (p[j] - peak);
+    }
+    sure = group_sum(sure, lanes);
+    picked = group_sum(picked, lanes);
+  } else {
+    picked = p[target.label] - peak;
+  }
+  if (e != 0) {
+    real spread = 0;
+    for (int j = lane; j < n; j += lanes) spread += p[j] - peak;
+    even = e * sure / n;
+    picked = (1 - e) * picked + even * group_sum(spread, lanes);
+  }
+  __syncwarp();  // all have read p before put may overwrite it
+  for (int j = lane; j < n; j += lanes) {
+    real y = target.y ? target.y[j] : (real)(j == target.label);
+    put(j, exp_(p[j] - peak) / sum * sure - ((1 - e) * y + even));
+  }
+  return sure * log_(sum) - picked;
+}
+
 template <>
 struct Loss<LOSS_CROSSENTROPY> : OfRows {
   template <class Put>
-  static __device__ __forceinline__ real value(const real *p, Target target, int n, int lane,
-                                               int lanes, Put put) {
-    real peak = p[0];
-    for (int j = lane; j < n; j += lanes) peak = larger(peak, p[j]);
-    peak = group_peak(peak, lanes);
+  static __device__ __forceinline__ real value(const double *, const real *p, Target target, int n,
+                                               int lane, int lanes, Put put) {
+    return crossentropy((real)0, p, target, n, lane, lanes, put);
+  }
+};
+
+template <>
+struct Loss<LOSS_SMOOTHED_CROSSENTROPY> : OfRows {
+  template <class Put>
+  static __device__ __forceinline__ real value(const double *constants, const real *p,
+                                               Target target, int n, int lane, int lanes,
+                                               Put put) {
+    return crossentropy((real)constants[0], p, target, n, lane, lanes, put);
+  }
+};
+
+template <>
+struct Loss<LOSS_QUANTILES> : OfRows {  // constants: each output's q
+  template <class Put>
+  static __device__ __forceinline__ real value(const double *constants, const real *p,
+                                               Target target, int n, int lane, int lanes,
+                                               Put put) {
     real sum = 0;
-    for (int j = lane; j < n; j += lanes) sum += exp_(p[j] - peak);
-    sum = group_sum(sum, lanes);
-    // Probabilities sum to 1 up to their rounding, by which both are taken as they are.
-    real sure = 1, picked = 0;
-    if (target.y) {
-      sure = 0;
-      for (int j = lane; j < n; j += lanes) {
-        real y = target.y[j];
-        sure += y;
-        if (y > 0) picked += y * (p[j] - peak);
-      }
-      sure = group_sum(sure, lanes);
-      picked = group_sum(picked, lanes);
-    } else {
-      picked = p[target.label] - peak;
-    }
-    __syncwarp();  // all have read p before put may overwrite it
     for (int j = lane; j < n; j += lanes) {
-      real y = target.y ? target.y[j] : (real)(j == target.label);
-      put(j, exp_(p[j] - peak) / sum * sure - y);
+      real slope;
+      sum += Loss<LOSS_QUANTILE>::value(p[j], target.y[j], (real)constants[j], slope);
+      put(j, slope);
     }
-    return sure * log_(sum) - picked;
+    return group_sum(sum, lanes);
+  }
+};
+
+template <>
+struct Loss<LOSS_GAUSSIAN_NLL> : OfRows {  // p holds the means, then the logarithms of variances
+  template <class Put>
+  static __device__ __forceinline__ real value(const double *constants, const real *p,
+                                               Target target, int n, int lane, int lanes,
+                                               Put put) {
+    real least = (real)constants[0], sum = 0;
+    int half = n / 2;
+    for (int j = lane; j < half; j += lanes) {
+      real r = p[j] - target.y[j], s = p[half + j];
+      real c = s < least ? least : s;
+      real slope = r * exp_(-c);
+      sum += (real)0.5 * (c + r * slope);
+      put(j, slope);
+      put(half + j, (real)0.5 * (1 - r * slope) * exp_(s - c));
+    }
+    __syncwarp();  // derivatives were put for other lanes too
+    return group_sum(sum, lanes);
   }
 };
 
@@ -175,18 +244,18 @@ struct Loss<LOSS_CROSSENTROPY> : OfRows {
 // by p[j], times `share`, the weight over the sum of all weights (and outputs); it may overwrite
 // p[j]. A row of weight 0 does not count, even where its loss is not finite.
 template <class Put>
-__device__ __forceinline__ real row_loss(int code, real constant, const real *p, Target target,
-                                         real weight, real share, int n, int lane, int lanes,
+__device__ __forceinline__ real row_loss(int code, const double *constants, const real *p,
+                                         Target target, real weight, real share, int n, int lane, int lanes,
                                          Put put) {
   auto put_shared = [&](int j, real slope) { put(j, weight > 0 ? slope * share : (real)0); };
 #define FN_CASE(KIND)                                                                     \
   case KIND: {                                                                            \
-    real loss = Loss<KIND>::value(p, target, n, lane, lanes, put_shared);                 \
+    real loss = Loss<KIND>::value(constants, p, target, n, lane, lanes, put_shared);      \
     return weight > 0 ? loss * weight : (real)0;                                          \
   }
   switch (code) { EACH_LOSS_OF_ROWS(FN_CASE) }
 #undef FN_CASE
-  real sum = 0;
+  real sum = 0, constant = (real)constants[0];
   for (int j = lane; j < n; j += lanes) {
     real slope;
     sum += entry_loss(code, p[j], target.y[j], constant, slope);

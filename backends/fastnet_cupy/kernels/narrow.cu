@@ -411,7 +411,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       Target target = {data_y ? data_y + source * outputs : nullptr,
                        labels && here ? (int)labels[source] : 0};
       real weight = weights ? weights[source] : (real)1;
-      real one = row_loss(loss_code, task.table.loss_constant(), row, target, weight, weight / mass, n,
+      real one = row_loss(loss_code, task.table.loss_constants(), row, target, weight, weight / mass, n,
                           lane, lanes, [row](int j, real slope) { row[j] = slope; });
       if (here && lane == 0) loss += one;
       if (softmax) softmax_row_back(steep, row, n, lane, lanes);

@@ -310,7 +310,7 @@ extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
                          data.labels && here ? chunk.label[r] : 0};
         real weight = weights && here ? chunk.weight[r] : (real)1;
         real share = weights ? weight / mass : plain_share;
-        real one = row_loss(loss_code, table.loss_constant(), row, target, weight, share, n, lane, lanes,
+        real one = row_loss(loss_code, table.loss_constants(), row, target, weight, share, n, lane, lanes,
                             [back](int j, real slope) { back[j] = slope; });
         if (here && lane == 0) loss += one;
         if (table[TABLE_SOFTMAX])

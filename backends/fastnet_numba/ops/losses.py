@@ -42,17 +42,28 @@ HUBER = code("loss", "huber")
 POISSON = code("loss", "poisson")
 POISSON_RATE = code("loss", "poisson_rate")
 QUANTILE = code("loss", "quantile")
+QUANTILES = code("loss", "quantiles")
 BINARY_CROSSENTROPY = code("loss", "binary_crossentropy")
+SMOOTHED_BINARY_CROSSENTROPY = code("loss", "smoothed_binary_crossentropy")
 CROSSENTROPY = code("loss", "crossentropy")
+SMOOTHED_CROSSENTROPY = code("loss", "smoothed_crossentropy")
+GAUSSIAN_NLL = code("loss", "gaussian_nll")
+
+#: Losses that `term` does not compute: not entry by entry, or with a constant for each output.
+OF_ROWS = (QUANTILES, CROSSENTROPY, SMOOTHED_CROSSENTROPY, GAUSSIAN_NLL)
 
 
 @inlined
 def sum_of_losses(narrow, places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled."""
-    if places[LOSS] == CROSSENTROPY:
+    if places[LOSS] == CROSSENTROPY or places[LOSS] == SMOOTHED_CROSSENTROPY:
         if narrow is None:
             return crossentropy(places, m, rows, order, first, labels, weighted, mass)
         return narrow_crossentropy(places, m, rows, len(labels) > 0, weighted, mass)
+    if places[LOSS] == GAUSSIAN_NLL:
+        return gaussian_nll(places, m, rows, weighted, mass)
+    if places[LOSS] == QUANTILES:
+        return quantiles(places, m, rows, weighted, mass)
     return elementwise_loss(places, m, rows, weighted, mass)
 
 
@@ -74,13 +85,20 @@ def term(kind, p, y, constant):
         # In this order, so that 0 log(0 + e) is 0.
         near = p + constant
         return p - y * log(near), 1.0 - y / near
-    if kind == BINARY_CROSSENTROPY:
+    if kind == BINARY_CROSSENTROPY or kind == SMOOTHED_BINARY_CROSSENTROPY:
+        if kind == SMOOTHED_BINARY_CROSSENTROPY:
+            y = y + constant * (0.5 - y)
         # max(z, 0) - z y + log(1 + exp(-|z|)): where the prediction is certain and right, the first
         # two cancel exactly, and what is left is small.
         positive = choose(p < 0.0, 0.0, p)
         return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
-    # QUANTILE: the pinball loss, of r = y - p.
-    slope = choose(r < 0.0, -constant, choose(r > 0.0, 1.0 - constant, r))
+    return pinball(r, constant)  # QUANTILE
+
+
+@inlined
+def pinball(r, q):
+    """The loss of a quantile, of r = p - y, and its derivative by p, lane by lane."""
+    slope = choose(r < 0.0, -q, choose(r > 0.0, 1.0 - q, r))
     return r * slope, slope
 
 
@@ -128,6 +146,76 @@ def elementwise_loss(places, m, rows, weighted, mass):
 
 
 @kernel
+def quantiles(places, m, rows, weighted, mass):
+    """The same as `elementwise_loss` of quantiles, each output with its own."""
+    step = lanes(m)
+    columns, row, along = places[OUTPUT_WIDTH], places[OUTPUT_ROW], places[ROWS_IN_LANES] != 0
+    p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
+    lines, width = rows, columns
+    if along:
+        lines, width, row = columns, rows, stride(m, rows)
+    weighted_sum = 0.0
+    for r in range(lines):
+        summed = every(m, 0.0)
+        for j in range(0, width, step):
+            i = r * row + j
+            w = every(m, 1.0)
+            if along:
+                q = every(m, m[places[LOSS_CONSTANT] + r])
+                if weighted:
+                    w = load(m, w_at + j)
+            else:
+                q = load(m, places[LOSS_CONSTANT] + j)
+                if weighted:
+                    w = every(m, m[w_at + r])
+            t, d = pinball(load(m, p_at + i) - load(m, y_at + i), q)
+            summed = summed + keep_first(choose(w > 0.0, t * w, 0.0), width - j)
+            d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
+            store(m, d_at + i, keep_first(d, width - j))
+        weighted_sum += total(summed)
+    return weighted_sum
+
+
+@kernel
+def gaussian_nll(places, m, rows, weighted, mass):
+    """The weighted sum of (c + (mean - y)^2 exp(-c)) / 2, c = max(s, least); D its derivative.
+
+    A row's outputs are all means, then all s. First the derivatives by the means are written, then
+    those by s: whole vectors, which reach into what comes next.
+    """
+    step, along = lanes(m), places[ROWS_IN_LANES] != 0
+    p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
+    half, row = places[OUTPUT_WIDTH] // 2, places[OUTPUT_ROW]
+    lines, width, apart = rows, half, half
+    end = -(-places[OUTPUT_WIDTH] // step) * step - half  # zeros up to a whole vector of outputs
+    if along:
+        row = stride(m, rows)
+        lines, width, apart, end = half, rows, half * row, rows
+    least = every(m, m[places[LOSS_CONSTANT]])
+    weighted_sum = 0.0
+    for r in range(lines):
+        summed = every(m, 0.0)
+        for by_s in range(2):
+            for j in range(0, end if by_s else width, step):
+                i = r * row + j
+                w = every(m, 1.0)
+                if weighted:
+                    w = load(m, w_at + j) if along else every(m, m[w_at + r])
+                s, difference = load(m, p_at + apart + i), load(m, p_at + i) - load(m, y_at + i)
+                c = choose(s < least, least, s)
+                d = difference * exp(-c)
+                if by_s:
+                    d = 0.5 * (1.0 - difference * d) * exp(s - c)
+                else:
+                    t = choose(w > 0.0, 0.5 * (c + difference * d) * w, 0.0)
+                    summed = summed + keep_first(t, width - j)
+                d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
+                store(m, d_at + by_s * apart + i, keep_first(d, width - j))
+        weighted_sum += total(summed)
+    return weighted_sum
+
+
+@kernel
 def crossentropy(places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of -log softmax(z)_y over the rows; D becomes softmax(z) - y, scaled.
 
@@ -168,6 +256,35 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
                 y = keep_first(load(m, y_at + j), columns - j)
                 p = keep_first(load(m, d_at + j), columns - j) / share * sure
                 store(m, d_at + j, (p - y) * factor)
+        if places[LOSS] == SMOOTHED_CROSSENTROPY:
+            # From the targets y to (1 - e) y + e sum(y) / columns.
+            e = every(m, m[places[LOSS_CONSTANT]])
+            even = e / every(m, 1.0 * columns)
+            spread = every(m, 0.0)
+            for j in range(0, columns, step):
+                spread = spread + keep_first(load(m, z_at + j) - top, columns - j)
+            spread = every(m, total(spread))
+            if len(labels):
+                label = labels[order[first + r] if len(order) else first + r]
+                picked = every(m, m[z_at + label]) - top
+                for j in range(0, columns, step):
+                    one = every(m, 1.0)
+                    hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
+                    moved = load(m, d_at + j) + (e * hot - even) * factor
+                    store(m, d_at + j, keep_first(moved, columns - j))
+                loss += total(keep_first(e * picked - even * spread, 1))
+            else:
+                sure, picked = every(m, 0.0), every(m, 0.0)
+                for j in range(0, columns, step):
+                    y = keep_first(load(m, y_at + j), columns - j)
+                    sure = sure + y
+                    picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
+                even = even * every(m, total(sure))
+                for j in range(0, columns, step):
+                    moved = load(m, d_at + j) + (e * load(m, y_at + j) - even) * factor
+                    store(m, d_at + j, keep_first(moved, columns - j))
+                picked = every(m, total(picked))
+                loss += total(keep_first(e * picked - even * spread, 1))
         if w > 0:
             weighted_sum += loss * w
         else:
@@ -206,6 +323,20 @@ def narrow_crossentropy(places, m, rows, indexed, weighted, mass):
             picked = picked + choose(hot > 0.0, hot * z, 0.0)
             d = (load(m, d_at + j * length) / summed * sure - hot) * factor
             store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows - r))
+        if places[LOSS] == SMOOTHED_CROSSENTROPY:
+            # From the targets y to (1 - e) y + e sum(y) / units.
+            e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
+            even = e * sure / every(m, 1.0 * units)
+            for j in range(units):
+                spread = spread + (load(m, z_at + j * length) - top)
+                if indexed:
+                    hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
+                else:
+                    hot = load(m, y_at + j * length)
+                d = (e * hot - even) * factor
+                d = keep_first(choose(w > 0.0, d, 0.0), rows - r)
+                store(m, d_at + j * length, load(m, d_at + j * length) + d)
+            picked = picked - (e * picked - even * spread)
         loss = choose(w > 0.0, (sure * log(summed) - picked) * w, 0.0)
         summed_losses = summed_losses + keep_first(loss, rows - r)
     return np.float64(total(summed_losses))
