@@ -11,7 +11,7 @@ ROOT = Path(fastnet.__file__).parent
 
 #: The rooms of fastnet, from the bottom up; those of one line do not import each other.
 FLOORS = [
-    ["errors", "version", "startup"],
+    ["errors", "version", "startup", "interrupts"],
     ["extras", "blas", "arguments", "html"],
     ["arrays"],
     ["migrations"],

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from samples import rows_for
 
 import fastnet as fn
+from fastnet.interrupts import DeferredInterrupt, HeldSignals
 
 NETWORK = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dropout(0.1), fn.Dense(1)])
 X, Y = rows_for(NETWORK, 100)
@@ -209,3 +210,27 @@ def test_a_model_in_training_may_be_asked_from_its_callbacks(backend):
     model.fit(X, Y, epochs=3, callbacks=[lambda m, h: (m.predict(X), m.evaluate(X, Y))], **OPTIONS)
     other.fit(X, Y, epochs=3, **OPTIONS)
     assert_same_bits(model.parameters.flat, other.parameters.flat)
+
+
+def test_held_signals_reach_their_handler_at_the_end_or_where_the_work_may_stop():
+    def works(*steps):
+        with HeldSignals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            for step in steps:
+                done.append(step)
+                if step == "may stop":
+                    signals.deliver()
+
+    for steps, wanted in [
+        (["first", "second"], ["first", "second"]),
+        (["first", "may stop", "never"], ["first", "may stop"]),
+    ]:
+        done = []
+        with pytest.raises(KeyboardInterrupt):
+            works(*steps)
+        assert done == wanted
+
+    with DeferredInterrupt() as interrupt:  # a fit that loads its kernels
+        works("all")
+        assert interrupt.seen
+        interrupt.seen = False

@@ -22,6 +22,8 @@ import numba
 import numpy as np
 from numba.core import caching
 
+from fastnet.interrupts import HeldSignals
+
 _log = logging.getLogger("fastnet")
 
 #: For so many seconds a process waits for another's kernels, before it compiles its own: longer
@@ -60,8 +62,9 @@ def _tell_unwritable(error: str) -> None:
 class _Lock:
     """A lock on a file. The system gives it back when a process ends, however that happens."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, signals: HeldSignals) -> None:
         self.path = path
+        self.signals = signals
         self.file: int | None = None
 
     def acquire(self) -> None:
@@ -76,6 +79,7 @@ class _Lock:
             _log.warning("fastnet waits for another process that compiles its kernels.")
             while time.monotonic() < deadline and not _locked(self.file):
                 time.sleep(PAUSE)
+                self.signals.deliver()
 
     def release(self) -> None:
         """Let the next one in."""
@@ -137,7 +141,7 @@ class KernelCache(caching.FunctionCache):
 
     _impl_class = _Results
 
-    def __init__(self, entry: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, entry: Any, dtype: np.dtype[Any], signals: HeldSignals) -> None:
         before = numba.config.CACHE_DIR
         # Apart by dtype: Numba writes an entry's index anew for each, with what it has read before.
         numba.config.CACHE_DIR = str(folder() / dtype.name)
@@ -145,7 +149,7 @@ class KernelCache(caching.FunctionCache):
             super().__init__(entry.py_func)
         finally:
             numba.config.CACHE_DIR = before
-        self._lock = _Lock(Path(self.cache_path) / f"{entry.py_func.__name__}.lock")
+        self._lock = _Lock(Path(self.cache_path) / f"{entry.py_func.__name__}.lock", signals)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The code, or None if it has to be compiled, which no other process does meanwhile."""

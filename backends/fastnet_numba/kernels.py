@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from numba.core import caching, event, types
 
+from fastnet.interrupts import HeldSignals
 from fastnet_numba import prediction, shuffling, tiny, training
 from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import products
@@ -70,8 +71,9 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     if numba.config.DISABLE_JIT:
         return entry
     signature = dict(_signatures(dtype))[entry]
-    with _lock:
-        cache = entry._cache = KernelCache(entry, dtype)
+    # Numba stays unusable for the rest of the process if it is stopped while it loads or compiles.
+    with _lock, HeldSignals() as signals:
+        cache = entry._cache = KernelCache(entry, dtype, signals)
         entry.disable_compile(False)
         with cache, _compiling(dtype):
             _compile(entry, signature)

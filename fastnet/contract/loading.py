@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from fastnet.errors import BackendUnavailable, FastnetError, unknown
+from fastnet.interrupts import HeldSignals
 
 #: Raised by one whenever something in the contract changes its meaning. Checked on loading,
 #: because a checkout's fastnet can meet an installed backend.
@@ -49,7 +50,8 @@ def load(name: str) -> Any:
     asked, (name, _, variant) = name, name.partition(":")
     try:
         if name in BUILT_IN:
-            backend = importlib.import_module(BUILT_IN[name]).BACKEND
+            with HeldSignals():  # Numba stays unusable if its import is stopped half way
+                backend = importlib.import_module(BUILT_IN[name]).BACKEND
         else:
             others = _others()
             if name not in others:

@@ -23,10 +23,10 @@ from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import Diverged, FileAccessError
+from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
-from fastnet.training.interrupts import DeferredInterrupt
 from fastnet.training.lbfgs import minimize
 from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective

@@ -1,11 +1,51 @@
-"""Ctrl-C during a fit: the current run of steps is finished first.
+"""Ctrl-C during a fit, where the current run of steps is finished first, and in what may not stop.
 
 So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as the command does.
 """
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class HeldSignals:
+    """Keeps Ctrl-C and SIGTERM waiting in a `with` block whose work must not stop half done.
+
+    Whatever handles them, a fit's `DeferredInterrupt` too, is called at the block's end, or where
+    the block calls `deliver`. In threads other than the main one, which never receive signals,
+    nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._waiting: list[int] = []
+
+    def __enter__(self) -> "HeldSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.deliver()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._waiting.append(number)
+
+    def deliver(self) -> None:
+        """Handle now what waits: call it where the work may stop."""
+        while self._waiting:
+            number = self._waiting.pop()
+            self._handlers[number](number, None)
 
 
 class DeferredInterrupt:
@@ -25,7 +65,7 @@ class DeferredInterrupt:
         main = threading.current_thread() is threading.main_thread()
         self.ours = [
             number
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in _SIGNALS
             if main and signal.getsignal(number) is signal.default_int_handler
         ]
 
