@@ -1,12 +1,14 @@
-"""Estimators that replace scikit-learn's multi-layer perceptrons.
+"""Estimators: those that replace scikit-learn's multi-layer perceptrons, and those on tables.
 
-    from fastnet.sklearn import MLPClassifier, MLPRegressor
+    from fastnet.sklearn import MLPClassifier, MLPRegressor, TableClassifier, TableRegressor
 
-Their parameters, defaults, attributes, methods, warnings and errors are those of
-`sklearn.neural_network`; with the same `random_state` they start from the same weights, use the
-rows in the same order and reach the same model, up to rounding.
+The first two take numbers. Their parameters, defaults, attributes, methods, warnings and errors are
+those of `sklearn.neural_network`; with the same `random_state` they start from the same weights,
+use the rows in the same order and reach the same model, up to rounding.
 
-May import `model`, `training` and what is below them, and scikit-learn.
+The other two take tables that mix numbers, text and missing values: `fastnet.tables` as estimators.
+
+May import `tables`, `model`, `training` and what is below them, and scikit-learn.
 """
 
 from fastnet.extras import need
@@ -16,5 +18,6 @@ need("sklearn", "sklearn", "fastnet.sklearn")
 from fastnet.sklearn.classifier import MLPClassifier  # noqa: E402  # after the check
 from fastnet.sklearn.errors import SolverDiverged  # noqa: E402
 from fastnet.sklearn.regressor import MLPRegressor  # noqa: E402
+from fastnet.sklearn.tables import TableClassifier, TableRegressor  # noqa: E402
 
-__all__ = ["MLPClassifier", "MLPRegressor", "SolverDiverged"]
+__all__ = ["MLPClassifier", "MLPRegressor", "SolverDiverged", "TableClassifier", "TableRegressor"]
