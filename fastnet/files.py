@@ -40,7 +40,7 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
 
     Args:
         path: of the file.
-        kind: "model" or "checkpoint".
+        kind: "model", "checkpoint", "population" or "population checkpoint".
         facts: anything that JSON can hold; floats stay exact.
         arrays: by name.
 
@@ -172,7 +172,7 @@ def check_writable(path: str | os.PathLike[str], option: str) -> None:
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """The kind of a file, "model" or "checkpoint"; the rest of it is not checked.
+    """The kind of a file, as in `write`; the rest of it is not checked.
 
     Raises:
         ModelFileError: if it is not a fastnet file.
@@ -199,7 +199,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         file.seek(0)
         whole = bytearray(file.read())
     if head.get("kind") != kind:
-        raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}.")
+        remedy = "; fn.load_population reads it" if head.get("kind") == "population" else ""
+        raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}{remedy}.")
     place = whole.find(head["digest"].encode())
     whole[place : place + 64] = _ZEROS.encode()
     if _sha256(whole) != head["digest"]:

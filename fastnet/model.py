@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from fastnet import files, model_files, random
+from fastnet import model_files, random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
@@ -22,7 +22,7 @@ from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
 from fastnet.training import checkpoints
 from fastnet.training.checkpoints import Checkpoint
-from fastnet.training.fit_state import FitState, LastFit
+from fastnet.training.fit_state import LastFit, beginning, ended
 from fastnet.training.history import History
 from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.pacing import Pacing
@@ -143,6 +143,7 @@ class Model:
         history: History | None = None,
         last: LastFit | None = None,
         lowered: plan.Plan | None = None,
+        program: Program | None = None,
     ) -> None:
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
         self.network = network
@@ -159,7 +160,7 @@ class Model:
         self._training = threading.Lock()
         chosen = choosing.choose(backend)
         self.backend = chosen.name
-        self._program: Program = chosen.compile(
+        self._program: Program = program or chosen.compile(
             self._plan,
             np.dtype(dtype),
             choosing.requested_threads(threads),
@@ -368,20 +369,12 @@ class Model:
         if self.table is not None and not encoded:
             raise self._wants_table("fit")
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
-        saver = checkpoint
-        if isinstance(saver, str) or (saver is not None and isinstance(saver, os.PathLike)):
-            saver = Checkpoint(saver)
-        if saver is not None and not isinstance(saver, Checkpoint):
-            raise DefinitionError(
-                f"checkpoint is {saver!r}; it must be a path or fn.Checkpoint(...)."
-            )
+        saver = checkpoints.requested(checkpoint, resume)
         called = checks.functions(callbacks, "callbacks")
         if early_stopping is not None and validation is None:
             raise DefinitionError(
                 "early_stopping needs a validation loss; give validation=(x, y) or a fraction."
             )
-        if resume and saver is None:
-            raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
         self._parameters.check()
         data, held_out = split(self._rows(x, y, sample_weight), validation, self.seed, self._rows)
         measured = metrics_by_name(metrics, held_out, self.network)
@@ -436,19 +429,13 @@ class Model:
     ) -> History:
         flat = self._parameters.flat
         batches = -(-len(data) // settings.batch_size)
-        fit_state = self._initial_state(settings, first * batches)
-        if self._last is not None:
-            fit_state.fit = self._last.fit + (first == 0)
+        fit_state = beginning(
+            settings.optimizer, first * batches, self._plan.trained, flat.dtype, self._last
+        )
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
-            path, due = Path(saver.path), (saver.seconds, saver.epochs)
-            files.check_writable(path, "checkpoint")
-            if path.exists() and not resume:
-                raise DefinitionError(
-                    f"checkpoint {str(path)!r} already exists: resume=True continues from it; "
-                    "remove it to start again, or name another file."
-                )
+            path, due = saver.checked(resume), (saver.seconds, saver.epochs)
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
             if path.exists():
                 slots = len(fit_state.memory)
@@ -482,25 +469,8 @@ class Model:
                 with bar:
                     trainer.run()
         finally:
-            self._last = LastFit(
-                settings.optimizer,
-                fit_state.memory,
-                fit_state.updates,
-                fit_state.plateau,
-                fit_state.rate_factor,
-                fit_state.fit,
-            )
+            self._last = ended(settings.optimizer, fit_state)
         return fit_state.history
-
-    def _initial_state(self, settings: Settings, step: int) -> FitState:
-        """Where a fit begins: with the last one's memory, if it goes on from there."""
-        rule = settings.optimizer
-        if isinstance(rule, LBFGS):
-            return FitState(step, 0, np.zeros((0, 0), self.dtype))
-        found = self._last.going_on(rule, step) if step and self._last is not None else None
-        if found is None:
-            found = FitState(step, 0, rule.memory(self._plan.trained, np.dtype(self.dtype)))
-        return found
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> Data:
         return checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)

@@ -12,7 +12,7 @@ ROOT = Path(fastnet.__file__).parent
 #: The rooms of fastnet, from the bottom up; those of one line do not import each other.
 FLOORS = [
     ["errors", "version", "startup", "interrupts"],
-    ["extras", "blas", "arguments", "html"],
+    ["extras", "blas", "memory", "arguments", "html"],
     ["arrays"],
     ["migrations"],
     ["random", "files"],
@@ -21,8 +21,9 @@ FLOORS = [
     ["contract"],
     ["training"],
     ["parameters", "datasets"],
-    ["model_files"],
+    ["model_files", "population_files"],
     ["model"],
+    ["population"],
     ["tables"],
     ["interchange", "sklearn", "benchmark"],
     ["__init__"],

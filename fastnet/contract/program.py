@@ -310,9 +310,22 @@ class Program(ABC):
             found[place] = random.permutation(seed, random.SHUFFLE, epoch, rows)
         return found
 
-    def train_many(self, states: Sequence[State], data: Data, runs: Sequence[Run]) -> list[Array]:
-        """Train several networks of this plan on the same rows, each by a run of its own."""
-        return [self.train(state, data, run) for state, run in zip(states, runs, strict=True)]
+    def train_many(
+        self, states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
+    ) -> list[Array]:
+        """Train several networks of this plan, each on its rows and by a run of its own.
+
+        Each comes out with the same bits, whichever others are trained with it.
+
+        Args:
+            states: one a network, changed in place as by `train`.
+            data: the rows of each; networks may share a part of them, the inputs say.
+            runs: of each.
+
+        Returns:
+            For each network what `train` returns.
+        """
+        return [self.train(*one) for one in zip(states, data, runs, strict=True)]
 
     def loss(self, parameters: Any, data: Data) -> float:
         """The loss over all rows of `data`, without dropout or penalties."""

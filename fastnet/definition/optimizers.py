@@ -24,7 +24,7 @@ gone after the first update.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -73,14 +73,58 @@ class Optimizer(Named):
     """A rule that updates the parameters by their gradient.
 
     `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`).
+
+    For the members of an `fn.Population`, any constant may be a list or an array with one value a
+    member: `fn.SGD([0.1, 0.2])`. `each` then has one optimizer a member; it is empty otherwise.
     """
 
     #: Vectors of memory: running means and the like.
     vectors: ClassVar[int] = 0
+    each: ClassVar[tuple[Any, ...]] = ()
     learning_rate: Any = 0.01
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__post_init__" in vars(cls):
+            check = cls.__post_init__
+
+            def check_each(self: Self) -> None:
+                if not self._spread():
+                    check(self)
+
+            cls.__post_init__ = check_each  # type: ignore[method-assign]
+
     def __post_init__(self) -> None:
+        if self._spread():
+            return
         object.__setattr__(self, "learning_rate", _learning_rate(self.learning_rate))
+
+    def _spread(self) -> bool:
+        """Whether a constant has one value a member; then `each` has their optimizers, checked."""
+        varying = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values = list(value) if isinstance(value, list | tuple) or np.ndim(value) == 1 else []
+            pair = isinstance(field.default, tuple)  # by itself a constant of several numbers
+            if values and (not pair or isinstance(values[0], list | tuple | np.ndarray)):
+                varying[field.name] = values
+        if not varying:
+            return False
+        lengths = {name: len(values) for name, values in varying.items()}
+        if len(set(lengths.values())) > 1:
+            counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+            raise DefinitionError(f"{self.name}: {counts} values; give one a member.")
+        common = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in varying}
+        made = []
+        for member, own in enumerate(zip(*varying.values(), strict=True)):
+            try:
+                made.append(type(self)(**common, **dict(zip(varying, own, strict=True))))
+            except DefinitionError as error:
+                raise DefinitionError(f"member {member}: {error}") from error
+        for name, values in varying.items():
+            object.__setattr__(self, name, tuple(values))
+        object.__setattr__(self, "each", tuple(made))
+        return True
 
     @property
     def slots(self) -> int:

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.definition.network import Network, detach
-from fastnet.errors import ModelFileError
+from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.training.fit_state import BestLoss, FitState
 from fastnet.training.history import COLUMNS, History
 from fastnet.training.settings import Settings
@@ -49,17 +50,65 @@ class Checkpoint:
         if self.epochs is not None:
             checks.integer(self.epochs, "checkpoint epochs")
 
+    def checked(self, resume: bool) -> Path:
+        """The path, once it is sure that a fit may write there.
+
+        Raises:
+            DefinitionError: if the file exists and is not to be resumed from.
+            FileAccessError: if it cannot be written.
+        """
+        path = Path(self.path)
+        files.check_writable(path, "checkpoint")
+        if path.exists() and not resume:
+            raise DefinitionError(
+                f"checkpoint {str(path)!r} already exists: resume=True continues from it; "
+                "remove it to start again, or name another file."
+            )
+        return path
+
+
+def requested(checkpoint: Any, resume: bool) -> Checkpoint | None:
+    """The checkpoint that a fit is given: a path, a `Checkpoint` or None.
+
+    Raises:
+        DefinitionError: if it is something else, or `resume` has nothing to resume from.
+    """
+    found = checkpoint
+    if isinstance(found, str | os.PathLike):
+        found = Checkpoint(found)
+    if found is not None and not isinstance(found, Checkpoint):
+        raise DefinitionError(f"checkpoint is {found!r}; it must be a path or fn.Checkpoint(...).")
+    if resume and found is None:
+        raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
+    return found
+
 
 def identity(
     network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
 ) -> dict[str, Any]:
     """What must be the same to resume a fit: plain values by name."""
+    return {
+        **network_identity(network, flat),
+        **settings_identity(settings),
+        "training rows": digest(*data.parts),
+        "validation rows": None if validation is None else digest(*validation.parts),
+    }
+
+
+def network_identity(network: Network, flat: Array) -> dict[str, Any]:
+    """The part of `identity` that says what is trained."""
     spec = network.spec()
     initial = detach(spec)
     return {
         "network": spec,
-        "initial weights": {name: _digest(array) for name, array in initial.items()},
+        "initial weights": {name: digest(array) for name, array in initial.items()},
         "dtype": flat.dtype.name,
+    }
+
+
+def settings_identity(settings: Settings) -> dict[str, Any]:
+    """The part of `identity` that says how."""
+    return {
         "optimizer": settings.optimizer.spec(),
         "batch_size": settings.batch_size,
         "shuffle": settings.shuffle,
@@ -68,20 +117,19 @@ def identity(
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
         "seed": settings.seed,
-        "training rows": _digest(*data.parts),
-        "validation rows": None if validation is None else _digest(*validation.parts),
     }
 
 
-def _digest(*arrays: Array | None) -> str:
+def digest(*arrays: Array | None) -> str:
+    """A short text that only the same arrays have."""
     import hashlib
 
-    digest = hashlib.blake2b(digest_size=16)
+    found = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).data.cast("B"))
-    return digest.hexdigest()
+            found.update(repr((array.shape, array.dtype.str)).encode())
+            found.update(np.ascontiguousarray(array).data.cast("B"))
+    return found.hexdigest()
 
 
 def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState) -> None:
@@ -90,9 +138,14 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
     Raises:
         FileAccessError: if the file cannot be written; the last checkpoint stays.
     """
+    facts, arrays = plain(flat, fit_state)
+    files.write(path, "checkpoint", {"same": same, **facts}, arrays)
+
+
+def plain(flat: Array, fit_state: FitState) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The state of a fit as plain values and arrays by name, of which `restored` makes it anew."""
     history = fit_state.history
     facts = {
-        "same": same,
         "step": fit_state.step,
         "updates": fit_state.updates,
         "stopping": _best_to_plain(fit_state.early_stopping),
@@ -108,7 +161,7 @@ def write(path: Path, same: Mapping[str, Any], flat: Array, fit_state: FitState)
         arrays[f"history.{name}"] = np.array(values, np.int64 if name == "epoch" else np.float64)
     for name, values in history.metrics.items():
         arrays[f"{_METRIC}{name}"] = np.array(values, np.float64)
-    files.write(path, "checkpoint", facts, arrays)
+    return facts, arrays
 
 
 def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: int) -> FitState:
@@ -126,41 +179,66 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
         ModelFileMissing: if there is none.
     """
     facts, arrays = files.read(path, "checkpoint")
+    with explaining(path):
+        check_same(path, facts["same"], same)
+        fit_state = restored(facts, arrays, flat, slots, batches)
+    flat[...] = arrays["parameters"]
+    return fit_state
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a checkpoint into our error."""
     try:
-        was = facts["same"]
-        for name, value in same.items():
-            if was[name] != value:
-                raise ModelFileError(
-                    f"checkpoint {str(path)!r} is of another fit: its "
-                    f"{_difference(name, was[name], value)}. Resume with the settings and "
-                    "rows that it was begun with, or begin again in another file."
-                )
-        _check(facts, arrays, flat, slots, batches)
-        metrics = {
-            name.removeprefix(_METRIC): arrays[name].tolist()
-            for name in arrays
-            if name.startswith(_METRIC)
-        }
-        lists = {name: arrays[f"history.{name}"].tolist() for name in COLUMNS}
-        history = History(**lists, metrics=metrics)
-        fit_state = FitState(
-            step=facts["step"],
-            updates=facts["updates"],
-            memory=arrays["memory"],
-            pending_losses=arrays["pending"],
-            early_stopping=_best_from_plain(facts["stopping"]),
-            best_parameters=arrays.get("best"),
-            plateau=_best_from_plain(facts["plateau"]),
-            rate_factor=facts["scale"],
-            fit=checks.integer(facts.get("fit", 0), "fit", least=0),
-            history=history,
-        )
+        yield
     except (KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"checkpoint {str(path)!r} is incomplete: {error!r}.") from error
-    flat[...] = arrays["parameters"]
-    return fit_state
+
+
+def check_same(path: Path, was: Mapping[str, Any], same: Mapping[str, Any]) -> None:
+    """Make sure that a checkpoint is of this fit, by their identities.
+
+    Raises:
+        ModelFileError: if it is not; it names the difference.
+    """
+    for name, value in same.items():
+        if was[name] != value:
+            raise ModelFileError(
+                f"checkpoint {str(path)!r} is of another fit: its "
+                f"{_difference(name, was[name], value)}. Resume with the settings and "
+                "rows that it was begun with, or begin again in another file."
+            )
+
+
+def restored(
+    facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
+) -> FitState:
+    """The state of a fit, of what `plain` made of it; arguments as for `read`.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: if a fit cannot continue from it.
+    """
+    _check(facts, arrays, flat, slots, batches)
+    metrics = {
+        name.removeprefix(_METRIC): arrays[name].tolist()
+        for name in arrays
+        if name.startswith(_METRIC)
+    }
+    lists = {name: arrays[f"history.{name}"].tolist() for name in COLUMNS}
+    return FitState(
+        step=facts["step"],
+        updates=facts["updates"],
+        memory=arrays["memory"],
+        pending_losses=arrays["pending"],
+        early_stopping=_best_from_plain(facts["stopping"]),
+        best_parameters=arrays.get("best"),
+        plateau=_best_from_plain(facts["plateau"]),
+        rate_factor=facts["scale"],
+        fit=checks.integer(facts.get("fit", 0), "fit", least=0),
+        history=History(**lists, metrics=metrics),
+    )
 
 
 def _check(

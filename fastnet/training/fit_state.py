@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -91,3 +92,37 @@ class FitState:
     fit: int = 0
     history: History = field(default_factory=History)
     edited: bool = False
+
+
+def beginning(
+    rule: Optimizer | LBFGS, step: int, size: int, dtype: np.dtype[Any], last: LastFit | None
+) -> FitState:
+    """Where a fit begins: with the last one's memory, if it goes on from there.
+
+    Args:
+        rule: the optimizer.
+        step: the first step, 0 for a fit that begins anew.
+        size: how many parameters are trained.
+        dtype: of the parameters.
+        last: the model's last fit, or None.
+    """
+    if isinstance(rule, LBFGS):
+        found = FitState(step, 0, np.zeros((0, 0), dtype))
+    else:
+        going_on = last.going_on(rule, step) if step and last is not None else None
+        found = going_on or FitState(step, 0, rule.memory(size, dtype))
+    if last is not None:
+        found.fit = last.fit + (step == 0)
+    return found
+
+
+def ended(rule: Optimizer | LBFGS, fit_state: FitState) -> LastFit:
+    """What to keep of a fit that has ended."""
+    return LastFit(
+        rule,
+        fit_state.memory,
+        fit_state.updates,
+        fit_state.plateau,
+        fit_state.rate_factor,
+        fit_state.fit,
+    )

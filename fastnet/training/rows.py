@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Inputs
 from fastnet.definition.network import Network
 from fastnet.errors import DataError
@@ -27,12 +28,18 @@ def checked_rows(
     Raises:
         DataError: if an array is invalid, or they do not fit together.
     """
-    features = checks.features(x, network.inputs, dtype)
-    rows = len(features)
+    inputs = Inputs(checks.features(x, network.inputs, dtype))
+    rows = len(inputs)
+    targets = checked_targets(network, dtype, y, rows)
+    return Data(inputs, targets, checks.weights(sample_weight, rows, dtype))
+
+
+def checked_targets(network: Network, dtype: np.dtype[Any], y: Any, rows: int) -> Array:
+    """Targets as a backend takes them; arguments and errors as for `checked_rows`."""
     targets = checks.targets(y, rows, network.targets, network.loss.targets, dtype)
     if network.targets < network.outputs:
         targets = np.tile(targets, network.loss.outputs_per_target)
-    return Data(Inputs(features), targets, checks.weights(sample_weight, rows, dtype))
+    return targets
 
 
 def split(

@@ -42,7 +42,10 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the outcome of a fit, beside the rows; `Model.fit` documents each."""
+    """What decides the outcome of a fit, beside the rows.
+
+    `Model.fit` documents each; `dropout_factor` is that of `Run`.
+    """
 
     optimizer: Optimizer | LBFGS
     batch_size: int
@@ -54,6 +57,7 @@ class Settings:
     seed: int
     epochs: int
     early_stopping: EarlyStopping | None
+    dropout_factor: float = 1.0
 
 
 def make_settings(
@@ -78,6 +82,11 @@ def make_settings(
         DefinitionError: if one is invalid, or two do not fit together.
     """
     rule: Optimizer | LBFGS = resolve("optimizer", OPTIMIZERS, optimizer)
+    if isinstance(rule, Optimizer) and rule.each:
+        raise DefinitionError(
+            f"optimizer {rule.name!r} has constants for {len(rule.each)} members, and a model is "
+            "one: give numbers, or train an fn.Population."
+        )
     epsilon = getattr(rule, "epsilon", 1.0)
     if dtype.type(epsilon) == 0:
         raise DefinitionError(

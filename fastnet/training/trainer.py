@@ -92,12 +92,15 @@ class Trainer:
         objective: Objective | None = None,
         observer: EpochObserver | None = None,
         pacing: Pacing | None = None,
+        interrupts: DeferredInterrupt | None = None,
+        upload: Callable[[Data], Data] | None = None,
     ) -> None:
         self.program = program
         self.flat = flat
         self.rows, self.weight = len(data), data.weight
-        self.data = program.upload(data)
-        self.validation = None if validation is None else program.upload(validation)
+        upload = upload or program.upload
+        self.data = upload(data)
+        self.validation = None if validation is None else upload(validation)
         self.settings = settings
         self.fit_state = fit_state
         self.seed = seed_of_fit(settings.seed, fit_state.fit)
@@ -128,7 +131,11 @@ class Trainer:
             pacing = Pacing(settings.batch_size, program.plan.products)
         self.pacing = pacing
         self.result: Any = None
-        self.interrupts = DeferredInterrupt()
+        self.interrupts = interrupts or DeferredInterrupt()
+        #: The backend's own copy of what is trained, between runs.
+        self.state: State | None = None
+        #: Entries of row order made ahead for one run.
+        self.order_entries = ORDER_ENTRIES
         self.epoch_began = self.saved_at = time.monotonic()
         # What stopped a fit that is resumed may not hold for this one: more patience, say.
         fit_state.stopped = observer is not None and observer.has_ended()
@@ -150,37 +157,64 @@ class Trainer:
                 if isinstance(self.settings.optimizer, LBFGS):
                     self._minimize(self.settings.optimizer)
                 else:
-                    self._train(self.settings.optimizer)
+                    self._train()
             except KeyboardInterrupt:
                 self._save()
                 raise
             self._save_or_warn()
-            if self.observer is not None:
-                self.observer.fit_done()
+            self.finish()
+
+    def finish(self) -> None:
+        """Do what is due at the end of a fit that nothing has broken off."""
+        if self.observer is not None:
+            self.observer.fit_done()
 
     # --- runs of steps ------------------------------------------------------------------------
 
-    def _train(self, optimizer: Optimizer) -> None:
-        fit_state = self.fit_state
-        state = self._state()
-        while self.epoch < self.settings.epochs and not fit_state.stopped:
-            run = self._run(optimizer, self._length())
+    def _train(self) -> None:
+        while not self.done:
+            state, run = self.next_run(self.pacing.steps)
             began = time.perf_counter()
             with self.interrupts.allow():
                 losses = self.program.train(state, self.data, run)
             trained = time.perf_counter()
-            reported = self.objective.reported(losses, run, self.flat)
-            if not self._commit(state, losses):
-                self._diverged(run, losses, reported)
+            reported = self.commit(run, losses)
             committed = time.perf_counter()
-            rows = self._rows(run.first_step + len(losses)) - self._rows(run.first_step)
-            self.pacing.measured(rows, trained - began, committed - trained)
-            self._record(reported, run)
-            if fit_state.edited:
-                state = self._state()
+            self.pacing.measured(self.rows_of(run, losses), trained - began, committed - trained)
+            self.record(reported, run)
             self._save_if_due()
             if self.interrupts.seen:
                 raise KeyboardInterrupt
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left."""
+        return self.epoch >= self.settings.epochs or self.fit_state.stopped
+
+    def next_run(self, steps: int) -> tuple[State, Run]:
+        """The state to train, and the next steps: `steps` of them, or up to where something is due.
+
+        After the run, `commit` and then `record` take over its result.
+        """
+        if self.state is None or self.fit_state.edited:
+            self.state = self._state()
+        return self.state, self._run(self._length(steps))
+
+    def commit(self, run: Run, losses: Array) -> Array:
+        """Take over what a run has made of the state, and return what to report of its losses.
+
+        Raises:
+            Diverged: if it is not finite; then it takes over the steps before that.
+        """
+        assert self.state is not None
+        reported = self.objective.reported(losses, run, self.flat)
+        if not self._commit(self.state, losses):
+            self._diverged(run, losses, reported)
+        return reported
+
+    def rows_of(self, run: Run, losses: Array) -> int:
+        """The rows that a run has trained on."""
+        return self._rows(run.first_step + len(losses)) - self._rows(run.first_step)
 
     def _state(self) -> State:
         """The state on the host, as the backend's own copy."""
@@ -188,23 +222,25 @@ class Trainer:
         fit_state.edited = False
         return State(put(self.flat.copy()), put(fit_state.memory.copy()), fit_state.updates)
 
-    def _length(self) -> int:
-        """How many steps to ask for: up to where something has to be done."""
+    def _length(self, steps: int) -> int:
+        """How many of so many steps to ask for: up to where something has to be done."""
         if self.objective.one_step_runs:
             return 1
         epoch, last = self.epoch, float(self.settings.epochs)
         if self.every_epoch:
             last = epoch + 1
-        if self.save is not None and self.due[1] is not None:
+        if self.due[1] is not None:
             last = min(last, (epoch // self.due[1] + 1) * self.due[1])
         if self.observer is not None:
             last = min(last, epoch + self.observer.epochs_ahead())
         if self.order is not None:
-            last = min(last, epoch + max(ORDER_ENTRIES // self.rows, 1))
-        return max(min(int(last) * self.batches - self.fit_state.step, self.pacing.steps), 1)
+            last = min(last, epoch + max(self.order_entries // self.rows, 1))
+        return max(min(int(last) * self.batches - self.fit_state.step, steps), 1)
 
-    def _run(self, optimizer: Optimizer, steps: int) -> Run:
+    def _run(self, steps: int) -> Run:
         settings, first = self.settings, self.fit_state.step
+        optimizer = settings.optimizer
+        assert isinstance(optimizer, Optimizer)
         assert self.learning_rates is not None
         order, steps = self._order(steps)
         return Run(
@@ -217,6 +253,7 @@ class Trainer:
             weight_decay=optimizer.decoupled_decay,
             l1=self.objective.l1,
             l2=self.objective.l2(first, steps, order),
+            dropout_factor=settings.dropout_factor,
             clip_value=settings.clip_value,
             clip_norm=settings.clip_norm,
             seed=self.seed,
@@ -266,16 +303,16 @@ class Trainer:
         while bad - good > 1:  # the last is tried first: mostly the loss alone overflowed
             steps = made if bad == made + 1 else (good + bad) // 2
             state = self._state()
-            self.program.train(state, self.data, run.shortened(steps))
+            self.again(state, run.shortened(steps))
             if _finite(*map(self.program.to_host, (state.parameters, state.memory))):
                 good = steps
             else:
                 bad = steps
         if good:
             state = self._state()
-            self.program.train(state, self.data, run.shortened(good))
+            self.again(state, run.shortened(good))
             self._commit(state, losses[:good])
-            self._record(reported[:good], run)
+            self.record(reported[:good], run)
         if good < made:
             what, place = "a parameter or the optimizer's memory overflowed", good
         else:
@@ -288,7 +325,11 @@ class Trainer:
             "smaller learning rate, clip_norm=1.0, or scaled inputs and targets."
         )
 
-    def _record(self, reported: Array, run: Run) -> None:
+    def again(self, state: State, run: Run) -> None:
+        """Do the beginning of a run that diverged once more, with the same bits."""
+        self.program.train(state, self.data, run)
+
+    def record(self, reported: Array, run: Run) -> None:
         """Count the committed steps of a run, and do what is due after the epochs they complete."""
         losses = self._count(reported, run)
         if len(losses):

@@ -149,7 +149,7 @@ def test_many_networks_train_as_each_does_alone(case):
     runs = [a_run(9, rule, first=5 * n, l2=0.01 * n) for n, rule in enumerate(rules)]
     starts = [flat * (1 + 0.1 * n) for n in range(3)]
     together = [a_state(program, s, rule) for s, rule in zip(starts, rules, strict=True)]
-    losses = program.train_many(together, data, runs)
+    losses = program.train_many(together, [data] * 3, runs)
     for state, start, rule, run, found in zip(together, starts, rules, runs, losses, strict=True):
         alone = a_state(program, start, rule)
         assert_same_bits(found, program.train(alone, data, run))

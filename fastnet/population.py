@@ -1,0 +1,570 @@
+"""A population: many networks of one definition, trained at once."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastnet import memory, population_files
+from fastnet.arguments import explained
+from fastnet.arrays import checks, dlpack
+from fastnet.arrays.checks import Array
+from fastnet.contract import choosing, plan
+from fastnet.contract.program import Data, Inputs, Program
+from fastnet.definition.network import Network
+from fastnet.definition.optimizers import LBFGS
+from fastnet.errors import DataError, DefinitionError, Diverged, FastnetError
+from fastnet.interrupts import DeferredInterrupt
+from fastnet.model import Model
+from fastnet.population_files import SavedPopulation
+from fastnet.training import population_checkpoints
+from fastnet.training.checkpoints import Checkpoint, requested
+from fastnet.training.fit_state import LastFit, beginning, ended
+from fastnet.training.history import History
+from fastnet.training.members import (
+    bytes_of_fit,
+    rows_of_members,
+    seeds_of_members,
+    settings_of_members,
+    split_rows_of_members,
+)
+from fastnet.training.metrics import named as metrics_by_name
+from fastnet.training.settings import EarlyStopping, Settings
+from fastnet.training.together import Member, Together, uploader
+
+if TYPE_CHECKING:
+    from fastnet.training.progress import Bar
+
+
+class Population:
+    """Many networks of one definition, each with its own parameters, trained at once.
+
+    Member i is what `Model(network, seed=seed + i)` would be, and `population[i]` is that model.
+    Members may differ in what is trained: in learning rates and other settings, in rows, weights
+    and targets. They share the backend, the dtype and the network.
+
+    Args:
+        network: the definition.
+        members: how many; None: as many as there are seeds.
+        seed: of the first member, and the next numbers for the others; or a list, one a member;
+            None: a random one.
+        backend: as for `Model`.
+        dtype: as for `Model`.
+        threads: as for `Model`.
+        precision: as for `Model`.
+
+    Attributes:
+        network, dtype, precision: as given.
+        backend: the name of the backend that runs it.
+        seeds: one a member.
+        parameters: `(members, size)` of the dtype, each row as `Model.parameters.flat`; writing
+            into it changes the members.
+        histories: of the last fit, one a member; empty before the first.
+        diverged: the errors of the members that diverged in the last fit, by their numbers.
+        table: how the columns of a table become inputs and outputs, or None.
+
+    Raises:
+        DefinitionError: if the number of members, a seed or another argument is invalid.
+        BackendUnavailable: as for `Model`.
+        DoesNotFit: if the memory has no room for so many members; it says for how many.
+    """
+
+    @explained("fn.Population")
+    def __init__(
+        self,
+        network: Network,
+        *,
+        members: int | None = None,
+        seed: int | Sequence[int] | None = None,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
+        seeds = seeds_of_members(members, seed)
+        dtype = checks.dtype(dtype).name
+        lowered = plan.lower(network)
+        each = lowered.size * np.dtype(dtype).itemsize
+        memory.check_room(len(seeds), each, "parameters")
+        flats = np.empty((len(seeds), lowered.size), dtype)
+        with np.errstate(over="ignore"):
+            for flat, one in zip(flats, seeds, strict=True):
+                flat[...] = plan.initial_parameters(network, one, lowered)
+        self._set_up(network, flats, dtype, seeds, backend, threads, precision)
+        self._check_parameters()
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        parameters: Any,
+        *,
+        seed: int | Sequence[int] | None = None,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        threads: int | None = None,
+    ) -> "Population":
+        """Make a population with given parameters instead of initial ones.
+
+        Args:
+            network: the definition.
+            parameters: `(members, size)`, each row as `Model.parameters.flat`.
+            seed: as for `Population`.
+            backend: as for `Model`.
+            dtype: as for `Model`.
+            threads: as for `Model`.
+
+        Raises:
+            DataError: if they have another shape or are not finite.
+        """
+        dtype = checks.dtype(dtype).name
+        size = plan.lower(network).size
+        given = checks.numbers(parameters, "parameters", np.dtype(dtype))
+        if given.ndim != 2 or given.shape[1] != size or not len(given):
+            raise DataError(f"parameters has shape {given.shape}; it must be (members, {size}).")
+        population = cls.__new__(cls)
+        seeds = seeds_of_members(len(given), seed)
+        population._set_up(network, given.copy(), dtype, seeds, backend, threads)
+        population._check_parameters()
+        return population
+
+    def _set_up(
+        self,
+        network: Network,
+        flats: Array,
+        dtype: str,
+        seeds: list[int],
+        backend: str | None,
+        threads: int | None = None,
+        precision: str | None = None,
+        table: dict[str, Any] | None = None,
+        histories: list[History] | None = None,
+        last: list[LastFit | None] | None = None,
+        program: Program | None = None,
+    ) -> None:
+        """The one way to make a population, of checked values."""
+        self.network = network
+        self.dtype = dtype
+        self.seeds = seeds
+        self.precision = precision
+        self.table = table
+        self.parameters = flats
+        self.histories = histories or []
+        self.diverged: dict[int, Diverged] = {}
+        self._threads = threads
+        self._last: list[LastFit | None] = last or [None] * len(seeds)
+        self._plan = plan.lower(network)
+        self._training = threading.Lock()
+        chosen = choosing.choose(backend)
+        self.backend = chosen.name
+        self._program: Program = program or chosen.compile(
+            self._plan,
+            np.dtype(dtype),
+            choosing.requested_threads(threads),
+            choosing.requested_precision(precision, chosen, dtype),
+        )
+
+    def _check_parameters(self) -> None:
+        checks.finite(
+            self.parameters, "parameters", remedy="assign finite numbers, or make new members"
+        )
+
+    @property
+    def program(self) -> Program:
+        """The compiled network, for training loops of your own: `fastnet.contract.program`."""
+        return self._program
+
+    def __len__(self) -> int:
+        """How many members there are."""
+        return len(self.seeds)
+
+    def __getitem__(self, member: int) -> Model:
+        """A member, as a model that shares its parameters, and goes on from its last fit."""
+        if not isinstance(member, int | np.integer) or isinstance(member, bool):
+            raise TypeError(f"population[{member!r}]: a member has a number; see Population.take.")
+        if not -len(self) <= member < len(self):
+            raise IndexError(f"population[{member}]: there are {len(self)} members.")
+        member = int(member) % len(self)
+        model = Model.__new__(Model)
+        model._set_up(
+            self.network,
+            self.parameters[member],
+            self.dtype,
+            self.seeds[member],
+            self.backend,
+            self._threads,
+            self.precision,
+            self.table,
+            self.histories[member] if self.histories else None,
+            self._last[member],
+            self._plan,
+            self._program,
+        )
+        return model
+
+    def __iter__(self) -> Iterator[Model]:
+        """All members, as models."""
+        return (self[member] for member in range(len(self)))
+
+    def take(self, members: Any) -> "Population":
+        """Some members, as a population of their own that goes on from their last fits.
+
+        Args:
+            members: their numbers, `(n,)`; one may be there several times.
+
+        Raises:
+            DataError: if there is none, or one that there is not.
+        """
+        chosen = np.asarray(members)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not len(chosen):
+            raise DataError(f"members is {members!r}; it must be numbers of members.")
+        if chosen.min() < -len(self) or chosen.max() >= len(self):
+            raise DataError(f"members is {members!r}; there are {len(self)} members.")
+        places = [int(place) % len(self) for place in chosen]
+        taken = Population.__new__(Population)
+        taken._set_up(
+            self.network,
+            self.parameters[places],
+            self.dtype,
+            [self.seeds[place] for place in places],
+            self.backend,
+            self._threads,
+            self.precision,
+            self.table,
+            [self.histories[place] for place in places] if self.histories else None,
+            [self._last[place] for place in places],
+            self._program,
+        )
+        taken.diverged = {
+            n: self.diverged[place] for n, place in enumerate(places) if place in self.diverged
+        }
+        return taken
+
+    def predict(self, x: Any) -> Any:
+        """Predict outputs for `x` by every member.
+
+        Args:
+            x: `(rows, inputs)`, as for `Model.predict`.
+
+        Returns:
+            `(members, rows, outputs)` of the dtype, a NumPy array, or an array like `x`.
+
+        Raises:
+            DataError: if `x` has no rows, the wrong number of columns, or is not numeric.
+        """
+        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
+        put, inputs = self._program.to_device, Inputs(self._program.to_device(rows))
+        out = np.empty((len(self), len(rows), self.network.outputs), self.dtype)
+        for flat, place in zip(self.parameters, out, strict=True):
+            place[...] = self._program.predict(put(flat), inputs)
+        return dlpack.like(out, x)
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Array:
+        """Compute each member's loss over all rows, without dropout and penalties.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: as for `fit`.
+            sample_weight: as for `fit`.
+
+        Returns:
+            `(members,)` float64.
+
+        Raises:
+            DataError: if the arrays do not fit.
+        """
+        data = self._rows(x, y, sample_weight)
+        put, upload = self._program.to_device, uploader(self._program)
+        pairs = zip(self.parameters, data, strict=True)
+        return np.array([self._program.loss(put(flat), upload(one)) for flat, one in pairs])
+
+    @explained("fn.Population.fit")
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        optimizer: Any = "adam",
+        epochs: Any = 100,
+        batch_size: int | Literal["auto"] | Sequence[Any] | None = "auto",
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        rows: Any = None,
+        validation: float | tuple[Any, ...] | Literal["rest"] | None = None,
+        early_stopping: int | EarlyStopping | Sequence[Any] | None = None,
+        metrics: Iterable[str | Callable[[Array, Array], float]] = (),
+        callbacks: Iterable[Callable[[Model, History], Any]] = (),
+        progress: "bool | Bar" = False,
+        l1: Any = 0.0,
+        l2: Any = 0.0,
+        clip_norm: Any = None,
+        clip_value: Any = None,
+        dropout_factor: Any = 1.0,
+        initial_epoch: int = 0,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: bool = False,
+    ) -> list[History]:
+        """Train all members.
+
+        What is not described here is as for `Model.fit`. `optimizer`, `epochs`, `batch_size`,
+        `early_stopping`, `l1`, `l2`, `clip_norm`, `clip_value` and `dropout_factor` may be a list
+        or an array with one value a member; so may the constants of an optimizer, its learning
+        rate among them: `fn.SGD([0.1, 0.2])`.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: `(rows,)` or `(rows, outputs)`, classes as indices or one-hot; or, with targets of
+                their own for each member, `(members, rows)` or `(members, rows, outputs)`. An array
+                that could be either is `(rows, outputs)`.
+            optimizer: a name, an instance, or a list of these.
+            epochs: as for `Model.fit`.
+            batch_size: as for `Model.fit`.
+            shuffle: as for `Model.fit`; each member has its own orders, by its seed.
+            sample_weight: `(rows,)` or `(members, rows)`.
+            rows: which rows each member is trained on: a list of indices, such as those of a fold
+                or a bootstrap sample, or of masks, one a member; None: all have all.
+            validation: `(x, y)` or `(x, y, sample_weight)` for all; the fraction of its rows that
+                each member holds out, chosen by its seed; or "rest": those that `rows` leaves out.
+            early_stopping: as for `Model.fit`: a member that has stopped takes no more time.
+            metrics: as for `Model.fit`.
+            callbacks: called as `callback(model, history)` after every epoch of every member; one
+                that returns True ends that member's fit.
+            progress: as for `Model.fit`; the losses are means over the members.
+            l1: as for `Model.fit`.
+            l2: as for `Model.fit`.
+            clip_norm: as for `Model.fit`.
+            clip_value: as for `Model.fit`.
+            dropout_factor: what every dropout rate is multiplied with, 0 to less than 1 / rate.
+            initial_epoch: as for `Model.fit`.
+            checkpoint: as for `Model.fit`; one file for all members.
+            resume: as for `Model.fit`.
+
+        Returns:
+            One history a member, also kept as `population.histories`.
+
+        Raises:
+            DefinitionError: if a setting is invalid, or two do not fit together.
+            DataError: if rows, targets or weights are invalid.
+            DoesNotFit: if the memory has no room for so many members; it says for how many.
+            Diverged: if all members diverge. One that diverges stops alone and keeps its last
+                finite parameters: that is a warning, and `population.diverged` has its error.
+            KeyboardInterrupt: after Ctrl-C. Every member is as after its last whole step.
+            ModelFileError: as for `Model.fit`.
+        """
+        first = checks.integer(initial_epoch, "initial_epoch", least=0)
+        saver = requested(checkpoint, resume)
+        called = checks.functions(callbacks, "callbacks")
+        self._check_parameters()
+        data, held_out = split_rows_of_members(
+            self.network,
+            np.dtype(self.dtype),
+            self.seeds,
+            self._rows(x, y, sample_weight),
+            rows,
+            validation,
+        )
+        settings = settings_of_members(
+            self.network,
+            data,
+            self.seeds,
+            np.dtype(self.dtype),
+            optimizer=optimizer,
+            dropout_factor=dropout_factor,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            l1=l1,
+            l2=l2,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            early_stopping=early_stopping,
+        )
+        if validation is None and any(one.early_stopping is not None for one in settings):
+            raise DefinitionError(
+                "early_stopping needs a validation loss; give validation=(x, y), a fraction or "
+                '"rest".'
+            )
+        if saver is not None and any(isinstance(one.optimizer, LBFGS) for one in settings):
+            raise DefinitionError(
+                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
+                "leave out checkpoint."
+            )
+        measured = [metrics_by_name(metrics, one, self.network) for one in held_out]
+        each = max(
+            bytes_of_fit(self._plan, np.dtype(self.dtype), *of)
+            for of in zip(settings, data, strict=True)
+        )
+        memory.check_room(len(self), each, "a fit")
+        if not self._training.acquire(blocking=False):
+            raise FastnetError(
+                "this population is already being trained, in another thread or by the fit whose "
+                "callback this is; wait for it, or train another one."
+            )
+        try:
+            return self._fit(
+                settings, data, held_out, first, called, measured, progress, saver, resume
+            )
+        finally:
+            self._training.release()
+
+    def _rows(self, x: Any, y: Any, sample_weight: Any) -> list[Data]:
+        dtype = np.dtype(self.dtype)
+        return rows_of_members(self.network, dtype, len(self), x, y, sample_weight)
+
+    def _fit(
+        self,
+        settings: list[Settings],
+        data: list[Data],
+        held_out: list[Data | None],
+        first: int,
+        callbacks: list[Callable[[Model, History], Any]],
+        metrics: Sequence[Any],
+        progress: "bool | Bar",
+        saver: Checkpoint | None,
+        resume: bool,
+    ) -> list[History]:
+        batches = [
+            -(-len(rows) // one.batch_size) for rows, one in zip(data, settings, strict=True)
+        ]
+        fit_states = [
+            beginning(one.optimizer, first * count, self._plan.trained, np.dtype(self.dtype), last)
+            for one, count, last in zip(settings, batches, self._last, strict=True)
+        ]
+        save: Callable[[], None] | None = None
+        due: tuple[float | None, int | None] = (None, None)
+        if saver is not None:
+            path, due = saver.checked(resume), (saver.seconds, saver.epochs)
+            same = population_checkpoints.identity(
+                self.network, self.parameters, settings, data, held_out
+            )
+            if path.exists():
+                slots = [len(fit_state.memory) for fit_state in fit_states]
+                fit_states = population_checkpoints.read(
+                    path, same, self.parameters, slots, batches
+                )
+            save = partial(population_checkpoints.write, path, same, self.parameters, fit_states)
+        self.histories = [fit_state.history for fit_state in fit_states]
+        bar = None
+        if progress:
+            from fastnet.training.progress import Bar
+
+            bar = progress if isinstance(progress, Bar) else Bar()
+        interrupts, upload = DeferredInterrupt(), uploader(self._program)
+        fits = [
+            Member(
+                self._program,
+                self.parameters[n],
+                data[n],
+                held_out[n],
+                settings[n],
+                fit_states[n],
+                callbacks=self._bound(callbacks, n),
+                due=due,
+                metrics=metrics[n],
+                interrupts=interrupts,
+                upload=upload,
+            )
+            for n in range(len(self))
+        ]
+        together = Together(self._program, fits, interrupts, save=save, due=due, progress=bar)
+        self.diverged = together.diverged
+        try:
+            if bar is None:
+                together.run()
+            else:
+                with bar:
+                    together.run()
+        finally:
+            self._last = [
+                ended(one.optimizer, fit_state)
+                for one, fit_state in zip(settings, fit_states, strict=True)
+            ]
+        together.report_diverged()
+        return self.histories
+
+    def _bound(
+        self, callbacks: list[Callable[[Model, History], Any]], member: int
+    ) -> list[Callable[[], Any]]:
+        """The callbacks of a member's fit."""
+        if not callbacks:
+            return []
+        model = self[member]
+        model.history = self.histories[member]
+        return [partial(callback, model, model.history) for callback in callbacks]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write network, parameters, dtype and seeds to a safetensors file, whole or not at all.
+
+        `fn.load_population` reads it.
+
+        Raises:
+            FileAccessError: if it cannot be written.
+        """
+        saved = SavedPopulation(self.network, self.parameters, self.dtype, self.seeds, self.table)
+        return population_files.write(path, saved)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: everything but the program, which is made anew."""
+        return {
+            "network": self.network,
+            "flats": self.parameters,
+            "dtype": self.dtype,
+            "seeds": self.seeds,
+            "backend": self.backend,
+            "threads": self._threads,
+            "precision": self.precision,
+            "table": self.table,
+            "histories": self.histories,
+            "last": self._last,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set_up(**{**state, "flats": state["flats"].copy()})
+
+    def __repr__(self) -> str:
+        return (
+            f"Population({len(self)} members, {self.network.inputs} -> {self.network.outputs}, "
+            f"{self._plan.size:,} parameters each, backend={self.backend!r}, "
+            f"dtype={self.dtype!r})"
+        )
+
+
+def load_population(
+    path: str | os.PathLike[str],
+    *,
+    backend: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Population:
+    """Read a population that `Population.save` wrote.
+
+    Args:
+        path: the file.
+        backend: as for `Model`.
+        threads: as for `Model`.
+        precision: as for `Model`.
+
+    Raises:
+        ModelFileError: if the file is truncated, altered, foreign or of a newer version.
+        ModelFileMissing: if there is none.
+        BackendUnavailable: if the backend cannot run here.
+    """
+    saved = population_files.read(path)
+    population = Population.__new__(Population)
+    population._set_up(
+        saved.network,
+        saved.flats,
+        saved.dtype,
+        saved.seeds,
+        backend,
+        threads,
+        precision,
+        saved.table,
+    )
+    return population

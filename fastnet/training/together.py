@@ -1,0 +1,227 @@
+"""Fits of many networks of one plan, trained together: run by run, all that are not done.
+
+Each is a `Trainer`, which decides what its next run is and what becomes of the result; here the
+runs of all are handed to the backend at once. So whatever a fit can do alone, it can do among
+others, and a fit that is done costs nothing.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data, Program, Run, State
+from fastnet.definition.optimizers import LBFGS
+from fastnet.errors import Diverged, FileAccessError
+from fastnet.interrupts import DeferredInterrupt
+from fastnet.training.history import History
+from fastnet.training.pacing import Pacing
+from fastnet.training.trainer import ORDER_ENTRIES, Progress, Trainer
+
+
+class Member(Trainer):
+    """The fit of one network among others."""
+
+    def again(self, state: State, run: Run) -> None:
+        """Do the beginning of a run that diverged once more, the way it was done among others."""
+        self.program.train_many([state], [self.data], [run])
+
+    def minimize(self) -> None:
+        """Leave all steps to L-BFGS, which asks for losses and gradients, not for runs."""
+        assert isinstance(self.settings.optimizer, LBFGS)
+        self._minimize(self.settings.optimizer)
+
+
+def uploader(program: Program) -> Callable[[Data], Data]:
+    """What hands rows to the backend: those that members share once."""
+    made: dict[int, tuple[Data, Data]] = {}
+
+    def upload(data: Data) -> Data:
+        if id(data) not in made:
+            made[id(data)] = data, program.upload(data)  # kept, so that no other has its number
+        return made[id(data)][1]
+
+    return upload
+
+
+class Together:
+    """The fits of many networks.
+
+    Args:
+        program: the compiled network of all.
+        fits: one a network.
+        interrupts: that the fits have too.
+        save: writes a checkpoint of all, as often as `due` says.
+        due: seconds and epochs between checkpoints; either may be None.
+        progress: updated after every run, with the mean losses.
+
+    Attributes:
+        diverged: the errors of those that have diverged, by their places.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        fits: Sequence[Member],
+        interrupts: DeferredInterrupt,
+        *,
+        save: Callable[[], Any] | None = None,
+        due: tuple[float | None, int | None] = (None, None),
+        progress: Progress | None = None,
+    ) -> None:
+        self.program = program
+        self.fits = fits
+        self.interrupts = interrupts
+        self.save, self.due = save, due
+        self.progress = progress
+        self.pacing = Pacing(1, program.plan.products)
+        self.diverged: dict[int, Diverged] = {}
+        self.losses = [float("nan")] * len(fits)
+        self.saved_at = time.monotonic()
+        for fit in fits:
+            fit.order_entries = ORDER_ENTRIES // len(fits)
+
+    def run(self) -> None:
+        """Train until all are done.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, once the current run of steps is done.
+        """
+        with self.interrupts:
+            try:
+                self._train()
+            except KeyboardInterrupt:
+                self._save()
+                raise
+            except Exception:  # a callback's own: what is done is done all the same
+                self._save_or_warn()
+                raise
+            self._save_or_warn()
+            for place, fit in enumerate(self.fits):
+                if place not in self.diverged:
+                    fit.finish()
+
+    def report_diverged(self) -> None:
+        """Warn of those that have diverged.
+
+        Raises:
+            Diverged: if all have.
+        """
+        if not self.diverged:
+            return
+        places = sorted(self.diverged)
+        shown = ", ".join(map(str, places[:8])) + (", ..." if len(places) > 8 else "")
+        text = (
+            f"{len(places)} of {len(self.fits)} members diverged ({shown}); member {places[0]}: "
+            f"{self.diverged[places[0]]}"
+        )
+        if len(places) == len(self.fits):
+            raise Diverged(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
+
+    def _train(self) -> None:
+        places = range(len(self.fits))
+        by_itself = [n for n in places if isinstance(self.fits[n].settings.optimizer, LBFGS)]
+        for place in by_itself:
+            try:
+                self.fits[place].minimize()
+            except Diverged as error:
+                self.diverged[place] = error
+        left = self._left([n for n in places if n not in by_itself])
+        saved = self._least_epoch(left)
+        while left:
+            self._round(left)
+            left = self._left(left)
+            self._show_progress()
+            least = self._least_epoch(left)
+            if left and self._is_due(saved, least):
+                self._save_or_warn()
+                saved = least
+            if self.interrupts.seen:
+                raise KeyboardInterrupt
+
+    def _left(self, places: Sequence[int]) -> list[int]:
+        """Those of some fits that are neither done nor diverged."""
+        return [n for n in places if n not in self.diverged and not self.fits[n].done]
+
+    def _least_epoch(self, places: Sequence[int]) -> int:
+        return min((self.fits[n].epoch for n in places), default=0)
+
+    def _round(self, places: Sequence[int]) -> None:
+        """A run of each of some fits."""
+        began = time.perf_counter()
+        rows = max(self.pacing.rows // len(places), 1)
+        fits = [self.fits[n] for n in places]
+        asked = [fit.next_run(max(rows // fit.settings.batch_size, 1)) for fit in fits]
+        states, runs = [state for state, _ in asked], [run for _, run in asked]
+        ready = time.perf_counter()
+        with self.interrupts.allow():
+            losses = self.program.train_many(states, [fit.data for fit in fits], runs)
+        trained = time.perf_counter()
+        done: list[tuple[Member, Array, Run]] = []
+        for place, fit, run, found in zip(places, fits, runs, losses, strict=True):
+            try:
+                done.append((fit, fit.commit(run, found), run))
+                self.losses[place] = float(found[-1])
+            except Diverged as error:
+                self.diverged[place] = error
+        made = sum(
+            fit.rows_of(run, found) for fit, run, found in zip(fits, runs, losses, strict=True)
+        )
+        others = ready - began + time.perf_counter() - trained
+        self.pacing.measured(made, trained - ready, others)
+        failed: BaseException | None = None
+        for fit, reported, run in done:
+            try:
+                fit.record(reported, run)
+            except BaseException as error:  # a callback's: the others' steps are made all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _show_progress(self) -> None:
+        if self.progress is None:
+            return
+        going = [n for n in range(len(self.fits)) if n not in self.diverged]
+        epochs = max(fit.settings.epochs for fit in self.fits)
+        share = sum(
+            1.0 if fit.fit_state.stopped or n in self.diverged
+            else min(fit.fit_state.step / fit.batches / fit.settings.epochs, 1.0)
+            for n, fit in enumerate(self.fits)
+        ) / len(self.fits)  # fmt: skip
+        done = share * epochs
+        losses = [self.losses[n] for n in going]
+        validation = [
+            self.fits[n].fit_state.history.validation_loss[-1]
+            for n in going
+            if self.fits[n].validation is not None and self.fits[n].epoch > 0
+        ]
+        mean = History(
+            [max(int(done), 1)],
+            [sum(losses) / len(losses)] if losses else [],
+            [sum(validation) / len(validation)] if validation else [],
+        )
+        self.progress.update(done, epochs, mean)
+
+    def _is_due(self, saved: int, least: int) -> bool:
+        """Whether a checkpoint is; `least` epochs are done by all, `saved` were at the last one."""
+        if self.save is None:
+            return False
+        seconds, epochs = self.due
+        late = seconds is not None and time.monotonic() - self.saved_at >= seconds
+        return late or (epochs is not None and least // epochs > saved // epochs)
+
+    def _save_or_warn(self) -> None:
+        """Write a checkpoint; a disk that is full must not cost what is trained."""
+        try:
+            self._save()
+        except FileAccessError as error:
+            self.saved_at = time.monotonic()
+            text = f"{error}. The fit goes on to its end all the same."
+            warnings.warn(text, stacklevel=6)
+
+    def _save(self) -> None:
+        if self.save is not None:
+            self.save()
+            self.saved_at = time.monotonic()
