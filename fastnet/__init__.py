@@ -82,6 +82,7 @@ from fastnet.errors import (
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
 from fastnet.population import Population, load_population
+from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.history import History
 from fastnet.training.settings import EarlyStopping
@@ -89,14 +90,14 @@ from fastnet.version import __version__
 
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW",
-    "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "Checkpoint", "Constant",
-    "Cosine", "Crossentropy", "DataError", "DefinitionError", "Dense", "Diverged", "DoesNotFit",
-    "Dropout", "EarlyStopping", "Exponential", "FastnetError", "FileAccessError", "FileMissing",
-    "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal",
-    "HeUniform", "History", "Huber", "Identity", "InverseScaling", "LeakyReLU", "LecunNormal",
-    "LecunUniform", "Lion", "Mish", "MissingExtra", "Model", "ModelFileError", "ModelFileMissing",
-    "Network", "Normal", "OneCycle", "Poisson", "Population", "Quantile", "RMSprop", "ReLU",
-    "ReLU6", "ReduceOnPlateau", "Rprop", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh",
-    "WarmUp", "Zeros", "__version__", "datasets", "from_keras", "from_onnx", "from_sklearn",
-    "from_torch", "load", "load_population", "using",
+    "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
+    "Checkpoint", "Constant", "Cosine", "Crossentropy", "DataError", "DefinitionError", "Dense",
+    "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Exponential", "FastnetError",
+    "FileAccessError", "FileMissing", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid",
+    "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
+    "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model",
+    "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population",
+    "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Rprop", "SiLU", "Sigmoid",
+    "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets",
+    "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_population", "using",
 ]  # fmt: skip

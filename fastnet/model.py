@@ -13,6 +13,7 @@ from fastnet import model_files, random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
+from fastnet.arrays.stored import is_stored
 from fastnet.contract import choosing, plan
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
@@ -20,7 +21,8 @@ from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import DataError, DefinitionError, FastnetError
 from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
-from fastnet.training import checkpoints
+from fastnet.training import checkpoints, stored_rows
+from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import LastFit, beginning, ended
 from fastnet.training.history import History
@@ -28,7 +30,8 @@ from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.pacing import Pacing
 from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
-from fastnet.training.trainer import Trainer
+from fastnet.training.stored_rows import StoredRows
+from fastnet.training.streaming import trainer_of
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
@@ -190,7 +193,8 @@ class Model:
         """Predict outputs for `x`.
 
         Args:
-            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. For an array
+            x: `(rows, inputs)`, any real dtype; a row with NaN gives NaN in its row. An array that
+                stays in a file, such as `np.memmap`, is read block by block. For an array
                 of another library (CuPy, PyTorch, JAX, by DLPack) the result is an array of that
                 library, a tensor without gradient; on a GPU, if `x` and the backend are there.
             encoded: that `x` is what the network takes. A model trained from a table refuses `x`
@@ -214,8 +218,10 @@ class Model:
             found = self._predict_at_once(self._flat, dlpack.as_rows(x, self.dtype))
             if found is not None:
                 return dlpack.like(found, x)
-        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
         put = self._program.to_device
+        if is_stored(x):
+            return stored_rows.predict_stored(self._program, put(self._parameters.flat), x)
+        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
         return dlpack.like(self._program.predict(put(self._parameters.flat), Inputs(put(rows))), x)
 
     def _wants_table(self, method: str) -> DataError:
@@ -245,8 +251,11 @@ class Model:
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
-        data = self._program.upload(self._rows(x, y, sample_weight))
-        return self._program.loss(self._program.to_device(self._parameters.flat), data)
+        data = self._rows(x, y, sample_weight)
+        if isinstance(data, Data):
+            data = self._program.upload(data)
+        flat = self._program.to_device(self._parameters.flat)
+        return stored_rows.loss(self._program, flat, data)
 
     def loss_and_gradient(
         self,
@@ -288,7 +297,8 @@ class Model:
         draw = None
         if dropout_step is not None:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
-        data = self._program.upload(self._rows(x, y, sample_weight))
+        rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
+        data = self._program.upload(rows)
         parameters = self._program.to_device(self._parameters.flat)
         return self._program.gradient(parameters, data, *penalties, draw)
 
@@ -301,7 +311,7 @@ class Model:
         optimizer: str | Optimizer | LBFGS | Mapping[str, Any] = "adam",
         epochs: int = 100,
         batch_size: int | Literal["auto"] | None = "auto",
-        shuffle: bool = True,
+        shuffle: bool | BlockShuffle = True,
         sample_weight: Any = None,
         validation: float | tuple[Any, ...] | None = None,
         early_stopping: int | EarlyStopping | None = None,
@@ -320,13 +330,15 @@ class Model:
         """Train.
 
         Args:
-            x: `(rows, inputs)`.
-            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+            x: `(rows, inputs)`. An array that stays in a file and is read by slices, such as
+                `np.memmap`, an HDF5 dataset or a Zarr array, may be larger than memory.
+            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot; likewise.
             optimizer: a name ("sgd") or an instance (`fn.SGD(0.1, momentum=0.9)`).
             epochs: passes over all rows, counted from the beginning of the training.
             batch_size: rows per step; None: all. "auto" is 32, and all for L-BFGS. The last batch
                 of an epoch holds the rows that are left over.
-            shuffle: use another order of the rows in every epoch.
+            shuffle: use another order of the rows in every epoch; `fn.BlockShuffle` (the default
+                for arrays in files that are larger than its buffer) mixes blocks of rows.
             sample_weight: `(rows,)`; a batch's loss is its weighted mean.
             validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of rows, chosen at
                 random, that is held out for validation. Their loss is computed every epoch.
@@ -376,7 +388,8 @@ class Model:
                 "early_stopping needs a validation loss; give validation=(x, y) or a fraction."
             )
         self._parameters.check()
-        data, held_out = split(self._rows(x, y, sample_weight), validation, self.seed, self._rows)
+        rows = self._rows(x, y, sample_weight, shuffle)
+        data, held_out = split(rows, validation, self.seed, self._rows)
         measured = metrics_by_name(metrics, held_out, self.network)
         settings = make_settings(
             self.network,
@@ -418,8 +431,8 @@ class Model:
     def _fit(
         self,
         settings: Settings,
-        data: Data,
-        held_out: Data | None,
+        data: Data | StoredRows,
+        held_out: Data | StoredRows | None,
         first: int,
         callbacks: list[Callable[["Model", History], Any]],
         metrics: Mapping[str, Callable[[Array], float]],
@@ -447,7 +460,7 @@ class Model:
             from fastnet.training.progress import Bar
 
             bar = progress if isinstance(progress, Bar) else Bar()
-        trainer = Trainer(
+        trainer = trainer_of(data, held_out)(
             self._program,
             flat,
             data,
@@ -472,8 +485,11 @@ class Model:
             self._last = ended(settings.optimizer, fit_state)
         return fit_state.history
 
-    def _rows(self, x: Any, y: Any, sample_weight: Any) -> Data:
-        return checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
+    def _rows(
+        self, x: Any, y: Any, sample_weight: Any, shuffle: object = True
+    ) -> Data | StoredRows:
+        dtype = np.dtype(self.dtype)
+        return stored_rows.rows_of(self.network, dtype, x, y, sample_weight, shuffle)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write network, parameters, dtype and seed to a safetensors file, whole or not at all.

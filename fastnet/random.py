@@ -213,9 +213,17 @@ def seed_of_fit(seed: int, fit: int) -> int:
     The first fit has the model's own seed; the others have what SplitMix64 (Steele, Lea and Flood
     2014) makes of it: whole numbers, so that a short fit does not wait for arrays.
     """
-    if fit == 0:
-        return seed
-    mixed = (seed + fit * 0x9E3779B97F4A7C15) % 2**64
+    return seed if fit == 0 else _mixed(seed, fit)
+
+
+def seed_of_part(seed: int, part: int) -> int:
+    """The seed of shuffles within a part of the rows; parts count from 0, up to 2^62."""
+    return _mixed(seed ^ 0x5851F42D4C957F2D, 2**62 + part)
+
+
+def _mixed(seed: int, number: int) -> int:
+    """What SplitMix64 makes of a seed, the `number`th time."""
+    mixed = (seed + number * 0x9E3779B97F4A7C15) % 2**64
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ mixed >> shift) * factor % 2**64
     return mixed ^ mixed >> 31

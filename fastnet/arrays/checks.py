@@ -216,7 +216,9 @@ def all_finite(array: Array) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> None:
+def finite(
+    array: Array, what: str, source: Any = None, remedy: str = "", first_row: int = 0
+) -> None:
     """Make sure that every entry is finite.
 
     Args:
@@ -224,6 +226,7 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
         what: its name in errors.
         source: the array before it was cast, to report an overflow.
         remedy: what the error advises; "": to fill in or leave out.
+        first_row: the number of the array's first row, in errors.
 
     Raises:
         DataError: naming the row and column of the first entry that is not.
@@ -234,7 +237,7 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
             continue
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(block))[0])
         value = block[place]
-        where = f"row {start + place[0]}" + "".join(f", column {i}" for i in place[1:])
+        where = f"row {first_row + start + place[0]}" + "".join(f", column {i}" for i in place[1:])
         if source is not None:
             given = np.asarray(source)[(start + place[0], *place[1:])]
             if np.isfinite(given):
@@ -246,7 +249,30 @@ def finite(array: Array, what: str, source: Any = None, remedy: str = "") -> Non
         raise DataError(f"{what} holds {value} in {where}; {remedy}.")
 
 
-def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) -> Array:
+def feature_shape(shape: tuple[int, ...], inputs: int) -> None:
+    """Make sure that the shape of x is `(rows, inputs)`, with a row at least.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if len(shape) != 2:
+        hint = (
+            "for one row use x.reshape(1, -1), for one column x.reshape(-1, 1)"
+            if len(shape) == 1
+            else "use x.reshape(len(x), -1)"
+        )
+        raise DataError(f"x has shape {shape}; it must be (rows, {inputs}): {hint}.")
+    if shape[1] != inputs:
+        raise DataError(
+            f"x has {shape[1]} columns (shape {shape}); the network has {inputs} inputs."
+        )
+    if shape[0] == 0:
+        raise DataError(f"x has no rows (shape {shape}); at least one is needed.")
+
+
+def features(
+    x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False, first_row: int = 0
+) -> Array:
     """Convert rows to `(rows, inputs)`, C-contiguous, of dtype `to`.
 
     Args:
@@ -254,28 +280,16 @@ def features(x: Any, inputs: int, to: np.dtype[Any], allow_nan: bool = False) ->
         inputs: the number of columns of the network.
         to: float32 or float64.
         allow_nan: accept NaN and infinity, as prediction does, where they affect their row only.
+        first_row: the number of the first of these rows, in errors.
 
     Raises:
         DataError: for no rows, another number of columns, or entries that are not finite.
     """
     given = numbers(x, "x", None)
-    if given.ndim != 2:
-        hint = (
-            "for one row use x.reshape(1, -1), for one column x.reshape(-1, 1)"
-            if given.ndim == 1
-            else "use x.reshape(len(x), -1)"
-        )
-        raise DataError(f"x has shape {given.shape}; it must be (rows, {inputs}): {hint}.")
-    if given.shape[1] != inputs:
-        raise DataError(
-            f"x has {given.shape[1]} columns (shape {given.shape}); the network has {inputs} "
-            "inputs."
-        )
-    if len(given) == 0:
-        raise DataError(f"x has no rows (shape {given.shape}); at least one is needed.")
+    feature_shape(given.shape, inputs)
     array = _cast(given, to)
     if not allow_nan:
-        finite(array, "x", given)
+        finite(array, "x", given, first_row=first_row)
     return array
 
 
@@ -309,7 +323,33 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
     return np.ascontiguousarray(array, dtype=to)
 
 
-def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Array:
+def target_shape(shape: tuple[int, ...], rows: int, outputs: int, kind: str) -> tuple[int, ...]:
+    """Make sure that y may have this shape; the other arguments are those of `targets`.
+
+    Returns:
+        The shape that `targets` gives it.
+
+    Raises:
+        DataError: if it may not.
+    """
+    if not shape or shape[0] != rows:
+        length = f"{shape[0]} rows" if shape else "no rows"
+        raise DataError(f"x has {rows} rows and y has {length} (shape {shape}).")
+    if kind == "class" and shape in ((rows,), (rows, 1)):
+        return (rows,)
+    if shape == (rows, outputs) or (shape == (rows,) and outputs == 1):
+        return rows, outputs
+    wanted = f"({rows}, {outputs})"
+    if outputs == 1:
+        wanted += f" or ({rows},)"
+    if kind == "class":
+        wanted = f"({rows},), class indices, or {wanted}, one-hot"
+    raise DataError(f"y has shape {shape}; it must be {wanted}.")
+
+
+def targets(
+    y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any], first_row: int = 0
+) -> Array:
     """Convert targets for a loss.
 
     Args:
@@ -319,6 +359,7 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
         outputs: the number of units of the last layer.
         kind: the targets of the loss: "real", "count" (0 or more), "probability" or "class".
         to: float32 or float64.
+        first_row: the number of the first of these rows, in errors.
 
     Returns:
         `(rows, outputs)` of dtype `to`, C-contiguous; for class indices `(rows,)` of intp.
@@ -327,56 +368,51 @@ def targets(y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any]) -> Ar
         DataError: if the shape or a value is invalid; names row and column.
     """
     given = numbers(y, "y", None)
-    if given.ndim == 0 or len(given) != rows:
-        length = f"{len(given)} rows" if given.ndim else "no rows"
-        raise DataError(f"x has {rows} rows and y has {length} (shape {given.shape}).")
-    if kind == "class" and given.shape in ((rows,), (rows, 1)):
-        return _classes(given.reshape(rows), outputs)
-    if given.shape == (rows,) and outputs == 1:
-        given = given.reshape(rows, 1)
-    if given.shape != (rows, outputs):
-        wanted = f"({rows}, {outputs})"
-        if outputs == 1:
-            wanted += f" or ({rows},)"
-        if kind == "class":
-            wanted = f"({rows},), class indices, or {wanted}, one-hot"
-        raise DataError(f"y has shape {given.shape}; it must be {wanted}.")
+    shape = target_shape(given.shape, rows, outputs, kind)
+    given = given.reshape(shape)
+    if kind == "class" and len(shape) == 1:
+        return _classes(given, outputs, first_row)
     array = _cast(given, to)
-    finite(array, "y", given)
+    finite(array, "y", given, first_row=first_row)
     if kind == "count":
-        _refuse(array < 0, array, "must be 0 or more for the Poisson loss")
+        _refuse(array < 0, array, "must be 0 or more for the Poisson loss", first_row)
     if kind in ("probability", "class"):
-        _refuse((array < 0) | (array > 1), array, "must be in [0, 1] for a cross-entropy")
+        wrong = (array < 0) | (array > 1)
+        _refuse(wrong, array, "must be in [0, 1] for a cross-entropy", first_row)
     if kind == "class":
         total = array.sum(axis=1, dtype=np.float64)
         off = np.abs(total - 1) > 1e-3
         if off.any():
             row = int(np.argmax(off))
             raise DataError(
-                f"y sums to {total[row]:g} in row {row}; one-hot rows and probabilities must "
-                "sum to 1 (for several labels per row use sigmoid and 'binary_crossentropy')."
+                f"y sums to {total[row]:g} in row {first_row + row}; one-hot rows and "
+                "probabilities must sum to 1 (for several labels per row use sigmoid and "
+                "'binary_crossentropy')."
             )
     return array
 
 
-def _classes(given: Array, outputs: int) -> Array:
-    finite(given, "y")
+def _classes(given: Array, outputs: int, first_row: int) -> Array:
+    finite(given, "y", first_row=first_row)
     broken = given != np.rint(given)
     if broken.any():
         row = int(np.argmax(broken))
-        raise DataError(f"y is {given[row]} in row {row}; class indices must be whole numbers.")
+        raise DataError(
+            f"y is {given[row]} in row {first_row + row}; class indices must be whole numbers."
+        )
     outside = (given < 0) | (given >= outputs)
     if outside.any():
         row = int(np.argmax(outside))
         raise DataError(
-            f"y is class {given[row]:g} in row {row}; the network has {outputs} outputs, "
-            f"for classes 0 to {outputs - 1}: number classes from 0 with "
+            f"y is class {given[row]:g} in row {first_row + row}; the network has {outputs} "
+            f"outputs, for classes 0 to {outputs - 1}: number classes from 0 with "
             "classes, y = np.unique(y, return_inverse=True)."
         )
     return np.ascontiguousarray(given, np.intp)
 
 
-def _refuse(wrong: Array, array: Array, rule: str) -> None:
+def _refuse(wrong: Array, array: Array, rule: str, first_row: int) -> None:
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
-        raise DataError(f"y is {array[row, column]} in row {row}, column {column}; it {rule}.")
+        value, row = array[row, column], first_row + row
+        raise DataError(f"y is {value} in row {row}, column {column}; it {rule}.")

@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.definition.network import Network, detach
 from fastnet.errors import DefinitionError, ModelFileError
+from fastnet.training.blocks import BlockShuffle
 from fastnet.training.fit_state import BestLoss, FitState
 from fastnet.training.history import COLUMNS, History
 from fastnet.training.settings import Settings
+from fastnet.training.stored_rows import StoredRows
 
 #: What the names of arrays of metrics begin with.
 _METRIC = "history.metrics."
@@ -84,14 +86,18 @@ def requested(checkpoint: Any, resume: bool) -> Checkpoint | None:
 
 
 def identity(
-    network: Network, flat: Array, settings: Settings, data: Data, validation: Data | None
+    network: Network,
+    flat: Array,
+    settings: Settings,
+    data: Data | StoredRows,
+    validation: Data | StoredRows | None,
 ) -> dict[str, Any]:
     """What must be the same to resume a fit: plain values by name."""
     return {
         **network_identity(network, flat),
         **settings_identity(settings),
-        "training rows": digest(*data.parts),
-        "validation rows": None if validation is None else digest(*validation.parts),
+        "training rows": _digest_of(data),
+        "validation rows": None if validation is None else _digest_of(validation),
     }
 
 
@@ -111,7 +117,7 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
     return {
         "optimizer": settings.optimizer.spec(),
         "batch_size": settings.batch_size,
-        "shuffle": settings.shuffle,
+        "shuffle": _plain_shuffle(settings.shuffle),
         "l1": settings.l1,
         "l2": settings.l2,
         "clip_norm": settings.clip_norm,
@@ -120,15 +126,33 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _plain_shuffle(shuffle: bool | BlockShuffle) -> Any:
+    return asdict(shuffle) if isinstance(shuffle, BlockShuffle) else shuffle
+
+
+def _digest_of(data: Data | StoredRows) -> str:
+    """Of all rows; those in files are read once more."""
+    if isinstance(data, Data):
+        return digest(*data.parts)
+    return _digest_of_pieces(data.parts_of_digest())
+
+
 def digest(*arrays: Array | None) -> str:
     """A short text that only the same arrays have."""
+    return _digest_of_pieces(
+        (array.shape, array.dtype.str, [array]) for array in arrays if array is not None
+    )
+
+
+def _digest_of_pieces(parts: Iterable[tuple[tuple[int, ...], str, Iterable[Array]]]) -> str:
+    """Of arrays in pieces: of each the whole shape, the dtype, and what it consists of."""
     import hashlib
 
     found = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        if array is not None:
-            found.update(repr((array.shape, array.dtype.str)).encode())
-            found.update(np.ascontiguousarray(array).data.cast("B"))
+    for shape, dtype, pieces in parts:
+        found.update(repr((shape, dtype)).encode())
+        for piece in pieces:
+            found.update(np.ascontiguousarray(piece).data.cast("B"))
     return found.hexdigest()
 
 

@@ -37,21 +37,27 @@ def checked_rows(
 def checked_targets(network: Network, dtype: np.dtype[Any], y: Any, rows: int) -> Array:
     """Targets as a backend takes them; arguments and errors as for `checked_rows`."""
     targets = checks.targets(y, rows, network.targets, network.loss.targets, dtype)
+    return as_outputs(targets, network)
+
+
+def as_outputs(targets: Array, network: Network) -> Array:
+    """Checked targets as losses take them: a column for each output, or class indices."""
     if network.targets < network.outputs:
-        targets = np.tile(targets, network.loss.outputs_per_target)
+        return np.tile(targets, network.loss.outputs_per_target)
     return targets
 
 
-def split(
-    data: Data, validation: Any, seed: int, checked: Callable[[Any, Any, Any], Data]
-) -> tuple[Data, Data | None]:
+def split(data: Any, validation: Any, seed: int, checked: Callable[[Any, Any, Any], Any]) -> Any:
     """The rows to train on, and those to validate on.
 
     Args:
-        data: all rows.
+        data: all rows, in memory or in files.
         validation: `(x, y)`, `(x, y, sample_weight)`, a fraction of the rows, or None.
         seed: chooses the rows of a fraction.
         checked: makes rows of x, y and sample_weight.
+
+    Returns:
+        Both, each of the same kind as `data` or as `checked` makes them; None for no validation.
 
     Raises:
         DataError: if the validation rows are invalid, or too few rows are left to train on.
@@ -70,6 +76,8 @@ def split(
         except DataError as error:
             raise DataError(f"validation: {error}") from error
     fraction = checks.number(validation, "validation", above=0, below=1)
+    if not isinstance(data, Data):
+        return data.split(seed, fraction)
     parts = []
     for chosen in split_rows(seed, len(data), fraction):
         part = data.take(chosen)

@@ -13,6 +13,7 @@ from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastnet.errors import DefinitionError
+from fastnet.training.blocks import BlockShuffle
 
 #: Rows of a batch by default: as in Keras, and near the best for small tables.
 BATCH_ROWS = 32
@@ -49,7 +50,7 @@ class Settings:
 
     optimizer: Optimizer | LBFGS
     batch_size: int
-    shuffle: bool
+    shuffle: bool | BlockShuffle
     l1: float
     l2: float
     clip_norm: float | None
@@ -69,7 +70,7 @@ def make_settings(
     optimizer: str | Optimizer | LBFGS | Mapping[str, Any],
     epochs: int,
     batch_size: int | Literal["auto"] | None,
-    shuffle: bool,
+    shuffle: bool | BlockShuffle,
     l1: float,
     l2: float,
     clip_norm: float | None,
@@ -92,12 +93,14 @@ def make_settings(
         raise DefinitionError(
             f"{rule.name} epsilon is {epsilon:g}, which is 0 in {dtype}; use 1e-8, or float64."
         )
-    if not isinstance(shuffle, bool | np.bool_):
-        raise DefinitionError(f"shuffle is {shuffle!r}; it must be True or False.")
+    if not isinstance(shuffle, bool | np.bool_ | BlockShuffle):
+        raise DefinitionError(
+            f"shuffle is {shuffle!r}; it must be True or False, or fn.BlockShuffle(...)."
+        )
     settings = Settings(
         optimizer=rule,
         batch_size=_batch_rows(batch_size, rule, rows),
-        shuffle=bool(shuffle),
+        shuffle=shuffle if isinstance(shuffle, BlockShuffle) else bool(shuffle),
         l1=checks.number(l1, "l1", least=0),
         l2=checks.number(l2, "l2", least=0),
         clip_norm=_limit(clip_norm, "clip_norm"),

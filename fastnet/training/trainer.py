@@ -25,12 +25,13 @@ from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.errors import Diverged, FileAccessError
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
+from fastnet.training.blocks import row_order
 from fastnet.training.fit_state import FitState
 from fastnet.training.history import History
 from fastnet.training.lbfgs import minimize
 from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective
-from fastnet.training.orders import RowOrder, Shuffled
+from fastnet.training.orders import RowOrder
 from fastnet.training.pacing import Pacing
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
@@ -110,7 +111,7 @@ class Trainer:
         self.metrics = metrics or {}
         self.batches = -(-self.rows // settings.batch_size)
         if order is None and settings.shuffle and self.batches > 1:
-            order = Shuffled(program, self.seed, self.rows)
+            order = row_order(settings.shuffle, program, self.seed, data)
         self.order = order
         self.drawn = range(0)
         self.orders: Any = None
@@ -427,9 +428,9 @@ class Trainer:
         validation_loss = None
         if self.validation is not None:
             flat = self.program.to_device(self.flat)
-            found = self.program.loss(flat, self.validation)
+            found = self._validation_loss(flat)
             if self.metrics:
-                predicted = self.program.predict(flat, self.validation.x)
+                predicted = self._validation_predictions(flat)
                 history.add_metrics({n: metric(predicted) for n, metric in self.metrics.items()})
             validation_loss = self.objective.reported_validation(found)
             history.validation_loss.append(validation_loss)
@@ -444,6 +445,14 @@ class Trainer:
         except Exception:  # a callback's own: the epoch is done all the same
             self._save_or_warn()
             raise
+
+    def _validation_loss(self, flat: Any) -> float:
+        assert self.validation is not None
+        return self.program.loss(flat, self.validation)
+
+    def _validation_predictions(self, flat: Any) -> Array:
+        assert self.validation is not None
+        return self.program.predict(flat, self.validation.x)
 
     def _call_back(self) -> None:
         for callback in self.callbacks:
