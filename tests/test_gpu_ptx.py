@@ -169,3 +169,64 @@ def test_matrices_are_loaded_straight_and_turned(launch):
     launch("load", 1, 32, x.copy(), out, turned, np.int32(0))
     np.testing.assert_array_equal(out, x)
     np.testing.assert_array_equal(turned, x.transpose(0, 2, 1))
+
+
+def of_lanes(places):
+    """Rows and columns `(32, entries)` of a fragment's entries in each lane."""
+    count, place = places
+    table = [[place(lane >> 2, lane % 4, i) for i in range(count)] for lane in range(32)]
+    return tuple(np.array(table).transpose(2, 0, 1))
+
+
+#: By the group of a lane, the thread in its group and the entry's number: row and column, as the
+#: PTX ISA writes them (sections 9.7.14.5.7 and 9.7.14.5.8).
+ACCUMULATOR = (4, lambda group, thread, i: (group if i < 2 else group + 8, thread * 2 + (i & 1)))
+FRAGMENTS = {
+    "m16n8k16": (
+        (8, lambda group, thread, i: (
+            group if 0 <= i < 2 or 4 <= i < 6 else group + 8,
+            thread * 2 + (i & 1) if i < 4 else thread * 2 + (i & 1) + 8)),
+        (4, lambda group, thread, i: (
+            thread * 2 + (i & 1) if i < 2 else thread * 2 + (i & 1) + 8, group)),
+    ),
+    "m16n8k8": (
+        (4, lambda group, thread, i: (
+            group if i in (0, 2) else group + 8, thread if i in (0, 1) else thread + 4)),
+        (2, lambda group, thread, i: (thread if i == 0 else thread + 4, group)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "tf32"])
+def test_fragments_lie_in_the_lanes_as_the_isa_says(launch, kind):
+    """Exact: small whole numbers."""
+    shape, depth = ("m16n8k8", 8) if kind == "tf32" else ("m16n8k16", 16)
+    rng = np.random.default_rng(5)
+    a, b, c = (
+        rng.integers(-8, 9, size).astype("f4") for size in ((16, depth), (depth, 8), (16, 8))
+    )
+
+    def held(matrix, places):
+        """The registers `(32, ...)` that hold a matrix."""
+        entries = np.ascontiguousarray(matrix[of_lanes(places)])
+        if kind == "bf16":
+            entries = float32_to_bf16(entries)
+        return (entries.astype("f2") if kind == "fp16" else entries).view("u4")
+
+    in_a, in_b = (held(m, places) for m, places in zip((a, b), FRAGMENTS[shape], strict=True))
+    in_c = np.ascontiguousarray(c[of_lanes(ACCUMULATOR)])
+    launch("lanes_mma", 1, 32, in_a, in_b, in_c, np.int32(["fp16", "bf16", "tf32"].index(kind)))
+    np.testing.assert_array_equal(in_c, (c + a @ b)[of_lanes(ACCUMULATOR)])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_loaded_matrices_lie_in_the_lanes_as_the_isa_says(launch, transposed):
+    """A lane holds two neighbors of the row that its number over four is (section 9.7.14.5.15)."""
+    x = np.arange(256, dtype="u2").reshape(4, 8, 8)
+    m = np.zeros((32, 4), "u4")
+    launch("lanes_load", 1, 32, x.copy(), m, np.int32(transposed))
+    given = x.transpose(0, 2, 1) if transposed else x
+    for lane in range(32):
+        for number in range(4):
+            first, second = given[number].reshape(32, 2)[lane]
+            assert m[lane, number] == int(first) | int(second) << 16

@@ -110,6 +110,27 @@ extern "C" __global__ void tf32_mma(const float *a, const float *b, float *c) {
   fn_mma_tf32(fc, fa, fb);
   WRITE_BACK
 }
+// Registers as lanes hold them: a (32, 4), b (32, 2), c (32, 4).
+extern "C" __global__ void lanes_mma(const uint32_t *a, const uint32_t *b, float *c, int kind) {
+  uint32_t fa[4], fb[2];
+  float fc[4];
+  for (int i = 0; i < 4; i++) fa[i] = a[threadIdx.x * 4 + i], fc[i] = c[threadIdx.x * 4 + i];
+  for (int i = 0; i < 2; i++) fb[i] = b[threadIdx.x * 2 + i];
+  if (kind == 0) fn_mma_fp16(fc, fa, fb);
+  if (kind == 1) fn_mma_bf16(fc, fa, fb);
+  if (kind == 2) fn_mma_tf32(fc, fa, fb);
+  for (int i = 0; i < 4; i++) c[threadIdx.x * 4 + i] = fc[i];
+}
+// m (32, 4), from the four 8 x 8 matrices x.
+extern "C" __global__ void lanes_load(const uint16_t *x, uint32_t *m, int transposed) {
+  __shared__ __align__(16) uint16_t chip[256];
+  for (int i = threadIdx.x; i < 256; i += 32) chip[i] = x[i];
+  __syncwarp();
+  uint32_t fm[4];
+  if (transposed) fn_load_matrices_transposed(fm, chip + 8 * threadIdx.x);
+  else fn_load_matrices(fm, chip + 8 * threadIdx.x);
+  for (int i = 0; i < 4; i++) m[threadIdx.x * 4 + i] = fm[i];
+}
 extern "C" __global__ void load(const uint16_t *x, uint16_t *out, uint16_t *turned, int shift) {
   __shared__ __align__(16) uint16_t chip[264];
   int lane = threadIdx.x, g = lane / 4, t = lane % 4;

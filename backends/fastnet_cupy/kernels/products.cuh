@@ -15,9 +15,8 @@
 #define FN_UNROLLED 1
 #endif
 
-// Entries between the ends of one row and the next: rows begin at 16 bytes, and no two of eight rows
-// of `fn_load_matrices` have entries in one bank. Fragments of TF32 do, two of them, where their rows
-// are the matrix's columns: `a` transposed, and `b` as it is stored.
+// Entries between the ends of one row and the next: rows begin at 16 bytes, and no two lanes find
+// their entries in one bank (but see TF32's `multiply`).
 #define ROW_PADDING (16 / (int)sizeof(store))
 
 __device__ __forceinline__ int lane_group() { return (threadIdx.x & 31) >> 2; }
@@ -93,22 +92,37 @@ __device__ __forceinline__ real entry(const store *matrix, int row, int column) 
 
 #ifdef FN_TF32
 
+// A sum over the depth has any order, as long as both operands have the same. Lane 4 g + t takes
+// entries t and t + 4 of eight where the depth runs along both matrices' rows, and else entries 2 t
+// and 2 t + 1. As rows are 4 entries longer than a multiple of 16, no two lanes then find theirs in
+// one bank, but in `a` where both matrices are as they are stored: an entry of `a` is read for all
+// fragments of b.
 template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
-  int g = lane_group(), t = threadIdx.x & 3;
-#pragma unroll(FN_UNROLLED ? 4 : 1)
+  constexpr bool APART = !TRANSPOSE_A && (TRANSPOSE_B || N == 1);
+  constexpr int NEXT = APART ? 4 : 1;
+  int g = lane_group(), t = threadIdx.x & 3, depth = APART ? t : 2 * t;
+  // Pointers of which everything else is a constant away: from indices, addresses are computed anew.
+  const store *from_a = TRANSPOSE_A ? a + depth * LDA + g : a + g * LDA + depth;
+  const store *from_b = TRANSPOSE_B ? b + g * LDB + depth : b + depth * LDB + g;
+#pragma unroll(FN_UNROLLED ? 4 : 2)
   for (int k = 0; k < K; k += 8) {
     uint32_t fa[M][4];
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
-      for (int i = 0; i < 4; i++)
-        fa[m][i] = __float_as_uint(
-            entry<TRANSPOSE_A, LDA>(a, m * 16 + g + 8 * (i & 1), k + t + 4 * (i >> 1)));
+      for (int i = 0; i < 4; i++) {
+        int row = m * 16 + 8 * (i & 1), entry = k + NEXT * (i >> 1);
+        fa[m][i] = __float_as_uint(from_a[TRANSPOSE_A ? entry * LDA + row : row * LDA + entry]);
+      }
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      uint32_t fb[2] = {__float_as_uint(entry<TRANSPOSE_B, LDB>(b, k + t, n * 8 + g)),
-                        __float_as_uint(entry<TRANSPOSE_B, LDB>(b, k + t + 4, n * 8 + g))};
+      uint32_t fb[2];
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        int column = n * 8, entry = k + NEXT * i;
+        fb[i] = __float_as_uint(from_b[TRANSPOSE_B ? column * LDB + entry : entry * LDB + column]);
+      }
 #pragma unroll
       for (int m = 0; m < M; m++) fn_mma_tf32(c[m][n], fa[m], fb);
     }
@@ -120,7 +134,7 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
 template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
 __device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
   int g = lane_group(), pair = lane_pair();
-#pragma unroll(FN_UNROLLED ? 4 : 1)
+#pragma unroll(FN_UNROLLED ? 4 : 2)
   for (int k = 0; k < K; k++) {
     real fa[M][2], fb[N][2];
 #pragma unroll
