@@ -268,6 +268,8 @@ def test_spins(
         {"PATIENCE": (1, 64)},
         {"PATIENCE": (16, 64)},
         {"PATIENCE": (4, 1024)},
+        {"IN_A_ROW": 1},
+        {"IN_A_ROW": 4},
         {"QUIET": 0.5},
         {"QUIET": 0.95},
         {"LEAST": 0.002},

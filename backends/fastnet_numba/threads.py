@@ -83,17 +83,22 @@ class LoadMonitor:
     """Notices other load on the processors, beside which threads that wait for each other are slow.
 
     Workers never sleep, so on a quiet machine each has a processor all the time. Where they had
-    not, one worker does all parts of the next runs, with the same bits: few runs at first, because
-    the load may have been NumPy's matrix library, whose threads spin for a moment after a product,
-    and twice as many each time that the load was still there afterwards.
+    not twice in a row (once may be anything that passes), one worker does all parts of the next
+    runs, with the same bits: few runs at first, because the load may have been NumPy's matrix
+    library, whose threads spin for a moment after a product, and twice as many each time that the
+    load was still there afterwards.
 
     Measured (bench/test_choices.py), a fit's time with one other constant divided by that with
-    these, beside a process that computes: patience (1, 1) 2.0, (16, 64) 1.0; quiet 0.5 1.2, 0.95
-    1.0; least 0.002 and 0.02 1.0. Alone: patience (1, 1) 1.1, all others 0.9 to 1.1.
+    these, beside a process that computes: patience (1, 1) 1.1, (16, 64) 1.0; in a row 1 0.95, 4
+    1.1; quiet 0.5 1.1, 0.95 1.0; least 0.002 and 0.02 1.0. Alone: patience (1, 1) 1.1, all others
+    1.0.
     """
 
     #: The share of its time in which a worker has a processor, on a quiet machine.
     QUIET = 0.85
+
+    #: Runs in a row whose workers were short of a processor before one worker goes on alone.
+    IN_A_ROW = 2
 
     #: Runs that one worker does alone before several are tried again: at first, and at most.
     PATIENCE = (4, 64)
@@ -104,6 +109,7 @@ class LoadMonitor:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.short = 0
         self.patience = self.PATIENCE[0]
 
     def workers(self, parts: int) -> int:
@@ -117,8 +123,10 @@ class LoadMonitor:
         """Judge a run by the processor time of all workers and the seconds it took."""
         if workers == 1 or seconds < self.LEAST:
             return
-        if busy < self.QUIET * workers * seconds:
+        if busy >= self.QUIET * workers * seconds:
+            self.short, self.patience = 0, self.PATIENCE[0]
+            return
+        self.short += 1
+        if self.short >= self.IN_A_ROW:
             self.waiting = self.patience
             self.patience = min(2 * self.patience, self.PATIENCE[1])
-        else:
-            self.patience = self.PATIENCE[0]
