@@ -5,6 +5,7 @@ where there is a disassembler. A compilation takes seconds, so each property has
 and the others what differs there.
 """
 
+import ctypes
 import os
 import re
 import shutil
@@ -264,6 +265,21 @@ def disassembler():
     return shutil.which("cuobjdump", path=path), path
 
 
+def machine_code(cubin, folder):
+    """What the disassembler writes of it; skips where there is none."""
+    tool, path = disassembler()
+    if tool is None:
+        pytest.skip(
+            "cuobjdump and nvdisasm are absent: pip install nvidia-cuda-cuobjdump "
+            "nvidia-cuda-nvdisasm"
+        )
+    (folder / "kernels.cubin").write_bytes(cubin)
+    return subprocess.run(
+        [tool, "-sass", folder / "kernels.cubin"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PATH": path},
+    ).stdout  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("number", "architecture"),
     [*((number, "sm_90") for number in NUMBERS), *((FP16, other) for other in SHARED_BYTES
@@ -271,19 +287,93 @@ def disassembler():
     ids=lambda value: getattr(value, "name", value),
 )  # fmt: skip
 def test_the_machine_code_has_them_too(number, architecture, tmp_path):
-    tool, path = disassembler()
-    if tool is None:
-        pytest.skip(
-            "cuobjdump and nvdisasm are absent: pip install nvidia-cuda-cuobjdump "
-            "nvidia-cuda-nvdisasm"
-        )
     given = compiler.compile_file("narrow.cu", small(number), architecture)
-    (tmp_path / "narrow.cubin").write_bytes(given.cubin)
-    code = subprocess.run(
-        [tool, "-sass", tmp_path / "narrow.cubin"],
-        capture_output=True, text=True, check=True, env={**os.environ, "PATH": path},
-    ).stdout  # fmt: skip
+    code = machine_code(given.cubin, tmp_path)
     assert "FFMA" in code or "DFMA" in code
     made = set(re.findall(r"\s([A-Z]+MMA[.\w]* )", code))
     assert made == ({PRODUCTS[number.name][1]} if number.name in PRODUCTS else set())
     assert ("LDSM" in code) == number.is_16_bit
+
+
+def product_loops(code, product):
+    """Innermost loops that multiply: their instructions, and how many of those are products.
+
+    A loop ends with a jump back; one that has a function of its own in it (MUFU) is a loss's.
+    """
+    lines = re.findall(r"/\*([0-9a-f]{4,})\*/ +(?:@!?U?P\d+ +)?([^;]+);", code)
+    places = [(int(place, 16), words) for place, words in lines]
+    jumps = [
+        (int(target[1], 16), place)
+        for place, words in places
+        if words.startswith("BRA") and (target := re.search(r"0x([0-9a-f]+)", words))
+    ]
+    loops = [(first, last) for first, last in jumps if first <= last]
+    for first, last in loops:
+        if any(first <= f and z <= last and (f, z) != (first, last) for f, z in loops):
+            continue
+        body = [words for place, words in places if first <= place <= last]
+        products = sum(words.startswith(product) for words in body)
+        if products and not any(words.startswith("MUFU") for words in body):
+            yield len(body), products
+
+
+#: A network whose products are loops in machine code; instructions of all those loops for each
+#: product, at most: a tenth more than NVRTC 13.0 makes of them for sm_90.
+BUDGETS = {
+    FP16: (NARROW[FP16][0], 3.3), BF16: (NARROW[BF16][1], 2.7), TF32: (NARROW[TF32][0], 6.3),
+    FLOAT32: (NARROW[FLOAT32][0], 1.65), FLOAT64: (NARROW[FLOAT64][0], 2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", BUDGETS, ids=lambda number: number.name)
+def test_product_loops_do_little_but_products(compiled, number, tmp_path):
+    layout, budget = BUDGETS[number]
+    shape, _ = compiled((number, layout, "sm_90"))
+    given = compiler.compile_file("narrow.cu", macros(number, shape.macros), "sm_90")
+    product = {FLOAT32: "FFMA", FLOAT64: "DFMA"}.get(number, "HMMA")
+    loops = [*product_loops(machine_code(given.cubin, tmp_path), product)]
+    if product != "HMMA":  # other loops multiply, too: those of losses and activations
+        loops = [(all_, own) for all_, own in loops if own >= 16 and 2.5 * own > all_]
+    assert len(loops) >= 2 * len(shape.codes) - 1, "a layer's products are missing"
+    all_, own = map(sum, zip(*loops, strict=True))
+    assert all_ / own <= budget, loops
+
+
+@pytest.fixture(scope="module")
+def older():
+    """Compile a source with NVRTC 12, which drivers for CUDA 12 need: its log."""
+    found = find_spec("nvidia")
+    wheels = [*found.submodule_search_locations] if found else []
+    files = [file for wheel in wheels for file in Path(wheel).glob("cuda_nvrtc/lib/libnvrtc.so.12")]
+    if not files:
+        pytest.skip("NVRTC 12 is not installed: pip install 'nvidia-cuda-nvrtc-cu12==12.*'")
+    library = ctypes.CDLL(str(files[0]))
+
+    def log(file, defines, architecture):
+        program, size = ctypes.c_void_p(), ctypes.c_size_t()
+        source = compiler.source_of(file, defines).encode()
+        options = [*compiler.OPTIONS, f"--gpu-architecture={architecture}"]
+        given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        made = ctypes.byref(program), source, file.encode(), 0, None, None
+        assert library.nvrtcCreateProgram(*made) == 0
+        status = library.nvrtcCompileProgram(program, len(options), given)
+        assert library.nvrtcGetProgramLogSize(program, ctypes.byref(size)) == 0
+        text = ctypes.create_string_buffer(size.value)
+        assert library.nvrtcGetProgramLog(program, text) == 0
+        assert library.nvrtcDestroyProgram(ctypes.byref(program)) == 0
+        assert status == 0, text.value.decode()
+        return text.value.decode()
+
+    return log
+
+
+@pytest.mark.parametrize("file", ["narrow.cu", "layered.cu", "step.cu", "tiny.cu"])
+def test_kernels_spill_nothing_with_nvrtc_12(compiled, older, file):
+    number = FLOAT32 if file == "tiny.cu" else FP16
+    defines = macros(number)
+    if file == "narrow.cu":
+        shape, _ = compiled((number, NARROW[number][0], "sm_90"))
+        defines = macros(number, shape.macros)
+    found = uses(older(file, defines, "sm_90"), "sm_90")
+    assert set(found) == kernels_of(file)
+    assert all(use.spilled == 0 for use in found.values()), found
