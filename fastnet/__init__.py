@@ -42,7 +42,7 @@ from fastnet.definition.initializers import (
     Normal,
     Zeros,
 )
-from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.layers import Activate, Dense, Dropout, LayerNorm, Residual, Scale
 from fastnet.definition.losses import (
     MAE,
     MSE,
@@ -89,15 +89,16 @@ from fastnet.training.settings import EarlyStopping
 from fastnet.version import __version__
 
 __all__ = [
-    "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Adagrad", "Adam", "AdamW",
+    "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
     "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
     "Checkpoint", "Constant", "Cosine", "Crossentropy", "DataError", "DefinitionError", "Dense",
     "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Exponential", "FastnetError",
     "FileAccessError", "FileMissing", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid",
     "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
-    "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model",
-    "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population",
-    "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Rprop", "SiLU", "Sigmoid",
-    "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets",
-    "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_population", "using",
+    "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra",
+    "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson",
+    "Population", "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop",
+    "Scale", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros",
+    "__version__", "datasets", "from_keras", "from_onnx", "from_sklearn", "from_torch", "load",
+    "load_population", "using",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from fastnet.contract.program import Backend, Probe
 from fastnet.errors import BackendUnavailable
 from fastnet.extras import REQUIREMENTS, pip_install
 from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastnet_array_api.program import ArrayProgram
+from fastnet_array_api.program import OPERATIONS, ArrayProgram
 
 #: Libraries that have been tried.
 LIBRARIES = ("numpy", "torch", "cupy", "jax.numpy", "array_api_strict")
@@ -37,7 +37,7 @@ class ArrayBackend(Backend):
     def kinds(self) -> Mapping[str, Sequence[str]]:
         """What stands in the tables above."""
         return {
-            "operation": ["affine", "elementwise", "softmax", "dropout"],  # in _forward, _backward
+            "operation": OPERATIONS,
             "activation": list(ACTIVATIONS),
             "loss": list(LOSSES),
             "optimizer": list(OPTIMIZERS),

@@ -135,6 +135,19 @@ def softmax(xp: Any, z: Any) -> Any:
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
+def normalized(xp: Any, x: Any, epsilon: float) -> tuple[Any, Any]:
+    """a = (x - m) / s of each row, and s `(rows, 1)`."""
+    centered = x - xp.mean(x, axis=1, keepdims=True)
+    s = xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True) + epsilon)
+    return centered / s, s
+
+
+def normalized_back(xp: Any, d: Any, a: Any, s: Any) -> Any:
+    """dx = (d - mean(d) - a mean(d a)) / s."""
+    along = xp.mean(d * a, axis=1, keepdims=True)
+    return (d - xp.mean(d, axis=1, keepdims=True) - a * along) / s
+
+
 def _huber(xp: Any, p: Any, y: Any, delta: float) -> tuple[Any, Any]:
     r = p - y
     c = xp.where(xp.abs(r) <= delta, r, delta * xp.sign(r))

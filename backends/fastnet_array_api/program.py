@@ -15,10 +15,32 @@ import numpy as np
 from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract import loading
-from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Parameter, Plan, Softmax
+from fastnet.contract.plan import (
+    Add,
+    Affine,
+    Dropout,
+    Elementwise,
+    Normalize,
+    Operation,
+    Parameter,
+    Plan,
+    Scale,
+    Softmax,
+)
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import BackendUnavailable
-from fastnet_array_api.functions import ACTIVATIONS, LOSSES, OPTIMIZERS, kept, softmax
+from fastnet_array_api.functions import (
+    ACTIVATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    kept,
+    normalized,
+    normalized_back,
+    softmax,
+)
+
+#: The operations of `_forward` and `_backward`.
+OPERATIONS = ("affine", "elementwise", "softmax", "dropout", "normalize", "scale", "add")
 
 #: Rows whose gradients are summed up in one product.
 BLOCK_ROWS = 4096
@@ -148,6 +170,14 @@ class ArrayProgram(Program):
                     a = softmax(self.xp, z)
                 case Dropout():
                     a = z * masks[op.target] if op.target in masks else z
+                case Normalize():
+                    a = normalized(self.xp, z, op.epsilon)[0]
+                case Scale():
+                    a = z * self._of(op.scale, parameters)
+                    if op.shift is not None:
+                        a = a + self._of(op.shift, parameters)
+                case Add():
+                    a = z + values[op.sources[1]]
                 case _:
                     raise loading.lacking(self.name, "operation", type(op).__name__.lower())
             values[op.target] = a
@@ -158,14 +188,22 @@ class ArrayProgram(Program):
     ) -> Any:
         """The gradient `(trained,)`, from the loss's derivative by its source."""
         xp, found = self.xp, {}
+        derivatives = {self.plan.loss_source: d}  # by value: the sum of its readers'
         for op in reversed(self.plan.for_loss):
+            d = derivatives.pop(op.target, None)
+            if d is None:
+                continue  # nothing before it has parameters
             x, a = values[op.sources[0]], values[op.target]
             if isinstance(op, Affine):
                 found[op.weight.offset] = self._over_rows(x, d)
                 if op.bias is not None:
                     found[op.bias.offset] = self._over_rows(xp.ones_like(d[:, :1]), d)
+            if isinstance(op, Scale):
+                found[op.scale.offset] = self._over_rows(xp.ones_like(d[:, :1]), d * x)
+                if op.shift is not None:
+                    found[op.shift.offset] = self._over_rows(xp.ones_like(d[:, :1]), d)
             if not op.needs_input_gradient:
-                break
+                continue
             match op:
                 case Affine():
                     d = d @ xp.matrix_transpose(self._of(op.weight, parameters))
@@ -175,6 +213,12 @@ class ArrayProgram(Program):
                     d = a * (d - xp.sum(a * d, axis=1, keepdims=True))
                 case Dropout():
                     d = d * masks[op.target] if op.target in masks else d
+                case Normalize():
+                    d = normalized_back(xp, d, *normalized(xp, x, op.epsilon))
+                case Scale():
+                    d = d * self._of(op.scale, parameters)
+            for source in op.sources:
+                derivatives[source] = derivatives[source] + d if source in derivatives else d
         return xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
 
     def _over_rows(self, x: Any, d: Any) -> Any:

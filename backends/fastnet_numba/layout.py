@@ -21,11 +21,23 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import ACTIVATIONS, LOSSES
 from fastnet.contract.loading import lacking
-from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Softmax
+from fastnet.contract.plan import (
+    Add,
+    Affine,
+    Dropout,
+    Elementwise,
+    Normalize,
+    Operation,
+    Plan,
+    Scale,
+    Softmax,
+)
+from fastnet.errors import BackendUnavailable
 from fastnet_numba.ops.activations import MOST_CONSTANTS, RELU
 from fastnet_numba.ops.narrow import LINE
 from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
+    ADD,
     AFFINE,
     AS_THEY_LIE,
     BIAS,
@@ -39,15 +51,20 @@ from fastnet_numba.ops.table import (
     D_NEXT,
     DROPOUT,
     ELEMENTWISE,
+    EPSILON,
+    FORK,
     FUSED,
     INPUT_WIDTH,
     INPUTS,
+    KEPT,
     KIND,
     LAYER,
     LOSS,
     LOSS_CONSTANT,
     NEEDS_INPUT_GRADIENT,
+    NORMALIZE,
     ONES,
+    OTHER,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
@@ -57,6 +74,7 @@ from fastnet_numba.ops.table import (
     RECTIFY,
     ROW_WEIGHTS,
     ROWS_IN_LANES,
+    SCALE,
     SLOPE,
     SOFTMAX,
     SOURCE,
@@ -162,10 +180,14 @@ def transposed_length(rows: int, itemsize: int) -> int:
 
 
 def fewest_in_lanes(plan: Plan, lanes: int) -> int:
-    """From how many rows on these are in the lanes; 0 for never, as with dropout."""
+    """From how many rows on these are in the lanes; 0 for never, as with dropout or norms."""
     widest = max(op.units for op in plan.affine)
-    if widest > NARROW_UNITS or plan.inputs > NARROW_INPUTS or plan.dropout_rate > 0:
+    if widest > NARROW_UNITS or plan.inputs > NARROW_INPUTS:
         return 0
+    for op in plan.operations:
+        in_place = isinstance(op, Elementwise | Softmax) and op.sources[0] in plan.spare
+        if not in_place and not isinstance(op, Affine):
+            return 0
     whole = math.ceil(widest / lanes) * lanes
     return lanes * NARROW_ROWS[(widest > lanes // 2) + (widest > whole * 3 // 4)]
 
@@ -196,7 +218,11 @@ def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
     if weights * itemsize > FAR_BYTES:
         return min(rows, MOST_ROWS)  # weights from far away should serve many rows
     # Output, slope and the two derivatives of a layer, in a row of the batch.
-    each = sum(3 * row_length(op.units, itemsize) for op in plan.affine)
+    each = sum(
+        3 * row_length(op.units, itemsize)
+        for op in plan.operations
+        if not isinstance(op, Elementwise | Softmax | Dropout)  # which are in place
+    )
     each += row_length(plan.inputs, itemsize)
     fitting = CHUNK_BYTES // (each * itemsize)
     most = max(min(fitting, MOST_ROWS), FEWEST_ROWS)
@@ -242,40 +268,103 @@ class _Rows:
         self.value, self.units = 0, plan.inputs
         self.source_row = row_length(plan.inputs, itemsize)
         self.source = self.place(plan.inputs, whole=True)
-        self.made: dict[int, list[int]] = {}
+        self.before: list[int] | None = None
+        self.made: dict[int, list[list[int]]] = {}
+        self.spare = plan.spare
+        # The sums that read a value once more than the operation after it, the outermost first.
+        self.sums: dict[int, list[Add]] = {}
+        for op in reversed(plan.operations):
+            if isinstance(op, Add):
+                self.sums.setdefault(op.sources[0], []).append(op)
+        self.kept: dict[int, tuple[int, int]] = {}
 
     def add(self, op: Operation) -> None:
-        """The row of the next operation.
+        """The rows of the next operation.
 
         Raises:
-            BackendUnavailable: if there is none for it.
+            BackendUnavailable: if there are none for it.
         """
-        assert op.sources == (self.value,), "every operation there is reads the value before it"
+        self.made[op.target] = []
+        if op.sources[-1] != self.value:
+            raise BackendUnavailable(
+                f"backend 'numba' runs chains of operations and sums over parts of them; {op} "
+                "reads another value than the one before it. Use backend='numpy'."
+            )
+        self._fork(op)
+        joined = isinstance(op, Scale) and self._join(op)
+        if not joined:
+            self._row(op)
+        self.value, self.units = op.target, op.units
+
+    def _fork(self, op: Operation) -> None:
+        """Rows for the sums that read the value too, and for a copy where it must stay."""
+        in_place = isinstance(op, Elementwise | Softmax | Dropout)
+        sums = self.sums.pop(self.value, [])
+        rectified = self.before is not None and self.before[KIND] == RECTIFY
+        stays = in_place and (bool(sums) or (rectified and not isinstance(op, Dropout)))
+        for each in sums:
+            self.kept[each.target] = (self.source, self.place(self.units))
+            self._append(op, {KIND: FORK, KEPT: self.kept[each.target][1]})
+        if stays:
+            self._append(op, {KIND: FORK, TARGET: self.place(self.units)})
+
+    def _join(self, op: Scale) -> bool:
+        """Let the normalization before it do the scaling, if there is one."""
+        if self.before is None or self.before[KIND] != NORMALIZE or self.before[WEIGHT] >= 0:
+            return False
+        self.before[WEIGHT] = op.scale.offset
+        self.before[BIAS] = -1 if op.shift is None else op.shift.offset
+        return True
+
+    def _append(self, op: Operation, fields: dict[int, int]) -> None:
+        """A row of the operation."""
         fields = {
-            INPUTS: op.units,
-            UNITS: op.units,
+            INPUTS: self.units,
+            UNITS: op.units if fields[KIND] == AFFINE else self.units,
             SOURCE: self.source,
             SOURCE_ROW: self.source_row,
             TARGET: self.source,
             TARGET_ROW: self.source_row,
             FUSED: 0,
             NEEDS_INPUT_GRADIENT: int(op.needs_input_gradient),
+            **fields,
         }
+        self.source, self.source_row = fields[TARGET], fields[TARGET_ROW]
+        self.before = [fields.get(field, -1) for field in range(COLUMNS)]
+        self.made[op.target].append(self.before)
+
+    def _row(self, op: Operation) -> None:
         match op:
             case Affine():
-                fields.update(self._affine(op))
+                fields = self._affine(op)
             case Elementwise():
-                fields.update(self._elementwise(op))
+                fields = self._elementwise(op)
             case Softmax():
-                fields.update({KIND: SOFTMAX, SLOPE: self._slope()})
+                fields = {KIND: SOFTMAX, SLOPE: self._slope()}
             case Dropout():
-                bits = int(np.float64(op.rate).view(np.int64))
-                fields.update({KIND: DROPOUT, SLOPE: self._slope(), LAYER: op.layer, RATE: bits})
+                fields = {KIND: DROPOUT, SLOPE: self._slope(), LAYER: op.layer}
+                fields[RATE] = _bits(op.rate)
+            case Normalize():
+                fields = {
+                    KIND: NORMALIZE,
+                    TARGET: self.place(op.units),
+                    KEPT: self.place(op.units),
+                    CONSTANTS: self.arena.place(self.chunk),
+                    EPSILON: _bits(op.epsilon),
+                }
+            case Scale():
+                fields = {
+                    KIND: SCALE,
+                    WEIGHT: op.scale.offset,
+                    BIAS: -1 if op.shift is None else op.shift.offset,
+                    TARGET: self.place(op.units),
+                }
+            case Add():
+                other, kept = self.kept[op.target]
+                fields = {KIND: ADD, OTHER: other, KEPT: kept, TARGET: self.place(op.units)}
             case _:
                 raise lacking("numba", "operation", type(op).__name__.lower())
-        self.value, self.units = op.target, op.units
-        self.source, self.source_row = fields[TARGET], fields[TARGET_ROW]
-        self.made[op.target] = [fields.get(field, -1) for field in range(COLUMNS)]
+        self._append(op, fields)
 
     def place(self, units: int, whole: bool = False, more: int = 0) -> int:
         """Room for a value of so many units, with them or with the rows in one piece.
@@ -315,14 +404,19 @@ class _Rows:
 
     def _elementwise(self, op: Elementwise) -> dict[int, int]:
         code = ACTIVATIONS[op.kind]
-        before = self.made.get(self.value)
-        if code == RELU and before is not None and before[KIND] == AFFINE:
-            # The product computes it; going back, its slope is that of what came out.
+        before = self.before
+        if code == RELU and before is not None and before[KIND] in (AFFINE, NORMALIZE):
+            # That computes it; going back, its slope is that of what came out.
             before[FUSED] = 1
             return {KIND: RECTIFY, SLOPE: self.source}
         slope = self._slope()
         constants = self.arena.keep(op.constants, MOST_CONSTANTS)
         return {KIND: ELEMENTWISE, CODE: code, SLOPE: slope, CONSTANTS: constants}
+
+
+def _bits(number: float) -> int:
+    """A float64, as the table of integers holds it."""
+    return int(np.float64(number).view(np.int64))
 
 
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
@@ -365,9 +459,9 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         found[ROWS_IN_LANES] = rows_in_lanes
         return [found.get(place, -1) for place in range(COLUMNS)]
 
-    training = [table.made[op.target] for op in plan.for_loss]
+    training = [row for op in plan.for_loss for row in table.made[op.target]]
     prediction = [
-        table.made[op.target] for op in plan.for_prediction if not isinstance(op, Dropout)
+        row for op in plan.for_prediction for row in table.made[op.target] if row[KIND] != DROPOUT
     ]
     return Layout(
         training=np.array([first_row(fewest if rows >= fewest else 0), *training], np.int64),

@@ -14,6 +14,8 @@ from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract import plan
 from fastnet_numpy.activations import FUNCTIONS, Function, Softmax
+from fastnet_numpy.normalizing import Add, Normalize, Scale
+from fastnet_numpy.sums import over_rows
 
 
 class Draw(NamedTuple):
@@ -25,31 +27,18 @@ class Draw(NamedTuple):
 
 
 class Stage(Protocol):
-    """An operation with its buffers, for batches of a fixed number of rows."""
+    """An operation with its buffers, for batches of a fixed number of rows.
 
-    def forward(self, x: Array, draw: Draw | None) -> Array:
-        """What comes out, `(rows, units)`, for what goes in."""
-        ...
+    `forward(x, draw)`, with an `x` for each source, gives what comes out, `(rows, units)`.
+    `backward(d)` gives the derivative by what went in, one for each source, from that by what came
+    out, and fills the gradient.
+    """
 
-    def backward(self, d: Array) -> Array:
-        """The derivative by what went in, from that by what came out; fills the gradient."""
-        ...
+    @property
+    def forward(self) -> Callable[..., Array]: ...
 
-
-#: Rows from which a float32 product over the rows is summed up block by block, in float64: rounding
-#: in a long sum goes the same way again and again.
-MANY_ROWS, BLOCK_ROWS = 8192, 4096
-
-
-def over_rows(x: Array, d: Array, out: Array) -> None:
-    """out = x' d, `(columns, units)`, or `(units,)` for an `x` of one dimension."""
-    if len(d) < MANY_ROWS or d.dtype != np.float32:
-        x.T.dot(d, out)
-        return
-    total = np.zeros(out.shape)
-    for start in range(0, len(d), BLOCK_ROWS):
-        total += x[start : start + BLOCK_ROWS].T.dot(d[start : start + BLOCK_ROWS])
-    out[...] = total
+    @property
+    def backward(self) -> Callable[[Array], Any]: ...
 
 
 class Affine:
@@ -88,8 +77,14 @@ class Activation:
     def __init__(self, f: Function, rows: int, units: int, dtype: np.dtype[Any]) -> None:
         self.f = f
         self.t = np.empty((rows, units), dtype)
-        self.own = np.empty((rows, units), dtype) if f.needs_z else None
+        self.own: Array | None = None
+        if f.needs_z:
+            self.spare_the_source()
         self.z = self.a = self.t
+
+    def spare_the_source(self) -> None:
+        """Write to a buffer of its own."""
+        self.own = np.empty_like(self.t)
 
     def forward(self, x: Array, draw: Draw | None) -> Array:
         self.z = x
@@ -149,4 +144,7 @@ STAGES: dict[type[plan.Operation], Callable[[Any, int, Array, Array], Stage]] = 
     plan.Elementwise: _elementwise,
     plan.Softmax: _softmax,
     plan.Dropout: _dropout,
+    plan.Normalize: Normalize,
+    plan.Scale: Scale,
+    plan.Add: Add,
 }

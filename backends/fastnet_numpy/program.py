@@ -1,8 +1,9 @@
 """A plan, run by NumPy: prediction, loss, gradient, and whole runs of training steps."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from fastnet.arrays.checks import Array
 from fastnet.blas import capped
 from fastnet.contract import loading
 from fastnet.contract.penalties import add_penalty_gradient, penalty
-from fastnet.contract.plan import Affine, Dropout, Elementwise, Plan, Softmax
+from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Scale, Softmax
 from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
 from fastnet_numpy import activations
-from fastnet_numpy.layers import STAGES, Draw, Stage
+from fastnet_numpy.layers import STAGES, Activation, Draw, Stage
 from fastnet_numpy.losses import Mean
+from fastnet_numpy.normalizing import RULES
 from fastnet_numpy.optimizers import UPDATES, Rate, Update
 from fastnet_numpy.threads import wanted
 
@@ -38,19 +40,25 @@ class Pass:
     """
 
     def __init__(self, plan: Plan, rows: int, parameters: Array, gradient: Array) -> None:
-        made: list[tuple[Stage, int, int]] = []
-        needed: list[tuple[Stage, int, int]] = []
+        made: list[tuple[Stage, Operation]] = []
         for op in plan.for_loss:
             stage = STAGES[type(op)](op, rows, parameters, gradient)
-            # Every operation there is has one source.
-            place = (stage, op.sources[0], op.target)
-            made.append(place)
-            if op.needs_input_gradient or isinstance(op, Affine):
-                needed.append(place)
-        self.forward = [(stage.forward, source, target) for stage, source, target in made]
-        self.backward = [
-            (stage.backward, source, target) for stage, source, target in reversed(needed)
+            if isinstance(stage, Activation) and op.sources[0] not in plan.spare:
+                stage.spare_the_source()
+            made.append((stage, op))
+        needed = [
+            (stage, op)
+            for stage, op in reversed(made)
+            if op.needs_input_gradient or isinstance(op, Affine | Scale)
         ]
+        self.forward = [(stage.forward, op.sources[0], op.target) for stage, op in made]
+        self.backward = [(stage.backward, op.sources[0], op.target) for stage, op in needed]
+        self.forward_graph = [(stage.forward, op.sources, op.target) for stage, op in made]
+        self.backward_graph = [
+            (stage.backward, op.sources if op.needs_input_gradient else (), op.target)
+            for stage, op in needed
+        ]
+        self.is_chain = plan.is_chain
         self.values: list[Any] = [None] * (plan.prediction + 1)
         self.source = plan.loss_source
         self.mean = Mean(plan.loss, rows, plan.outputs, parameters.dtype)
@@ -60,16 +68,40 @@ class Pass:
         """The loss of a batch; its derivative by what it is computed from stays in `d`."""
         values = self.values
         values[0] = x
-        for forward, source, target in self.forward:
-            values[target] = forward(values[source], draw)
+        if self.is_chain:
+            for forward, source, target in self.forward:
+                values[target] = forward(values[source], draw)
+        else:
+            for forward, sources, target in self.forward_graph:
+                values[target] = forward(*[values[source] for source in sources], draw)
         return self.mean(values[self.source], y, weight, self.d)
 
     def derive(self) -> None:
         """Fill the gradient, after `loss`."""
         derivatives = self.values  # by now only the stages need the values, and they keep theirs
         derivatives[self.source] = self.d
-        for backward, source, target in self.backward:
-            derivatives[source] = backward(derivatives[target])
+        if self.is_chain:
+            for backward, source, target in self.backward:
+                derivatives[source] = backward(derivatives[target])
+        else:
+            add_up(self.backward_graph, {self.source: self.d})
+
+
+def add_up(backward: Iterable[tuple[Any, tuple[int, ...], int]], found: dict[int, Array]) -> None:
+    """Go back through a graph, in which a value's derivative is the sum of its readers'.
+
+    Args:
+        backward: what turns an operation's derivative into those by its sources, and these and the
+            target, the last operation first.
+        found: the derivatives by the values' numbers: at first that of the last one, then all
+            whose operations were not gone through.
+    """
+    for function, sources, target in backward:
+        derivatives = function(found.pop(target))
+        if len(sources) == 1:
+            derivatives = (derivatives,)
+        for source, d in zip(sources, derivatives, strict=False):  # none where none is needed
+            found[source] = found[source] + d if source in found else d
 
 
 class NumpyProgram(Program):
@@ -82,18 +114,15 @@ class NumpyProgram(Program):
         self.block_rows = max(BLOCK_ENTRIES // self.widest, 1)
         most = max(op.weight.size for op in plan.affine)
         self.needs_no_cap = threads is None or most <= NOT_SHARED
-        # For each operation, its source and target, and which of the three it is: a product, a
-        # function, or (neither) dropout.
+        # For each operation, its first source and its target, and which of the four it is: a
+        # product, a function, one that has a rule, or (none of these) dropout.
         self.steps = [
             (
                 op.sources[0],
                 op.target,
                 op if isinstance(op, Affine) else None,
-                activations.Softmax((), dtype)
-                if isinstance(op, Softmax)
-                else activations.FUNCTIONS[op.kind](op.constants, dtype)
-                if isinstance(op, Elementwise)
-                else None,
+                self._function(op),
+                op if type(op) in RULES else None,
             )
             for op in plan.for_prediction
         ]
@@ -101,6 +130,16 @@ class NumpyProgram(Program):
         self.drops = any(isinstance(op, Dropout) for op in plan.operations)
         self.rate_factors = _factors(plan, "rate_factor")
         self.decay_factors = _factors(plan, "decay_factor")
+
+    def _function(self, op: Operation) -> tuple[activations.Function, bool] | None:
+        """An activation, and whether what it reads has to stay as it is."""
+        if isinstance(op, Softmax):
+            function: activations.Function = activations.Softmax((), self.dtype)
+        elif isinstance(op, Elementwise):
+            function = activations.FUNCTIONS[op.kind](op.constants, self.dtype)
+        else:
+            return None
+        return function, function.needs_z or op.sources[0] not in self.plan.spare
 
     def to_host(self, array: Array) -> Array:
         """NumPy works where the array is."""
@@ -140,16 +179,18 @@ class NumpyProgram(Program):
         """All values up to the prediction, as fresh arrays, so that threads can share the plan."""
         values = [x] * (self.plan.prediction + 1)
         weights = self._weights(parameters)
-        for (source, target, _, function), (w, b) in zip(self.steps, weights, strict=True):
+        for (source, target, _, activation, op), (w, b) in zip(self.steps, weights, strict=True):
             z = values[source]
             if w is not None:
                 a = z.dot(w)  # in half the time of `@`, for a row
                 if b is not None:
                     a += b
-            elif function is not None:
-                # A product's result is nobody else's, so it may be overwritten.
-                a = np.empty_like(z) if function.needs_z else z
+            elif activation is not None:
+                function, keeps = activation
+                a = np.empty_like(z) if keeps else z
                 function.forward(z, a)
+            elif op is not None:
+                a = RULES[type(op)].value(op, parameters, *[values[s] for s in op.sources])
             else:  # dropout, which drops nothing here
                 a = z
             values[target] = a
@@ -160,7 +201,7 @@ class NumpyProgram(Program):
         kept, found = self._views
         if kept is not parameters:
             found = []
-            for _, _, affine, _ in self.steps:
+            for _, _, affine, _, _ in self.steps:
                 pieces = (None, None) if affine is None else (affine.weight, affine.bias)
                 w, b = (None if piece is None else piece.of(parameters) for piece in pieces)
                 found.append((w, b))
@@ -172,14 +213,26 @@ class NumpyProgram(Program):
         with np.errstate(all="ignore"):
             values = self._values(parameters, x.numbers)
             derivatives = {self.plan.prediction: np.array(d_output, self.dtype)}
-            for source, target, affine, function in reversed(self.steps):
-                d = derivatives.pop(target)
-                if affine is not None:
-                    d = d @ affine.weight.of(parameters).T
-                elif function is not None:
-                    function.backward(d, values[source], values[target], np.empty_like(d))
-                derivatives[source] = d
+            add_up(
+                [
+                    (partial(self._derivative, op, parameters, values), op.sources, op.target)
+                    for op in reversed(self.plan.for_prediction)
+                ],
+                derivatives,
+            )
         return derivatives[0]
+
+    def _derivative(self, op: Operation, parameters: Array, values: list[Array], d: Array) -> Any:
+        """What an operation makes of the derivative by its prediction, by each of its sources."""
+        found = self._function(op)
+        if found is not None:
+            found[0].backward(d, values[op.sources[0]], values[op.target], np.empty_like(d))
+        elif isinstance(op, Affine):
+            d = d @ op.weight.of(parameters).T
+        elif type(op) in RULES:
+            sources = [values[source] for source in op.sources]
+            return RULES[type(op)].derivative(op, parameters, d, *sources)
+        return d
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""

@@ -22,11 +22,12 @@ def _codes(classes: Mapping[str, type[Named]]) -> dict[str, int]:
     return {kind: code for code, kind in enumerate(dict.fromkeys(kinds))}
 
 
+_OPERATIONS = (
+    plan.Affine, plan.Elementwise, plan.Softmax, plan.Dropout, plan.Normalize, plan.Scale, plan.Add,
+)  # fmt: skip
+
 #: Operations of a plan: the records in `fastnet.contract.plan`.
-OPERATIONS = {
-    cls.__name__.lower(): code
-    for code, cls in enumerate((plan.Affine, plan.Elementwise, plan.Softmax, plan.Dropout))
-}
+OPERATIONS = {cls.__name__.lower(): code for code, cls in enumerate(_OPERATIONS)}
 
 #: Functions of one number. Softmax is an operation. Identity is left out of plans; its code is for
 #: kernels that fuse a product with an activation, where there is none.

@@ -1,9 +1,9 @@
 """Lowering: from what a network is to what a backend runs.
 
 A plan is all that a backend is given. It is a graph of values: value 0 is the input, and every
-operation names the values that it reads (`sources`) and the one that it makes (`target`). The
-parameters are pieces of one flat vector: weights `(inputs, units)` row by row, then bias, layer
-by layer.
+operation names the values that it reads (`sources`) and the one that it makes (`target`). A value
+may be read by several operations; its derivative is the sum of theirs. The parameters are pieces of
+one flat vector: weights `(inputs, units)` row by row, then bias, layer by layer.
 
 Lowering makes kinds canonical, so that a backend meets as few as possible: SELU becomes ELU with
 constants, GELU by tanh is a kind of its own, identity disappears.
@@ -12,11 +12,22 @@ constants, GELU by tanh is a kind of its own, identity disappears.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.layers import Dense
+from fastnet.definition.activations import Activation
+from fastnet.definition.layers import (
+    Activate,
+    Dense,
+    Layer,
+    LayerNorm,
+    Placed,
+    Residual,
+)
+from fastnet.definition.layers import Dropout as DropoutLayer
+from fastnet.definition.layers import Scale as ScaleLayer
 from fastnet.definition.network import Network
 
 
@@ -25,7 +36,8 @@ class Parameter:
     """A named piece of the flat vector: `flat[offset : offset + size].reshape(shape)`.
 
     Attributes:
-        name: the layer's number and what it is there, as "0.weight".
+        name: the layer's place and what it is there, as "0.weight", or "2.0.weight" in a residual
+            block.
         offset: where it begins.
         shape: its own shape.
         role: "weight", "bias", "scale", "embedding" or "statistic". L1 and L2 apply to weights;
@@ -108,6 +120,28 @@ class Dropout(Operation):
 
 
 @dataclass(frozen=True)
+class Normalize(Operation):
+    """a = (x - m) / sqrt(v + epsilon), m the mean of a row over its units, v its variance (the mean
+    of the squares of x - m).
+    """
+
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Scale(Operation):
+    """a = x * scale + shift, unit by unit."""
+
+    scale: Parameter
+    shift: Parameter | None
+
+
+@dataclass(frozen=True)
+class Add(Operation):
+    """a = x + f, with sources x and f, of which x was made first."""
+
+
+@dataclass(frozen=True)
 class LossFunction:
     """The loss: `kind` names its formula, `constants` are in the order of its definition.
 
@@ -176,6 +210,19 @@ class Plan:
         return sum(op.weight.size for op in self.affine)
 
     @cached_property
+    def spare(self) -> frozenset[int]:
+        """Values of matrix products that one operation reads, which may overwrite them."""
+        read = [source for op in self.operations for source in op.sources]
+        return frozenset(op.target for op in self.affine if read.count(op.target) < 2)
+
+    @cached_property
+    def is_chain(self) -> bool:
+        """Whether every operation reads the value that the one before it made, and no other."""
+        return all(
+            op.sources == (i,) and op.target == i + 1 for i, op in enumerate(self.operations)
+        )
+
+    @cached_property
     def dropout_rate(self) -> float:
         """The highest rate of dropout; 0 where there is none."""
         return max((op.rate for op in self.operations if isinstance(op, Dropout)), default=0.0)
@@ -189,52 +236,94 @@ class Plan:
         return tuple(reversed(found))
 
 
-def lower(network: Network) -> Plan:
-    """Lay out the parameters of `network` and list its operations."""
-    operations: list[Operation] = []
-    parameters: list[Parameter] = []
-    width, size, value = network.inputs, 0, 0
+class _Lowering:
+    """The operations and parameters of a network, as they are put together, layer by layer.
 
-    def parameter(name: str, shape: tuple[int, ...], role: str) -> Parameter:
-        nonlocal size
-        piece = Parameter(name, size, shape, role)
-        size += piece.size
-        parameters.append(piece)
+    Attributes:
+        value: the one that was made last; `units` are its columns.
+        trains: values that have parameters before them.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.placed = iter(network.placed)
+        self.operations: list[Operation] = []
+        self.parameters: list[Parameter] = []
+        self.size = 0
+        self.value, self.units = 0, network.inputs
+        self.trains: set[int] = set()
+
+    def layers(self, layers: tuple[Layer, ...]) -> None:
+        """Lower a list of layers, which are the next that are placed."""
+        for _ in layers:
+            self.layer(next(self.placed))
+
+    def layer(self, one: Placed) -> None:
+        match one.layer:
+            case Dense() as dense:
+                weight = self.parameter(one, "weight", "weight")
+                bias = self.parameter(one, "bias", "bias") if dense.bias else None
+                self.add(Affine, dense.units, one.inputs, weight, bias)
+                self.activation(dense.activation)
+            case Activate() as layer:
+                self.activation(layer.activation)
+            case DropoutLayer() as layer:
+                if layer.rate > 0:
+                    self.add(Dropout, self.units, layer.rate, one.number)
+            case LayerNorm() as layer:
+                self.add(Normalize, self.units, layer.epsilon)
+                scale = self.parameter(one, "scale", "scale")
+                self.add(Scale, self.units, scale, self.parameter(one, "shift", "bias"))
+            case ScaleLayer():
+                self.add(Scale, self.units, self.parameter(one, "scale", "scale"), None)
+            case Residual() as block:
+                before = self.value
+                self.layers(block.layers)
+                self.add(Add, self.units, sources=(before, self.value))
+
+    def activation(self, activation: Activation) -> None:
+        kind, constants = activation.canonical()
+        if kind == "softmax":
+            self.add(Softmax, self.units)
+        elif kind != "identity":
+            self.add(Elementwise, self.units, kind, constants)
+
+    def parameter(self, one: Placed, name: str, role: str) -> Parameter:
+        shape = one.layer.parameters(one.inputs)[name]
+        piece = Parameter(f"{one.name}.{name}", self.size, shape, role)
+        self.size += piece.size
+        self.parameters.append(piece)
         return piece
 
-    for index, layer in enumerate(network.layers):
-        place = (value,), value + 1
-        trains = bool(parameters)  # whether anything before this layer has parameters
-        if isinstance(layer, Dense):
-            weight = parameter(f"{index}.weight", (width, layer.units), "weight")
-            bias = parameter(f"{index}.bias", (layer.units,), "bias") if layer.bias else None
-            operations.append(Affine(*place, layer.units, trains, width, weight, bias))
-            width, value = layer.units, value + 1
-            kind, constants = layer.activation.canonical()
-            place = (value,), value + 1
-            if kind == "softmax":
-                operations.append(Softmax(*place, width, True))
-                value += 1
-            elif kind != "identity":
-                operations.append(Elementwise(*place, width, True, kind, constants))
-                value += 1
-        elif layer.rate > 0:
-            operations.append(Dropout(*place, width, trains, layer.rate, index))
-            value += 1
+    def add(
+        self, kind: Any, units: int, *fields: Any, sources: tuple[int, ...] | None = None
+    ) -> None:
+        """An operation with these fields, on the value that was made last, or on others."""
+        sources = sources or (self.value,)
+        target = len(self.operations) + 1
+        trains = not self.trains.isdisjoint(sources)
+        op = kind(sources, target, units, trains, *fields)
+        if trains or any(isinstance(field, Parameter) for field in fields):
+            self.trains.add(target)
+        self.operations.append(op)
+        self.value, self.units = target, units
 
-    loss = _lowered_loss(network)
+
+def lower(network: Network) -> Plan:
+    """Lay out the parameters of `network` and list its operations."""
+    made = _Lowering(network)
+    made.layers(network.layers)
     # A loss that needs an activation is computed from what that activation reads: the logits.
-    loss_source = value if network.loss.needs is None else operations[-1].sources[0]
+    loss_source = made.value if network.loss.needs is None else made.operations[-1].sources[0]
     return Plan(
         inputs=network.inputs,
-        outputs=width,
-        operations=tuple(operations),
-        loss=loss,
+        outputs=made.units,
+        operations=tuple(made.operations),
+        loss=_lowered_loss(network),
         loss_source=loss_source,
-        prediction=value,
-        parameters=tuple(parameters),
-        size=size,
-        trained=size,
+        prediction=made.value,
+        parameters=tuple(made.parameters),
+        size=made.size,
+        trained=made.size,
     )
 
 
@@ -251,7 +340,7 @@ def _lowered_loss(network: Network) -> LossFunction:
 def initial_parameters(network: Network, seed: int, plan: Plan | None = None) -> Array:
     """The flat vector that training starts from, `(size,)` float64: a function of the seed.
 
-    A layer's draws depend on the seed and its index alone. `plan` spares lowering the network once
+    A layer's draws depend on the seed and its number alone. `plan` spares lowering the network once
     more.
 
     Raises:
@@ -259,12 +348,9 @@ def initial_parameters(network: Network, seed: int, plan: Plan | None = None) ->
     """
     plan = plan or lower(network)
     flat = np.empty(plan.size)
+    layers = {one.name: one for one in network.placed}
     for piece in plan.parameters:
-        index = int(piece.name.partition(".")[0])
-        layer = network.layers[index]
-        assert isinstance(layer, Dense), "no other layer has parameters"
-        if piece.role == "weight":
-            piece.of(flat)[...] = layer.init.weight(seed, index, *piece.shape)
-        else:
-            piece.of(flat)[...] = layer.init.bias(*piece.shape)
+        place, _, name = piece.name.rpartition(".")
+        one = layers[place]
+        piece.of(flat)[...] = one.layer.start(name, seed, one.number, piece.shape)
     return flat

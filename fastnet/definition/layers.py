@@ -1,20 +1,67 @@
 """The layers of a network, to and from the plain form that JSON and TOML hold."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from fastnet.arguments import explained
 from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.initializers import INITIALIZERS, Arrays, Initializer, default_initializer
 from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError, unknown
 
 
+class Layer:
+    """What every layer has."""
+
+    #: Its name in files.
+    type: ClassVar[str]
+
+    def outputs(self, inputs: int, place: str) -> int:
+        """The columns that come out, for so many that go in.
+
+        Args:
+            inputs: how many.
+            place: the layer in words, for errors: "layer 2.0".
+
+        Raises:
+            DefinitionError: if the layer does not fit.
+        """
+        return inputs
+
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of its parameters, by their names in the layer."""
+        return {}
+
+    def start(self, name: str, seed: int, number: int, shape: tuple[int, ...]) -> Array:
+        """What a parameter starts as, float64: factors and variances as 1, all others as 0.
+
+        Args:
+            name: the parameter's, in the layer.
+            seed: the model's.
+            number: of the layer's random streams.
+            shape: the parameter's.
+        """
+        return np.full(shape, float(name in ("scale", "variance")))
+
+    @property
+    def label(self) -> str:
+        """The layer in a few words, for the table of a network."""
+        raise NotImplementedError
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        raise NotImplementedError
+
+
 @explained("fn.Dense")
 @dataclass(frozen=True, init=False)
-class Dense:
+class Dense(Layer):
     """A dense layer: activation(x @ weight + bias), weight `(inputs, units)`, bias `(units,)`.
 
     Args:
@@ -28,6 +75,7 @@ class Dense:
         DefinitionError: for units that are not a whole number above 0, or an unknown name.
     """
 
+    type: ClassVar[str] = "dense"
     units: int
     activation: Activation
     bias: bool
@@ -50,10 +98,36 @@ class Dense:
         if isinstance(self.init, Arrays) and self.init.biases is not None and not bias:
             raise DefinitionError("init holds a bias, but bias=False; leave one of the two out.")
 
+    def outputs(self, inputs: int, place: str) -> int:
+        """The units."""
+        if isinstance(self.init, Arrays):
+            shape = (len(self.init.weights), len(self.init.weights[0]))
+            if shape != (inputs, self.units):
+                raise DefinitionError(
+                    f"{place} starts from weights {shape}; "
+                    f"it must be (inputs, units) = {(inputs, self.units)}."
+                )
+        return self.units
+
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """Weight and bias."""
+        bias = {"bias": (self.units,)} if self.bias else {}
+        return {"weight": (inputs, self.units), **bias}
+
+    def start(self, name: str, seed: int, number: int, shape: tuple[int, ...]) -> Array:
+        """As the initializer says."""
+        if name == "weight":
+            return self.init.weight(seed, number, *shape)
+        return self.init.bias(*shape)
+
+    @property
+    def label(self) -> str:
+        return f"Dense {self.activation.name}" + ("" if self.bias else ", no bias")
+
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""
         return {
-            "type": "dense",
+            "type": self.type,
             "units": self.units,
             "activation": self.activation.spec(),
             "bias": self.bias,
@@ -63,7 +137,7 @@ class Dense:
 
 @explained("fn.Dropout")
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Layer):
     """Sets a unit to zero with probability `rate` while training, and scales the rest by
     1 / (1 - rate), so that prediction needs no change (Srivastava et al. 2014, "inverted").
 
@@ -71,19 +145,218 @@ class Dropout:
         DefinitionError: for a rate outside [0, 1).
     """
 
+    type: ClassVar[str] = "dropout"
     rate: float
 
     def __post_init__(self) -> None:
         rate = checks.number(self.rate, "dropout rate", least=0, below=1)
         object.__setattr__(self, "rate", rate)
 
+    @property
+    def label(self) -> str:
+        return f"Dropout {self.rate:g}"
+
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""
-        return {"type": "dropout", "rate": self.rate}
+        return {"type": self.type, "rate": self.rate}
 
 
-Layer = Dense | Dropout
-LAYERS: dict[str, type[Layer]] = {"dense": Dense, "dropout": Dropout}
+@explained("fn.Activate")
+@dataclass(frozen=True)
+class Activate(Layer):
+    """An activation as a layer of its own: `Activate("relu")`, or `fn.ReLU()` among the layers.
+
+    Args:
+        activation: a name, an instance or its table.
+
+    Raises:
+        DefinitionError: for an unknown name.
+    """
+
+    type: ClassVar[str] = "activate"
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        function = resolve("activation", ACTIVATIONS, self.activation)
+        object.__setattr__(self, "activation", function)
+
+    @property
+    def label(self) -> str:
+        return f"Activate {self.activation.name}"
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": self.type, "activation": self.activation.spec()}
+
+
+@explained("fn.LayerNorm")
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift, with the mean and the variance of each
+    row over its units (Ba, Kiros and Hinton 2016).
+
+    Args:
+        epsilon: keeps the quotient finite.
+
+    Raises:
+        DefinitionError: for an epsilon that is not above 0.
+    """
+
+    type: ClassVar[str] = "layer_norm"
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        epsilon = checks.number(self.epsilon, "layer_norm epsilon", above=0)
+        object.__setattr__(self, "epsilon", epsilon)
+
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """A factor and a shift for each unit."""
+        return {"scale": (inputs,), "shift": (inputs,)}
+
+    @property
+    def label(self) -> str:
+        return "LayerNorm"
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": self.type, "epsilon": self.epsilon}
+
+
+@explained("fn.Scale")
+@dataclass(frozen=True)
+class Scale(Layer):
+    """x * scale: one factor for each unit, learned, 1 at the start."""
+
+    type: ClassVar[str] = "scale"
+
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """A factor for each unit."""
+        return {"scale": (inputs,)}
+
+    @property
+    def label(self) -> str:
+        return "Scale"
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": self.type}
+
+
+@explained("fn.Residual")
+@dataclass(frozen=True)
+class Residual(Layer):
+    """x + f(x), f the layers inside, which may hold further residual blocks (He et al. 2016).
+
+    Args:
+        layers: first to last; what comes out has as many units as what goes in.
+
+    Raises:
+        DefinitionError: if there are none, or one is no layer.
+    """
+
+    type: ClassVar[str] = "residual"
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", layers_of(self.layers))
+        if not self.layers:
+            raise DefinitionError("a Residual has no layers; put some in its list.")
+
+    def outputs(self, inputs: int, place: str) -> int:
+        """As many as go in."""
+        width = inputs
+        for index, layer in enumerate(self.layers):
+            width = layer.outputs(width, f"{place}.{index}")
+        if width != inputs:
+            raise DefinitionError(
+                f"{place}, a Residual, adds {width} outputs of its layers to its {inputs} inputs; "
+                f"end it with a layer of {inputs} units, such as fn.Dense({inputs})."
+            )
+        return width
+
+    @property
+    def label(self) -> str:
+        return "Residual"
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": self.type, "layers": [layer.spec() for layer in self.layers]}
+
+
+#: All layers, by their names in files.
+LAYERS: dict[str, type[Layer]] = {
+    cls.type: cls for cls in (Dense, Dropout, Activate, LayerNorm, Scale, Residual)
+}
+
+
+def layers_of(given: Iterable[Any]) -> tuple[Layer, ...]:
+    """The layers that a user listed, with activations as `Activate`.
+
+    Raises:
+        DefinitionError: if they are no list, or one is no layer.
+    """
+    if isinstance(given, Layer | Activation):
+        raise DefinitionError(f"layers is one {given!r}; put it in a list: [{given!r}].")
+    try:
+        found = tuple(given)
+    except TypeError:
+        raise DefinitionError(f"layers is {given!r}; it must be a list of layers.") from None
+    for index, layer in enumerate(found):
+        if not isinstance(layer, Layer | Activation):
+            names = [f"fn.{cls.__name__}(...)" for cls in LAYERS.values()]
+            raise DefinitionError(
+                f"layer {index} is {layer!r}; it must be {', '.join(names)} or an activation."
+            )
+    return tuple(Activate(one) if isinstance(one, Activation) else one for one in found)
+
+
+class Placed(NamedTuple):
+    """A layer in its network.
+
+    Attributes:
+        name: the places that lead to it, such as "2", or "2.0" for the first layer in the residual
+            block at place 2.
+        number: of its random streams: its place in the network's list; those of layers in residual
+            blocks follow, in order.
+        layer: itself.
+        inputs: columns of what goes in.
+    """
+
+    name: str
+    number: int
+    layer: Layer
+    inputs: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers its own parameters are."""
+        return sum(map(math.prod, self.layer.parameters(self.inputs).values()))
+
+
+def placed(layers: tuple[Layer, ...], inputs: int) -> list[Placed]:
+    """All layers with those in residual blocks, each block before its own layers.
+
+    Raises:
+        DefinitionError: if one does not fit; names it.
+    """
+    found: list[Placed] = []
+    inner = len(layers)
+
+    def add(these: tuple[Layer, ...], width: int, before: str) -> None:
+        nonlocal inner
+        for index, layer in enumerate(these):
+            number = index
+            if before:
+                number, inner = inner, inner + 1
+            name = f"{before}{index}"
+            found.append(Placed(name, number, layer, width))
+            after = layer.outputs(width, f"layer {name}")
+            if isinstance(layer, Residual):
+                add(layer.layers, width, f"{name}.")
+            width = after
+
+    add(layers, inputs, "")
+    return found
 
 
 def _initializer(init: Any, activation: Activation) -> Initializer:
@@ -100,19 +373,47 @@ def _initializer(init: Any, activation: Activation) -> Initializer:
     return Arrays(init)
 
 
-def layer_from_spec(entry: Any, index: int) -> Layer:
-    """Build layer number `index` from its plain form.
+#: Residual blocks inside one another that a file may hold.
+MOST_NESTED = 32
+
+#: The keys of each type's plain form: those that it needs, and those that it may have.
+_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "dense": ({"units"}, {"activation", "bias", "init"}),
+    "dropout": ({"rate"}, set()),
+    "activate": ({"activation"}, set()),
+    "layer_norm": (set(), {"epsilon"}),
+    "scale": (set(), set()),
+    "residual": ({"layers"}, set()),
+}
+
+
+def layer_from_spec(entry: Any, name: str) -> Layer:
+    """Build the layer at a place, such as "2" or "2.0", from its plain form.
 
     Raises:
         DefinitionError: if something is missing, unknown or does not fit.
     """
+    if name.count(".") > MOST_NESTED:
+        raise DefinitionError(f"layer {name} is in more than {MOST_NESTED} residual blocks.")
     kind = entry.get("type") if isinstance(entry, Mapping) else None
     if not isinstance(kind, str) or kind not in LAYERS:
-        raise DefinitionError(f"layer {index}: {unknown('type', kind, LAYERS)}")
+        raise DefinitionError(f"layer {name}: {unknown('type', kind, LAYERS)}")
     rest = {key: value for key, value in entry.items() if key != "type"}
-    if kind == "dropout":
-        return Dropout(**check_keys(rest, f"layer {index}", {"rate"}, set()))
-    return Dense(**check_keys(rest, f"layer {index}", {"units"}, {"activation", "bias", "init"}))
+    given = check_keys(rest, f"layer {name}", *_KEYS[kind])
+    if kind == "residual":
+        return Residual(layers_from_spec(given["layers"], f"{name}."))
+    return LAYERS[kind](**given)
+
+
+def layers_from_spec(entries: Any, before: str = "") -> tuple[Layer, ...]:
+    """Build a list of layers from its plain form; `before` is what their names begin with.
+
+    Raises:
+        DefinitionError: if something is missing, unknown or does not fit.
+    """
+    if not isinstance(entries, list | tuple):
+        raise DefinitionError(f"layers is {entries!r}; it must be a list of tables.")
+    return tuple(layer_from_spec(entry, f"{before}{i}") for i, entry in enumerate(entries))
 
 
 def check_keys(spec: Any, what: str, needed: set[str], optional: set[str]) -> dict[str, Any]:

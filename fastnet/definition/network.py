@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,18 @@ from fastnet import html
 from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import Activation
-from fastnet.definition.initializers import Arrays
-from fastnet.definition.layers import Dense, Dropout, Layer, check_keys, layer_from_spec
+from fastnet.definition.activations import Activation, Identity
+from fastnet.definition.layers import (
+    Activate,
+    Dense,
+    Dropout,
+    Layer,
+    Placed,
+    check_keys,
+    layers_from_spec,
+    layers_of,
+    placed,
+)
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError
@@ -26,7 +36,7 @@ class Network:
 
     Args:
         inputs: columns of a row of input.
-        layers: `Dense` and `Dropout` layers, first to last; the last is `Dense`.
+        layers: first to last, at least one of them `Dense`: see `fastnet.definition.layers`.
         loss: a name (`"mse"`), an instance (`fn.Huber(delta=2)`) or its table.
 
     Raises:
@@ -44,40 +54,31 @@ class Network:
         loss: str | Loss | Mapping[str, Any] = "mse",
     ) -> None:
         object.__setattr__(self, "inputs", checks.integer(inputs, "inputs"))
-        object.__setattr__(self, "layers", _layers(layers))
+        object.__setattr__(self, "layers", layers_of(layers))
         object.__setattr__(self, "loss", resolve("loss", LOSSES, loss))
         self._check()
 
     def _check(self) -> None:
-        width = self.inputs
-        for index, layer in enumerate(self.layers):
-            last = index == len(self.layers) - 1
-            if isinstance(layer, Dropout):
-                if last:
-                    raise DefinitionError(
-                        f"layer {index}, the last, is Dropout: it would blank the outputs; "
-                        "put a Dense layer after it."
-                    )
+        if not any(isinstance(one.layer, Dense) for one in self.placed):
+            raise DefinitionError("a network needs at least one Dense layer; add fn.Dense(units).")
+        if isinstance(self.layers[-1], Dropout):
+            raise DefinitionError(
+                f"layer {len(self.layers) - 1}, the last, is Dropout: it would blank the outputs; "
+                "put a Dense layer after it."
+            )
+        for name, _, layer, _ in self.placed:
+            if not isinstance(layer, Dense | Activate) or layer.activation.name != "softmax":
                 continue
-            if layer.activation.name == "softmax":
-                if not last:
-                    raise DefinitionError(
-                        f"layer {index} has softmax, which is for the last layer only; "
-                        "use relu, tanh or another in hidden layers."
-                    )
-                if layer.units == 1:
-                    raise DefinitionError(
-                        f"layer {index} is softmax over one unit, which is always 1; for two "
-                        "classes use units=2, or units=1 with sigmoid and binary_crossentropy."
-                    )
-            if isinstance(layer.init, Arrays):
-                shape = (len(layer.init.weights), len(layer.init.weights[0]))
-                if shape != (width, layer.units):
-                    raise DefinitionError(
-                        f"layer {index} starts from weights {shape}; "
-                        f"it must be (inputs, units) = {(width, layer.units)}."
-                    )
-            width = layer.units
+            if layer is not self.layers[-1]:
+                raise DefinitionError(
+                    f"layer {name} has softmax, which is for the last layer only; "
+                    "use relu, tanh or another in hidden layers."
+                )
+            if self.outputs == 1:
+                raise DefinitionError(
+                    f"layer {name} is softmax over one unit, which is always 1; for two "
+                    "classes use units=2, or units=1 with sigmoid and binary_crossentropy."
+                )
         output, needs = self.output, self.loss.needs
         if needs is not None and output.name != needs:
             raise DefinitionError(
@@ -92,10 +93,18 @@ class Network:
                 f"must have a multiple of {each} units; it has {self.outputs}."
             )
 
-    @property
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        """All layers with their names, those in residual blocks too."""
+        return tuple(placed(self.layers, self.inputs))
+
+    @cached_property
     def outputs(self) -> int:
         """Columns of a row of predictions."""
-        return self._last.units
+        width = self.inputs
+        for layer in self.layers:
+            width = layer.outputs(width, "a layer")
+        return width
 
     @property
     def targets(self) -> int:
@@ -104,29 +113,17 @@ class Network:
 
     @property
     def output(self) -> Activation:
-        """The activation of the last layer."""
-        return self._last.activation
-
-    @property
-    def _last(self) -> Dense:
+        """The activation that predictions come out of."""
         last = self.layers[-1]
-        assert isinstance(last, Dense), "checked when it was made"
-        return last
+        return last.activation if isinstance(last, Dense | Activate) else Identity()
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """A table of the layers, its head first and the sums last."""
         rows = [("layer", "output shape", "parameters")]
-        width, total = self.inputs, 0
-        for index, layer in enumerate(self.layers):
-            if isinstance(layer, Dense):
-                count = (width + layer.bias) * layer.units
-                width, total = layer.units, total + count
-                text = f"{index} Dense {layer.activation.name}" + (
-                    "" if layer.bias else ", no bias"
-                )
-            else:
-                count, text = 0, f"{index} Dropout {layer.rate:g}"
-            rows.append((text, f"(rows, {width})", f"{count:,}"))
+        for one in self.placed:
+            width = one.layer.outputs(one.inputs, one.name)
+            rows.append((f"{one.name} {one.layer.label}", f"(rows, {width})", f"{one.size:,}"))
+        total = sum(one.size for one in self.placed)
         rows.append((f"loss {self.loss.name}", f"inputs {self.inputs}", f"{total:,}"))
         return rows
 
@@ -161,10 +158,7 @@ class Network:
             DefinitionError: if something is missing, unknown or does not fit.
         """
         fields = check_keys(spec, "a network", {"inputs", "layers"}, {"loss"})
-        entries = fields["layers"]
-        if not isinstance(entries, list | tuple):
-            raise DefinitionError(f"layers is {entries!r}; it must be a list of tables.")
-        layers = [layer_from_spec(entry, index) for index, entry in enumerate(entries)]
+        layers = layers_from_spec(fields["layers"])
         return cls(fields["inputs"], layers, fields.get("loss", "mse"))
 
     def to_json(self) -> str:
@@ -211,37 +205,28 @@ class Network:
 def detach(spec: dict[str, Any]) -> dict[str, Array]:
     """Take explicit initial weights out of a network's plain form, for files to hold as arrays."""
     arrays: dict[str, Array] = {}
-    for index, layer in enumerate(spec["layers"]):
-        init = layer.get("init")
-        if isinstance(init, dict) and init["name"] == "arrays":
-            for key in ("weights", "biases"):
-                if init[key] is not None:
-                    arrays[f"{index}.init.{key}"] = np.array(init.pop(key))
+
+    def take(layers: list[dict[str, Any]], before: str) -> None:
+        for index, layer in enumerate(layers):
+            init = layer.get("init")
+            if isinstance(init, dict) and init["name"] == "arrays":
+                for key in ("weights", "biases"):
+                    if init[key] is not None:
+                        arrays[f"{before}{index}.init.{key}"] = np.array(init.pop(key))
+            take(layer.get("layers", []), f"{before}{index}.")
+
+    take(spec["layers"], "")
     return arrays
 
 
 def attach(spec: Any, arrays: dict[str, Array]) -> None:
     """Put what `detach` took out back, removing it from `arrays`."""
     for name in [name for name in arrays if ".init." in name]:
-        index, _, key = name.split(".")
-        spec["layers"][int(index)]["init"][key] = arrays.pop(name).tolist()
-
-
-def _layers(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    if isinstance(layers, Dense | Dropout):
-        raise DefinitionError(f"layers is one {layers!r}; put it in a list: [{layers!r}].")
-    try:
-        found = tuple(layers)
-    except TypeError:
-        raise DefinitionError(f"layers is {layers!r}; it must be a list of layers.") from None
-    for index, layer in enumerate(found):
-        if not isinstance(layer, Dense | Dropout):
-            raise DefinitionError(
-                f"layer {index} is {layer!r}; it must be fn.Dense(...) or fn.Dropout(...)."
-            )
-    if not any(isinstance(layer, Dense) for layer in found):
-        raise DefinitionError("a network needs at least one Dense layer; add fn.Dense(units).")
-    return found
+        *places, _, key = name.split(".")
+        layer = spec
+        for place in places:
+            layer = layer["layers"][int(place)]
+        layer["init"][key] = arrays.pop(name).tolist()
 
 
 def _toml(value: Any) -> str:

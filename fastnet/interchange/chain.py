@@ -24,6 +24,20 @@ SOFTPLUS_THRESHOLD = 20.0
 R = TypeVar("R")
 
 
+def check_writable(network: Network, library: str) -> None:
+    """Make sure that writers know every layer of a network.
+
+    Raises:
+        DefinitionError: naming the first that they do not.
+    """
+    for one in network.placed:
+        if not isinstance(one.layer, Dense | Dropout):
+            raise DefinitionError(
+                f"cannot write layer {one.name} ({one.layer.label}) for {library}: of fastnet's "
+                "layers, only Dense and Dropout are supported."
+            )
+
+
 def row_of(rows: Mapping[str, R], activation: Activation, library: str) -> R:
     """The row of an activation in a library's table.
 

@@ -31,7 +31,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     Raises:
         MissingExtra: without the package onnx.
         DataError: if a parameter is not finite.
-        DefinitionError: if the model is larger than an ONNX file can be, 2 GiB.
+        DefinitionError: if a layer cannot be written yet, or the model is larger than an ONNX file
+            can be, 2 GiB.
         FileAccessError: if the file cannot be written.
     """
     from fastnet.interchange.onnx_writer import write
@@ -53,6 +54,7 @@ def to_torch(model: Model) -> Any:
 
     Raises:
         MissingExtra: without PyTorch.
+        DefinitionError: if a layer cannot be written yet.
         DataError: if a parameter is not finite.
     """
     from fastnet.interchange.torch_modules import write

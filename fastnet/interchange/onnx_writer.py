@@ -17,7 +17,7 @@ from fastnet.definition.activations import Activation
 from fastnet.definition.layers import Dense
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
-from fastnet.interchange.chain import row_of
+from fastnet.interchange.chain import check_writable, row_of
 from fastnet.interchange.expressions import Expression
 from fastnet.interchange.onnx_activations import ROWS
 from fastnet.model import Model
@@ -35,6 +35,7 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
     """Write the graph that `exporting.to_onnx` documents."""
     onnx = need("onnx", "onnx", "writing an ONNX file")
     target = checks.path(path)
+    check_writable(model.network, "ONNX")
     model.parameters.check()
     size = model.parameters.flat.nbytes
     if size > _MOST_BYTES:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.definition.activations import ACTIVATIONS
-from fastnet.definition.layers import Dropout
+from fastnet.definition.layers import Dense, Dropout
 from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 from fastnet.model import Model
@@ -73,6 +73,7 @@ def _copy(chain: Chain, model: Model) -> None:
         if isinstance(layer, Dropout):
             chain.drop(f"layer {index}", layer.rate)
             continue
+        assert isinstance(layer, Dense), "our estimators make no other"
         weight, bias = (model.parameters.get(f"{index}.{name}") for name in ("weight", "bias"))
         assert weight is not None
         chain.dense(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastnet.definition.activations import ACTIVATIONS, Activation
-from fastnet.definition.layers import Dense
+from fastnet.definition.layers import Dense, Dropout
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
-from fastnet.interchange.chain import SOFTPLUS_THRESHOLD, Chain, row_of
+from fastnet.interchange.chain import SOFTPLUS_THRESHOLD, Chain, check_writable, row_of
 from fastnet.model import Model
 
 
@@ -74,13 +74,15 @@ def write(model: Model) -> Any:
     """Make the module that `exporting.to_torch` describes."""
     torch = need("torch", "torch", "making a PyTorch module")
     nn = torch.nn
+    check_writable(model.network, "PyTorch")
     model.parameters.check()
     modules = []
     width = model.network.inputs
     dtype = getattr(torch, model.dtype)
     for index, layer in enumerate(model.network.layers):
-        if not isinstance(layer, Dense):
+        if isinstance(layer, Dropout):
             modules.append(nn.Dropout(layer.rate))
+        if not isinstance(layer, Dense):
             continue
         linear = nn.Linear(width, layer.units, layer.bias, device="meta", dtype=dtype)
         linear.to_empty(device="cpu")

@@ -9,6 +9,14 @@ import numpy as np
 
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.dropout import draw
+from fastnet_numba.ops.normalizing import (
+    add_values,
+    copy_values,
+    normalize,
+    normalize_back,
+    scale_units,
+    scale_units_back,
+)
 from fastnet_numba.ops.products import (
     Matrix,
     Room,
@@ -21,6 +29,7 @@ from fastnet_numba.ops.products import (
     sum_of,
 )
 from fastnet_numba.ops.rows import copy_row
+from fastnet_numba.ops.table import ADD as ADD_VALUES
 from fastnet_numba.ops.table import (
     AFFINE,
     AS_THEY_LIE,
@@ -33,18 +42,24 @@ from fastnet_numba.ops.table import (
     D_NEXT,
     DROPOUT,
     ELEMENTWISE,
+    EPSILON,
+    FORK,
     FUSED,
     INPUTS,
+    KEPT,
     KIND,
     LAYER,
     NEEDS_INPUT_GRADIENT,
+    NORMALIZE,
     ONES,
+    OTHER,
     OUTPUT_ROW,
     PACKED,
     PLAIN,
     RATE,
     RECTIFY,
     ROWS_IN_LANES,
+    SCALE,
     SLOPE,
     SOFTMAX,
     SOURCE,
@@ -113,6 +128,20 @@ def forward(ops, p, m, rows, factor, first, seed, step):
                 rate, ops[o, LAYER], seed, step,
             )  # fmt: skip
             times(m, source, ops[o, SLOPE], rows * row)
+        elif kind == NORMALIZE:
+            epsilon = np.int64(ops[o, EPSILON]).view(np.float64)
+            normalize(
+                p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], ops[o, KEPT],
+                ops[o, CONSTANTS], rows, units, epsilon, ops[o, FUSED],
+            )  # fmt: skip
+        elif kind == SCALE:
+            scale_units(
+                p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], rows, units
+            )
+        elif kind == ADD_VALUES:
+            add_values(m, ops[o, TARGET], ops[o, OTHER], source, rows * row)
+        elif kind == FORK and ops[o, TARGET] != source:
+            copy_values(m, ops[o, TARGET], source, rows * row)
 
 
 @kernel
@@ -215,4 +244,19 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 where_positive(m, d, source, rows * row)
             elif kind == SOFTMAX:
                 softmax_back(m, d, ops[o, SLOPE], rows, row, units)
+            elif kind == NORMALIZE:
+                normalize_back(
+                    p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, ops[o, KEPT],
+                    ops[o, CONSTANTS], rows, units, more,
+                )  # fmt: skip
+            elif kind == SCALE:
+                scale_units_back(
+                    p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, source, rows, units, more
+                )
+            elif kind == ADD_VALUES:
+                copy_values(m, ops[o, KEPT], d, rows * row)
+            elif kind == FORK and ops[o, KEPT] >= 0:
+                add_values(m, d, d, ops[o, KEPT], rows * row)
+            if (kind == NORMALIZE or kind == SCALE) and ops[o, NEEDS_INPUT_GRADIENT] == 0:
+                return
         fused = False

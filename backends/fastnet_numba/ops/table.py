@@ -8,16 +8,25 @@ AFFINE = code("operation", "affine")
 ELEMENTWISE = code("operation", "elementwise")
 SOFTMAX = code("operation", "softmax")
 DROPOUT = code("operation", "dropout")
+NORMALIZE = code("operation", "normalize")
+SCALE = code("operation", "scale")
+ADD = code("operation", "add")
 
-#: ReLU, where the product before it computes it too.
+#: ReLU, where the operation before it computes it too.
 RECTIFY = len(OPERATIONS)
 
+#: Where a value is read by another operation too: a copy of it (if TARGET is another place), and
+#: on the way back the sum of the derivatives: the other one's was left at KEPT by its ADD.
+FORK = len(OPERATIONS) + 1
+
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
-#: BIAS into the parameters; -1 is none. CODE is the activation's. RATE has the bits of a float64.
+#: BIAS into the parameters; -1 is none. CODE is the activation's. RATE and EPSILON have the bits
+#: of a float64. A normalization has factors and shifts at WEIGHT and BIAS, as SCALE has, and keeps
+#: normalized rows at KEPT, their inverse deviations at CONSTANTS. ADD's first source is at OTHER.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
-    TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, FIELDS,
-) = range(18)  # fmt: skip
+    TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON, FIELDS,
+) = range(21)  # fmt: skip
 
 #: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
 AS_THEY_LIE = -2

@@ -1,0 +1,193 @@
+"""Normalizing rows, factors of units, and sums of values, on rows in the arena.
+
+Letters are those of `layers.py`; `row` is how far rows are apart. Rows of one unit have no room for
+a vector each, so theirs are plain loops.
+"""
+
+import math
+
+import numpy as np
+
+from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.vectors import (
+    choose,
+    every,
+    fma,
+    keep_first,
+    lanes,
+    load,
+    load_first,
+    store,
+    total,
+)
+
+#: Rows whose values stay in the first cache between the sums over them and what needs these.
+ROWS_AT_ONCE = 16
+
+
+@inlined
+def scaled(x, p, scale, shift, count):
+    """x times the factors at `p[scale]`, and the shifts at `p[shift]` added; -1 is none of them."""
+    if scale < 0:
+        return x
+    factor = load(p, scale) if count >= lanes(p) else load_first(p, scale, count)
+    if shift < 0:
+        return x * factor
+    return fma(x, factor, load(p, shift) if count >= lanes(p) else load_first(p, shift, count))
+
+
+@kernel
+def normalize(
+    p, m, scale, shift, source, row, target, kept, inverses, rows, units, epsilon, rectify
+):  # fmt: skip
+    """a = x scale + shift, x = (z - mean) / sqrt(variance + epsilon) over the units of each row.
+
+    x goes to `m[kept]`, and 1 / sqrt(variance + epsilon) of each row to `m[inverses]`, for the way
+    back. Where there is `rectify`, a is 0 instead of less.
+    """
+    number, step = m.dtype.type, lanes(m)
+    if units == 1:
+        for r in range(rows):
+            m[inverses + r] = number(1 / math.sqrt(epsilon))
+            m[kept + r] = m[source + r] - m[source + r]  # 0, or NaN
+            a = m[kept + r]
+            if scale >= 0:
+                a = a * p[scale] + (p[shift] if shift >= 0 else number(0))
+            m[target + r] = number(0) if rectify != 0 and a < 0 else a
+        return
+    whole = units - units % step
+    for r in range(rows):
+        here = source + r * row
+        summed = every(m, 0.0)
+        for j in range(here, here + whole, step):
+            summed = summed + load(m, j)
+        if whole < units:
+            summed = summed + keep_first(load(m, here + whole), units - whole)
+        mean = every(m, total(summed) / number(units))
+        squares = every(m, 0.0)
+        for j in range(here, here + whole, step):
+            x = load(m, j) - mean
+            squares = fma(x, x, squares)
+        if whole < units:
+            x = keep_first(load(m, here + whole) - mean, units - whole)
+            squares = fma(x, x, squares)
+        variance = np.float64(total(squares)) / units
+        inverse = number(1 / math.sqrt(variance + epsilon))
+        m[inverses + r] = inverse
+        for j in range(0, units, step):
+            x = keep_first((load(m, here + j) - mean) * inverse, units - j)
+            store(m, kept + r * row + j, x)
+            a = scaled(x, p, scale + j if scale >= 0 else scale, shift + j if shift >= 0 else shift,
+                       units - j)  # fmt: skip
+            store(m, target + r * row + j, choose(a < 0.0, 0.0, a) if rectify != 0 else a)
+
+
+@inlined
+def add_over_rows(g, scale, shift, m, d, x, row, rows, units):
+    """g[scale] += sum of d x over the rows, unit by unit; g[shift] += that of d, if not -1."""
+    step = lanes(m)
+    whole = units - units % step
+    for j in range(0, whole, step):
+        products = load(g, scale + j)
+        for i in range(j, j + rows * row, row):
+            products = fma(load(m, d + i), load(m, x + i), products)
+        store(g, scale + j, products)
+        if shift >= 0:
+            plain = load(g, shift + j)
+            for i in range(j, j + rows * row, row):
+                plain = plain + load(m, d + i)
+            store(g, shift + j, plain)
+    for j in range(whole, units):
+        for i in range(j, j + rows * row, row):
+            g[scale + j] += m[d + i] * m[x + i]
+            if shift >= 0:
+                g[shift + j] += m[d + i]
+
+
+@inlined
+def clear(g, scale, shift, units):
+    """The sums of `add_over_rows` begin anew."""
+    g[scale : scale + units] = 0
+    if shift >= 0:
+        g[shift : shift + units] = 0
+
+
+@kernel
+def normalize_back(
+    p, g, g_at, m, scale, shift, d, row, kept, inverses, rows, units, more
+):  # fmt: skip
+    """dx = (e - mean(e) - x mean(e x)) / s of each row, e = d scale; the gradient of both, too."""
+    number, step = m.dtype.type, lanes(m)
+    if scale >= 0 and not more:
+        clear(g, g_at + scale, g_at + shift if shift >= 0 else shift, units)
+    share = number(1 / units)
+    for first in range(0, rows, ROWS_AT_ONCE):
+        count = min(ROWS_AT_ONCE, rows - first)
+        at = first * row
+        if scale >= 0:
+            add_over_rows(
+                g, g_at + scale, g_at + shift if shift >= 0 else shift, m, d + at, kept + at, row,
+                count, units,
+            )  # fmt: skip
+        for r in range(first, first + count):
+            here, there = d + r * row, kept + r * row
+            if units == 1:
+                m[here] = (m[here] - m[here]) * m[inverses + r]  # 0, or NaN
+                continue
+            plain, along = every(m, 0.0), every(m, 0.0)
+            for j in range(0, units, step):
+                e = scaled(load(m, here + j), p, scale + j if scale >= 0 else scale, -1, units - j)
+                e = keep_first(e, units - j)
+                plain, along = plain + e, fma(e, load(m, there + j), along)
+                store(m, here + j, e)
+            inverse = every(m, m[inverses + r])
+            mean, slope = every(m, total(plain) * share), every(m, -total(along) * share)
+            for j in range(0, units, step):
+                e = fma(slope, load(m, there + j), load(m, here + j) - mean)
+                store(m, here + j, e * inverse)
+
+
+@kernel
+def scale_units(p, m, scale, shift, source, row, target, rows, units):
+    """a = x scale + shift."""
+    if units == 1:
+        for r in range(rows):
+            a = m[source + r] * p[scale]
+            m[target + r] = a + p[shift] if shift >= 0 else a
+        return
+    for r in range(0, rows * row, row):
+        for j in range(0, units, lanes(m)):
+            a = scaled(load(m, source + r + j), p, scale + j, shift + j if shift >= 0 else shift,
+                       units - j)  # fmt: skip
+            store(m, target + r + j, a)
+
+
+@kernel
+def scale_units_back(p, g, g_at, m, scale, shift, d, row, source, rows, units, more):
+    """dx = d scale; the gradient of both, too."""
+    if not more:
+        clear(g, g_at + scale, g_at + shift if shift >= 0 else shift, units)
+    add_over_rows(
+        g, g_at + scale, g_at + shift if shift >= 0 else shift, m, d, source, row, rows, units
+    )
+    if units == 1:
+        for r in range(rows):
+            m[d + r] *= p[scale]
+        return
+    for r in range(d, d + rows * row, row):
+        for j in range(0, units, lanes(m)):
+            store(m, r + j, scaled(load(m, r + j), p, scale + j, -1, units - j))
+
+
+@kernel
+def add_values(m, target, x, f, count):
+    """a = x + f, entry by entry, rounded up to whole vectors."""
+    for i in range(0, count, lanes(m)):
+        store(m, target + i, load(m, x + i) + load(m, f + i))
+
+
+@kernel
+def copy_values(m, target, source, count):
+    """a = x, likewise."""
+    for i in range(0, count, lanes(m)):
+        store(m, target + i, load(m, source + i))

@@ -1,0 +1,94 @@
+"""Networks that mix all layers, and the same networks in PyTorch."""
+
+import numpy as np
+
+import fastnet as fn
+from fastnet.contract import loading
+from fastnet.contract.kinds import kinds_of
+from fastnet.contract.plan import lower
+
+#: One of each way that layers may stand to each other: a norm before and behind an activation, an
+#: activation first, blocks first, last, in a row, in each other, and one of nothing but dropout.
+MIXED = {
+    "norm_then_activation": [fn.Dense(9), fn.LayerNorm(), fn.ReLU(), fn.Dense(7, "tanh"),
+                             fn.LayerNorm(epsilon=0.1), fn.Dense(2)],
+    "front_scale": [fn.Scale(), fn.Dense(17, "mish"), fn.Scale(), fn.Dense(2), fn.Scale()],
+    "norm_first": [fn.LayerNorm(), fn.Dense(5, "relu"), fn.LayerNorm(), fn.Dense(2, "sigmoid")],
+    "activation_first": [fn.ReLU(), fn.Dense(5, "relu"), fn.Tanh(), fn.Dense(2), fn.Mish()],
+    "dropout_first": [fn.Dropout(0.3), fn.ReLU(), fn.Dense(5), fn.Dropout(0.2), fn.ReLU(),
+                      fn.Dense(2)],
+    "pre_norm": [fn.Dense(8), fn.Residual([fn.LayerNorm(), fn.Dense(16, "relu"), fn.Dropout(0.25),
+                 fn.Dense(8)]), fn.Residual([fn.ReLU(), fn.Dense(8, "gelu")]), fn.LayerNorm(),
+                 fn.ReLU(), fn.Dense(2)],
+    "block_first": [fn.Residual([fn.Dense(5, "silu"), fn.Dense(3)]), fn.Dense(2)],
+    "norm_block_first": [fn.Residual([fn.LayerNorm(), fn.Scale()]), fn.Residual([fn.Scale()]),
+                         fn.Dense(2)],
+    "block_last": [fn.Dense(2), fn.Residual([fn.Dense(6, "relu"), fn.Dense(2, "relu")])],
+    "block_of_relu": [fn.Dense(6, "relu"), fn.Residual([fn.Dense(6, "relu")]), fn.ReLU(),
+                      fn.Residual([fn.Dropout(0.5)]), fn.Residual([fn.Dropout(0.0)]), fn.Dense(2)],
+    "nested": [fn.Dense(5), fn.Residual([fn.Residual([fn.Dense(5, "relu"), fn.LayerNorm(0.2)]),
+               fn.Residual([fn.Tanh(), fn.Scale()]), fn.Dense(5)]), fn.Dense(2)],
+    "one_unit": [fn.Dense(1), fn.LayerNorm(), fn.Residual([fn.Scale(), fn.Dense(1, "tanh")]),
+                 fn.Dense(4, "tanh"), fn.Dense(1), fn.Scale(), fn.Dense(2)],
+    "wide": [fn.Dense(70), fn.LayerNorm(), fn.ReLU(), fn.Residual([fn.Dense(33, "relu"),
+             fn.LayerNorm(), fn.Dense(70)]), fn.Dense(2)],
+}  # fmt: skip
+
+
+def mixed(name: str, loss: str = "mse") -> fn.Network:
+    """One of `MIXED`, of three inputs; cross-entropy with a softmax behind it."""
+    layers = MIXED[name]
+    return fn.Network(3, [*layers, fn.Softmax()] if loss == "crossentropy" else layers, loss)
+
+
+def lacks(backend: str, network: fn.Network) -> bool:
+    """Whether a backend does not have an operation of the network, which it then refuses."""
+    has = loading.load(backend).kinds
+    return any(kind not in has[table] for table, kind in kinds_of(lower(network)))
+
+
+def anywhere(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:
+    """A float64 model none of whose parameters is where it starts."""
+    model = fn.Model(network, backend=backend, dtype="float64", seed=seed)
+    generator = np.random.default_rng([seed, model.parameters.flat.size])
+    for name, piece in model.parameters.items():
+        if not name.endswith("weight"):
+            piece += generator.uniform(-0.5, 0.5, piece.shape)
+    return model
+
+
+def in_torch(torch, network: fn.Network, parameters, x):
+    """The prediction of a network in PyTorch, from its parameters by name, as tensors."""
+    functional = torch.nn.functional
+
+    def activated(z, activation):
+        if activation.name == "identity":
+            return z
+        if activation.name == "softmax":
+            return functional.softmax(z, dim=1)
+        return getattr(functional, activation.name)(z)
+
+    def through(layers, x, before):
+        for index, layer in enumerate(layers):
+            name = f"{before}{index}"
+            get = {key.removeprefix(f"{name}."): value for key, value in parameters.items()
+                   if key.rpartition(".")[0] == name}  # fmt: skip
+            match layer:
+                case fn.Dense():
+                    x = activated(functional.linear(x, get["weight"].T, get["bias"]),
+                                  layer.activation)  # fmt: skip
+                case fn.Activate():
+                    x = activated(x, layer.activation)
+                case fn.LayerNorm():
+                    x = functional.layer_norm(
+                        x, x.shape[1:], get["scale"], get["shift"], layer.epsilon
+                    )
+                case fn.Scale():
+                    x = x * get["scale"]
+                case fn.Residual():
+                    x = x + through(layer.layers, x, f"{name}.")
+                case fn.Dropout():
+                    pass
+        return x
+
+    return through(network.layers, x, "")
