@@ -500,11 +500,11 @@ class Model:
         saved = Saved(self.network, self._parameters.flat, self.dtype, self.seed, self.table)
         return model_files.write(path, saved)
 
-    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+    def to_onnx(self, path: str | os.PathLike[str], *, encoded: bool = False) -> None:
         """Write a standard ONNX graph: see `fastnet.interchange.exporting.to_onnx`."""
         from fastnet.interchange.exporting import to_onnx
 
-        to_onnx(self, path)
+        to_onnx(self, path, encoded=encoded)
 
     def to_torch(self) -> Any:
         """Make a `torch.nn.Sequential`: see `fastnet.interchange.exporting.to_torch`."""

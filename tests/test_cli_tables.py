@@ -236,8 +236,10 @@ def test_dates_are_refused_with_what_to_do(folder):
     error = refuse(*TRAIN)
     assert "column 'boarded' holds dates or times ('1912-04-01' in data row 1)" in error
     assert "--drop boarded" in error
-    assert "days since a start date" in error
+    assert "take it as dates (--date boarded)" in error
     assert run(*TRAIN, "--drop", "boarded", "--epochs", "1")[0] == 0
+    assert run(*TRAIN, "--date", "boarded", "--epochs", "1")[0] == 0
+    assert "days, weekday" in run("show", "v.safetensors")[1]
 
 
 # --- predict -----------------------------------------------------------------------------------
@@ -365,22 +367,37 @@ def test_export_knows_its_endings(trained):
 
 
 def test_export_writes_onnx(trained):
-    if not hasattr(fn.Model, "to_onnx"):
-        pytest.skip("this fastnet has no Model.to_onnx")
     pytest.importorskip("onnx", reason="ONNX files are written by the onnx package")
-    code, out, err = run("export", "v.safetensors", "v.onnx", "--json")
-    assert code == 0, err
-    assert json.loads(out) == {"output": "v.onnx", "bytes": Path("v.onnx").stat().st_size}
     runtime = pytest.importorskip("onnxruntime", reason="it runs the file, to compare")
     model = fn.load("v.safetensors")
+    expected = tables.predict(model, voyage())
+    probabilities = expected.select("probability_0", "probability_1").to_numpy()
+
+    def export(*options):
+        code, out, err = run("export", "v.safetensors", "v.onnx", "--json", *options)
+        assert code == 0, err
+        assert json.loads(out) == {"output": "v.onnx", "bytes": Path("v.onnx").stat().st_size}
+        return runtime.InferenceSession("v.onnx", providers=["CPUExecutionProvider"])
+
+    session = export()
+    names = {given.name for given in session.get_inputs()}
+    assert names == set(tables.Table.of(model).names)
+    given = {
+        name: voyage()[name].fill_null("" if name in ("sex", "port") else float("nan")).to_numpy()
+        for name in names
+    }
+    given = {n: v.astype(object if v.dtype.kind == "O" else float) for n, v in given.items()}
+    found = session.run(None, given)
+    assert found[0].tolist() == expected["prediction"].to_list()
+    np.testing.assert_allclose(found[1], probabilities, atol=1e-5)
+
+    session = export("--encoded")
     table = tables.Table.of(model)
     # The graph takes the encoded columns as they are, and standardizes them itself.
     encoded = table.inputs(voyage()) * table.scale + table.mean
-    session = runtime.InferenceSession("v.onnx", providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    found = session.run(None, {given.name: encoded})[0]
-    expected = tables.predict(model, voyage()).select("probability_0", "probability_1").to_numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    (one,) = session.get_inputs()
+    found = session.run(None, {one.name: encoded})[0]
+    np.testing.assert_allclose(found, probabilities, atol=1e-5)
 
 
 # --- output ------------------------------------------------------------------------------------

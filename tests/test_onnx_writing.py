@@ -139,7 +139,7 @@ def test_a_table_is_standardized_in_the_graph(tmp_path, task, dtype):
     pytest.importorskip("polars", reason="Polars is not installed")
     model, x, wanted = of_a_table(task, dtype)
     path = tmp_path / "model.onnx"
-    model.to_onnx(path)
+    model.to_onnx(path, encoded=True)
     found = ask(path, x)
     assert found.dtype == (np.float64 if task == "regression" else np.dtype(dtype))
     near = 1e-5 * max(1.0, float(np.std(wanted)))
@@ -163,7 +163,7 @@ def test_a_column_of_several_inputs(tmp_path):
     frame = {"age": ages, "town": towns, "y": generator.standard_normal(60) * 5 + 1000}
     how = tables.Recipe(hidden=(4,), epochs=3, validation=0.0, backend="numpy")
     model = tables.train(frame, "y", how).model
-    model.to_onnx(tmp_path / "model.onnx")
+    model.to_onnx(tmp_path / "model.onnx", encoded=True)
     (entry,) = onnx.load(tmp_path / "model.onnx").metadata_props
     names = json.loads(entry.value)["inputs"]
     assert sorted(names)[:2] == ["age", "age=missing"]

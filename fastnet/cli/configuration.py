@@ -40,7 +40,7 @@ _TEXT = (
     "dtype",
     "backend",
 )
-_NAMES = ("drop", "categorical")
+_NAMES = ("drop", "categorical", "date")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

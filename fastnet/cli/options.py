@@ -96,6 +96,17 @@ Categorical = Annotated[
     ),
 ]
 
+Date = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Columns of dates and times to take as numbers: days, year, month, day of the week, "
+        "time of day.",
+        metavar="COLUMNS",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
 Decimal = Annotated[
     str | None,
     typer.Option(

@@ -73,7 +73,12 @@ def columns(lines: Sequence[Line], missing: bool = True) -> None:
         say(f"and {count(rest, 'more column')}; --json lists all of them")
 
 
-_PHRASES = {"number": "of numbers", "categories": "of categories", "left out": "left out"}
+_PHRASES = {
+    "number": "of numbers",
+    "categories": "of categories",
+    "dates": "of dates",
+    "left out": "left out",
+}
 
 
 def categories(column: Any) -> str:

@@ -104,6 +104,8 @@ def _facts(column: Any) -> str:
     if column.kind == "number":
         fill = "" if column.fill is None else f"; {column.fill:.4g} if missing"
         return f"mean {column.mean:.4g} ± {column.scale:.4g}{fill}"
+    if column.kind == "dates":
+        return ", ".join(dict.fromkeys(part.partition(" ")[0] for part in column.parts))
     return report.categories(column)
 
 

@@ -18,6 +18,7 @@ def command(
     categories: options.Categories = None,
     drop: options.Drop = None,
     categorical: options.Categorical = None,
+    date: options.Date = None,
     separator: SeparatorOption = None,
     decimal: options.Decimal = None,
     thousands: options.Thousands = None,
@@ -62,12 +63,16 @@ def command(
 
     Left out are columns with the same value in every row, text that differs in more than half of
     the rows (such as names and identifiers), row labels that pandas or R saved, and rows without
-    a target. Dates and times are refused: convert them to numbers, or --drop them.
+    a target.
+
+    Dates and times are refused unless --date names their column. It then becomes the days since the
+    first date and the year, standardized, and sine and cosine of the month, the day of the week and
+    the time of day. All dates of a column are written in one form, such as 2026-11-28 14:30.
     """
     given = dict(locals())
     for name in ("data", "config", "plot", "as_json"):
         del given[name]
-    for name in ("drop", "categorical"):
+    for name in ("drop", "categorical", "date"):
         given[name] = _column_names(given[name])
     read = configuration.read(config) if config is not None else {}
     settings = configuration.merge(read, given)

@@ -20,6 +20,7 @@ from fastnet.extras import need
 from fastnet.interchange.chain import check_writable, row_of
 from fastnet.interchange.expressions import Expression
 from fastnet.interchange.onnx_activations import ROWS
+from fastnet.interchange.onnx_columns import ML, ML_OPSET, Port, TableColumns
 from fastnet.model import Model
 from fastnet.tables.schema import Table
 from fastnet.version import __version__
@@ -31,7 +32,7 @@ OPSET, IR_VERSION = 17, 8
 _MOST_BYTES = 2**31 - 2**20
 
 
-def write(model: Model, path: str | os.PathLike[str]) -> None:
+def write(model: Model, path: str | os.PathLike[str], encoded: bool = False) -> None:
     """Write the graph that `exporting.to_onnx` documents."""
     onnx = need("onnx", "onnx", "writing an ONNX file")
     target = checks.path(path)
@@ -43,40 +44,64 @@ def write(model: Model, path: str | os.PathLike[str]) -> None:
             f"the model has {size:,} bytes of parameters, and an ONNX file has less than 2 GiB; "
             "use a smaller network, or model.save."
         )
-    proto = _Writer(onnx, model).proto()
+    proto = Writer(onnx, model, encoded).proto()
     onnx.checker.check_model(proto, full_check=True)
     files.store(target, proto.SerializeToString())
 
 
-class _Writer:
-    def __init__(self, onnx: Any, model: Model) -> None:
+class Writer:
+    """The nodes of a graph, as they are added.
+
+    Args:
+        onnx: the package.
+        model: what the graph computes.
+        encoded: that a table's model takes encoded columns, not the table's own.
+    """
+
+    def __init__(self, onnx: Any, model: Model, encoded: bool) -> None:
         self._onnx = onnx
         self._model = model
         self._dtype = np.dtype(model.dtype)
         self._table = None if model.table is None else Table.of(model)
+        self._columns = None
+        if self._table is not None and not encoded:
+            self._columns = TableColumns(self, self._table)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
+        self._numbers: dict[float, str] = {}
+        #: Names that are in use.
+        self._taken = set(self._columns.names if self._columns else ("x", "prediction"))
 
     def proto(self) -> Any:
         helper, network = self._onnx.helper, self._model.network
         given = self._dtype if self._table is None else np.dtype(np.float64)
-        value = self._standardized("x")
+        if self._columns is None:
+            inputs: list[Port] = [("x", _type(given), ["rows", network.inputs])]
+            value = self._standardized("x")
+        else:
+            inputs = self._columns.inputs()
+            value = self.cast(self._columns.encoded(), self._dtype)
         for index, layer in enumerate(network.layers):
             if isinstance(layer, Dense):
                 value = self._dense(index, layer, value)
         value, made = self._in_units(value)
-        self._nodes.append(helper.make_node("Identity", [value], ["prediction"], "prediction"))
+        if self._columns is None:
+            self.output("prediction", value)
+            outputs: list[Port] = [("prediction", _type(made), ["rows", network.outputs])]
+        else:
+            outputs = self._columns.outputs(value, _type(made))
         graph = helper.make_graph(
             self._nodes,
             "fastnet",
-            [helper.make_tensor_value_info("x", _type(given), ["rows", network.inputs])],
-            [helper.make_tensor_value_info("prediction", _type(made), ["rows", network.outputs])],
+            [helper.make_tensor_value_info(*port) for port in inputs],
+            [helper.make_tensor_value_info(*port) for port in outputs],
             self._constants,
         )
+        operators = {"": OPSET} if self._columns is None else {"": OPSET, ML: ML_OPSET}
         proto = helper.make_model(
             graph,
             ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid(*pair) for pair in operators.items()],
             producer_name="fastnet",
             producer_version=__version__,
         )
@@ -97,9 +122,9 @@ class _Writer:
         if self._table is None:
             return x
         mean, scale = (np.array(part, np.float64) for part in (self._table.mean, self._table.scale))
-        x = self._node("Sub", x, self._constant("mean", mean))
-        x = self._node("Div", x, self._constant("scale", scale))
-        return x if self._dtype == np.float64 else self._cast(x, self._dtype)
+        x = self.node("Sub", x, self.constant("mean", mean))
+        x = self.node("Div", x, self.constant("scale", scale))
+        return x if self._dtype == np.float64 else self.cast(x, self._dtype)
 
     def _in_units(self, value: str) -> tuple[str, np.dtype[Any]]:
         """Convert outputs to the unit of a table's target, if it is a quantity."""
@@ -107,19 +132,19 @@ class _Writer:
             return value, self._dtype
         wide = np.dtype(np.float64)
         if self._dtype != wide:
-            value = self._cast(value, wide)
+            value = self.cast(value, wide)
         scale, mean = np.array(self._table.target_scale), np.array(self._table.target_mean)
-        value = self._node("Mul", value, self._constant("target_scale", scale))
-        return self._node("Add", value, self._constant("target_mean", mean)), wide
+        value = self.node("Mul", value, self.constant("target_scale", scale))
+        return self.node("Add", value, self.constant("target_mean", mean)), wide
 
     def _dense(self, index: int, layer: Dense, x: str) -> str:
         parameters = self._model.parameters
         name = f"{index}.weight"
-        inputs = [x, self._constant(name, parameters[name])]
+        inputs = [x, self.constant(name, parameters[name])]
         if layer.bias:
             name = f"{index}.bias"
-            inputs.append(self._constant(name, parameters[name]))
-        z = self._node("Gemm" if layer.bias else "MatMul", *inputs)
+            inputs.append(self.constant(name, parameters[name]))
+        z = self.node("Gemm" if layer.bias else "MatMul", *inputs)
         return self._activated(layer.activation, z)
 
     def _activated(self, activation: Activation, z: str) -> str:
@@ -131,45 +156,62 @@ class _Writer:
                 attribute: constants.get(name, default)
                 for attribute, (name, default) in row.attributes.items()
             }
-            return self._node(row.operator, z, **given)
+            return self.node(row.operator, z, **given)
         return str(row.formula(self.apply, _Value(self, z), **constants).name)
 
     def apply(self, kind: str, z: "_Value", *more: "_Value | float") -> "_Value":
         """An operator, for formulas."""
         if kind == "Erf" and self._dtype == np.float64:
-            short = self._node(kind, self._cast(z.name, np.dtype(np.float32)))
-            return _Value(self, self._cast(short, self._dtype))
+            short = self.node(kind, self.cast(z.name, np.dtype(np.float32)))
+            return _Value(self, self.cast(short, self._dtype))
         names = [one.name if isinstance(one, _Value) else self._number(one) for one in more]
-        return _Value(self, self._node(kind, z.name, *names))
+        return _Value(self, self.node(kind, z.name, *names))
 
     # --- pieces of a graph -----------------------------------------------------------------
 
-    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{kind}_{len(self._nodes)}"
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; returns the name of its output."""
+        name = self._free(f"{kind}_{len(self._nodes)}")
         self._nodes.append(
             self._onnx.helper.make_node(kind, list(inputs), [name], name, **attributes)
         )
         return name
 
-    def _cast(self, value: str, dtype: np.dtype[Any]) -> str:
-        return self._node("Cast", value, to=_type(dtype))
+    def output(self, name: str, value: str) -> None:
+        """Give a value the name of an output."""
+        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name], name))
 
-    def _constant(self, name: str, array: Any) -> str:
+    def cast(self, value: str, dtype: np.dtype[Any]) -> str:
+        """Add a node that converts a value."""
+        return self.node("Cast", value, to=_type(dtype))
+
+    def constant(self, name: str, array: Any) -> str:
+        """Add a constant; returns its name."""
+        name = self._free(name)
         self._constants.append(self._onnx.numpy_helper.from_array(np.array(array), name))
         return name
 
+    def _free(self, name: str) -> str:
+        """A name that nothing else in the graph has."""
+        free, times = name, 0
+        while free in self._taken:
+            times += 1
+            free = f"{name}_{times}"
+        self._taken.add(free)
+        return free
+
     def _number(self, value: float) -> str:
         """A number of the model's dtype; one constant for all places that need it."""
-        name = f"{value:.17g}"
-        if all(constant.name != name for constant in self._constants):
-            self._constant(name, np.array(value, self._dtype))
-        return name
+        if value not in self._numbers:
+            name = f"{value:.17g}"
+            self._numbers[value] = self.constant(name, np.array(value, self._dtype))
+        return self._numbers[value]
 
 
 class _Value(Expression):
     """The output of a node, in formulas."""
 
-    def __init__(self, writer: _Writer, name: str) -> None:
+    def __init__(self, writer: Writer, name: str) -> None:
         self._writer = writer
         self.name = name
 

@@ -45,6 +45,7 @@ class TableEstimator(BaseEstimator):
         categories: int = Recipe.categories,
         drop: Any = Recipe.drop,
         categorical: Any = Recipe.categorical,
+        date: Any = Recipe.date,
         decimal: str = Recipe.decimal,
         thousands: str = Recipe.thousands,
     ) -> None:
@@ -70,7 +71,8 @@ class TableEstimator(BaseEstimator):
             name += "_"
         known = {field.name for field in fields(Recipe)}
         settings = {key: value for key, value in self.get_params().items() if key in known}
-        settings["drop"], settings["categorical"] = tuple(self.drop), tuple(self.categorical)
+        for columns in ("drop", "categorical", "date"):
+            settings[columns] = tuple(settings[columns])
         if spelled:
             settings["categorical"] += (name,)
         recipe = Recipe(task=task, seed=self._seed(), **settings)
@@ -133,7 +135,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 
     Args:
         hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, group, time,
-        backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical,
+        backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical, date,
         decimal, thousands: as of `fastnet.tables.Recipe`.
         random_state: of initial weights, the rows held out, shuffles and dropout; an integer is
             the recipe's `seed`.

@@ -365,11 +365,12 @@ def check_type(column: "pl.Series", place: Place) -> None:
 
 def _dates(place: Place, shown: str, written: bool = False) -> DataError:
     """`written`: as text, which may be something else, such as the ratio 1:10."""
+    take = f"take it as dates (--date {place.quoted}), " if place.role == "optional" else ""
     option = "--task classification" if place.role == "target" else f"--categorical {place.quoted}"
     return DataError(
         f"{place} holds dates or times ({shown}), which have no scale of their own; "
-        f"{place.leave_out}convert it to numbers, such as days since a start date, the month, or "
-        f"the weekday{f'; if they are codes or ratios, add {option}' if written else ''}."
+        f"{take}{place.leave_out}convert it to numbers, such as days since a start date, the "
+        f"month, or the weekday{f'; if they are codes or ratios, add {option}' if written else ''}."
     )
 
 

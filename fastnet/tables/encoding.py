@@ -10,6 +10,11 @@ and 0 in the others. The most frequent texts of the training rows are the catego
 share one more input, "other", which is also for texts that are in no training row; where there
 are no others, all inputs of such a text are 0. Missing text is a category of its own if training
 rows lack it, and otherwise treated like an unknown text.
+
+A column of dates is a few inputs: the days since the first date of the training rows, with a
+fraction for the time of day, and the year, both standardized; and sine and cosine of the month, the
+day of the week and the time of day. Those that are the same in all training rows are left out. A
+missing date is treated like a missing number.
 """
 
 import math
@@ -22,6 +27,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
+from fastnet.tables import dates
 from fastnet.tables.columns import (
     USUAL,
     Place,
@@ -227,12 +233,123 @@ class Categories:
         )
 
 
-Column = Number | Categories
+@dataclass(frozen=True)
+class Dates:
+    """A column of dates and times.
 
-_KINDS: dict[str, type[Number] | type[Categories]] = {c.kind: c for c in (Number, Categories)}
+    Attributes:
+        name: the column's.
+        parts: those of `fastnet.tables.dates.PARTS` that are inputs.
+        part_means, part_scales: what is subtracted from each part, and what it is divided by.
+        first: the first date, in days since 1970-01-01.
+        fill: replaces a missing date, likewise; None: missing dates are refused.
+        indicator: whether one more input tells where a date is missing.
+        form: how dates in text are written, in the terms of strftime; empty if they were not text.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    part_means: tuple[float, ...]
+    part_scales: tuple[float, ...]
+    first: float
+    fill: float | None = None
+    indicator: bool = False
+    form: str = ""
+
+    kind: ClassVar[str] = "dates"
+
+    @classmethod
+    def fit(cls, name: str, values: Array, impute: bool, form: str) -> "Dates":
+        """Learn the encoding from the days `(rows,)` of training rows, NaN where missing."""
+        gaps = np.isnan(values)
+        first = float(np.min(values[~gaps]))
+        fill = float(np.median(values[~gaps])) if impute else None
+        known = values if fill is None else np.where(gaps, fill, values)
+        found = dates.parts(known, dates.PARTS)
+        learned = {
+            part: moments(given, name) if part in dates.NUMBERS else (0.0, 1.0)
+            for part, given in zip(dates.PARTS, found.T, strict=True)
+            if given.min() != given.max()
+        }
+        means, scales = zip(*learned.values(), strict=True) if learned else ((), ())
+        return cls(name, tuple(learned), means, scales, first, fill, bool(gaps.any()), form)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its inputs."""
+        days = f"days since {dates.written(self.first)}"
+        names = [f"{self.name}: {days if part == 'days' else part}" for part in self.parts]
+        return (*names, f"{self.name}=missing") if self.indicator else tuple(names)
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """What is subtracted from each of its inputs; of days, since `first`."""
+        shifted = [
+            mean - self.first if part == "days" else mean
+            for part, mean in zip(self.parts, self.part_means, strict=True)
+        ]
+        return (*shifted, 0.0) if self.indicator else tuple(shifted)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What each of its inputs is then divided by."""
+        return (*self.part_scales, 1.0) if self.indicator else self.part_scales
+
+    def convert(self, column: "pl.Series", place: Place, notation: Notation = USUAL) -> Array:
+        """Convert a column of another table to days since 1970-01-01 `(rows,)`, NaN where missing.
+
+        Raises:
+            DataError: if it holds anything but dates, or missing dates that are refused.
+        """
+        values, _ = dates.parse(column, place, self.form)
+        if self.fill is None:
+            refuse_missing(values, place, _REFUSED)
+        return values
+
+    def encode(self, values: Array, out: Array) -> None:
+        """Write its inputs, standardized, into `out` `(rows, inputs)`."""
+        gaps = np.isnan(values)
+        if self.fill is not None and gaps.any():
+            values = np.where(gaps, self.fill, values)
+        found = dates.parts(values, self.parts)
+        count = len(self.parts)
+        out[:, :count] = (found - self.part_means) / self.part_scales
+        if self.indicator:
+            out[:, count] = gaps
+
+    def unseen(self, values: Array) -> Array:
+        """Which rows hold an unknown value, `(rows,)` bool: none, all dates are known."""
+        return np.zeros(len(values), bool)
+
+    def valid(self) -> bool:
+        """Whether its attributes, which may come from any file, are valid."""
+        shapes = all(
+            isinstance(given, tuple) and len(given) == len(self.parts)
+            for given in (self.parts, self.part_means, self.part_scales)
+        )
+        return (
+            text(self.name)
+            and shapes
+            and set(self.parts) <= set(dates.PARTS)
+            and len(set(self.parts)) == len(self.parts)
+            and all(map(finite, (*self.part_means, *self.part_scales, self.first)))
+            and all(scale > 0 for scale in self.part_scales)
+            and abs(self.first) < dates.MOST_DAYS
+            and (self.fill is None or (finite(self.fill) and abs(self.fill) < dates.MOST_DAYS))
+            and isinstance(self.indicator, bool)
+            and not (self.indicator and self.fill is None)
+            and text(self.form)
+        )
+
+
+Column = Number | Categories | Dates
+
+_KINDS: dict[str, type[Number] | type[Categories] | type[Dates]] = {
+    kind.kind: kind for kind in (Number, Categories, Dates)
+}
 
 #: The facts that a model file must have of each; looking them up is slow in a wide table.
-_KEYS = {kind: frozenset(one.name for one in fields(kind)) for kind in (Number, Categories)}
+_KEYS = {kind: frozenset(one.name for one in fields(kind)) for kind in (Number, Categories, Dates)}
 
 _REFUSED = (
     "the model was trained without missing values there: fill it in, or train with --missing impute"

@@ -115,6 +115,7 @@ class TableFit:
             recipe.task,
             drop=recipe.drop,
             categorical=recipe.categorical,
+            date=recipe.date,
             missing=recipe.missing,
             separator=recipe.separator,
             notation=recipe.notation,

@@ -3,13 +3,15 @@
 For each column the first rule that applies decides:
 
 - it is named in `drop`: left out;
-- it has another role, such as groups or times, and is not named in `categorical`: left out;
+- it has another role, such as groups or times, and is not named in `categorical` or `date`: left
+  out;
 - it holds row labels, such as the index that pandas saves, and is not named in `categorical`: left
   out;
 - it has no values, or the same value in all training rows: left out;
 - it is text, not named in `categorical`, with different values in more than half of the training
   rows that have one (names, identifiers): left out;
 - it is named in `categorical`: encoded as text, whatever it holds;
+- it is named in `date`: encoded as dates;
 - it holds numbers or text: encoded as `fastnet.tables.encoding` describes.
 
 Rows without a target are left out. `missing="error"` refuses them, and all other missing values
@@ -26,9 +28,9 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.extras import polars
-from fastnet.tables import columns, reading, targets
+from fastnet.tables import columns, dates, reading, targets
 from fastnet.tables.columns import Place, listed, shorten
-from fastnet.tables.encoding import Categories, Column, Number, moments
+from fastnet.tables.encoding import Categories, Column, Dates, Number, moments
 from fastnet.tables.notation import Notation
 from fastnet.tables.roles import REMARKS, groups, times
 from fastnet.tables.schema import TASKS, Class, Table
@@ -52,7 +54,7 @@ class ColumnReport:
 
     Attributes:
         name: the column's.
-        kind: "number", "categories" or "left out".
+        kind: "number", "categories", "dates" or "left out".
         inputs: the names of its inputs.
         missing: the number of rows with a target but no value in this column; None for a column
             that was not read.
@@ -73,8 +75,8 @@ class InspectedTable:
     Attributes:
         name: the table, as errors name it.
         target, task, classes: as in `fastnet.tables.Table`.
-        values: by column, numbers `(rows,)` with NaN where missing, or text; None for a column
-            without values.
+        values: by column, numbers `(rows,)` with NaN where missing, or text; days since 1970-01-01
+            for dates; None for a column without values.
         drop: the columns to leave out.
         categorical: the columns to treat as text.
         y: `(rows,)`, class indices or numbers.
@@ -83,6 +85,7 @@ class InspectedTable:
         labels: the columns that are no inputs because they hold row labels or have another role,
             and what they are.
         exact: the columns of text whose spelling matters: `columns.ambiguous`.
+        dates: the columns of dates, and how those in text are written.
         notation: how numbers are written in text.
         facts: what decides which rows are held out.
         remarks: what may not be as its owner means it, a sentence each.
@@ -101,6 +104,7 @@ class InspectedTable:
     leading_zeros: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     exact: frozenset[str] = frozenset()
+    dates: Mapping[str, str] = field(default_factory=dict)
     notation: Notation = columns.USUAL
     remarks: tuple[str, ...] = ()
 
@@ -134,7 +138,9 @@ class InspectedTable:
             if not impute:
                 columns.refuse_missing(values, Place(self.name, name), _REMEDY)
             column: Column
-            if isinstance(values, np.ndarray):
+            if isinstance(values, np.ndarray) and name in self.dates:
+                column = Dates.fit(name, values[rows], impute, self.dates[name])
+            elif isinstance(values, np.ndarray):
                 column = Number.fit(name, values[rows], impute)
             else:
                 spelling = "exact" if name in self.exact else "one"
@@ -179,7 +185,8 @@ class InspectedTable:
             known = values[rows]
             present = known[~np.isnan(known)]
             if len(present) and len(present) == len(known) and present.min() == present.max():
-                return f"{present[0]:g} in every training row"
+                one = dates.written(present[0]) if name in self.dates else f"{present[0]:g}"
+                return f"{one} in every training row"
         else:
             known = values.gather(rows)
             present = known.drop_nulls()
@@ -198,6 +205,7 @@ def inspect_table(
     *,
     drop: Iterable[str] = (),
     categorical: Iterable[str] = (),
+    date: Iterable[str] = (),
     missing: str = "impute",
     separator: str | None = None,
     notation: Notation = columns.USUAL,
@@ -212,6 +220,7 @@ def inspect_table(
             integers are classes, other numbers make a regression.
         drop: columns to leave out.
         categorical: columns to treat as text, whatever they hold; the target may be one.
+        date: columns of dates and times.
         missing: "impute" or "error", for rows without a target; `InspectedTable.fit_encoding`
             checks the other columns.
         separator: what stands between the columns of a CSV file; None: found in its first lines.
@@ -227,8 +236,9 @@ def inspect_table(
     reader = reading.Reader(source, separator)
     frame, table_name = reader.whole(), reader.name
     target = str(target)  # a frame of pandas may have numbers for names; they become text
-    drop, categorical, roles = tuple(drop), tuple(categorical), dict(roles or {})
-    _check_names(frame, table_name, target, drop, categorical, roles)
+    drop, categorical, date = tuple(drop), tuple(categorical), tuple(date)
+    roles = dict(roles or {})
+    _check_names(frame, table_name, target, drop, categorical, date, roles)
     if target in categorical and task == "regression":
         raise DefinitionError(
             f"categorical names the target {target!r}, so it is text; leave out --task regression."
@@ -247,9 +257,10 @@ def inspect_table(
             "have them left out (--missing impute)."
         )
     labels = {**reader.labels, **{name: REMARKS[role] for role, name in roles.items()}}
-    labels = {n: why for n, why in labels.items() if n != target and n not in categorical}
+    inputs = {target, *categorical, *date}
+    labels = {name: why for name, why in labels.items() if name not in inputs}
     values: dict[str, Any] = {}
-    leading_zeros, exact = set(), set()
+    leading_zeros, exact, forms = set(), set(), {}
     for given in frame.iter_columns():
         name = given.name
         if name == target:
@@ -258,7 +269,9 @@ def inspect_table(
         if name not in drop and name not in labels:
             at = Place(table_name, name)
             kind, column = "text", None
-            if name not in categorical:
+            if name in date:
+                kind, (column, forms[name]) = "dates", dates.parse(given, at)
+            elif name not in categorical:
                 kind, column = columns.infer(given, at, notation)
             elif given.dtype == polars().String:
                 column = columns.texts(given, at)
@@ -288,8 +301,9 @@ def inspect_table(
         leading_zeros=frozenset(leading_zeros),
         labels=labels,
         exact=frozenset(exact),
+        dates=forms,
         notation=notation,
-        remarks=(*_row_numbers(values), *([encoded.remark] if encoded.remark else [])),
+        remarks=(*_row_numbers(values, forms), *([encoded.remark] if encoded.remark else [])),
     )
 
 
@@ -299,6 +313,7 @@ def _check_names(
     target: str,
     drop: tuple[str, ...],
     categorical: tuple[str, ...],
+    date: tuple[str, ...],
     roles: Mapping[str, str],
 ) -> None:
     for name, role in [
@@ -306,6 +321,7 @@ def _check_names(
         *((name, f"for --{role}") for role, name in roles.items()),
         *((name, "to leave out") for name in drop),
         *((name, "to treat as categories") for name in categorical),
+        *((name, "to treat as dates") for name in date),
     ]:
         if name not in frame.columns:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
@@ -315,8 +331,9 @@ def _check_names(
                 f"{table_name} has no column {name!r} {role}{guess} "
                 f"Its columns: {listed(frame.columns)}{single}."
             )
-    if target in drop:
-        raise DefinitionError(f"drop names the target {target!r}; it is for other columns.")
+    for role, names in (("drop", drop), ("date", date)):
+        if target in names:
+            raise DefinitionError(f"{role} names the target {target!r}; it is for other columns.")
     for role, name in roles.items():
         if name == target:
             raise DefinitionError(f"{role} names the target {target!r}; it is for other columns.")
@@ -350,9 +367,10 @@ def _all_different(values: Array) -> bool:
     return len(np.unique(known)) == len(known)
 
 
-def _row_numbers(values: Mapping[str, Any]) -> list[str]:
+def _row_numbers(values: Mapping[str, Any], dates: Iterable[str]) -> list[str]:
     """A remark on columns that may be row numbers, which would tell a model where a row was."""
-    found = [n for n, v in values.items() if isinstance(v, np.ndarray) and _all_different(v)]
+    numbers = {n: v for n, v in values.items() if isinstance(v, np.ndarray) and n not in dates}
+    found = [name for name, given in numbers.items() if _all_different(given)]
     if not found:
         return []
     return [
@@ -374,4 +392,13 @@ def _remark(column: Column, values: Any) -> str:
             labels = f"{ROW_NUMBER}; " if _all_different(values) else ""
             return f"{labels}median {column.fill:.6g} imputed, plus an indicator"
         return ROW_NUMBER if _all_different(values) else ""
+    if isinstance(column, Dates):
+        return _date_remark(column)
     return listed(column.values, 3) + (", the rest as other" if column.other else "")
+
+
+def _date_remark(column: Dates) -> str:
+    parts = ", ".join(dict.fromkeys(part.partition(" ")[0] for part in column.parts))
+    if not column.indicator:
+        return parts
+    return f"{parts}; {dates.written(column.fill or 0.0)} imputed, plus an indicator"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 from fastnet.arguments import explained
@@ -62,6 +63,7 @@ class Recipe:
         drop: columns to leave out.
         categorical: columns to treat as text whatever they hold, such as numeric codes; the target
             may be one, and then its values are classes as they are spelled.
+        date: columns of dates and times, which become numbers: `fastnet.tables.encoding`.
         separator: what stands between the columns of a CSV file; None: found in its first lines.
         decimal: the mark before the fraction of numbers in text.
         thousands: the mark between their groups of digits; empty: none.
@@ -92,6 +94,7 @@ class Recipe:
     categories: int = 20
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    date: tuple[str, ...] = ()
     separator: str | None = None
     decimal: str = "."
     thousands: str = ""
@@ -126,13 +129,14 @@ class Recipe:
         if self.missing not in MISSING:
             raise DefinitionError(unknown("treatment of missing values", self.missing, MISSING))
         checks.integer(self.categories, "categories")
-        for key, names in (("drop", self.drop), ("categorical", self.categorical)):
-            listed = isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)
-            if not listed:
+        listed = {"drop": self.drop, "categorical": self.categorical, "date": self.date}
+        for key, names in listed.items():
+            if not (isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)):
                 raise DefinitionError(f"{key} is {names!r}; it must be a tuple of column names.")
-        both = set(self.drop) & set(self.categorical)
-        if both:
-            raise DefinitionError(f"drop and categorical both name {both.pop()!r}; keep one.")
+        for one, other in combinations(listed, 2):
+            both = set(listed[one]) & set(listed[other])
+            if both:
+                raise DefinitionError(f"{one} and {other} both name {both.pop()!r}; keep one.")
         for role, name in self.roles.items():
             if not isinstance(name, str):
                 raise DefinitionError(f"{role} is {name!r}; it must be the name of a column.")
