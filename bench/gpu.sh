@@ -1,43 +1,66 @@
 #!/usr/bin/env bash
-# All that only a machine with an NVIDIA GPU can show, in less than nine minutes:
+# All that only a machine with an NVIDIA GPU can show, in two calls that each stand alone:
 #
-#     bash bench/gpu.sh [RESULTS.json]
+#     bash bench/gpu.sh first [FOLDER]     at most 240 s: is it right, and how fast is it
+#     bash bench/gpu.sh second [FOLDER]    at most 300 s: conformance, races, the goals' peers
 #
 # from a checkout, with nothing installed but a Python (PYTHON names it) with CuPy, NumPy, pytest
 # and pytest-benchmark. PyTorch and JAX are measured against where they are; tests that need
-# hypothesis or SciPy are skipped where those are not.
+# hypothesis or SciPy are skipped where those are not. FOLDER (gpu-results) gets a log, and the
+# results in JSON, written anew after every part. CUPY_CACHE_DIR may name a folder of kernels that
+# `python -m bench.gpu.kernels` has compiled on any machine with the same CuPy.
 # A step that fails does not keep the others from running, but the script then ends with 1.
+# With --dry before the call, all of it is done on a simulated GPU, in small.
 set -uo pipefail
 here=$PWD
 cd "$(dirname "$0")/.."
 
-case "${1:-}" in
+backend=cupy dry=()
+if [ "${1:-}" = --dry ]; then
+    backend=simulated dry=(--small)
+    shift
+fi
+call=${1:-} folder=${2:-gpu-results}
+case "$call" in
+first) all=240 ;;
+second) all=300 ;;
 -h | --help)
-    sed -n '2,8s/^# \{0,1\}//p' bench/gpu.sh
+    sed -n '2,15s/^# \{0,1\}//p' bench/gpu.sh
     exit 0
     ;;
+*)
+    echo "bash bench/gpu.sh [--dry] first|second [FOLDER]" >&2
+    exit 2
+    ;;
 esac
+[[ $folder == /* ]] || folder=$here/$folder
+mkdir -p "$folder" || exit 1
 
 PYTHON=${PYTHON:-python3}
-results=${1:-}
-[ "$here" = "$PWD" ] || [[ $results == /* || -z $results ]] || results=$here/$results
-export PYTHONPATH=.:backends PYTHONUNBUFFERED=1 FASTNET_REQUIRE_GPU=1
+export PYTHONPATH=.:backends PYTHONUNBUFFERED=1
 # JAX would take most of the GPU's memory, and PyTorch compile with every processor it sees.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
+"$PYTHON" -c 'import threadpoolctl' 2>/dev/null || PYTHONPATH=$PYTHONPATH:bench/gpu/stand_ins
+if [ "$backend" = cupy ]; then
+    export FASTNET_REQUIRE_GPU=1
+    kind=cupy tried=() precisions=(fp16 tf32 float32 bf16)
+else # tools that do no more than run what they are given, and a few of the tests
+    all=900 PYTHONPATH=$PYTHONPATH:tests:tests/simulated
+    PATH=$PWD/bench/gpu/stand_ins:$PATH
+    kind="simulated and test_kinds" tried=(-k "simulated and tiny and twice") precisions=(fp16)
+fi
 
-#: Seconds for everything, and for the benchmarks at the least.
-all=525 least=100
 failed=0 summary=()
 
-"$PYTHON" -c 'import threadpoolctl' 2>/dev/null || PYTHONPATH=$PYTHONPATH:bench/gpu/stand_ins
-
-note() { # note OUTCOME NAME SECONDS
-    summary+=("$(printf '%-12s %-45s %4s s' "$1" "$2" "$3")")
-}
-
-step() { # step SECONDS NAME COMMAND...: run it, at most so long
+step() { # step SECONDS NAME COMMAND...: run it, at most so long, and not beyond the end
     local limit=$1 name=$2 begun=$SECONDS status outcome
     shift 2
+    [ "$backend" = simulated ] && limit=$((4 * limit))
+    [ "$limit" -gt $((all - SECONDS)) ] && limit=$((all - SECONDS))
+    if [ "$limit" -lt 5 ]; then
+        summary+=("$(printf '%-12s %s' "left out" "$name")")
+        return 0
+    fi
     printf '\n== %s (at most %s s)\n' "$name" "$limit"
     timeout --kill-after=10 "$limit" "$@"
     status=$?
@@ -47,7 +70,7 @@ step() { # step SECONDS NAME COMMAND...: run it, at most so long
     124 | 137) outcome="out of time" failed=1 ;;
     *) outcome=FAILED failed=1 ;;
     esac
-    note "$outcome" "$name" $((SECONDS - begun))
+    summary+=("$(printf '%-12s %-45s %4s s' "$outcome" "$name" $((SECONDS - begun)))")
     return $status
 }
 
@@ -57,28 +80,58 @@ pytest() { # pytest SECONDS NAME ARGUMENTS...
     step "$limit" "$name" "$PYTHON" -m pytest -q -p no:cacheprovider "$@"
 }
 
-if ! step 30 "this machine" "$PYTHON" -m bench.gpu.machine; then
-    echo "Nothing else can run." >&2
-    exit 1
-fi
-nvidia-smi || true
+contests() { # contests SECONDS
+    local limit=$1 checked
+    [ "$limit" -gt $((all - SECONDS)) ] && limit=$((all - SECONDS))
+    checked=$(printf '%s;' "${summary[@]}")
+    step "$limit" "contests" "$PYTHON" -m bench.gpu "$call" "$folder/$call.json" \
+        --backend "$backend" "${dry[@]}" --seconds $((limit - 10)) --checked "$checked"
+}
 
-parallel=()
-"$PYTHON" -c 'import xdist' 2>/dev/null && parallel=(-n 4)
+profile() { # profile PRECISION: what one launch of the narrow kernel waits for
+    local sections=() section
+    for section in SpeedOfLight MemoryWorkloadAnalysis WarpStateStats Occupancy; do
+        sections+=(--section "$section")
+    done
+    step 20 "ncu $1" ncu --kernel-name narrow --launch-skip 1 --launch-count 1 "${sections[@]}" \
+        "$PYTHON" -m bench.gpu.one_step "$1" "$backend"
+}
 
-pytest 45 "each PTX instruction against NumPy" tests/test_gpu_ptx.py
-pytest 60 "same bits, graphs, every regime" tests/test_gpu_runs.py
-pytest 150 "the conformance suite" --continue-on-collection-errors "${parallel[@]}" \
-    -k cupy tests/conformance
-step 40 "compute-sanitizer memcheck" "$PYTHON" -m bench.gpu.sanitizer memcheck
-step 40 "compute-sanitizer racecheck" "$PYTHON" -m bench.gpu.sanitizer racecheck
+sanitizer() { # sanitizer SECONDS TOOL
+    step "$1" "compute-sanitizer $2" "$PYTHON" -m bench.gpu.sanitizer "$2" "$backend"
+}
 
-left=$((all - SECONDS))
-[ "$left" -lt "$least" ] && left=$least
-checked=$(printf '%s;' "${summary[@]}")
-step "$left" "benchmarks" "$PYTHON" -m bench.gpu ${results:+"$results"} \
-    --seconds $((left - 40)) --checked "$checked"
+first() {
+    pytest 40 "each PTX instruction against NumPy" tests/test_gpu_ptx.py
+    pytest 60 "same bits, graphs, every regime" "${tried[@]}" tests/test_gpu_runs.py
+    contests 130
+    if command -v ncu >/dev/null; then
+        for precision in "${precisions[@]}"; do profile "$precision"; done
+    fi
+    sanitizer 40 memcheck
+}
 
-printf '\n== summary, after %s s\n' "$SECONDS"
-printf '%s\n' "${summary[@]}"
-exit $failed
+second() {
+    local parallel=()
+    "$PYTHON" -c 'import xdist' 2>/dev/null && [ "$backend" = cupy ] && parallel=(-n 12)
+    pytest 120 "the conformance suite" --continue-on-collection-errors "${parallel[@]}" \
+        -k "$kind" tests/conformance
+    sanitizer 40 racecheck
+    sanitizer 30 synccheck
+    contests 200
+}
+
+main() {
+    if ! step 30 "this machine" "$PYTHON" -m bench.gpu.machine "$backend"; then
+        echo "Nothing else can run."
+        return 1
+    fi
+    command -v nvidia-smi >/dev/null && nvidia-smi
+    "$call"
+    printf '\n== summary, after %s s\n' "$SECONDS"
+    printf '%s\n' "${summary[@]}"
+    return $failed
+}
+
+main 2>&1 | tee "$folder/$call.log"
+exit "${PIPESTATUS[0]}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from compare import assert_same_bits
 from samples import rows_for, weights_for
 
 import fastnet as fn
+
+pytest.importorskip("bench.gpu", reason="the benchmarks are not beside these tests")
+
+from bench.gpu.sanitizer import NETWORK
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy import steps
@@ -21,10 +26,6 @@ from fastnet_cupy.regimes import PATHS
 
 NEVER = 2**62
 
-NETWORK = fn.Network(
-    6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "relu"), fn.Dense(3, "softmax")],
-    "crossentropy",
-)  # fmt: skip
 ROWS, BATCH = 75, 16
 #: Two graphs and a few steps without.
 COUNT = 2 * steps.GRAPH_STEPS + 5
@@ -96,6 +97,7 @@ def test_another_process_gives_the_same_bits(device):
     done = subprocess.run(
         [sys.executable, "-c", SECOND_PROCESS, kind, *folders],
         capture_output=True, text=True, timeout=120, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout.split() == [digest(device, *case.values) for case in CASES]
 

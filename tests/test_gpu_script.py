@@ -32,7 +32,7 @@ def ran(*command):
     )
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
@@ -41,11 +41,45 @@ def ran(*command):
     [(["bash", "bench/gpu.sh"], 1), ([sys.executable, "-m", "bench.gpu"], 2)],
     ids=["script", "benchmarks"],
 )
-def test_without_a_gpu_it_says_what_is_missing_and_fails(command, status):
-    done = ran(*command)
+def test_without_a_gpu_it_says_what_is_missing_and_fails(command, status, tmp_path):
+    done = ran(*command, "first", tmp_path / "results")
     assert done.returncode == status, done.stderr
-    assert "fastnet cannot run on a GPU here: CuPy is " in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "fastnet cannot run on a GPU here: CuPy is " in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("call", "steps"),
+    [
+        ("first", ["PTX", "same bits", "contests", "ncu fp16", "memcheck"]),
+        ("second", ["conformance", "racecheck", "synccheck", "contests"]),
+    ],
+)
+def test_all_of_it_runs_on_a_simulated_gpu(call, steps, tmp_path):
+    done = ran("bash", "bench/gpu.sh", "--dry", call, tmp_path)
+    log = (tmp_path / f"{call}.log").read_text()
+    assert done.returncode == 0, log
+    assert log == done.stdout
+    _, _, summary = log.partition("== summary")
+    outcomes = summary.splitlines()[1:]
+    assert len(outcomes) == len(steps) + 1
+    for step, outcome in zip(["machine", *steps], outcomes, strict=True):
+        assert outcome.startswith("ok "), outcome
+        assert step in outcome
+    stored = json.loads((tmp_path / f"{call}.json").read_text())
+    assert stored["command"] == f"bash bench/gpu.sh {call}"
+    assert stored["checked"][0].split()[:3] == ["ok", "this", "machine"]
+    assert stored["versions"]["numpy"] == np.__version__
+    assert set(stored["ceilings"]) == set(RATES)
+    rows = {row["contest"]: row["contestants"] for row in stored["results"]}
+    assert all(who["fastnet"]["microseconds"] > 0 for who in rows.values())
+    if call == "first":
+        assert list(rows) == [one.name for one in small()]
+        assert rows["16-2-2^7"]["fastnet layered"]["microseconds"] > 0
+        assert set(stored["weight_gradient_microseconds"]) == {"none", "sums"}
+    else:
+        assert list(rows) == ["xor"]
 
 
 @pytest.mark.parametrize("command", [["bash", "bench/gpu.sh"], [sys.executable, "-m", "bench.gpu"]])
@@ -93,7 +127,11 @@ def test_small_contests_on_the_simulated_device_with_numpy_as_a_peer(tmp_path, c
         "torch eager": lambda contest: Fastnet(contest, "numpy"),
         "torch compile": broken,
     }
-    found = script.all_results(small(), makers, RATES, 60.0, None, 0.5)
+    kept = []
+    quick = {name: makers[name] for name in ("fastnet", "torch eager")}
+    rounds = [lambda contest: quick, lambda contest: {"torch compile": broken}]
+    found = script.all_results(small(), rounds, RATES, np.inf, 0.5, kept.append)
+    assert [len(results) for results in kept] == [1, 2, 3, 3, 3, 3]
     shown = capsys.readouterr().out
     assert [row["contest"] for row in found] == [one.name for one in small()]
     for row in found:
@@ -110,20 +148,6 @@ def test_small_contests_on_the_simulated_device_with_numpy_as_a_peer(tmp_path, c
 
 
 @simulated
-def test_the_file_has_machine_versions_command_and_all_figures(tmp_path, capsys):
-    file = tmp_path / "results.json"
-    asked = ["--backend", "simulated", "--small", "--only", "xor", "--checked", "a ok;b ok;"]
-    assert script.main([str(file), *asked]) == 0
-    stored = json.loads(file.read_text())
-    assert stored["command"] == f"bash bench/gpu.sh {file}"
-    assert stored["checked"] == ["a ok", "b ok"]
-    assert stored["versions"]["numpy"] == np.__version__
-    assert set(stored["ceilings"]) == set(RATES)
-    assert [row["contest"] for row in stored["results"]] == ["xor"]
-    assert "Ceilings: copy" in capsys.readouterr().out
-
-
-@simulated
 def test_a_contestant_that_trains_otherwise_is_not_timed():
     class Other(Fastnet):
         def begin(self):
@@ -134,6 +158,44 @@ def test_a_contestant_that_trains_otherwise_is_not_timed():
     makers = {"fastnet": lambda contest: Other(contest, "simulated")}
     found = measuring.contest_of(one, makers, measuring.Reference(), np.inf, 0.5)
     assert "from NumPy's" in found["fastnet"]["failed"]
+
+
+def test_large_batches_are_compared_with_numpy_in_fewer_rows(monkeypatch):
+    from bench.gpu import contests as held
+
+    monkeypatch.setattr(held, "CHECKED_ROWS", 32)
+    made = []
+
+    def make(contest):
+        made.append(contest.batch)
+        return Fastnet(contest, "numpy")
+
+    one = small()[1]
+    found = measuring.contest_of(one, {"fastnet": make}, measuring.Reference(), np.inf, 0.5)
+    assert made == [32, 128]
+    assert found["fastnet"]["microseconds"] > 0
+
+
+def test_kernels_are_compiled_beforehand_for_every_contest(monkeypatch, tmp_path):
+    from bench.gpu import kernels
+    from fastnet_cupy import compiler
+
+    asked = []
+
+    def compile_file(file, defines, architecture):
+        asked.append((file, dict(defines), architecture))
+        return compiler.Compiled(b"", "")
+
+    monkeypatch.setattr(compiler, "compile_file", compile_file)
+    monkeypatch.setattr(compiler.Compiled, "spills", lambda self, name: False)
+    monkeypatch.setenv("CUPY_CACHE_DIR", "")
+    assert kernels.main([str(tmp_path), "sm_90", "sm_120"]) == 0
+    for macro in ("FN_FLOAT32", "FN_TF32", "FN_BF16", "FN_FP16"):
+        files = {(file, for_) for file, defines, for_ in asked if macro in defines}
+        assert {("step.cu", "sm_90"), ("layered.cu", "sm_90"), ("narrow.cu", "sm_120")} <= files
+    widths = {defines.get("FN_WIDTHS") for _, defines, for_ in asked if for_ == "sm_90"}
+    assert {"32,64,64,64,64,64,16", "64,128,128,16", None} <= widths
+    assert ("tiny.cu", "sm_90") in {(file, for_) for file, _, for_ in asked}
 
 
 def test_where_no_time_is_left_it_is_reported():
@@ -168,14 +230,6 @@ def test_fit_is_timed_as_a_user_has_it(monkeypatch):
     monkeypatch.setattr(held, "MOST_SETS", 2)
     assert measuring.fitted(small()[2], "simulated", 2)["microseconds"] > 0
     assert Fit(small()[0], "simulated").milliseconds(3) > 0
-
-
-@simulated
-def test_what_the_sanitizers_are_given_runs(capsys):
-    from simulated.device import HostDevice
-
-    sanitizer.all_paths(HostDevice())
-    assert capsys.readouterr().out.count("\n") == 9
 
 
 def test_without_the_sanitizer_it_says_so(monkeypatch, capsys):

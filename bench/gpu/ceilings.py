@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu.contests import Contest
-from fastnet_cupy.device import Device, ProductSpec
+from fastnet_cupy.device import Device, Epilogue, ProductSpec
 from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, float32_to_bf16
 
 #: Times that each is done, and sets of operands, between which they take turns.
@@ -65,6 +65,27 @@ def product(device: Device, number: Number, size: int = 8192) -> float:
         multiply(*pairs[turn % SETS], out, None, None)
 
     return 2 * size**3 / _median(device, work)
+
+
+def sums(
+    device: Device, inputs: int = 4096, units: int = 4096, rows: int = 8192
+) -> dict[str, float | None]:
+    """Microseconds of a weight's gradient in bf16: "none" alone, "sums" with the bias's beside it.
+
+    None where the library does not have it.
+    """
+    x, d = (_filled(device, rows * n, BF16, n).reshape(rows, n) for n in (inputs, units))
+    out, bias = device.empty((inputs, units), "float32"), device.empty((units,), "float32")
+    found: dict[str, float | None] = {}
+    for epilogue in (Epilogue.NONE, Epilogue.SUMS):
+        spec = ProductSpec(inputs, units, rows, True, False, BF16, FLOAT32, epilogue)
+        multiply = device.product(spec)
+        given = x, d, out, None if epilogue is Epilogue.NONE else bias, None
+        found[epilogue.value] = (
+            None if multiply is None
+            else 1e6 * _median(device, lambda turn, call=multiply, of=given: call(*of))  # type: ignore[misc]
+        )  # fmt: skip
+    return found
 
 
 def measure(device: Device, entries: int = 2**28, size: int = 8192) -> dict[str, float]:

@@ -5,7 +5,7 @@ after the other and then again, so that no step finds its rows in the GPU's cach
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -19,6 +19,10 @@ SEED = 1
 ROTATED_BYTES = 2**28
 #: Sets, at most: more would only take memory on the host.
 MOST_SETS = 512
+#: Rows that are drawn; larger data repeats them.
+DRAWN_ROWS = 2**17
+#: Rows of a batch whose steps are compared with NumPy's, at most.
+CHECKED_ROWS = 2**14
 
 #: How far losses may be from NumPy's in float32, and a run's change of the parameters from
 #: NumPy's change, relative to it: the significand's bits, and what layers make of them.
@@ -109,6 +113,11 @@ class Contest:
         return self.batch * self.row_bytes + 2 * 4 * self.parameters
 
     @property
+    def checked(self) -> "Contest":
+        """The same with no more rows than are compared with NumPy's."""
+        return replace(self, batch=min(self.batch, CHECKED_ROWS))
+
+    @property
     def checked_steps(self) -> int:
         """Steps that are compared with NumPy's: fewer where they take it long."""
         return 4 if self.flops < 5e10 else 2
@@ -135,9 +144,9 @@ class Contest:
 def _rows(rows: int, inputs: int, outputs: int) -> tuple[Array, Array]:
     """Random rows; their targets are what a small teacher says of them."""
     rng = np.random.default_rng(SEED)
-    x = rng.standard_normal((rows, inputs), np.float32)
+    x = rng.standard_normal((min(rows, DRAWN_ROWS), inputs), np.float32)
     teacher = rng.standard_normal((inputs, outputs), np.float32) / np.float32(math.sqrt(inputs))
-    return x, np.tanh(x @ teacher)
+    return np.resize(x, (rows, inputs)), np.resize(np.tanh(x @ teacher), (rows, outputs))
 
 
 _WIDE = 4096
@@ -183,6 +192,15 @@ def contests() -> list[Contest]:
     squares = [_square(*size, precision) for precision in PRECISIONS for size in SIZES]
     asked = [xor, mnist, *(one for one in squares if one.goals), wide]
     return [*asked, *(one for one in squares if not one.goals)]
+
+
+#: Batches at which the layered path is held against the narrow one.
+PATH_BATCHES = (2**7, 2**14, 2**17)
+
+
+def both_paths(contest: Contest) -> bool:
+    """Whether the layered path takes a contest too, where the narrow one is chosen."""
+    return contest.name.endswith(tuple(f"-2^{n.bit_length() - 1}" for n in PATH_BATCHES))
 
 
 def small() -> list[Contest]:

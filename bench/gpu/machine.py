@@ -58,21 +58,21 @@ def probe(backend: str) -> Probe:
     return backends.probe(backend)
 
 
-def main() -> int:
+def main(backend: str = "cupy") -> int:
     """Tell all that; 1 if the CUDA backend cannot run here."""
     for name, value in {**facts(), **versions()}.items():
         print(f"{name:<20} {value}")
     absent = [name for name in NEEDED if name not in versions()]
     if absent:
         print(f"Absent, so that some tests cannot run: pip install {' '.join(absent)}")
-    found = probe("cupy")
+    found = probe(backend)
     if not found.usable:
         print(f"fastnet cannot run on a GPU here: {found.reason}. {found.remedy}", file=sys.stderr)
         return 1
-    for name, value in loading.load("cupy").describe().items():
+    for name, value in loading.load(backend).describe().items():
         print(f"{name:<20} {value}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

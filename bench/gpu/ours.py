@@ -14,6 +14,8 @@ from bench.gpu.contests import SEED, Contest
 from fastnet.arrays.checks import Array
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet_cupy.program import CudaProgram
+from fastnet_cupy.regimes import PATHS
 
 
 def _precision(contest: Contest) -> str | None:
@@ -26,16 +28,20 @@ class Fastnet:
     Args:
         contest: what is trained.
         backend: on what: "cupy", "numpy", or one that a test brings.
+        path: through the network, of `PATHS`; None: the one that is chosen for it.
     """
 
     name = "fastnet"
 
-    def __init__(self, contest: Contest, backend: str = "cupy") -> None:
+    def __init__(self, contest: Contest, backend: str = "cupy", path: str | None = None) -> None:
         self.contest = contest
         lowered = plan.lower(contest.network)
         precision = None if backend == "numpy" else _precision(contest)
         compile_ = loading.load(backend).compile
         self.program: Any = compile_(lowered, np.dtype("float32"), None, precision)
+        if path is not None:
+            own = np.dtype("float32"), precision, self.program.device, PATHS[path]
+            self.program = CudaProgram(lowered, *own)
         self.start = plan.initial_parameters(contest.network, SEED).astype(np.float32)
         put = self.program.to_device
         x, y = contest.data()

@@ -1,21 +1,24 @@
 """compute-sanitizer on small shapes of every path through a network.
 
-    python -m bench.gpu.sanitizer memcheck|racecheck
+    python -m bench.gpu.sanitizer memcheck|racecheck|synccheck [BACKEND]
 
 Ends with CANNOT_RUN where there is no such tool, or it does not know the device; some virtual
 machines do not let it.
 """
 
+import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
 import fastnet as fn
-from fastnet.contract import plan
+from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy.device import Device
+from fastnet_cupy.names import KERNELS
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import PATHS
 
@@ -25,18 +28,25 @@ REFUSALS = ("not supported", "Unable to find", "LibraryNotLoaded", "Insufficient
 #: As EX_TEMPFAIL of sysexits.h.
 CANNOT_RUN = 75
 
+#: In place of a tool's name: the work itself.
+WATCHED = "watched"
+
 PRECISIONS = (None, "tf32", "bf16", "fp16")
+
+#: A network with a layer of each kind.
+NETWORK = fn.Network(
+    6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "relu"), fn.Dense(3, "softmax")],
+    "crossentropy",
+)  # fmt: skip
 
 
 def train(device: Device, path: str, precision: str | None, steps: int = 3) -> np.ndarray:
     """The losses of some steps of a small network with a tail of a batch and dropout."""
-    hidden = (fn.Dense(9, "gelu"), fn.Dropout(0.2), fn.Dense(5, "relu"))
-    network = fn.Network(3, [*hidden, fn.Dense(2, "softmax")], "crossentropy")
-    program = CudaProgram(plan.lower(network), np.dtype("float32"), precision, device, PATHS[path])
+    program = CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
     rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(37, 3)).astype("f4"), rng.integers(0, 2, 37)
+    x, y = rng.normal(size=(37, 6)).astype("f4"), rng.integers(0, 3, 37)
     put = program.to_device
-    flat = plan.initial_parameters(network, 1).astype("f4")
+    flat = plan.initial_parameters(NETWORK, 1).astype("f4")
     state = State(put(flat), put(fn.Adam().memory(flat.size, flat.dtype)))
     order = np.stack([rng.permutation(37) for _ in range(steps)])
     run = Run(0, steps, 16, order, fn.Adam(), 0.01, l2=0.01, clip_norm=1.0, seed=2)
@@ -52,16 +62,25 @@ def all_paths(device: Device) -> None:
             print(f"{path:<8} {precision or 'float32':<8} {losses}", flush=True)
 
 
-def main(tool: str) -> int:
+def our_kernels() -> list[str]:
+    """Options that leave out the library's kernels, which are not ours to check, and many."""
+    head = r'extern "C" __global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\('
+    texts = (file.read_text(encoding="utf-8") for file in sorted(KERNELS.glob("*.cu")))
+    names = [name for text in texts for name in re.findall(head, text)]
+    return [option for name in names for option in ("--kernel-name", f"kne={name}")]
+
+
+def main(tool: str, backend: str = "cupy") -> int:
     """Run this module's work under a tool of compute-sanitizer."""
     command = shutil.which("compute-sanitizer")
     if command is None:
         print("compute-sanitizer is not installed here (it comes with the CUDA toolkit).")
         return CANNOT_RUN
-    done = subprocess.run(
-        [command, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", __spec__.name],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    only = [] if tool == "memcheck" else our_kernels()
+    done = _ran([command, "--tool", tool, *only], backend)
+    if done.returncode and only and not any(path in done.stdout for path in PATHS):
+        print(done.stdout, "It does not take the kernels' names: now all of them.", sep="\n")
+        done = _ran([command, "--tool", tool], backend)
     print(done.stdout)
     said = [line for line in done.stdout.splitlines() if line.startswith("=========")]
     refused = any(text in line for line in said for text in REFUSALS)
@@ -71,13 +90,28 @@ def main(tool: str) -> int:
     return done.returncode
 
 
+def _ran(command: list[str], backend: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*command, "--error-exitcode", "9", sys.executable, "-m", __spec__.name, WATCHED, backend],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def watched(backend: str) -> None:
+    """What the tool watches."""
+    if backend == "cupy":
+        import cupy
+
+        # CuPy's pool rounds up to 512 bytes, and what lies behind an array would still be its own.
+        cupy.cuda.set_allocator(None)
+    lowered = plan.lower(NETWORK)
+    program: Any = loading.load(backend).compile(lowered, np.dtype("float32"), None, None)
+    all_paths(program.device)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit(main(sys.argv[1]))
-    import cupy
-
-    from fastnet_cupy.cupy_device import CupyDevice
-
-    # CuPy's pool rounds up to 512 bytes, and what lies behind an array would still be its own.
-    cupy.cuda.set_allocator(None)
-    all_paths(CupyDevice())
+    tool, *rest = sys.argv[1:]
+    if tool == WATCHED:
+        watched(*rest)
+    else:
+        sys.exit(main(tool, *rest))

@@ -94,8 +94,11 @@ HEAD = "\n".join(
 
 
 def notes(stored: Mapping[str, Any]) -> list[str]:
-    """What went wrong in a contest, or was left out."""
-    return [
+    """What went wrong in a contest, or was left out; and the layered path's time beside ours."""
+    layered = stored["contestants"].get("fastnet layered", {}).get("microseconds")
+    what = f"{stored['contest']} {stored['precision']}"
+    beside = [] if layered is None else [f"{what}: {_short(layered)} us layer by layer"]
+    return beside + [
         f"{stored['contest']} {stored['precision']}, {name}: {what} - {found[what]}"
         for name, found in stored["contestants"].items()
         for what in ("failed", "left out")
