@@ -65,6 +65,7 @@ from fastnet.definition.schedules import (
     Step,
     WarmUp,
 )
+from fastnet.ensemble import Ensemble, load_ensemble
 from fastnet.errors import (
     ArgumentError,
     BackendUnavailable,
@@ -92,7 +93,7 @@ __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
     "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
     "Checkpoint", "Constant", "Cosine", "Crossentropy", "DataError", "DefinitionError", "Dense",
-    "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Exponential", "FastnetError",
+    "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Ensemble", "Exponential", "FastnetError",
     "FileAccessError", "FileMissing", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid",
     "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
     "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra",
@@ -100,5 +101,5 @@ __all__ = [
     "Population", "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop",
     "Scale", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros",
     "__version__", "datasets", "from_keras", "from_onnx", "from_sklearn", "from_torch", "load",
-    "load_population", "using",
+    "load_ensemble", "load_population", "using",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[s
 
     Args:
         path: of the file.
-        kind: "model", "checkpoint", "population" or "population checkpoint".
+        kind: "model", "checkpoint", "population", "population checkpoint" or "ensemble".
         facts: anything that JSON can hold; floats stay exact.
         arrays: by name.
 
@@ -199,8 +199,15 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         file.seek(0)
         whole = bytearray(file.read())
     if head.get("kind") != kind:
-        remedy = "; fn.load_population reads it" if head.get("kind") == "population" else ""
-        raise ModelFileError(f"{str(path)!r} holds a {head.get('kind')}, not a {kind}{remedy}.")
+        reader = {
+            "model": "fn.load",
+            "population": "fn.load_population",
+            "ensemble": "fn.load_ensemble",
+        }
+        found = head.get("kind", "")
+        remedy = f"; {reader[found]} reads it" if found in reader else ""
+        one, other = (f"{'an' if name == 'ensemble' else 'a'} {name}" for name in (found, kind))
+        raise ModelFileError(f"{str(path)!r} holds {one}, not {other}{remedy}.")
     place = whole.find(head["digest"].encode())
     whole[place : place + 64] = _ZEROS.encode()
     if _sha256(whole) != head["digest"]:

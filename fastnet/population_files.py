@@ -41,13 +41,19 @@ def write(path: str | os.PathLike[str], saved: SavedPopulation) -> Path:
     Raises:
         FileAccessError: if it cannot be written.
     """
+    facts, arrays = facts_and_arrays(saved)
+    return files.write(path, KIND, facts, arrays)
+
+
+def facts_and_arrays(saved: SavedPopulation) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A population as a file holds it: what JSON can hold, and the arrays by name."""
     spec = saved.network.spec()
     arrays = detach(spec)
     facts = {"network": spec, "dtype": saved.dtype, "seeds": saved.seeds, "table": saved.table}
     for piece in lower(saved.network).parameters:
         part = saved.flats[:, piece.offset : piece.offset + piece.size]
         arrays[piece.name] = part.reshape(len(part), *piece.shape)
-    return files.write(path, KIND, facts, arrays)
+    return facts, arrays
 
 
 def read(path: str | os.PathLike[str]) -> SavedPopulation:
@@ -57,7 +63,17 @@ def read(path: str | os.PathLike[str]) -> SavedPopulation:
         ModelFileError: if the file is truncated, altered, foreign or of a newer version.
         ModelFileMissing: if there is none.
     """
-    facts, arrays = files.read(path, KIND)
+    return of_facts(path, *files.read(path, KIND))
+
+
+def of_facts(
+    path: str | os.PathLike[str], facts: dict[str, Any], arrays: dict[str, Array]
+) -> SavedPopulation:
+    """The population that a file holds.
+
+    Raises:
+        ModelFileError: if facts or arrays are no population's; it names the file.
+    """
     try:
         attach(facts["network"], arrays)
         network = Network.from_spec(facts["network"])

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
-WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA = 1, 2, 3, 4, 5
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, BOOTSTRAP = 1, 2, 3, 4, 5, 6
 
 
 def _constant(value: int) -> Array:

@@ -22,8 +22,10 @@ FLOORS = [
     ["training"],
     ["parameters", "datasets"],
     ["model_files", "population_files"],
+    ["ensemble_files"],
     ["model"],
     ["population"],
+    ["ensemble"],
     ["tables"],
     ["interchange", "sklearn", "benchmark"],
     ["__init__"],
@@ -32,8 +34,8 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
-#: The one arrow that runs up, when it is called: a method that a user looks for on a model.
-UPWARD = {("model.py", "interchange.exporting")}
+#: The arrows that run up, when they are called: a method that a user looks for on a model.
+UPWARD = {("model.py", "interchange.exporting"), ("ensemble.py", "interchange.exporting")}
 
 #: Inside the Numba backend, from the bottom up; what stands at its top is one more.
 NUMBA_FLOORS = {"simd": 0, "ops": 1}

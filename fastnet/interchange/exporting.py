@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from fastnet.ensemble import Ensemble
 from fastnet.model import Model
 
 
@@ -70,3 +71,27 @@ def to_torch(model: Model) -> Any:
     from fastnet.interchange.torch_modules import write
 
     return write(model)
+
+
+def ensemble_to_onnx(
+    ensemble: Ensemble, path: str | os.PathLike[str], *, encoded: bool = False
+) -> None:
+    """Write all members of an ensemble as one ONNX graph, completely or not at all.
+
+    Inputs and outputs are those of `to_onnx`; `prediction` is the mean. Where `predict` can return
+    standard deviations there is also the output `std` of the same shape, but not for tables.
+
+    Args:
+        ensemble: the ensemble.
+        path: the file to write.
+        encoded: as for `to_onnx`.
+
+    Raises:
+        MissingExtra: without the package onnx.
+        DataError: if a parameter is not finite.
+        DefinitionError: as for `to_onnx`, and if the members are of two dtypes.
+        FileAccessError: if the file cannot be written.
+    """
+    from fastnet.interchange.onnx_ensembles import write
+
+    write(ensemble, path, encoded)

@@ -38,15 +38,17 @@ def write(model: Model, path: str | os.PathLike[str], encoded: bool = False) -> 
     target = checks.path(path)
     check_writable(model.network, "ONNX")
     model.parameters.check()
-    size = model.parameters.flat.nbytes
+    check_size("model", model.parameters.flat.nbytes)
+    files.store(target, Writer(onnx, model, encoded).serialized())
+
+
+def check_size(what: str, size: int) -> None:
+    """Refuse parameters of so many bytes if no file can hold them."""
     if size > _MOST_BYTES:
         raise DefinitionError(
-            f"the model has {size:,} bytes of parameters, and an ONNX file has less than 2 GiB; "
-            "use a smaller network, or model.save."
+            f"the {what} has {size:,} bytes of parameters, and an ONNX file has less than 2 GiB; "
+            f"use a smaller network, or {what}.save."
         )
-    proto = Writer(onnx, model, encoded).proto()
-    onnx.checker.check_model(proto, full_check=True)
-    files.store(target, proto.SerializeToString())
 
 
 class Writer:
@@ -68,11 +70,18 @@ class Writer:
             self._columns = TableColumns(self, self._table)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        self._numbers: dict[float, str] = {}
+        self._numbers: dict[tuple[float, np.dtype[Any]], str] = {}
         #: Names that are in use.
-        self._taken = set(self._columns.names if self._columns else ("x", "prediction"))
+        self._taken = set(self._columns.names if self._columns else ("x", "prediction", "std"))
+
+    def serialized(self) -> bytes:
+        """The bytes of the whole graph, which is checked."""
+        proto = self.proto()
+        self._onnx.checker.check_model(proto, full_check=True)
+        return bytes(proto.SerializeToString())
 
     def proto(self) -> Any:
+        """The whole graph."""
         helper, network = self._onnx.helper, self._model.network
         given = self._dtype if self._table is None else np.dtype(np.float64)
         if self._columns is None:
@@ -81,15 +90,15 @@ class Writer:
         else:
             inputs = self._columns.inputs()
             value = self.cast(self._columns.encoded(), self._dtype)
-        for index, layer in enumerate(network.layers):
-            if isinstance(layer, Dense):
-                value = self._dense(index, layer, value)
-        value, made = self._in_units(value)
-        if self._columns is None:
-            self.output("prediction", value)
-            outputs: list[Port] = [("prediction", _type(made), ["rows", network.outputs])]
-        else:
+        found = self.predictions(value)
+        value, made = self._in_units(found["prediction"])
+        if self._columns is not None:
             outputs = self._columns.outputs(value, _type(made))
+        else:
+            found["prediction"] = value
+            for name, one in found.items():
+                self.output(name, one)
+            outputs = [(name, _type(made), ["rows", self.width]) for name in found]
         graph = helper.make_graph(
             self._nodes,
             "fastnet",
@@ -117,6 +126,22 @@ class Writer:
             helper.set_model_props(proto, {"fastnet.table": text})
         return proto
 
+    def predictions(self, x: str) -> dict[str, str]:
+        """What is predicted of the encoded inputs, by the names of the outputs."""
+        return {"prediction": self.network(self._model, x)}
+
+    @property
+    def width(self) -> int:
+        """Columns of a prediction."""
+        return self._model.network.outputs
+
+    def network(self, model: Model, x: str) -> str:
+        """The outputs of a network."""
+        for index, layer in enumerate(model.network.layers):
+            if isinstance(layer, Dense):
+                x = self._dense(model, index, layer, x)
+        return x
+
     def _standardized(self, x: str) -> str:
         """Standardize a table's numbers in float64, then cast."""
         if self._table is None:
@@ -137,8 +162,8 @@ class Writer:
         value = self.node("Mul", value, self.constant("target_scale", scale))
         return self.node("Add", value, self.constant("target_mean", mean)), wide
 
-    def _dense(self, index: int, layer: Dense, x: str) -> str:
-        parameters = self._model.parameters
+    def _dense(self, model: Model, index: int, layer: Dense, x: str) -> str:
+        parameters = model.parameters
         name = f"{index}.weight"
         inputs = [x, self.constant(name, parameters[name])]
         if layer.bias:
@@ -164,7 +189,7 @@ class Writer:
         if kind == "Erf" and self._dtype == np.float64:
             short = self.node(kind, self.cast(z.name, np.dtype(np.float32)))
             return _Value(self, self.cast(short, self._dtype))
-        names = [one.name if isinstance(one, _Value) else self._number(one) for one in more]
+        names = [one.name if isinstance(one, _Value) else self.number(one) for one in more]
         return _Value(self, self.node(kind, z.name, *names))
 
     # --- pieces of a graph -----------------------------------------------------------------
@@ -200,12 +225,12 @@ class Writer:
         self._taken.add(free)
         return free
 
-    def _number(self, value: float) -> str:
+    def number(self, value: float) -> str:
         """A number of the model's dtype; one constant for all places that need it."""
-        if value not in self._numbers:
-            name = f"{value:.17g}"
-            self._numbers[value] = self.constant(name, np.array(value, self._dtype))
-        return self._numbers[value]
+        key = value, self._dtype
+        if key not in self._numbers:
+            self._numbers[key] = self.constant(f"{value:.17g}", np.array(value, self._dtype))
+        return self._numbers[key]
 
 
 class _Value(Expression):

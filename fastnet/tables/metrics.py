@@ -6,6 +6,33 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.training.metrics import mae, r2, rmse
+from fastnet.training.uncertainty import (
+    brier,
+    calibration,
+    coverage,
+    crps,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+
+__all__ = [
+    "accuracy",
+    "brier",
+    "calibration",
+    "class_scores",
+    "classification_metrics",
+    "confusion_matrix",
+    "coverage",
+    "crps",
+    "expected_calibration_error",
+    "log_loss",
+    "mae",
+    "negative_log_likelihood",
+    "r2",
+    "regression_metrics",
+    "rmse",
+    "roc_auc",
+]
 
 #: With more classes the ROC AUC, a sort for each class, would take longer than the training.
 MAX_AUC_CLASSES = 100
