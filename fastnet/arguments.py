@@ -80,7 +80,6 @@ _ADVICE = {
     "learning_rate": "it belongs to an optimizer that has one, as in optimizer=fn.Adam(0.01)",
     "momentum": "it belongs to an optimizer that has one: optimizer=fn.SGD(0.1, momentum=0.9)",
     "weight_decay": "use optimizer=fn.AdamW(weight_decay=0.01)",
-    "class_weight": "give one weight per row: fit(..., sample_weight=weights_of_classes[y])",
     "label_smoothing": "it belongs to the loss: loss=fn.Crossentropy(label_smoothing=0.1)",
     "loss": "it belongs to the network: fn.Network(inputs, layers, loss='mse')",
     "from_logits": "losses are computed from logits already",

@@ -24,6 +24,7 @@ from fastnet.parameters import Parameters
 from fastnet.training import checkpoints, stored_rows
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
+from fastnet.training.class_weights import weigh_classes
 from fastnet.training.fit_state import LastFit, beginning, ended
 from fastnet.training.history import History
 from fastnet.training.metrics import named as metrics_by_name
@@ -313,6 +314,7 @@ class Model:
         batch_size: int | Literal["auto"] | None = "auto",
         shuffle: bool | BlockShuffle = True,
         sample_weight: Any = None,
+        class_weight: str | Mapping[int, float] | None = None,
         validation: float | tuple[Any, ...] | None = None,
         early_stopping: int | EarlyStopping | None = None,
         metrics: Iterable[str | Callable[[Array, Array], float]] = (),
@@ -340,6 +342,9 @@ class Model:
             shuffle: use another order of the rows in every epoch; `fn.BlockShuffle` (the default
                 for arrays in files that are larger than its buffer) mixes blocks of rows.
             sample_weight: `(rows,)`; a batch's loss is its weighted mean.
+            class_weight: a weight for each class by its index, which multiplies the weights of its
+                rows, or "balanced": in inverse proportion to its rows. It counts in the losses of
+                training and validation rows, not in `metrics`.
             validation: `(x, y)` or `(x, y, sample_weight)`, or the fraction of rows, chosen at
                 random, that is held out for validation. Their loss is computed every epoch.
             early_stopping: after so many epochs in a row without a better validation loss the fit
@@ -391,6 +396,7 @@ class Model:
         rows = self._rows(x, y, sample_weight, shuffle)
         data, held_out = split(rows, validation, self.seed, self._rows)
         measured = metrics_by_name(metrics, held_out, self.network)
+        data, held_out = weigh_classes(class_weight, self.network.outputs, data, held_out)
         settings = make_settings(
             self.network,
             len(data),

@@ -60,7 +60,6 @@ FIT = [
     ({"verbose": 1}, "did you mean 'progress'"),
     ({"validation_split": 0.2}, "did you mean 'validation'"),
     ({"validation_data": (X, Y)}, "did you mean 'validation'"),
-    ({"class_weight": {0: 1}}, "sample_weight=weights_of_classes"),
     ({"label_smoothing": 0.1}, r"loss=fn.Crossentropy\(label_smoothing=0.1"),
     ({"n_epochs": 3}, "did you mean 'epochs'"),
     ({"batchsize": 3}, "did you mean 'batch_size'"),
