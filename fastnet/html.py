@@ -16,3 +16,10 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
     body = "".join(row("td", cells) for cells in rows)
     return f"<table><thead>{row('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of text."""
+    from html import escape
+
+    return f"<p>{escape(text)}</p>"

@@ -59,7 +59,7 @@ def table(folder):
 def test_alone_it_shows_what_there_is():
     code, out, err = run()
     assert (code, err) == (0, "")
-    for command in ("xor", "backends", "train", "predict", "show", "export", "bench"):
+    for command in ("xor", "backends", "train", "predict", "evaluate", "show", "export", "bench"):
         assert re.search(rf"\b{command}\b", out)
 
 
@@ -239,7 +239,8 @@ def test_classes_from_table_to_predictions(table):
     assert "\x1b" not in out + err
 
     code, out, err = run("predict", "kinds.safetensors", "kinds.csv")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert re.fullmatch(r"accuracy .* \(of the 200 rows with a target\)\n", err)
     found = pl.read_csv(out.encode())
     expected = ["prediction", "probability", "probability_left", "probability_right"]
     assert found.columns == expected
@@ -254,10 +255,11 @@ def test_quantities_come_back_in_their_own_unit(table):
     code, out, err = run("train", "sizes.csv", "--target", "size", "-o", "s.safetensors")
     assert code == 0, err
     assert "regression of 'size' from 2 columns" in err
-    validation = float(re.search(r"^R² +\S+ +(\S+)$", out, re.MULTILINE)[1])
+    validation = float(re.search(r"^R² +(\S+) +\S+$", out, re.MULTILINE)[1])
     assert 0.97 < validation <= 1
     code, _, err = run("predict", "s.safetensors", "sizes.csv", "-o", "out.parquet")
-    assert (code, err) == (0, "200 predictions written to 'out.parquet'\n")
+    assert code == 0
+    assert re.fullmatch(r"R² .* target\)\n200 predictions written to 'out.parquet'\n", err)
     predicted = pl.read_parquet("out.parquet")
     assert predicted.columns == ["prediction"]
     error = predicted["prediction"] - table["size"]

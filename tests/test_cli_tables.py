@@ -66,9 +66,13 @@ def test_the_report_says_what_became_of_each_column(folder):
     for name in ("accuracy", "log loss", "ROC AUC"):
         assert re.search(rf"^{name} +[\d.]+%? +[\d.]+%?$", out, re.MULTILINE)
     matrix = re.search(
-        r"rows: true, columns: predicted\n +0 +1\n0 +(\d+) +(\d+)\n1 +(\d+) +(\d+)\n", out
+        r"rows: true, columns: predicted\n +0 +1 +precision +recall +F1\n"
+        r"0 +(\d+) +(\d+) +[\d.]+ +[\d.]+ +[\d.]+\n1 +(\d+) +(\d+) ",
+        out,
     )
     assert sum(map(int, matrix.groups())) == 80
+    assert re.search(r"^most important columns \(log loss .*:\n  sex \+[\d.]+, ", out, re.MULTILINE)
+    assert len(out.splitlines()) < 30
     assert "the columns are encoded as 10 inputs" in err
     assert max(map(len, out.splitlines())) <= 80
     assert "chart written to 'loss.png'" in err
@@ -269,7 +273,10 @@ def test_predict_for_programs(trained):
         "rows": 400,
         "missing": {"age": 80, "port": 8},
         "unknown": {},
+        "evaluation": json.loads(out)["evaluation"],
     }
+    right = (expected["prediction"] == voyage()["survived"]).mean()
+    assert json.loads(out)["evaluation"]["accuracy"] == right
 
 
 def test_predict_refuses_before_it_writes(trained):

@@ -26,22 +26,37 @@ def chances(classes, dtype=np.float64, coarse=False):
     return y, (p / p.sum(axis=1, keepdims=True)).astype(dtype)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_classes(classes, coarse):
+def test_classes(classes, coarse, weighted):
     y, p = chances(classes, coarse=coarse)
-    found = metrics.classification_metrics(y, p)
+    weight = np.arange(ROWS) % 5 / 3 if weighted else None
+    found = metrics.classification_metrics(y, p, weight)
     best = p.argmax(axis=1)
     score = p[:, 1] if classes == 2 else p
+    area = {"multi_class": "ovr", "average": "macro", "sample_weight": weight}
+    if weighted and classes > 2:  # which scikit-learn refuses for several classes
+        areas = [
+            reference.roc_auc_score(y == i, p[:, i], sample_weight=weight) for i in range(classes)
+        ]
     expected = {
-        "accuracy": reference.accuracy_score(y, best),
-        "log_loss": reference.log_loss(y, p),
-        "roc_auc": reference.roc_auc_score(y, score, multi_class="ovr", average="macro"),
+        "accuracy": reference.accuracy_score(y, best, sample_weight=weight),
+        "log_loss": reference.log_loss(y, p, sample_weight=weight),
+        "roc_auc": np.mean(areas)
+        if weighted and classes > 2
+        else reference.roc_auc_score(y, score, **area),
     }
     assert found == pytest.approx(expected, rel=1e-12)
-    counts = metrics.confusion_matrix(y, best, classes)
-    np.testing.assert_array_equal(counts, reference.confusion_matrix(y, best))
-    assert counts.sum() == ROWS
+    counts = metrics.confusion_matrix(y, best, classes, weight)
+    known = reference.confusion_matrix(y, best, sample_weight=weight)
+    np.testing.assert_allclose(counts, known, rtol=1e-12)
+    scores = metrics.class_scores(y, best, classes, weight)
+    known = reference.precision_recall_fscore_support(
+        y, best, sample_weight=weight, zero_division=np.nan
+    )
+    for name, one in zip(("precision", "recall", "f1"), known, strict=False):
+        np.testing.assert_allclose(scores[name], one, rtol=1e-12)
 
 
 def test_a_probability_of_zero_is_clipped_as_in_scikit_learn():

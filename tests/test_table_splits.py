@@ -182,3 +182,77 @@ def test_rows_are_held_out_from_the_command_line(tmp_path, monkeypatch):
     assert "are the same file" in refuse(
         *command, "--checkpoint", "late.csv", "--test", "late.csv", code=2
     )
+
+
+def test_weights_are_as_many_rows():
+    """In the training, whose rows are all in one batch, and in every metric."""
+    table = voyage(120, gaps=False).drop("name", "id")
+    counts = np.arange(120) % 4
+    doubled = table[np.repeat(np.arange(120), counts).tolist()]
+    test = voyage(60, gaps=False).drop("name", "id")
+    options = {"validation": 0, "batch_size": "all", "epochs": 5, "dtype": "float64", "l2": 0.0}
+    weighed = tables.train(
+        table.with_columns(w=pl.Series(counts)),
+        "survived",
+        tables.Recipe(weights="w", **options),
+        test=test.with_columns(w=pl.lit(2.5)),
+    )
+    plain = tables.train(test, "survived", tables.Recipe(**options))
+    fit = tables.TableFit(
+        table.with_columns(w=pl.Series(counts)), "survived", tables.Recipe(weights="w")
+    )
+    assert fit.training.weight.tolist() + fit.validation.weight.tolist() != []
+    assert "w" in weighed.table.left_out
+    assert weighed.table.weights == "w"
+    found, rows = weighed.training, doubled.height
+    assert found.rows == 120
+    assert found.confusion.sum() == rows
+    again = tables.predict(weighed.model, doubled)["prediction"] == doubled["survived"]
+    assert found.metrics["accuracy"] == pytest.approx(again.mean(), rel=1e-12)
+    predicted = tables.predict(weighed.model, test)["prediction"] == test["survived"]
+    assert weighed.test.metrics["accuracy"] == pytest.approx(predicted.mean(), rel=1e-12)
+    assert plain.training.rows == 60
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1] * 399 + [None], r"column 'w' has no value in data row 400; fill it in"),
+        ([1] * 399 + [-2], r"'w' holds -2 in data row 400; a weight must be 0 or more"),
+        ([0] * 400, "'w': the weights of all training rows are 0"),
+        ([1] + [0] * 399, "the weights of all (training|validation|test) rows are 0"),
+    ],
+)
+def test_weights_that_are_refused(weights, message):
+    table = voyage().with_columns(w=pl.Series(weights))
+    with pytest.raises(DataError, match=message):
+        tables.train(table, "survived", tables.Recipe(weights="w", test=0.3))
+
+
+def test_classes_are_weighed_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = (
+        voyage()
+        .with_columns(fate=pl.Series(["yes" if one else "no" for one in voyage()["survived"]]))
+        .drop("survived")
+    )
+    table.write_csv("v.csv")
+    balanced = tables.train(table, "fate", tables.Recipe(class_weight="balanced", drop=("name",)))
+    plain = tables.train(table, "fate", tables.Recipe(drop=("name",)))
+    recalls = [min(s["recall"] for s in d.training.classes.values()) for d in (balanced, plain)]
+    assert recalls[0] > recalls[1]
+    command = ("train", "v.csv", "--target", "fate", "-o", "m.safetensors", "--epochs", 3)
+    names = ("--drop", "name", "--seed", 1)
+    files = set()
+    with open("c.toml", "w") as file:
+        file.write("[class_weight]\nyes = 2.5\n")
+    for options in (("--class-weight", "yes=2.5,no=1"), ("--config", "c.toml")):
+        assert run(*command, *names, *options)[0] == 0
+        files.add((tmp_path / "m.safetensors").read_bytes())
+    assert len(files) == 1
+    assert "unknown class in class_weight 'maybe'" in refuse(
+        *command, "--class-weight", "maybe=1", code=2
+    )
+    assert "write balanced, or class=weight" in refuse(*command, "--class-weight", "yes", code=2)
+    with pytest.raises(DefinitionError, match="class_weight is for a classification"):
+        tables.train(table, "age", tables.Recipe(class_weight="balanced", drop=("name",)))

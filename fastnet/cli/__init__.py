@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fastnet.cli import backends, bench, export, predict, show, train, xor
+from fastnet.cli import backends, bench, evaluate, export, predict, show, train, xor
 from fastnet.cli.terminal import INTERRUPTED, Commands, prepare_streams
 from fastnet.version import __version__
 
@@ -45,6 +45,8 @@ def root(
 
         fastnet predict digits.safetensors new.csv
 
+        fastnet evaluate digits.safetensors known.csv
+
     Results go to standard output, everything else to standard error. Exit codes: 0 for success,
     1 for an error, 2 for a mistake in the command, 130 after Ctrl-C or SIGTERM.
     """
@@ -57,6 +59,7 @@ for name, module in {
     "backends": backends,
     "train": train,
     "predict": predict,
+    "evaluate": evaluate,
     "show": show,
     "export": export,
     "bench": bench,

@@ -25,6 +25,7 @@ from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
 from fastnet.tables.reading import ALSO_READ, EXTENSIONS, STANDARD_INPUT, is_table
 from fastnet.tables.recipe import Recipe
+from fastnet.training.class_weights import BALANCED
 
 #: The keys that are not of the recipe, and their types.
 _OTHER = {"target": str, "output": str, "checkpoint": str, "resume": bool}
@@ -33,6 +34,7 @@ _TEXT = (
     "task",
     "group",
     "time",
+    "weights",
     "missing",
     "separator",
     "decimal",
@@ -40,7 +42,7 @@ _TEXT = (
     "dtype",
     "backend",
 )
-_NAMES = ("drop", "categorical", "date")
+_NAMES = ("drop", "categorical", "date", "id")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -111,6 +113,8 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
     for key in _NAMES:
         if key in found:
             found[key] = names(found[key], key)
+    if "class_weight" in found:
+        found["class_weight"] = class_weight(found["class_weight"])
     for key in ("validation", "test"):
         if key in found:
             found[key] = fraction_or_table(found[key], key)
@@ -187,6 +191,27 @@ def batch_size(value: Any) -> Any:
             raise DefinitionError(f"batch_size is {value!r}; write a number of rows, or all.")
         value = int(text)
     return checks.integer(value, "batch_size")
+
+
+def class_weight(value: Any) -> Any:
+    """Parse the weights of classes: "balanced", "yes=5,no=1" or a table of them.
+
+    Raises:
+        DefinitionError: for anything else.
+    """
+    if value == BALANCED or isinstance(value, Mapping):
+        return value
+    wrong = f"class_weight is {value!r}; write {BALANCED}, or class=weight, as in yes=5,no=1."
+    if not isinstance(value, str):
+        raise DefinitionError(wrong)
+    found = {}
+    for part in value.split(","):
+        name, _, weight = part.rpartition("=")
+        try:
+            found[name.strip()] = float(weight)
+        except ValueError as error:
+            raise DefinitionError(wrong) from error
+    return found
 
 
 def names(value: Any, key: str) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""The options of `fastnet train`, as `--help` shows them.
+"""The options of `fastnet train`, and of commands that read tables, as `--help` shows them.
 
 The keys of a configuration have the same names: `fastnet.cli.configuration`. An option that is not
 given is None, so that the configuration's value, or the recipe's default, holds.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -119,6 +120,74 @@ Thousands = Annotated[
     str | None,
     typer.Option(
         help="Mark between groups of digits (default: none); kept in the model.",
+        rich_help_panel="Columns",
+    ),
+]
+
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that says how much each row counts, in training and in all metrics.",
+        metavar="COLUMN",
+        rich_help_panel="Rows",
+    ),
+]
+
+Id = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Columns that name the rows: they are not learned from, and predictions repeat them.",
+        metavar="COLUMNS",
+        show_default=False,
+        rich_help_panel="Rows",
+    ),
+]
+
+ClassWeight = Annotated[
+    str | None,
+    typer.Option(
+        help="balanced: all classes count alike, however many rows they have; or a weight for "
+        "each class, as in yes=5,no=1 (default: all rows count alike).",
+        metavar="balanced|CLASS=WEIGHT,...",
+        rich_help_panel="Rows",
+    ),
+]
+
+KeptDecimal = Annotated[
+    str | None,
+    typer.Option(
+        help="Mark before the fraction of numbers in text (default: as in training).",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
+KeptThousands = Annotated[
+    str | None,
+    typer.Option(
+        help="Mark between groups of digits (default: as in training).",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
+AllowUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unknown",
+        help="Predict even if all rows of a column hold categories unknown to the model.",
+        rich_help_panel="Columns",
+    ),
+]
+
+RepeatedId = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id",
+        help="Columns to repeat in front of the predictions (default: those that --id named in "
+        "training).",
+        metavar="COLUMNS",
+        show_default=False,
         rich_help_panel="Columns",
     ),
 ]
@@ -253,3 +322,10 @@ Resume = Annotated[
         rich_help_panel="Training",
     ),
 ]
+
+
+def names(given: Iterable[str] | None) -> list[str] | None:
+    """Split the column names in an option, which may be repeated, at commas."""
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastnet.cli import options, results
 from fastnet.cli.terminal import (
     BackendOption,
     JsonOption,
@@ -38,30 +39,10 @@ def command(
         ),
     ] = None,
     separator: SeparatorOption = None,
-    decimal: Annotated[
-        str | None,
-        typer.Option(
-            help="Mark before the fraction of numbers in text (default: as in training).",
-            show_default=False,
-            rich_help_panel="Columns",
-        ),
-    ] = None,
-    thousands: Annotated[
-        str | None,
-        typer.Option(
-            help="Mark between groups of digits (default: as in training).",
-            show_default=False,
-            rich_help_panel="Columns",
-        ),
-    ] = None,
-    allow_unknown: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unknown",
-            help="Predict even if all rows of a column hold categories unknown to the model.",
-            rich_help_panel="Columns",
-        ),
-    ] = False,
+    decimal: options.KeptDecimal = None,
+    thousands: options.KeptThousands = None,
+    allow_unknown: options.AllowUnknown = False,
+    id: options.RepeatedId = None,  # noqa: A002, as the option is called
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,12 +50,13 @@ def command(
 
         fastnet predict digits.safetensors new.csv -o predictions.csv
 
-    The table needs the columns that the model was trained with, in any order. The target, row
-    labels, and columns that the training left out, may be present; they are ignored.
+    The table needs the columns that the model was trained with, in any order. Row labels, and
+    columns that the training left out, may be present; they are ignored. If the target is there,
+    standard error says how good the predictions are; `fastnet evaluate` has the whole report.
 
-    The result has one row for each row of the table, in its order. Of a classification it has
-    the predicted class, its probability and the probability of each class; of a regression the
-    predicted number.
+    The result has one row for each row of the table, in its order. First come the columns of --id.
+    Of a classification it has the predicted class, its probability and the probability of each
+    class; of a regression the predicted number.
 
     Files are processed block by block, so they may be larger than memory. An output file is
     written completely or not at all; printed results stop where an error occurs.
@@ -84,7 +66,7 @@ def command(
     """
     from fastnet import files, tables
     from fastnet.model import load
-    from fastnet.tables import reading, writing
+    from fastnet.tables import reading, reporting, writing
 
     if output is not None:
         reading.extension(output, "the output")
@@ -97,6 +79,8 @@ def command(
         decimal=decimal,
         thousands=thousands,
         allow_unknown=allow_unknown,
+        ids=options.names(id),
+        judge=True,
     )
     if output is not None:
         writing.write(_with_progress(predictions), output)
@@ -104,12 +88,18 @@ def command(
         _print_json(predictions)
     else:
         writing.write_csv(predictions, write)
-    _note_unusual(predictions)
+    note_unusual(predictions)
+    evaluation = predictions.evaluation
+    if predictions.unjudged:
+        note(f"how good the predictions are: {predictions.unjudged}")
+    if evaluation is not None:
+        found = reporting.on_one_line(evaluation.metrics)
+        note(f"{found} (of the {evaluation.rows:,} rows with a target)")
     if output is not None and as_json:
         done = {"output": str(output), "rows": predictions.rows}
-        document(
-            {**done, "missing": dict(predictions.missing), "unknown": dict(predictions.unseen)}
-        )
+        unusual = {"missing": dict(predictions.missing), "unknown": dict(predictions.unseen)}
+        judged = {} if evaluation is None else {"evaluation": results.figures(evaluation)}
+        document({**done, **unusual, **judged})
     elif output is not None:
         note(f"{predictions.rows:,} predictions written to {str(output)!r}")
 
@@ -139,7 +129,7 @@ def _print_json(predictions: Any) -> None:
     write(b"\n]\n")
 
 
-def _note_unusual(predictions: Any) -> None:
+def note_unusual(predictions: Any) -> None:
     """Report missing and unknown values, which may not be intended."""
     for counts, problem, treatment in (
         (predictions.missing, "missing", ", treated as in training"),

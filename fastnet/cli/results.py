@@ -1,11 +1,13 @@
 """The result of `fastnet train`: as text, as a chart and as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastnet.cli import report
 from fastnet.cli.terminal import say
+from fastnet.tables import reporting
 
 
 def draw(trained: Any, path: Path) -> None:
@@ -30,18 +32,24 @@ def _score(trained: Any, part: Any) -> str:
 
 
 def show(trained: Any) -> None:
-    """Print how each column is used, and how well the model predicts."""
-    report.columns([(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in trained.columns])
+    """Print how well the model predicts, and how each column is used."""
+    parts = trained.evaluations
+    part, judged = next(iter(parts.items()))
+    _show_figures(
+        {name: {"rows": one.rows, **one.metrics} for name, one in parts.items()},
+        part,
+        judged,
+        trained.importances(),
+        trained.table,
+    )
+    say()
+    report.columns(
+        [(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in trained.columns],
+        most=report.FEW_LINES,
+    )
     say()
     if trained.without_target:
         say(f"{report.count(trained.without_target, 'row')} without a target left out")
-    parts = trained.evaluations
-    report.metrics({name: {"rows": part.rows, **part.metrics} for name, part in parts.items()})
-    name, judged = next(iter(parts.items()))
-    if judged.confusion is not None and name != "training":
-        say()
-        report.confusion(name, judged.confusion.tolist(), trained.table.classes)
-    say()
     history = trained.history
     classes = f", {len(trained.table.classes)} classes" if trained.table.classes else ""
     best = f", best epoch {trained.best_epoch}" if history.validation_loss else ""
@@ -49,19 +57,66 @@ def show(trained: Any) -> None:
     say(f"{columns}{classes}; {len(history)} epochs{best}; {sum(history.seconds):.2f} s")
 
 
+def show_evaluation(evaluation: Any, table: Any, rises: Any) -> None:
+    """Print how well a model predicts a table."""
+    figures = {"all": {"rows": evaluation.rows, **evaluation.metrics}}
+    _show_figures(figures, "", evaluation, rises, table)
+
+
+def _show_figures(
+    parts: Mapping[str, Mapping[str, Any]], part: str, judged: Any, rises: Any, table: Any
+) -> None:
+    report.grid(reporting.metrics(parts))
+    if judged.weight is not None:
+        say(f"weighted by {reporting.short(table.weights)}")
+    for found in reporting.classes(part, judged):
+        say()
+        report.grid(found)
+    lines = reporting.most_important(judged, rises)
+    if lines:
+        say()
+        say("\n  ".join(lines))
+
+
+def plain_evaluation(evaluation: Any, table: Any, rises: Any) -> dict[str, Any]:
+    """How well a model predicts a table, for programs."""
+    return {
+        "task": table.task,
+        "target": table.target,
+        "classes": list(table.classes),
+        **figures(evaluation),
+        **_details(evaluation, rises),
+    }
+
+
+def _details(evaluation: Any, rises: Any) -> dict[str, Any]:
+    """What is known of the rows that tell most; `importances` are rises of the error by column."""
+    counts = evaluation.confusion
+    by_class = evaluation.classes.items()
+    return {
+        "confusion": None if counts is None else counts.tolist(),
+        "by_class": [{"class": name, **scores} for name, scores in by_class],
+        "importances": rises,
+    }
+
+
+def figures(evaluation: Any) -> dict[str, Any]:
+    """The figures of some rows, for programs."""
+    return {"rows": evaluation.rows, "loss": evaluation.loss, **evaluation.metrics}
+
+
 def plain(trained: Any, output: Path) -> dict[str, Any]:
     """The result for programs, which `--json` prints.
 
     Keys are only added, never renamed. `confusion` has a row for each class, in the order of
-    `classes`, and a column for each prediction; a metric that is undefined is null.
+    `classes`, and a column for each prediction; a metric that is undefined is null. It,
+    `by_class` and `importances` are of the test rows, else of the validation or the training rows.
     """
     evaluations = trained.evaluations
     parts = dict.fromkeys(("test", "validation", "training")) | {
-        name: {"rows": part.rows, "loss": part.loss, **part.metrics}
-        for name, part in evaluations.items()
+        name: figures(part) for name, part in evaluations.items()
     }
-    judged = trained.test or trained.validation
-    counts = judged.confusion if judged is not None else None
+    judged = next(iter(evaluations.values()))
     return {
         "model": str(output),
         "task": trained.table.task,
@@ -71,7 +126,7 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
         "columns": [asdict(column) for column in trained.columns],
         "remarks": list(trained.remarks),
         **parts,
-        "confusion": None if counts is None else counts.tolist(),
+        **_details(judged, trained.importances()),
         "parameters": trained.model.parameters.flat.size,
         "network": trained.model.network.spec(),
         "backend": trained.model.backend,

@@ -7,6 +7,7 @@ import typer
 
 from fastnet.cli import report
 from fastnet.cli.terminal import JsonOption, document, say
+from fastnet.tables import reporting
 
 #: The most classes, and columns left out, that are named.
 _MOST_NAMED = 20
@@ -75,9 +76,9 @@ def _plain_table(table: Any) -> dict[str, Any] | None:
 
 
 def _show_table(table: Any) -> None:
-    say(f"{table.task} of {report.short(table.target)}")
+    say(f"{table.task} of {reporting.short(table.target)}")
     if table.classes:
-        shown = ", ".join(report.short(c) for c in table.classes[:_MOST_NAMED])
+        shown = ", ".join(reporting.short(c) for c in table.classes[:_MOST_NAMED])
         more = len(table.classes) - _MOST_NAMED
         say(f"{len(table.classes):,} classes: {shown}{f' and {more:,} more' if more > 0 else ''}")
     else:
@@ -94,7 +95,7 @@ def _show_table(table: Any) -> None:
         groups = f", groups of digits by {table.thousands!r}" if table.thousands else ""
         say(f"numbers in text are written with the decimal mark {table.decimal!r}{groups}")
     if table.left_out:
-        shown = ", ".join(map(report.short, table.left_out[:_MOST_NAMED]))
+        shown = ", ".join(map(reporting.short, table.left_out[:_MOST_NAMED]))
         more = len(table.left_out) - _MOST_NAMED
         say(f"left out: {shown}{f' and {more:,} more' if more > 0 else ''}")
 
@@ -135,7 +136,7 @@ def _show_training(table: Any) -> None:
         )
         if isinstance(part, dict)
     }
-    report.metrics(parts)
+    report.grid(reporting.metrics(parts))
 
 
 def _show_checkpoint(file: Path, as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """`fastnet train`."""
 
 import shlex
-from collections.abc import Iterable
 
 import typer
 
@@ -26,6 +25,9 @@ def command(
     validation: options.Validation = None,
     group: options.Group = None,
     time: options.Time = None,
+    weights: options.Weights = None,
+    class_weight: options.ClassWeight = None,
+    id: options.Id = None,  # noqa: A002, as the option is called
     hidden: options.Hidden = None,
     activation: options.Activation = None,
     optimizer: options.Optimizer = None,
@@ -72,8 +74,8 @@ def command(
     given = dict(locals())
     for name in ("data", "config", "plot", "as_json"):
         del given[name]
-    for name in ("drop", "categorical", "date"):
-        given[name] = _column_names(given[name])
+    for name in ("drop", "categorical", "date", "id"):
+        given[name] = options.names(given[name])
     read = configuration.read(config) if config is not None else {}
     settings = configuration.merge(read, given)
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
@@ -87,10 +89,3 @@ def command(
         results.show(done)
         say(f"model written to {str(written)!r}; use it with")
         say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
-
-
-def _column_names(given: Iterable[str] | None) -> list[str] | None:
-    """Split the column names in an option, which may be repeated, at commas."""
-    if not given:
-        return None
-    return [name.strip() for text in given for name in text.split(",") if name.strip()]

@@ -4,13 +4,15 @@
 
     trained = tables.train("digits.csv", "digit", tables.Recipe(hidden=(128,)))
     tables.predict(trained.model, "new.csv")
+    tables.evaluate(trained.model, "known.csv").metrics
 
 May import the model and what is below it. Needs Polars.
 """
 
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.fitting import TableFit, Trained, train
-from fastnet.tables.predicting import Stream, predict, stream
+from fastnet.tables.permutation import importances
+from fastnet.tables.predicting import Stream, evaluate, predict, stream
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
 
@@ -21,6 +23,8 @@ __all__ = [
     "Table",
     "TableFit",
     "Trained",
+    "evaluate",
+    "importances",
     "predict",
     "stream",
     "train",

@@ -8,6 +8,7 @@ trained.model.save("digits.safetensors")
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +17,14 @@ import numpy as np
 from fastnet.arguments import explained
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
-from fastnet.errors import DefinitionError
+from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.model import Model
-from fastnet.tables import metrics
+from fastnet.tables import metrics, reporting
 from fastnet.tables.evaluating import Evaluation, Rows, encoded, judge, read
 from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_table
+from fastnet.tables.permutation import importances
 from fastnet.tables.recipe import Recipe
-from fastnet.tables.schema import Class, Table
+from fastnet.tables.schema import Class, Table, class_name
 from fastnet.tables.splitting import split
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
@@ -64,6 +66,14 @@ class Trained:
         """Those that there are, the one that tells most first: test, validation, training."""
         every = {"test": self.test, "validation": self.validation, "training": self.training}
         return {part: found for part, found in every.items() if found is not None}
+
+    def importances(self) -> dict[str, float]:
+        """How much each column matters: `fastnet.tables.importances`, on the first evaluation."""
+        return importances(self.model, next(iter(self.evaluations.values())))
+
+    def _repr_html_(self) -> str:
+        """The report, for notebooks."""
+        return reporting.html_report(self.evaluations, self.importances())
 
     @property
     def score_name(self) -> str:
@@ -138,6 +148,7 @@ class TableFit:
             dtype=recipe.dtype,
             seed=recipe.seed,
         )
+        self._class_weight = self._weights_of_classes()
         self.training = self._rows(inspected, training)
         self.validation = self._rows(inspected, validated) if len(validated) else None
         self.test = self._rows(inspected, tested) if len(tested) else None
@@ -145,6 +156,13 @@ class TableFit:
             self.validation = self._read(validation)
         if test is not None:
             self.test = self._read(test)
+        for part in ("training", "validation", "test"):
+            rows = getattr(self, part)
+            if rows is not None and rows.weight is not None and not rows.weight.any():
+                raise DataError(
+                    f"column {self.table.weights!r}: the weights of all {part} rows are 0; at "
+                    "least one must be above 0."
+                )
 
     def run(
         self,
@@ -165,10 +183,12 @@ class TableFit:
         history = self.model.fit(
             self.training.x,
             self.training.y,
+            sample_weight=self.training.weight,
+            class_weight=self._class_weight,
             optimizer=recipe.build_optimizer(),
             epochs=recipe.epochs,
             batch_size=None if size == "all" else "auto" if size is None else size,
-            validation=(held_out.x, held_out.y) if held_out else None,
+            validation=(held_out.x, held_out.y, held_out.weight) if held_out else None,
             early_stopping=recipe.patience if held_out else None,
             metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
             l2=recipe.l2,
@@ -219,8 +239,8 @@ class TableFit:
     def _score(self, rows: Rows) -> float:
         outputs = self.model.predict(rows.x)
         if self.table.task == "classification":
-            return metrics.accuracy(rows.y, np.argmax(outputs, axis=1))
-        return r2(rows.y, outputs[:, 0])
+            return metrics.accuracy(rows.y, np.argmax(outputs, axis=1), rows.weight)
+        return r2(rows.y, outputs[:, 0], rows.weight)
 
     def _read(self, source: Any) -> Rows:
         """The rows of a table of their own."""
@@ -234,7 +254,21 @@ class TableFit:
         for name in self.table.names:
             column: Any = inspected.values[name]
             values.append(column[rows] if isinstance(column, np.ndarray) else column.gather(rows))
-        return encoded(self.table, values, inspected.y[rows], self.model.dtype)
+        weight = None if inspected.weight is None else inspected.weight[rows]
+        return encoded(self.table, values, inspected.y[rows], weight, self.model.dtype)
+
+    def _weights_of_classes(self) -> Any:
+        """The recipe's, by class index."""
+        given = self.recipe.class_weight
+        if given is not None and not self.table.classes:
+            raise DefinitionError("class_weight is for a classification; leave it out.")
+        if not isinstance(given, Mapping):
+            return given
+        names = [class_name(one) for one in self.table.classes]
+        for name in given:
+            if class_name(name) not in names:
+                raise DefinitionError(unknown("class in class_weight", name, names))
+        return {names.index(class_name(name)): weight for name, weight in given.items()}
 
 
 @explained("tables.train", "the recipe has the settings: tables.Recipe(epochs=100)")

@@ -32,7 +32,7 @@ from fastnet.tables import columns, dates, reading, targets
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Dates, Number, moments
 from fastnet.tables.notation import Notation
-from fastnet.tables.roles import REMARKS, groups, times
+from fastnet.tables.roles import READ, REMARKS
 from fastnet.tables.schema import TASKS, Class, Table
 from fastnet.tables.splitting import RowFacts
 
@@ -80,6 +80,8 @@ class InspectedTable:
         drop: the columns to leave out.
         categorical: the columns to treat as text.
         y: `(rows,)`, class indices or numbers.
+        weight: `(rows,)`, how much each row counts, or None.
+        roles: the columns that say something about the rows: `(role, column)` each.
         without_target: how many rows were left out.
         leading_zeros: the columns of numbers in which some begin with 0, as codes may.
         labels: the columns that are no inputs because they hold row labels or have another role,
@@ -101,6 +103,8 @@ class InspectedTable:
     y: Array
     without_target: int
     facts: RowFacts
+    weight: Array | None = None
+    roles: tuple[tuple[str, str], ...] = ()
     leading_zeros: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     exact: frozenset[str] = frozenset()
@@ -166,6 +170,8 @@ class InspectedTable:
             left_out=tuple(report.name for report in reports if not report.inputs),
             decimal=self.notation.decimal,
             thousands=self.notation.thousands,
+            weights=next((name for role, name in self.roles if role == "weights"), None),
+            ids=tuple(name for role, name in self.roles if role == "id"),
         )
         reports = _with_features(reports, table)
         if self.task == "classification":
@@ -209,7 +215,7 @@ def inspect_table(
     missing: str = "impute",
     separator: str | None = None,
     notation: Notation = columns.USUAL,
-    roles: Mapping[str, str] | None = None,
+    roles: Iterable[tuple[str, str]] = (),
 ) -> InspectedTable:
     """Read a table, and make sure that it can be used for training.
 
@@ -225,7 +231,8 @@ def inspect_table(
             checks the other columns.
         separator: what stands between the columns of a CSV file; None: found in its first lines.
         notation: how numbers are written in text.
-        roles: the columns that say something about the rows, by role: `fastnet.tables.roles`.
+        roles: the columns that say something about the rows, `(role, column)` each:
+            `fastnet.tables.roles`.
 
     Raises:
         DataError: if it cannot be used, with the column and the row.
@@ -237,7 +244,7 @@ def inspect_table(
     frame, table_name = reader.whole(), reader.name
     target = str(target)  # a frame of pandas may have numbers for names; they become text
     drop, categorical, date = tuple(drop), tuple(categorical), tuple(date)
-    roles = dict(roles or {})
+    roles = tuple(roles)
     _check_names(frame, table_name, target, drop, categorical, date, roles)
     if target in categorical and task == "regression":
         raise DefinitionError(
@@ -256,7 +263,7 @@ def inspect_table(
             f"{place} has no value in data row {row}{also}; fill it in, leave those rows out, or "
             "have them left out (--missing impute)."
         )
-    labels = {**reader.labels, **{name: REMARKS[role] for role, name in roles.items()}}
+    labels = {**reader.labels, **{name: REMARKS[role] for role, name in roles}}
     inputs = {target, *categorical, *date}
     labels = {name: why for name, why in labels.items() if name not in inputs}
     values: dict[str, Any] = {}
@@ -286,7 +293,11 @@ def inspect_table(
         values[name] = None if column is None else _filter(column, has_target)
     rows = np.flatnonzero(has_target)
     encoded = targets.encode(goal.gather(rows), task, place, rows)
-    facts = _row_facts(frame, rows, table_name, roles, notation)
+    read = {
+        role: READ[role](frame[n].gather(rows), Place(table_name, n, row_numbers=rows), notation)
+        for role, n in roles
+        if role in READ
+    }
     return InspectedTable(
         name=table_name,
         target=target,
@@ -297,7 +308,15 @@ def inspect_table(
         categorical=categorical,
         y=encoded.y,
         without_target=frame.height - len(rows),
-        facts=replace(facts, classes=encoded.y if encoded.classes else None),
+        facts=RowFacts(
+            len(rows),
+            encoded.y if encoded.classes else None,
+            read.get("group"),
+            read.get("time"),
+            next((name for role, name in roles if role in ("group", "time")), ""),
+        ),
+        weight=read.get("weights"),
+        roles=roles,
         leading_zeros=frozenset(leading_zeros),
         labels=labels,
         exact=frozenset(exact),
@@ -314,11 +333,11 @@ def _check_names(
     drop: tuple[str, ...],
     categorical: tuple[str, ...],
     date: tuple[str, ...],
-    roles: Mapping[str, str],
+    roles: tuple[tuple[str, str], ...],
 ) -> None:
     for name, role in [
         (target, "to be the target"),
-        *((name, f"for --{role}") for role, name in roles.items()),
+        *((name, f"for --{role}") for role, name in roles),
         *((name, "to leave out") for name in drop),
         *((name, "to treat as categories") for name in categorical),
         *((name, "to treat as dates") for name in date),
@@ -334,25 +353,13 @@ def _check_names(
     for role, names in (("drop", drop), ("date", date)):
         if target in names:
             raise DefinitionError(f"{role} names the target {target!r}; it is for other columns.")
-    for role, name in roles.items():
+    for role, name in roles:
         if name == target:
             raise DefinitionError(f"{role} names the target {target!r}; it is for other columns.")
     if not set(frame.columns) - {target, *drop}:
         raise DataError(
             f"{table_name} has no column but the target {target!r}; nothing to learn from."
         )
-
-
-def _row_facts(
-    frame: "pl.DataFrame", rows: Array, name: str, roles: Mapping[str, str], notation: Notation
-) -> RowFacts:
-    """What decides how some rows are split, read from the columns of that role."""
-    for role, read in (("group", groups), ("time", times)):
-        if role in roles:
-            place = Place(name, roles[role], row_numbers=rows)
-            values = read(frame[roles[role]].gather(rows), place, notation)
-            return RowFacts(len(rows), column=roles[role], **{f"{role}s": values})
-    return RowFacts(len(rows))
 
 
 def _filter(values: Any, rows: Array) -> Any:

@@ -1,4 +1,7 @@
-"""Metrics of predictions, in float64; definitions as in scikit-learn."""
+"""Metrics of predictions, in float64; definitions as in scikit-learn.
+
+`weight` `(rows,)` says how much each row counts; None: all count alike.
+"""
 
 import math
 
@@ -38,44 +41,49 @@ __all__ = [
 MAX_AUC_CLASSES = 100
 
 
-def classification_metrics(y: Array, probabilities: Array) -> dict[str, float]:
+def classification_metrics(
+    y: Array, probabilities: Array, weight: Array | None = None
+) -> dict[str, float]:
     """Compute the metrics of a classification.
 
     Args:
         y: `(rows,)`, class indices.
         probabilities: `(rows, classes)`.
+        weight: `(rows,)`, or None.
 
     Returns:
         `accuracy`, `log_loss` and `roc_auc`, NaN for more than `MAX_AUC_CLASSES`.
     """
     few = probabilities.shape[1] <= MAX_AUC_CLASSES
     return {
-        "accuracy": accuracy(y, np.argmax(probabilities, axis=1)),
-        "log_loss": log_loss(y, probabilities),
-        "roc_auc": roc_auc(y, probabilities) if few else math.nan,
+        "accuracy": accuracy(y, np.argmax(probabilities, axis=1), weight),
+        "log_loss": log_loss(y, probabilities, weight),
+        "roc_auc": roc_auc(y, probabilities, weight) if few else math.nan,
     }
 
 
-def regression_metrics(y: Array, predicted: Array) -> dict[str, float]:
+def regression_metrics(y: Array, predicted: Array, weight: Array | None = None) -> dict[str, float]:
     """Compute the metrics of a regression, `(rows,)` each: `r2`, `rmse` and `mae`."""
-    return {"r2": r2(y, predicted), "rmse": rmse(y, predicted), "mae": mae(y, predicted)}
+    formulas = {"r2": r2, "rmse": rmse, "mae": mae}
+    return {name: formula(y, predicted, weight) for name, formula in formulas.items()}
 
 
-def accuracy(y: Array, predicted: Array) -> float:
+def accuracy(y: Array, predicted: Array, weight: Array | None = None) -> float:
     """The fraction of the rows whose class `(rows,)` was predicted."""
-    return float(np.mean(np.asarray(y) == predicted))
+    return float(np.average(np.asarray(y) == predicted, weights=weight))
 
 
-def log_loss(y: Array, probabilities: Array) -> float:
+def log_loss(y: Array, probabilities: Array, weight: Array | None = None) -> float:
     """The mean negative logarithm of the probability `(rows, classes)` of the true class.
 
     Probabilities are clipped to the machine epsilon of their dtype, as in scikit-learn.
     """
     p = probabilities[np.arange(len(y)), y]
-    return float(-np.mean(np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))))
+    known = np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))
+    return float(-np.average(known, weights=weight))
 
 
-def roc_auc(y: Array, probabilities: Array) -> float:
+def roc_auc(y: Array, probabilities: Array, weight: Array | None = None) -> float:
     """The area under the ROC curve.
 
     For two classes: the chance that a row of the second class has a higher probability of it
@@ -86,46 +94,54 @@ def roc_auc(y: Array, probabilities: Array) -> float:
     Args:
         y: `(rows,)`, class indices.
         probabilities: `(rows, classes)`.
+        weight: `(rows,)`, or None.
 
     Returns:
         0 to 1; NaN where all rows are of one class.
     """
     classes = probabilities.shape[1]
     areas = [
-        _area(y == index, probabilities[:, index])
+        _area(y == index, probabilities[:, index], weight)
         for index in ([1] if classes == 2 else range(classes))
     ]
     known = [area for area in areas if not math.isnan(area)]
     return float(np.mean(known)) if known else math.nan
 
 
-def _area(positive: Array, score: Array) -> float:
-    """From the rank sum of the positive rows; rows with the same score share their mean rank."""
-    count = int(positive.sum())
-    rest = len(positive) - count
-    if not count or not rest:
+def _area(positive: Array, score: Array, weight: Array | None) -> float:
+    """From the weights of negative rows below each positive one; those of the same score half."""
+    _, group = np.unique(score, return_inverse=True)
+    above = np.bincount(group, _counted(positive, weight))
+    below = np.bincount(group, _counted(~positive, weight))
+    total = above.sum() * below.sum()
+    if not total:
         return math.nan
-    _, group, rows = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(rows) - (rows - 1) / 2
-    return float((ranks[group[positive]].sum() - count * (count + 1) / 2) / (count * rest))
+    return float(above @ (np.cumsum(below) - below / 2) / total)
 
 
-def class_scores(y: Array, predicted: Array, classes: int) -> dict[str, Array]:
+def _counted(rows: Array, weight: Array | None) -> Array:
+    """How much each row counts, `(rows,)`: its weight where `rows` is true, elsewhere 0."""
+    return rows.astype(np.float64) if weight is None else np.where(rows, weight, 0.0)
+
+
+def class_scores(
+    y: Array, predicted: Array, classes: int, weight: Array | None = None
+) -> dict[str, Array]:
     """Compute the precision, recall and F1 of each class, `(classes,)` each.
 
     Args:
         y: `(rows,)`, class indices.
         predicted: `(rows,)`, class indices.
         classes: how many there are.
+        weight: `(rows,)`, or None.
 
     Returns:
         `precision`, the part of the rows predicted to be of a class that are; `recall`, the part
         of the rows of a class that are predicted to be; `f1`, the harmonic mean of both, which is
         2 tp / (2 tp + fp + fn). NaN where there are no such rows.
     """
-    true, given, right = (
-        np.bincount(rows, minlength=classes) for rows in (y, predicted, y[y == predicted])
-    )
+    true, given = (np.bincount(rows, weight, classes) for rows in (y, predicted))
+    right = np.bincount(y, _counted(y == predicted, weight), classes)
     with np.errstate(invalid="ignore"):
         return {
             "precision": right / given,
@@ -134,7 +150,13 @@ def class_scores(y: Array, predicted: Array, classes: int) -> dict[str, Array]:
         }
 
 
-def confusion_matrix(y: Array, predicted: Array, classes: int) -> Array:
-    """Count the rows of each class by predicted class, `(class, prediction)` integers."""
-    counts = np.bincount(np.asarray(y) * classes + predicted, minlength=classes**2)
+def confusion_matrix(
+    y: Array, predicted: Array, classes: int, weight: Array | None = None
+) -> Array:
+    """Count the rows of each class by predicted class, `(class, prediction)`.
+
+    Returns:
+        Integers; with weights their sums.
+    """
+    counts = np.bincount(np.asarray(y) * classes + predicted, weight, classes**2)
     return counts.reshape(classes, classes)

@@ -7,10 +7,11 @@ model = fn.load("digits.safetensors")  # written by `fastnet train`
 tables.predict(model, "new.csv")  # a Polars frame
 for frame in tables.stream(model, "large.parquet"):  # the same, block by block
 ...
+tables.evaluate(model, "known.csv").metrics  # where the target is known
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,17 @@ from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import columns, reading
 from fastnet.tables.encoding import Categories, Number
+from fastnet.tables.evaluating import Evaluation, Judge, known_rows, of_encoded
 from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
     import polars as pl
 
     from fastnet.model import Model
+
+
+#: The most numbers that predictions are judged by, unless all are: files may be larger than memory.
+_MOST_JUDGED = 2**24
 
 
 def predict(
@@ -37,6 +43,7 @@ def predict(
     decimal: str | None = None,
     thousands: str | None = None,
     allow_unknown: bool = False,
+    ids: Iterable[str] | None = None,
 ) -> "pl.DataFrame":
     """Predict the target of every row of a table.
 
@@ -51,10 +58,13 @@ def predict(
         thousands: the mark between their groups of digits; None: as in the training table.
         allow_unknown: predict also where all rows of a column, two or more, hold categories that
             the training rows did not have.
+        ids: columns of the table to repeat in front of the predictions; None: those that name the
+            rows according to the training, as far as the table has them.
 
     Returns:
-        A frame with a row for each row of the table, in its order: `prediction`; for classes
-        also `probability`, that of the predicted class, and `probability_<class>` for each class.
+        A frame with a row for each row of the table, in its order: the columns of `ids`;
+        `prediction`; for classes also `probability`, that of the predicted class, and
+        `probability_<class>` for each class.
 
     Raises:
         DataError: if the columns do not match, or hold values that they must not.
@@ -69,6 +79,7 @@ def predict(
         decimal=decimal,
         thousands=thousands,
         allow_unknown=allow_unknown,
+        ids=ids,
     )
     return polars().concat(list(parts))  # type: ignore[no-any-return]
 
@@ -81,11 +92,14 @@ def stream(
     decimal: str | None = None,
     thousands: str | None = None,
     allow_unknown: bool = False,
+    ids: Iterable[str] | None = None,
+    judge: bool = False,
 ) -> "Stream":
     """Like `predict`, block by block, so that a file may be larger than memory.
 
     The blocks, concatenated, are what `predict` returns, bit for bit. Whether a column is unknown
-    in every row is decided by the first block.
+    in every row is decided by the first block. With `judge`, and where the table has the target,
+    `Stream.evaluation` says how good the predictions so far are.
     """
     return Stream(
         model,
@@ -94,16 +108,56 @@ def stream(
         decimal=decimal,
         thousands=thousands,
         allow_unknown=allow_unknown,
+        ids=ids,
+        judge=judge,
     )
 
 
+def evaluate(
+    model: "Model",
+    source: Any,
+    *,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    allow_unknown: bool = False,
+) -> Evaluation:
+    """Compare predictions with what is true, on a table that has the target.
+
+    Rows without a target do not count. If the model was trained with weights and the table has
+    that column, all metrics are weighted. Of the table, its targets and predictions are kept in
+    memory, and a block of its rows at a time. Arguments: as of `predict`.
+
+    Raises:
+        DataError: if the columns do not match, or hold values that they must not, or no row has a
+            target.
+        DefinitionError: for an invalid separator or notation.
+        FileAccessError: if the file cannot be read.
+        ModelFileError: if the table schema in the model is damaged.
+    """
+    found = Stream(
+        model,
+        source,
+        separator=separator,
+        decimal=decimal,
+        thousands=thousands,
+        allow_unknown=allow_unknown,
+        judge=None,
+    )
+    return found.judged()
+
+
 class Stream:
-    """An iterator of frames of predictions; it counts unusual values. Arguments: as of `predict`.
+    """An iterator of frames of predictions; it counts unusual values. Arguments: as of `stream`.
+
+    A `judge` of None is one that insists on a target that can be read, and looks at every row.
 
     Attributes:
         rows: the number of rows predicted so far.
         missing: the number of missing values by column.
         unseen: the number of unknown categories by column.
+        name, table: the table, as errors name it, and the schema.
+        unjudged: why predictions are not judged, or not all of them; empty if they are.
     """
 
     def __init__(
@@ -115,8 +169,11 @@ class Stream:
         decimal: str | None = None,
         thousands: str | None = None,
         allow_unknown: bool = False,
+        ids: Iterable[str] | None = None,
+        judge: bool | None = False,
     ) -> None:
         self.rows = 0
+        self.unjudged = ""
         self.missing: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
         table = Table.of(model)
@@ -125,9 +182,17 @@ class Stream:
         if thousands is not None:
             table = replace(table, thousands=thousands)
         _ = table.notation  # checked before anything is read
-        self._model, self._table, self._allow_unknown = model, table, allow_unknown
+        self._model, self.table, self._allow_unknown = model, table, allow_unknown
         self._blocks = reading.Reader(source, separator)
-        self._table_name = self._blocks.name
+        self.name = self._blocks.name
+        self._ids = None if ids is None else tuple(ids)
+        self._insists = judge is None
+        self._judge = Judge(model, table) if judge is not False else None
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """How good the predictions so far are, where the target is known; else None."""
+        return None if self._judge is None else self._judge.evaluation()
 
     def __iter__(self) -> "Iterator[pl.DataFrame]":
         return self
@@ -135,33 +200,88 @@ class Stream:
     def __next__(self) -> "pl.DataFrame":
         frame = next(self._blocks)
         if not self.rows:
-            self._table.check_columns(frame.columns, self._table_name, self._blocks.labels)
-        values = self._table.column_values(frame, self._table_name, self.rows)
+            self._begin(frame.columns)
+        values = self.table.column_values(frame, self.name, self.rows)
         gaps = [columns.missing(data) for data in values]
         # Numbers are never unknown; to ask each column of a wide table takes its time.
         unseen = [
             column.unseen(data) if isinstance(column, Categories) else None
-            for column, data in zip(self._table.columns, values, strict=True)
+            for column, data in zip(self.table.columns, values, strict=True)
         ]
         if not self.rows and not self._allow_unknown:
             self._refuse_unknown(values, gaps, unseen)
-        x = self._table.encode(values, self._model.dtype)
+        x = self.table.encode(values, self._model.dtype)
         outputs = self._model.predict(x, encoded=True)
         if not np.isfinite(outputs).all():
             raise self._overflow(frame, x, int(np.argwhere(~np.isfinite(outputs))[0][0]))
+        self._compare(frame, x, outputs)
         self.rows += frame.height
         for counts, found in ((self.missing, gaps), (self.unseen, unseen)):
-            for column, rows in zip(self._table.columns, found, strict=True):
+            for column, rows in zip(self.table.columns, found, strict=True):
                 if rows is not None and rows.any():
                     counts[column.name] += int(rows.sum())
-        return self._table.to_frame(outputs)
+        predicted = self.table.to_frame(outputs)
+        return frame.select(self._ids).hstack(predicted) if self._ids else predicted
+
+    def judged(self) -> Evaluation:
+        """Predict all rows, and say how good the predictions are.
+
+        Raises:
+            DataError: as `evaluate`.
+        """
+        for _ in self:
+            pass
+        evaluation = self.evaluation
+        if evaluation is None:
+            raise DataError(
+                f"{self.name}: no row has a target {self.table.target!r}"
+                f"{' and a weight above 0' if self.table.weights else ''}; fill it in."
+            )
+        return evaluation
+
+    def _begin(self, names: list[str]) -> None:
+        """Compare the columns of the table with those of the model, and with the ones to repeat."""
+        usual = tuple(one for one in self.table.ids if one in names)
+        ids = usual if self._ids is None else self._ids
+        self.table.check_columns(names, self.name, (*self._blocks.labels, *ids))
+        for one in ids:
+            if one not in names:
+                raise DataError(
+                    f"{self.name} has no column {one!r} for --id. Its columns: "
+                    f"{columns.listed(names)}."
+                )
+            if one == "prediction" or one.startswith("probability"):
+                raise DataError(
+                    f"{self.name}: column {one!r} has the name of a prediction, so it cannot be "
+                    "repeated beside them; rename it."
+                )
+        self._ids = ids
+        if self._judge is not None and not self._insists and self.table.target not in names:
+            self._judge = None
+
+    def _compare(self, frame: "pl.DataFrame", x: Array, outputs: Array) -> None:
+        """Judge the predictions of a block."""
+        if self._judge is None or self.unjudged:
+            return
+        try:
+            known, true, weight = known_rows(self.table, frame, self.name, self.rows)
+        except DataError as error:
+            if self._insists:
+                raise
+            self._judge, self.unjudged = None, str(error)
+            return
+        if len(true):
+            rows = of_encoded(self.table, x[known], true, weight)
+            self._judge.add(rows, outputs[known])
+        if not self._insists and self._judge.values > _MOST_JUDGED:
+            self.unjudged = f"judged are the first {self.rows + frame.height:,} rows"
 
     def _refuse_unknown(
         self, values: list[Any], gaps: list[Array], unseen: list[Array | None]
     ) -> None:
         """Refuse a column, of two rows or more, without any category that the model knows."""
         for column, data, gap, unknown in zip(
-            self._table.columns, values, gaps, unseen, strict=True
+            self.table.columns, values, gaps, unseen, strict=True
         ):
             if unknown is None:
                 continue
@@ -169,19 +289,19 @@ class Stream:
             if count > 1 and count == len(gap) - int(gap.sum()):
                 first = data[int(np.argmax(unknown))]
                 raise DataError(
-                    f"{self._table_name}: column {column.name!r} holds no category that the model "
+                    f"{self.name}: column {column.name!r} holds no category that the model "
                     f"knows in its {count:,} rows: {columns.shorten(first)}, say, where training "
                     f"rows held {columns.listed(getattr(column, 'values', ()), 4)}; correct it, or "
                     "predict all the same with --allow-unknown."
                 )
 
     def _overflow(self, frame: "pl.DataFrame", x: Array, row: int) -> DataError:
-        widths = [len(column.inputs) for column in self._table.columns]
+        widths = [len(column.inputs) for column in self.table.columns]
         worst = int(np.argmax(np.abs(x[row])))
-        column = self._table.columns[int(np.searchsorted(np.cumsum(widths), worst, "right"))]
+        column = self.table.columns[int(np.searchsorted(np.cumsum(widths), worst, "right"))]
         usual = f"; the mean is {column.mean:g}" if isinstance(column, Number) else ""
         return DataError(
-            f"{self._table_name}: data row {self.rows + row + 1} is too far from the training "
+            f"{self.name}: data row {self.rows + row + 1} is too far from the training "
             f"rows for a prediction (column {column.name!r} holds {frame[column.name][row]}"
             f"{usual})."
         )

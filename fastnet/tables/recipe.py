@@ -15,6 +15,7 @@ from fastnet.errors import DefinitionError, unknown
 from fastnet.tables.csv_blocks import check_separator
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS
+from fastnet.training.class_weights import BALANCED
 
 #: The treatments of missing values.
 MISSING = ("impute", "error")
@@ -46,6 +47,11 @@ class Recipe:
             patient: they are all held out, or none is.
         time: a column of dates, times or numbers by which rows follow each other: the last ones
             are held out.
+        weights: a column that says how much each row counts, in training and in all metrics.
+        id: columns that name the rows: predictions repeat them.
+        class_weight: "balanced": all classes count alike, however many rows they have; or a weight
+            for each class by its name, 1 where none is given. They count in the training and in
+            the validation loss, not in the metrics.
         seed: determines initial weights, the rows held out, shuffles and dropout.
         backend: None: FASTNET_BACKEND, else automatic.
         dtype: "float32" or "float64".
@@ -83,6 +89,9 @@ class Recipe:
     test: float = 0.0
     group: str | None = None
     time: str | None = None
+    weights: str | None = None
+    id: tuple[str, ...] = ()
+    class_weight: str | Mapping[str, float] | None = None
     seed: int = 0
     backend: str | None = None
     dtype: str = "float32"
@@ -130,14 +139,16 @@ class Recipe:
             raise DefinitionError(unknown("treatment of missing values", self.missing, MISSING))
         checks.integer(self.categories, "categories")
         listed = {"drop": self.drop, "categorical": self.categorical, "date": self.date}
-        for key, names in listed.items():
+        for key, names in {**listed, "id": self.id}.items():
             if not (isinstance(names, tuple | list) and all(isinstance(n, str) for n in names)):
                 raise DefinitionError(f"{key} is {names!r}; it must be a tuple of column names.")
         for one, other in combinations(listed, 2):
             both = set(listed[one]) & set(listed[other])
             if both:
                 raise DefinitionError(f"{one} and {other} both name {both.pop()!r}; keep one.")
-        for role, name in self.roles.items():
+        if isinstance(self.class_weight, str) and self.class_weight != BALANCED:
+            raise DefinitionError(unknown("class_weight", self.class_weight, [BALANCED]))
+        for role, name in self.roles:
             if not isinstance(name, str):
                 raise DefinitionError(f"{role} is {name!r}; it must be the name of a column.")
         check_separator(self.separator)
@@ -146,10 +157,11 @@ class Recipe:
         self.build_network(1, 1, "regression")
 
     @property
-    def roles(self) -> dict[str, str]:
-        """The columns that are not for the network, by what they are for."""
-        named = {"group": self.group, "time": self.time}
-        return {role: name for role, name in named.items() if name is not None}
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """The columns that say something about the rows: `(role, column)` each."""
+        single = (("group", self.group), ("time", self.time), ("weights", self.weights))
+        named = tuple((role, name) for role, name in single if name is not None)
+        return (*named, *(("id", name) for name in self.id))
 
     @property
     def notation(self) -> Notation:

@@ -1,4 +1,4 @@
-"""Columns that say something about the rows and are no inputs: groups and times.
+"""Columns that say something about the rows and are no inputs: groups, times, weights, names.
 
 Such a column is not learned from, because what it holds on new rows is unknown in training: a new
 patient, a later day. One that is named in `categorical` is an input as well.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REMARKS = {
     "group": "groups, which are held out together",
     "time": "times, by which the last rows are held out",
+    "weights": "weights of the rows",
+    "id": "names the rows in predictions",
 }
 
 #: Dates and times as they sort: the year first. T and / are written as a space and as -.
@@ -79,3 +81,24 @@ def _written(column: "pl.Series", place: Place, notation: Notation) -> "pl.Serie
             f"{error} A time may also be a date, such as 2026-11-28 or 2026-11-28 14:30, written "
             "in the same way in every row."
         ) from error
+
+
+def weights(column: "pl.Series", place: Place, notation: Notation) -> Array:
+    """How much each row counts, `(rows,)` float64.
+
+    Raises:
+        DataError: if a row has no weight or a negative one.
+    """
+    found = columns.numbers(column, place, notation)
+    columns.refuse_missing(found, place, _REMEDY)
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        raise DataError(
+            f"{place} holds {found[row]:g} in {place.row(row)}; a weight must be 0 or more: "
+            "correct it, or leave that row out."
+        )
+    return found
+
+
+#: How the columns of a role are read; those that name rows are copied as they are.
+READ = {"group": groups, "time": times, "weights": weights}

@@ -46,6 +46,8 @@ class Table:
         left_out: columns of the training table that are not used.
         training: the result of the training, for people: `Trained.table` says what it holds.
         decimal, thousands: how numbers are written in text: `fastnet.tables.notation`.
+        weights: the column that says how much each row counts, or None.
+        ids: the columns that name rows, which predictions repeat.
     """
 
     columns: tuple[Column, ...]
@@ -58,6 +60,8 @@ class Table:
     training: Mapping[str, Any] | None = None
     decimal: str = "."
     thousands: str = ""
+    weights: str | None = None
+    ids: tuple[str, ...] = ()
 
     @property
     def notation(self) -> Notation:
@@ -95,6 +99,7 @@ class Table:
             "columns": [encoding.to_plain(column) for column in self.columns],
             "classes": list(self.classes),
             "left_out": list(self.left_out),
+            "ids": list(self.ids),
         }
 
     @classmethod
@@ -135,6 +140,8 @@ class Table:
             and not set(table.left_out) & set(map(str, names)),
             "training": table.training is None or isinstance(table.training, Mapping),
             "decimal": _is_notation(table),
+            "weights": table.weights is None or text(table.weights),
+            "ids": isinstance(table.ids, tuple) and all(map(text, table.ids)),
         }
         for name, holds in valid.items():
             if not holds:
@@ -296,6 +303,13 @@ def class_name(value: Class) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+#: What schemas of older formats do not have, together where it came together.
+_ADDED: tuple[dict[str, Any], ...] = (
+    {"decimal": ".", "thousands": ""},
+    {"weights": None, "ids": []},
+)
+
+
 def _is_notation(table: Table) -> bool:
     try:
         return table.notation is not None
@@ -304,11 +318,12 @@ def _is_notation(table: Table) -> bool:
 
 
 def _from_older_formats(plain: Any) -> Any:
-    """Add the notation to schemas that have none, and convert those that were of numbers only."""
+    """Add what older schemas do not have, and convert those that were of numbers only."""
     if not isinstance(plain, Mapping):
         return plain
-    if "decimal" not in plain and "thousands" not in plain:
-        plain = {**plain, "decimal": ".", "thousands": ""}
+    for added in _ADDED:
+        if not added.keys() & plain.keys():
+            plain = {**plain, **added}
     if "mean" not in plain or "scale" not in plain:
         return plain
     facts = dict(plain)
