@@ -86,7 +86,6 @@ def test_an_argument_that_fit_does_not_have(options, says):
         (lambda: fn.SGD(eps=1), r"fn\.SGD has no argument 'eps'; it takes learning_rate, mom"),
         (lambda: fn.ReLU(slope=1), "it takes none"),
         (lambda: fn.Cosine(learning_rate=1), "did you mean 'rate'"),
-        (lambda: fn.Crossentropy(label_smoothing=0.1), "give smoothed targets"),
         (lambda: fn.Dense(3, act="relu"), "did you mean 'activation'"),
         (lambda: fn.Dense(3, input_shape=(2,)), r"the network has it: fn\.Network\(inputs"),
         (lambda: fn.Model(NETWORK, random_state=1), "did you mean 'seed'"),
