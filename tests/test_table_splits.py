@@ -122,8 +122,12 @@ def test_groups_and_times_are_columns_of_any_kind(tmp_path):
     ("recipe", "changed", "message"),
     [
         ({"group": "port"}, {}, "column 'port' has no value in data row 8 "),
-        ({"time": "sex"}, {}, r"'sex' holds 'male' in data row \d, which is not a number"),
-        ({"time": "day"}, {"day": ["1/2/2026"] * 400}, "may also be a date, such as 2026-11-28"),
+        ({"time": "sex"}, {}, r"'sex' holds 'male' in data row \d, which is no date"),
+        (
+            {"time": "day"},
+            {"day": ["1/2/2026"] * 400},
+            "write them with the year first",
+        ),
         ({"time": "day"}, {"day": ["2026-01-02"] * 400}, "too few different times"),
         ({"group": "day"}, {"day": ["2026"] * 400}, "leaves 1 group for training and test"),
         ({"group": "clinic"}, {}, "no column 'clinic' for --group"),
