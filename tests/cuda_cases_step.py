@@ -212,6 +212,7 @@ def _moves() -> list[Case]:
             made.append(_move(name, number, optimizer, 333, 2, 64))
         adam = OPTIMIZERS["adam"]
         made.append(_move("decay", number, adam, 333, 2, 64, decay=0.5))
+        made.append(_move("factors", number, adam, 333, 2, 64, decay=0.5, factors=True))
         made.append(_move("one-parameter", number, adam, 1, 1, 32))
         made.append(_move("cut-and-scaled", number, adam, 70, 1, 32, scale=2.0**12, limit=0.5))
         made.append(_move("stopped", number, adam, 70, 1, 64, stopped=True))
@@ -221,6 +222,7 @@ def _moves() -> list[Case]:
 def _move(
     name: str, number: Any, optimizer: Any, size: int, blocks: int, threads: int,
     scale: float = 1.0, limit: float = math.inf, stopped: bool = False, decay: float = 0.0,
+    factors: bool = False,
 ) -> Case:  # fmt: skip
     """The second step of a run that begins after six updates."""
     factor, slots = 0.75, optimizer.slots
@@ -240,10 +242,12 @@ def _move(
     gradient = passed.astype("f8") / scale
     gradient = np.clip(gradient, -limit, limit) * factor
     moved, kept = p.astype("f8"), memory.astype("f8")
+    own = np.abs(draw(8, (2, size), number)) if factors else None
     if not stopped:
-        moved *= 1 - lrs[1] * decay
+        lr = lrs[1] * (1 if own is None else own[0].astype("f8"))
+        moved *= 1 - lr * decay * (1 if own is None else own[1].astype("f8"))
         kind, constants = optimizer.canonical()
-        UPDATES[kind](constants, kept, size, np.dtype("f8"))(moved, gradient, lrs[1], 8)
+        UPDATES[kind](constants, kept, size, np.dtype("f8"), factors)(moved, gradient, lr, 8)
     copied, near = None, FORWARD[number.real]
     if number.is_16_bit:
         start = np.full(size, np.nan) if stopped else moved
@@ -252,7 +256,7 @@ def _move(
         "control": state, "scalars": np.array([np.nan, factor, scale]),
         "settings": control.settings(run),
         "steps": control.step_table(network(1, (1,))[1], run, 6),
-        "gradient": passed, "scaled": scale != 1, "size": size,
+        "gradient": passed, "scaled": scale != 1, "size": size, "factors": own,
         "parameters": Out(moved, number.real, p, norm=near),
         "memory": Out(kept, number.real, memory, norm=near) if slots else None,
         "copy": copied,

@@ -29,6 +29,9 @@ HIDDEN = st.one_of(
 
 SMOOTHING = st.floats(0, 1, exclude_max=True)
 
+FACTOR = st.one_of(st.just(1.0), NOT_NEGATIVE, st.tuples(NOT_NEGATIVE, NOT_NEGATIVE))
+TRAINING = st.tuples(FACTOR, FACTOR, st.sampled_from([None, "ntk"]))
+
 INITIALIZERS = st.one_of(
     st.sampled_from([
         "auto", "zeros", fn.GlorotUniform(), fn.GlorotNormal(), fn.HeUniform(), fn.HeNormal(),
@@ -62,7 +65,7 @@ def networks(draw):
             init = draw(st.lists(numbers, min_size=width, max_size=width))
             if bias and draw(st.booleans()):
                 init = (init, draw(numbers))
-        layers.append(fn.Dense(units, draw(HIDDEN), bias, init))
+        layers.append(fn.Dense(units, draw(HIDDEN), bias, init, *draw(TRAINING)))
         width = units
     output, loss = draw(OUTPUTS)
     units = draw(st.integers(1, 2)) * max(loss.outputs_per_target, 2)
@@ -86,8 +89,10 @@ def test_a_network_is_the_same_after_json_and_toml(network):
 
 
 def test_networks_that_differ_anywhere_are_not_equal():
-    def make(inputs=2, units=3, activation="tanh", bias=True, init="auto", rate=0.5, loss="mse"):
-        layers = [fn.Dense(units, activation, bias, init), fn.Dropout(rate), fn.Dense(1)]
+    def make(
+        inputs=2, units=3, activation="tanh", bias=True, init="auto", rate=0.5, loss="mse", **other
+    ):
+        layers = [fn.Dense(units, activation, bias, init, **other), fn.Dropout(rate), fn.Dense(1)]
         return fn.Network(inputs, layers, loss)
 
     variants = [
@@ -95,7 +100,8 @@ def test_networks_that_differ_anywhere_are_not_equal():
         make(init="normal"), make(init=fn.Normal(2.0)), make(rate=0.4), make(loss="mae"),
         make(activation=fn.LeakyReLU()), make(activation=fn.LeakyReLU(slope=0.2)),
         make(loss=fn.Huber()), make(loss=fn.Huber(2.0)), make(init=[[0.0] * 3] * 2),
-        make(init=([[0.0] * 3] * 2, [0.0] * 3)),
+        make(init=([[0.0] * 3] * 2, [0.0] * 3)), make(learning_rate_factor=0.1),
+        make(learning_rate_factor=(1, 0.1)), make(decay_factor=0.1), make(scaling="ntk"),
     ]  # fmt: skip
     assert len(set(variants)) == len(variants)
     assert make() == make()
@@ -221,6 +227,9 @@ def test_toml_that_describes_no_network_is_refused(text, says):
 
 
 REFUSED = [
+    (lambda: fn.Dense(1, learning_rate_factor=-1), "learning_rate_factor is -1; it must be at le"),
+    (lambda: fn.Dense(1, decay_factor=(1, 2, 3)), "decay_factor is .*must be a number, or a pair"),
+    (lambda: fn.Dense(1, scaling="mup"), "scaling is 'mup'; it must be 'ntk', or be left out"),
     (lambda: fn.Network(2, [fn.Dense(3)], "gaussian_nll"),
      "loss 'gaussian_nll' has 2 outputs for each target, so .* a multiple of 2 units; it has 3"),
     (lambda: fn.Quantile((0.9, 0.1)), "several must be in increasing order, as"),

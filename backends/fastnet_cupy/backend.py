@@ -45,6 +45,7 @@ class CudaBackend(Backend):
         return {
             "operation": [op.__name__.lower() for op in OPERATIONS],
             **{table: names.kinds_of(table) for table in tables},
+            "factor": ["rate", "decay"],
         }
 
     def probe(self) -> Probe:

@@ -74,6 +74,8 @@ class Context:
         layout: the network.
         number: the kind of number.
         int_table, float_table: the layout's tables, on the device.
+        factors: `(2, size)` on the device: for each parameter those of the learning rate and of the
+            weight decay; None where all are 1.
     """
 
     device: Device
@@ -81,11 +83,16 @@ class Context:
     number: Number
     int_table: Any = field(init=False)
     float_table: Any = field(init=False)
+    factors: Any = field(init=False)
 
     def __post_init__(self) -> None:
         tables = tabulate(self.layout)
         self.int_table = self.device.upload(tables.ints)
         self.float_table = self.device.upload(tables.floats)
+        factors = self.layout.factors
+        if factors is not None:
+            factors = self.device.upload(factors.astype(self.number.real))
+        self.factors = factors
 
     def kernel(self, file: str, name: str, **defines: Any) -> Kernel:
         """A kernel for this kind of number, with further macros."""

@@ -1,7 +1,7 @@
 """From a plan to what kernels follow: a chain of layers, as two tables of numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,8 @@ class Layout:
         output: the code of the activation between logits and prediction: IDENTITY or SIGMOID.
         output_softmax: whether that is softmax.
         loss: of the plan.
+        factors: `(2, size)` float64: for each parameter what the learning rate and what the weight
+            decay are multiplied with; None where all are 1.
     """
 
     inputs: int
@@ -90,6 +92,7 @@ class Layout:
     output: int
     output_softmax: bool
     loss: plan.LossFunction
+    factors: Array | None = field(default=None, compare=False)
 
     @property
     def widest(self) -> int:
@@ -183,8 +186,19 @@ def lay_out(lowered: plan.Plan) -> Layout:
         raise _not_a_chain(lowered.operations[-1])
     return Layout(
         lowered.inputs, lowered.outputs, lowered.size, tuple(chain.layers), chain.input_masks,
-        chain.softmax, output, output_softmax, lowered.loss,
+        chain.softmax, output, output_softmax, lowered.loss, _factors(lowered),
     )  # fmt: skip
+
+
+def _factors(lowered: plan.Plan) -> Array | None:
+    """The factors of each parameter: see `Layout`."""
+    if all((piece.rate_factor, piece.decay_factor) == (1, 1) for piece in lowered.parameters):
+        return None
+    factors = np.ones((2, lowered.size))
+    for piece in lowered.parameters:
+        piece.of(factors[0])[...] = piece.rate_factor
+        piece.of(factors[1])[...] = piece.decay_factor
+    return factors
 
 
 @dataclass(frozen=True)

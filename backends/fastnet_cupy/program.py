@@ -273,7 +273,12 @@ class CudaProgram(Program):
             return training.store(state, run.steps)
 
     def _is_tiny(self, batch: int) -> bool:
-        """Whether one block alone takes less time for a step than all blocks together."""
+        """Whether one block alone takes less time for a step than all blocks together.
+
+        It has no place for parameters with factors of their own.
+        """
+        if self.layout.factors is not None:
+            return False
         work, regimes = self.layout.products * batch, self.regimes
         if work > regimes.tiny_products:
             return work <= regimes.tiny_products_alone and batch < regimes.narrow_training

@@ -360,6 +360,7 @@ class Training(Collector):
                 gradient,
                 np.int32(scaled),
                 np.int64(context.layout.size),
+                context.factors,
                 self.parameters,
                 self.memory,
                 self.copy,

@@ -26,7 +26,7 @@ class NumbaBackend(Backend):
         from fastnet_numba import program  # noqa: F401  (imports all files of kernels)
         from fastnet_numba.ops.declared import KINDS
 
-        return KINDS
+        return {**KINDS, "factor": ["rate", "decay"]}
 
     def probe(self) -> Probe:
         """Usable where Numba is installed, and platformdirs, which finds the cache folder."""

@@ -76,7 +76,7 @@ class _Pass:
     def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
         plan, dtype = program.plan, program.dtype
         run = Run.whole_batch(rows)
-        tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1))
+        tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1), ())
         workspace = program.for_rows(-(-rows // parts))
         gradient = np.zeros(parts * program.stride, dtype)
         self.kernel = program.kernel_for(workspace.layout)
@@ -110,6 +110,7 @@ class NumbaProgram(Program):
         self.tiles = self.kernels.tiles_for(self.nothing)
         # Parts of the gradient lie so far apart, on cache lines of their own.
         self.stride = -(-plan.size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
+        self.segments = _segments(plan)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}
@@ -346,7 +347,7 @@ class NumbaProgram(Program):
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = _tables(
-            run, self.numbers(task, run, rows, state.updates, parts, workers)
+            run, self.numbers(task, run, rows, state.updates, parts, workers), self.segments
         )
         x, y, labels = data.x.numbers.reshape(-1), self.nothing, self.no_indices
         if data.y.dtype == np.intp:
@@ -403,6 +404,7 @@ class NumbaProgram(Program):
             training.WORKERS: workers,
             training.TRAINED: self.plan.trained,
             training.SIZE_OF_PART: self.stride,
+            training.SEGMENTS: len(self.segments) // 3,
         }
 
 
@@ -411,7 +413,26 @@ def _writable(parameters: Array) -> Array:
     return parameters if parameters.flags.writeable else parameters.copy()
 
 
-def _tables(run: Run, numbers: dict[int, int]) -> tuple[Array, Array, Array]:
+def _segments(plan: Plan) -> tuple[float, ...]:
+    """For each stretch of the trained parameters with the same factors, its end and the two.
+
+    Nothing where all factors are 1.
+    """
+    found: list[tuple[float, float, float]] = []
+    for piece in plan.parameters:
+        if piece.offset < plan.trained:
+            one = (float(piece.offset + piece.size), piece.rate_factor, piece.decay_factor)
+            if found and found[-1][1:] == one[1:]:
+                found.pop()
+            found.append(one)
+    if all(one[1:] == (1, 1) for one in found):
+        return ()
+    return tuple(number for one in found for number in one)
+
+
+def _tables(
+    run: Run, numbers: dict[int, int], segments: tuple[float, ...]
+) -> tuple[Array, Array, Array]:
     """The tables of a run for the kernel: what each step has, the integers, the floats."""
     steps = np.empty((run.steps, training.PER_STEP))
     steps[:, training.LEARNING_RATE] = run.learning_rate
@@ -428,11 +449,10 @@ def _tables(run: Run, numbers: dict[int, int]) -> tuple[Array, Array, Array]:
     for place, number in numbers.items():
         int_table[place] = number
     clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
-    return (
-        steps,
-        int_table,
-        np.array([run.l1, *clipping, run.reports_penalty, *constants], np.float64),
-    )
+    floats = [run.l1, *clipping, run.reports_penalty, *constants]
+    if segments:
+        floats += [0.0] * (training.SEGMENT_TABLE - len(floats)) + list(segments)
+    return steps, int_table, np.array(floats, np.float64)
 
 
 def _one_step(run: Run, step: int, rows: int) -> Run:

@@ -74,6 +74,8 @@ class TinyPlan:
 
 def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
     """The plan for this path, or None if it is not for it."""
+    if any(piece.rate_factor != 1 for piece in plan.parameters):
+        return None
     layers: list[Affine] = []
     codes: list[int] = []
     constants: list[tuple[float, ...]] = []

@@ -9,6 +9,8 @@ penalties or the gradient's norm need all parts, and after the update.
 
 import math
 
+import numpy as np
+
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
@@ -26,15 +28,20 @@ from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
 PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
-#: parts' gradients.
+#: parts' gradients, SEGMENTS how many stretches of the parameters have factors of their own.
 (
     TASK, FIRST_STEP, STEPS, BATCH, ROWS, SEED, UPDATES, PARTS, WORKERS, OPTIMIZER, TRAINED,
-    SIZE_OF_PART, INTEGERS,
-) = range(13)  # fmt: skip
+    SIZE_OF_PART, SEGMENTS, INTEGERS,
+) = range(14)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
 L1, CLIP_VALUE, CLIP_NORM, REPORTS_PENALTY, OPTIMIZER_CONSTANTS = range(5)
+
+#: Behind these constants, for every segment where it ends, and what learning rate and weight decay
+#: are multiplied with there.
+MOST_CONSTANTS = 4
+SEGMENT_TABLE = OPTIMIZER_CONSTANTS + MOST_CONSTANTS
 
 #: Weights of rows from which products with them are not subnormal in float32, if the other factor
 #: is a loss or a derivative that matters.
@@ -199,10 +206,19 @@ def follow(
                 unit = peak
             if norm > float_table[CLIP_NORM]:
                 scale(g, low, high, float_table[CLIP_NORM] / norm)
-        update(
-            int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
-            steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
-        )  # fmt: skip
+        here, segment = low, SEGMENT_TABLE
+        while here < high:
+            there, rate, decay = high, steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY]
+            if int_table[SEGMENTS] > 0:
+                there = min(high, np.int64(float_table[segment]))
+                rate *= float_table[segment + 1]
+                decay *= float_table[segment + 2]
+                segment += 3
+            update(
+                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, here, there,
+                rate, decay, int_table[UPDATES] + s + 1,
+            )  # fmt: skip
+            here = max(here, there)
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
             return s

@@ -289,7 +289,8 @@ class _Lowering:
 
     def parameter(self, one: Placed, name: str, role: str) -> Parameter:
         shape = one.layer.parameters(one.inputs)[name]
-        piece = Parameter(f"{one.name}.{name}", self.size, shape, role)
+        factors = one.layer.factors(name, one.inputs)
+        piece = Parameter(f"{one.name}.{name}", self.size, shape, role, *factors)
         self.size += piece.size
         self.parameters.append(piece)
         return piece

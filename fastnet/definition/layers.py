@@ -15,6 +15,9 @@ from fastnet.definition.initializers import INITIALIZERS, Arrays, Initializer, d
 from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError, unknown
 
+#: A number, or one for the weight and one for the bias.
+Factor = float | tuple[float, float]
+
 
 class Layer:
     """What every layer has."""
@@ -37,6 +40,10 @@ class Layer:
     def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
         """The shapes of its parameters, by their names in the layer."""
         return {}
+
+    def factors(self, name: str, inputs: int) -> tuple[float, float]:
+        """What the learning rate and the weight decay are multiplied with for a parameter."""
+        return 1.0, 1.0
 
     def start(self, name: str, seed: int, number: int, shape: tuple[int, ...]) -> Array:
         """What a parameter starts as, float64: factors and variances as 1, all others as 0.
@@ -70,6 +77,14 @@ class Dense(Layer):
         bias: whether a bias is added.
         init: how the weights start: a name, an instance, `"auto"` (He for the relu family,
             LeCun for selu, Glorot for the rest), the weights themselves, or `(weights, bias)`.
+        learning_rate_factor: multiplies the optimizer's learning rate in this layer: a number, or
+            two, for weight and bias; 0 leaves the layer as it is.
+        decay_factor: multiplies the optimizer's weight decay likewise.
+        scaling: "ntk" trains as activation(x @ w / sqrt(inputs) + bias) with parameters w would
+            (Jacot et al. 2018). `weight` holds w / sqrt(inputs), so it starts, predicts and is
+            exported like any other; its learning rate is divided by sqrt(inputs), its decay is not.
+            With Adam and its like, whose steps do not depend on the size of the gradient, that is
+            the same but for `epsilon`; other optimizers refuse it.
 
     Raises:
         DefinitionError: for units that are not a whole number above 0, or an unknown name.
@@ -80,6 +95,9 @@ class Dense(Layer):
     activation: Activation
     bias: bool
     init: Initializer
+    learning_rate_factor: Factor
+    decay_factor: Factor
+    scaling: str | None
 
     def __init__(
         self,
@@ -87,6 +105,9 @@ class Dense(Layer):
         activation: str | Activation | Mapping[str, Any] = "identity",
         bias: bool = True,
         init: Any = "auto",
+        learning_rate_factor: Factor = 1.0,
+        decay_factor: Factor = 1.0,
+        scaling: str | None = None,
     ) -> None:
         if not isinstance(bias, bool):
             raise DefinitionError(f"bias is {bias!r}; it must be True or False.")
@@ -97,6 +118,14 @@ class Dense(Layer):
         object.__setattr__(self, "init", _initializer(init, function))
         if isinstance(self.init, Arrays) and self.init.biases is not None and not bias:
             raise DefinitionError("init holds a bias, but bias=False; leave one of the two out.")
+        if scaling not in (None, "ntk"):
+            raise DefinitionError(f"scaling is {scaling!r}; it must be 'ntk', or be left out.")
+        for name, value in (
+            ("learning_rate_factor", learning_rate_factor),
+            ("decay_factor", decay_factor),
+        ):
+            object.__setattr__(self, name, _factor(value, name))
+        object.__setattr__(self, "scaling", scaling)
 
     def outputs(self, inputs: int, place: str) -> int:
         """The units."""
@@ -114,6 +143,17 @@ class Dense(Layer):
         bias = {"bias": (self.units,)} if self.bias else {}
         return {"weight": (inputs, self.units), **bias}
 
+    def factors(self, name: str, inputs: int) -> tuple[float, float]:
+        """Those of the weight, or of the bias."""
+        rate, decay = (
+            one[name == "bias"] if isinstance(one, tuple) else one
+            for one in (self.learning_rate_factor, self.decay_factor)
+        )
+        if self.scaling == "ntk" and name == "weight":
+            root = math.sqrt(inputs)
+            return rate / root, decay * root  # a step decays by the product of the two
+        return rate, decay
+
     def start(self, name: str, seed: int, number: int, shape: tuple[int, ...]) -> Array:
         """As the initializer says."""
         if name == "weight":
@@ -122,7 +162,8 @@ class Dense(Layer):
 
     @property
     def label(self) -> str:
-        return f"Dense {self.activation.name}" + ("" if self.bias else ", no bias")
+        text = f"Dense {self.activation.name}" + ("" if self.bias else ", no bias")
+        return text + "".join(f", {name} {value}" for name, value in self.of_training.items())
 
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""
@@ -132,7 +173,18 @@ class Dense(Layer):
             "activation": self.activation.spec(),
             "bias": self.bias,
             "init": self.init.spec(),
+            **{
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.of_training.items()
+            },
         }
+
+    @property
+    def of_training(self) -> dict[str, Any]:
+        """What concerns its training alone and is not as by default, by the names of arguments."""
+        found = {name: getattr(self, name) for name in ("learning_rate_factor", "decay_factor")}
+        found = {name: value for name, value in found.items() if value != 1}
+        return {**found, "scaling": self.scaling} if self.scaling else found
 
 
 @explained("fn.Dropout")
@@ -359,6 +411,17 @@ def placed(layers: tuple[Layer, ...], inputs: int) -> list[Placed]:
     return found
 
 
+def _factor(value: Any, what: str) -> Factor:
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise DefinitionError(
+                f"{what} is {value!r}; it must be a number, or a pair, for weight and bias."
+            )
+        weight, bias = (checks.number(one, what, least=0) for one in value)
+        return weight if weight == bias else (weight, bias)
+    return checks.number(value, what, least=0)
+
+
 def _initializer(init: Any, activation: Activation) -> Initializer:
     if init is None:
         raise DefinitionError("init is None; leave it out, or write 'auto', for the usual start.")
@@ -378,7 +441,10 @@ MOST_NESTED = 32
 
 #: The keys of each type's plain form: those that it needs, and those that it may have.
 _KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "dense": ({"units"}, {"activation", "bias", "init"}),
+    "dense": (
+        {"units"},
+        {"activation", "bias", "init", "learning_rate_factor", "decay_factor", "scaling"},
+    ),
     "dropout": ({"rate"}, set()),
     "activate": ({"activation"}, set()),
     "layer_norm": (set(), {"epsilon"}),

@@ -1,6 +1,6 @@
 """The settings of a fit, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from fastnet.arguments import explained
 from fastnet.arrays import checks
-from fastnet.definition.layers import Dropout
+from fastnet.definition.layers import Dense, Dropout
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
-from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Optimizer
+from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, SGD, Optimizer, Rprop
 from fastnet.errors import DefinitionError
 from fastnet.training.blocks import BlockShuffle
 
@@ -111,7 +111,33 @@ def make_settings(
     )
     if isinstance(rule, LBFGS):
         check_lbfgs(settings, network, rows)
+    if isinstance(rule, LBFGS | Rprop | SGD):
+        _check_factors(rule, network)
     return settings
+
+
+def _check_factors(rule: Optimizer | LBFGS, network: Network) -> None:
+    """Refuse what an optimizer cannot do to the learning rates of single layers."""
+    for layer in _dense(network.layers):
+        if layer.learning_rate_factor != 1 and not isinstance(rule, SGD):
+            raise DefinitionError(
+                f"{rule.name} has steps of its own, not a learning rate: it cannot follow the "
+                f"learning_rate_factor {layer.learning_rate_factor} of {layer!r}; use 'adam'."
+            )
+        if layer.scaling is not None:
+            raise DefinitionError(
+                f"{rule.name} cannot follow the scaling {layer.scaling!r} of {layer!r}; use 'adam' "
+                "or another optimizer whose steps do not depend on the size of the gradient."
+            )
+
+
+def _dense(layers: Any) -> Iterator[Dense]:
+    """All dense layers, those inside of others too."""
+    for layer in layers:
+        if isinstance(layer, Dense):
+            yield layer
+        else:
+            yield from _dense(getattr(layer, "layers", ()))
 
 
 def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:

@@ -27,6 +27,12 @@ struct Rule {
     widen = (real)step[STEP_WIDEN];
     stay = (real)step[STEP_STAY];
   }
+  // Likewise, for a parameter with factors of its own.
+  __device__ __forceinline__ void take(const double *step, real rate_factor, real decay_factor) {
+    take(step);
+    rate *= rate_factor;
+    stay = 1 - (real)(1 - step[STEP_STAY]) * rate_factor * decay_factor;
+  }
 };
 
 struct OfParameters {};

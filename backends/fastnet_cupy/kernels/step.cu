@@ -98,15 +98,17 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
 }
 
 // Update every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
+// `factors`: for each parameter that of its learning rate, then all of weight decay; null: all 1.
 // `copy` becomes the parameters as products read them; null: it is not needed.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     update_parameters(const int64_t *control, const double *settings, const double *steps,
                       const double *scalars, const real *gradient, int scaled, int64_t size,
-                      real *parameters, real *memory, store *copy) {
+                      const real *factors, real *parameters, real *memory, store *copy) {
   if (control[STOPPED]) return;
   int slots = (int)control[SLOTS];
   Rule rule((int)control[OPTIMIZER], settings);
-  rule.take(steps + control[NOW] * control[STEP_NUMBERS]);
+  const double *step = steps + control[NOW] * control[STEP_NUMBERS];
+  rule.take(step);
   real factor = (real)scalars[FACTOR], limit = (real)settings[SETTING_CLIP_VALUE];
   real unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
@@ -114,6 +116,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     real g = clipped(gradient[i] * unscale, limit) * factor;
     real p = parameters[i], m = slots > 0 ? memory[i] : (real)0;
     real n = slots > 1 ? memory[size + i] : (real)0;
+    if (factors) rule.take(step, factors[i], factors[size + i]);
     update(rule, p, g, m, n);
     parameters[i] = p;
     if (slots > 0) memory[i] = m;
