@@ -18,6 +18,7 @@ from fastnet.contract import choosing, plan
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
+from fastnet.definition.schedules import Schedule
 from fastnet.errors import DataError, DefinitionError, FastnetError
 from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
@@ -324,6 +325,7 @@ class Model:
         l2: float = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        dropout_factor: float | Schedule | Mapping[str, Any] = 1.0,
         initial_epoch: int = 0,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: bool = False,
@@ -361,6 +363,8 @@ class Model:
             clip_norm: the largest Euclidean norm of a gradient; a longer one is scaled down.
             clip_value: the largest absolute value of a gradient's entry; applied before
                 `clip_norm`.
+            dropout_factor: multiplies the rate of every `Dropout` layer: a number, or a schedule
+                such as `fn.FlatCosine(1.0)`.
             initial_epoch: epochs done before. The optimizer then continues with the memory of the
                 model's last fit, and `ReduceOnPlateau` with its rate, so that 10 epochs and then
                 20 with `initial_epoch=10` are the same as 20 (for schedules that do not span the
@@ -411,6 +415,7 @@ class Model:
             clip_norm=clip_norm,
             clip_value=clip_value,
             early_stopping=early_stopping,
+            dropout_factor=dropout_factor,
         )
         if first * len(data) > _MOST_ROWS:
             raise DefinitionError(

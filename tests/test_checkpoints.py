@@ -199,6 +199,7 @@ def other_network(**changes):
         ({}, {"l2": 0.1}, r"its l2 was 0\.001, now it is 0\.1"),
         ({}, {"clip_norm": 1.0}, "its clip_norm was None, now it is 1"),
         ({}, {"clip_value": 1.0}, "its clip_value was None, now it is 1"),
+        ({}, {"dropout_factor": 0.5}, "its dropout_factor was 1.0, now it is 0.5"),
         ({"seed": 9}, {}, "seed|training rows"),
         ({"dtype": "float64"}, {}, "its dtype was 'float32', now it is 'float64'"),
         (

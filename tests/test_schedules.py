@@ -15,6 +15,7 @@ from fastnet.definition.schedules import as_schedule
 SCHEDULES = [
     fn.Constant(0.3), fn.Step(0.4, 3, 0.5), fn.Exponential(0.2, 0.9), fn.InverseScaling(0.1, 0.7),
     fn.Cosine(0.1, 0.01), fn.Cosine(0.1, epochs=4), fn.OneCycle(0.5), fn.OneCycle(0.5, epochs=6),
+    fn.FlatCosine(0.2), fn.FlatCosine(0.2, 0.25, 0.1, 8), fn.CosLog(0.3), fn.CosLog(0.3, 2, 7),
     fn.WarmUp(2, 0.3), fn.WarmUp(3, fn.Cosine(0.2), start_factor=0.1),
     fn.WarmUp(1.5, fn.ReduceOnPlateau(0.2)), fn.WarmUp(2, fn.WarmUp(2, fn.Step(0.1, 2))),
 ]  # fmt: skip
@@ -46,6 +47,53 @@ def test_cosine_goes_from_rate_to_end_over_the_whole_fit_or_its_epochs():
     found = at(fn.Cosine(0.1, 0.02), 0, 2.5, 5, 10, total=10)
     assert found == pytest.approx([0.1, 0.02 + 0.08 * (1 + math.sqrt(0.5)) / 2, 0.06, 0.02])
     assert at(fn.Cosine(0.1, epochs=4), 2, 4, 9) == pytest.approx([0.05, 0, 0])
+
+
+def test_flat_cosine_stays_for_half_the_fit_and_then_falls_along_half_a_cosine():
+    # flat_cos(t) = 1 to t = 1/2, then (1 + cos(pi (2 t - 1))) / 2
+    falling = [0.1 * (1 + math.cos(math.pi * (2 * t - 1))) / 2 for t in (0.6, 0.75, 0.9)]
+    found = at(fn.FlatCosine(0.1), 0, 3, 5, 6, 7.5, 9, 10)
+    assert found == pytest.approx([0.1, 0.1, 0.1, *falling, 0])
+    assert at(fn.FlatCosine(0.1, 0.5, 0.02, 4), 2, 3, 8) == pytest.approx([0.1, 0.06, 0.02])
+
+
+def test_coslog_is_waves_each_twice_as_long_as_the_one_before():
+    # coslog4(t) = (1 - cos(2 pi log2(1 + 15 t))) / 2: 0 at the ends of waves, 1 in their middles
+    ends = [10 * (2**k - 1) / 15 for k in range(5)]
+    tops = [10 * (2 ** (k + 0.5) - 1) / 15 for k in range(4)]
+    assert at(fn.CosLog(0.2), *ends, *tops) == pytest.approx([0] * 5 + [0.2] * 4, abs=1e-12)
+    t = 0.37
+    wanted = 0.1 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t)))
+    assert at(fn.CosLog(0.2), 10 * t) == pytest.approx([wanted])
+
+
+def test_weight_decay_and_dropout_follow_schedules():
+    network = fn.Network(4, [fn.Dense(6, "tanh"), fn.Dropout(0.5), fn.Dense(2)])
+    x, y = rows_for(network, 20)
+    halved = fn.Step(0.4, 1, 0.5)  # in every epoch half of that in the one before
+    for rule in (fn.AdamW, fn.Lion):
+        ends = []
+        for whole in (True, False):
+            model = fn.Model(network, seed=1, dtype="float64")
+            for epochs in [3] if whole else [1, 2, 3]:
+                value = halved if whole else 0.4 * 0.5 ** (epochs - 1)
+                model.fit(
+                    x, y, epochs=epochs, initial_epoch=0 if whole else epochs - 1, batch_size=8,
+                    optimizer=rule(0.1, weight_decay=value), dropout_factor=value,
+                )  # fmt: skip
+            ends.append(model.parameters.flat)
+        assert_same_bits(*ends)
+
+
+def test_schedules_of_decay_and_dropout_do_not_follow_the_losses():
+    model = fn.Model(fn.Network(2, [fn.Dense(1)]))
+    says = "ReduceOnPlateau.*, which follows the losses; only a learning rate may"
+    with pytest.raises(fn.DefinitionError, match=f"adamw weight_decay is {says}"):
+        fn.AdamW(weight_decay=fn.ReduceOnPlateau(0.1))
+    with pytest.raises(fn.DefinitionError, match=r"dropout_factor is WarmUp.*follows the losses"):
+        model.fit([[1, 2]], [1], dropout_factor=fn.WarmUp(2, fn.ReduceOnPlateau(0.1)))
+    with pytest.raises(fn.DefinitionError, match="dropout_factor is -1; it must be at least 0"):
+        model.fit([[1, 2]], [1], dropout_factor=-1)
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_far_below_the_first():

@@ -52,7 +52,7 @@ class Named:
 
     def spec(self) -> str | dict[str, Any]:
         """The plain form: the name alone where there are no constants, else a table."""
-        constants = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        constants = {field.name: as_plain(getattr(self, field.name)) for field in fields(self)}
         return {"name": self.name, **constants} if constants else self.name
 
 
@@ -62,12 +62,13 @@ def _names_of(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls))
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """The plain form of a constant, as JSON holds it."""
     if isinstance(value, Named):
         return value.spec()
     if isinstance(value, np.generic):  # JSON knows Python's own numbers alone
         return value.item()
-    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+    return [as_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 N = TypeVar("N", bound=Named)

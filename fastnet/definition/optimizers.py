@@ -31,7 +31,7 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.named import Named, registry
-from fastnet.definition.schedules import Schedule
+from fastnet.definition.schedules import Schedule, scheduled
 from fastnet.definition.schedules import learning_rate as _learning_rate
 from fastnet.errors import DefinitionError
 
@@ -132,9 +132,10 @@ class Optimizer(Named):
         return self.vectors
 
     @property
-    def decoupled_decay(self) -> float:
+    def decoupled_decay(self) -> float | Schedule:
         """The weight decay: before its step, p -= lr * weight_decay * p."""
-        return float(getattr(self, "weight_decay", 0.0))
+        found: float | Schedule = getattr(self, "weight_decay", 0.0)
+        return found
 
     def canonical(self) -> tuple[str, tuple[float, ...]]:
         """The kind of update and its constants; the learning rate and the decay are not among them.
@@ -212,15 +213,18 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AdamW(Adam):
-    """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2)."""
+    """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2).
+
+    `weight_decay` is a number or a schedule.
+    """
 
     name: ClassVar[str] = "adamw"
     kinds: ClassVar[tuple[str, ...]] = ("adam",)
-    weight_decay: float = 0.01
+    weight_decay: Any = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.number(self.weight_decay, "adamw weight_decay", least=0)
+        object.__setattr__(self, "weight_decay", scheduled(self.weight_decay, "adamw weight_decay"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -308,6 +312,8 @@ class Rprop(Optimizer):
 class Lion(Optimizer):
     """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
     m = beta2 * m + (1 - beta2) * g (Chen et al. 2023, algorithm 2).
+
+    `weight_decay` is a number or a schedule.
     """
 
     name: ClassVar[str] = "lion"
@@ -315,13 +321,13 @@ class Lion(Optimizer):
     learning_rate: Any = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.0
+    weight_decay: Any = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number(self.beta1, "lion beta1", least=0, below=1)
         checks.number(self.beta2, "lion beta2", least=0, below=1)
-        checks.number(self.weight_decay, "lion weight_decay", least=0)
+        object.__setattr__(self, "weight_decay", scheduled(self.weight_decay, "lion weight_decay"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,5 +1,7 @@
 """Learning rates by step. Durations are in epochs, so they hold for every batch size.
 
+Weight decay and dropout follow schedules too: then `rate` is their value.
+
 A schedule depends on the step alone: it gives the rates of any steps at once, so that whole runs
 are planned ahead. Only `ReduceOnPlateau` also depends on the losses.
 """
@@ -125,6 +127,67 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class FlatCosine(Schedule):
+    """The rate for a while, then from it to eta_min along half a cosine, then constant.
+
+    With the defaults `flat_cos` of Holzmueller et al. 2024 (RealMLP), appendix A.3.
+
+    Args:
+        rate: the first value.
+        flat: the fraction of the time in which it stays.
+        eta_min: the last value.
+        epochs: how long it takes; None: the whole fit.
+    """
+
+    name: ClassVar[str] = "flat_cosine"
+    rate: float
+    flat: float = 0.5
+    eta_min: float = 0.0
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        _rate(self.rate)
+        checks.number(self.flat, "flat_cosine flat", least=0, below=1)
+        checks.number(self.eta_min, "flat_cosine eta_min", least=0)
+        _epochs(self.epochs, "flat_cosine epochs")
+
+    def rates(self, epochs: Array, total: float) -> Array:
+        done = epochs / (self.epochs or _span(total))
+        falling = np.clip((done - self.flat) / (1 - self.flat), 0, 1)
+        return self.eta_min + (self.rate - self.eta_min) * (1 + np.cos(np.pi * falling)) / 2
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CosLog(Schedule):
+    """Waves from 0 to the rate and back, each twice as long as the one before.
+
+    rate (1 - cos(2 pi log2(1 + (2^cycles - 1) t))) / 2, t the fraction of the time: with 4 cycles
+    `coslog4` of Holzmueller et al. 2024 (RealMLP), section 3.
+
+    Args:
+        rate: the highest value.
+        cycles: how many waves.
+        epochs: how long it takes; None: the whole fit.
+    """
+
+    name: ClassVar[str] = "coslog"
+    rate: float
+    cycles: int = 4
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        _rate(self.rate)
+        checks.integer(self.cycles, "coslog cycles")
+        checks.number(self.cycles, "coslog cycles", most=50)
+        _epochs(self.epochs, "coslog epochs")
+
+    def rates(self, epochs: Array, total: float) -> Array:
+        done = np.clip(epochs / (self.epochs or _span(total)), 0, 1)
+        waves = np.log2(1 + (2.0**self.cycles - 1) * done)
+        return self.rate * (1 - np.cos(2 * np.pi * waves)) / 2
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(Schedule):
     """A linear rise to the first rate of another schedule, then that schedule.
 
@@ -227,8 +290,9 @@ class ReduceOnPlateau(Schedule):
 
 
 SCHEDULES = registry(
-    Constant, Step, Exponential, InverseScaling, Cosine, WarmUp, OneCycle, ReduceOnPlateau
-)
+    Constant, Step, Exponential, InverseScaling, Cosine, FlatCosine, CosLog, WarmUp, OneCycle,
+    ReduceOnPlateau,
+)  # fmt: skip
 
 
 def learning_rate(value: Any) -> float | Schedule:
@@ -244,6 +308,40 @@ def learning_rate(value: Any) -> float | Schedule:
     if isinstance(value, Schedule | dict | str):
         return resolve("schedule", SCHEDULES, value)
     return _rate(value)
+
+
+def scheduled(value: Any, what: str) -> float | Schedule:
+    """Check a number of at least 0, or a schedule that depends on the step alone.
+
+    Raises:
+        DefinitionError: for anything else.
+    """
+    if not isinstance(value, Schedule | dict | str):
+        return checks.number(value, what, least=0)
+    found = resolve("schedule", SCHEDULES, value)
+    if plateau(found) is not None:
+        raise DefinitionError(
+            f"{what} is {found!r}, which follows the losses; only a learning rate may. Use another "
+            "schedule, such as fn.FlatCosine(...)."
+        )
+    return found
+
+
+def by_step(
+    value: float | Schedule, first: int, steps: int, batches: int, epochs: float
+) -> float | Array:
+    """The values of some steps: the number, or `(steps,)` float64.
+
+    Args:
+        value: a number or a schedule.
+        first: the number of the first step.
+        steps: how many.
+        batches: steps of an epoch.
+        epochs: of the whole fit.
+    """
+    if not isinstance(value, Schedule):
+        return float(value)
+    return value.rates(np.arange(first, first + steps) / batches, epochs)
 
 
 def as_schedule(value: float | Schedule) -> Schedule:

@@ -15,6 +15,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
+from fastnet.definition.named import as_plain
 from fastnet.definition.network import Network, detach
 from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.training.blocks import BlockShuffle
@@ -122,6 +123,7 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
         "l2": settings.l2,
         "clip_norm": settings.clip_norm,
         "clip_value": settings.clip_value,
+        "dropout_factor": as_plain(settings.dropout_factor),
         "seed": settings.seed,
     }
 
@@ -227,6 +229,7 @@ def check_same(path: Path, was: Mapping[str, Any], same: Mapping[str, Any]) -> N
     Raises:
         ModelFileError: if it is not; it names the difference.
     """
+    was = {"dropout_factor": 1.0, **was}  # what older ones do not have
     for name, value in same.items():
         if was[name] != value:
             raise ModelFileError(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.schedules import Schedule, plateau
+from fastnet.definition.schedules import by_step, plateau
 from fastnet.training.fit_state import FitState
 
 
@@ -28,9 +28,7 @@ class LearningRates:
 
     def of_steps(self, first: int, steps: int) -> float | Array:
         """The learning rates of some steps: a number, or `(steps,)` float64."""
-        if not isinstance(self.rate, Schedule):
-            return float(self.rate)
-        rates = self.rate.rates(np.arange(first, first + steps) / self.batches, self.epochs)
+        rates = by_step(self.rate, first, steps, self.batches, self.epochs)
         if self.plateau is not None:
             least = np.minimum(rates, self.plateau.min_lr)
             rates = np.maximum(rates * self.fit_state.rate_factor, least)

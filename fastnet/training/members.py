@@ -15,7 +15,6 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs
-from fastnet.definition.layers import Dropout
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import OPTIMIZERS, Optimizer
@@ -108,7 +107,6 @@ def settings_of_members(
     dtype: np.dtype[Any],
     *,
     optimizer: Any,
-    dropout_factor: Any,
     **options: Any,
 ) -> list[Settings]:
     """Check the settings of each member's fit.
@@ -119,7 +117,6 @@ def settings_of_members(
         seeds: one a member.
         dtype: of the parameters.
         optimizer: for all, or for each.
-        dropout_factor: what every dropout rate is multiplied with, for all or for each.
         options: the others of `make_settings`, likewise.
 
     Raises:
@@ -127,7 +124,6 @@ def settings_of_members(
     """
     members = len(seeds)
     rules = spread_optimizer(optimizer, members)
-    factors = spread(dropout_factor, members, "dropout_factor")
     by_name = {name: spread(value, members, name) for name, value in options.items()}
     made: dict[Any, Settings] = {}
     found = []
@@ -136,7 +132,7 @@ def settings_of_members(
         rows = len(data[member])
         # Checked once for all members that have the same: checks take longer than a tiny fit. The
         # types too, because True is 1 to a dictionary, and not to a check.
-        key = (rows, id(rules[member]), factors[member], *own.values())
+        key = (rows, id(rules[member]), *own.values())
         key = (*key, *map(type, key))
         try:
             settings = made.get(key)
@@ -146,8 +142,6 @@ def settings_of_members(
             settings = _named(
                 member, make_settings, network, rows, seed, dtype, optimizer=rules[member], **own
             )
-            factor = _named(member, _dropout_factor, factors[member], network)
-            settings = replace(settings, dropout_factor=factor)
             made[key] = settings
         found.append(settings if settings.seed == seed else replace(settings, seed=seed))
     return found
@@ -159,16 +153,6 @@ def _named(member: int, function: Callable[..., Any], *given: Any, **named: Any)
         return function(*given, **named)
     except FastnetError as error:
         raise type(error)(f"member {member}: {error}") from error
-
-
-def _dropout_factor(value: Any, network: Network) -> float:
-    factor = checks.number(value, "dropout_factor", least=0)
-    rates = [layer.rate for layer in network.layers if isinstance(layer, Dropout)]
-    if rates and factor * max(rates) >= 1:
-        raise DefinitionError(
-            f"dropout_factor is {factor:g}; times the rate {max(rates):g} it must be less than 1."
-        )
-    return factor
 
 
 def rows_of_members(

@@ -40,7 +40,6 @@ def identity(
         "members": [
             {
                 **checkpoints.settings_identity(one),
-                "dropout_factor": one.dropout_factor,
                 "training rows": digest(rows),
                 "validation rows": digest(held_out),
             }

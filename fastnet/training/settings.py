@@ -1,6 +1,6 @@
 """The settings of a fit, checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from fastnet.definition.layers import Dense, Dropout
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, SGD, Optimizer, Rprop
+from fastnet.definition.schedules import Schedule, scheduled
 from fastnet.errors import DefinitionError
 from fastnet.training.blocks import BlockShuffle
 
@@ -58,7 +59,7 @@ class Settings:
     seed: int
     epochs: int
     early_stopping: EarlyStopping | None
-    dropout_factor: float = 1.0
+    dropout_factor: float | Schedule = 1.0
 
 
 def make_settings(
@@ -76,6 +77,7 @@ def make_settings(
     clip_norm: float | None,
     clip_value: float | None,
     early_stopping: int | EarlyStopping | None,
+    dropout_factor: float | Schedule | Mapping[str, Any],
 ) -> Settings:
     """Check the arguments of `Model.fit`, for so many training rows of a dtype.
 
@@ -108,6 +110,7 @@ def make_settings(
         seed=seed,
         epochs=checks.integer(epochs, "epochs"),
         early_stopping=_stopping(early_stopping),
+        dropout_factor=_dropout_factor(dropout_factor, network),
     )
     if isinstance(rule, LBFGS):
         check_lbfgs(settings, network, rows)
@@ -116,9 +119,26 @@ def make_settings(
     return settings
 
 
+def _dropout_factor(value: Any, network: Network) -> float | Schedule:
+    factor = scheduled(value, "dropout_factor")
+    highest = _highest_dropout(network)
+    if not isinstance(factor, Schedule) and factor * highest >= 1:
+        raise DefinitionError(
+            f"dropout_factor is {factor:g}; times the rate {highest:g} it must be less than 1."
+        )
+    return factor
+
+
+def _highest_dropout(network: Network) -> float:
+    rates = (one.layer.rate for one in network.placed if isinstance(one.layer, Dropout))
+    return max(rates, default=0.0)
+
+
 def _check_factors(rule: Optimizer | LBFGS, network: Network) -> None:
     """Refuse what an optimizer cannot do to the learning rates of single layers."""
-    for layer in _dense(network.layers):
+    for layer in (one.layer for one in network.placed):
+        if not isinstance(layer, Dense):
+            continue
         if layer.learning_rate_factor != 1 and not isinstance(rule, SGD):
             raise DefinitionError(
                 f"{rule.name} has steps of its own, not a learning rate: it cannot follow the "
@@ -129,15 +149,6 @@ def _check_factors(rule: Optimizer | LBFGS, network: Network) -> None:
                 f"{rule.name} cannot follow the scaling {layer.scaling!r} of {layer!r}; use 'adam' "
                 "or another optimizer whose steps do not depend on the size of the gradient."
             )
-
-
-def _dense(layers: Any) -> Iterator[Dense]:
-    """All dense layers, those inside of others too."""
-    for layer in layers:
-        if isinstance(layer, Dense):
-            yield layer
-        else:
-            yield from _dense(getattr(layer, "layers", ()))
 
 
 def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
@@ -165,7 +176,7 @@ def check_lbfgs(settings: Settings, network: Network, rows: int, option: str = "
         DefinitionError: if it cannot.
     """
     clips = settings.clip_norm is not None or settings.clip_value is not None
-    drops = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in network.layers)
+    drops = _highest_dropout(network) > 0
     for wrong, reason in (
         (settings.batch_size < rows, "needs all rows in one batch; leave batch_size out"),
         (settings.l1 > 0, "needs a smooth loss; use l2 instead of l1"),

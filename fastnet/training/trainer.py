@@ -22,6 +22,7 @@ import numpy as np
 from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
+from fastnet.definition.schedules import Schedule, by_step
 from fastnet.errors import Diverged, FileAccessError
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
@@ -251,15 +252,18 @@ class Trainer:
             order=order,
             optimizer=optimizer,
             learning_rate=self.learning_rates.of_steps(first, steps),
-            weight_decay=optimizer.decoupled_decay,
+            weight_decay=self._by_step(optimizer.decoupled_decay, first, steps),
+            dropout_factor=self._by_step(settings.dropout_factor, first, steps),
             l1=self.objective.l1,
             l2=self.objective.l2(first, steps, order),
-            dropout_factor=settings.dropout_factor,
             clip_value=settings.clip_value,
             clip_norm=settings.clip_norm,
             seed=self.seed,
             reports_penalty=self.objective.reports_penalty,
         )
+
+    def _by_step(self, value: float | Schedule, first: int, steps: int) -> float | Array:
+        return by_step(value, first, steps, self.batches, float(self.settings.epochs))
 
     def _rows(self, steps: int) -> int:
         """How many rows the first so many steps of a training have."""
