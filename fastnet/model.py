@@ -222,9 +222,12 @@ class Model:
                 return dlpack.like(found, x)
         put = self._program.to_device
         if is_stored(x):
-            return stored_rows.predict_stored(self._program, put(self._parameters.flat), x)
+            return stored_rows.predict_stored(self._program, self._on_device(), x)
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
-        return dlpack.like(self._program.predict(put(self._parameters.flat), Inputs(put(rows))), x)
+        return dlpack.like(self._program.predict(self._on_device(), Inputs(put(rows))), x)
+
+    def _on_device(self) -> Any:
+        return self._program.parameters_to_device(self._parameters.flat)
 
     def _wants_table(self, method: str) -> DataError:
         return DataError(
@@ -256,8 +259,7 @@ class Model:
         data = self._rows(x, y, sample_weight)
         if isinstance(data, Data):
             data = self._program.upload(data)
-        flat = self._program.to_device(self._parameters.flat)
-        return stored_rows.loss(self._program, flat, data)
+        return stored_rows.loss(self._program, self._on_device(), data)
 
     def loss_and_gradient(
         self,
@@ -301,8 +303,7 @@ class Model:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
         rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
         data = self._program.upload(rows)
-        parameters = self._program.to_device(self._parameters.flat)
-        return self._program.gradient(parameters, data, *penalties, draw)
+        return self._program.gradient(self._on_device(), data, *penalties, draw)
 
     @explained("fit")
     def fit(

@@ -262,3 +262,64 @@ def test_rows_on_the_device_may_begin_anywhere(regimes, dtype):
     program.device.copy(there, x)
     found = program.to_host(program.predict_at_once(flat, there))
     assert_same_bits(found, program.predict(program.to_device(flat), Inputs(program.to_device(x))))
+
+
+def write(model, value):
+    """Ways to change a model's parameters: each changes one, in place."""
+    flat, bias = model.parameters.flat, model.parameters["0.bias"]
+    yield flat.__setitem__(3, value)
+    yield bias.__setitem__(0, value)
+    yield np.add(bias[1:2], 1, out=bias[1:2])
+    yield memoryview(flat).__setitem__(0, value)
+    yield model.parameters.__setitem__("2.bias", np.full(9, value))
+    yield setattr(model.parameters, "flat", model.parameters.flat * 2)
+    yield np.copyto(bias[2:3], np.nan)
+    yield np.copyto(bias[2:3], -0.0)
+    yield np.copyto(bias[2:3], 0.0)
+
+
+def test_parameters_go_to_the_device_when_they_have_changed(monkeypatch):
+    model = fn.Model(NETWORK, backend="simulated", dtype="float64", seed=1)
+    device, flat = model.program.device, model.parameters.flat
+    x, y = rows_for(NETWORK, ROWS)
+    upload, sizes = device.upload, []
+    monkeypatch.setattr(device, "upload", lambda array: sizes.append(array.size) or upload(array))
+
+    def evaluated(model):
+        loss, gradient = model.loss_and_gradient(x, y)
+        return model.predict(x), np.array([model.evaluate(x, y), loss]), gradient
+
+    def assert_up_to_date(uploads):
+        sizes.clear()
+        found = evaluated(model), evaluated(model)
+        assert sizes.count(flat.size) == uploads
+        fresh = fn.Model(NETWORK, backend="simulated", dtype="float64", seed=2)
+        fresh.parameters.flat[...] = flat
+        for again in found:
+            for array, wanted in zip(again, evaluated(fresh), strict=True):
+                assert_same_bits(array, wanted)
+
+    assert_up_to_date(1)
+    for _ in write(model, 0.25):
+        assert_up_to_date(1)
+        assert_up_to_date(0)
+    model.fit(x, y, epochs=1)
+    assert_up_to_date(1)
+    # What a program hands over to be trained is another copy.
+    own = model.program.to_device(flat)
+    device.copy(own, np.zeros_like(flat))
+    assert_up_to_date(0)
+    assert own is not model.program.parameters_to_device(flat)
+
+
+def test_kept_parameters_make_room(monkeypatch):
+    program = a_program(LAYERED, memory_bytes=2**20)
+    flat = np.zeros(LOWERED.size)
+    kept = program.parameters_to_device(flat)
+    assert program.parameters_to_device(flat) is kept
+    with pytest.raises(DoesNotFit):
+        program.gradient(kept, Data(Inputs(np.zeros((2**12, 6))), np.zeros((2**12, 3))))
+    assert program.buffers.parameters is None
+    small = a_program(LAYERED, memory_bytes=2**15)
+    with pytest.raises(DoesNotFit, match=r"10,000 parameters take 80,000 bytes .* smaller network"):
+        small.parameters_to_device(np.zeros(10_000))

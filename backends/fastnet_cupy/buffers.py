@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
+from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.errors import DoesNotFit
 from fastnet_cupy.context import Context
@@ -39,6 +40,8 @@ class Buffers:
         self.kept: dict[tuple[Any, ...], Any] = {}
         #: What is made apart from these, and given up where room is scarce.
         self.tiny: tuple[Any, ...] | None = None
+        #: Parameters on the host, and a copy on the device that is only read.
+        self.parameters: tuple[Array, Any] | None = None
 
     @cached_property
     def shape(self) -> Shape | None:
@@ -180,7 +183,7 @@ class Buffers:
                 found = make()
             except MemoryError:
                 self.kept.clear()
-                self.tiny = None
+                self.tiny = self.parameters = None
                 try:
                     found = make()
                 except MemoryError as error:

@@ -13,6 +13,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import loading
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet.errors import DoesNotFit
 from fastnet_cupy import control, names, tiny
 from fastnet_cupy.buffers import Buffers
 from fastnet_cupy.context import Context, Source
@@ -87,6 +88,26 @@ class CudaProgram(Program):
         with self.lock:
             return self.device.upload(np.ascontiguousarray(array))
 
+    def parameters_to_device(self, flat: Array) -> Any:
+        """A copy on the device that is only read: the last one, if `flat` has the same bits.
+
+        They are compared, because whoever has a view of the parameters may write into it; that
+        takes less time than to copy them over.
+        """
+        with self.lock:
+            kept = self.buffers.parameters
+            if kept is None or not _same_bits(kept[0], flat):
+                self.buffers.parameters = None
+                try:
+                    kept = flat.copy(), self.device.upload(flat)
+                except MemoryError as error:
+                    raise DoesNotFit(
+                        f"{flat.size:,} parameters take {flat.nbytes:,} bytes on the GPU, of which "
+                        f"{self.device.memory()[0]:,} are free; use a smaller network."
+                    ) from error
+                self.buffers.parameters = kept
+            return kept[1]
+
     def to_host(self, array: Any) -> Array:
         """A copy on the host."""
         if not self.device.holds(array):
@@ -115,7 +136,7 @@ class CudaProgram(Program):
             self.device.join()
             out = self.device.lend((len(x), self.layout.outputs), self.dtype)
             try:
-                own = self.device.upload(parameters)
+                own = self.parameters_to_device(parameters)
                 for first, source in self._blocks(Data(Inputs(x), None)):
                     self._predicted(own, source, out[first : first + source.rows])
             finally:  # also after an error: the caller may then free x
@@ -362,6 +383,12 @@ class CudaProgram(Program):
         """All rows on the device."""
         device = self.device
         return _each(data, lambda array: array if device.holds(array) else device.upload(array))
+
+
+def _same_bits(one: Array, other: Array) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits, in which NaN is like NaN."""
+    kind = f"u{one.itemsize}"
+    return bool(np.array_equal(one.view(kind), other.view(kind)))
 
 
 def _each(data: Data, change: Callable[[Any], Any]) -> Data:

@@ -419,6 +419,10 @@ class Program(ABC):
         """Hand over a host array; the backend may keep it or copy it."""
         return array
 
+    def parameters_to_device(self, flat: Array) -> Any:
+        """Hand over parameters `(size,)` that are only read: perhaps those of an earlier call."""
+        return self.to_device(flat)
+
     def to_host(self, array: Any) -> Array:
         """The host's view or copy of an array that the backend holds."""
         return np.asarray(array)
