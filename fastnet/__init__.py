@@ -85,6 +85,7 @@ from fastnet.errors import (
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
 from fastnet.population import Population, load_population
+from fastnet.search import Candidate, Search, search
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.history import History
@@ -94,14 +95,15 @@ from fastnet.version import __version__
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
     "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
-    "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy", "DataError", "DefinitionError",
-    "Dense", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Ensemble", "Exponential",
-    "FastnetError", "FileAccessError", "FileMissing", "FlatCosine", "GaussianNLL", "GlorotNormal",
-    "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal", "HeUniform", "History", "Huber",
-    "Identity", "InverseScaling", "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion",
-    "Mish", "MissingExtra", "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal",
-    "OneCycle", "Poisson", "Population", "Quantile", "RMSprop", "ReLU", "ReLU6",
-    "ReduceOnPlateau", "Residual", "Rprop", "Scale", "SiLU", "Sigmoid", "Softmax", "Softplus",
-    "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras", "from_onnx",
-    "from_sklearn", "from_torch", "load", "load_ensemble", "load_population", "using",
+    "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy", "DataError",
+    "DefinitionError", "Dense", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Ensemble",
+    "Exponential", "FastnetError", "FileAccessError", "FileMissing", "FlatCosine", "GaussianNLL",
+    "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal", "HeUniform", "History",
+    "Huber", "Identity", "InverseScaling", "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform",
+    "Lion", "Mish", "MissingExtra", "Model", "ModelFileError", "ModelFileMissing", "Network",
+    "Normal", "OneCycle", "Poisson", "Population", "Quantile", "RMSprop", "ReLU", "ReLU6",
+    "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU", "Sigmoid", "Softmax",
+    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
+    "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble", "load_population", "search",
+    "using",
 ]  # fmt: skip

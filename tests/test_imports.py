@@ -26,6 +26,7 @@ FLOORS = [
     ["model"],
     ["population"],
     ["ensemble"],
+    ["search"],
     ["tables"],
     ["interchange", "sklearn", "benchmark"],
     ["__init__"],

@@ -1,0 +1,163 @@
+"""Searches: candidates, rounds, ranks, refits, ensembles, and going on after a stop."""
+
+import numpy as np
+import pytest
+from compare import assert_same_bits
+
+import fastnet as fn
+
+
+def rings(rows=240, seed=0):
+    """Two classes, one around the other, in float32."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 2)).astype(np.float32)
+    return x, (np.linalg.norm(x, axis=1) > 1.2).astype(int)
+
+
+def network(units, activation="tanh"):
+    return fn.Network(2, [fn.Dense(units, activation), fn.Dense(2, "softmax")], loss="crossentropy")
+
+
+SPACE = {"units": [2, 16], "learning_rate": [1e-5, 0.03], "l2": [0.0, 1e-3]}
+OPTIONS = {"candidates": 40, "epochs": 36, "folds": 3, "batch_size": 32, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return fn.search(network, SPACE, *rings(), metric="accuracy", backend="numpy", **OPTIONS)
+
+
+def test_the_best_are_trained_longest_and_ranked_first(found):
+    assert len(found.candidates) == 8  # as many as differ
+    assert [one.epochs for one in found.candidates] == [36] * 3 + [12] * 5
+    assert found.best.values["units"] == 16
+    assert found.best.values["learning_rate"] == 0.03
+    assert found.best.score > 0.9
+    same = [one for one in found.candidates if one.epochs == found.best.epochs]
+    assert [one.score for one in same] == sorted((one.score for one in same), reverse=True)
+    assert found.rows()[0]["accuracy"] == found.best.score
+    assert "<table>" in found._repr_html_()
+
+
+def test_scores_are_those_of_models_trained_alone():
+    x, y = rings()
+    options = {**OPTIONS, "epochs": 5, "candidates": 6}
+    found = fn.search(network, SPACE, x, y, reduction=None, backend="numpy", **options)
+    for one in found.candidates[:2]:
+        for fold in range(3):
+            rows = found.folds != fold
+            model = fn.Model(one.network, seed=1 + fold, backend="numpy")
+            model.fit(
+                x[rows],
+                y[rows],
+                optimizer=fn.Adam(one.values["learning_rate"]),
+                l2=one.values["l2"],
+                epochs=5,
+                batch_size=32,
+            )
+            assert one.scores[fold] == pytest.approx(model.evaluate(x[~rows], y[~rows]), rel=1e-12)
+            assert_same_bits(one.members[fold].parameters.flat, model.parameters.flat)
+
+
+def test_folds_hold_classes_alike(found):
+    _, y = rings()
+    counts = [np.bincount(y[found.folds == fold], minlength=2) for fold in range(3)]
+    assert np.ptp(counts, axis=0).max() <= 1
+
+
+def test_a_refit_and_an_ensemble_of_what_was_found_predict_well(found):
+    x, y = rings()
+    fresh, truth = rings(1_000, 7)
+    model = found.refit(x, y)
+    assert np.mean(model.predict(fresh).argmax(axis=1) == truth) > 0.9
+    ensemble = found.ensemble(x, y)
+    assert np.mean(ensemble.predict(fresh).argmax(axis=1) == truth) > 0.9
+    assert len(ensemble) % 3 == 0
+    with pytest.raises(fn.DefinitionError, match="x has 1000 rows and the search had 240"):
+        found.ensemble(fresh, truth)
+
+
+def test_a_search_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    x, y = rings(90)
+    options = {**OPTIONS, "candidates": 8, "epochs": 9, "backend": "numpy"}
+    whole = fn.search(network, SPACE, x, y, **options)
+    calls = []
+
+    def stops(units, activation="tanh"):
+        calls.append(units)
+        return network(units, activation)
+
+    fits = []
+    fit = fn.Population.fit
+
+    def third_is_stopped(self, *given, **named):
+        fits.append(1)
+        if len(fits) == 3:
+            named["callbacks"] = [interrupt]
+        return fit(self, *given, **named)
+
+    def interrupt(model, history):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fn.Population, "fit", third_is_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fn.search(stops, SPACE, x, y, checkpoint=tmp_path / "search", **options)
+    monkeypatch.undo()
+    again = fn.search(stops, SPACE, x, y, checkpoint=tmp_path / "search", **options)
+    assert [one.number for one in again.candidates] == [one.number for one in whole.candidates]
+    for one, other in zip(again.candidates, whole.candidates, strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_a_budget_ends_a_search_with_what_there_is():
+    found = fn.search(network, SPACE, *rings(), budget=0.05, backend="numpy", **OPTIONS)
+    assert 1 <= len(found.candidates) <= 8
+
+
+def test_regressions_with_distributions():
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (120, 2))
+    y = np.sin(x[:, 0]) + x[:, 1]
+
+    def make(units):
+        return fn.Network(2, [fn.Dense(units, "tanh"), fn.Dense(1)])
+
+    found = fn.search(
+        make,
+        {"units": stats.randint(4, 12), "learning_rate": stats.loguniform(1e-5, 0.1)},
+        x,
+        y,
+        candidates=6,
+        folds=3,
+        epochs=30,
+        metric="r2",
+        backend="numpy",
+    )
+    assert found.best.score == max(
+        one.score for one in found.candidates if one.epochs == found.best.epochs
+    )
+    assert isinstance(found.best.values["units"], int)
+    assert found.ensemble(x, y, choices=3).predict(x).shape == (120, 1)
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    x, y = rings(30)
+    with pytest.raises(fn.DefinitionError, match=r"space\['units'\] is 3; it must be a list"):
+        fn.search(network, {"units": 3}, x, y)
+    with pytest.raises(fn.DefinitionError, match="metric is 'auc'"):
+        fn.search(network, SPACE, x, y, metric="auc")
+    with pytest.raises(fn.DefinitionError, match="network returned None"):
+        fn.search(lambda units: None, {"units": [1]}, x, y)
+    explodes = fn.Network(2, [fn.Dense(8, "relu"), fn.Dense(1)])
+    with pytest.raises(fn.Diverged, match="every candidate"):
+        fn.search(
+            lambda: explodes,
+            {"learning_rate": [1e20, 1e25]},
+            x,
+            x[:, 0],
+            optimizer="sgd",
+            folds=2,
+            epochs=5,
+            backend="numpy",
+        )
