@@ -88,6 +88,7 @@ from fastnet.population import Population, load_population
 from fastnet.search import Candidate, Search, search
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
+from fastnet.training.distributed.world import Distributed, world
 from fastnet.training.history import History
 from fastnet.training.settings import EarlyStopping
 from fastnet.version import __version__
@@ -96,14 +97,14 @@ __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
     "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
     "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy", "DataError",
-    "DefinitionError", "Dense", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping", "Ensemble",
-    "Exponential", "FastnetError", "FileAccessError", "FileMissing", "FlatCosine", "GaussianNLL",
-    "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal", "HeUniform", "History",
-    "Huber", "Identity", "InverseScaling", "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform",
-    "Lion", "Mish", "MissingExtra", "Model", "ModelFileError", "ModelFileMissing", "Network",
-    "Normal", "OneCycle", "Poisson", "Population", "Quantile", "RMSprop", "ReLU", "ReLU6",
-    "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
-    "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble", "load_population", "search",
-    "using",
+    "DefinitionError", "Dense", "Distributed", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping",
+    "Ensemble", "Exponential", "FastnetError", "FileAccessError", "FileMissing", "FlatCosine",
+    "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal",
+    "HeUniform", "History", "Huber", "Identity", "InverseScaling", "LayerNorm", "LeakyReLU",
+    "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model", "ModelFileError",
+    "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population", "Quantile",
+    "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets",
+    "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble",
+    "load_population", "search", "using", "world",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ REQUIREMENTS = {
     "onnx": ("onnx>=1.17",),
     "torch": ("torch>=2.3",),
     "plot": ("matplotlib>=3.8",),
+    "mpi": ("mpi4py>=4.1", "mpich>=4.3"),
     "scipy": ("scipy>=1.12",),
     "sklearn": ("scikit-learn>=1.7", "scipy>=1.12"),
 }

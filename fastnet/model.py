@@ -25,11 +25,11 @@ from fastnet.parameters import Parameters
 from fastnet.training import checkpoints, stored_rows
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
-from fastnet.training.class_weights import weigh_classes
 from fastnet.training.fit_state import LastFit, beginning, ended
 from fastnet.training.history import History
 from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.pacing import Pacing
+from fastnet.training.processes import OneProcess, joined
 from fastnet.training.rows import checked_rows, split
 from fastnet.training.settings import EarlyStopping, Settings, make_settings
 from fastnet.training.stored_rows import StoredRows
@@ -331,6 +331,7 @@ class Model:
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: bool = False,
         encoded: bool = False,
+        communicator: Any = None,
     ) -> History:
         """Train.
 
@@ -376,6 +377,11 @@ class Model:
             resume: continue from the checkpoint, if it exists. Without it, an existing checkpoint
                 is an error, so that none is lost.
             encoded: as for `predict`.
+            communicator: `fn.world()`, another communicator of mpi4py, or an `fn.Distributed`: its
+                processes train this model together, each on rows of its own in `x`, `y` and
+                `validation`. `batch_size` and all losses are over the rows of all. They begin
+                with the seed and the parameters of rank 0, and end with the same parameters and
+                history. Callbacks are called on every rank; rank 0 shows progress and writes.
 
         Returns:
             The history, also kept as `model.history`.
@@ -398,10 +404,16 @@ class Model:
                 "early_stopping needs a validation loss; give validation=(x, y) or a fraction."
             )
         self._parameters.check()
-        rows = self._rows(x, y, sample_weight, shuffle)
-        data, held_out = split(rows, validation, self.seed, self._rows)
-        measured = metrics_by_name(metrics, held_out, self.network)
-        data, held_out = weigh_classes(class_weight, self.network.outputs, data, held_out)
+        processes = joined(communicator)
+        self.seed = processes.begin(self.seed, self._parameters.flat)
+
+        def rows() -> Any:
+            found = self._rows(x, y, sample_weight, shuffle)
+            return split(found, validation, self.seed, self._rows)
+
+        data, held_out = processes.rows(x, y, rows)
+        measured = metrics_by_name(metrics, processes.targets(held_out), self.network)
+        data, held_out = processes.weighed(class_weight, self.network.outputs, data, held_out)
         settings = make_settings(
             self.network,
             len(data),
@@ -417,6 +429,17 @@ class Model:
             clip_value=clip_value,
             early_stopping=early_stopping,
             dropout_factor=dropout_factor,
+        )
+        processes.agree(
+            {
+                "network": self.network,
+                **vars(settings),
+                "initial_epoch": first,
+                "class_weight": class_weight,
+                "metrics": list(measured),
+                "checkpoint": saver is not None,
+                "resume": resume,
+            }
         )
         if first * len(data) > _MOST_ROWS:
             raise DefinitionError(
@@ -434,14 +457,14 @@ class Model:
                 "callback this is; wait for it, or train another model."
             )
         try:
-            return self._fit(
-                settings, data, held_out, first, called, measured, progress, saver, resume
-            )
+            with_whom = processes, settings, data, held_out
+            return self._fit(*with_whom, first, called, measured, progress, saver, resume)
         finally:
             self._training.release()
 
     def _fit(
         self,
+        processes: OneProcess,
         settings: Settings,
         data: Data | StoredRows,
         held_out: Data | StoredRows | None,
@@ -460,19 +483,23 @@ class Model:
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
-            path, due = saver.checked(resume), (saver.seconds, saver.epochs)
+            due = saver.seconds, saver.epochs
+            path = processes.on_first(partial(saver.checked, resume))
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
-            if path.exists():
+            processes.recognize(same, data, held_out)
+            if processes.on_first(path.exists):
                 slots = len(fit_state.memory)
-                fit_state = checkpoints.read(path, same, flat, slots, batches)
-            save = partial(checkpoints.write, path, same, flat, fit_state)
+                read = partial(checkpoints.read, path, same, flat, slots, batches)
+                fit_state = processes.resumed(read, flat)
+            write = partial(checkpoints.write, path, same, flat, fit_state)
+            save = partial(processes.on_first, write)
         self.history = fit_state.history
         bar = None
-        if progress:
+        if progress and processes.first:
             from fastnet.training.progress import Bar
 
             bar = progress if isinstance(progress, Bar) else Bar()
-        trainer = trainer_of(data, held_out)(
+        trainer = processes.trainer(trainer_of(data, held_out))(
             self._program,
             flat,
             data,

@@ -185,8 +185,11 @@ class Trainer:
             self.pacing.measured(self.rows_of(run, losses), trained - began, committed - trained)
             self.record(reported, run)
             self._save_if_due()
-            if self.interrupts.seen:
-                raise KeyboardInterrupt
+            self._check_interrupt()
+
+    def _check_interrupt(self) -> None:
+        if self.interrupts.seen:
+            raise KeyboardInterrupt
 
     @property
     def done(self) -> bool:
@@ -417,8 +420,7 @@ class Trainer:
             self._epoch_done(loss)
             self.epoch_began = time.monotonic()
             self._show_progress()
-            if self.interrupts.seen:
-                raise KeyboardInterrupt
+            self._check_interrupt()
             return fit_state.stopped
 
         epochs = self.settings.epochs - self.epoch
@@ -473,11 +475,15 @@ class Trainer:
     def _save_if_due(self) -> None:
         if self.save is None:
             return
-        seconds, epochs = self.due
-        late = seconds is not None and time.monotonic() - self.saved_at >= seconds
+        epochs = self.due[1]
         at_end = self.fit_state.step % self.batches == 0
-        if late or (epochs is not None and at_end and self.epoch % epochs == 0):
+        if self._is_late() or (epochs is not None and at_end and self.epoch % epochs == 0):
             self._save_or_warn()
+
+    def _is_late(self) -> bool:
+        """Whether the last checkpoint is older than asked for."""
+        seconds = self.due[0]
+        return seconds is not None and time.monotonic() - self.saved_at >= seconds
 
     def _save_or_warn(self) -> None:
         """Write a checkpoint; a disk that is full must not cost what is trained."""
@@ -485,8 +491,10 @@ class Trainer:
             self._save()
         except FileAccessError as error:
             self.saved_at = time.monotonic()
-            text = f"{error}. The fit goes on to its end all the same."
-            warnings.warn(text, stacklevel=6)
+            self._warn(f"{error}. The fit goes on to its end all the same.")
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(text, stacklevel=7)
 
     def _save(self) -> None:
         if self.save is not None:

@@ -1,0 +1,353 @@
+"""What several ranks owe, each case run by all of them: `python -m mpi_cases`, under mpiexec.
+
+A case that fails ends all ranks. Rank 0 prints the name of each case that is done.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from compare import assert_near, assert_same_bits
+from tolerances import TRAJECTORY
+
+import fastnet as fn
+from fastnet.training.distributed import sums
+from fastnet.training.distributed.ranks import Ranks
+from fastnet.training.distributed.shares import Shares
+
+NETWORK = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dense(2)])
+
+
+def table(rows, outputs=2):
+    """Rows of numbers, and targets that can be learned from them."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((rows, 6))
+    y = np.sin(x @ generator.standard_normal((6, outputs)))
+    return x, y + 0.1 * generator.standard_normal((rows, outputs))
+
+
+def make(seed=5, network=NETWORK, dtype="float64"):
+    return fn.Model(network, backend="numpy", dtype=dtype, seed=seed)
+
+
+def dealt(counts, batch_size):
+    """For each rank the numbers of its rows, so that batches are those of one process.
+
+    Of the rows of a batch, in their order, each rank has its part in one piece.
+    """
+    total = sum(counts)
+    ends = np.append(np.arange(0, total, batch_size), total)
+    # How many of the rows up to each end the ranks before each have: (ends, ranks + 1).
+    before = ends[:, None] * np.concatenate(([0], np.cumsum(counts))) // total
+    parts = np.diff(np.diff(before, axis=1), axis=0)  # (batches, ranks)
+    starts = np.cumsum(parts).reshape(parts.shape) - parts
+    return [
+        np.concatenate(
+            [np.arange(a, a + n) for a, n in zip(starts[:, r], parts[:, r], strict=True)]
+        )
+        for r in range(len(counts))
+    ]
+
+
+def everyone_has(world, array):
+    """All ranks hold the same bits."""
+    for other in world.allgather(np.array(array)):
+        assert_same_bits(np.array(array), other)
+
+
+def trained_alike(
+    world, counts, batch_size, tolerance=TRAJECTORY, weight=None, options=None, **settings
+):
+    """Ranks with so many rows each come to the parameters of one process; return its model."""
+    x, y = table(sum(counts))
+    mine = dealt(counts, batch_size or sum(counts))[world.rank]
+    alone, together = make(), make(seed=5 + world.rank)
+    settings = {"batch_size": batch_size, "shuffle": False, **settings}
+    weights = (None, None) if weight is None else (weight, weight[mine])
+    wanted = alone.fit(x, y, sample_weight=weights[0], **settings)
+    joined = fn.Distributed(world, **(options or {}))
+    found = together.fit(
+        x[mine], y[mine], sample_weight=weights[1], communicator=joined, **settings
+    )
+    assert together.seed == 5
+    assert_near(together.parameters.flat, alone.parameters.flat, tolerance)
+    assert_near(found.loss, wanted.loss, 1e-12)
+    everyone_has(world, together.parameters.flat)
+    everyone_has(world, found.loss)
+    everyone_has(world, found.seconds)
+    return together
+
+
+def case_even_shards_train_as_one_process(world):
+    epochs = 250 if world.size == 2 else 10  # 1,000 steps, and a few where ranks share cores
+    trained_alike(
+        world, [40] * world.size, 10 * world.size, epochs=epochs, l1=1e-4, l2=1e-3, clip_norm=1.0,
+        optimizer=fn.Adam(fn.Cosine(0.01)),
+    )  # fmt: skip
+
+
+def case_uneven_shards_train_as_one_process(world):
+    counts = [101, 7, 64, 33][: world.size]
+    generator = np.random.default_rng(1)
+    weight = generator.integers(0, 4, sum(counts)) / 2
+    rule = fn.SGD(0.005, momentum=0.9)
+    trained_alike(world, counts, 25, epochs=20, optimizer=rule, weight=weight)
+    if world.size == 2:  # it takes SciPy, which takes long to import
+        trained_alike(world, counts, None, epochs=8, optimizer="lbfgs", tolerance=1e-9)
+    # So small batches that a rank has no row in some: each row is still taken once an epoch.
+    counts = [101, 7, 20, 33][: world.size]
+    shares = Shares(Ranks.of(world), counts[world.rank], 3)
+    assert shares.cuts[0] == 0
+    assert shares.cuts[-1] == counts[world.rank]
+    assert (np.diff(shares.cuts) >= 0).all()
+    assert np.abs(shares.all_rows - 3).max() <= world.size
+    if world.size == 2:
+        trained_alike(world, counts, 3, epochs=10, optimizer=rule)
+
+
+def case_shuffles_differ_between_ranks_and_come_again(world):
+    x, y = table(60 * world.size)
+    mine = slice(60 * world.rank, 60 * world.rank + 60)
+    network = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dropout(0.2), fn.Dense(2)])
+
+    def fit(rank_rows):
+        model = make(network=network, dtype="float32")
+        model.fit(x[rank_rows], y[rank_rows], epochs=3, batch_size=16, communicator=world)
+        return model.parameters.flat
+
+    first = fit(mine)
+    assert_same_bits(fit(mine), first)
+    # Ranks with the same rows would make the same batch twice, if their shuffles were the same.
+    same = make(network=NETWORK)
+    same.fit(x[:60], y[:60], epochs=1, batch_size=20 * world.size, communicator=world)
+    alone = make(network=NETWORK)
+    alone.fit(x[:60], y[:60], epochs=1, batch_size=20)
+    assert np.abs(same.parameters.flat - alone.parameters.flat).max() > 1e-4
+
+
+def case_sums_are_in_the_order_of_ranks(world):
+    ranks = Ranks.of(world)
+    for dtype, entries in (("float32", 1), ("float32", 1001), ("float64", 30_000)):
+        everyone = [
+            np.random.default_rng(rank).standard_normal(entries).astype(dtype)
+            for rank in range(world.size)
+        ]
+        factors = [(rank + 1) / 10 for rank in range(world.size)]
+        wanted, wanted_loss = np.multiply(everyone[0], factors[0]), factors[0] * 0.5
+        for rank in range(1, world.size):
+            wanted = wanted + np.multiply(everyone[rank], factors[rank])
+            wanted_loss = wanted_loss + factors[rank] * (rank + 0.5)
+        kinds = [sums.SharedMemory, sums.InOrder, sums.InAnyOrder]
+        for few in (1, 8):
+            sums.FEW_RANKS = few
+            for kind in kinds:
+                add = kind(ranks, entries, np.dtype(dtype))
+                for _ in range(3):  # both sets of slots, and again
+                    found, loss = add(everyone[world.rank], factors[world.rank], world.rank + 0.5)
+                    if kind is sums.InAnyOrder:
+                        assert_near(found, wanted, 1e-6)
+                        assert abs(loss - wanted_loss) < 1e-6
+                    else:
+                        assert_same_bits(found, wanted)
+                        assert loss == wanted_loss
+                add.free()
+
+
+def case_every_way_to_sum_trains_alike(world):
+    counts = [30] * world.size
+    for kind in ("_MOST_OF_IT", "WHOLE_BYTES"):  # no shared memory; and no message of all
+        kept = getattr(sums, kind)
+        sums._MOST_OF_IT = 0
+        setattr(sums, kind, 0)
+        trained_alike(world, counts, 10 * world.size, epochs=5)
+        trained_alike(world, counts, 10 * world.size, epochs=5, options={"deterministic": False})
+        setattr(sums, kind, kept)
+
+
+def case_averaged_steps_are_those_of_ranks_by_themselves(world):
+    """Against the same by hand: every rank's steps on a model of its own, and their means."""
+    every, rows, size = 3, 40, 8
+    x, y = table(rows * world.size)
+    mine = slice(rows * world.rank, rows * (world.rank + 1))
+    rule = fn.SGD(0.1, momentum=0.5)
+    options = fn.Distributed(world, average_every=every)
+    settings = {"epochs": 2, "batch_size": size * world.size, "shuffle": False, "optimizer": rule}
+    model = make()
+    history = model.fit(x[mine], y[mine], communicator=options, **settings)
+    everyone_has(world, model.parameters.flat)
+    flat, memory = make().parameters.flat.copy(), 0.0
+    losses = []
+    for _ in range(2):
+        batches = []
+        for first in range(0, rows, size * every):
+            ends = []
+            for rank in range(world.size):
+                own, velocity = flat.copy(), memory
+                for start in range(first, min(first + size * every, rows), size):
+                    part = slice(rank * rows + start, rank * rows + start + size)
+                    local = make()
+                    local.parameters.flat[:] = own
+                    loss, gradient = local.loss_and_gradient(x[part], y[part])
+                    velocity = 0.5 * velocity + gradient
+                    own -= 0.1 * velocity
+                    batches.append(loss)
+                ends.append((own, velocity))
+            flat = np.mean([own for own, _ in ends], axis=0)
+            memory = np.mean([velocity for _, velocity in ends], axis=0)
+        losses.append(np.mean(batches))
+    assert_near(model.parameters.flat, flat, 1e-12)
+    assert_near(history.loss, losses, 1e-12)
+    # Of uneven shards, where a rank has no rows in some step: the same on all, and again the same.
+    uneven = slice(0, 5 + 30 * world.rank)
+    ends = []
+    for _ in range(2):
+        model = make()
+        settings |= {"batch_size": 9, "shuffle": True, "optimizer": "adam"}
+        model.fit(x[uneven], y[uneven], communicator=options, **settings)
+        everyone_has(world, model.parameters.flat)
+        ends.append(model.parameters.flat)
+    assert_same_bits(*ends)
+
+
+def case_what_is_decided_is_decided_alike(world):
+    """Early stopping, the plateau, metrics and callbacks, as one process with all rows has them."""
+    x, y = table(60 * world.size)
+    held, held_y = table(31)
+    part = np.array_split(np.arange(31), world.size)[world.rank]
+    mine = dealt([60] * world.size, 20 * world.size)[world.rank]
+    rule = fn.SGD(fn.ReduceOnPlateau(0.5, factor=0.5, patience=1))
+    settings = {
+        "epochs": 200, "batch_size": 20 * world.size, "shuffle": False, "optimizer": rule,
+        "early_stopping": 4,
+    }  # fmt: skip
+    seen = []
+
+    def stop_late(model, history):
+        seen.append(len(history))
+        return len(history) == 100
+
+    wanted = make()
+    one = wanted.fit(x, y, validation=(held, held_y), metrics=["r2", "mae"], **settings)
+    found = make()
+    several = found.fit(
+        x[mine], y[mine], validation=(held[part], held_y[part]), metrics=["r2", "mae"],
+        callbacks=[stop_late] if world.rank == world.size - 1 else [], communicator=world,
+        **settings,
+    )  # fmt: skip
+    assert len(several) == min(len(one), 100)
+    assert len(set(several.learning_rate)) > 1
+    if world.rank == world.size - 1:
+        assert seen == several.epoch
+    for name, values in several.to_dict().items():
+        everyone_has(world, values)
+        if name != "seconds":
+            assert_near(values, one.to_dict()[name][: len(several)], 1e-9)
+
+    # Parameters that a callback of rank 0 changes are changed on all.
+    def reset(model, history):
+        if world.rank == 0:
+            model.parameters.flat[:] = 0.0
+
+    found.fit(x[mine], y[mine], epochs=1, callbacks=[reset], communicator=world)
+    assert not found.parameters.flat.any()
+
+
+def raised(world, kind, action):
+    """The error that all ranks get, the same on all."""
+    try:
+        action()
+    except kind as error:
+        texts = world.allgather(str(error))
+        assert len(set(texts)) == 1, texts
+        return str(error)
+    raise AssertionError(f"rank {world.rank} did not raise")
+
+
+def case_bad_shards_are_one_error_on_all(world):
+    x, y = table(20)
+    last = world.rank == world.size - 1
+    place = f"rank {world.size - 1} of {world.size}: "
+
+    def fit(x, y, kind=fn.DataError, **settings):
+        model = make()
+        return raised(world, kind, lambda: model.fit(x, y, communicator=world, **settings))
+
+    assert fit(x[:0] if last else x, y[:0] if last else y).startswith(place)
+    assert fit(x[:, :5] if last else x, y).startswith(place)
+    assert "row 3" in fit(np.where(np.arange(20)[:, None] == 3, np.nan, x) if last else x, y)
+    assert "the dtype of x is float64 on rank 0, and float32 on rank" in fit(
+        x.astype("float32") if last else x, y
+    )
+    assert "sample_weight is given" in fit(x, y, sample_weight=None if last else np.ones(20))
+    assert "validation is not given" in fit(x, y, validation=0.2 if last else None)
+    assert "epochs is 3 on rank 0, and 4 on rank" in fit(x, y, epochs=4 if last else 3)
+    bad = {"checkpoint": "/proc/no/folder"}
+    assert "checkpoint" in fit(x, y, fn.FileAccessError, **bad)
+
+    def fails(model, history):
+        if last:
+            raise ValueError("a callback's own")
+
+    assert fit(x, y, ValueError, callbacks=[fails]) == f"{place}a callback's own"
+    assert "step" in fit(x, y * 1e200, fn.Diverged, epochs=3, optimizer=fn.SGD(1e150))
+    # Labels that one rank alone has seen are labels of all.
+    classes = fn.Network(6, [fn.Dense(3, "softmax")], loss="crossentropy")
+    labels = np.full(20, 2 if last else 0)
+    model = make(network=classes)
+    model.fit(x + 5 * last, labels, epochs=30, optimizer=fn.Adam(0.05), communicator=world)
+    for there in (0, 1):
+        assert set(np.argmax(model.predict(x + 5 * there), axis=1)) == {2 * there}
+
+
+def case_checkpoints_go_on_with_other_ranks(world):
+    """Halfway by all ranks, the rest by one: what one process alone comes to."""
+    folder = world.bcast(tempfile.mkdtemp() if world.rank == 0 else None)
+    path = Path(folder) / "checkpoint"
+    x, y = table(40 * world.size)
+    mine = dealt([40] * world.size, 8 * world.size)[world.rank]
+    settings = {"batch_size": 8 * world.size, "shuffle": False}
+    wanted = make()
+    wanted.fit(x, y, epochs=20, **settings)
+    half = make()
+    half.fit(x[mine], y[mine], epochs=10, checkpoint=path, communicator=world, **settings)
+    assert_same_bits(half.fit(
+        x[mine], y[mine], epochs=10, checkpoint=path, resume=True, communicator=world, **settings
+    ).loss, half.history.loss)  # fmt: skip
+    if world.rank == 0:
+        rest = make(seed=5)
+        with_one = {"checkpoint": path, "resume": True, "communicator": alone()}
+        rest.fit(x, y, epochs=20, **with_one, **settings)
+        assert len(rest.history) == 20
+        assert_near(rest.parameters.flat, wanted.parameters.flat, 1e-12)
+    # And the other way round, from its end; but not with other rows.
+    world.Barrier()
+    back = make()
+    on = {"checkpoint": path, "resume": True, "communicator": world, **settings}
+    back.fit(x[mine], y[mine], epochs=20, **on)
+    assert_near(back.parameters.flat, wanted.parameters.flat, 1e-12)
+    assert "training rows" in raised(
+        world, fn.ModelFileError, lambda: back.fit(x[mine] + 1, y[mine], epochs=20, **on)
+    )
+
+
+def alone():
+    """The communicator of this rank by itself."""
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
+
+
+def main():
+    world = fn.world()
+    assert world.size == int(sys.argv[1])
+    for name, case in list(globals().items()):
+        if name.startswith("case_"):
+            case(world)
+            world.Barrier()
+            if world.rank == 0:
+                print(name.removeprefix("case_"), flush=True)
+
+
+if __name__ == "__main__":
+    main()
