@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from fastnet import tables
 from fastnet.errors import DataError, DefinitionError
-from fastnet.tables.splitting import RowFacts, folds, split
+from fastnet.tables.splitting import RowFacts, folds, hold_out
+
+
+def split(facts, seed, test, validation):
+    """Training, validation and test rows, as `tables.TableFit` chooses them."""
+    rest, tested = hold_out(facts, seed, test, "test")
+    training, validated = hold_out(facts.take(rest), seed, validation, "validation")
+    return rest[training], rest[validated], tested
+
 
 QUICK = tables.Recipe(hidden=(4,), epochs=3, drop=("name", "id"))
 

@@ -28,7 +28,14 @@ from fastnet.tables.recipe import Recipe
 from fastnet.training.class_weights import BALANCED
 
 #: The keys that are not of the recipe, and their types.
-_OTHER = {"target": str, "output": str, "checkpoint": str, "resume": bool}
+_OTHER = {
+    "target": str,
+    "output": str,
+    "checkpoint": str,
+    "resume": bool,
+    "cross_validate": int,
+    "plot": str,
+}
 
 _TEXT = (
     "task",
@@ -68,8 +75,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         if key not in known and key not in _OTHER:
             raise DefinitionError(f"configuration {name}: {unknown('key', key, [*known, *_OTHER])}")
         kind = _OTHER.get(key, str if key in _TEXT else None)
-        if kind is not None and not isinstance(value, kind):
-            wanted = "text" if kind is str else "true or false"
+        truth = kind is int and isinstance(value, bool)
+        if kind is not None and (truth or not isinstance(value, kind)):
+            wanted = {str: "text", bool: "true or false", int: "a whole number"}[kind]
             raise DefinitionError(f"configuration {name}: {key} is {value!r}; it must be {wanted}.")
     optimizer = found.get("optimizer")
     if isinstance(optimizer, Mapping) and "learning_rate" in {*found} & {*optimizer}:

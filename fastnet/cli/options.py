@@ -40,7 +40,7 @@ Output = Annotated[
 
 Config = Annotated[
     Path | None,
-    typer.Option(help="TOML file of these options (not --plot); those given here override it."),
+    typer.Option(help="TOML file of these options; those given here override it."),
 ]
 
 Plot = Annotated[
@@ -121,6 +121,17 @@ Thousands = Annotated[
     typer.Option(
         help="Mark between groups of digits (default: none); kept in the model.",
         rich_help_panel="Columns",
+    ),
+]
+
+CrossValidate = Annotated[
+    int | None,
+    typer.Option(
+        help="Folds of a cross-validation: mean and deviation of the metrics, on rows that the "
+        "model was not trained on. -o is then optional.",
+        metavar="FOLDS",
+        min=2,
+        rich_help_panel="Rows",
     ),
 ]
 

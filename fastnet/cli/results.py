@@ -78,6 +78,24 @@ def _show_figures(
         say("\n  ".join(lines))
 
 
+def show_cross_validation(crossed: Any) -> None:
+    """Print the mean metrics of the folds, and how much they vary."""
+    report.grid(reporting.cross_validation(crossed.mean, crossed.deviation, crossed.metrics))
+    say()
+
+
+def plain_of_all(crossed: Any, trained: Any, output: Path | None) -> dict[str, Any]:
+    """The results of the cross-validation and of the training, one of which may be None."""
+    found = {} if trained is None or output is None else plain(trained, output)
+    if crossed is None:
+        return found
+    metrics = {
+        name: {"mean": crossed.mean[name], "deviation": crossed.deviation[name], "folds": values}
+        for name, values in crossed.metrics.items()
+    }
+    return {**found, "cross_validation": {"folds": len(crossed.folds), **metrics}}
+
+
 def plain_evaluation(evaluation: Any, table: Any, rises: Any) -> dict[str, Any]:
     """How well a model predicts a table, for programs."""
     return {

@@ -4,7 +4,7 @@ import shlex
 
 import typer
 
-from fastnet.cli import configuration, options, results, training
+from fastnet.cli import configuration, crossing, options, results, training
 from fastnet.cli.terminal import BackendOption, JsonOption, SeparatorOption, document, say
 
 
@@ -28,6 +28,7 @@ def command(
     weights: options.Weights = None,
     class_weight: options.ClassWeight = None,
     id: options.Id = None,  # noqa: A002, as the option is called
+    cross_validate: options.CrossValidate = None,
     hidden: options.Hidden = None,
     activation: options.Activation = None,
     optimizer: options.Optimizer = None,
@@ -56,6 +57,9 @@ def command(
     each column is used. Medians, means and categories come from the training rows only, and are
     stored with the model.
 
+    --cross-validate 5 says how good such models are, and how much that varies: each of five models
+    is tested on a fifth of the rows. With -o one more is trained on all rows, and written.
+
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.
 
@@ -72,20 +76,38 @@ def command(
     the time of day. All dates of a column are written in one form, such as 2026-11-28 14:30.
     """
     given = dict(locals())
-    for name in ("data", "config", "plot", "as_json"):
+    for name in ("data", "config", "as_json"):
         del given[name]
     for name in ("drop", "categorical", "date", "id"):
         given[name] = options.names(given[name])
     read = configuration.read(config) if config is not None else {}
     settings = configuration.merge(read, given)
+    folds = settings.get("cross_validate")
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
-        if not settings.get(needed):
+        if not settings.get(needed) and not (needed == "output" and folds):
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
     files_read = {"table": data, "configuration": config, **configuration.tables(settings)}
-    done, written = training.run(files_read, settings, configuration.recipe(settings), plot)
+    if settings.get("plot") and not settings.get("output"):
+        raise typer.BadParameter("--plot is of the model that -o FILE writes; add that.")
+    recipe = configuration.recipe(settings)
+    paths = training.Paths.of(files_read, settings, recipe)
+    from fastnet.tables import reading
+
+    crossed = done = None
+    if folds:
+        if str(data) == reading.STANDARD_INPUT:  # which can be read once
+            paths.read["table"] = reading.read(data, settings.get("separator"))
+        crossed = crossing.run(paths, settings, recipe, folds)
+    if paths.output is not None:
+        done = training.run(paths, settings, recipe)
+    if folds:
+        crossing.remove_checkpoints(paths, folds)
     if as_json:
-        document(results.plain(done, written))
-    else:
+        document(results.plain_of_all(crossed, done, paths.output))
+        return
+    if crossed is not None:
+        results.show_cross_validation(crossed)
+    if done is not None:
         results.show(done)
-        say(f"model written to {str(written)!r}; use it with")
-        say(f"    fastnet predict {shlex.quote(str(written))} new.csv")
+        say(f"model written to {str(paths.output)!r}; use it with")
+        say(f"    fastnet predict {shlex.quote(str(paths.output))} new.csv")

@@ -1,6 +1,7 @@
 """Running a training from the command line: notes, the checkpoint, the files that it writes."""
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,69 @@ _ROWS_PER_CLASS = 5
 _MOST_NAMED = 5
 
 
-def run(
-    files_read: dict[str, Any], settings: dict[str, Any], recipe: Any, plot: Path | None
-) -> tuple[Any, Path]:
+@dataclass(frozen=True)
+class Paths:
+    """The files of a command, checked before a long training.
+
+    Attributes:
+        read: by what errors call them: the table, the configuration, rows that are held out.
+        output: of the model; None: it is not written.
+        checkpoint: None: there is none.
+        temporary: whether the checkpoint is removed when the results are there.
+        resume: whether to continue from it.
+        plot: of the chart, or None.
+    """
+
+    read: dict[str, Any]
+    output: Path | None
+    checkpoint: str | None
+    temporary: bool
+    resume: bool
+    plot: Path | None
+
+    @classmethod
+    def of(cls, read: dict[str, Any], settings: dict[str, Any], recipe: Any) -> "Paths":
+        """Check that all results can be written, and that nothing is lost by it.
+
+        Raises:
+            DefinitionError: if a file that is needed would be overwritten.
+            FileAccessError: if a folder is not writable.
+            MissingExtra: for a chart without matplotlib.
+        """
+        given, checkpoint = settings.get("output"), settings.get("checkpoint")
+        output = None if given is None else Path(given)
+        plot = None if settings.get("plot") is None else Path(settings["plot"])
+        resume = bool(settings.get("resume"))
+        lasting = isinstance(recipe.build_optimizer(), LBFGS) or output is None
+        temporary = checkpoint is None and not lasting
+        if temporary:
+            checkpoint = f"{output}.checkpoint"
+        written = {"output": output, "checkpoint": checkpoint, "plot": plot}
+        files.check_apart(written, read)
+        _check_paths(output, checkpoint, resume)
+        if plot is not None:
+            from fastnet import plots
+
+            plots.check(plot, "plot")
+        return cls(read, output, checkpoint, temporary, resume, plot)
+
+
+def run(paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
     """Train, write the model and the chart, and report progress on standard error."""
     from fastnet.tables import TableFit
     from fastnet.tables.fitting import score_name
     from fastnet.training.progress import Bar
 
-    output, resume = Path(settings["output"]), bool(settings.get("resume"))
-    checkpoint = settings.get("checkpoint")
-    temporary = checkpoint is None and not isinstance(recipe.build_optimizer(), LBFGS)
-    if temporary:
-        checkpoint = f"{output}.checkpoint"
-    written = {"output": output, "checkpoint": checkpoint, "plot": plot}
-    files.check_apart(written, files_read)
-    _check_paths(output, checkpoint, resume)
-    if plot is not None:
-        from fastnet import plots
-
-        plots.check(plot, "plot")
-    held_out = {key: files_read.get(key) for key in ("validation", "test")}
-    fit = TableFit(files_read["table"], settings["target"], recipe, **held_out)
+    checkpoint, temporary, resume, plot = (
+        paths.checkpoint,
+        paths.temporary,
+        paths.resume,
+        paths.plot,
+    )
+    output = paths.output
+    assert output is not None
+    held_out = {key: paths.read.get(key) for key in ("validation", "test")}
+    fit = TableFit(paths.read["table"], settings["target"], recipe, **held_out)
     table = fit.table
     classes = f" into {len(table.classes)} classes" if table.classes else ""
     parts = {"training": fit.training, "validation": fit.validation, "test": fit.test}
@@ -79,10 +121,7 @@ def run(
     except Diverged as error:
         if temporary and checkpoint is not None:
             Path(checkpoint).unlink(missing_ok=True)
-        problem = str(error).partition(";")[0]
-        raise Diverged(
-            f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
-        ) from error
+        raise diverged(error, recipe) from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
@@ -106,7 +145,15 @@ def run(
             text = f"{error}. The model is written to {str(output)!r}"
             raise FileAccessError(error.errno, text) from error
         note(f"chart written to {str(plot)!r}")
-    return done, output
+    return done
+
+
+def diverged(error: Diverged, recipe: Any) -> Diverged:
+    """The same, with what to do about it."""
+    problem = str(error).partition(";")[0]
+    return Diverged(
+        f"{problem}; no model was written. Try {_smaller_rate(recipe)}another --optimizer."
+    )
 
 
 def _kept(checkpoint: str | None) -> str:
@@ -142,24 +189,15 @@ def _resuming(checkpoint: str, epochs: int) -> str:
     return f"continuing after epoch {done} of the checkpoint"
 
 
-def _check_paths(output: Path, checkpoint: str | None, resume: bool) -> None:
+def _check_paths(output: Path | None, checkpoint: str | None, resume: bool) -> None:
     """Check, before a long training, that its results can be written.
 
     Raises:
         DefinitionError: if a file that is needed would be overwritten.
         FileAccessError: if a folder is not writable.
     """
-    if output.suffix.lower() in (".csv", ".parquet"):
-        raise DefinitionError(
-            f"output is {str(output)!r}, the name of a table; the model needs a file of its "
-            f"own, such as {output.stem + '.safetensors'!r}."
-        )
-    if output.suffix.lower() == ".onnx":
-        raise DefinitionError(
-            f"output is {str(output)!r}, the name of an ONNX file; train to "
-            f"{output.stem + '.safetensors'!r}, and then export that with `fastnet export`."
-        )
-    files.check_writable(output, "output")
+    if output is not None:
+        _check_output(output)
     if checkpoint is None:
         if resume:
             raise DefinitionError("resume needs a checkpoint, the file to continue from.")
@@ -171,3 +209,18 @@ def _check_paths(output: Path, checkpoint: str | None, resume: bool) -> None:
             f"checkpoint {checkpoint!r} already exists: add --resume to continue from it, remove "
             "it to start again, or give another name."
         )
+
+
+def _check_output(output: Path) -> None:
+    """Make sure that the model has a name and a place of its own."""
+    if output.suffix.lower() in (".csv", ".parquet"):
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of a table; the model needs a file of its "
+            f"own, such as {output.stem + '.safetensors'!r}."
+        )
+    if output.suffix.lower() == ".onnx":
+        raise DefinitionError(
+            f"output is {str(output)!r}, the name of an ONNX file; train to "
+            f"{output.stem + '.safetensors'!r}, and then export that with `fastnet export`."
+        )
+    files.check_writable(output, "output")

@@ -9,6 +9,7 @@
 May import the model and what is below it. Needs Polars.
 """
 
+from fastnet.tables.crossing import CrossValidation, cross_validate
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.fitting import TableFit, Trained, train
 from fastnet.tables.permutation import importances
@@ -17,12 +18,14 @@ from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
 
 __all__ = [
+    "CrossValidation",
     "Evaluation",
     "Recipe",
     "Stream",
     "Table",
     "TableFit",
     "Trained",
+    "cross_validate",
     "evaluate",
     "importances",
     "predict",

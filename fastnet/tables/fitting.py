@@ -8,13 +8,14 @@ trained.model.save("digits.safetensors")
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastnet.arguments import explained
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, unknown
@@ -25,7 +26,7 @@ from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_tabl
 from fastnet.tables.permutation import importances
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
-from fastnet.tables.splitting import split
+from fastnet.tables.splitting import folds, hold_out
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
 from fastnet.version import __version__
@@ -115,29 +116,56 @@ class TableFit:
     def __init__(
         self, source: Any, target: str, recipe: Recipe, *, validation: Any = None, test: Any = None
     ) -> None:
-        if not isinstance(recipe, Recipe):
-            raise DefinitionError(f"recipe is {recipe!r}; it must be a tables.Recipe(...).")
-        self.recipe = recipe
-        choosing.choose(recipe.backend)  # fails before a large table is read
-        inspected = inspect_table(
-            source,
-            target,
-            recipe.task,
-            drop=recipe.drop,
-            categorical=recipe.categorical,
-            date=recipe.date,
-            missing=recipe.missing,
-            separator=recipe.separator,
-            notation=recipe.notation,
-            roles=recipe.roles,
+        inspected = _inspected(source, target, recipe)
+        rest, tested = hold_out(
+            inspected.facts, recipe.seed, recipe.test if test is None else 0, "test"
         )
-        self.remarks = inspected.remarks
-        training, validated, tested = split(
-            inspected.facts,
-            recipe.seed,
-            test=recipe.test if test is None else 0,
-            validation=recipe.validation if validation is None else 0,
-        )
+        self._set_up(recipe, inspected, rest, tested, validation, test)
+
+    @classmethod
+    def folds(
+        cls, source: Any, target: str, recipe: Recipe, count: int, *, validation: Any = None
+    ) -> "Iterator[TableFit]":
+        """A fit for each fold of a cross-validation, whose test rows are those of the fold.
+
+        Args:
+            source: as above.
+            target: as above.
+            recipe: as above; with a `test` of 0.
+            count: of folds, at least 2.
+            validation: as above.
+
+        Raises:
+            DataError: if the table cannot be used for training, or has too few rows.
+            DefinitionError: for settings that do not fit it.
+            BackendUnavailable: if the backend is unknown or cannot run here.
+        """
+        if checks.integer(count, "folds") < 2:
+            raise DefinitionError(f"folds is {count}; a cross-validation needs at least 2.")
+        inspected = _inspected(source, target, recipe)
+        if recipe.test:
+            raise DefinitionError(
+                f"test is {recipe.test:g}, and a cross-validation tests every row; leave it out."
+            )
+        for rest, tested in folds(inspected.facts, recipe.seed, count):
+            fit = cls.__new__(cls)
+            fit._set_up(recipe, inspected, rest, tested, validation, None)
+            yield fit
+
+    def _set_up(
+        self,
+        recipe: Recipe,
+        inspected: InspectedTable,
+        rest: Array,
+        tested: Array,
+        validation: Any,
+        test: Any,
+    ) -> None:
+        """Hold validation rows out of the rest, and encode all."""
+        self.recipe, self.remarks = recipe, inspected.remarks
+        fraction = recipe.validation if validation is None else 0
+        kept, chosen = hold_out(inspected.facts.take(rest), recipe.seed, fraction, "validation")
+        training, validated = rest[kept], rest[chosen]
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
         self.without_target = inspected.without_target
@@ -307,6 +335,25 @@ def train(
     settings = Recipe() if recipe is None else recipe
     fit = TableFit(source, target, settings, validation=validation, test=test)
     return fit.run(checkpoint, resume, progress)
+
+
+def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
+    """Read and inspect the table, by the recipe's settings."""
+    if not isinstance(recipe, Recipe):
+        raise DefinitionError(f"recipe is {recipe!r}; it must be a tables.Recipe(...).")
+    choosing.choose(recipe.backend)  # fails before a large table is read
+    return inspect_table(
+        source,
+        target,
+        recipe.task,
+        drop=recipe.drop,
+        categorical=recipe.categorical,
+        date=recipe.date,
+        missing=recipe.missing,
+        separator=recipe.separator,
+        notation=recipe.notation,
+        roles=recipe.roles,
+    )
 
 
 def score_name(table: Table) -> str:

@@ -179,3 +179,21 @@ def html_report(parts: Mapping[str, Evaluation], rises: Mapping[str, float]) -> 
     ]
     lines = map(html.paragraph, most_important(judged, rises))
     return "".join((*found, *lines))
+
+
+def cross_validation(
+    mean: Mapping[str, float],
+    deviation: Mapping[str, float],
+    values: Mapping[str, tuple[float, ...]],
+) -> Grid:
+    """The metrics of a cross-validation, over its folds."""
+    rows = tuple(
+        (
+            METRICS[key],
+            *(figure(key, one) for one in (mean[key], deviation[key], min(found), max(found))),
+        )
+        for key, found in values.items()
+    )
+    count = len(next(iter(values.values())))
+    title = f"cross-validation of {count} folds, each tested on rows it was not trained on"
+    return Grid(title, ("", "mean", "deviation", "lowest", "highest"), rows)

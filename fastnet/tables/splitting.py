@@ -51,24 +51,35 @@ class RowFacts:
         return RowFacts(len(rows), classes, groups, times, self.column)
 
 
-def split(facts: RowFacts, seed: int, test: float, validation: float) -> tuple[Array, Array, Array]:
-    """Choose test rows and validation rows.
+def hold_out(facts: RowFacts, seed: int, fraction: float, part: str) -> tuple[Array, Array]:
+    """Choose the rows to hold out.
 
     Args:
-        facts: of all rows.
+        facts: of the rows.
         seed: of the model.
-        test: the fraction of the rows to test on; 0: none.
-        validation: the fraction of the other rows to validate on; 0: none.
+        fraction: of the rows to hold out; 0: none.
+        part: what they are for: "test" or "validation".
 
     Returns:
-        The numbers of the training, validation and test rows, `(n,)` intp each, ascending.
+        The numbers of the rows that stay, and of those held out, `(n,)` intp each, ascending.
 
     Raises:
         DataError: if too few rows are left to train on, or there are too few groups or times.
     """
-    rest, tested = _hold_out(facts, seed, test, "test")
-    training, validated = _hold_out(facts.take(rest), seed, validation, "validation")
-    return rest[training], rest[validated], tested
+    # At least two training rows: of one there is no standard deviation.
+    count = held_out_rows(part, facts.count, fraction, least=2)
+    held = np.zeros(facts.count, bool)
+    if count and facts.times is not None:
+        held = _last(facts.times, count, facts.column, part)
+    elif count and facts.groups is not None:
+        held = _whole_groups(facts.groups, count, seed, _STREAMS[part], facts.column, part)
+    elif count:
+        order = random.permutation(seed, random.SPLIT, _STREAMS[part], facts.count)
+        if facts.classes is None:
+            held[order[:count]] = True
+        else:
+            held[order[_in_proportion(facts.classes[order], count)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def folds(facts: RowFacts, seed: int, count: int) -> Iterator[tuple[Array, Array]]:
@@ -96,24 +107,6 @@ def folds(facts: RowFacts, seed: int, count: int) -> Iterator[tuple[Array, Array
         if not (fold == index).any():
             raise DataError(f"{facts.count:,} rows are too few for {count} folds.")
         yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)
-
-
-def _hold_out(facts: RowFacts, seed: int, fraction: float, part: str) -> tuple[Array, Array]:
-    """The numbers of the rows that stay, and of those held out."""
-    # At least two training rows: of one there is no standard deviation.
-    count = held_out_rows(part, facts.count, fraction, least=2)
-    held = np.zeros(facts.count, bool)
-    if count and facts.times is not None:
-        held = _last(facts.times, count, facts.column, part)
-    elif count and facts.groups is not None:
-        held = _whole_groups(facts.groups, count, seed, _STREAMS[part], facts.column, part)
-    elif count:
-        order = random.permutation(seed, random.SPLIT, _STREAMS[part], facts.count)
-        if facts.classes is None:
-            held[order[:count]] = True
-        else:
-            held[order[_in_proportion(facts.classes[order], count)]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _last(times: Array, count: int, column: str, part: str) -> Array:
