@@ -19,6 +19,7 @@ from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.definition.schedules import Schedule
+from fastnet.derivatives import Derivatives
 from fastnet.errors import DataError, DefinitionError, FastnetError
 from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
@@ -304,6 +305,96 @@ class Model:
         rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
         data = self._program.upload(rows)
         return self._program.gradient(self._on_device(), data, *penalties, draw)
+
+    def input_gradient(
+        self,
+        x: Any,
+        output: int | None = None,
+        *,
+        of: Literal["prediction", "logit", "loss"] = "prediction",
+        y: Any = None,
+        encoded: bool = False,
+    ) -> Array:
+        """Compute the derivative of an output by the inputs, for each row.
+
+        Args:
+            x: `(rows, inputs)`.
+            output: which; may be left out where the network has one.
+            of: "prediction": what `predict` gives; "logit": that before the output's activation,
+                where the loss is computed from it, as cross-entropies are; "loss": each row's own
+                loss, for its target `y`.
+            y: the targets, for the loss: as for `fit`.
+            encoded: as for `predict`.
+
+        Returns:
+            `(rows, inputs)` of the model's dtype.
+
+        Raises:
+            DefinitionError: if `output` or `of` does not fit the network.
+            DataError: if the arrays do not fit.
+        """
+        if self.table is not None and not encoded:
+            raise self._wants_table("input_gradient")
+        return self._derivatives().input_gradient(x, output, of, y)
+
+    def jacobian(
+        self, x: Any, *, of: Literal["prediction", "logit"] = "prediction", encoded: bool = False
+    ) -> Array:
+        """Compute the derivatives of all outputs by all inputs, for each row.
+
+        Args:
+            x: `(rows, inputs)`.
+            of: as for `input_gradient`.
+            encoded: as for `predict`.
+
+        Returns:
+            `(rows, outputs, inputs)` of the model's dtype.
+
+        Raises:
+            DataError: if the array does not fit.
+        """
+        if self.table is not None and not encoded:
+            raise self._wants_table("jacobian")
+        return self._derivatives().jacobian(x, of)
+
+    def hessian_vector_product(
+        self,
+        x: Any,
+        y: Any,
+        vector: Any,
+        sample_weight: Any = None,
+        *,
+        l2: float = 0.0,
+        encoded: bool = False,
+    ) -> Array:
+        """Multiply the Hessian of the loss over all rows, by the parameters, with a vector.
+
+        It is the derivative of the gradient along the vector, computed by formulas, not by
+        differences; the Hessian itself is never made.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: as for `loss_and_gradient`, and so are `sample_weight`, `l2` and `encoded`.
+            vector: `(size,)`, laid out like `parameters.flat`.
+            sample_weight: `(rows,)`, or None.
+            l2: adds l2 / 2 * sum w^2 to the loss.
+            encoded: as for `predict`.
+
+        Returns:
+            `(size,)` of the model's dtype.
+
+        Raises:
+            DefinitionError: if an activation or the loss has no second derivative everywhere, as
+                relu and "mae" do not; it names it.
+            BackendUnavailable: for a layer whose second derivative is not here, by its name.
+            DataError: if the arrays do not fit.
+        """
+        if self.table is not None and not encoded:
+            raise self._wants_table("hessian_vector_product")
+        return self._derivatives().hessian_vector_product(x, y, vector, sample_weight, l2)
+
+    def _derivatives(self) -> Derivatives:
+        return Derivatives(self.network, self._program, self.backend, self._parameters.flat)
 
     @explained("fit")
     def fit(

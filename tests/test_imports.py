@@ -20,7 +20,7 @@ FLOORS = [
     ["definition"],
     ["contract"],
     ["training"],
-    ["parameters", "datasets"],
+    ["parameters", "datasets", "derivatives"],
     ["model_files", "population_files"],
     ["ensemble_files"],
     ["model"],

@@ -15,8 +15,9 @@ from fastnet.contract.penalties import add_penalty_gradient, penalty
 from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Scale, Softmax
 from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
 from fastnet_numpy import activations
+from fastnet_numpy.curvature import LossCurvature, hessian_vector
 from fastnet_numpy.layers import STAGES, Activation, Draw, Stage
-from fastnet_numpy.losses import Mean
+from fastnet_numpy.losses import LOSSES, Mean
 from fastnet_numpy.normalizing import RULES
 from fastnet_numpy.optimizers import UPDATES, Rate, Update
 from fastnet_numpy.threads import wanted
@@ -233,6 +234,26 @@ class NumpyProgram(Program):
             sources = [values[source] for source in op.sources]
             return RULES[type(op)].derivative(op, parameters, d, *sources)
         return d
+
+    def loss_slopes(self, outputs: Array, y: Array) -> Array:
+        """The derivative of each row's own loss by what the loss is computed from, a new array."""
+        loss = self.plan.loss
+        t, d = np.empty_like(outputs), np.empty_like(outputs)
+        with np.errstate(all="ignore"):
+            LOSSES[loss.kind](outputs, y, t, d, *loss.constants)
+        return np.divide(d, loss.each, d)
+
+    def hessian_vector(self, parameters: Array, data: Data, vector: Array) -> Array:
+        """The Hessian of the loss over all rows by the parameters, times a vector."""
+        found = np.zeros_like(parameters)
+        mass = _mass(self.plan, len(data), data.weight) or 1.0
+        with np.errstate(all="ignore"), self._capped(len(data)):
+            for block in self._blocks(len(data)):
+                weight = None if data.weight is None else data.weight[block]
+                curvature = LossCurvature(self.plan.loss, data.y[block], weight, mass)
+                x = data.x.numbers[block]
+                found += hessian_vector(self.plan, parameters, x, curvature, vector)
+        return found
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties: the blocks' weighted mean."""

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -384,9 +385,48 @@ class Program(ABC):
         Returns:
             `(rows, inputs)`, a new host array.
         """
-        definition: Program = load("numpy").compile(self.plan, self.dtype, None, None)
         rows = Inputs(self.to_host(x.numbers))
-        return definition.input_gradient(self.to_host(parameters), rows, d_output)
+        return self._definition.input_gradient(self.to_host(parameters), rows, d_output)
+
+    def loss_slopes(self, outputs: Array, y: Array) -> Array:
+        """The derivative of each row's own loss by what the loss is computed from.
+
+        The default computes it by the NumPy backend, as it does `input_gradient`.
+
+        Args:
+            outputs: the values that the loss is computed from, `(rows, outputs)`, on the host.
+            y: the targets, as in `Data`, on the host.
+
+        Returns:
+            `(rows, outputs)`, a new host array.
+        """
+        return self._definition.loss_slopes(outputs, y)
+
+    def hessian_vector(self, parameters: Any, data: Data, vector: Array) -> Array:
+        """The Hessian of the loss over all rows by the parameters, times a vector.
+
+        It is the derivative of the gradient, without dropout and penalties, along the vector:
+        exact, not a difference of gradients. The default computes it by the NumPy backend.
+
+        Args:
+            parameters: the flat vector, where the backend has it.
+            data: the rows, on the host.
+            vector: `(size,)`, on the host; 0 for what is not trained.
+
+        Returns:
+            `(size,)`, a new host array.
+
+        Raises:
+            DefinitionError: naming an activation or a loss that has no second derivative.
+            BackendUnavailable: naming an operation whose second derivative nobody has.
+        """
+        return self._definition.hessian_vector(self.to_host(parameters), data, vector)
+
+    @cached_property
+    def _definition(self) -> "Program":
+        """The same plan on the NumPy backend."""
+        found: Program = load("numpy").compile(self.plan, self.dtype, None, None)
+        return found
 
     def predict_at_once(self, parameters: Any, x: Any) -> Any:
         """Predictions for what a user handed over, if that needs neither a check nor a change.

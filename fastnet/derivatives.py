@@ -1,0 +1,132 @@
+"""Derivatives of a trained network: by its inputs, and second ones by its parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastnet.arrays import checks
+from fastnet.arrays.checks import Array
+from fastnet.contract.choosing import choose
+from fastnet.contract.program import Inputs, Program
+from fastnet.definition.network import Network
+from fastnet.errors import DataError, DefinitionError
+from fastnet.training.rows import checked_rows
+
+#: Rows whose derivatives are computed together: what is kept of all layers stays small.
+BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Those of a network with its parameters; `Model` documents the methods.
+
+    Attributes:
+        network: the definition.
+        program: the same, compiled.
+        backend: whose program that is.
+        flat: the parameters, on the host.
+    """
+
+    network: Network
+    program: Program
+    backend: str
+    flat: Array
+
+    def input_gradient(self, x: Any, output: Any, of: str, y: Any) -> Array:
+        """The derivative of one output, or of each row's loss, by the inputs."""
+        if of == "loss":
+            if y is None or output is not None:
+                raise DefinitionError("of='loss' is of each row's own loss: give y, and no output.")
+            data = checked_rows(self.network, self.program.dtype, x, y, None)
+            program = self._program("logit")
+            return self._by_blocks(
+                program, data.x.numbers, lambda p, rows: program.loss_slopes(p, data.y[rows])
+            )
+        if y is not None:
+            raise DefinitionError("y is for of='loss'; no output depends on it.")
+        program, chosen = self._program(of), self._column(output)
+
+        def one(p: Array, rows: slice) -> Array:
+            d = np.zeros_like(p)
+            d[:, chosen] = 1
+            return d
+
+        return self._by_blocks(program, self._rows(x), one)
+
+    def jacobian(self, x: Any, of: str) -> Array:
+        """The derivatives of all outputs by all inputs, `(rows, outputs, inputs)`."""
+        program, outputs, x = self._program(of), self.network.outputs, self._rows(x)
+        found = np.empty((len(x), outputs, x.shape[1]), x.dtype)
+        parameters = program.to_device(self.flat)
+        for start in range(0, len(x), BLOCK_ROWS):
+            here = slice(start, start + BLOCK_ROWS)
+            numbers = Inputs(program.to_device(x[here]))
+            for output in range(outputs):
+                d = np.zeros((len(x[here]), outputs), x.dtype)
+                d[:, output] = 1
+                found[here, output] = program.input_gradient(parameters, numbers, d)
+        return found
+
+    def hessian_vector_product(
+        self, x: Any, y: Any, vector: Any, sample_weight: Any, l2: Any
+    ) -> Array:
+        """The Hessian of the loss by the parameters, times `vector`."""
+        data = checked_rows(self.network, self.program.dtype, x, y, sample_weight)
+        l2 = checks.number(l2, "l2", least=0)
+        v = checks.numbers(vector, "vector", self.flat.dtype)
+        if v.shape != self.flat.shape:
+            raise DataError(
+                f"vector has shape {v.shape}; it must be {self.flat.shape}, as parameters.flat."
+            )
+        checks.finite(v, "vector", remedy="give finite numbers")
+        v = v.copy()
+        v[self.program.plan.trained :] = 0
+        found = self.program.hessian_vector(self.program.to_device(self.flat), data, v)
+        for piece in self.program.plan.weights:
+            piece.of(found)[...] += l2 * piece.of(v)
+        return found
+
+    def _rows(self, x: Any) -> Array:
+        return checks.features(x, self.network.inputs, self.program.dtype, allow_nan=True)
+
+    def _program(self, of: str) -> Program:
+        """What predicts that of which derivatives are wanted."""
+        if of not in ("prediction", "logit"):
+            raise DefinitionError(f"of is {of!r}; it must be 'prediction', 'logit' or 'loss'.")
+        plan = self.program.plan
+        if of == "prediction" or plan.loss_source == plan.prediction:
+            return self.program
+        logits = replace(plan, prediction=plan.loss_source)
+        return choose(self.backend).compile(logits, self.program.dtype, None, None)
+
+    def _column(self, output: Any) -> int:
+        outputs = self.network.outputs
+        if output is None and outputs > 1:
+            raise DefinitionError(
+                f"the network has {outputs} outputs; choose one with output=..., or use jacobian."
+            )
+        found = 0 if output is None else checks.integer(output, "output", least=0)
+        if found >= outputs:
+            raise DefinitionError(f"output is {found}; the network has {outputs}, from 0 on.")
+        return found
+
+    def _by_blocks(
+        self, program: Program, x: Array, slopes: Callable[[Array, slice], Array]
+    ) -> Array:
+        """The derivatives by the inputs, block by block.
+
+        Args:
+            program: what predicts.
+            x: `(rows, inputs)`.
+            slopes: gives the derivatives by what is predicted, of that and of which rows it is.
+        """
+        found = np.empty_like(x)
+        parameters = program.to_device(self.flat)
+        for start in range(0, len(x), BLOCK_ROWS):
+            here = slice(start, start + BLOCK_ROWS)
+            numbers = Inputs(program.to_device(x[here]))
+            d = slopes(program.predict(parameters, numbers), here)
+            found[here] = program.input_gradient(parameters, numbers, d)
+        return found
