@@ -33,6 +33,7 @@ from fastnet.definition.activations import (
 )
 from fastnet.definition.initializers import (
     Arrays,
+    FromData,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -99,12 +100,12 @@ __all__ = [
     "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy", "DataError",
     "DefinitionError", "Dense", "Distributed", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping",
     "Ensemble", "Exponential", "FastnetError", "FileAccessError", "FileMissing", "FlatCosine",
-    "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish", "HeNormal",
-    "HeUniform", "History", "Huber", "Identity", "InverseScaling", "LayerNorm", "LeakyReLU",
-    "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model", "ModelFileError",
-    "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population", "Quantile",
-    "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets",
-    "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble",
-    "load_population", "search", "using", "world",
+    "FromData", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish",
+    "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling", "LayerNorm",
+    "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model",
+    "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population",
+    "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop", "Scale",
+    "Search", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros",
+    "__version__", "datasets", "from_keras", "from_onnx", "from_sklearn", "from_torch", "load",
+    "load_ensemble", "load_population", "search", "using", "world",
 ]  # fmt: skip

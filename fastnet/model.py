@@ -14,7 +14,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import is_stored
-from fastnet.contract import choosing, plan
+from fastnet.contract import choosing, plan, starting
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
@@ -59,6 +59,8 @@ class Model:
         precision: of matrix products, below float32: "tf32", "bf16" or "fp16", on backends that
             have tensor cores; None: the dtype's own. Parameters, sums and updates stay float32.
             Like the backend, it is not part of a saved model.
+        init_rows: `(rows, inputs)`: what layers with `init="data"` start from, the rows to train on
+            or some of them; it looks at 1,024, chosen by the seed.
 
     Attributes:
         network, dtype, seed, precision: as given.
@@ -82,14 +84,15 @@ class Model:
         seed: int | None = None,
         threads: int | None = None,
         precision: str | None = None,
+        init_rows: Any = None,
     ) -> None:
         if not isinstance(network, Network):
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
         dtype = checks.dtype(dtype).name
         seed = random.fresh_seed() if seed is None else checks.seed(seed)
-        lowered = plan.lower(network)
+        lowered, rows = plan.lower(network), starting.checked_rows(network, init_rows)
         try:
-            flat = plan.initial_parameters(network, seed, lowered)
+            flat = starting.parameters_from_rows(network, lowered, seed, rows)
         except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
             raise DefinitionError(
                 f"the network has {lowered.size:,} parameters, more than this machine can hold "

@@ -13,7 +13,7 @@ from fastnet import memory, population_files
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
-from fastnet.contract import choosing, plan
+from fastnet.contract import choosing, plan, starting
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS
@@ -56,6 +56,7 @@ class Population:
         dtype: as for `Model`.
         threads: as for `Model`.
         precision: as for `Model`.
+        init_rows: as for `Model`, for all members.
 
     Attributes:
         network, dtype, precision: as given.
@@ -84,18 +85,19 @@ class Population:
         dtype: Any = "float32",
         threads: int | None = None,
         precision: str | None = None,
+        init_rows: Any = None,
     ) -> None:
         if not isinstance(network, Network):
             raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
         seeds = seeds_of_members(members, seed)
         dtype = checks.dtype(dtype).name
-        lowered = plan.lower(network)
+        lowered, rows = plan.lower(network), starting.checked_rows(network, init_rows)
         each = lowered.size * np.dtype(dtype).itemsize
         memory.check_room(len(seeds), each, "parameters")
         flats = np.empty((len(seeds), lowered.size), dtype)
         with np.errstate(over="ignore"):
             for flat, one in zip(flats, seeds, strict=True):
-                flat[...] = plan.initial_parameters(network, one, lowered)
+                flat[...] = starting.parameters_from_rows(network, lowered, one, rows)
         self._set_up(network, flats, dtype, seeds, backend, threads, precision)
         self._check_parameters()
 

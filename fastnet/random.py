@@ -19,7 +19,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 
-WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, BOOTSTRAP = 1, 2, 3, 4, 5, 6
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, DATA, BOOTSTRAP, INIT = 1, 2, 3, 4, 5, 6, 7
 
 
 def _constant(value: int) -> Array:

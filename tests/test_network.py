@@ -35,7 +35,7 @@ TRAINING = st.tuples(FACTOR, FACTOR, st.sampled_from([None, "ntk"]))
 INITIALIZERS = st.one_of(
     st.sampled_from([
         "auto", "zeros", fn.GlorotUniform(), fn.GlorotNormal(), fn.HeUniform(), fn.HeNormal(),
-        fn.LecunUniform(), fn.LecunNormal(),
+        fn.LecunUniform(), fn.LecunNormal(), "data",
     ]),
     st.builds(fn.Normal, POSITIVE),
 )  # fmt: skip

@@ -103,6 +103,20 @@ class Normal(Initializer):
         return _normal(seed, layer, inputs, units, self.scale)
 
 
+class FromData(Initializer):
+    """Made to fit rows, which `Model(network, init_rows=x)` is given; `init="data"`.
+
+    Each unit's pre-activations have a standard deviation of 1 over the rows, and its bias lies
+    among them: see `fastnet.contract.starting`. The draws that this begins with are N(0, 1 /
+    inputs).
+    """
+
+    name: ClassVar[str] = "data"
+
+    def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
+        return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
+
+
 class Zeros(Initializer):
     """All zeros. Units that start alike stay alike: of use for a last layer only."""
 
@@ -145,7 +159,7 @@ class Arrays(Initializer):
 
 INITIALIZERS = registry(
     GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Normal, Zeros,
-    Arrays,
+    FromData, Arrays,
 )  # fmt: skip
 
 

@@ -76,7 +76,8 @@ class Dense(Layer):
         activation: a name (`"relu"`), an instance (`fn.LeakyReLU(slope=0.2)`) or its table.
         bias: whether a bias is added.
         init: how the weights start: a name, an instance, `"auto"` (He for the relu family,
-            LeCun for selu, Glorot for the rest), the weights themselves, or `(weights, bias)`.
+            LeCun for selu, Glorot for the rest), the weights themselves, or `(weights, bias)`;
+            `"data"` makes them fit the rows that the model is given as `init_rows`.
         learning_rate_factor: multiplies the optimizer's learning rate in this layer: a number, or
             two, for weight and bias; 0 leaves the layer as it is.
         decay_factor: multiplies the optimizer's weight decay likewise.
