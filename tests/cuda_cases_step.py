@@ -7,6 +7,7 @@ import numpy as np
 from cuda_cases import (
     BF16,
     BOTH,
+    FLOAT64,
     Case,
     Out,
     a_run,
@@ -86,9 +87,20 @@ def _masses(number: Any) -> list[Case]:
         scalars = [weights[batch.rows].sum(dtype="f8"), 7, 8]
         arguments = {
             "control": state, "weights": weights, "order": its_order,
-            "scalars": Out(scalars, "f8", [6, 7, 8], near=SUM),
+            "sums": Out(scalars, "f8", [6, 7, 8], near=SUM),
         }  # fmt: skip
         made.append(Case(name, "step.cu", "mass", number, arguments, threads=threads))
+    several = block(rows=301, batch=300, ordered=True)
+    batch = batch_of(several, order)
+    parts = share_out(len(batch.rows), 32, 3, weights[batch.rows].astype("f8"))
+    sums = Out([*parts, 7], "f8", [4, 5, 6, 7], near=SUM)
+    arguments = {"control": several, "weights": weights, "order": order, "sums": sums}
+    made.append(Case("three-blocks", "step.cu", "mass", number, arguments, 3, 32))
+    for count in (2, 77):
+        parts = np.abs(draw(3, count, FLOAT64))
+        scalars = Out([parts.sum(), 7, 8], "f8", [6, 7, 8], near=SUM)
+        arguments = {"sums": parts, "count": count, "scalars": scalars}
+        made.append(Case(f"{count}-parts", "step.cu", "add_up_mass", number, arguments, 1, 32))
     return made
 
 
@@ -216,15 +228,18 @@ def _moves() -> list[Case]:
         made.append(_move("one-parameter", number, adam, 1, 1, 32))
         made.append(_move("cut-and-scaled", number, adam, 70, 1, 32, scale=2.0**12, limit=0.5))
         made.append(_move("stopped", number, adam, 70, 1, 64, stopped=True))
+        for rows, size in [(1, 1), (5, 70), (9, 320)]:
+            made.append(_move(f"{rows}-parts", number, adam, size, 0, 256, 2.0**4, parts=rows))
+        made.append(_move("stopped-parts", number, adam, 70, 0, 256, stopped=True, parts=3))
     return made
 
 
 def _move(
     name: str, number: Any, optimizer: Any, size: int, blocks: int, threads: int,
     scale: float = 1.0, limit: float = math.inf, stopped: bool = False, decay: float = 0.0,
-    factors: bool = False,
+    factors: bool = False, parts: int = 0,
 ) -> Case:  # fmt: skip
-    """The second step of a run that begins after six updates."""
+    """The second step of a run that begins after six updates; its gradient may be in parts."""
     factor, slots = 0.75, optimizer.slots
     lrs = np.array([1e30, 0.3 if optimizer.name == "sgd" else 0.02, 1e30])
     passed = draw(4, size, number, scale)
@@ -239,7 +254,9 @@ def _move(
     run = a_run(
         steps=3, optimizer=optimizer, learning_rate=lrs, weight_decay=decay, clip_value=limit
     )
-    gradient = passed.astype("f8") / scale
+    stride = math.ceil(size / 32) * 32
+    rows = draw(9, (parts, stride), number, scale)
+    gradient = (rows[:, :size].sum(0, dtype="f8") if parts else passed.astype("f8")) / scale
     gradient = np.clip(gradient, -limit, limit) * factor
     moved, kept = p.astype("f8"), memory.astype("f8")
     own = np.abs(draw(8, (2, size), number)) if factors else None
@@ -261,7 +278,11 @@ def _move(
         "memory": Out(kept, number.real, memory, norm=near) if slots else None,
         "copy": copied,
     }  # fmt: skip
-    return Case(name, "step.cu", "update_parameters", number, arguments, blocks, threads)
+    if not parts:
+        return Case(name, "step.cu", "update_parameters", number, arguments, blocks, threads)
+    del arguments["gradient"]
+    arguments |= {"parts": rows, "rows": parts, "stride": stride}
+    return Case(name, "step.cu", "update_by_parts", number, arguments, stride // 32, threads)
 
 
 def number_one(number: Any) -> Any:

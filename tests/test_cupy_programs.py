@@ -323,3 +323,45 @@ def test_kept_parameters_make_room(monkeypatch):
     small = a_program(LAYERED, memory_bytes=2**15)
     with pytest.raises(DoesNotFit, match=r"10,000 parameters take 80,000 bytes .* smaller network"):
         small.parameters_to_device(np.zeros(10_000))
+
+
+def steps_of_a_run(program, weighted, **settings):
+    """Five steps: their losses, the parameters after them, and the kernels that were launched."""
+    from simulated.device import HostDevice
+
+    launched, launch = [], HostDevice.launch
+    x, y = rows_for(NETWORK, ROWS)
+    put = program.to_device
+    weight = put(weights_for(ROWS)) if weighted else None
+    state = State(put(plan.initial_parameters(NETWORK, 7)), put(np.zeros((0, LOWERED.size))))
+    run = Run(0, 5, ROWS, None, fn.SGD(), 0.1, **settings)
+
+    def counted(self, kernel, *given):
+        launched.append(kernel.name)
+        launch(self, kernel, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HostDevice, "launch", counted)
+        losses = program.train(state, Data(Inputs(put(x)), put(y), weight), run)
+    return losses, program.to_host(state.parameters), launched
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_narrow_step_is_three_launches(weighted):
+    losses, moved, launched = steps_of_a_run(a_program(NARROW), weighted)
+    assert launched == [*["mass"] * weighted, "narrow", "total", "update_by_parts"] * 5
+    # With a penalty, the gradient is put together before: the same sums.
+    near = steps_of_a_run(a_program(NARROW), weighted, clip_norm=1e9)
+    assert_same_bits(losses, near[0])
+    assert_same_bits(moved, near[1])
+    assert "sum_parts" in near[2]
+
+
+def test_many_rows_weights_are_added_up_by_several_blocks(monkeypatch):
+    wanted = steps_of_a_run(a_program(), True)
+    monkeypatch.setattr(steps, "MASS_ROWS", 20)
+    found = steps_of_a_run(a_program(), True)
+    assert found[2].count("add_up_mass") == 5
+    assert "add_up_mass" not in wanted[2]
+    for one, other in zip(found[:2], wanted[:2], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)

@@ -28,7 +28,7 @@ KIND = {"step.cu": BF16, "layered.cu": BF16, "tiny.cu": FLOAT32}
 #: all: each is a thread of the operating system. Some kernels come with as many threads of a block
 #: as they are written for.
 FEW, FEW_THREADS, FEW_IN_ALL = 4, 64, 1024
-ALL_THREADS = ("narrow", "sum_columns", "sum_parts")
+ALL_THREADS = ("narrow", "sum_columns", "sum_parts", "update_by_parts")
 
 SIMPLE = [*cuda_cases_step.cases(), *cuda_cases_layered.cases(), *cuda_cases_tiny.cases()]
 #: The narrow kernel's products are written three times: plain, for TF32 and for 16 bits.

@@ -186,33 +186,17 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   }
 }
 
-#if FN_16_BIT
-__device__ __forceinline__ real to_real(real value) { return value; }
-#endif
-
 // sums `(columns,)` of d `(rows, columns)`, in two stages: parts[part] of every part's rows, and
 // then, with the parts for rows, the sums of those.
 template <class T>
 __device__ __forceinline__ void column_sums(const T *d, int rows, int columns, int rows_of_part,
                                             real *parts) {
-  __shared__ real lines[FN_THREADS / SUM_COLUMNS][SUM_COLUMNS];
-  int blocks = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS;
-  int part = blockIdx.x / blocks, j = blockIdx.x % blocks * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
-  int line = threadIdx.x / SUM_COLUMNS;
+  int blocks = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS, part = blockIdx.x / blocks;
+  int j = blockIdx.x % blocks * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
   int first = part * rows_of_part;
   int last = first + rows_of_part < rows ? first + rows_of_part : rows;
-  real sum = 0;
-  if (j < columns)
-#pragma unroll 4
-    for (int r = first + line; r < last; r += FN_THREADS / SUM_COLUMNS)
-      sum += to_real(d[(int64_t)r * columns + j]);
-  lines[line][threadIdx.x % SUM_COLUMNS] = sum;
-  __syncthreads();
-  if (line || j >= columns) return;
-  sum = 0;
-  for (int other = 0; other < FN_THREADS / SUM_COLUMNS; other++)
-    sum += lines[other][threadIdx.x];
-  parts[(int64_t)part * columns + j] = sum;
+  real sum = column_sum(d, columns, j, first, last);
+  if (threadIdx.x < SUM_COLUMNS && j < columns) parts[(int64_t)part * columns + j] = sum;
 }
 
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)

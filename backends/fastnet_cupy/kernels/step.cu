@@ -5,16 +5,25 @@
 #include "optimizers.cuh"
 #include "sums.cuh"
 
-// scalars[MASS] = the sum of the weights of the batch's rows. One block.
+// sums[block] = a part of the sum of the weights of the batch's rows.
 extern "C" __global__ void __launch_bounds__(MASS_THREADS)
-    mass(const int64_t *control, const real *weights, const int64_t *order, double *scalars) {
+    mass(const int64_t *control, const real *weights, const int64_t *order, double *sums) {
   __shared__ double scratch[FN_MOST_WARPS];
   Batch batch = batch_of(control, control[NEXT]);
   double sum = 0;
 #pragma unroll 8
-  for (int r = threadIdx.x; r < batch.rows; r += blockDim.x)
+  for (int r = blockIdx.x * blockDim.x + threadIdx.x; r < batch.rows; r += gridDim.x * blockDim.x)
     sum += weights[row_of(batch, order, r)];
   sum = block_sum(sum, scratch);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+// scalars[MASS] = the sum of the `count` parts that several blocks of `mass` have left. One block.
+extern "C" __global__ void __launch_bounds__(FN_WARP)
+    add_up_mass(const double *sums, int count, double *scalars) {
+  double sum = 0;
+  for (int i = threadIdx.x; i < count; i += FN_WARP) sum += sums[i];
+  sum = group_sum(sum, FN_WARP);
   if (threadIdx.x == 0) scalars[MASS] = sum;
 }
 
@@ -97,23 +106,35 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   scalars[FACTOR] = blocks ? norm_factor(square, small, settings[SETTING_CLIP_NORM]) : 1.0;
 }
 
-// Update every parameter by its entry of the gradient, which carries the step's scale if `scaled`.
-// `factors`: for each parameter that of its learning rate, then all of weight decay; null: all 1.
-// `copy` becomes the parameters as products read them; null: it is not needed.
-extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    update_parameters(const int64_t *control, const double *settings, const double *steps,
-                      const double *scalars, const real *gradient, int scaled, int64_t size,
-                      const real *factors, real *parameters, real *memory, store *copy) {
-  if (control[STOPPED]) return;
-  int slots = (int)control[SLOTS];
-  Rule rule((int)control[OPTIMIZER], settings);
-  const double *step = steps + control[NOW] * control[STEP_NUMBERS];
-  rule.take(step);
-  real factor = (real)scalars[FACTOR], limit = (real)settings[SETTING_CLIP_VALUE];
-  real unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
-  int64_t apart = (int64_t)gridDim.x * blockDim.x;
-  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
-    real g = clipped(gradient[i] * unscale, limit) * factor;
+// A step's update: its rule, and the arrays that it changes. The gradient carries the step's scale
+// if `scaled`. `factors`: for each parameter that of its learning rate, then all of weight decay;
+// null: all 1. `copy` becomes the parameters as products read them; null: it is not needed.
+struct Update {
+  Rule rule;
+  const double *step;
+  real factor, limit, unscale;
+  int slots;
+  int64_t size;
+  const real *factors;
+  real *parameters, *memory;
+  store *copy;
+
+  __device__ __forceinline__ Update(const int64_t *control, const double *settings,
+                                    const double *steps, const double *scalars, int scaled,
+                                    int64_t size, const real *factors, real *parameters,
+                                    real *memory, store *copy)
+      : rule((int)control[OPTIMIZER], settings), size(size), factors(factors),
+        parameters(parameters), memory(memory), copy(copy) {
+    step = steps + control[NOW] * control[STEP_NUMBERS];
+    slots = (int)control[SLOTS];
+    rule.take(step);
+    factor = (real)scalars[FACTOR];
+    limit = (real)settings[SETTING_CLIP_VALUE];
+    unscale = scaled ? (real)(1 / scalars[SCALE]) : (real)1;
+  }
+  // Parameter i, by its entry of the gradient.
+  __device__ __forceinline__ void entry(int64_t i, real gradient) {
+    real g = clipped(gradient * unscale, limit) * factor;
     real p = parameters[i], m = slots > 0 ? memory[i] : (real)0;
     real n = slots > 1 ? memory[size + i] : (real)0;
     if (factors) rule.take(step, factors[i], factors[size + i]);
@@ -123,6 +144,31 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     if (slots > 1) memory[size + i] = n;
     if (copy) copy[i] = to_store(p);
   }
+};
+
+// Update every parameter.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    update_parameters(const int64_t *control, const double *settings, const double *steps,
+                      const double *scalars, const real *gradient, int scaled, int64_t size,
+                      const real *factors, real *parameters, real *memory, store *copy) {
+  if (control[STOPPED]) return;
+  Update update(control, settings, steps, scalars, scaled, size, factors, parameters, memory, copy);
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart)
+    update.entry(i, gradient[i]);
+}
+
+// The same by the sums of the columns of parts `(rows, stride)`, a block for SUM_COLUMNS of them.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    update_by_parts(const int64_t *control, const double *settings, const double *steps,
+                    const double *scalars, const real *parts, int rows, int stride, int scaled,
+                    int64_t size, const real *factors, real *parameters, real *memory,
+                    store *copy) {
+  if (control[STOPPED]) return;
+  Update update(control, settings, steps, scalars, scaled, size, factors, parameters, memory, copy);
+  int64_t i = (int64_t)blockIdx.x * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
+  real sum = column_sum(parts, stride, (int)i, 0, rows);
+  if (threadIdx.x < SUM_COLUMNS && i < size) update.entry(i, sum);
 }
 
 // copy = the parameters as products read them.

@@ -48,3 +48,26 @@ __device__ __forceinline__ real block_peak(real value, real *scratch) {
   __syncthreads();
   return most;
 }
+
+#if FN_16_BIT
+__device__ __forceinline__ real to_real(real value) { return value; }
+#endif
+
+// The sum of column j of rows `first` to `last` of d `(rows, columns)`, by a block of FN_THREADS, of
+// which each line of SUM_COLUMNS threads takes a row. The first line has it.
+template <class T>
+__device__ __forceinline__ real column_sum(const T *d, int columns, int j, int first, int last) {
+  constexpr int LINES = FN_THREADS / SUM_COLUMNS;
+  __shared__ real lines[LINES][SUM_COLUMNS];
+  int line = threadIdx.x / SUM_COLUMNS;
+  real sum = 0;
+  if (j < columns)
+#pragma unroll 4
+    for (int r = first + line; r < last; r += LINES) sum += to_real(d[(int64_t)r * columns + j]);
+  lines[line][threadIdx.x % SUM_COLUMNS] = sum;
+  __syncthreads();
+  if (line) return 0;
+  sum = 0;
+  for (int other = 0; other < LINES; other++) sum += lines[other][threadIdx.x];
+  return sum;
+}
