@@ -33,6 +33,8 @@ _ZEROS = "0" * 64
 #: Our headers, a network's definition and some numbers, are never longer.
 _HEADER_BYTES = 64 * 2**20
 _KEY = "fastnet"
+#: The file of a scratch folder that is locked while the folder is in use.
+_IN_USE = "in-use"
 
 
 def write(path: str | os.PathLike[str], kind: str, facts: Any, arrays: Mapping[str, Array]) -> Path:
@@ -387,3 +389,35 @@ def _lock(file: BinaryIO) -> bool:
     except OSError:  # a file system without locks: remove nothing that may be in use
         return not file.readable()
     return True
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` for what is needed while that is being made; removed at the end.
+
+    It holds a locked file while it is in use. What a killed process left is removed by the next one
+    that makes a scratch folder for the same path.
+
+    Raises:
+        FileAccessError: if it cannot be made.
+    """
+    import glob
+    import shutil
+
+    path = _target(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.scratch"):
+        with contextlib.suppress(OSError), open(leftover / _IN_USE, "ab") as file:
+            if _lock(file):
+                shutil.rmtree(leftover)
+    folder = path.with_name(f".{path.name}.{os.urandom(4).hex()}.scratch")
+    try:
+        folder.mkdir()
+        file = open(folder / _IN_USE, "wb")  # noqa: SIM115  # open as long as the folder is in use
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with file:
+        _lock(file)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -59,7 +59,7 @@ def fitted(x, y, backend="numpy", **settings):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_fit_from_files_is_bit_for_bit_that_from_memory(rows, mapped, backend, weighted):
     x, y, weight = rows
-    given = {"sample_weight": weight} if weighted else {}
+    given = {"sample_weight": weight, "class_weight": "balanced"} if weighted else {}
     found, history = fitted(mapped, Sliced(y), backend, **given)
     wanted, in_memory = fitted(x, y, backend, **given)
     assert history.loss == in_memory.loss

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fastnet.cli import backends, bench, evaluate, export, predict, show, train, xor
+from fastnet.cli import backends, bench, convert, evaluate, export, predict, show, train, xor
 from fastnet.cli.terminal import INTERRUPTED, Commands, prepare_streams
 from fastnet.version import __version__
 
@@ -58,6 +58,7 @@ for name, module in {
     "xor": xor,
     "backends": backends,
     "train": train,
+    "convert": convert,
     "predict": predict,
     "evaluate": evaluate,
     "show": show,

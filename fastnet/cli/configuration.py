@@ -35,6 +35,7 @@ _OTHER = {
     "resume": bool,
     "cross_validate": int,
     "plot": str,
+    "memory": str,
 }
 
 _TEXT = (

@@ -19,7 +19,17 @@ Data = Annotated[
     Path,
     typer.Argument(
         help="Table to train on: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; - for CSV on "
-        "standard input."
+        "standard input; or a folder that `fastnet convert` wrote."
+    ),
+]
+
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory for the table, such as 2GB: one that does not fit is encoded into a scratch "
+        "folder beside the output, and trained on from there (default: all of it in memory).",
+        show_default=False,
+        rich_help_panel="Training",
     ),
 ]
 

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -153,3 +154,36 @@ def _unwritten(error: OSError) -> None:
         _error(f"cannot write the results: {error.strerror or error}")
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def phases() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show how many rows of each phase are done, on a terminal while it lasts.
+
+    Yields:
+        What is called with the phase, its rows that are done, and all of them; None: not known.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+    )
+    off = not console.is_terminal or console.is_dumb_terminal
+    with Progress(
+        *columns, console=console, transient=True, auto_refresh=False, disable=off
+    ) as bar:
+        task, shown = bar.add_task("", visible=False), ""
+
+        def report(phase: str, done: int, rows: int | None) -> None:
+            nonlocal shown
+            if phase != shown and phase:
+                shown = phase
+                note(f"{phase} ...")
+            bar.update(
+                task, description=phase, completed=done, total=rows, visible=True, refresh=True
+            )
+
+        yield report

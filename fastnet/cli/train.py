@@ -43,6 +43,7 @@ def command(
     dtype: options.Dtype = None,
     checkpoint: options.Checkpoint = None,
     resume: options.Resume = None,
+    memory: options.Memory = None,
     config: options.Config = None,
     plot: options.Plot = None,
     as_json: JsonOption = False,
@@ -67,6 +68,8 @@ def command(
     others, including those that are not in the training rows. Missing text (an empty field) is a
     category of its own.
 
+    With --memory a table may be larger than memory; `fastnet convert` keeps one for many trainings.
+
     Left out are columns with the same value in every row, text that differs in more than half of
     the rows (such as names and identifiers), row labels that pandas or R saved, and rows without
     a target.
@@ -84,8 +87,14 @@ def command(
     settings = configuration.merge(read, given)
     folds = settings.get("cross_validate")
     for needed, flag in (("target", "--target COLUMN"), ("output", "-o FILE")):
-        if not settings.get(needed) and not (needed == "output" and folds):
+        spared = folds if needed == "output" else data.is_dir()  # a converted table has its target
+        if not settings.get(needed) and not spared:
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
+    if folds and (settings.get("memory") or data.is_dir()):
+        raise typer.BadParameter(
+            "--cross-validate needs the table in memory; leave out --memory, and give the table "
+            "itself, not a folder of `fastnet convert`."
+        )
     files_read = {"table": data, "configuration": config, **configuration.tables(settings)}
     if settings.get("plot") and not settings.get("output"):
         raise typer.BadParameter("--plot is of the model that -o FILE writes; add that.")

@@ -1,5 +1,6 @@
 """Running a training from the command line: notes, the checkpoint, the files that it writes."""
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from fastnet import files
 from fastnet.cli import results
 from fastnet.cli.report import count
-from fastnet.cli.terminal import INTERRUPTED, note
+from fastnet.cli.terminal import INTERRUPTED, note, phases
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.training import checkpoints
@@ -73,8 +74,13 @@ class Paths:
 
 def run(paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
     """Train, write the model and the chart, and report progress on standard error."""
-    from fastnet.tables import TableFit
+    with contextlib.ExitStack() as stack:
+        return _run(stack, paths, settings, recipe)
+
+
+def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
     from fastnet.tables.fitting import score_name
+    from fastnet.tables.kept import fit_of
     from fastnet.training.progress import Bar
 
     checkpoint, temporary, resume, plot = (
@@ -86,7 +92,17 @@ def run(paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
     output = paths.output
     assert output is not None
     held_out = {key: paths.read.get(key) for key in ("validation", "test")}
-    fit = TableFit(paths.read["table"], settings["target"], recipe, **held_out)
+    with phases() as report:
+        opened = fit_of(
+            paths.read["table"],
+            settings.get("target"),
+            recipe,
+            memory=settings.get("memory"),
+            beside=output,
+            report=report,
+            **held_out,
+        )
+        fit = stack.enter_context(opened)
     table = fit.table
     classes = f" into {len(table.classes)} classes" if table.classes else ""
     parts = {"training": fit.training, "validation": fit.validation, "test": fit.test}

@@ -27,6 +27,7 @@ from fastnet.tables.permutation import importances
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
 from fastnet.tables.splitting import folds, hold_out
+from fastnet.training.blocks import BlockShuffle
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
 from fastnet.version import __version__
@@ -113,10 +114,13 @@ class TableFit:
         BackendUnavailable: if the backend is unknown or cannot run here.
     """
 
+    #: As for `Model.fit`.
+    shuffle: bool | BlockShuffle = True
+
     def __init__(
         self, source: Any, target: str, recipe: Recipe, *, validation: Any = None, test: Any = None
     ) -> None:
-        inspected = _inspected(source, target, recipe)
+        inspected = _inspected(self._open(source), target, recipe)
         rest, tested = hold_out(
             inspected.facts, recipe.seed, recipe.test if test is None else 0, "test"
         )
@@ -192,6 +196,10 @@ class TableFit:
                     "least one must be above 0."
                 )
 
+    def _open(self, source: Any) -> Any:
+        """The table, as `inspect_table` takes it."""
+        return source
+
     def run(
         self,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -219,6 +227,7 @@ class TableFit:
             validation=(held_out.x, held_out.y, held_out.weight) if held_out else None,
             early_stopping=recipe.patience if held_out else None,
             metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
+            shuffle=self.shuffle,
             l2=recipe.l2,
             progress=progress,
             checkpoint=checkpoint,
@@ -254,7 +263,7 @@ class TableFit:
 
     def unseen_classes(self) -> list[Class]:
         """The classes without a training row: all their rows are held out."""
-        seen = set(self.training.y.tolist())
+        seen = set(np.unique(self.training.y).tolist())
         return [name for index, name in enumerate(self.table.classes) if index not in seen]
 
     def scores(self) -> dict[str, float]:
@@ -307,6 +316,7 @@ def train(
     *,
     validation: Any = None,
     test: Any = None,
+    memory: str | int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Any = False,
@@ -315,11 +325,14 @@ def train(
 
     Args:
         source: a path (.csv, .tsv, .csv.gz, .tsv.gz or .parquet), "-" for CSV on standard input, a
-            frame of Polars, pandas or another library that Narwhals knows, or a mapping of columns.
+            frame of Polars, pandas or another library that Narwhals knows, or a mapping of columns;
+            or a folder that `fastnet convert` wrote.
         target: the column to predict.
         recipe: the settings; None: `Recipe()`.
         validation: a table of validation rows, like `source`, in place of a fraction of its rows.
         test: a table of test rows likewise.
+        memory: about how much the table may take, such as "2GB"; a file that does not fit is
+            trained on from a scratch folder beside it. None: it is read as a whole.
         checkpoint: as in `Model.fit`.
         resume: as in `Model.fit`.
         progress: as in `Model.fit`.
@@ -332,9 +345,12 @@ def train(
         KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
         ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
     """
+    from fastnet.tables.kept import fit_of  # which needs this file
+
     settings = Recipe() if recipe is None else recipe
-    fit = TableFit(source, target, settings, validation=validation, test=test)
-    return fit.run(checkpoint, resume, progress)
+    held_out = {"validation": validation, "test": test}
+    with fit_of(source, target, settings, memory=memory, **held_out) as fit:
+        return fit.run(checkpoint, resume, progress)
 
 
 def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:

@@ -19,7 +19,7 @@ in columns that are used.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +204,24 @@ class InspectedTable:
         return "" if len(present) else "it has no values in the training rows"
 
 
+@dataclass(frozen=True)
+class ColumnStore:
+    """A table that was opened, and where its columns go once they are inspected.
+
+    Attributes:
+        name: the table, as errors name it.
+        labels: as of `Reader`, complete.
+        frame: its columns: a Polars frame, or what has of one the attributes `columns`, `width`,
+            `height`, the method `iter_columns` and columns by name.
+        values: the mapping that `InspectedTable.values` will be.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    frame: Any
+    values: MutableMapping[str, Any]
+
+
 def inspect_table(
     source: Any,
     target: str,
@@ -220,7 +238,7 @@ def inspect_table(
     """Read a table, and make sure that it can be used for training.
 
     Args:
-        source: a path, a frame or a mapping of columns.
+        source: a path, a frame or a mapping of columns; or a table in columns of its own.
         target: the column to predict.
         task: "classification" or "regression"; None: as the target suggests. Text, booleans and
             integers are classes, other numbers make a regression.
@@ -240,8 +258,11 @@ def inspect_table(
     """
     if task is not None and task not in TASKS:
         raise DefinitionError(unknown("task", task, TASKS))
-    reader = reading.Reader(source, separator)
-    frame, table_name = reader.whole(), reader.name
+    opened = source
+    if not isinstance(source, ColumnStore):
+        reader = reading.Reader(source, separator)
+        opened = ColumnStore(reader.name, reader.labels, reader.whole(), {})
+    frame, table_name, values = opened.frame, opened.name, opened.values
     target = str(target)  # a frame of pandas may have numbers for names; they become text
     drop, categorical, date = tuple(drop), tuple(categorical), tuple(date)
     roles = tuple(roles)
@@ -263,10 +284,9 @@ def inspect_table(
             f"{place} has no value in data row {row}{also}; fill it in, leave those rows out, or "
             "have them left out (--missing impute)."
         )
-    labels = {**reader.labels, **{name: REMARKS[role] for role, name in roles}}
+    labels = {**opened.labels, **{name: REMARKS[role] for role, name in roles}}
     inputs = {target, *categorical, *date}
     labels = {name: why for name, why in labels.items() if name not in inputs}
-    values: dict[str, Any] = {}
     leading_zeros, exact, forms = set(), set(), {}
     for given in frame.iter_columns():
         name = given.name

@@ -57,6 +57,11 @@ class BlockShuffle:
             checks.integer(self.block_rows, "block_rows")
         checks.integer(self.buffer_blocks, "buffer_blocks")
 
+    @classmethod
+    def within(cls, memory: int) -> "BlockShuffle":
+        """The one whose two buffers take a quarter of so many bytes."""
+        return cls(buffer_blocks=max(memory // 8 // BLOCK_BYTES, 1))
+
     def rows_of_block(self, row_bytes: int, chunk: int = 1) -> int:
         """The rows of a block, for rows of so many bytes that a file holds in chunks."""
         if self.block_rows is not None:

@@ -37,11 +37,6 @@ def weigh_classes(
     """
     if class_weight is None:
         return data, validation
-    if not isinstance(data, Data) or not isinstance(validation, Data | None):
-        raise DefinitionError(
-            "class_weight counts targets in memory; for arrays in files give sample_weight, the "
-            "weight of each row's class."
-        )
     classes = max(outputs, 2)
     if isinstance(class_weight, str):
         if class_weight != BALANCED:
@@ -77,15 +72,18 @@ def _given(class_weight: Any, classes: int) -> Array:
     return found
 
 
-def _weighed(data: Data, by_class: Array) -> Data:
+def _weighed(data: Rows, by_class: Array) -> Rows:
     shares = _shares(data.y)
     weight = by_class[shares] if shares.ndim == 1 else shares @ by_class
-    if data.weight is not None:
-        weight = weight * data.weight
+    before = data.weight
+    if before is not None:
+        weight = weight * before
     if not weight.any():
         raise DataError(
             "class_weight leaves no row of weight above 0 to train on, or to validate on."
         )
+    if isinstance(data, StoredRows):
+        return data.weighed(weight)
     return replace(data, weight=checks.weights(weight, len(data), data.x.numbers.dtype))
 
 

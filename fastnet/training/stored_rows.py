@@ -19,6 +19,9 @@ from fastnet.training.rows import as_outputs, checked_rows, checked_targets
 
 Item = TypeVar("Item")
 
+#: Blocks that the system is asked for ahead, where they are read one behind the other.
+_EXPECTED = 16
+
 #: Rows whose membership in a part is drawn at a time; a multiple of 8, for packed bits.
 _DRAWN_ROWS = 2**20
 
@@ -87,6 +90,21 @@ class StoredRows:
         parts = [self.targets(block) for block in range(len(self.counts))]
         return np.concatenate(parts)
 
+    def weighed(self, weight: Array) -> "StoredRows":
+        """The same rows with other weights, `(rows,)`, one of which at least is above 0."""
+        of_all = weight
+        if self._chosen is not None:
+            of_all = np.zeros(len(self.x), weight.dtype)
+            of_all[self._mask(0, len(self.x))] = weight
+        found = self._copy()
+        found._weight = checks.weights(of_all, len(self.x), self.dtype)
+        return found
+
+    def _copy(self) -> "StoredRows":
+        found = StoredRows.__new__(StoredRows)
+        found.__dict__.update(self.__dict__)
+        return found
+
     def check(self) -> None:
         """Look through all rows, block by block.
 
@@ -95,8 +113,14 @@ class StoredRows:
                 not take.
         """
         inputs, kind = self.network.inputs, self.network.loss.targets
-        for start, stop in self._spans():
-            checks.features(self.x.read(start, stop), inputs, self.dtype, first_row=start)
+
+        def read(block: int) -> Array:
+            self.expect(range(block, min(block + _EXPECTED, len(self.counts))))
+            return self.x.read(int(self.bounds[block]), int(self.bounds[block + 1]))
+
+        read_ahead = ahead(map(read, range(len(self.counts))))
+        for (start, stop), x in zip(self._spans(), read_ahead, strict=True):
+            checks.features(x, inputs, self.dtype, first_row=start)
             if isinstance(self._y, Stored):
                 given = self._y.read(start, stop)
                 columns = self.network.targets
@@ -138,8 +162,7 @@ class StoredRows:
         return parts
 
     def _part(self, chosen: Array) -> "StoredRows":
-        part = StoredRows.__new__(StoredRows)
-        part.__dict__.update(self.__dict__)
+        part = self._copy()
         part._chosen = chosen
         here = [int(part._mask(start, stop).sum()) for start, stop in self._spans()]
         part.counts = np.array(here)
@@ -210,6 +233,7 @@ class StoredRows:
         """All rows, block by block; the next one is read ahead."""
 
         def read(block: int) -> Data:
+            self.expect(range(block, min(block + _EXPECTED, len(self.counts))))
             out = self.buffer(int(self.counts[block]))
             self.fill(block, out)
             return out
