@@ -18,7 +18,7 @@ import numpy as np
 from numba.core import caching, event, types
 
 from fastnet.interrupts import HeldSignals
-from fastnet_numba import prediction, shuffling, tiny, training
+from fastnet_numba import prediction, shuffling, side_by_side, tiny, training
 from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import products
 
@@ -56,6 +56,11 @@ class Kernels:
     def tiny(self) -> Any:
         """A run of steps of a tiny network."""
         return _ready(tiny.steps, self.dtype)
+
+    @cached_property
+    def side_by_side(self) -> Any:
+        """Runs of steps of several tiny networks."""
+        return _ready(side_by_side.steps, self.dtype)
 
     @cached_property
     def shuffle(self) -> Any:
@@ -103,6 +108,9 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         array(index, 2), array(types.float64, 2), array(index), written, written,
         array(types.float64, 1, True), array(types.float64), types.float64, types.float64,
     )  # fmt: skip
+    together = (
+        array(index, 2), array(index), written, written, written, written, written, index, index,
+    )  # fmt: skip
     unsigned = types.uint64
     shuffle = (
         array(unsigned), array(unsigned), index, index,
@@ -114,6 +122,7 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         (training.narrow_run, run),
         (prediction.predict_at_once, few),
         (tiny.steps, steps),
+        (side_by_side.steps, together),
         (shuffling.shuffle, shuffle),
     ]
 

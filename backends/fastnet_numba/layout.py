@@ -149,12 +149,17 @@ class Layout:
 
     def new_arena(self, dtype: np.dtype[Any]) -> Array:
         """A buffer that begins at a cache line; zero, so that no padding is NaN."""
-        raw = np.zeros(self.arena + 64 // dtype.itemsize, dtype)
-        skip = (-raw.ctypes.data % 64) // dtype.itemsize
-        arena = raw[skip : skip + self.arena]
+        arena = on_cache_lines(self.arena, dtype)
         for place, value in self.constants.items():
             arena[place] = value
         return arena
+
+
+def on_cache_lines(entries: int, dtype: np.dtype[Any]) -> Array:
+    """Zeros, `(entries,)`, the first of which begins a cache line."""
+    raw = np.zeros(entries + 64 // dtype.itemsize, dtype)
+    skip = (-raw.ctypes.data % 64) // dtype.itemsize
+    return raw[skip : skip + entries]
 
 
 def row_length(units: int, itemsize: int) -> int:

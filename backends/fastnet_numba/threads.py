@@ -1,7 +1,9 @@
 """Threads: how many a step is divided among, and how they are started."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.choosing import processors
@@ -77,6 +79,27 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
     if failed:
         raise failed[0]
     return True
+
+
+def in_turn(jobs: Sequence[Callable[[], None]], workers: int) -> None:
+    """Do all jobs in so many threads at most; each thread takes the next one that is left.
+
+    Raises:
+        BaseException: what a job raised, or Ctrl-C here; the jobs that are left are not done.
+    """
+    given_up = np.zeros(1, np.int64)
+    left = iter(jobs)  # a list's: the interpreter hands each out once
+
+    def work(worker: int) -> None:
+        while not given_up[0]:
+            job = next(left, None)
+            if job is None:
+                return
+            job()
+
+    if not in_threads(work, max(min(workers, len(jobs)), 1), given_up):
+        given_up[0] = 0
+        work(0)
 
 
 class LoadMonitor:

@@ -191,7 +191,8 @@ def sigmoid(z: Vector) -> Vector:
     where the result is subnormal.
     """
     most = pick(z, 104.0, 745.2)
-    y = choose(z < -most, most, -z)
+    y = -z
+    y = choose(y > most, most, y)
     y = choose(y < -60.0, -60.0, y)
     n, r = _reduced(y)
     one = pick(z, _DOWN32, _DOWN64)

@@ -94,6 +94,11 @@ def absolute(x: Vector) -> Vector:
     return np.abs(x)
 
 
+def square_root(x: Vector) -> Vector:
+    """The root lane by lane, NaN below 0."""
+    return np.sqrt(x)
+
+
 def copy_sign(x: Vector, sign: Vector) -> Vector:
     """The size of x with the sign of `sign`."""
     return np.copysign(x, sign)

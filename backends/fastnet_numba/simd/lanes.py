@@ -187,6 +187,17 @@ def absolute(typing: Any, x: Any) -> _Typed:
 
 
 @intrinsic
+def square_root(typing: Any, x: Any) -> _Typed:
+    """The root lane by lane, NaN below 0."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = vector_type(sig.return_type)
+        return call(builder, f"llvm.sqrt.{suffix(kind)}", kind, [args[0]])
+
+    return x(x), build
+
+
+@intrinsic
 def copy_sign(typing: Any, x: Any, sign: Any) -> _Typed:
     """The size of x with the sign of `sign`."""
 

@@ -1,0 +1,523 @@
+"""Tiny networks side by side: each has a lane of all vectors to itself, for all steps of its run.
+
+Alone, such a network leaves most of a processor idle: its instructions wait for each other. Of many
+that are trained at once every lane does the same on numbers of its own, so nothing is ever mixed
+between lanes, and a network's bits do not depend on its neighbors. Batches are of all rows, of
+which four go through the network together.
+
+Letters: `p` parameters, `g` their gradient, `a` what comes out of a layer, `s` its slope, `d` the
+loss's derivative by it. In the buffer `m`, and in `w` for what is as long as the parameters, every
+number of a network is a vector: one for each lane.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastnet.contract.plan import Affine, Elementwise, Plan
+from fastnet.contract.program import Data, Run, State
+from fastnet_numba.layout import on_cache_lines
+from fastnet_numba.ops.activations import (
+    IDENTITY,
+    MOST_CONSTANTS,
+    RELU,
+    SIGMOID,
+    TANH,
+    activate,
+)
+from fastnet_numba.ops.losses import CROSSENTROPY, OF_ROWS, term
+from fastnet_numba.ops.optimizers import ADAM, DOUBLE, MOMENTUM, NESTEROV, SGD, SINGLE
+from fastnet_numba.simd.compiled import entry, inlined, kernel
+from fastnet_numba.simd.elementwise import exp, log, sigmoid, tanh
+from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.vectors import (
+    FLUSHING,
+    absolute,
+    choose,
+    control_word,
+    every,
+    fma,
+    lanes,
+    load,
+    set_control_word,
+    square_root,
+    store,
+    total,
+)
+from fastnet_numba.training import LEAST_WEIGHT
+
+#: The most units of a layer, inputs and rows of a network that is trained this way.
+MOST_UNITS, MOST_INPUTS, MOST_ROWS = 16, 32, 128
+
+#: Rows that go through a network together: the accumulators of a layer's unit.
+AT_ONCE = 4
+
+#: Columns of the table of layers: the activation's code and the place of its constants, columns in
+#: and out, the places of weights and bias in the parameters (-1: no bias), and those of what comes
+#: out, its slope and its derivative in `m`.
+CODE, CONSTANTS, INPUTS, UNITS, WEIGHT, BIAS, OUTPUT, SLOPE, DERIVATIVE, FIELDS = range(10)
+
+#: A run's integers. Places are in `m`, in elements; PER_STEP is 1 where rates differ by step.
+(
+    DEPTH, BLOCKS, SIZE, LOSS, LOSS_CONSTANT, X, Y, SHARES, OPTIMIZER, MOMENTA, PENALIZED,
+    DECAYED, PER_STEP, INTEGERS,
+) = range(14)  # fmt: skip
+
+#: What each lane has at every step, and what they have alike, Adam's factors by t.
+RATE, L2, DECAY, BY_STEP = range(4)
+LENGTHEN, WIDEN, EPSILON, FACTORS = range(4)
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """The layers of a plan that is small enough.
+
+    Attributes:
+        table: `(layers, FIELDS)` int64; places are behind the rows.
+        constants: the activations' and the loss's, in the order of their places.
+        room: entries of a block of rows, behind its own: outputs, slopes, derivatives.
+    """
+
+    table: Array
+    constants: list[float]
+    room: int
+
+
+def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
+    """The plan for this path, or None if it is not for it."""
+    width = LANES[dtype.itemsize] * AT_ONCE
+    layers: list[list[int]] = []
+    constants: list[float] = []
+    room = 0
+    for op in plan.for_loss:
+        if isinstance(op, Affine):
+            bias = -1 if op.bias is None else op.bias.offset
+            places = [room + n * op.units * width for n in range(3)]
+            room += 3 * op.units * width
+            layers.append([IDENTITY, 0, op.inputs, op.units, op.weight.offset, bias, *places])
+        elif isinstance(op, Elementwise) and layers and layers[-1][CODE] == IDENTITY:
+            layers[-1][CODE], layers[-1][CONSTANTS] = ACTIVATIONS[op.kind], len(constants)
+            constants += (*op.constants, *(0.0,) * MOST_CONSTANTS)[:MOST_CONSTANTS]
+        else:
+            return None
+    constants += [*plan.loss.constants, 0.0]
+    loss = LOSSES[plan.loss.kind]
+    if max(op.units for op in plan.affine) > MOST_UNITS or plan.inputs > MOST_INPUTS:
+        return None
+    if loss in OF_ROWS and loss != CROSSENTROPY:
+        return None
+    return LanePlan(np.array(layers, np.int64), constants, room)
+
+
+def suits(data: Data, run: Run, kind: str) -> bool:
+    """Whether a run of a plan that is small enough, by this kind of optimizer, may be done so."""
+    rows, weight = len(data), data.weight
+    return (
+        rows <= MOST_ROWS
+        and run.batch_size >= rows
+        and OPTIMIZERS.get(kind) in (SGD, MOMENTUM, NESTEROV, ADAM)
+        and not run.l1
+        and run.clip_value is None
+        and run.clip_norm is None
+        and not (run.reports_penalty and np.any(run.l2))
+        and (weight is None or not np.any((weight > 0) & (weight < LEAST_WEIGHT)))
+    )
+
+
+class Block:
+    """Networks side by side, as many as there are lanes at most.
+
+    Args:
+        plan: of all.
+        lane_plan: the same, for this path.
+        states, data, runs: of each, alike.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        lane_plan: LanePlan,
+        states: list[State],
+        data: list[Data],
+        runs: list[Run],
+    ) -> None:
+        self.states, self.runs = states, runs
+        dtype = states[0].parameters.dtype
+        self.lanes = LANES[dtype.itemsize]
+        kind, constants = runs[0].optimizer.canonical()
+        slots = runs[0].optimizer.slots
+        count, rows = len(runs), len(data[0])
+        self.w = on_cache_lines((2 + slots) * plan.size * self.lanes, dtype)
+        self.w = self.w.reshape(2 + slots, plan.size, self.lanes)  # p, memory, g
+        self.w[0, :, :count] = np.array([state.parameters for state in states]).T
+        for slot in range(slots):
+            self.w[1 + slot, :, :count] = np.array([state.memory[slot] for state in states]).T
+        self._arrange(plan, lane_plan, data, rows, dtype)
+        steps = max(run.steps for run in runs)
+        self.losses = on_cache_lines(steps * self.lanes, dtype).reshape(steps, self.lanes)
+        names = ("learning_rate", "l2", "weight_decay")
+        by_step = any(isinstance(getattr(run, n), np.ndarray) for run in runs for n in names)
+        self.rates = np.zeros((steps if by_step else 1, BY_STEP, self.lanes), dtype)
+        for lane, run in enumerate(runs):
+            for place, name in enumerate(names):
+                self.rates[: run.steps, place, lane] = getattr(run, name)
+        self.factors = np.zeros((steps if kind == "adam" else 0, FACTORS), dtype)
+        if kind == "adam":
+            beta1, beta2, epsilon, before_correction = constants
+            t = np.arange(states[0].updates + 1, states[0].updates + steps + 1)
+            self.factors[:, LENGTHEN] = 1 / (1 - beta1**t)
+            self.factors[:, WIDEN] = 1 / np.sqrt(1 - beta2**t)
+            self.factors[:, EPSILON] = epsilon / np.sqrt(1 - before_correction * beta2**t)
+            self.momenta[:2] = np.array([[beta1], [beta2]])
+            self.momenta[2:] = np.array([[1 - beta1], [1 - beta2]])
+        elif kind != "sgd":
+            self.momenta[0, :count] = [run.optimizer.canonical()[1][0] for run in runs]
+        self.numbers[OPTIMIZER] = OPTIMIZERS[kind]
+        self.numbers[PENALIZED] = self.rates[:, L2].any()
+        self.numbers[DECAYED] = self.rates[:, DECAY].any()
+        self.numbers[PER_STEP] = by_step
+
+    def _arrange(
+        self, plan: Plan, lane_plan: LanePlan, data: list[Data], rows: int, dtype: np.dtype[Any]
+    ) -> None:
+        """Lay out rows, targets, weights, constants and room in `m`."""
+        size, blocks = self.lanes, -(-rows // AT_ONCE)
+        sizes = [
+            blocks * plan.inputs * AT_ONCE * size,
+            blocks * plan.outputs * AT_ONCE * size,
+            blocks * AT_ONCE * size,
+            4 * size,
+            -(-len(lane_plan.constants) // size) * size,
+            lane_plan.room,
+        ]
+        x, y, shares, momenta, constants, room = np.cumsum([0, *sizes[:-1]]).tolist()
+        self.m = m = on_cache_lines(sum(sizes), dtype)
+        xs = m[x:y].reshape(blocks, plan.inputs, AT_ONCE, size)
+        ys = m[y:shares].reshape(blocks, plan.outputs, AT_ONCE, size)
+        self.shares = m[shares:momenta].reshape(blocks * AT_ONCE, size)
+        places: dict[int, list[int]] = {}  # lanes with the same rows, which are laid out once
+        for lane, one in enumerate(data):
+            places.setdefault(id(one), []).append(lane)
+        for same in places.values():
+            one = data[same[0]]
+            targets = one.y
+            if targets.dtype == np.intp:
+                targets = np.eye(plan.outputs, dtype=dtype)[targets]
+            weight = np.ones(rows, dtype) if one.weight is None else one.weight
+            mass = float(weight.sum(dtype=np.float64)) * plan.loss.each
+            xs[..., same] = _in_blocks(one.x.numbers, blocks)[..., None]
+            ys[..., same] = _in_blocks(targets.reshape(rows, plan.outputs), blocks)[..., None]
+            self.shares[:rows, same] = (weight / mass if mass else 0 * weight)[:, None]
+        self.momenta = m[momenta:constants].reshape(4, size)
+        m[constants : constants + len(lane_plan.constants)] = lane_plan.constants
+        self.table = lane_plan.table.copy()
+        self.table[:, CONSTANTS] += constants
+        self.table[:, OUTPUT : DERIVATIVE + 1] += room
+        self.numbers = np.zeros(INTEGERS, np.int64)
+        self.numbers[DEPTH], self.numbers[BLOCKS] = len(self.table), blocks
+        self.numbers[SIZE], self.numbers[LOSS] = plan.size, LOSSES[plan.loss.kind]
+        self.numbers[LOSS_CONSTANT] = (
+            constants + len(lane_plan.constants) - 1 - bool(plan.loss.constants)
+        )
+        self.numbers[[X, Y, SHARES, MOMENTA]] = x, y, shares, momenta
+
+    def train(self, compiled: Any) -> list[Array]:
+        """Do all steps; return each network's losses."""
+        made = [0] * len(self.runs)
+        last: list[tuple[int, int, float]] = []  # losses that are not finite
+        left = list(range(len(self.runs)))
+        at = 0
+        while left:
+            end = min(self.runs[lane].steps for lane in left)
+            at = compiled(
+                self.table, self.numbers, self.w.reshape(-1), self.m, self.rates.reshape(-1),
+                self.factors.reshape(-1), self.losses.reshape(-1), at, end,
+            )  # fmt: skip
+            if at < end:  # a loss is not finite: that network stops before the update
+                gone = [lane for lane in left if not np.isfinite(self.losses[at, lane])]
+                last += [(at, lane, self.losses[at, lane]) for lane in gone]
+            else:
+                gone = [lane for lane in left if self.runs[lane].steps == end]
+            for lane in gone:
+                left.remove(lane)
+                made[lane] = at + (at < end)
+                self._take_out(lane, at)
+        for step, lane, loss in last:  # the others have done that step once more
+            self.losses[step, lane] = loss
+        losses = self.losses.astype(np.float64, copy=False)
+        return [losses[:steps, lane] for lane, steps in enumerate(made)]
+
+    def _take_out(self, lane: int, updates: int) -> None:
+        """Hand back a network that is done, and leave zeros, whose loss is finite."""
+        state = self.states[lane]
+        state.parameters[...] = self.w[0, :, lane]
+        state.memory[...] = self.w[1:-1, :, lane]
+        state.updates += updates
+        self.w[..., lane] = 0
+        self.shares[:, lane] = 0
+
+
+def _in_blocks(rows: Array, blocks: int) -> Array:
+    """Rows as `(blocks, columns, AT_ONCE)`, zeros behind the last."""
+    padded = np.zeros((blocks * AT_ONCE, rows.shape[1]), rows.dtype)
+    padded[: len(rows)] = rows
+    return padded.reshape(blocks, AT_ONCE, -1).transpose(0, 2, 1)
+
+
+@inlined
+def forward(layer, w, m, source):
+    """a = f(source weights + bias) of one layer, for a block of rows."""
+    size = lanes(m)
+    inputs, units, bias = layer[INPUTS], layer[UNITS], layer[BIAS]
+    for j in range(units):
+        z0 = every(m, 0.0)
+        if bias >= 0:
+            z0 = load(w, (bias + j) * size)
+        z1, z2, z3 = z0, z0, z0
+        weight, at = (layer[WEIGHT] + j) * size, source
+        for _ in range(inputs):
+            v = load(w, weight)
+            z0 = fma(load(m, at), v, z0)
+            z1 = fma(load(m, at + size), v, z1)
+            z2 = fma(load(m, at + 2 * size), v, z2)
+            z3 = fma(load(m, at + 3 * size), v, z3)
+            weight += units * size
+            at += 4 * size
+        if layer[CODE] == SIGMOID:
+            z0, z1, z2, z3 = sigmoid(z0), sigmoid(z1), sigmoid(z2), sigmoid(z3)
+        elif layer[CODE] == TANH:
+            z0, z1, z2, z3 = tanh(z0), tanh(z1), tanh(z2), tanh(z3)
+        elif layer[CODE] == RELU:
+            z0, z1 = choose(z0 < 0.0, 0.0, z0), choose(z1 < 0.0, 0.0, z1)
+            z2, z3 = choose(z2 < 0.0, 0.0, z2), choose(z3 < 0.0, 0.0, z3)
+        out = layer[OUTPUT] + 4 * j * size
+        store(m, out, z0)
+        store(m, out + size, z1)
+        store(m, out + 2 * size, z2)
+        store(m, out + 3 * size, z3)
+    if not (
+        layer[CODE] == IDENTITY
+        or layer[CODE] == SIGMOID
+        or layer[CODE] == TANH
+        or layer[CODE] == RELU
+    ):
+        activate(layer[CODE], m, layer[OUTPUT], layer[SLOPE], 4 * units * size, layer[CONSTANTS])
+
+
+@inlined
+def sloped(layer, m, d, k):
+    """d times the slope of a layer's activation, for the vector `k` of what comes out of it.
+
+    The slopes of the commonest are computed from what comes out: to keep them takes longer.
+    """
+    if layer[CODE] == IDENTITY:
+        return d
+    if layer[CODE] == SIGMOID:
+        a = load(m, layer[OUTPUT] + k)
+        return d * (a * (1.0 - a))
+    if layer[CODE] == TANH:
+        a = load(m, layer[OUTPUT] + k)
+        return d * (1.0 - a * a)
+    if layer[CODE] == RELU:
+        return choose(load(m, layer[OUTPUT] + k) > 0.0, d, 0.0)
+    return d * load(m, layer[SLOPE] + k)
+
+
+@inlined
+def backward(layer, w, m, g, source, before, goes_on, first):
+    """The gradient of one layer's parameters, added up over blocks of rows.
+
+    And d of the layer `before`, if it `goes_on` to there.
+    """
+    size = lanes(m)
+    inputs, units, d_at = layer[INPUTS], layer[UNITS], layer[DERIVATIVE]
+    if layer[BIAS] >= 0:
+        for j in range(units):
+            d, at = d_at + 4 * j * size, g + (layer[BIAS] + j) * size
+            summed = (load(m, d) + load(m, d + size)) + (
+                load(m, d + 2 * size) + load(m, d + 3 * size)
+            )
+            if not first:
+                summed = summed + load(w, at)
+            store(w, at, summed)
+    for i in range(inputs):
+        a = source + 4 * i * size
+        a0, a1 = load(m, a), load(m, a + size)
+        a2, a3 = load(m, a + 2 * size), load(m, a + 3 * size)
+        e0 = every(m, 0.0)
+        e1, e2, e3 = e0, e0, e0
+        weight, d = (layer[WEIGHT] + i * units) * size, d_at
+        for _ in range(units):
+            d0, d1 = load(m, d), load(m, d + size)
+            d2, d3 = load(m, d + 2 * size), load(m, d + 3 * size)
+            summed = fma(a0, d0, a1 * d1) + fma(a2, d2, a3 * d3)
+            if not first:
+                summed = summed + load(w, g + weight)
+            store(w, g + weight, summed)
+            if goes_on:
+                v = load(w, weight)
+                e0, e1 = fma(d0, v, e0), fma(d1, v, e1)
+                e2, e3 = fma(d2, v, e2), fma(d3, v, e3)
+            weight += size
+            d += 4 * size
+        if goes_on:
+            k, e = 4 * i * size, before[DERIVATIVE] + 4 * i * size
+            store(m, e, sloped(before, m, e0, k))
+            store(m, e + size, sloped(before, m, e1, k + size))
+            store(m, e + 2 * size, sloped(before, m, e2, k + 2 * size))
+            store(m, e + 3 * size, sloped(before, m, e3, k + 3 * size))
+
+
+@inlined
+def entries_loss(kind, constant, m, layer, y_at, share_at):
+    """The loss of a block of rows, entry by entry, and d of the last layer."""
+    size = lanes(m)
+    summed = every(m, 0.0)
+    for j in range(layer[UNITS]):
+        for r in range(0, 4 * size, size):
+            k = 4 * j * size + r
+            share = load(m, share_at + r)
+            t, e = term(kind, load(m, layer[OUTPUT] + k), load(m, y_at + k), constant)
+            summed = summed + choose(share > 0.0, t * share, 0.0)
+            e = sloped(layer, m, e * share, k)
+            store(m, layer[DERIVATIVE] + k, choose(share > 0.0, e, 0.0))
+    return summed
+
+
+@inlined
+def rows_loss(m, layer, y_at, share_at):
+    """The cross-entropy of a block of rows of logits, and its derivative by them."""
+    size, units, p_at, d_at = lanes(m), layer[UNITS], layer[OUTPUT], layer[DERIVATIVE]
+    summed = every(m, 0.0)
+    for r in range(0, 4 * size, size):
+        top = load(m, p_at + r)
+        for j in range(1, units):
+            z = load(m, p_at + 4 * j * size + r)
+            top = choose(z > top, z, choose(top >= z, top, z + top))
+        whole, sure, picked = every(m, 0.0), every(m, 0.0), every(m, 0.0)
+        for j in range(units):
+            k = 4 * j * size + r
+            z, y = load(m, p_at + k) - top, load(m, y_at + k)
+            e = exp(z)
+            whole, sure = whole + e, sure + y
+            picked = picked + choose(y > 0.0, y * z, 0.0)
+            store(m, d_at + k, e)
+        share = load(m, share_at + r)
+        for j in range(units):
+            k = 4 * j * size + r
+            d = (load(m, d_at + k) / whole * sure - load(m, y_at + k)) * share
+            store(m, d_at + k, choose(share > 0.0, d, 0.0))
+        summed = summed + choose(share > 0.0, (sure * log(whole) - picked) * share, 0.0)
+    return summed
+
+
+@inlined
+def cleared(x, least):
+    """0 where the magnitude is less than `least`; NaN stays."""
+    return choose(absolute(x) < least, 0.0, x)
+
+
+@kernel
+def update(numbers, w, m, rate, decay, factors, at):
+    """The optimizer's step for all parameters, which `decay` has a part in."""
+    size, length = lanes(m), numbers[SIZE] * lanes(m)
+    kind, g = numbers[OPTIMIZER], len(w) - length
+    least_p = every(m, SINGLE[0] if m.itemsize == 4 else DOUBLE[0])
+    least = every(m, SINGLE[1] if m.itemsize == 4 else DOUBLE[1])
+    stay = 1.0 - rate * decay
+    if numbers[DECAYED] != 0 and kind != ADAM:
+        for k in range(0, length, size):
+            store(w, k, load(w, k) * stay)
+    if kind == SGD and numbers[DECAYED] == 0 and numbers[PENALIZED] == 0:
+        for k in range(0, length, size):  # nothing fades away
+            store(w, k, load(w, k) - rate * load(w, g + k))
+    elif kind == SGD:
+        for k in range(0, length, size):
+            store(w, k, cleared(load(w, k) - rate * load(w, g + k), least_p))
+    elif kind == ADAM:
+        root = every(m, SINGLE[2] if m.itemsize == 4 else DOUBLE[2])
+        keep1, keep2 = load(m, numbers[MOMENTA]), load(m, numbers[MOMENTA] + size)
+        new1, new2 = load(m, numbers[MOMENTA] + 2 * size), load(m, numbers[MOMENTA] + 3 * size)
+        step = rate * every(m, factors[at * FACTORS + LENGTHEN])
+        widen = every(m, factors[at * FACTORS + WIDEN])
+        epsilon = every(m, factors[at * FACTORS + EPSILON])
+        for k in range(0, length, size):
+            q = load(w, g + k)
+            first = cleared(keep1 * load(w, length + k) + new1 * q, least)
+            q = absolute(q)
+            q = choose(q < root, root, q)
+            second = keep2 * load(w, 2 * length + k) + new2 * (q * q)
+            store(w, length + k, first)
+            store(w, 2 * length + k, second)
+            moved = stay * load(w, k) - step * (first / (square_root(second) * widen + epsilon))
+            store(w, k, cleared(moved, least_p))
+    else:
+        momentum = load(m, numbers[MOMENTA])
+        for k in range(0, length, size):
+            q = load(w, g + k)
+            v = cleared(momentum * load(w, length + k) + q, least)
+            store(w, length + k, v)
+            if kind == NESTEROV:
+                v = q + momentum * v
+            store(w, k, cleared(load(w, k) - rate * v, least_p))
+
+
+@entry
+def steps(table, numbers, w, m, rates, factors, losses, at, end):
+    """The steps `at` to `end` of a run.
+
+    Args:
+        table: of the layers.
+        numbers: the run's integers.
+        w: parameters, optimizer's memory and room for the gradient.
+        m: rows, targets, shares of rows in the loss, constants, and room.
+        rates: RATE, L2 and DECAY for every lane, of each step or of all.
+        factors: Adam's, of each step.
+        losses: room for each step's losses, of all lanes.
+        at, end: the steps to do.
+
+    Returns:
+        `end`, or the step before whose update it stopped, because a loss is not finite.
+    """
+    size, depth, blocks = lanes(m), numbers[DEPTH], numbers[BLOCKS]
+    length = numbers[SIZE] * size
+    g, outputs = len(w) - length, table[depth - 1, UNITS]
+    constant = every(m, m[numbers[LOSS_CONSTANT]])
+    before = control_word()
+    set_control_word(before | FLUSHING)
+    while at < end:
+        summed = every(m, 0.0)
+        for block in range(blocks):
+            x = numbers[X] + block * table[0, INPUTS] * 4 * size
+            source = x
+            for n in range(depth):
+                forward(table[n], w, m, source)
+                source = table[n, OUTPUT]
+            y = numbers[Y] + block * outputs * 4 * size
+            share = numbers[SHARES] + block * 4 * size
+            if numbers[LOSS] == CROSSENTROPY:
+                found = rows_loss(m, table[depth - 1], y, share)
+            else:
+                found = entries_loss(numbers[LOSS], constant, m, table[depth - 1], y, share)
+            summed = summed + found
+            for n in range(depth - 1, -1, -1):
+                source = table[n - 1, OUTPUT] if n > 0 else x
+                backward(table[n], w, m, g, source, table[max(n - 1, 0)], n > 0, block == 0)
+        store(losses, at * size, summed)
+        if not total(summed * 0.0) == 0.0:  # NaN, if one is not finite
+            break
+        own = at * BY_STEP * size if numbers[PER_STEP] else 0
+        if numbers[PENALIZED] != 0:
+            l2 = load(rates, own + L2 * size)
+            for n in range(depth):
+                weight = table[n, WEIGHT] * size
+                for k in range(weight, weight + table[n, INPUTS] * table[n, UNITS] * size, size):
+                    store(w, g + k, load(w, g + k) + l2 * load(w, k))
+        rate, decay = load(rates, own + RATE * size), load(rates, own + DECAY * size)
+        update(numbers, w, m, rate, decay, factors, at)
+        at += 1
+    set_control_word(before)
+    return at
