@@ -34,7 +34,7 @@ from fastnet.training.members import (
 )
 from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.settings import EarlyStopping, Settings
-from fastnet.training.together import Member, Together, uploader
+from fastnet.training.together import Member, Pace, Together, uploader
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
@@ -163,6 +163,7 @@ class Population:
         self._last: list[LastFit | None] = last or [None] * len(seeds)
         self._plan = plan.lower(network)
         self._training = threading.Lock()
+        self._pace = Pace()
         chosen = choosing.choose(backend)
         self.backend = chosen.name
         self._program: Program = program or chosen.compile(
@@ -474,7 +475,9 @@ class Population:
             )
             for n in range(len(self))
         ]
-        together = Together(self._program, fits, interrupts, save=save, due=due, progress=bar)
+        together = Together(
+            self._program, fits, interrupts, save=save, due=due, progress=bar, pace=self._pace
+        )
         self.diverged = together.diverged
         try:
             if bar is None:

@@ -31,6 +31,22 @@ with np.errstate(all="ignore"):
         print(np.abs(flat[0] - flat[1]).max(), dtype)
 """
 
+SIDE_BY_SIDE = """
+import numpy as np, fastnet as fn
+with np.errstate(all="ignore"):
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    layers = [fn.Dense(3, "tanh"), fn.Dense(2, "gelu"), fn.Dense(3, "softmax")]
+    network = fn.Network(2, layers, "crossentropy")
+    for dtype in ("float32", "float64"):
+        flat = []
+        for backend in ("numba", "numpy"):
+            some = fn.Population(network, members=3, backend=backend, dtype=dtype, seed=1)
+            some.fit(x, np.arange(5) % 3, optimizer="adam", epochs=[2, 3, 3], batch_size=None,
+                     rows=[range(5), range(5), range(2)], l2=0.1)
+            flat.append(some.parameters)
+        print(np.abs(flat[0] - flat[1]).max(), dtype)
+"""
+
 
 def printed(code):
     lines = child.run(code, NUMBA_DISABLE_JIT="1").splitlines()
@@ -45,8 +61,9 @@ def test_without_the_compiler_no_kernel_leaves_its_arrays_and_all_agree_with_num
         assert max(distances) < 10 * NEAR[dtype]
 
 
-def test_without_the_compiler_tiny_networks_agree_with_numpy():
-    for distances, dtype in printed(TINY):
+@pytest.mark.parametrize("code", [TINY, SIDE_BY_SIDE])
+def test_without_the_compiler_tiny_networks_agree_with_numpy(code):
+    for distances, dtype in printed(code):
         assert max(distances) < {"float32": 1e-4, "float64": 1e-12}[dtype]
 
 
@@ -79,7 +96,7 @@ def test_compiled_lanes_do_what_their_twins_say(array):
         def steps(m, out, count, order):
             i = v.lanes(m)
             x = v.load(m, 3)
-            v.store(out, 0, v.choose(x > 0.0, x * 2.0, v.absolute(x) / 3.0))
+            v.store(out, 0, v.choose(x > 0.0, v.square_root(x) * 2.0, v.absolute(x) / 3.0))
             v.store(out, i, v.load_first(m, 5, count))
             v.store(out, 2 * i, v.every(m, 7.0))
             v.store(out, 3 * i, v.keep_first(x, count))

@@ -247,8 +247,7 @@ class Block:
                 self._take_out(lane, at)
         for step, lane, loss in last:  # the others have done that step once more
             self.losses[step, lane] = loss
-        losses = self.losses.astype(np.float64, copy=False)
-        return [losses[:steps, lane] for lane, steps in enumerate(made)]
+        return [self.losses[:steps, lane] for lane, steps in enumerate(made)]
 
     def _take_out(self, lane: int, updates: int) -> None:
         """Hand back a network that is done, and leave zeros, whose loss is finite."""

@@ -324,7 +324,7 @@ class Program(ABC):
             runs: of each.
 
         Returns:
-            For each network what `train` returns.
+            For each network what `train` returns; these losses may be float32, and lie apart.
         """
         return [self.train(*one) for one in zip(states, data, runs, strict=True)]
 

@@ -16,7 +16,12 @@ from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import Diverged, FileAccessError
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.training.history import History
-from fastnet.training.pacing import Pacing
+from fastnet.training.pacing import (
+    COMMIT_TIMES,
+    LONGEST_RUN_SECONDS,
+    RUN_SECONDS,
+    Pacing,
+)
 from fastnet.training.trainer import ORDER_ENTRIES, Progress, Trainer
 
 
@@ -45,6 +50,35 @@ def uploader(program: Program) -> Callable[[Data], Data]:
     return upload
 
 
+#: Members of the first round, by which the pace of the others is found.
+FIRST = 16
+
+
+class Pace:
+    """How long the runs of a round are, by what the rounds before took.
+
+    As for one fit (`pacing.py`): a round takes about RUN_SECONDS, and where there are so many
+    members that what is done for each in between takes long, more.
+    """
+
+    def __init__(self) -> None:
+        self.seconds_of_row: float | None = None
+        self.seconds_of_member = 0.0
+
+    def rows(self, members: int, batch_size: int, products: int) -> int:
+        """How many rows each of so many members should be trained on in the next round."""
+        if self.seconds_of_row is None:
+            return Pacing(batch_size, products).rows // members
+        between = self.seconds_of_member * members
+        wanted = max(RUN_SECONDS, min(COMMIT_TIMES * between, LONGEST_RUN_SECONDS))
+        return int(wanted / self.seconds_of_row / members)
+
+    def measured(self, members: int, rows: int, seconds: float, between: float) -> None:
+        """Learn from a round of so many rows in all, and what was done between the runs."""
+        self.seconds_of_row = max(seconds, 1e-9) / rows
+        self.seconds_of_member = between / members
+
+
 class Together:
     """The fits of many networks.
 
@@ -55,6 +89,7 @@ class Together:
         save: writes a checkpoint of all, as often as `due` says.
         due: seconds and epochs between checkpoints; either may be None.
         progress: updated after every run, with the mean losses.
+        pace: that of the last fit, if its steps were like these; None: the first round finds it.
 
     Attributes:
         diverged: the errors of those that have diverged, by their places.
@@ -69,13 +104,14 @@ class Together:
         save: Callable[[], Any] | None = None,
         due: tuple[float | None, int | None] = (None, None),
         progress: Progress | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.program = program
         self.fits = fits
         self.interrupts = interrupts
         self.save, self.due = save, due
         self.progress = progress
-        self.pacing = Pacing(1, program.plan.products)
+        self.pace = pace or Pace()
         self.diverged: dict[int, Diverged] = {}
         self.losses = [float("nan")] * len(fits)
         self.saved_at = time.monotonic()
@@ -131,7 +167,8 @@ class Together:
         left = self._left([n for n in places if n not in by_itself])
         saved = self._least_epoch(left)
         while left:
-            self._round(left)
+            known = self.pace.seconds_of_row is not None
+            self._round(left if known else left[:FIRST])
             left = self._left(left)
             self._show_progress()
             least = self._least_epoch(left)
@@ -151,8 +188,8 @@ class Together:
     def _round(self, places: Sequence[int]) -> None:
         """A run of each of some fits."""
         began = time.perf_counter()
-        rows = max(self.pacing.rows // len(places), 1)
         fits = [self.fits[n] for n in places]
+        rows = self.pace.rows(len(fits), fits[0].settings.batch_size, self.program.plan.products)
         asked = [fit.next_run(max(rows // fit.settings.batch_size, 1)) for fit in fits]
         states, runs = [state for state, _ in asked], [run for _, run in asked]
         ready = time.perf_counter()
@@ -166,11 +203,10 @@ class Together:
                 self.losses[place] = float(found[-1])
             except Diverged as error:
                 self.diverged[place] = error
-        made = sum(
-            fit.rows_of(run, found) for fit, run, found in zip(fits, runs, losses, strict=True)
-        )
-        others = ready - began + time.perf_counter() - trained
-        self.pacing.measured(made, trained - ready, others)
+        each = zip(fits, runs, losses, strict=True)
+        made = sum(fit.rows_of(run, found) for fit, run, found in each)
+        between = ready - began + time.perf_counter() - trained
+        self.pace.measured(len(fits), made, trained - ready, between)
         failed: BaseException | None = None
         for fit, reported, run in done:
             try:

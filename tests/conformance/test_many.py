@@ -65,12 +65,12 @@ def test_many_networks_end_where_each_does_alone(backend, network):
     host = program.to_host
     for n, single, other, found in zip(chosen, alone, trio, fewer, strict=True):
         wanted = program.train(single, data[n], runs[n])
-        assert_near(np.asarray(losses[n]), wanted, TRAJECTORY)
+        assert_near(losses[n], wanted, TRAJECTORY)
         assert_near(host(states[n].parameters), host(single.parameters), TRAJECTORY)
         if single.memory.shape[0]:
             assert_near(host(states[n].memory), host(single.memory), TRAJECTORY)
         assert states[n].updates == single.updates
-        assert_same_bits(np.asarray(losses[n]), np.asarray(found))
+        assert_same_bits(losses[n], found)
         assert_same_bits(host(states[n].parameters), host(other.parameters))
 
 

@@ -1,0 +1,219 @@
+"""Many networks at once, beside one after the other and beside JAX's `vmap`.
+
+All of a workload is timed in turns in one process, in rounds; ratios are of the least times, which
+a busy machine disturbs least. JAX's arrays lie there already and its function is compiled; ours are
+whole calls of `Population.fit`, and the run of steps alone (`Program.train_many`).
+
+    python -m bench.many --output bench/results/many-DATE.json
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import fastnet as fn
+from bench import contestants, processor
+from bench.workloads import NAMED, TAB
+from fastnet.benchmark import Workload
+from fastnet.contract.program import Data, Inputs, Run, State
+
+XOR = NAMED["xor"]
+
+#: Networks, and epochs of each, as many as take a moment.
+TINY, TINY_EPOCHS = 1_024, 2_000
+SMALL, SMALL_STEPS = 64, 8
+SHORT, SHORT_ROWS, SHORT_BATCH = 200, 1_024, 32
+
+
+def population(work: Workload, members: int, threads: int) -> fn.Population:
+    """Networks of a workload, each with another start."""
+    layers = [fn.Dense(layer.units, layer.activation) for layer in work.network.layers]  # type: ignore[union-attr]
+    network = fn.Network(work.network.inputs, layers, work.network.loss)
+    return fn.Population(network, members=members, seed=1, threads=threads, dtype=work.dtype)
+
+
+def least(contestants_: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least seconds of each, run in turns."""
+    found: dict[str, list[float]] = {name: [] for name in contestants_}
+    for call in contestants_.values():
+        call()  # compiles
+    for _ in range(rounds):
+        for name, call in contestants_.items():
+            began = time.perf_counter()
+            call()
+            found[name].append(time.perf_counter() - began)
+    return {name: min(times) for name, times in found.items()}
+
+
+def run_alone(some: fn.Population, x: Any, y: Any, steps: int, batch: int, rate: float) -> Any:
+    """A function that does the steps alone, without all that a fit is beside them."""
+    program, rule = some.program, fn.SGD(rate)
+    data = program.upload(Data(Inputs(x), y))
+    memory = np.zeros((0, some.parameters.shape[1]), some.dtype)
+    states = [State(flat.copy(), memory) for flat in some.parameters]
+    runs = [Run(0, steps, batch, None, rule, rate)] * len(some)
+    return lambda: program.train_many(states, [data] * len(some), runs)
+
+
+def check(work: Workload, some: fn.Population, x: Any, y: Any, steps: int) -> None:
+    """Make sure that JAX's networks end where ours do, after so many steps."""
+    rule = work.optimizer
+    wanted = np.concatenate(
+        [np.asarray(a).reshape(len(some), -1) for a in jax_leaves(work, some, x, y, steps)], axis=1
+    )
+    other = some.take(range(len(some)))
+    data = other.program.upload(Data(Inputs(x), y))
+    states = [State(flat, rule.memory(flat.size, flat.dtype)) for flat in other.parameters]
+    runs = [Run(0, steps, work.batch, None, rule, float(rule.learning_rate))] * len(some)
+    other.program.train_many(states, [data] * len(some), runs)
+    apart = np.linalg.norm(other.parameters - wanted) / np.linalg.norm(wanted)
+    assert apart < 1e-4, f"JAX's networks are {apart:.2g} of their norm away from ours"
+
+
+def jax_leaves(work: Workload, some: fn.Population, x: Any, y: Any, steps: int) -> list[Any]:
+    """JAX's parameters after so many steps, each weight before its bias."""
+    return [part for layer in vmapped(work, some, x, y, steps)() for part in layer]
+
+
+def vmapped(work: Workload, some: fn.Population, x: Any, y: Any, steps: int) -> Any:
+    """JAX: `vmap` of a step, all steps in one compiled loop, on the batches in their order."""
+    import jax
+    import jax.numpy as jnp
+
+    activations = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "identity": lambda z: z}
+    names = work.activations
+    layers = []
+    model = some[0].parameters
+    for n in range(len(names)):
+        pieces = []
+        for part in ("weight", "bias"):
+            shape = model[f"{n}.{part}"].shape
+            stacked = [member.parameters[f"{n}.{part}"].reshape(shape) for member in some]
+            pieces.append(jnp.asarray(np.stack(stacked)))
+        layers.append(tuple(pieces))
+    batches = -(-len(x) // work.batch)
+    xs = jnp.asarray(x.reshape(batches, -1, x.shape[1]))
+    ys = jnp.asarray(y.reshape(batches, -1, y.shape[1]))
+    rate = float(work.optimizer.learning_rate)
+
+    def loss(layers: Any, x: Any, y: Any) -> Any:
+        for (w, b), name in zip(layers, names, strict=True):
+            x = activations[name](x @ w + b)
+        return ((x - y) ** 2).mean()
+
+    def step(layers: Any, x: Any, y: Any) -> Any:
+        gradient = jax.grad(loss)(layers, x, y)
+        return jax.tree.map(lambda p, g: p - rate * g, layers, gradient)
+
+    def train(layers: Any, xs: Any, ys: Any) -> Any:
+        def one(n: Any, layers: Any) -> Any:
+            return jax.vmap(step, (0, None, None))(layers, xs[n % batches], ys[n % batches])
+
+        return jax.lax.fori_loop(0, steps, one, layers)
+
+    compiled = jax.jit(train)
+    return lambda: jax.block_until_ready(compiled(layers, xs, ys))
+
+
+def tiny(threads: int, rounds: int) -> dict[str, Any]:
+    """1,024 networks of XOR, all rows in a batch."""
+    x, y = XOR.data()
+    some = population(XOR, TINY, threads)
+    rate = float(XOR.optimizer.learning_rate)
+    steps = TINY_EPOCHS
+
+    def fit(epochs: int) -> Callable[[], Any]:
+        options: dict[str, Any] = {"optimizer": fn.SGD(rate), "batch_size": None}
+        return lambda: some.fit(x, y, epochs=epochs, **options)
+
+    calls = {
+        "steps": run_alone(some, x, y, steps, 4, rate),
+        "fit": fit(steps),
+        "fit, 10 times as long": fit(10 * steps),
+    }
+    if contestants.missing("jax") is None:
+        check(XOR, some, x, y, 100)
+        calls["jax vmap"] = vmapped(XOR, some, x, y, steps // 10)
+    seconds = least(calls, rounds)
+    count = {"fit, 10 times as long": 10 * steps, "jax vmap": steps // 10}
+    each = {name: 1e9 * took / TINY / count.get(name, steps) for name, took in seconds.items()}
+    return _result("1,024 networks of XOR: ns a network-step", each, "steps")
+
+
+def small(threads: int, rounds: int) -> dict[str, Any]:
+    """64 networks 32-64-64-1, 256 rows a batch."""
+    x, y = (array[: SMALL_STEPS * TAB.batch] for array in TAB.data())
+    some, alone = population(TAB, SMALL, threads), population(TAB, SMALL, 1)
+    rate = float(TAB.optimizer.learning_rate)
+    options: dict[str, Any] = {"optimizer": fn.SGD(rate), "epochs": 1, "batch_size": TAB.batch}
+    models = list(alone)
+
+    def one_after_another() -> None:
+        for model in models:
+            model.fit(x, y, shuffle=False, **options)
+
+    calls = {
+        "steps": run_alone(some, x, y, SMALL_STEPS, TAB.batch, rate),
+        "fit": lambda: some.fit(x, y, shuffle=False, **options),
+        "one after another, 1 thread": one_after_another,
+    }
+    if contestants.missing("jax") is None:
+        check(TAB, some, x, y, SMALL_STEPS)
+        calls["jax vmap"] = vmapped(TAB, some, x, y, SMALL_STEPS)
+    seconds = least(calls, rounds)
+    each = {name: 1e6 * took / SMALL / SMALL_STEPS for name, took in seconds.items()}
+    return _result("64 networks 32-64-64-1, 256 rows: us a network-step", each, "fit")
+
+
+def short(threads: int, rounds: int) -> dict[str, Any]:
+    """Fits of one epoch of 32 steps, beside the same steps in fits of many epochs."""
+    x, y = (array[:SHORT_ROWS] for array in TAB.data())
+    many, few = population(TAB, SHORT, threads), population(TAB, 8, threads)
+    options: dict[str, Any] = {"optimizer": fn.SGD(0.01), "batch_size": SHORT_BATCH}
+    calls = {
+        "one epoch": lambda: many.fit(x, y, epochs=1, **options),
+        "many epochs": lambda: few.fit(x, y, epochs=SHORT // 8, **options),
+    }
+    each = {name: 1e6 * took / SHORT for name, took in least(calls, rounds).items()}
+    return _result("fits of one epoch of 1,024 rows by 32: us an epoch", each, "one epoch")
+
+
+def _result(what: str, each: dict[str, float], ours: str) -> dict[str, Any]:
+    ratios = {name: value / each[ours] for name, value in each.items()}
+    print(what)
+    for name, value in each.items():
+        print(f"  {name:28s} {value:10.2f}   {ratios[name]:6.2f} times {ours!r}", flush=True)
+    return {"what": what, "each": each, "ratios": ratios, "ours": ours}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="of each contest (default 10)")
+    parser.add_argument("--threads", type=int, default=processor.available())
+    parser.add_argument("--only", choices=["tiny", "small", "short"], action="append")
+    parser.add_argument("--output", help="the JSON file to write")
+    given = parser.parse_args(arguments)
+    found = {}
+    for workload in (tiny, small, short):
+        if not given.only or workload.__name__ in given.only:
+            found[workload.__name__] = workload(given.threads, given.rounds)
+    if given.output:
+        facts = {"threads": given.threads, "rounds": given.rounds, "versions": _versions()}
+        with open(given.output, "w", encoding="utf-8") as file:
+            json.dump({**facts, "workloads": found}, file, indent=1)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ["numpy", "numba", *(["jax"] if contestants.missing("jax") is None else [])]
+    return {"fastnet": fn.__version__, **{name: version(name) for name in names}}
+
+
+if __name__ == "__main__":
+    main()
