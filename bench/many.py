@@ -31,7 +31,8 @@ SHORT, SHORT_ROWS, SHORT_BATCH = 200, 1_024, 32
 
 def population(work: Workload, members: int, threads: int) -> fn.Population:
     """Networks of a workload, each with another start."""
-    layers = [fn.Dense(layer.units, layer.activation) for layer in work.network.layers]  # type: ignore[union-attr]
+    dense = [layer for layer in work.network.layers if isinstance(layer, fn.Dense)]
+    layers = [fn.Dense(layer.units, layer.activation) for layer in dense]
     network = fn.Network(work.network.inputs, layers, work.network.loss)
     return fn.Population(network, members=members, seed=1, threads=threads, dtype=work.dtype)
 

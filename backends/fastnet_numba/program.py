@@ -12,26 +12,17 @@ import numpy as np
 from numpy import empty, ndarray, vdot
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.choosing import processors
 from fastnet.contract.kinds import OPTIMIZERS
 from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
-from fastnet_numba import shuffling, side_by_side, tiny, training
+from fastnet_numba import many, shuffling, side_by_side, tiny, training
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.declared import KINDS
 from fastnet_numba.ops.table import COLUMNS
-from fastnet_numba.simd.host import LANES
-from fastnet_numba.threads import (
-    WORTH_STARTING,
-    LoadMonitor,
-    in_threads,
-    in_turn,
-    wanted,
-    worth_starting,
-)
+from fastnet_numba.threads import LoadMonitor, in_threads, wanted, worth_starting
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
@@ -253,8 +244,16 @@ class NumbaProgram(Program):
 
     def loss(self, parameters: Array, data: Data) -> float:
         """The loss over all rows, without dropout or penalties."""
+        return self.loss_alone(parameters, data)
+
+    def loss_alone(self, parameters: Array, data: Data, alone: bool = False) -> float:
+        """The loss; `alone`: in this thread, with the same bits."""
         state, run = State(parameters, self.no_memory), Run.whole_batch(len(data))
-        return float(self._run(training.LOSS_ONLY, state, data, run, self.nothing)[0])
+        return float(self._run(training.LOSS_ONLY, state, data, run, self.nothing, alone)[0])
+
+    def loss_many(self, parameters: Sequence[Array], data: Sequence[Data]) -> list[float]:
+        """The losses of several networks, each in a thread of its own."""
+        return many.losses(self, parameters, data)
 
     def gradient(
         self,
@@ -316,9 +315,9 @@ class NumbaProgram(Program):
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
         run.check(self.plan, state, len(data))
-        return self._train(state, data, run)
+        return self.train_alone(state, data, run)
 
-    def _train(self, state: State, data: Data, run: Run, alone: bool = False) -> Array:
+    def train_alone(self, state: State, data: Data, run: Run, alone: bool = False) -> Array:
         """Do the steps of a run; `alone`: in this thread, with the same bits."""
         if self.tiny is not None and tiny.suits(self.tiny, data, run):
             losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
@@ -332,48 +331,7 @@ class NumbaProgram(Program):
         self, states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
     ) -> list[Array]:
         """Train several networks: tiny ones side by side, others each in a thread of its own."""
-        found: list[Array] = [self.nothing] * len(runs)
-        groups: dict[Any, list[int]] = {}
-        jobs: list[Callable[[], None]] = []
-        rules: dict[int, tuple[str, tuple[float, ...]]] = {}
-        products = 0
-
-        def train_alone(place: int) -> None:
-            found[place] = self._train(states[place], data[place], runs[place], alone=True)
-
-        def train_side_by_side(places: list[int]) -> None:
-            assert self.lane_plan is not None
-            block = side_by_side.Block(
-                self.plan,
-                self.lane_plan,
-                [states[place] for place in places],
-                [data[place] for place in places],
-                [runs[place] for place in places],
-            )
-            for place, losses in zip(places, block.train(self.kernels.side_by_side), strict=True):
-                found[place] = losses
-
-        for place, (state, one, run) in enumerate(zip(states, data, runs, strict=True)):
-            run.check(self.plan, state, len(one))
-            rows = len(one)
-            products += run.steps * min(run.batch_size, rows) * self.plan.products
-            rule = id(run.optimizer)
-            if rule not in rules:
-                rules[rule] = run.optimizer.canonical()
-            kind, constants = rules[rule]
-            if self.lane_plan is not None and side_by_side.suits(one, run, kind):
-                # Side by side are those that have this in common; Adam's factors depend on t.
-                common = (*constants, state.updates) if kind == "adam" else ()
-                groups.setdefault((rows, kind, common), []).append(place)
-            else:
-                jobs.append(partial(train_alone, place))
-        width = LANES[self.dtype.itemsize]
-        for places in groups.values():
-            places.sort(key=lambda place: -runs[place].steps)  # those that end together
-            for first in range(0, len(places), width):
-                jobs.append(partial(train_side_by_side, places[first : first + width]))
-        in_turn(jobs, self.threads or processors() if products >= WORTH_STARTING else 1)
-        return found
+        return many.train(self, states, data, runs)
 
     @cached_property
     def lane_plan(self) -> side_by_side.LanePlan | None:

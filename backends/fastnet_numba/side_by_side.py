@@ -88,6 +88,9 @@ class LanePlan:
 
 def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
     """The plan for this path, or None if it is not for it."""
+    factors = {factor for one in plan.parameters for factor in (one.rate_factor, one.decay_factor)}
+    if not plan.is_chain or factors != {1}:
+        return None
     width = LANES[dtype.itemsize] * AT_ONCE
     layers: list[list[int]] = []
     constants: list[float] = []
@@ -432,10 +435,10 @@ def update(numbers, w, m, rate, decay, factors, at):
             store(w, k, load(w, k) * stay)
     if kind == SGD and numbers[DECAYED] == 0 and numbers[PENALIZED] == 0:
         for k in range(0, length, size):  # nothing fades away
-            store(w, k, load(w, k) - rate * load(w, g + k))
+            store(w, k, fma(-rate, load(w, g + k), load(w, k)))
     elif kind == SGD:
         for k in range(0, length, size):
-            store(w, k, cleared(load(w, k) - rate * load(w, g + k), least_p))
+            store(w, k, cleared(fma(-rate, load(w, g + k), load(w, k)), least_p))
     elif kind == ADAM:
         root = every(m, SINGLE[2] if m.itemsize == 4 else DOUBLE[2])
         keep1, keep2 = load(m, numbers[MOMENTA]), load(m, numbers[MOMENTA] + size)
@@ -461,7 +464,7 @@ def update(numbers, w, m, rate, decay, factors, at):
             store(w, length + k, v)
             if kind == NESTEROV:
                 v = q + momentum * v
-            store(w, k, cleared(load(w, k) - rate * v, least_p))
+            store(w, k, cleared(fma(-rate, v, load(w, k)), least_p))
 
 
 @entry

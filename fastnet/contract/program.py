@@ -332,6 +332,10 @@ class Program(ABC):
         """The loss over all rows of `data`, without dropout or penalties."""
         return self._of_all_rows(parameters, data)[0]
 
+    def loss_many(self, parameters: Sequence[Any], data: Sequence[Data]) -> list[float]:
+        """The losses of several networks of this plan, each over its own rows, as by `loss`."""
+        return [self.loss(*one) for one in zip(parameters, data, strict=True)]
+
     def gradient(
         self,
         parameters: Any,

@@ -4,7 +4,6 @@ A list, a tuple or an array with one entry a member says what each has; anything
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 

@@ -32,6 +32,17 @@ class Member(Trainer):
         """Do the beginning of a run that diverged once more, the way it was done among others."""
         self.program.train_many([state], [self.data], [run])
 
+    #: The loss on the validation rows, if it is known already.
+    known: float | None = None
+
+    def ends_epoch(self, run: Run, reported: Array) -> bool:
+        """Whether an epoch ends with so much of a run."""
+        return (run.first_step + len(reported)) % self.batches == 0
+
+    def _validation_loss(self, flat: Any) -> float:
+        found, self.known = self.known, None
+        return super()._validation_loss(flat) if found is None else found
+
     def minimize(self) -> None:
         """Leave all steps to L-BFGS, which asks for losses and gradients, not for runs."""
         assert isinstance(self.settings.optimizer, LBFGS)
@@ -207,6 +218,7 @@ class Together:
         made = sum(fit.rows_of(run, found) for fit, run, found in each)
         between = ready - began + time.perf_counter() - trained
         self.pace.measured(len(fits), made, trained - ready, between)
+        self._validate([fit for fit, reported, run in done if fit.ends_epoch(run, reported)])
         failed: BaseException | None = None
         for fit, reported, run in done:
             try:
@@ -215,6 +227,17 @@ class Together:
                 failed = failed or error
         if failed is not None:
             raise failed
+
+    def _validate(self, fits: Sequence[Member]) -> None:
+        """Compute the validation losses of those that have them due, all at once."""
+        rows = [fit.validation for fit in fits if fit.validation is not None]
+        if len(rows) < len(fits) or not fits:
+            return  # each of its own accord
+        put = self.program.to_device
+        with self.interrupts.allow():
+            found = self.program.loss_many([put(fit.flat) for fit in fits], rows)
+        for fit, loss in zip(fits, found, strict=True):
+            fit.known = loss
 
     def _show_progress(self) -> None:
         if self.progress is None:

@@ -35,7 +35,7 @@ def cases(program, network, rules):
         flat = plan.initial_parameters(network, n, lowered)
         memory = rule.memory(lowered.trained, flat.dtype)
         states.append(State(program.to_device(flat), program.to_device(memory)))
-        steps = 20 + n % 3
+        steps = 8 + n % 3
         rate = 0.02 * (1 + n % 4)
         if n % 7 == 0:
             rate = np.linspace(rate, 0, steps)

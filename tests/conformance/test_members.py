@@ -30,7 +30,7 @@ def test_members_are_the_models_trained_alone(backend):
     x, y = rows_for(NETWORK, ROWS)
     weights = np.stack([weights_for(ROWS, n) for n in range(3)])
     rows = [np.arange(4), np.random.default_rng(1).integers(0, ROWS, ROWS), [0]]  # and one row
-    rates, l2, epochs, factors = [0.1, 0.02, 0.3], [0.0, 0.01, 0.1], [2, 4, 3], [1, 0.5, 0.25]
+    rates, l2, epochs, factors = [0.1, 0.02, 0.3], [0.0, 0.01, 0.1], [1, 3, 2], [1, 0.5, 0.25]
     population = fn.Population(NETWORK, members=3, seed=40, backend=backend, dtype="float64")
     histories = population.fit(
         x, y, optimizer=fn.SGD(rates, momentum=0.5), l2=l2, epochs=epochs, rows=rows,

@@ -1,0 +1,86 @@
+"""Many networks of one plan at once: tiny ones side by side, others each in a thread of its own.
+
+No thread waits for another: each takes the next network that is left.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastnet.arrays.checks import Array
+from fastnet.contract.choosing import processors
+from fastnet.contract.program import Data, Run, State
+from fastnet_numba import side_by_side
+from fastnet_numba.simd.host import LANES
+from fastnet_numba.threads import WORTH_STARTING, in_turn
+
+if TYPE_CHECKING:
+    from fastnet_numba.program import NumbaProgram
+
+
+def train(
+    program: "NumbaProgram", states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
+) -> list[Array]:
+    """Train several networks, each by its run; which way it goes depends on that run alone."""
+    lane_plan = program.lane_plan
+    found: list[Array] = [program.nothing] * len(runs)
+    groups: dict[Any, list[int]] = {}
+    rules: dict[int, tuple[str, tuple[float, ...]]] = {}
+    jobs: list[Callable[[], None]] = []
+    products = 0
+
+    def train_alone(place: int) -> None:
+        found[place] = program.train_alone(states[place], data[place], runs[place], alone=True)
+
+    def train_side_by_side(places: list[int]) -> None:
+        assert lane_plan is not None
+        block = side_by_side.Block(
+            program.plan,
+            lane_plan,
+            [states[place] for place in places],
+            [data[place] for place in places],
+            [runs[place] for place in places],
+        )
+        for place, losses in zip(places, block.train(program.kernels.side_by_side), strict=True):
+            found[place] = losses
+
+    for place, (state, one, run) in enumerate(zip(states, data, runs, strict=True)):
+        rows = len(one)
+        run.check(program.plan, state, rows)
+        products += run.steps * min(run.batch_size, rows) * program.plan.products
+        rule = id(run.optimizer)
+        if rule not in rules:
+            rules[rule] = run.optimizer.canonical()
+        kind, constants = rules[rule]
+        if lane_plan is not None and side_by_side.suits(one, run, kind):
+            # Side by side are those that have this in common; Adam's factors depend on t.
+            common = (*constants, state.updates) if kind == "adam" else ()
+            groups.setdefault((rows, kind, common), []).append(place)
+        else:
+            jobs.append(partial(train_alone, place))
+    width = LANES[program.dtype.itemsize]
+    for places in groups.values():
+        places.sort(key=lambda place: -runs[place].steps)  # those that end together
+        for first in range(0, len(places), width):
+            jobs.append(partial(train_side_by_side, places[first : first + width]))
+    _share_out(program, jobs, products)
+    return found
+
+
+def losses(
+    program: "NumbaProgram", parameters: Sequence[Array], data: Sequence[Data]
+) -> list[float]:
+    """The losses of several networks, each over all its rows."""
+    found = [0.0] * len(data)
+
+    def compute(place: int) -> None:
+        found[place] = program.loss_alone(parameters[place], data[place], alone=True)
+
+    jobs = [partial(compute, place) for place in range(len(data))]
+    _share_out(program, jobs, sum(map(len, data)) * program.plan.products)
+    return found
+
+
+def _share_out(program: "NumbaProgram", jobs: Sequence[Callable[[], None]], products: int) -> None:
+    """Do jobs, of so many multiply-adds of a forward pass in all, in as many threads as pay."""
+    in_turn(jobs, program.threads or processors() if products >= WORTH_STARTING else 1)
