@@ -86,7 +86,7 @@ from fastnet.errors import (
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
 from fastnet.population import Population, load_population
-from fastnet.search import Candidate, Search, search
+from fastnet.searching import Candidate, Search, search
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.distributed.world import Distributed, world

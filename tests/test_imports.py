@@ -26,7 +26,7 @@ FLOORS = [
     ["model"],
     ["population"],
     ["ensemble"],
-    ["search"],
+    ["searching"],
     ["tables"],
     ["interchange", "sklearn", "benchmark"],
     ["__init__"],
