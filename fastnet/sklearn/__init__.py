@@ -1,12 +1,15 @@
 """Estimators: those that replace scikit-learn's multi-layer perceptrons, and those on tables.
 
     from fastnet.sklearn import MLPClassifier, MLPRegressor, TableClassifier, TableRegressor
+    from fastnet.sklearn import PopulationSearchCV
 
 The first two take numbers. Their parameters, defaults, attributes, methods, warnings and errors are
 those of `sklearn.neural_network`; with the same `random_state` they start from the same weights,
 use the rows in the same order and reach the same model, up to rounding.
 
-The other two take tables that mix numbers, text and missing values: `fastnet.tables` as estimators.
+The next two take tables that mix numbers, text and missing values: `fastnet.tables` as estimators.
+
+`PopulationSearchCV` searches their parameters, with all fits in threads.
 
 May import `tables`, `model`, `training` and what is below them, and scikit-learn.
 """
@@ -18,6 +21,14 @@ need("sklearn", "sklearn", "fastnet.sklearn")
 from fastnet.sklearn.classifier import MLPClassifier  # noqa: E402  # after the check
 from fastnet.sklearn.errors import SolverDiverged  # noqa: E402
 from fastnet.sklearn.regressor import MLPRegressor  # noqa: E402
+from fastnet.sklearn.searching import PopulationSearchCV  # noqa: E402
 from fastnet.sklearn.tables import TableClassifier, TableRegressor  # noqa: E402
 
-__all__ = ["MLPClassifier", "MLPRegressor", "SolverDiverged", "TableClassifier", "TableRegressor"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "PopulationSearchCV",
+    "SolverDiverged",
+    "TableClassifier",
+    "TableRegressor",
+]

@@ -63,6 +63,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             instead of `solver` and its parameters. It uses the gradient of fastnet's loss.
         callbacks: each is called as `callback(model, history)` after every epoch, as by
             `fn.Model.fit`; one that returns True ends the fit.
+        n_members: how many networks are trained, which differ in their random states, and whose
+            predictions are averaged. Attributes are those of the first.
 
     Attributes:
         classes_: the labels.
@@ -74,6 +76,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         n_iter_, t_: epochs of the last fit; rows seen in all fits.
         n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as in
             scikit-learn.
+        members_: all networks of `n_members`, each as an estimator.
         model_: the `fn.Model`; `model_.save(path)` writes it to a file.
 
     Raises:
@@ -121,6 +124,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         validation: Any = None,
         optimizer: Any = None,
         callbacks: Any = None,
+        n_members: int = 1,
     ) -> None:
         self._keep(locals())
 
@@ -138,7 +142,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Returns:
             The estimator.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        self._fit(X, y, sample_weight, incremental=False)
+        return self._fit_others(X, y, sample_weight, incremental=False)
 
     @available_if(lambda est: est._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -162,7 +167,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if _check_partial_fit_first_call(self, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
             self._label_binarizer = LabelBinarizer().fit(labels)
-        return self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True)
+        return self._fit_others(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """The label of each row, `(rows,)`, or `(rows, labels)` of 0 and 1."""

@@ -48,4 +48,5 @@ CONSTRAINTS: dict[str, list[Any]] = {  # scikit-learn's form
     "validation": [tuple, list, None],
     "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer, LBFGS, dict, None],
     "callbacks": [tuple, list, None],
+    "n_members": [Interval(Integral, 1, None, closed="left")],
 }

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -24,6 +24,7 @@ from fastnet.errors import DataError, DefinitionError
 from fastnet.model import Model
 from fastnet.sklearn.constraints import CONSTRAINTS
 from fastnet.sklearn.fitting import LOSS_TOLERANCE, Rows, fit_by_steps, fit_lbfgs
+from fastnet.sklearn.members import fit_others, make_others
 from fastnet.sklearn.objectives import EstimatorLoss
 from fastnet.sklearn.stepping import OptimizerState, rule_of
 
@@ -63,6 +64,26 @@ class Perceptron(BaseEstimator):
         else:
             self._fit_stochastic(X, y, weight, loss, rule, random_state, incremental)
         return self
+
+    def _fit_others(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        """Fit the networks of the other members of `n_members`, after the first."""
+        goes_on = self.warm_start or incremental
+        others = getattr(self, "_others", []) if goes_on else []
+        if len(others) != self.n_members - 1:
+            others = make_others(self)
+        self._others = others
+        if others:
+            how = "partial_fit" if incremental else "fit"
+            fit_others(self, others, X, y, sample_weight, how)
+        return self
+
+    @property
+    def members_(self) -> list[Any]:
+        """The networks of `n_members`, each as an estimator; the first is this one's own."""
+        check_is_fitted(self)
+        own = clone(self).set_params(n_members=1)
+        own.__setstate__({**self.__getstate__(), "n_members": 1, "_others": []})
+        return [own, *self._others]
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -366,7 +387,14 @@ class Perceptron(BaseEstimator):
     # --- predicting ------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> Array:
-        """Predictions, `(rows, outputs)`, in the units of the targets."""
+        """Predictions, `(rows, outputs)`, in the units of the targets: the mean of the members'."""
+        total = self._own_outputs(X)
+        others = getattr(self, "_others", [])
+        for one in others:
+            total += one._outputs(X)
+        return np.divide(total, len(others) + 1, out=total) if others else total
+
+    def _own_outputs(self, X: Any) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         self._adopt()

@@ -33,7 +33,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
             learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start,
             momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,
             epsilon, n_iter_no_change, max_fun: see `MLPClassifier`; early stopping uses R^2.
-        backend, dtype, dropout, validation, optimizer, callbacks: see `MLPClassifier`.
+        backend, dtype, dropout, validation, optimizer, callbacks, n_members: see `MLPClassifier`.
 
     Attributes:
         coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_,
@@ -83,6 +83,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         validation: Any = None,
         optimizer: Any = None,
         callbacks: Any = None,
+        n_members: int = 1,
     ) -> None:
         self._keep(locals())
 
@@ -99,13 +100,15 @@ class MLPRegressor(RegressorMixin, Perceptron):
         Returns:
             The estimator.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        self._fit(X, y, sample_weight, incremental=False)
+        return self._fit_others(X, y, sample_weight, incremental=False)
 
     @available_if(lambda est: est._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch on these rows; see `fit`."""
-        return self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True)
+        return self._fit_others(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """The prediction for each row, `(rows,)`, or `(rows, outputs)` for several outputs."""
