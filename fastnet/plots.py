@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _LOG_FACTOR = 20.0
 _POINTS = 2_000
 
 #: Blue and orange, distinct with any color vision (Okabe and Ito 2008).
-_COLORS = ("#0072B2", "#D55E00")
+COLORS = ("#0072B2", "#D55E00")
 
 
 def figure(width: float = 6.4, height: float = 4.2) -> Any:
@@ -38,13 +38,21 @@ def figure(width: float = 6.4, height: float = 4.2) -> Any:
     return new
 
 
-def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: Any = None) -> Any:
+def losses(
+    epochs: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    axes: Any = None,
+    *,
+    during: Collection[str] = (),
+) -> Any:
     """Draw losses over epochs, on a logarithmic scale if they fall by a large factor.
 
     Args:
         epochs: the epoch numbers.
         curves: the losses by name, at most two; a shorter curve ends earlier.
         axes: the matplotlib axes to draw on; None makes a new figure (`axes.figure`).
+        during: the curves that are means over an epoch while it ran. They are drawn half an epoch
+            earlier, where they compare with what is measured at its end.
 
     Returns:
         The axes.
@@ -54,10 +62,10 @@ def losses(epochs: Sequence[int], curves: Mapping[str, Sequence[float]], axes: A
     """
     if axes is None:
         axes = figure().add_subplot()
-    for (name, values), color in zip(curves.items(), _COLORS, strict=False):
+    for (name, values), color in zip(curves.items(), COLORS, strict=False):
         shown = _thinned(len(values))
         axes.plot(
-            np.array(epochs[: len(values)])[shown],
+            np.array(epochs[: len(values)])[shown] - 0.5 * (name in during),
             np.array(values)[shown],
             color=color,
             label=name,

@@ -56,8 +56,6 @@ def test_an_interrupted_cross_validation_continues_as_if_it_had_not_been(tmp_pat
         voyage(120), "survived", RECIPE, folds=3, checkpoint=tmp_path / "c", resume=True
     )
     assert again.metrics == whole.metrics
-    # The folds that were done were not trained again.
-    assert again.folds[0].history.seconds == pytest.approx(again.folds[0].history.seconds)
     for one, other in zip(whole.folds, again.folds, strict=True):
         assert one.model.parameters.flat.tobytes() == other.model.parameters.flat.tobytes()
 

@@ -11,9 +11,9 @@ from frames import voyage
 from sklearn import metrics as reference
 
 import fastnet as fn
-from fastnet import tables
+from fastnet import plots, tables
 from fastnet.errors import DataError
-from fastnet.tables import predicting, reading
+from fastnet.tables import charts, predicting, reading
 
 RECIPE = tables.Recipe(hidden=(8,), epochs=12, drop=("id",), id=("name",), test=0.25)
 
@@ -162,3 +162,27 @@ def test_reports_of_many_classes_are_short(tmp_path, monkeypatch):
     assert "rows: true, columns: predicted" in out
     assert len(re.findall(r"^a rather long name of k… +[\d.-]+ +[\d.-]+ +[\d.-]+$", out, re.M)) == 9
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_charts_show_what_is_there():
+    """Probabilities of groups of rows, and numbers against numbers."""
+    flat = np.linspace(0.05, 0.95, 60)
+    p = np.stack((1 - flat, flat), axis=1).astype(np.float32)
+    y = (np.arange(60) % 10 / 10 < flat).astype(int)
+    weight = np.where(np.arange(60) % 2, 3.0, 1.0)
+    table = tables.TableFit(voyage(40), "survived", tables.Recipe()).table
+    found = tables.Evaluation(60, 0.5, {"accuracy": 0.8}, targets=y, predicted=p, weight=weight)
+    axes = plots.figure().add_subplot()
+    charts.calibration(table, found, axes)
+    points = axes.lines[1]
+    assert len(points.get_xdata()) == 4  # of 15 rows each
+    first = slice(0, 15)
+    assert points.get_xdata()[0] == pytest.approx(np.average(flat[first], weights=weight[first]))
+    assert points.get_ydata()[0] == pytest.approx(np.average(y[first], weights=weight[first]))
+    numbers = np.arange(5000.0)
+    found = tables.Evaluation(5000, 0.5, {"r2": 0.8}, targets=numbers, predicted=numbers + 1)
+    axes = plots.figure().add_subplot()
+    charts.against_true(table, found, axes)
+    drawn = axes.collections[0].get_offsets()
+    assert 1000 < len(drawn) <= 2000
+    assert (drawn[:, 1] - drawn[:, 0] == 1).all()

@@ -10,27 +10,6 @@ from fastnet.cli.terminal import say
 from fastnet.tables import reporting
 
 
-def draw(trained: Any, path: Path) -> None:
-    """Draw the losses, and mark the best epoch."""
-    from fastnet import plots
-
-    axes = trained.history.plot()
-    title = f"{trained.score_name}: training {_score(trained, trained.training)}"
-    if trained.validation is not None:
-        title += f", validation {_score(trained, trained.validation)}"
-        axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
-        axes.legend(frameon=False)
-    axes.set_title(title, fontsize=11)
-    plots.save(axes.figure, path)
-
-
-def _score(trained: Any, part: Any) -> str:
-    """An accuracy as a percentage, R² as a number."""
-    if not trained.table.classes:
-        return f"{part.score:.3f}"
-    return "100%" if part.score == 1 else f"{part.score:.1%}"
-
-
 def show(trained: Any) -> None:
     """Print how well the model predicts, and how each column is used."""
     parts = trained.evaluations

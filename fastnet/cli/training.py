@@ -10,7 +10,6 @@ import numpy as np
 import typer
 
 from fastnet import files
-from fastnet.cli import results
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, note, phases
 from fastnet.definition.optimizers import LBFGS
@@ -155,8 +154,10 @@ def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], re
     if temporary and checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     if plot is not None:
+        from fastnet import plots
+
         try:
-            results.draw(done, plot)
+            plots.save(done.plot(), plot)
         except FileAccessError as error:
             text = f"{error}. The model is written to {str(output)!r}"
             raise FileAccessError(error.errno, text) from error

@@ -73,6 +73,19 @@ class Trained:
         """How much each column matters: `fastnet.tables.importances`, on the first evaluation."""
         return importances(self.model, next(iter(self.evaluations.values())))
 
+    def plot(self) -> Any:
+        """Draw the losses, and the calibration or the predictions against what is true.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            MissingExtra: without matplotlib.
+        """
+        from fastnet.tables import charts
+
+        return charts.draw(self)
+
     def _repr_html_(self) -> str:
         """The report, for notebooks."""
         return reporting.html_report(self.evaluations, self.importances())

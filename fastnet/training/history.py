@@ -162,6 +162,9 @@ class History:
     def plot(self, axes: Any = None) -> Any:
         """Draw the losses over the epochs.
 
+        Training losses are means over an epoch while it ran, validation losses are measured at its
+        end: the training curve is half an epoch earlier, so that they compare.
+
         Args:
             axes: the matplotlib axes to draw into; None makes a figure.
 
@@ -173,10 +176,10 @@ class History:
         """
         from fastnet import plots
 
-        curves = {"training": self.loss}
-        if self.validation_loss:
-            curves["validation"] = self.validation_loss
-        return plots.losses(self.epoch, curves, axes)
+        if not self.validation_loss:
+            return plots.losses(self.epoch, {"training": self.loss}, axes)
+        curves = {"training": self.loss, "validation": self.validation_loss}
+        return plots.losses(self.epoch, curves, axes, during=("training",))
 
 
 def _short(name: str, value: float) -> str:

@@ -1,0 +1,122 @@
+"""Charts of a training on a table: the losses, and how good the predictions are.
+
+They are made to be read at a width of 600 pixels.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnet import plots
+from fastnet.arrays.checks import Array
+from fastnet.definition.layers import Dropout
+from fastnet.tables.evaluating import Evaluation
+from fastnet.tables.reporting import figure, short
+from fastnet.tables.schema import Table
+
+if TYPE_CHECKING:
+    from fastnet.tables.fitting import Trained
+
+#: Inches; 6 are 600 pixels at matplotlib's usual 100 dots an inch.
+_WIDTH, _HEIGHT = 6.0, 7.2
+
+#: Groups of rows with similar probabilities: the most, and of how many rows each at least.
+_GROUPS = 10
+_ROWS_OF_GROUP = 15
+
+#: The most rows of a scatter; more are a blot.
+_POINTS = 2_000
+
+
+def draw(trained: "Trained") -> Any:
+    """Draw the losses over the epochs, and below them the predictions of the rows that tell most.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    chart = plots.figure(_WIDTH, _HEIGHT)
+    above, below = chart.subplots(2, 1, height_ratios=(3, 4))
+    _losses(trained, above)
+    part, evaluation = next(iter(trained.evaluations.items()))
+    title = f"{part} rows: {trained.score_name} {_score(evaluation)}"
+    if trained.table.classes:
+        calibration(trained.table, evaluation, below)
+    else:
+        against_true(trained.table, evaluation, below)
+    below.set_title(title, fontsize=11)
+    return chart
+
+
+def calibration(table: Table, evaluation: Evaluation, axes: Any) -> None:
+    """Draw how often predictions of some probability are right.
+
+    Of two classes it is the probability of the second one, of more that of the predicted class.
+    Rows are grouped by it; bars are one standard error of the fraction.
+    """
+    p, true = evaluation.predicted, evaluation.targets
+    if len(table.classes) == 2:
+        chance, right = p[:, 1], true == 1
+        what = f"of {short(table.target)} = {short(table.classes[1])}"
+    else:
+        best = np.argmax(p, axis=1)
+        chance, right = p[np.arange(len(p)), best], true == best
+        what = "of the predicted class"
+    weight = np.ones(len(p)) if evaluation.weight is None else evaluation.weight
+    order = np.argsort(chance, kind="stable")
+    count = min(_GROUPS, max(len(order) // _ROWS_OF_GROUP, 2), len(order))
+    groups = [g for g in np.array_split(order, count) if weight[g].any()]
+    said, found, error = np.array(
+        [_group(chance[g].astype(np.float64), right[g], weight[g]) for g in groups]
+    ).T
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":", label="calibrated")
+    axes.errorbar(
+        said, found, error, color=plots.COLORS[0], marker="o", linewidth=1.6, elinewidth=1
+    )
+    axes.set_xlabel(f"predicted probability {what}")
+    axes.set_ylabel("fraction of the rows" if len(table.classes) == 2 else "fraction right")
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def against_true(table: Table, evaluation: Evaluation, axes: Any) -> None:
+    """Draw the predicted numbers over the true ones."""
+    rows = slice(None, None, -(-len(evaluation.targets) // _POINTS))
+    true, predicted = evaluation.targets[rows], evaluation.predicted[rows]
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    axes.plot(ends, ends, color="gray", linewidth=1, linestyle=":", label="exact")
+    axes.scatter(true, predicted, s=12, alpha=0.5, color=plots.COLORS[0], linewidths=0)
+    axes.set_xlabel(f"true {short(table.target)}")
+    axes.set_ylabel(f"predicted {short(table.target)}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _losses(trained: "Trained", axes: Any) -> None:
+    trained.history.plot(axes)
+    if any(isinstance(layer, Dropout) for layer in trained.model.network.layers):
+        axes.lines[0].set_label("training, with dropout")
+    if trained.validation is not None:
+        axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
+        axes.legend(frameon=False)
+
+
+def _group(chance: Array, right: Array, weight: Array) -> tuple[float, float, float]:
+    """The mean probability of some rows, the fraction that is right, and its standard error."""
+    fraction = float(np.average(right, weights=weight))
+    rows = float(weight.sum() ** 2 / np.square(weight).sum())  # as many as count alike (Kish)
+    return (
+        float(np.average(chance, weights=weight)),
+        fraction,
+        float(np.sqrt(fraction * (1 - fraction) / rows)),
+    )
+
+
+def _score(evaluation: Evaluation) -> str:
+    """An accuracy as a percentage, R² as a number."""
+    key = "accuracy" if evaluation.classes else "r2"
+    return figure(key, evaluation.score)
