@@ -123,7 +123,7 @@ def test_ctrl_c_ends_all_with_a_checkpoint(tmp_path):
     assert errors.endswith("KeyboardInterrupt\n")
     assert os.listdir(tmp_path) == ["checkpoint"]
     found = json.loads(mpi.run(2, FIT, str(path), "3", "0"))
-    assert len(found["loss"]) > 3  # what was done before
+    assert len(found["loss"]) >= 3  # those that were done before, and the rest
 
 
 WORLD = "import fastnet as fn; world = fn.world(); print(world.rank, world.size, world.bcast(3))"
