@@ -374,13 +374,13 @@ def test_kept_layouts(
 def test_weights_as_they_lie(
     width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights transposed for each step over weights read as they lie (`layout.FEW_ROWS`)."""
-    from fastnet_numba import layout
+    """Weights transposed for each step over weights read as they lie (`tabulating.FEW_ROWS`)."""
+    from fastnet_numba import tabulating
 
     network = relu(32, width, width, 1)
 
     def with_few(rows_at_most: int) -> float:
-        with constants(layout, FEW_ROWS=rows_at_most):
+        with constants(tabulating, FEW_ROWS=rows_at_most):
             return fit(network, 100 * rows, rows, 3e8)
 
     what = f"32-{width}-{width}-1 x {rows}: weights transposed over as they lie"

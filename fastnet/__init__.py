@@ -23,6 +23,8 @@ from fastnet.definition.activations import (
     Identity,
     LeakyReLU,
     Mish,
+    Parametric,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -43,7 +45,15 @@ from fastnet.definition.initializers import (
     Normal,
     Zeros,
 )
-from fastnet.definition.layers import Activate, Dense, Dropout, LayerNorm, Residual, Scale
+from fastnet.definition.layers import (
+    Activate,
+    BatchNorm,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Residual,
+    Scale,
+)
 from fastnet.definition.losses import (
     MAE,
     MSE,
@@ -96,16 +106,17 @@ from fastnet.version import __version__
 
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
-    "ArgumentError", "Arrays", "BackendUnavailable", "BinaryCrossentropy", "BlockShuffle",
-    "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy", "DataError",
-    "DefinitionError", "Dense", "Distributed", "Diverged", "DoesNotFit", "Dropout", "EarlyStopping",
-    "Ensemble", "Exponential", "FastnetError", "FileAccessError", "FileMissing", "FlatCosine",
-    "FromData", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid", "Hardswish",
-    "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling", "LayerNorm",
-    "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra", "Model",
-    "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "Poisson", "Population",
-    "Quantile", "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop", "Scale",
-    "Search", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros",
-    "__version__", "datasets", "from_keras", "from_onnx", "from_sklearn", "from_torch", "load",
-    "load_ensemble", "load_population", "search", "using", "world",
+    "ArgumentError", "Arrays", "BackendUnavailable", "BatchNorm", "BinaryCrossentropy",
+    "BlockShuffle", "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy",
+    "DataError", "DefinitionError", "Dense", "Distributed", "Diverged", "DoesNotFit", "Dropout",
+    "EarlyStopping", "Ensemble", "Exponential", "FastnetError", "FileAccessError", "FileMissing",
+    "FlatCosine", "FromData", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid",
+    "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
+    "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra",
+    "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "PReLU",
+    "Parametric", "Poisson", "Population", "Quantile", "RMSprop", "ReLU", "ReLU6",
+    "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU", "Sigmoid", "Softmax",
+    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
+    "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble", "load_population", "search",
+    "using", "world",
 ]  # fmt: skip

@@ -582,8 +582,8 @@ class Model:
             same = checkpoints.identity(self.network, flat, settings, data, held_out)
             processes.recognize(same, data, held_out)
             if processes.on_first(path.exists):
-                slots = len(fit_state.memory)
-                read = partial(checkpoints.read, path, same, flat, slots, batches)
+                shape = fit_state.memory.shape
+                read = partial(checkpoints.read, path, same, flat, shape, batches)
                 fit_state = processes.resumed(read, flat)
             write = partial(checkpoints.write, path, same, flat, fit_state)
             save = partial(processes.on_first, write)

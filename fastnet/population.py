@@ -447,9 +447,9 @@ class Population:
                 self.network, self.parameters, settings, data, held_out
             )
             if path.exists():
-                slots = [len(fit_state.memory) for fit_state in fit_states]
+                shapes = [fit_state.memory.shape for fit_state in fit_states]
                 fit_states = population_checkpoints.read(
-                    path, same, self.parameters, slots, batches
+                    path, same, self.parameters, shapes, batches
                 )
             save = partial(population_checkpoints.write, path, same, self.parameters, fit_states)
         self.histories = [fit_state.history for fit_state in fit_states]

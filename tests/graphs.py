@@ -30,6 +30,13 @@ MIXED = {
                fn.Residual([fn.Tanh(), fn.Scale()]), fn.Dense(5)]), fn.Dense(2)],
     "one_unit": [fn.Dense(1), fn.LayerNorm(), fn.Residual([fn.Scale(), fn.Dense(1, "tanh")]),
                  fn.Dense(4, "tanh"), fn.Dense(1), fn.Scale(), fn.Dense(2)],
+    "learned": [fn.Dense(7, fn.PReLU()), fn.Dense(5, fn.Parametric("mish")), fn.PReLU(init=-0.5),
+                fn.Residual([fn.Parametric(fn.ELU(alpha=0.5)), fn.Dense(5, "relu"), fn.PReLU()]),
+                fn.Dense(1, fn.PReLU()), fn.Dense(2, fn.Parametric("tanh"))],
+    "learned_first": [fn.PReLU(), fn.Dense(2)],
+    "batch_norm": [fn.Dense(9), fn.BatchNorm(), fn.ReLU(), fn.Residual([fn.BatchNorm(0.3, 0.1),
+                   fn.Dense(33, "gelu"), fn.BatchNorm(), fn.Dense(9)]), fn.Dense(2)],
+    "batch_norm_first": [fn.BatchNorm(momentum=1.0), fn.Dense(1), fn.BatchNorm(), fn.Dense(2)],
     "wide": [fn.Dense(70), fn.LayerNorm(), fn.ReLU(), fn.Residual([fn.Dense(33, "relu"),
              fn.LayerNorm(), fn.Dense(70)]), fn.Dense(2)],
 }  # fmt: skip
@@ -52,20 +59,32 @@ def anywhere(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:
     model = fn.Model(network, backend=backend, dtype="float64", seed=seed)
     generator = np.random.default_rng([seed, model.parameters.flat.size])
     for name, piece in model.parameters.items():
-        if not name.endswith("weight"):
+        if name.endswith("variance"):
+            piece[...] = generator.uniform(0.5, 2, piece.shape)
+        elif not name.endswith("weight"):
             piece += generator.uniform(-0.5, 0.5, piece.shape)
     return model
 
 
-def in_torch(torch, network: fn.Network, parameters, x):
-    """The prediction of a network in PyTorch, from its parameters by name, as tensors."""
+def in_torch(torch, network: fn.Network, parameters, x, training=False):
+    """The prediction of a network in PyTorch, from its parameters by name, as tensors.
+
+    In training, batch norms take the batch's statistics, and move those among the parameters.
+    """
     functional = torch.nn.functional
 
-    def activated(z, activation):
-        if activation.name == "identity":
-            return z
-        if activation.name == "softmax":
-            return functional.softmax(z, dim=1)
+    def activated(z, activation, get):
+        match activation:
+            case fn.Identity():
+                return z
+            case fn.Softmax():
+                return functional.softmax(z, dim=1)
+            case fn.PReLU():
+                return functional.prelu(z, get["alpha"])
+            case fn.Parametric():
+                return z + get["alpha"] * (activated(z, activation.function, get) - z)
+            case fn.ELU():
+                return functional.elu(z, activation.alpha)
         return getattr(functional, activation.name)(z)
 
     def through(layers, x, before):
@@ -75,14 +94,19 @@ def in_torch(torch, network: fn.Network, parameters, x):
                    if key.rpartition(".")[0] == name}  # fmt: skip
             match layer:
                 case fn.Dense():
-                    x = activated(functional.linear(x, get["weight"].T, get["bias"]),
-                                  layer.activation)  # fmt: skip
+                    z = functional.linear(x, get["weight"].T, get["bias"])
+                    x = activated(z, layer.activation, get)
                 case fn.Activate():
-                    x = activated(x, layer.activation)
+                    x = activated(x, layer.activation, get)
                 case fn.LayerNorm():
                     x = functional.layer_norm(
                         x, x.shape[1:], get["scale"], get["shift"], layer.epsilon
                     )
+                case fn.BatchNorm():
+                    x = functional.batch_norm(
+                        x, get["mean"], get["variance"], get["scale"], get["shift"], training,
+                        layer.momentum, layer.epsilon,
+                    )  # fmt: skip
                 case fn.Scale():
                     x = x * get["scale"]
                 case fn.Residual():

@@ -9,6 +9,7 @@ EVERYWHERE = [
     fn.Identity(), fn.Sigmoid(), fn.Tanh(), fn.ReLU(), fn.LeakyReLU(), fn.LeakyReLU(slope=0.3),
     fn.ELU(), fn.ELU(alpha=0.5), fn.SELU(), fn.Softplus(), fn.SiLU(), fn.GELU(),
     fn.GELU(approximate="tanh"), fn.Mish(), fn.Hardswish(), fn.ReLU6(), fn.Hardsigmoid(),
+    fn.PReLU(), fn.Parametric("mish"),
 ]  # fmt: skip
 
 #: Every loss that any output may have, with its variants.

@@ -11,7 +11,7 @@ from fastnet.definition.layers import MOST_NESTED
 NESTED = fn.Network(3, [
     fn.Dense(4), fn.LayerNorm(epsilon=1e-3), fn.ReLU(),
     fn.Residual([fn.Dense(4, init=np.eye(4)), fn.Residual([fn.Scale(), fn.Dropout(0.5)])]),
-    fn.Dense(2),
+    fn.BatchNorm(), fn.Dense(2, fn.PReLU()),
 ])  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def test_parameters_are_named_by_the_places_of_their_layers():
     assert shapes == {
         "0.weight": (3, 4), "0.bias": (4,), "1.scale": (4,), "1.shift": (4,),
         "3.0.weight": (4, 4), "3.0.bias": (4,), "3.1.0.scale": (4,),
-        "4.weight": (4, 2), "4.bias": (2,),
+        "4.scale": (4,), "4.shift": (4,), "5.weight": (4, 2), "5.bias": (2,), "5.alpha": (2,),
+        "4.mean": (4,), "4.variance": (4,),
     }  # fmt: skip
     np.testing.assert_array_equal(model.parameters["1.scale"], np.ones(4, np.float32))
     np.testing.assert_array_equal(model.parameters["1.shift"], np.zeros(4, np.float32))
@@ -54,7 +55,8 @@ def test_the_table_of_a_network_names_layers_in_blocks():
         "3.1.0 Scale (rows, 4) 4",
         "3.1.1 Dropout 0.5 (rows, 4) 0",
     ]
-    assert lines[-1].endswith(" 58")
+    assert lines[10:12] == ["4 BatchNorm (rows, 4) 16", "5 Dense prelu (rows, 2) 12"]
+    assert lines[-1].endswith(" 76")
 
 
 def test_layers_in_blocks_start_and_drop_by_streams_of_their_own():
@@ -82,6 +84,12 @@ def test_layers_in_blocks_start_and_drop_by_streams_of_their_own():
         (lambda: fn.Activate("relv"), "unknown activation 'relv'; did you mean 'relu'"),
         (lambda: fn.LayerNorm(0), "layer_norm epsilon is 0"),
         (lambda: fn.LayerNorm(eps=0.1), "did you mean 'epsilon'"),
+        (lambda: fn.BatchNorm(momentum=0), "batch_norm momentum is 0"),
+        (lambda: fn.BatchNorm(momentum=1.5), "batch_norm momentum is 1.5"),
+        (lambda: fn.Parametric("softmax"), "parametric function is 'softmax'"),
+        (lambda: fn.Parametric(fn.PReLU()), "parametric function is 'prelu'"),
+        (lambda: fn.Parametric(), "missing"),
+        (lambda: fn.Dense(3, "parametric"), "parametric.*function"),
     ],
 )  # fmt: skip
 def test_layers_that_do_not_fit_are_refused(make, message):
@@ -114,6 +122,26 @@ def test_exporters_refuse_layers_that_they_do_not_know(tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     with pytest.raises(fn.DefinitionError, match=r"layer 1 \(LayerNorm\) for PyTorch"):
         model.to_torch()
+
+
+def test_a_network_with_batch_norm_refuses_lbfgs():
+    model = fn.Model(NESTED, backend="numpy")
+    x, y = rows_for(NESTED, 20)
+    with pytest.raises(fn.DefinitionError, match="needs the same loss at every call"):
+        model.fit(x, y, optimizer="lbfgs", epochs=1)
+
+
+def test_statistics_stand_last_and_a_checkpoint_continues_with_them(tmp_path):
+    network = fn.Network(3, [fn.Dense(4), fn.BatchNorm(), fn.Dense(2)])
+    x, y = rows_for(network, 40)
+    whole, cut = (fn.Model(network, backend="numpy", seed=1) for _ in range(2))
+    assert list(whole.parameters)[-2:] == ["1.mean", "1.variance"]
+    whole.fit(x, y, epochs=4)
+    path = tmp_path / "checkpoint.safetensors"
+    cut.fit(x, y, epochs=2, checkpoint=path)
+    again = fn.Model(network, backend="numpy", seed=1)
+    again.fit(x, y, epochs=4, checkpoint=path, resume=True)
+    np.testing.assert_array_equal(again.parameters.flat, whole.parameters.flat)
 
 
 def test_an_activation_first_leaves_the_users_rows_alone():

@@ -135,17 +135,24 @@ def softmax(xp: Any, z: Any) -> Any:
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
-def normalized(xp: Any, x: Any, epsilon: float) -> tuple[Any, Any]:
-    """a = (x - m) / s of each row, and s `(rows, 1)`."""
-    centered = x - xp.mean(x, axis=1, keepdims=True)
-    s = xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True) + epsilon)
-    return centered / s, s
+def normalized(xp: Any, x: Any, epsilon: float, axis: int = 1) -> tuple[Any, Any]:
+    """a = (x - m) / s, and s, over the units of each row, or over the rows."""
+    m, variance = moments(xp, x, axis)
+    s = xp.sqrt(variance + epsilon)
+    return (x - m) / s, s
 
 
-def normalized_back(xp: Any, d: Any, a: Any, s: Any) -> Any:
+def moments(xp: Any, x: Any, axis: int) -> tuple[Any, Any]:
+    """The mean and the variance along an axis, which is kept."""
+    m = xp.mean(x, axis=axis, keepdims=True)
+    centered = x - m
+    return m, xp.mean(centered * centered, axis=axis, keepdims=True)
+
+
+def normalized_back(xp: Any, d: Any, a: Any, s: Any, axis: int = 1) -> Any:
     """dx = (d - mean(d) - a mean(d a)) / s."""
-    along = xp.mean(d * a, axis=1, keepdims=True)
-    return (d - xp.mean(d, axis=1, keepdims=True) - a * along) / s
+    along = xp.mean(d * a, axis=axis, keepdims=True)
+    return (d - xp.mean(d, axis=axis, keepdims=True) - a * along) / s
 
 
 def _huber(xp: Any, p: Any, y: Any, delta: float) -> tuple[Any, Any]:

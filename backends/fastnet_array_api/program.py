@@ -18,11 +18,13 @@ from fastnet.contract import loading
 from fastnet.contract.plan import (
     Add,
     Affine,
+    BatchNormalize,
     Dropout,
     Elementwise,
     Normalize,
     Operation,
     Parameter,
+    Parametric,
     Plan,
     Scale,
     Softmax,
@@ -34,13 +36,24 @@ from fastnet_array_api.functions import (
     LOSSES,
     OPTIMIZERS,
     kept,
+    moments,
     normalized,
     normalized_back,
     softmax,
 )
 
 #: The operations of `_forward` and `_backward`.
-OPERATIONS = ("affine", "elementwise", "softmax", "dropout", "normalize", "scale", "add")
+OPERATIONS = (
+    "affine",
+    "elementwise",
+    "softmax",
+    "dropout",
+    "normalize",
+    "scale",
+    "add",
+    "parametric",
+    "batchnormalize",
+)
 
 #: Rows whose gradients are summed up in one product.
 BLOCK_ROWS = 4096
@@ -87,7 +100,7 @@ class ArrayProgram(Program):
     def predict(self, parameters: Any, x: Inputs) -> Array:
         """Predictions `(rows, outputs)`, a new host array."""
         with np.errstate(all="ignore"):
-            values = self._forward(self.plan.for_prediction, parameters, x.numbers, {})
+            values = self._forward(self.plan.for_prediction, parameters, x.numbers, {}, False)
             return self.to_host(values[self.plan.prediction])
 
     def batch_gradient(
@@ -99,7 +112,8 @@ class ArrayProgram(Program):
         x, y = self._rows(data.x.numbers, rows), self._rows(data.y, rows)
         with np.errstate(all="ignore"):
             masks = self._masks(run, step, x.shape[0])
-            values = self._forward(plan.for_loss, state.parameters, x, masks)
+            of_batch = run.training and x.shape[0] > 1
+            values = self._forward(plan.for_loss, state.parameters, x, masks, of_batch)
             terms, d = LOSSES[plan.loss.kind](xp, values[plan.loss_source], y, *plan.loss.constants)
             mass = float(x.shape[0] * plan.loss.each)
             if data.weight is None:
@@ -111,7 +125,7 @@ class ArrayProgram(Program):
                 terms = xp.where(weight > 0, weight * terms, xp.zeros_like(terms))
                 loss = float(xp.sum(terms)) / mass if mass else 0.0
                 d = xp.where(weight > 0, weight * d, xp.zeros_like(d)) / (mass or 1.0)
-            return loss, mass, self._backward(state.parameters, values, masks, d)
+            return loss, mass, self._backward(state.parameters, values, masks, of_batch, d)
 
     def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
         """Add the penalties' gradient, clip, and take the optimizer's step."""
@@ -119,7 +133,8 @@ class ArrayProgram(Program):
         if kind not in OPTIMIZERS:
             raise loading.lacking(self.name, "optimizer", kind)
         with np.errstate(all="ignore"):
-            g = gradient
+            trained = self.plan.trained
+            g = gradient[:trained]
             if run.l1 or run.of_step("l2", step):
                 g = self._penalized(state.parameters, g, run.l1, run.of_step("l2", step))
             if run.clip_value is not None:
@@ -132,16 +147,25 @@ class ArrayProgram(Program):
                 g = g * (run.clip_norm / norm) if norm > run.clip_norm else g
             lr: Any = run.of_step("learning_rate", step) * self._factors("rate_factor")
             decay = run.of_step("weight_decay", step)
-            trained = self.plan.trained
             p = state.parameters[:trained]
             p = p * (1 - lr * decay * self._factors("decay_factor")) if decay else p
             memory = [state.memory[i, ...] for i in range(state.memory.shape[0])]
             state.updates += 1
             p = kept(xp, p - OPTIMIZERS[kind](xp, g, lr, state.updates, memory, *constants))
             rest = state.parameters[trained:]
+            if self.plan.statistics:
+                rest = self._moved_statistics(state.parameters, gradient)
             state.parameters = p if trained == self.plan.size else xp.concat((p, rest))
             if memory:
                 state.memory = xp.stack(memory)
+
+    def _moved_statistics(self, parameters: Any, gradient: Any) -> Any:
+        """The statistics, moved toward those of the batch, which stand in its gradient."""
+        pieces = []
+        for piece, share in self.plan.statistics:
+            mine, found = self._of(piece, parameters), self._of(piece, gradient)
+            pieces.append(mine + share * (found - mine))
+        return self.xp.concat(pieces)
 
     def _rows(self, array: Any, rows: "slice | Array") -> Any:
         if isinstance(rows, slice):
@@ -153,9 +177,14 @@ class ArrayProgram(Program):
         return self.xp.reshape(flat[piece.offset : piece.offset + piece.size], piece.shape)
 
     def _forward(
-        self, operations: Sequence[Operation], parameters: Any, x: Any, masks: dict[int, Any]
+        self,
+        operations: Sequence[Operation],
+        parameters: Any,
+        x: Any,
+        masks: dict[int, Any],
+        of_batch: bool,
     ) -> dict[int, Any]:
-        """All values, by their numbers."""
+        """All values, by their numbers; `of_batch`: normalized by the batch's own statistics."""
         values = {0: x}
         for op in operations:
             z = values[op.sources[0]]
@@ -166,12 +195,19 @@ class ArrayProgram(Program):
                         a = a + self._of(op.bias, parameters)
                 case Elementwise():
                     a = ACTIVATIONS[op.kind][0](self.xp, z, *op.constants)
+                case Parametric():
+                    w = self._weight(op, parameters)
+                    a = (1 - w) * z + w * ACTIVATIONS[op.kind][0](self.xp, z, *op.constants)
                 case Softmax():
                     a = softmax(self.xp, z)
                 case Dropout():
                     a = z * masks[op.target] if op.target in masks else z
                 case Normalize():
                     a = normalized(self.xp, z, op.epsilon)[0]
+                case BatchNormalize() if of_batch:
+                    a = normalized(self.xp, z, op.epsilon, axis=0)[0]
+                case BatchNormalize():
+                    a = (z - self._of(op.mean, parameters)) / self._deviations(op, parameters)
                 case Scale():
                     a = z * self._of(op.scale, parameters)
                     if op.shift is not None:
@@ -184,16 +220,27 @@ class ArrayProgram(Program):
         return values
 
     def _backward(
-        self, parameters: Any, values: dict[int, Any], masks: dict[int, Any], d: Any
+        self,
+        parameters: Any,
+        values: dict[int, Any],
+        masks: dict[int, Any],
+        of_batch: bool,
+        d: Any,
     ) -> Any:
-        """The gradient `(trained,)`, from the loss's derivative by its source."""
+        """The gradient with the statistics behind it, from the loss's derivative by its source."""
         xp, found = self.xp, {}
         derivatives = {self.plan.loss_source: d}  # by value: the sum of its readers'
         for op in reversed(self.plan.for_loss):
+            x, a = values[op.sources[0]], values[op.target]
+            if isinstance(op, BatchNormalize):
+                mean, variance = self._of(op.mean, parameters), self._of(op.variance, parameters)
+                if of_batch:
+                    mean, variance = moments(xp, x, axis=0)
+                    variance = variance / (1 - 1 / x.shape[0])
+                found[op.mean.offset], found[op.variance.offset] = mean, variance
             d = derivatives.pop(op.target, None)
             if d is None:
                 continue  # nothing before it has parameters
-            x, a = values[op.sources[0]], values[op.target]
             if isinstance(op, Affine):
                 found[op.weight.offset] = self._over_rows(x, d)
                 if op.bias is not None:
@@ -202,6 +249,10 @@ class ArrayProgram(Program):
                 found[op.scale.offset] = self._over_rows(xp.ones_like(d[:, :1]), d * x)
                 if op.shift is not None:
                     found[op.shift.offset] = self._over_rows(xp.ones_like(d[:, :1]), d)
+            if isinstance(op, Parametric):
+                f = ACTIVATIONS[op.kind][0](xp, x, *op.constants)
+                sign = -1.0 if op.complement else 1.0
+                found[op.alpha.offset] = self._over_rows(xp.ones_like(d[:, :1]), sign * d * (f - x))
             if not op.needs_input_gradient:
                 continue
             match op:
@@ -209,17 +260,36 @@ class ArrayProgram(Program):
                     d = d @ xp.matrix_transpose(self._of(op.weight, parameters))
                 case Elementwise():
                     d = d * ACTIVATIONS[op.kind][1](xp, x, a, *op.constants)
+                case Parametric():
+                    f, w = (
+                        ACTIVATIONS[op.kind][0](xp, x, *op.constants),
+                        self._weight(op, parameters),
+                    )
+                    d = d * (1 - w + w * ACTIVATIONS[op.kind][1](xp, x, f, *op.constants))
                 case Softmax():
                     d = a * (d - xp.sum(a * d, axis=1, keepdims=True))
                 case Dropout():
                     d = d * masks[op.target] if op.target in masks else d
                 case Normalize():
                     d = normalized_back(xp, d, *normalized(xp, x, op.epsilon))
+                case BatchNormalize() if of_batch:
+                    d = normalized_back(xp, d, *normalized(xp, x, op.epsilon, axis=0), axis=0)
+                case BatchNormalize():
+                    d = d / self._deviations(op, parameters)
                 case Scale():
                     d = d * self._of(op.scale, parameters)
             for source in op.sources:
                 derivatives[source] = derivatives[source] + d if source in derivatives else d
         return xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
+
+    def _weight(self, op: Parametric, parameters: Any) -> Any:
+        """How much of its function an activation takes, unit by unit."""
+        alpha = self._of(op.alpha, parameters)
+        return 1 - alpha if op.complement else alpha
+
+    def _deviations(self, op: BatchNormalize, parameters: Any) -> Any:
+        """The roots of the variances that predictions divide by."""
+        return self.xp.sqrt(self._of(op.variance, parameters) + op.epsilon)
 
     def _over_rows(self, x: Any, d: Any) -> Any:
         """x' d, summed up in blocks of rows: rounding in a long sum goes the same way each time."""
@@ -247,6 +317,8 @@ class ArrayProgram(Program):
         """The gradient, with l1 sign(w) + l2 w added for the weights."""
         pieces = []
         for piece in self.plan.parameters:
+            if piece.offset >= self.plan.trained:
+                break  # statistics
             here = slice(piece.offset, piece.offset + piece.size)
             w, dw = parameters[here], gradient[here]
             if piece.role == "weight":

@@ -43,6 +43,9 @@ KEPT = 16
 FEW_ENTRIES = 8_192
 
 
+#: Tasks that find gradients.
+_WITH_GRADIENTS = (training.GRADIENT, training.TRAIN)
+
 #: A table of operations by which there is nothing to do.
 NO_TABLE = np.zeros((1, COLUMNS), np.int64)
 
@@ -82,7 +85,7 @@ class _Pass:
         self.kernel = program.kernel_for(workspace.layout)
         self.losses = np.empty(1)
         self.gradient = gradient[: plan.size]  # what is not trained stays 0
-        self.before = (workspace.layout.training, *tables)
+        self.before = (workspace.layout.evaluation, *tables)
         self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
         self.after = (
             program.no_indices, program.nothing, program.no_indices,
@@ -281,7 +284,8 @@ class NumbaProgram(Program):
         self, state: State, data: Data, run: Run, step: int
     ) -> tuple[float, float, Array]:
         """The loss of one step's batch, its mass and its gradient."""
-        gradient = np.empty(self.plan.trained, self.dtype)
+        size = self.plan.size if self.plan.statistics else self.plan.trained
+        gradient = np.empty(size, self.dtype)
         run = replace(_one_step(run, step, len(data)), l1=0.0, l2=0.0)
         loss = self._run(training.GRADIENT, state, data, run, gradient)[0]
         counted = np.broadcast_to(1.0, len(data)) if data.weight is None else data.weight
@@ -292,7 +296,7 @@ class NumbaProgram(Program):
         """Add the penalties' gradient, clip, and take the optimizer's step."""
         gradient = np.require(gradient, self.dtype, ["C", "A", "W"])
         run = _one_step(replace(run, order=None), step, 1)
-        run.check(self.plan, state, 1)
+        run.check(self.plan, state, run.batch_size)
         self._run(training.UPDATE, state, self.no_rows, run, gradient)
         state.updates += 1
 
@@ -360,10 +364,15 @@ class NumbaProgram(Program):
         if self.threads is None and not worth_starting(self.plan, batch, run.steps):
             alone = True
         workers = 1 if alone else self.load_monitor.workers(parts)
-        workspace = self.for_rows(-(-batch // parts))
+        whole = bool(self.plan.statistics) and run.training and task in _WITH_GRADIENTS
+        if whole:  # its rows go through the network together, to be normalized by each other
+            parts, workers = 1, 1
+        workspace = self._workspace(batch) if whole else self.for_rows(-(-batch // parts))
         layout = workspace.layout
-        table = layout.prediction if task == training.PREDICT else layout.training
-        if task in (training.GRADIENT, training.TRAIN):
+        table = layout.training if updating or run.training else layout.evaluation
+        if task == training.PREDICT:
+            table = layout.prediction
+        if task in _WITH_GRADIENTS:
             gradient = np.empty(parts * self.stride, self.dtype)
         else:
             gradient = out.reshape(-1)
@@ -401,12 +410,12 @@ class NumbaProgram(Program):
         self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
-            out[...] = gradient[: self.plan.trained]
+            out[...] = gradient[: len(out)]
         return losses[: made[0]]
 
     def wide_sums(self, task: int, rows: int, parts: int) -> Array:
         """Room for sums in float64 of the parts' gradients; empty where a batch has few rows."""
-        many = task in (training.GRADIENT, training.TRAIN) and rows > parts * training.MANY_ROWS
+        many = task in _WITH_GRADIENTS and rows > parts * training.MANY_ROWS
         return np.zeros(parts * self.stride if many and self.dtype == np.float32 else 0)
 
     def kernel_for(self, layout: Layout) -> Any:

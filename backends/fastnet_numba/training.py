@@ -18,8 +18,9 @@ from fastnet_numba.ops.narrow import narrow_backward, narrow_forward, narrow_gat
 from fastnet_numba.ops.optimizers import update
 from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
 from fastnet_numba.ops.rows import gather
+from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
-from fastnet_numba.ops.table import CHUNK, TERMS
+from fastnet_numba.ops.table import CHUNK, STATISTICS, TERMS
 from fastnet_numba.prediction import narrow_predict_rows, predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -159,6 +160,8 @@ def follow(
                         g[own : own + size] = 0
                     elif len(wide):
                         take_wide(g, wide, own, size, waiting > 0)
+                    if places[STATISTICS] != 0:
+                        note_statistics(ops, m, g, own)
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
@@ -219,6 +222,8 @@ def follow(
                 rate, decay, int_table[UPDATES] + s + 1,
             )  # fmt: skip
             here = max(here, there)
+        if places[STATISTICS] != 0:
+            move_statistics(ops, p, g)
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
             return s

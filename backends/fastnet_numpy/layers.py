@@ -14,7 +14,7 @@ from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract import plan
 from fastnet_numpy.activations import FUNCTIONS, Function, Softmax
-from fastnet_numpy.normalizing import Add, Normalize, Scale
+from fastnet_numpy.normalizing import Add, BatchNormalize, Normalize, Parametric, Scale
 from fastnet_numpy.sums import over_rows
 
 
@@ -145,6 +145,8 @@ STAGES: dict[type[plan.Operation], Callable[[Any, int, Array, Array], Stage]] = 
     plan.Softmax: _softmax,
     plan.Dropout: _dropout,
     plan.Normalize: Normalize,
+    plan.BatchNormalize: BatchNormalize,
     plan.Scale: Scale,
     plan.Add: Add,
+    plan.Parametric: Parametric,
 }

@@ -1,4 +1,4 @@
-"""Operations that normalize, scale and add, forward and backward.
+"""Operations that normalize, scale, add and learn activations, forward and backward.
 
 Letters are those of `layers.py`; `m` is a mean, `s` a standard deviation.
 """
@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract import plan
+from fastnet_numpy.activations import FUNCTIONS
 from fastnet_numpy.sums import over_rows
 
 
@@ -43,6 +44,43 @@ def normalized_back(d: Array, a: Array, s: Array, axis: int) -> Array:
     return dx
 
 
+class BatchNormalize:
+    """a = (x - m) / s, m and s those of the units over the rows of a batch in training, else of the
+    statistics;  dx = (d - mean(d) - a mean(d a)) / s, or d / s.
+    """
+
+    def __init__(
+        self, op: plan.BatchNormalize, rows: int, parameters: Array, gradient: Array
+    ) -> None:
+        self.op, self.rows = op, rows
+        self.statistics = [piece.of(parameters) for piece in (op.mean, op.variance)]
+        self.found = [piece.of(gradient) for piece in (op.mean, op.variance)]
+        self.of_batch = False
+        self.a = self.s = np.empty((0, 0), parameters.dtype)
+
+    def forward(self, x: Array, draw: Any) -> Array:
+        self.of_batch = draw is not None and self.rows > 1
+        (mean, variance), divisor = self.statistics, 1.0
+        if self.of_batch:
+            mean = x.mean(axis=0, dtype=np.float64).astype(x.dtype)
+            variance = np.square(x - mean).mean(axis=0, dtype=np.float64).astype(x.dtype)
+            divisor = 1 - 1 / self.rows
+        self.found[0][...], self.found[1][...] = mean, variance / divisor
+        self.s = np.sqrt(variance + np.asarray(self.op.epsilon, x.dtype))
+        self.a = (x - mean) / self.s
+        return self.a
+
+    def backward(self, d: Array) -> Array:
+        return normalized_back(d, self.a, self.s, axis=0) if self.of_batch else d / self.s
+
+
+def deviations(op: plan.BatchNormalize, parameters: Array) -> Array:
+    """s of the statistics."""
+    variance = op.variance.of(parameters)
+    s: Array = np.sqrt(variance + np.asarray(op.epsilon, variance.dtype))
+    return s
+
+
 class Scale:
     """a = x scale + shift;  dscale = sum of d x over the rows, dshift that of d,  dx = d scale."""
 
@@ -68,6 +106,54 @@ def scaled(op: plan.Scale, parameters: Array, x: Array) -> Array:
     """x scale + shift."""
     a = x * op.scale.of(parameters)
     return a if op.shift is None else a + op.shift.of(parameters)
+
+
+class Parametric:
+    """a = (1 - w) z + w f(z);  dw = sum of d (f(z) - z) over the rows,  dz = d (1 - w + w f'(z)).
+
+    w is alpha, or 1 - alpha.
+    """
+
+    def __init__(self, op: plan.Parametric, rows: int, parameters: Array, gradient: Array) -> None:
+        self.op, self.parameters, self.dalpha = op, parameters, op.alpha.of(gradient)
+        self.ones = np.ones(rows, parameters.dtype)
+        self.z = self.f = np.empty((0, 0), parameters.dtype)
+
+    def forward(self, x: Array, draw: Any) -> Array:
+        self.z = x
+        self.f, w = function_and_weight(self.op, self.parameters, x)
+        a: Array = (1 - w) * x + w * self.f
+        return a
+
+    def backward(self, d: Array) -> Array:
+        over_rows(self.ones, d * (self.f - self.z), self.dalpha)
+        if self.op.complement:
+            np.negative(self.dalpha, self.dalpha)
+        return parametric_back(self.op, self.parameters, d, self.z)
+
+
+def function_and_weight(op: plan.Parametric, parameters: Array, z: Array) -> tuple[Array, Array]:
+    """f(z) and w of `Parametric`."""
+    f, alpha = np.empty_like(z), op.alpha.of(parameters)
+    FUNCTIONS[op.kind](op.constants, z.dtype).forward(z.copy(), f)
+    w: Array = 1 - alpha if op.complement else alpha
+    return f, w
+
+
+def parametric(op: plan.Parametric, parameters: Array, z: Array) -> Array:
+    """(1 - w) z + w f(z)."""
+    f, w = function_and_weight(op, parameters, z)
+    a: Array = (1 - w) * z + w * f
+    return a
+
+
+def parametric_back(op: plan.Parametric, parameters: Array, d: Array, z: Array) -> Array:
+    """The derivative by z."""
+    f, w = function_and_weight(op, parameters, z)
+    slope = np.ones_like(z)
+    FUNCTIONS[op.kind](op.constants, z.dtype).backward(slope, z, f, np.empty_like(z))
+    dz: Array = d * (1 - w + w * slope)
+    return dz
 
 
 class Add:
@@ -101,7 +187,12 @@ RULES: dict[type[plan.Operation], Rule] = {
         lambda op, parameters, x: normalized(x, op.epsilon)[0],
         lambda op, parameters, d, x: normalized_back(d, *normalized(x, op.epsilon), axis=1),
     ),
+    plan.BatchNormalize: Rule(
+        lambda op, parameters, x: (x - op.mean.of(parameters)) / deviations(op, parameters),
+        lambda op, parameters, d, x: d / deviations(op, parameters),
+    ),
     plan.Scale: Rule(scaled, lambda op, parameters, d, x: d * op.scale.of(parameters)),
+    plan.Parametric: Rule(parametric, parametric_back),
     plan.Add: Rule(
         lambda op, parameters, x, f: x + f,
         lambda op, parameters, d, x, f: (d.copy(), d),

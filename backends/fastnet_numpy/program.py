@@ -12,7 +12,16 @@ from fastnet.arrays.checks import Array
 from fastnet.blas import capped
 from fastnet.contract import loading
 from fastnet.contract.penalties import add_penalty_gradient, penalty
-from fastnet.contract.plan import Affine, Dropout, Elementwise, Operation, Plan, Scale, Softmax
+from fastnet.contract.plan import (
+    Affine,
+    Dropout,
+    Elementwise,
+    Operation,
+    Parametric,
+    Plan,
+    Scale,
+    Softmax,
+)
 from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
 from fastnet_numpy import activations
 from fastnet_numpy.curvature import LossCurvature, hessian_vector
@@ -50,7 +59,7 @@ class Pass:
         needed = [
             (stage, op)
             for stage, op in reversed(made)
-            if op.needs_input_gradient or isinstance(op, Affine | Scale)
+            if op.needs_input_gradient or isinstance(op, Affine | Scale | Parametric)
         ]
         self.forward = [(stage.forward, op.sources[0], op.target) for stage, op in made]
         self.backward = [(stage.backward, op.sources[0], op.target) for stage, op in needed]
@@ -278,10 +287,12 @@ class NumpyProgram(Program):
         gradient = np.zeros_like(state.parameters)
         with np.errstate(all="ignore"), self._capped_for(data, run):
             pass_, x, y, weight = Batches(self.plan, data, run, state.parameters, gradient)(step)
-            factor = run.of_step("dropout_factor", step)
-            loss = pass_.loss(x, y, weight, Draw(run.seed, step, factor))
+            draw = Draw(run.seed, step, run.of_step("dropout_factor", step))
+            loss = pass_.loss(x, y, weight, draw if run.training else None)
             pass_.derive()
-        return loss, _mass(self.plan, len(x), weight), gradient[: self.plan.trained]
+        if not self.plan.statistics:
+            gradient = gradient[: self.plan.trained]
+        return loss, _mass(self.plan, len(x), weight), gradient
 
     def update(self, state: State, gradient: Array, run: Run, step: int) -> None:
         """Add the penalties' gradient, clip, and take the optimizer's step."""
@@ -291,7 +302,9 @@ class NumpyProgram(Program):
             )
             rate, decay = run.of_step("learning_rate", step), run.of_step("weight_decay", step)
             p = state.parameters[: self.plan.trained]
-            self._update(self._rule(run, state), state, p, gradient, run, rate, decay)
+            g = gradient[: self.plan.trained]
+            self._update(self._rule(run, state), state, p, g, run, rate, decay)
+            self._move_statistics(state.parameters, gradient)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
@@ -324,7 +337,8 @@ class NumpyProgram(Program):
             step, l2 = run.first_step + index, l2s[index]
             penalized = run.l1 or l2
             pass_, x, y, weight = batches(step)
-            draw = Draw(run.seed, step, factors[index]) if self.drops and factors[index] else None
+            drops = (self.drops and factors[index]) or self.plan.statistics
+            draw = Draw(run.seed, step, factors[index]) if drops else None
             loss = pass_.loss(x, y, weight, draw)
             if penalized and run.reports_penalty:
                 loss += penalty(self.plan, p, run.l1, l2)
@@ -335,7 +349,15 @@ class NumpyProgram(Program):
             if penalized:
                 add_penalty_gradient(self.plan, p, g, run.l1, l2)
             self._update(rule, state, moved, trained, run, rates[index], decays[index])
+            if self.plan.statistics:
+                self._move_statistics(p, g)
         return losses
+
+    def _move_statistics(self, p: Array, g: Array) -> None:
+        """Move the statistics toward those of a batch, which stand in its gradient."""
+        for piece, share in self.plan.statistics:
+            mine = piece.of(p)
+            mine += (piece.of(g) - mine) * np.asarray(share, p.dtype)
 
     def _update(
         self, rule: Update, state: State, p: Array, g: Array, run: Run, lr: Rate, decay: float

@@ -16,14 +16,19 @@ from fastnet.definition.optimizers import OPTIMIZERS as _OPTIMIZERS
 from fastnet.definition.optimizers import Optimizer
 
 
+def _kinds(cls: type[Named]) -> tuple[str, ...]:
+    return (cls.name,) if cls.kinds is None else cls.kinds
+
+
 def _codes(classes: Mapping[str, type[Named]]) -> dict[str, int]:
     """The kinds of these definitions, each once, with their codes."""
-    kinds = [kind for cls in classes.values() for kind in cls.kinds or (cls.name,)]
+    kinds = [kind for cls in classes.values() for kind in _kinds(cls)]
     return {kind: code for code, kind in enumerate(dict.fromkeys(kinds))}
 
 
 _OPERATIONS = (
     plan.Affine, plan.Elementwise, plan.Softmax, plan.Dropout, plan.Normalize, plan.Scale, plan.Add,
+    plan.Parametric, plan.BatchNormalize,
 )  # fmt: skip
 
 #: Operations of a plan: the records in `fastnet.contract.plan`.
@@ -51,7 +56,9 @@ def kinds_of(lowered: plan.Plan) -> list[tuple[str, str]]:
     """The kinds that a plan needs, as pairs of a table's name and a kind."""
     found = [("operation", type(op).__name__.lower()) for op in lowered.operations]
     found += [
-        ("activation", op.kind) for op in lowered.operations if isinstance(op, plan.Elementwise)
+        ("activation", op.kind)
+        for op in lowered.operations
+        if isinstance(op, plan.Elementwise | plan.Parametric)
     ]
     found.append(("loss", lowered.loss.kind))
     return list(dict.fromkeys(found))

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import Activation
+from fastnet.definition.activations import Activation, PReLU
 from fastnet.definition.layers import (
     Activate,
+    BatchNorm,
     Dense,
     Layer,
     LayerNorm,
@@ -102,6 +103,19 @@ class Elementwise(Operation):
 
 
 @dataclass(frozen=True)
+class Parametric(Operation):
+    """a = (1 - w) z + w f(z), w one number for each unit: alpha, or 1 - alpha if `complement`.
+
+    `kind` and `constants` name f, as those of `Elementwise` do.
+    """
+
+    kind: str
+    constants: tuple[float, ...]
+    alpha: Parameter
+    complement: bool
+
+
+@dataclass(frozen=True)
 class Softmax(Operation):
     """a_j = exp(z_j) / sum_k exp(z_k), row by row."""
 
@@ -126,6 +140,23 @@ class Normalize(Operation):
     """
 
     epsilon: float
+
+
+@dataclass(frozen=True)
+class BatchNormalize(Operation):
+    """a = (x - m) / sqrt(v + epsilon), unit by unit.
+
+    In training m is the mean of the batch's rows and v their variance, the mean of the squares of
+    x - m. Else, and for a batch of one row, they are the statistics `mean` and `variance`.
+
+    An update moves the statistics toward those of its batch, by the share `momentum`; toward
+    v n / (n - 1) of n rows. They stand in the batch's gradient where they stand in the parameters.
+    """
+
+    epsilon: float
+    momentum: float
+    mean: Parameter
+    variance: Parameter
 
 
 @dataclass(frozen=True)
@@ -210,6 +241,12 @@ class Plan:
         return sum(op.weight.size for op in self.affine)
 
     @cached_property
+    def statistics(self) -> tuple[tuple[Parameter, float], ...]:
+        """The statistics that updates move, each with its share."""
+        found = [op for op in self.operations if isinstance(op, BatchNormalize)]
+        return tuple((piece, op.momentum) for op in found for piece in (op.mean, op.variance))
+
+    @cached_property
     def spare(self) -> frozenset[int]:
         """Values of matrix products that one operation reads, which may overwrite them."""
         read = [source for op in self.operations for source in op.sources]
@@ -236,6 +273,11 @@ class Plan:
         return tuple(reversed(found))
 
 
+#: The parameters of a norm, with their roles; and its statistics.
+_FACTORS = (("scale", "scale"), ("shift", "bias"))
+_STATISTICS = ("mean", "variance")
+
+
 class _Lowering:
     """The operations and parameters of a network, as they are put together, layer by layer.
 
@@ -248,7 +290,12 @@ class _Lowering:
         self.placed = iter(network.placed)
         self.operations: list[Operation] = []
         self.parameters: list[Parameter] = []
-        self.size = 0
+        self.statistics: list[Parameter] = []
+        self.trained = 0
+        self.size = sum(one.size for one in network.placed)
+        for one in network.placed:
+            if isinstance(one.layer, BatchNorm):
+                self.size -= 2 * one.inputs  # behind all others
         self.value, self.units = 0, network.inputs
         self.trains: set[int] = set()
 
@@ -263,16 +310,20 @@ class _Lowering:
                 weight = self.parameter(one, "weight", "weight")
                 bias = self.parameter(one, "bias", "bias") if dense.bias else None
                 self.add(Affine, dense.units, one.inputs, weight, bias)
-                self.activation(dense.activation)
+                self.activation(one, dense.activation)
             case Activate() as layer:
-                self.activation(layer.activation)
+                self.activation(one, layer.activation)
             case DropoutLayer() as layer:
                 if layer.rate > 0:
                     self.add(Dropout, self.units, layer.rate, one.number)
             case LayerNorm() as layer:
                 self.add(Normalize, self.units, layer.epsilon)
-                scale = self.parameter(one, "scale", "scale")
-                self.add(Scale, self.units, scale, self.parameter(one, "shift", "bias"))
+                self.add(Scale, self.units, *(self.parameter(one, n, r) for n, r in _FACTORS))
+            case BatchNorm() as layer:
+                scale, shift = (self.parameter(one, n, r) for n, r in _FACTORS)
+                mean, variance = (self.parameter(one, n, "statistic") for n in _STATISTICS)
+                self.add(BatchNormalize, self.units, layer.epsilon, layer.momentum, mean, variance)
+                self.add(Scale, self.units, scale, shift)
             case ScaleLayer():
                 self.add(Scale, self.units, self.parameter(one, "scale", "scale"), None)
             case Residual() as block:
@@ -280,9 +331,12 @@ class _Lowering:
                 self.layers(block.layers)
                 self.add(Add, self.units, sources=(before, self.value))
 
-    def activation(self, activation: Activation) -> None:
+    def activation(self, one: Placed, activation: Activation) -> None:
         kind, constants = activation.canonical()
-        if kind == "softmax":
+        if activation.alpha_start is not None:
+            alpha, complement = self.parameter(one, "alpha", "scale"), isinstance(activation, PReLU)
+            self.add(Parametric, self.units, kind, constants, alpha, complement)
+        elif kind == "softmax":
             self.add(Softmax, self.units)
         elif kind != "identity":
             self.add(Elementwise, self.units, kind, constants)
@@ -290,9 +344,14 @@ class _Lowering:
     def parameter(self, one: Placed, name: str, role: str) -> Parameter:
         shape = one.layer.parameters(one.inputs)[name]
         factors = one.layer.factors(name, one.inputs)
-        piece = Parameter(f"{one.name}.{name}", self.size, shape, role, *factors)
-        self.size += piece.size
-        self.parameters.append(piece)
+        fixed = role == "statistic"
+        offset = self.size if fixed else self.trained
+        piece = Parameter(f"{one.name}.{name}", offset, shape, role, *factors)
+        if fixed:
+            self.size += piece.size
+        else:
+            self.trained += piece.size
+        (self.statistics if fixed else self.parameters).append(piece)
         return piece
 
     def add(
@@ -303,7 +362,7 @@ class _Lowering:
         target = len(self.operations) + 1
         trains = not self.trains.isdisjoint(sources)
         op = kind(sources, target, units, trains, *fields)
-        if trains or any(isinstance(field, Parameter) for field in fields):
+        if trains or any(isinstance(f, Parameter) and f.role != "statistic" for f in fields):
             self.trains.add(target)
         self.operations.append(op)
         self.value, self.units = target, units
@@ -322,9 +381,9 @@ def lower(network: Network) -> Plan:
         loss=_lowered_loss(network),
         loss_source=loss_source,
         prediction=made.value,
-        parameters=tuple(made.parameters),
+        parameters=(*made.parameters, *made.statistics),
         size=made.size,
-        trained=made.size,
+        trained=made.trained,
     )
 
 

@@ -127,6 +127,8 @@ class Run:
             [-clip_value, clip_value].
         clip_norm: the gradient is then scaled down to this Euclidean norm, if it is longer. The
             norm is summed up in float64.
+        training: whether dropout drops, and batches are normalized by their own statistics; not
+            for a loss or a gradient of what a prediction computes.
         seed: the key of the dropout masks; their stream is the step's number.
         reports_penalty: whether the losses that `train` returns include the penalties.
     """
@@ -143,6 +145,7 @@ class Run:
     dropout_factor: float | Array = 1.0
     clip_value: float | None = None
     clip_norm: float | None = None
+    training: bool = True
     seed: int = 0
     reports_penalty: bool = True
 
@@ -167,9 +170,14 @@ class Run:
         """Make sure that this run fits a plan, a state and so many rows: compiled code trusts it.
 
         Raises:
-            DefinitionError: if the memory or the order has another shape or dtype, or dropout
-                would drop everything.
+            DefinitionError: if the memory or the order has another shape or dtype, dropout would
+                drop everything, or batches to be normalized have one row.
         """
+        if plan.statistics and min(self.batch_size, rows) < 2:
+            raise DefinitionError(
+                f"batch_size is {self.batch_size}, of {rows} rows: a batch of one row has no "
+                "variance, which BatchNorm needs in training; use a batch_size of 2 or more."
+            )
         shape = (self.optimizer.slots, plan.trained)
         if tuple(state.memory.shape) != shape:
             raise DefinitionError(
@@ -197,10 +205,13 @@ class Run:
     ) -> "Run":
         """All rows as the one batch of one step, for a loss or a gradient without an update.
 
-        `dropout` applies the masks of that step and seed.
+        `dropout`: as in training, with the masks of that step and seed.
         """
         # All rows in one batch make every step the first of its epoch.
-        return cls(step, 1, rows, None, _NO_UPDATE, 0.0, dropout_factor=float(dropout), seed=seed)
+        return cls(
+            step, 1, rows, None, _NO_UPDATE, 0.0, dropout_factor=float(dropout), training=dropout,
+            seed=seed,
+        )  # fmt: skip
 
     def of_step(self, name: str, step: int) -> float:
         """`learning_rate`, `l2`, `weight_decay` or `dropout_factor` at one step of this run."""
@@ -258,7 +269,8 @@ class Program(ABC):
             The loss, the mean over the batch. Its mass: the batch's rows, or their weights, times
             the terms of a row (`plan.loss.each`): with it, means of parts add up. The gradient
             `(trained,)` by the parameters, where the backend has its arrays; `update` may use
-            it up. A batch of mass 0 has loss 0 and gradient 0.
+            it up. In a plan with statistics it is `(size,)`, and behind `trained` stand the batch's
+            own, toward which `update` moves them. A batch of mass 0 has loss 0 and gradient 0.
         """
 
     @abstractmethod
@@ -358,7 +370,7 @@ class Program(ABC):
         """
         loss, found = self._of_all_rows(parameters, data, dropout)
         gradient = np.zeros(self.plan.size, self.dtype)
-        gradient[: self.plan.trained] = self.to_host(found)
+        gradient[: self.plan.trained] = self.to_host(found)[: self.plan.trained]
         flat = self.to_host(parameters)
         add_penalty_gradient(self.plan, flat, gradient, l1, l2)
         return loss + penalty(self.plan, flat, l1, l2), gradient

@@ -8,10 +8,10 @@ Letters: `z` a pre-activation, `a` an activation.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastnet.arrays import checks
-from fastnet.definition.named import Named, registry
+from fastnet.definition.named import Named, registry, resolve
 from fastnet.errors import DefinitionError
 
 # A class without constants needs no decorator.
@@ -22,6 +22,11 @@ class Activation(Named):
 
     #: What `init="auto"` means in front of it: the initializer that keeps the signals' variance.
     initializer: ClassVar[str] = "glorot_uniform"
+
+    @property
+    def alpha_start(self) -> float | None:
+        """What its parameters alpha, one for each unit, start at; None: it has none."""
+        return None
 
 
 class Identity(Activation):
@@ -162,6 +167,61 @@ class Hardsigmoid(Activation):
     name: ClassVar[str] = "hardsigmoid"
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class PReLU(Activation):
+    """a = z where z > 0, else alpha_j z, alpha_j learned, one for each unit (He et al., ICCV 2015).
+
+    `init` is what they start at.
+    """
+
+    name: ClassVar[str] = "prelu"
+    initializer: ClassVar[str] = "he_uniform"
+    kinds: ClassVar[tuple[str, ...]] = ("relu",)
+    init: float = 0.25
+
+    def __post_init__(self) -> None:
+        checks.number(self.init, "prelu init")
+
+    @property
+    def alpha_start(self) -> float:
+        return float(self.init)
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """The function f of a = alpha_j z + (1 - alpha_j) f(z)."""
+        return "relu", ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Parametric(Activation):
+    """a = z + alpha_j (f(z) - z), alpha_j learned, one for each unit, 1 at the start (Holzmueller
+    et al., NeurIPS 2024).
+
+    `function` is f: a name, an instance or its table.
+    """
+
+    name: ClassVar[str] = "parametric"
+    kinds: ClassVar[tuple[str, ...]] = ()
+    function: Any
+
+    def __post_init__(self) -> None:
+        function = resolve("activation", ACTIVATIONS, self.function)
+        if function.alpha_start is not None or isinstance(function, Identity | Softmax):
+            raise DefinitionError(
+                f"parametric function is {function.name!r}; it must be an activation of one "
+                "number, such as 'mish'."
+            )
+        object.__setattr__(self, "function", function)
+
+    @property
+    def alpha_start(self) -> float:
+        return 1.0
+
+    def canonical(self) -> tuple[str, tuple[float, ...]]:
+        """The function."""
+        kind: tuple[str, tuple[float, ...]] = self.function.canonical()
+        return kind
+
+
 class Softmax(Activation):
     """a_j = exp(z_j) / sum_k exp(z_k), over the units of the last layer."""
 
@@ -202,5 +262,5 @@ NORMAL_TAIL: dict[int, tuple[tuple[float, ...], tuple[float, ...], float]] = {
 
 ACTIVATIONS = registry(
     Identity, Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, Softplus, SiLU, GELU, Mish, Hardswish,
-    ReLU6, Hardsigmoid, Softmax,
+    ReLU6, Hardsigmoid, PReLU, Parametric, Softmax,
 )  # fmt: skip

@@ -140,9 +140,9 @@ class Dense(Layer):
         return self.units
 
     def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
-        """Weight and bias."""
+        """Weight, bias and the activation's."""
         bias = {"bias": (self.units,)} if self.bias else {}
-        return {"weight": (inputs, self.units), **bias}
+        return {"weight": (inputs, self.units), **bias, **_of(self.activation, self.units)}
 
     def factors(self, name: str, inputs: int) -> tuple[float, float]:
         """Those of the weight, or of the bias."""
@@ -159,6 +159,8 @@ class Dense(Layer):
         """As the initializer says."""
         if name == "weight":
             return self.init.weight(seed, number, *shape)
+        if name == "alpha":
+            return np.full(shape, self.activation.alpha_start)
         return self.init.bias(*shape)
 
     @property
@@ -233,6 +235,14 @@ class Activate(Layer):
         function = resolve("activation", ACTIVATIONS, self.activation)
         object.__setattr__(self, "activation", function)
 
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """The activation's."""
+        return _of(self.activation, inputs)
+
+    def start(self, name: str, seed: int, number: int, shape: tuple[int, ...]) -> Array:
+        """As the activation says."""
+        return np.full(shape, self.activation.alpha_start)
+
     @property
     def label(self) -> str:
         return f"Activate {self.activation.name}"
@@ -273,6 +283,47 @@ class LayerNorm(Layer):
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""
         return {"type": self.type, "epsilon": self.epsilon}
+
+
+@explained("fn.BatchNorm")
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift, unit by unit (Ioffe and Szegedy 2015).
+
+    In training, mean and variance are those of the batch's rows, and the parameters `mean` and
+    `variance` move toward them by the share `momentum` (the variance with a divisor of rows - 1).
+    Predictions, losses and gradients outside of training take these parameters. So does a last
+    batch of one row, which has no variance, and it leaves them as they are.
+
+    Args:
+        momentum: the share, above 0 and at most 1.
+        epsilon: keeps the quotient finite.
+
+    Raises:
+        DefinitionError: for a momentum outside (0, 1], or an epsilon that is not above 0.
+    """
+
+    type: ClassVar[str] = "batch_norm"
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        momentum = checks.number(self.momentum, "batch_norm momentum", above=0, most=1)
+        epsilon = checks.number(self.epsilon, "batch_norm epsilon", above=0)
+        object.__setattr__(self, "momentum", momentum)
+        object.__setattr__(self, "epsilon", epsilon)
+
+    def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """For each unit a factor, a shift and two statistics."""
+        return dict.fromkeys(("scale", "shift", "mean", "variance"), (inputs,))
+
+    @property
+    def label(self) -> str:
+        return "BatchNorm"
+
+    def spec(self) -> dict[str, Any]:
+        """The plain form that JSON and TOML hold."""
+        return {"type": self.type, "momentum": self.momentum, "epsilon": self.epsilon}
 
 
 @explained("fn.Scale")
@@ -336,9 +387,14 @@ class Residual(Layer):
         return {"type": self.type, "layers": [layer.spec() for layer in self.layers]}
 
 
+def _of(activation: Activation, units: int) -> dict[str, tuple[int, ...]]:
+    """The parameters of an activation."""
+    return {} if activation.alpha_start is None else {"alpha": (units,)}
+
+
 #: All layers, by their names in files.
 LAYERS: dict[str, type[Layer]] = {
-    cls.type: cls for cls in (Dense, Dropout, Activate, LayerNorm, Scale, Residual)
+    cls.type: cls for cls in (Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
 }
 
 
@@ -449,6 +505,7 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
     "dropout": ({"rate"}, set()),
     "activate": ({"activation"}, set()),
     "layer_norm": (set(), {"epsilon"}),
+    "batch_norm": (set(), {"momentum", "epsilon"}),
     "scale": (set(), set()),
     "residual": ({"layers"}, set()),
 }

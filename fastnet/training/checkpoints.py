@@ -190,14 +190,16 @@ def plain(flat: Array, fit_state: FitState) -> tuple[dict[str, Any], dict[str, A
     return facts, arrays
 
 
-def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: int) -> FitState:
+def read(
+    path: Path, same: Mapping[str, Any], flat: Array, shape: tuple[int, ...], batches: int
+) -> FitState:
     """Read the state of a fit, and its parameters into `flat`.
 
     Args:
         path: the file.
         same: the `identity` of the fit that is resumed.
         flat: the model's parameters, `(size,)`.
-        slots: how many vectors the optimizer remembers.
+        shape: of the optimizer's memory.
         batches: steps per epoch.
 
     Raises:
@@ -207,7 +209,7 @@ def read(path: Path, same: Mapping[str, Any], flat: Array, slots: int, batches: 
     facts, arrays = files.read(path, "checkpoint")
     with explaining(path):
         check_same(path, facts["same"], same)
-        fit_state = restored(facts, arrays, flat, slots, batches)
+        fit_state = restored(facts, arrays, flat, shape, batches)
     flat[...] = arrays["parameters"]
     return fit_state
 
@@ -240,14 +242,18 @@ def check_same(path: Path, was: Mapping[str, Any], same: Mapping[str, Any]) -> N
 
 
 def restored(
-    facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
+    facts: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    flat: Array,
+    shape: tuple[int, ...],
+    batches: int,
 ) -> FitState:
     """The state of a fit, of what `plain` made of it; arguments as for `read`.
 
     Raises:
         KeyError, TypeError, ValueError, IndexError: if a fit cannot continue from it.
     """
-    _check(facts, arrays, flat, slots, batches)
+    _check(facts, arrays, flat, shape, batches)
     metrics = {
         name.removeprefix(_METRIC): arrays[name].tolist()
         for name in arrays
@@ -269,7 +275,11 @@ def restored(
 
 
 def _check(
-    facts: Mapping[str, Any], arrays: Mapping[str, Array], flat: Array, slots: int, batches: int
+    facts: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    flat: Array,
+    shape: tuple[int, ...],
+    batches: int,
 ) -> None:
     """Make sure that a fit can continue from what a file holds, whoever wrote it."""
     step = checks.integer(facts["step"], "step", least=0)
@@ -281,7 +291,7 @@ def _check(
     wanted = {
         "parameters": (flat.shape, flat.dtype),
         "best": (flat.shape, flat.dtype),
-        "memory": ((slots, flat.size), flat.dtype),
+        "memory": (shape, flat.dtype),
         "pending": ((step % batches,), np.float64),
         "history.epoch": ((len(epochs),), np.int64),
         **{

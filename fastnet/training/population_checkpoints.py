@@ -74,7 +74,7 @@ def read(
     path: Path,
     same: Mapping[str, Any],
     flats: Array,
-    slots: Sequence[int],
+    shapes: Sequence[tuple[int, ...]],
     batches: Sequence[int],
 ) -> list[FitState]:
     """Read the states of all members' fits, and their parameters into `flats`.
@@ -83,7 +83,7 @@ def read(
         path: the file.
         same: the `identity` of the fit that is resumed.
         flats: the parameters, `(members, size)`.
-        slots: how many vectors each member's optimizer remembers.
+        shapes: of the memories of the members' optimizers.
         batches: steps per epoch of each.
 
     Raises:
@@ -93,13 +93,13 @@ def read(
     facts, arrays = files.read(path, KIND)
     with checkpoints.explaining(path):
         checkpoints.check_same(path, facts["same"], same)
-        own: list[dict[str, Array]] = [{} for _ in slots]
+        own: list[dict[str, Array]] = [{} for _ in shapes]
         for name, array in arrays.items():
             member, _, part = name.partition(".")
             own[int(member)][part] = array
         found = [
             checkpoints.restored(*of_member)
-            for of_member in zip(facts["members"], own, flats, slots, batches, strict=True)
+            for of_member in zip(facts["members"], own, flats, shapes, batches, strict=True)
         ]
     for flat, parts in zip(flats, own, strict=True):
         flat[...] = parts["parameters"]

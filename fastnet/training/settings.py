@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnet.arguments import explained
 from fastnet.arrays import checks
-from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.layers import BatchNorm, Dense, Dropout
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, SGD, Optimizer, Rprop
@@ -176,12 +176,13 @@ def check_lbfgs(settings: Settings, network: Network, rows: int, option: str = "
         DefinitionError: if it cannot.
     """
     clips = settings.clip_norm is not None or settings.clip_value is not None
-    drops = _highest_dropout(network) > 0
+    norms = any(isinstance(one.layer, BatchNorm) for one in network.placed)
+    drops = norms or _highest_dropout(network) > 0
     for wrong, reason in (
         (settings.batch_size < rows, "needs all rows in one batch; leave batch_size out"),
         (settings.l1 > 0, "needs a smooth loss; use l2 instead of l1"),
         (clips, "chooses its own step lengths; leave out clip_norm and clip_value"),
-        (drops, "needs the same loss at every call; use 'adam' with Dropout"),
+        (drops, "needs the same loss at every call; use 'adam' with Dropout or BatchNorm"),
     ):
         if wrong:
             raise DefinitionError(f"{option} 'lbfgs' {reason}.")

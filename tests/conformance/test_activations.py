@@ -39,6 +39,8 @@ FORMULAS = {
     "softplus": lambda z, f: np.logaddexp(0, z),
     "silu": lambda z, f: z * special.expit(z),
     "gelu": lambda z, f: tanh_gelu(z) if f.approximate == "tanh" else z * phi(z),
+    "prelu": lambda z, f: np.where(z > 0, z, f.init * z),
+    "parametric": lambda z, f: FORMULAS[f.function.name](z, f.function),
     "mish": lambda z, f: z * np.tanh(np.logaddexp(0, z)),
     "hardswish": lambda z, f: z * np.clip(z + 3, 0, 6) / 6,
     "relu6": lambda z, f: np.clip(z, 0, 6),

@@ -5,14 +5,18 @@ import pytest
 from compare import assert_near
 from differences import assert_gradient, assert_model_gradient
 from graphs import MIXED, anywhere, in_torch, lacks, mixed
+from roster import BACKENDS
 from samples import rows_for, weights_for
 from tolerances import FORWARD, GRADIENT_FLOAT32, TRAJECTORY
 
 import fastnet as fn
-from fastnet.contract.program import Inputs
+from fastnet.contract.program import Data, Inputs, Program, Run, State
 
 #: A gradient against automatic differentiation in float64.
 AUTOGRAD = 1e-10
+
+#: Networks whose road is not so steep that rounding alone changes it.
+LONG = ["pre_norm", "nested", "learned", "batch_norm", "wide"]
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def test_a_mixed_network_has_pytorchs_predictions_and_gradients(backend, network
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, y = rows_for(network, 40)
     model = anywhere(network, backend)
-    tensors = {name: torch.tensor(piece, requires_grad=True)
+    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(("mean", "variance")))
                for name, piece in model.parameters.items()}  # fmt: skip
     wanted = in_torch(torch, network, tensors, torch.tensor(x))
     assert_near(model.predict(x), wanted.detach().numpy(), FORWARD["float64"])
@@ -49,27 +53,31 @@ def test_a_mixed_network_has_pytorchs_predictions_and_gradients(backend, network
     loss.backward()
     found, gradient = model.loss_and_gradient(x, y)
     assert found == pytest.approx(loss.item(), rel=1e-12)
-    derivatives = [tensor.grad.numpy().ravel() for tensor in tensors.values()]
-    assert_near(gradient, np.concatenate(derivatives), AUTOGRAD)
+    derivatives = [tensor.grad.numpy().ravel() for tensor in tensors.values()
+                   if tensor.requires_grad]  # fmt: skip
+    trained = sum(len(each) for each in derivatives)
+    assert_near(gradient[:trained], np.concatenate(derivatives), AUTOGRAD)
+    assert not gradient[trained:].any()
 
 
-@pytest.mark.parametrize(
-    "network", [(name,) for name in ("pre_norm", "nested", "wide")], indirect=True,
-    ids=["pre_norm", "nested", "wide"],
-)  # fmt: skip
+@pytest.mark.parametrize("network", [(name,) for name in LONG], indirect=True, ids=LONG)
 def test_a_thousand_steps_end_where_numpys_end(backend, network):
-    x, y = rows_for(network, 45)
+    if backend == "numpy":
+        pytest.skip("the others are compared with it")
+    x, y = rows_for(network, 45)  # two batches
+    epochs = 500 if backend in {entry.name for entry in BACKENDS if entry.fast} else 20
     ends = []
     for name in (backend, "numpy"):
         model = anywhere(network, name)
-        history = model.fit(x, y, optimizer=fn.SGD(0.02, momentum=0.5), epochs=500, batch_size=32)
+        rule = fn.SGD(0.02, momentum=0.5)
+        history = model.fit(x, y, optimizer=rule, epochs=epochs, batch_size=32)
         ends.append((model.parameters.flat, np.array(history.loss)))
     for found, wanted in zip(*ends, strict=True):
         assert_near(found, wanted, TRAJECTORY)
 
 
-@pytest.mark.parametrize("network", [("pre_norm",), ("one_unit",)], indirect=True,
-                         ids=["pre_norm", "one_unit"])  # fmt: skip
+@pytest.mark.parametrize("network", [("pre_norm",), ("one_unit",), ("batch_norm",)], indirect=True,
+                         ids=["pre_norm", "one_unit", "batch_norm"])  # fmt: skip
 def test_rows_are_predicted_alike_in_any_company_and_left_alone(backend, network):
     x, _ = rows_for(network, 1500)
     model = anywhere(network, backend)
@@ -83,7 +91,61 @@ def test_rows_are_predicted_alike_in_any_company_and_left_alone(backend, network
     assert_near(single.predict(x.astype(np.float32)), every, GRADIENT_FLOAT32, dtype=np.float32)
 
 
-@pytest.mark.parametrize("network", [("nested",)], indirect=True, ids=["nested"])
+@pytest.mark.parametrize("network", [("batch_norm",), ("batch_norm_first",)], indirect=True,
+                         ids=["batch_norm", "batch_norm_first"])  # fmt: skip
+def test_batch_norm_trains_as_pytorchs_and_takes_a_last_row_as_it_predicts(backend, network):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, y = rows_for(network, 33)  # two batches of 16 rows and one of 1
+    model = anywhere(network, backend)
+    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(("mean", "variance")))
+               for name, piece in model.parameters.items()}  # fmt: skip
+    trained = [tensor for tensor in tensors.values() if tensor.requires_grad]
+    for _ in range(2):
+        for rows in (slice(0, 16), slice(16, 32), slice(32, 33)):
+            found = in_torch(torch, network, tensors, torch.tensor(x[rows]), rows.stop < 33)
+            ((found - torch.tensor(y[rows])) ** 2).mean().backward()
+            with torch.no_grad():
+                for tensor in trained:
+                    tensor -= 0.05 * tensor.grad
+                    tensor.grad = None
+    model.fit(x, y, optimizer=fn.SGD(0.05), epochs=2, batch_size=16, shuffle=False)
+    wanted = np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors.values()])
+    found = np.concatenate([piece.ravel() for piece in model.parameters.values()])
+    assert_near(found, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("network", [("batch_norm",)], indirect=True, ids=["batch_norm"])
+def test_a_run_of_batch_norm_is_its_batches_gradients_and_updates(backend, network):
+    program = anywhere(network, backend).program
+    x, y = rows_for(network, 33)
+    data = program.upload(Data(Inputs(x), y))
+    rule, start = fn.Adam(), anywhere(network, "numpy").parameters.flat
+    run = Run(0, 9, 16, None, rule, 0.01, l2=0.1, clip_norm=0.5)
+    ends = []
+    for train in (program.train, lambda *given: Program.train(program, *given)):
+        memory = program.to_device(rule.memory(program.plan.trained, start.dtype))
+        state = State(program.to_device(start.copy()), memory)
+        train(state, data, run)
+        ends.append(program.to_host(state.parameters))
+    assert_near(*ends, TRAJECTORY)
+    statistics = slice(program.plan.trained, None)
+    assert (ends[0][statistics] != start[statistics]).all()
+
+
+@pytest.mark.parametrize("network", [("batch_norm",)], indirect=True, ids=["batch_norm"])
+@pytest.mark.parametrize(("rows", "batch_size"), [(9, 1), (1, None)])
+def test_batches_of_one_row_are_refused_with_batch_norm(backend, network, rows, batch_size):
+    x, y = rows_for(network, rows)
+    model = anywhere(network, backend)
+    before = model.parameters.flat.copy()
+    with pytest.raises(fn.DefinitionError, match="a batch of one row has no variance, which Batch"):
+        model.fit(x, y, epochs=1, batch_size=batch_size)
+    np.testing.assert_array_equal(model.parameters.flat, before)
+    assert model.predict(x[:1]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("network", [("nested",), ("learned",), ("batch_norm",)], indirect=True,
+                         ids=["nested", "learned", "batch_norm"])  # fmt: skip
 def test_the_input_gradient_goes_through_every_path(backend, network):
     model = anywhere(network, backend)
     generator = np.random.default_rng(1)

@@ -12,8 +12,10 @@ from fastnet_numba.ops.dropout import draw
 from fastnet_numba.ops.normalizing import (
     add_values,
     copy_values,
+    join_parametric,
     normalize,
     normalize_back,
+    parametric_back,
     scale_units,
     scale_units_back,
 )
@@ -29,14 +31,17 @@ from fastnet_numba.ops.products import (
     sum_of,
 )
 from fastnet_numba.ops.rows import copy_row
+from fastnet_numba.ops.statistics import normalize_units, normalize_units_back
 from fastnet_numba.ops.table import ADD as ADD_VALUES
 from fastnet_numba.ops.table import (
     AFFINE,
     AS_THEY_LIE,
+    BATCH_NORMALIZE,
     BIAS,
     BLOCK_COLUMNS,
     BLOCK_DEPTH,
     BLOCK_ROWS,
+    BY_STATISTICS,
     CODE,
     CONSTANTS,
     D_NEXT,
@@ -55,6 +60,7 @@ from fastnet_numba.ops.table import (
     OTHER,
     OUTPUT_ROW,
     PACKED,
+    PARAMETRIC,
     PLAIN,
     RATE,
     RECTIFY,
@@ -138,6 +144,15 @@ def forward(ops, p, m, rows, factor, first, seed, step):
             scale_units(
                 p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], rows, units
             )
+        elif kind == PARAMETRIC:
+            copy_values(m, ops[o, KEPT], source, rows * row)
+            activate(ops[o, CODE], m, ops[o, KEPT], ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
+            join_parametric(
+                p, m, ops[o, WEIGHT], ops[o, OTHER], source, row, ops[o, TARGET], ops[o, SLOPE],
+                ops[o, KEPT], rows, units,
+            )  # fmt: skip
+        elif kind == BATCH_NORMALIZE or kind == BY_STATISTICS:
+            normalize_units(ops, o, p, m, rows)
         elif kind == ADD_VALUES:
             add_values(m, ops[o, TARGET], ops[o, OTHER], source, rows * row)
         elif kind == FORK and ops[o, TARGET] != source:
@@ -253,10 +268,18 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 scale_units_back(
                     p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, source, rows, units, more
                 )
+            elif kind == PARAMETRIC:
+                parametric_back(
+                    g, g_at + ops[o, WEIGHT], m, d, row, ops[o, SLOPE], ops[o, KEPT], rows, units,
+                    more,
+                )  # fmt: skip
+            elif kind == BATCH_NORMALIZE or kind == BY_STATISTICS:
+                normalize_units_back(ops, o, m, d, rows)
             elif kind == ADD_VALUES:
                 copy_values(m, ops[o, KEPT], d, rows * row)
             elif kind == FORK and ops[o, KEPT] >= 0:
                 add_values(m, d, d, ops[o, KEPT], rows * row)
-            if (kind == NORMALIZE or kind == SCALE) and ops[o, NEEDS_INPUT_GRADIENT] == 0:
-                return
+            if kind >= NORMALIZE and ops[o, NEEDS_INPUT_GRADIENT] == 0:
+                if kind == NORMALIZE or kind == SCALE or kind == PARAMETRIC:
+                    return
         fused = False

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from fastnet_numba.ops.activations import times
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.vectors import (
     choose,
@@ -177,6 +178,40 @@ def scale_units_back(p, g, g_at, m, scale, shift, d, row, source, rows, units, m
     for r in range(d, d + rows * row, row):
         for j in range(0, units, lanes(m)):
             store(m, r + j, scaled(load(m, r + j), p, scale + j, -1, units - j))
+
+
+@kernel
+def join_parametric(
+    p, m, alpha, complement, source, row, target, slope_at, kept, rows, units
+):  # fmt: skip
+    """a = (1 - w) z + w f; its slope, from that of f; and f - z for alpha's gradient, from f."""
+    number, step = m.dtype.type, lanes(m)
+    one = number(1)
+    for r in range(0, rows * row, row):
+        if units == 1:
+            w = one - p[alpha] if complement != 0 else p[alpha]
+            z, f = m[source + r], m[kept + r]
+            m[target + r] = (one - w) * z + w * f
+            m[slope_at + r] = one - w + w * m[slope_at + r]
+            m[kept + r] = z - f if complement != 0 else f - z
+            continue
+        for j in range(0, units, step):
+            at = r + j
+            w = load_first(p, alpha + j, units - j)
+            w = 1.0 - w if complement != 0 else w
+            z, f = load(m, source + at), load(m, kept + at)
+            store(m, target + at, fma(w, f, (1.0 - w) * z))
+            store(m, slope_at + at, fma(w, load(m, slope_at + at), 1.0 - w))
+            store(m, kept + at, z - f if complement != 0 else f - z)
+
+
+@kernel
+def parametric_back(g, at, m, d, row, slope_at, kept, rows, units, more):
+    """dz = d slope; alpha's gradient, at `g[at]`, too."""
+    if not more:
+        clear(g, at, -1, units)
+    add_over_rows(g, at, -1, m, d, kept, row, rows, units)
+    times(m, d, slope_at, rows * row)
 
 
 @kernel

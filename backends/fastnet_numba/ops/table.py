@@ -11,6 +11,8 @@ DROPOUT = code("operation", "dropout")
 NORMALIZE = code("operation", "normalize")
 SCALE = code("operation", "scale")
 ADD = code("operation", "add")
+PARAMETRIC = code("operation", "parametric")
+BATCH_NORMALIZE = code("operation", "batchnormalize")
 
 #: ReLU, where the operation before it computes it too.
 RECTIFY = len(OPERATIONS)
@@ -19,10 +21,16 @@ RECTIFY = len(OPERATIONS)
 #: on the way back the sum of the derivatives: the other one's was left at KEPT by its ADD.
 FORK = len(OPERATIONS) + 1
 
+#: BATCH_NORMALIZE by the statistics among the parameters.
+BY_STATISTICS = len(OPERATIONS) + 2
+
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
 #: BIAS into the parameters; -1 is none. CODE is the activation's. RATE and EPSILON have the bits
 #: of a float64. A normalization has factors and shifts at WEIGHT and BIAS, as SCALE has, and keeps
 #: normalized rows at KEPT, their inverse deviations at CONSTANTS. ADD's first source is at OTHER.
+#: PARAMETRIC has alpha at WEIGHT, f(z) - z at KEPT, and OTHER is 1 for 1 - alpha. The statistics
+#: of BATCH_NORMALIZE are at WEIGHT and BIAS; it keeps those of the batch at KEPT and OTHER, the
+#: inverse deviations at CONSTANTS, and RATE is its momentum.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON, FIELDS,
@@ -34,12 +42,12 @@ AS_THEY_LIE = -2
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
 #: address of the tiles, the loss's code, its terms in a row, the place of its constant, that of
 #: packed blocks with their sizes (`products.Room`), and from how many rows on these are in the
-#: lanes (`narrow.py`): 0 for never; in training all or none are.
+#: lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are some.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_COLUMNS, BLOCK_ROWS, PLAIN,
-    ROWS_IN_LANES, PLACES,
-) = range(23)  # fmt: skip
+    ROWS_IN_LANES, STATISTICS, PLACES,
+) = range(24)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)

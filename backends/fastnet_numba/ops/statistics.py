@@ -1,0 +1,153 @@
+"""Normalizing units by the statistics of a batch, or by those among the parameters.
+
+Letters are those of `layers.py`; `row` is how far rows are apart. Vectors run along the units; in
+rows of one unit only the first lane counts.
+"""
+
+import math
+
+import numpy as np
+
+from fastnet_numba.ops.table import (
+    BATCH_NORMALIZE,
+    BIAS,
+    CONSTANTS,
+    EPSILON,
+    KEPT,
+    KIND,
+    OTHER,
+    RATE,
+    SOURCE,
+    SOURCE_ROW,
+    TARGET,
+    UNITS,
+    WEIGHT,
+)
+from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.vectors import (
+    every,
+    fma,
+    keep_first,
+    lanes,
+    load,
+    load_first,
+    store,
+    total,
+)
+
+#: Rows that are summed up before their sum is added to the others' with compensation (Kahan 1965):
+#: rounding in a long sum goes the same way again and again.
+BLOCK = 256
+
+
+@inlined
+def over_rows(m, at, other, row, rows):
+    """The sum over the rows of `m[at]`, times `m[other]` unless that is -1, lane by lane."""
+    summed, lost = every(m, 0.0), every(m, 0.0)
+    for first in range(0, rows * row, BLOCK * row):
+        block = every(m, 0.0)
+        for i in range(first, min(first + BLOCK * row, rows * row), row):
+            x = load(m, at + i)
+            block = block + x if other < 0 else fma(x, load(m, other + i), block)
+        block = block - lost
+        more = summed + block
+        lost = (more - summed) - block
+        summed = more
+    return summed
+
+
+@inlined
+def squares_over_rows(m, at, mean, row, rows):
+    """The sum over the rows of (m[at] - mean)^2, likewise."""
+    summed, lost = every(m, 0.0), every(m, 0.0)
+    for first in range(0, rows * row, BLOCK * row):
+        block = every(m, 0.0)
+        for i in range(first, min(first + BLOCK * row, rows * row), row):
+            x = load(m, at + i) - mean
+            block = fma(x, x, block)
+        block = block - lost
+        more = summed + block
+        lost = (more - summed) - block
+        summed = more
+    return summed
+
+
+@inlined
+def put(m, at, value, units):
+    """Write a vector, or its first lane to a row of one unit."""
+    if units == 1:
+        m[at] = total(keep_first(value, 1))
+    else:
+        store(m, at, value)
+
+
+@kernel
+def normalize_units(ops, o, p, m, rows):
+    """a = (x - mean) / sqrt(variance + epsilon): of the batch, or where there is one row or
+    BY_STATISTICS, of the parameters.
+    """
+    number, step = m.dtype.type, lanes(m)
+    units, source, row, target = ops[o, UNITS], ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET]
+    mean_at, variance_at, inverse_at = ops[o, KEPT], ops[o, OTHER], ops[o, CONSTANTS]
+    epsilon = np.int64(ops[o, EPSILON]).view(np.float64)
+    of_batch = ops[o, KIND] == BATCH_NORMALIZE and rows > 1
+    share, unbiased = number(1 / rows), number(rows / (rows - 1)) if rows > 1 else number(1)
+    for j in range(0, units, step):
+        if of_batch:
+            mean = over_rows(m, source + j, -1, row, rows) * share
+            variance = squares_over_rows(m, source + j, mean, row, rows) * share
+        else:
+            mean = load_first(p, ops[o, WEIGHT] + j, units - j)
+            variance = load_first(p, ops[o, BIAS] + j, units - j)
+        store(m, mean_at + j, mean)
+        store(m, variance_at + j, variance)
+    for j in range(units):
+        variance = m[variance_at + j]
+        m[inverse_at + j] = number(1 / math.sqrt(np.float64(variance) + epsilon))
+        if of_batch:
+            m[variance_at + j] = variance * unbiased
+    for r in range(0, rows * row, row):
+        for j in range(0, units, step):
+            centered = load(m, source + r + j) - load(m, mean_at + j)
+            put(m, target + r + j, centered * load(m, inverse_at + j), units)
+
+
+@kernel
+def normalize_units_back(ops, o, m, d, rows):
+    """dx = (d - mean(d) - a mean(d a)) / s over the rows of the batch, else d / s."""
+    number, step = m.dtype.type, lanes(m)
+    units, row, a, inverse_at = ops[o, UNITS], ops[o, SOURCE_ROW], ops[o, TARGET], ops[o, CONSTANTS]
+    of_batch = ops[o, KIND] == BATCH_NORMALIZE and rows > 1
+    share = number(1 / rows)
+    for j in range(0, units, step):
+        inverse = load(m, inverse_at + j)
+        mean, slope = every(m, 0.0), every(m, 0.0)
+        if of_batch:
+            mean = over_rows(m, d + j, -1, row, rows) * share
+            slope = over_rows(m, d + j, a + j, row, rows) * -share
+        for i in range(j, j + rows * row, row):
+            e = load(m, d + i)
+            if of_batch:
+                e = fma(slope, load(m, a + i), e - mean)
+            put(m, d + i, e * inverse, units)
+
+
+@kernel
+def note_statistics(ops, m, g, g_at):
+    """The batch's statistics become part of its gradient."""
+    for o in range(1, len(ops)):
+        if ops[o, KIND] == BATCH_NORMALIZE:
+            for j in range(ops[o, UNITS]):
+                g[g_at + ops[o, WEIGHT] + j] = m[ops[o, KEPT] + j]
+                g[g_at + ops[o, BIAS] + j] = m[ops[o, OTHER] + j]
+
+
+@kernel
+def move_statistics(ops, p, g):
+    """The statistics move toward the batch's, which stand in its gradient."""
+    for o in range(1, len(ops)):
+        if ops[o, KIND] == BATCH_NORMALIZE:
+            share = p.dtype.type(np.int64(ops[o, RATE]).view(np.float64))
+            for j in range(ops[o, UNITS]):
+                for at in (ops[o, WEIGHT] + j, ops[o, BIAS] + j):
+                    p[at] += (g[at] - p[at]) * share
