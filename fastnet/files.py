@@ -391,6 +391,18 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
+def sweep_scratch(path: Path) -> None:
+    """Remove the scratch folders for `path` that killed processes left."""
+    import glob
+    import shutil
+
+    path = _target(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.scratch"):
+        with contextlib.suppress(OSError), open(leftover / _IN_USE, "ab") as file:
+            if _lock(file):
+                shutil.rmtree(leftover)
+
+
 @contextlib.contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
     """A new folder beside `path` for what is needed while that is being made; removed at the end.
@@ -401,14 +413,10 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     Raises:
         FileAccessError: if it cannot be made.
     """
-    import glob
     import shutil
 
+    sweep_scratch(path)
     path = _target(path)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.scratch"):
-        with contextlib.suppress(OSError), open(leftover / _IN_USE, "ab") as file:
-            if _lock(file):
-                shutil.rmtree(leftover)
     folder = path.with_name(f".{path.name}.{os.urandom(4).hex()}.scratch")
     try:
         folder.mkdir()

@@ -15,7 +15,7 @@ import pytest
 
 from fastnet import files, load, tables
 from fastnet.errors import DataError, DefinitionError, FileAccessError
-from fastnet.tables import kept
+from fastnet.tables import evaluating, kept
 from fastnet.tables.kept import KeptTableFit, convert
 from fastnet.tables.large import LargeTableFit, fits, memory_bytes
 
@@ -75,10 +75,9 @@ def test_a_model_from_the_disk_is_bit_for_bit_that_from_memory(table, tmp_path, 
             table, target, recipe, 10**8, folder, lambda phase, done, rows: phases.append(phase)
         )
         same(fit.run(), wanted)
-        x = fit.training.x
-        np.testing.assert_array_equal(
-            x[3:50], tables.TableFit(table, target, recipe).training.x[3:50]
-        )
+        x, whole = fit.training.x, tables.TableFit(table, target, recipe).training.x
+        np.testing.assert_array_equal(x[3:50], whole[3:50])
+        np.testing.assert_array_equal(x[5::7], whole[5::7])
     assert list(dict.fromkeys(phases)) == ["reading", "looking at columns", "encoding"]
     assert [one.name for one in tmp_path.iterdir()] == [table.name]
 
@@ -184,6 +183,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
     child.send_signal(signal.SIGKILL)
     child.communicate()
     assert os.path.exists(left)
+    files.sweep_scratch(tmp_path / "another")
+    assert os.path.exists(left)
     with files.scratch_folder(tmp_path / "m") as folder:
         assert [tmp_path / one for one in os.listdir(tmp_path)] == [folder]
     assert not os.listdir(tmp_path)
@@ -250,6 +251,17 @@ def test_memory_is_read(given, wanted):
 def test_memory_that_is_none_is_refused(given):
     with pytest.raises(DefinitionError, match="memory is"):
         memory_bytes(given)
+
+
+def test_rows_on_the_disk_are_judged_block_by_block(table, tmp_path, monkeypatch):
+    wanted = tables.train(table, "likes", RECIPE)
+    monkeypatch.setattr(evaluating, "_ROWS_FROM_DISK", 64)
+    with files.scratch_folder(tmp_path / "model") as folder:
+        found = LargeTableFit(table, "likes", RECIPE, 10**8, folder).run()
+    assert found.training.metrics == wanted.training.metrics
+    assert found.training.loss == pytest.approx(wanted.training.loss, rel=1e-6)
+    np.testing.assert_array_equal(found.training.confusion, wanted.training.confusion)
+    assert found.importances() == pytest.approx(wanted.importances())
 
 
 def test_a_table_that_fits_is_trained_on_in_memory(table):

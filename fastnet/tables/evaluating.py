@@ -24,6 +24,9 @@ MAX_CONFUSION_CLASSES = 10
 SAMPLE_ROWS = 2_000
 _SAMPLE_NUMBERS = 2**22
 
+#: Rows that are judged at a time, where they are not in memory.
+_ROWS_FROM_DISK = 65_536
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -181,7 +184,10 @@ def known_rows(
 def judge(model: Model, table: Table, rows: Rows) -> Evaluation:
     """Predict rows, and compare the predictions with what is true."""
     found = Judge(model, table)
-    found.add(rows, model.predict(rows.x, encoded=True))
+    step = len(rows) if isinstance(rows.x, np.ndarray) else _ROWS_FROM_DISK
+    for start in range(0, len(rows), step):
+        part = rows.take(slice(start, start + step))
+        found.add(part, model.predict(part.x, encoded=True))
     evaluation = found.evaluation()
     assert evaluation is not None
     return evaluation

@@ -217,6 +217,8 @@ def fit_of(
         raise DefinitionError("target is None; name the column to predict.")
     room = None if memory is None else memory_bytes(memory)
     if room is None or fits(source, room):
+        if beside is not None:
+            files.sweep_scratch(Path(beside))
         yield TableFit(source, target, recipe, **held_out)
         return
     if beside is None:

@@ -242,7 +242,7 @@ class EncodedRows:
         return floats, np.empty((rows, len(self._hot)), self._code)
 
     def __getitem__(self, rows: slice) -> Array:
-        start, stop, _ = rows.indices(self.shape[0])
+        start, stop, step = rows.indices(self.shape[0])
         floats, codes = self._opened()
         out = np.zeros((stop - start, self.shape[1]), self.dtype)
         if floats is not None:
@@ -253,7 +253,7 @@ class EncodedRows:
                 out[:, inputs] = found[:, place : place + 1] == np.arange(
                     1, inputs.stop - inputs.start + 1
                 )
-        return out
+        return out[::step]
 
     def _opened(self) -> tuple[Stored | None, Stored | None]:
         rows = self.shape[0]
