@@ -131,7 +131,7 @@ def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], re
         for name in fit.unseen_classes()[:_MOST_NAMED]:
             note(f"all rows of the class {name!r} are held out: it cannot be learned")
         if resume and checkpoint is not None:
-            note(_resuming(checkpoint, recipe.epochs))
+            note(_resuming(checkpoint, fit.epochs))
         done = fit.run(checkpoint, resume, Bar(scores))
     except Diverged as error:
         if temporary and checkpoint is not None:
@@ -192,7 +192,7 @@ def _smaller_rate(recipe: Any) -> str:
     optimizer = recipe.build_optimizer()
     if isinstance(optimizer, LBFGS):
         return ""
-    rates = as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs))
+    rates = as_schedule(optimizer.learning_rate).rates(np.zeros(1), float(recipe.epochs or 1))
     return f"a smaller --learning-rate than {rates[0]:g}, or "
 
 

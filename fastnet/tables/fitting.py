@@ -113,6 +113,7 @@ class TableFit:
 
     Attributes:
         recipe: the settings.
+        epochs, l2: the recipe's, or those for this many training rows.
         table: what the model must know of the table.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
@@ -185,6 +186,8 @@ class TableFit:
         training, validated = rest[kept], rest[chosen]
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
+        self.epochs = recipe.epochs_for(len(training), self.table.task)
+        self.l2 = recipe.l2_for(len(training), self.table.task)
         self.without_target = inspected.without_target
         outputs = len(self.table.classes) or 1
         self.model = Model(
@@ -235,13 +238,13 @@ class TableFit:
             sample_weight=self.training.weight,
             class_weight=self._class_weight,
             optimizer=recipe.build_optimizer(),
-            epochs=recipe.epochs,
+            epochs=self.epochs,
             batch_size=None if size == "all" else "auto" if size is None else size,
             validation=(held_out.x, held_out.y, held_out.weight) if held_out else None,
             early_stopping=recipe.patience if held_out else None,
             metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
             shuffle=self.shuffle,
-            l2=recipe.l2,
+            l2=self.l2,
             progress=progress,
             checkpoint=checkpoint,
             resume=resume,

@@ -1,0 +1,69 @@
+"""The report on real tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OURS, TREES, PERCEPTRON = "fastnet", "HistGradientBoosting", "scikit-learn's MLP"
+
+_WHAT = """\
+Each row is a real table, with the mean score of {splits} splits, 80 % of the rows for training and
+20 % for the score (accuracy for classes, R² for numbers), its standard deviation, and the
+processor's seconds for a fit. All have their default parameters and one thread. fastnet's defaults
+were chosen on other tables and other splits."""
+
+
+def report(path: Path) -> list[str]:
+    """Markdown lines of a file of measurements: the table, and where fastnet is behind."""
+    facts = json.loads(path.read_text())
+    scores = facts["scores"]
+    names = list(scores)
+    shown = [name for name in facts["tables"] if all(scores[who].get(name) for who in names)]
+    splits = max((len(scores[names[0]][name]) for name in shown), default=0)
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    lines = [
+        "# Real tables",
+        "",
+        *_WHAT.format(splits=splits).splitlines(),
+        "",
+        f"- Measured {facts['date']} on {facts['machine']}",
+        f"- Versions: {versions}",
+        f"- To repeat it: `python -m bench.real_tables {path.as_posix()}`",
+        "",
+        f"| table | score | {' | '.join(names)} |",
+        f"|---|---|{'---|' * len(names)}",
+    ]
+    mean = {(who, name): _mean(scores[who][name], "score") for who in names for name in shown}
+    for name in shown:
+        best = max(round(mean[who, name], 3) for who in names)
+        cells = []
+        for who in names:
+            spread = np.std([one["score"] for one in scores[who][name]])
+            text = f"{mean[who, name]:.3f}"
+            text = f"**{text}**" if round(mean[who, name], 3) == best else text
+            cells.append(f"{text} ± {spread:.3f}, {_mean(scores[who][name], 'seconds'):.2g} s")
+        metric = "accuracy" if facts["tables"][name]["task"] == "classification" else "R²"
+        lines.append(f"| {name} | {metric} | {' | '.join(cells)} |")
+    return [*lines, "", *_behind(mean, names, shown)]
+
+
+def _behind(mean: dict[tuple[str, str], float], names: list[str], shown: list[str]) -> list[str]:
+    """On how many tables fastnet is as good as each of the others, and by how much it loses."""
+    lines = []
+    for who in names:
+        if who == OURS or OURS not in names:
+            continue
+        lost = {name: mean[who, name] - mean[OURS, name] for name in shown}
+        lost = {name: by for name, by in lost.items() if by > 0}
+        text = ", ".join(f"{name} by {by:.4f}" for name, by in lost.items())
+        lines.append(
+            f"- {who}: fastnet is at or above it on {len(shown) - len(lost)} of {len(shown)}"
+            + (f"; behind on {text}." if lost else ".")
+        )
+    return lines
+
+
+def _mean(measured: list[dict[str, Any]], what: str) -> float:
+    return float(np.mean([one[what] for one in measured]))
