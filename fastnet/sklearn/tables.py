@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnet.arrays.checks import Array
 from fastnet.extras import polars
@@ -16,67 +17,46 @@ from fastnet.tables.fitting import train
 from fastnet.tables.frames import to_polars
 from fastnet.tables.predicting import predict
 from fastnet.tables.recipe import Recipe
-from fastnet.tables.schema import Class
+from fastnet.tables.schema import Class, class_name
 
 
 class TableEstimator(BaseEstimator):
     """What the two estimators share: `fastnet.tables` in scikit-learn's form."""
 
-    def __init__(
-        self,
-        hidden: Any = Recipe.hidden,
-        *,
-        activation: Any = Recipe.activation,
-        optimizer: Any = Recipe.optimizer,
-        epochs: int | None = Recipe.epochs,
-        batch_size: Any = Recipe.batch_size,
-        learning_rate: float | None = Recipe.learning_rate,
-        validation: float = Recipe.validation,
-        group: str | None = Recipe.group,
-        time: str | None = Recipe.time,
-        random_state: Any = None,
-        backend: str | None = Recipe.backend,
-        dtype: str = Recipe.dtype,
-        dropout: float = Recipe.dropout,
-        l2: float | None = Recipe.l2,
-        patience: int = Recipe.patience,
-        layers: Any = Recipe.layers,
-        missing: str = Recipe.missing,
-        categories: int = Recipe.categories,
-        drop: Any = Recipe.drop,
-        categorical: Any = Recipe.categorical,
-        date: Any = Recipe.date,
-        decimal: str = Recipe.decimal,
-        thousands: str = Recipe.thousands,
-    ) -> None:
-        given = locals()
+    def _keep(self, given: dict[str, Any]) -> None:
         for name in self._get_param_names():
             setattr(self, name, given[name])
 
-    def _train(self, X: Any, y: Any, values: list[Any], task: str, spelled: bool = False) -> None:
+    def _train(
+        self, X: Any, y: Any, values: list[Any], sample_weight: Any, task: str, **more: Any
+    ) -> None:
         """Train.
 
         Args:
             X: the rows.
             y: the target as the user gave it, for its name.
-            values: of the target, one for each row.
+            values: of the target, one for each row; if they are text, as it is spelled.
+            sample_weight: `(rows,)`, or None.
             task: "classification" or "regression".
-            spelled: whether the values are text that is to stay as it is spelled.
+            more: settings of the recipe that are not the estimator's parameters.
         """
         frame = self._frame(X, reset=True)
         check_consistent_length(frame, values)
         name = getattr(y, "name", None)
-        name = name if isinstance(name, str) and name else "target"
-        while name in frame.columns:
-            name += "_"
+        name = _free(name if isinstance(name, str) and name else "target", frame)
         known = {field.name for field in fields(Recipe)}
-        settings = {key: value for key, value in self.get_params().items() if key in known}
+        settings = {key: value for key, value in self.get_params().items() if key in known} | more
         for columns in ("drop", "categorical", "date"):
             settings[columns] = tuple(settings[columns])
-        if spelled:
+        if isinstance(values[0], str):
             settings["categorical"] += (name,)
+        frame = frame.with_columns(polars().Series(name, values))
+        if sample_weight is not None:
+            settings["weights"] = _free("sample_weight", frame)
+            weights = _check_sample_weight(sample_weight, frame, ensure_non_negative=True)
+            frame = frame.with_columns(polars().Series(settings["weights"], weights))
         recipe = Recipe(task=task, seed=self._seed(), **settings)
-        self.trained_ = train(frame.with_columns(polars().Series(name, values)), name, recipe)
+        self.trained_ = train(frame, name, recipe)
         self.model_ = self.trained_.model
         self.n_iter_ = len(self.trained_.history)
 
@@ -137,6 +117,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, group, time,
         backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical, date,
         decimal, thousands: as of `fastnet.tables.Recipe`.
+        class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
+            proportion to its rows. It multiplies `sample_weight`.
         random_state: of initial weights, the rows held out, shuffles and dropout; an integer is
             the recipe's `seed`.
 
@@ -148,13 +130,44 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         n_features_in_, feature_names_in_: as in scikit-learn.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def __init__(
+        self,
+        hidden: Any = Recipe.hidden,
+        *,
+        activation: Any = Recipe.activation,
+        optimizer: Any = Recipe.optimizer,
+        epochs: int | None = Recipe.epochs,
+        batch_size: Any = Recipe.batch_size,
+        learning_rate: float | None = Recipe.learning_rate,
+        validation: float = Recipe.validation,
+        group: str | None = Recipe.group,
+        time: str | None = Recipe.time,
+        class_weight: Any = Recipe.class_weight,
+        random_state: Any = None,
+        backend: str | None = Recipe.backend,
+        dtype: str = Recipe.dtype,
+        dropout: float = Recipe.dropout,
+        l2: float | None = Recipe.l2,
+        patience: int = Recipe.patience,
+        layers: Any = Recipe.layers,
+        missing: str = Recipe.missing,
+        categories: int = Recipe.categories,
+        drop: Any = Recipe.drop,
+        categorical: Any = Recipe.categorical,
+        date: Any = Recipe.date,
+        decimal: str = Recipe.decimal,
+        thousands: str = Recipe.thousands,
+    ) -> None:
+        self._keep(locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train.
 
         Args:
             X: `(rows, columns)`: a frame of pandas, Polars or another library that Narwhals
                 knows, a mapping of columns, or an array.
             y: `(rows,)`, labels of any kind.
+            sample_weight: `(rows,)`, how much each row counts, or None.
 
         Returns:
             The estimator.
@@ -166,8 +179,13 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         target = _target(self, y)
         check_classification_targets(target)
         self.classes_, index = np.unique(target, return_inverse=True)
-        names, spelled = _class_names(self.classes_)
-        self._train(X, y, [names[i] for i in index.tolist()], "classification", spelled)
+        names = _class_names(self.classes_)
+        values = [names[i] for i in index.tolist()]
+        weights = self.class_weight
+        if weights is not None and not isinstance(weights, str):
+            by_class = compute_class_weight(dict(weights), classes=self.classes_, y=target)
+            weights = dict(zip(map(class_name, names), by_class.tolist(), strict=True))
+        self._train(X, y, values, sample_weight, "classification", class_weight=weights)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -193,12 +211,42 @@ class TableRegressor(RegressorMixin, TableEstimator):
     As `TableClassifier`, whose parameters and attributes it has, but for `classes_`.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def __init__(
+        self,
+        hidden: Any = Recipe.hidden,
+        *,
+        activation: Any = Recipe.activation,
+        optimizer: Any = Recipe.optimizer,
+        epochs: int | None = Recipe.epochs,
+        batch_size: Any = Recipe.batch_size,
+        learning_rate: float | None = Recipe.learning_rate,
+        validation: float = Recipe.validation,
+        group: str | None = Recipe.group,
+        time: str | None = Recipe.time,
+        random_state: Any = None,
+        backend: str | None = Recipe.backend,
+        dtype: str = Recipe.dtype,
+        dropout: float = Recipe.dropout,
+        l2: float | None = Recipe.l2,
+        patience: int = Recipe.patience,
+        layers: Any = Recipe.layers,
+        missing: str = Recipe.missing,
+        categories: int = Recipe.categories,
+        drop: Any = Recipe.drop,
+        categorical: Any = Recipe.categorical,
+        date: Any = Recipe.date,
+        decimal: str = Recipe.decimal,
+        thousands: str = Recipe.thousands,
+    ) -> None:
+        self._keep(locals())
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train.
 
         Args:
             X: as of `TableClassifier.fit`.
             y: `(rows,)`, numbers.
+            sample_weight: as of `TableClassifier.fit`.
 
         Returns:
             The estimator.
@@ -208,7 +256,7 @@ class TableRegressor(RegressorMixin, TableEstimator):
             DefinitionError: a ValueError, for an invalid parameter.
         """
         target = _target(self, y, dtype="numeric").astype(np.float64)
-        self._train(X, y, target.tolist(), "regression")
+        self._train(X, y, target.tolist(), sample_weight, "regression")
         return self
 
     def predict(self, X: Any) -> Array:
@@ -233,16 +281,19 @@ def _target(estimator: TableEstimator, y: Any, dtype: Any = None) -> Array:
     return target
 
 
-def _class_names(classes: Array) -> tuple[list[Class], bool]:
-    """How the model names the classes: as they are, or by number if a table could not hold them.
+def _free(name: str, frame: Any) -> str:
+    """A name that no column of the frame has."""
+    while name in frame.columns:
+        name += "_"
+    return name
 
-    Returns:
-        The names, in the order of the classes, and whether they are text.
-    """
-    values = classes.tolist()
+
+def _class_names(classes: Array) -> list[Class]:
+    """How the model names the classes: as they are, or by number if a table could not hold them."""
+    values: list[Any] = classes.tolist()
     kinds = {type(value) for value in values}
     if kinds == {float} and all(value == int(value) for value in values):
         values, kinds = [int(value) for value in values], {int}
     if kinds == {str} and all(value and value == value.strip() for value in values):
-        return values, True
-    return (values if kinds in ({int}, {bool}) else list(range(len(values)))), False
+        return values
+    return values if kinds in ({int}, {bool}) else list(range(len(values)))
