@@ -68,7 +68,7 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["xor", "backends", "train", "predict", "show", "export", "bench"]
+    "command", ["xor", "backends", "train", "predict", "evaluate", "show", "export", "bench"]
 )
 def test_help_fits_the_page(command):
     code, out, err = run(command, "--help", COLUMNS="80", TERMINAL_WIDTH="80")

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import typer
 from child import environment
 from commands import refuse, run
 
 import fastnet as fn
 from fastnet import plots, startup
+from fastnet.cli import app, configuration
 
 TRAIN = ("train", "d.csv", "--target", "kind", "--epochs", 2)
 
@@ -272,3 +274,10 @@ def test_the_chart_says_how_good_the_model_is(folder, monkeypatch, target, title
     # Training losses are means of the epoch so far: drawn half an epoch before its end.
     training, validation = above.lines[:2]
     assert (validation.get_xdata() - training.get_xdata()).tolist() == [0.5] * 3
+
+
+def test_every_option_of_a_training_may_stand_in_a_configuration():
+    command = typer.main.get_command(app).commands["train"]
+    options = {one.name for one in command.params} - {"data", "config", "as_json"}
+    assert {"test", "cross_validate", "class_weight", "id", "plot"} < options
+    assert options - configuration.KEYS == set()

@@ -52,6 +52,9 @@ _TEXT = (
 )
 _NAMES = ("drop", "categorical", "date", "id")
 
+#: All keys that a configuration may have.
+KEYS = {field.name for field in fields(Recipe)} | set(_OTHER)
+
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check a configuration.
@@ -71,10 +74,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileAccessError(error.errno, f"cannot read {name}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise DefinitionError(f"configuration {name} is not valid TOML: {error}.") from error
-    known = [field.name for field in fields(Recipe)]
     for key, value in found.items():
-        if key not in known and key not in _OTHER:
-            raise DefinitionError(f"configuration {name}: {unknown('key', key, [*known, *_OTHER])}")
+        if key not in KEYS:
+            raise DefinitionError(f"configuration {name}: {unknown('key', key, sorted(KEYS))}")
         kind = _OTHER.get(key, str if key in _TEXT else None)
         truth = kind is int and isinstance(value, bool)
         if kind is not None and (truth or not isinstance(value, kind)):
