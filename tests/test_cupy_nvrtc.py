@@ -190,14 +190,16 @@ def compiled():
     pool.shutdown(cancel_futures=True)
 
 
-def assert_room(use, threads, architecture, dynamic, own):
-    """A kernel spills nothing, and one block of it has room on a multiprocessor."""
+def assert_room(use, threads, architecture, dynamic, own, blocks=1):
+    """A kernel spills nothing, and so many blocks of it have room on a multiprocessor."""
     assert use.spilled == 0
     assert use.registers <= THREAD_REGISTERS
     # Registers are given to warps in units of 256 (the guide, "Hardware Multithreading").
-    assert -(-use.registers * WARP // 256) * 256 * (threads // WARP) <= REGISTERS
+    assert blocks * -(-use.registers * WARP // 256) * 256 * (threads // WARP) <= REGISTERS
     assert use.shared <= own
-    assert use.shared + dynamic <= SHARED_BYTES[architecture]
+    # Each block takes 1 KiB more of a multiprocessor, which has that for the largest block, too.
+    whole = SHARED_BYTES[architecture] + 1024
+    assert blocks * (use.shared + dynamic + 1024) <= whole
 
 
 @pytest.mark.parametrize(("number", "layout", "architecture"), NARROW_ASKED)
@@ -206,9 +208,20 @@ def test_narrow_networks_have_a_kernel_that_spills_nothing(compiled, number, lay
     assert found is not None, "every shape spills"
     shape, use = found
     dynamic = shape.shared_bytes(number)
-    assert_room(use, shape.threads, architecture, dynamic, narrow.OWN_BYTES)
+    assert_room(use, shape.threads, architecture, dynamic, narrow.OWN_BYTES, shape.together)
     if number.is_16_bit and not shape.slopes and architecture == "sm_90":
         assert shape.column_warps == 2, "the benchmarks' networks have the quicker shapes there"
+
+
+@pytest.mark.parametrize("number", [FP16, TF32, FLOAT32], ids=lambda number: number.name)
+def test_two_blocks_of_a_small_network_have_room(number):
+    layout = network(32, [32] * 2, 16)
+    shape = next(narrow.shapes_for(layout, number, SHARED_BYTES["sm_90"]))
+    assert shape.together == 2
+    given = compiler.compile_file("narrow.cu", macros(number, shape.macros), "sm_90")
+    use = uses(given.log, "sm_90")["narrow"]
+    room = shape.shared_bytes(number), narrow.OWN_BYTES, shape.together
+    assert_room(use, shape.threads, "sm_90", *room)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class Buffers:
         if shape is None:
             size = max(2 ** (rows - 1).bit_length(), 16)
         else:  # for more rows, its blocks do several batches one after another
-            size = min(rows, shape.rows * self.device.multiprocessors)
+            size = min(rows, shape.rows * shape.together * self.device.multiprocessors)
 
         def make() -> Steps:
             return Steps(self.context, self._pass(shape, size, False))

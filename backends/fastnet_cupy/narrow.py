@@ -33,6 +33,17 @@ MOST_SUMS = 224
 #: With fewer, what spills is compiled again without unrolling, so a wrong figure costs time only.
 ROOMY_SUMS = 76
 
+#: Blocks of a multiprocessor, at most: while one waits at a barrier or for memory, another works.
+TOGETHER = 2
+
+#: Sums of a thread up to which two blocks may have registers enough, 128 for each thread: with more
+#: it would be compiled in vain. In NVRTC 13.0, 63 have.
+TOGETHER_SUMS = 64
+
+#: Bytes of shared memory that a multiprocessor keeps for each of its blocks (CUDA C++ Programming
+#: Guide, "Compute Capability 8.x"); it has room for one block of the largest size with them.
+BLOCK_BYTES = 1024
+
 #: Rows whose gradients a block sums up in float32, and in how many turns, at most, blocks share out
 #: a batch with more of them: their parts of the gradient take memory.
 ROWS_OF_SUM, MOST_TURNS = 4096, 8
@@ -54,6 +65,7 @@ class Shape:
         masks: whether there is dropout behind layers.
         row_warps, column_warps, tiles: as `SHARES`.
         unrolled: whether loops of 32-bit and 64-bit products are unrolled.
+        together: blocks that a multiprocessor is to have at once.
     """
 
     widths: tuple[int, ...]
@@ -65,6 +77,7 @@ class Shape:
     column_warps: int
     tiles: int
     unrolled: bool = True
+    together: int = 1
 
     @property
     def rows(self) -> int:
@@ -90,6 +103,7 @@ class Shape:
             "FN_COLUMN_WARPS": str(self.column_warps),
             "FN_TILES": str(self.tiles),
             "FN_UNROLLED": str(int(self.unrolled)),
+            "FN_TOGETHER": str(self.together),
         }
 
     def shared_bytes(self, number: Number) -> int:
@@ -149,9 +163,12 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
         )
         if tiles > 1 and (shape.slopes or not number.is_16_bit):
             continue
-        sums = shape.sums(number)
-        if sums > MOST_SUMS or shape.shared_bytes(number) + OWN_BYTES > shared_bytes:
+        sums, bytes_ = shape.sums(number), shape.shared_bytes(number) + OWN_BYTES
+        if sums > MOST_SUMS or bytes_ > shared_bytes:
             continue
+        whole = shared_bytes + BLOCK_BYTES
+        if sums <= TOGETHER_SUMS and TOGETHER * (bytes_ + BLOCK_BYTES) <= whole:
+            yield replace(shape, together=TOGETHER)
         if number.is_16_bit or sums <= ROOMY_SUMS:
             yield shape
         if not number.is_16_bit:
@@ -178,9 +195,9 @@ def kernel_for(context: Context, shape: Shape) -> Kernel:
     return context.kernel("narrow.cu", "narrow", **shape.macros)
 
 
-def _most_blocks(context: Context, rows: int) -> int:
+def _most_blocks(context: Context, rows: int, together: int) -> int:
     """As many as can be at work at once, or more for many rows: a block's sums are float32."""
-    at_once = context.device.multiprocessors
+    at_once = together * context.device.multiprocessors
     return max(at_once, min(math.ceil(rows / ROWS_OF_SUM), MOST_TURNS * at_once))
 
 
@@ -204,7 +221,8 @@ class NarrowPass:
 
     def __init__(self, context: Context, shape: Shape, rows: int, training: bool) -> None:
         self.context, self.shape = context, shape
-        self.blocks = min(math.ceil(rows / shape.rows), _most_blocks(context, rows))
+        most = _most_blocks(context, rows, shape.together)
+        self.blocks = min(math.ceil(rows / shape.rows), most)
         self.kernel = kernel_for(context, shape)
         self.count = self.loss_count = self.blocks
         self.stride = -(-context.layout.size // WARP) * WARP
@@ -214,8 +232,10 @@ class NarrowPass:
     @staticmethod
     def bytes_needed(context: Context, rows: int, training: bool) -> tuple[int, int]:
         """Bytes of device memory: fixed, and for each row of a batch."""
-        most = _most_blocks(context, rows) * (context.layout.size + WARP) if training else 0
-        return most * context.number.real_bytes, 0
+        if not training:
+            return 0, 0
+        blocks = _most_blocks(context, rows, TOGETHER)
+        return blocks * (context.layout.size + WARP) * context.number.real_bytes, 0
 
     def launch(self, request: Request) -> None:
         """Compute what is requested."""

@@ -12,7 +12,8 @@
 // Macros: FN_LAYERS; FN_WIDTHS, FN_LAYERS + 1 of them; FN_ROW_WARPS x FN_COLUMN_WARPS, the warps of
 // a block, as they share a layer's output out; FN_TILES, 16 rows each, of a warp; FN_CODES, the
 // layers' activations; FN_SLOPES, whether slopes are kept (1) or computed from the outputs (0);
-// FN_OUTPUT_SLOPES, whether the last layer has any; FN_MASKS, whether dropout stands behind layers.
+// FN_OUTPUT_SLOPES, whether the last layer has any; FN_MASKS, whether dropout stands behind layers;
+// FN_TOGETHER, how many blocks a multiprocessor is to have at once.
 #include "control.cuh"
 #include "losses.cuh"
 #include "products.cuh"
@@ -159,8 +160,8 @@ __device__ __forceinline__ void fetch_rows(const Task &task, const real *x, cons
   Masks masks = input_masks(task.table, task.control, task.steps, task.control[NEXT],
                             task.batch.step);
   if (inputs % 4 == 0 && !masks.count && (uint64_t)x % sizeof(Four) == 0) {
-    // Several at once, first their rows' places and then they themselves: a block is alone on its
-    // multiprocessor, so no other block hides the latency.
+    // Several at once, first their rows' places and then they themselves: at most one other block
+    // is on the multiprocessor, to hide the latency.
     constexpr int ITEMS = ROWS * width(0) / 4;
     constexpr int AT_ONCE = ITEMS / THREADS < 1 ? 1 : (ITEMS / THREADS < 4 ? ITEMS / THREADS : 4);
 #pragma unroll 1
@@ -361,7 +362,7 @@ __device__ __forceinline__ void write_gradient(const Task &task, const Chip &chi
 // parameters `(size,)`. data_x `(rows, inputs)`, data_y `(rows, outputs)` or labels `(rows,)`, and
 // weights `(rows,)`, as `order` says. out `(rows, outputs)`: predictions. parts[block]: its rows'
 // part of the loss. gradients `(blocks, stride)`: its part of the gradient.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, FN_TOGETHER)
     narrow(int mode, const int *int_table, const double *float_table, const int64_t *control,
            const double *steps, const double *scalars, const real *parameters,
            const int64_t *order, const real *data_x, const real *data_y, const int64_t *labels,
