@@ -13,11 +13,12 @@ from fastnet import ensemble_files, random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
+from fastnet.definition.layers import Dense
 from fastnet.definition.losses import GaussianNLL
 from fastnet.definition.network import Network
 from fastnet.ensemble_files import SavedEnsemble
 from fastnet.errors import DataError, DefinitionError
-from fastnet.model import Model
+from fastnet.model import Model, check_encoded
 from fastnet.population import Population
 from fastnet.population_files import SavedPopulation
 from fastnet.training import metrics, uncertainty
@@ -242,12 +243,13 @@ class Ensemble:
             self._calibrate(x, y, unseen)
         return histories
 
-    def predict(self, x: Any, *, return_std: bool = False) -> Any:
+    def predict(self, x: Any, *, return_std: bool = False, encoded: bool = False) -> Any:
         """Predict outputs for `x`: the weighted mean of the members' probabilities or values.
 
         Args:
             x: `(rows, inputs)`.
             return_std: whether to return standard deviations too; for regression.
+            encoded: as for `Model.predict`: required of an ensemble trained from a table.
 
         Returns:
             `(rows, outputs)`; with `loss="gaussian_nll"` the means, `(rows, targets)`. With
@@ -260,6 +262,7 @@ class Ensemble:
             DefinitionError: if `return_std` is asked of a classification, or of one member that
                 predicts no variance.
         """
+        check_encoded(self.table, encoded, "predict")
         if return_std:
             mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
             std = np.sqrt(variance).astype(self.dtype)
@@ -271,7 +274,9 @@ class Ensemble:
             total = total + np.tensordot(weights, point.astype(np.float64), 1)
         return dlpack.like(np.asarray(total).astype(self.dtype), x)
 
-    def predict_interval(self, x: Any, coverage: float = 0.9) -> tuple[Any, Any]:
+    def predict_interval(
+        self, x: Any, coverage: float = 0.9, *, encoded: bool = False
+    ) -> tuple[Any, Any]:
         """Predict intervals that the targets should lie in with a given probability.
 
         After `calibrate`, or a fit with `bootstrap`, they are as many standard deviations wide as
@@ -282,6 +287,7 @@ class Ensemble:
         Args:
             x: `(rows, inputs)`.
             coverage: above 0 and below 1.
+            encoded: as for `predict`.
 
         Returns:
             The lower and the upper ends, `(rows, targets)` each, like predictions.
@@ -290,6 +296,7 @@ class Ensemble:
             DataError: if `x` does not fit.
             DefinitionError: as for `predict`, or if there were too few calibration rows.
         """
+        check_encoded(self.table, encoded, "predict_interval")
         coverage = checks.number(coverage, "coverage", above=0, below=1)
         mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
         half = self._factors(coverage) * np.sqrt(variance)
@@ -341,12 +348,49 @@ class Ensemble:
         least_std = np.finfo(dtype).tiny
         self.scores = np.sort(error / np.maximum(np.sqrt(variance[rows]), least_std), axis=0)
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, sample_weight: Any = None, *, encoded: bool = False
+    ) -> float:
+        """Compute the loss of the mean predictions over all rows.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: as for `fit`.
+            sample_weight: `(rows,)`, or None.
+            encoded: as for `predict`.
+
+        Raises:
+            DataError: if the arrays do not fit.
+        """
+        wide = self._outputs_of_mean(x, encoded)
+        return _passing_on(self.network, wide.shape[1]).evaluate(wide, y, sample_weight)
+
+    def _outputs_of_mean(self, x: Any, encoded: bool) -> Array:
+        """What one network would have to output, before the last activation, to predict the same.
+
+        Returns:
+            `(rows, outputs)` float64.
+        """
+        if self.predicts_variances:
+            check_encoded(self.table, encoded, "evaluate")
+            mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
+            return np.hstack([mean, np.log(variance)])
+        predicted = np.asarray(self.predict(x, encoded=encoded), np.float64)
+        least = np.finfo(self.dtype).tiny
+        if self.network.loss.needs == "softmax":
+            return np.log(np.maximum(predicted, least))
+        if self.network.loss.needs == "sigmoid":
+            p = np.clip(predicted, least, 1 - np.finfo(self.dtype).epsneg)
+            return np.asarray(np.log(p) - np.log1p(-p))
+        return predicted
+
+    def metrics(self, x: Any, y: Any, *, encoded: bool = False) -> dict[str, float]:
         """Compute metrics over all rows.
 
         Args:
             x: `(rows, inputs)`.
             y: as for `fit`.
+            encoded: as for `predict`.
 
         Returns:
             For classes `accuracy`, `log_loss`, `brier` and `calibration_error`; for labels of their
@@ -358,34 +402,19 @@ class Ensemble:
             DataError: if the arrays do not fit.
         """
         network = self.network
-        x = checks.features(x, network.inputs, np.dtype(self.dtype))
-        targets = checks.targets(
-            y, len(x), network.targets, network.loss.targets, np.dtype(self.dtype)
-        )
-        predicted = self.predict(x)
+        dtype = np.dtype(self.dtype)
+        predicted = np.asarray(self.predict(x, encoded=encoded))
+        targets = checks.targets(y, len(predicted), network.targets, network.loss.targets, dtype)
         if _kind(network) == "classes":
             if network.loss.targets == "probability" and predicted.shape[1] > 1:
                 return {"accuracy": metrics.accuracy(targets, predicted)}
-            classes = _indices(targets)
-            of_all = (
-                np.column_stack([1 - predicted, predicted])
-                if predicted.shape[1] == 1
-                else predicted
-            )
-            true = of_all[np.arange(len(classes)), classes].astype(np.float64)
-            least = np.finfo(predicted.dtype).eps
-            return {
-                "accuracy": float(np.mean(of_all.argmax(axis=1) == classes)),
-                "log_loss": float(-np.mean(np.log(np.maximum(true, least)))),
-                "brier": uncertainty.brier(classes, of_all),
-                "calibration_error": uncertainty.expected_calibration_error(classes, of_all),
-            }
+            return uncertainty.of_classes(_indices(targets), predicted)
         measured = {
             name: metrics.METRICS[name](targets, predicted, None) for name in ("r2", "rmse", "mae")
         }
         if self.predicts_deviations:
-            mean, std = self.predict(x, return_std=True)
-            std = np.maximum(std, np.finfo(std.dtype).tiny)
+            mean, std = self.predict(x, return_std=True, encoded=encoded)
+            std = np.maximum(std, np.finfo(dtype).tiny)
             measured["nll"] = uncertainty.negative_log_likelihood(targets, mean, std)
             measured["crps"] = uncertainty.crps(targets, mean, std)
         return measured
@@ -513,3 +542,10 @@ def _indices(targets: Array) -> Array:
     if targets.shape[1] == 1:
         return (targets[:, 0] > 0.5).astype(np.intp)
     return np.asarray(targets.argmax(axis=1))
+
+
+def _passing_on(network: Network, outputs: int) -> Model:
+    """A model with the output and the loss of a network, whose inputs are its last layer's sums."""
+    last = Dense(outputs, network.output, bias=False)
+    passes = Network(outputs, [last], network.loss)
+    return Model.of(passes, {"0.weight": np.eye(outputs)}, dtype="float64")

@@ -44,6 +44,20 @@ if TYPE_CHECKING:
 _MOST_ROWS = 2**53
 
 
+def check_encoded(table: dict[str, Any] | None, encoded: bool, method: str) -> None:
+    """Make sure that the inputs of a network trained from a table are meant to be encoded ones.
+
+    Raises:
+        DataError: if they are not said to be.
+    """
+    if table is not None and not encoded:
+        raise DataError(
+            f"{method}: this model was trained from a table, whose columns are encoded before the "
+            "network gets them; use fastnet.tables.predict(model, table). If x is encoded already, "
+            f"say {method}(..., encoded=True)."
+        )
+
+
 class Model:
     """A trainable network: its definition, its parameters, and a backend that runs it.
 
@@ -215,8 +229,7 @@ class Model:
             DataError: if `x` has no rows, the wrong number of columns, or is not numeric; if the
                 model was trained from a table and `x` is not `encoded`.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("predict")
+        check_encoded(self.table, encoded, "predict")
         found = self._predict_at_once(self._flat, x)
         if found is not None:
             return found
@@ -233,13 +246,6 @@ class Model:
     def _on_device(self) -> Any:
         return self._program.parameters_to_device(self._parameters.flat)
 
-    def _wants_table(self, method: str) -> DataError:
-        return DataError(
-            f"{method}: this model was trained from a table, whose columns are encoded before the "
-            "network gets them; use fastnet.tables.predict(model, table). If x is encoded already, "
-            f"say {method}(..., encoded=True)."
-        )
-
     def evaluate(
         self, x: Any, y: Any, sample_weight: Any = None, *, encoded: bool = False
     ) -> float:
@@ -254,8 +260,7 @@ class Model:
         Raises:
             DataError: if the arrays do not fit.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("evaluate")
+        check_encoded(self.table, encoded, "evaluate")
         if sample_weight is None and self._any_target:
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
@@ -294,8 +299,7 @@ class Model:
         Raises:
             DataError: if the arrays do not fit.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("loss_and_gradient")
+        check_encoded(self.table, encoded, "loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
         plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
         if plain and self._any_target:
@@ -336,8 +340,7 @@ class Model:
             DefinitionError: if `output` or `of` does not fit the network.
             DataError: if the arrays do not fit.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("input_gradient")
+        check_encoded(self.table, encoded, "input_gradient")
         return self._derivatives().input_gradient(x, output, of, y)
 
     def jacobian(
@@ -356,8 +359,7 @@ class Model:
         Raises:
             DataError: if the array does not fit.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("jacobian")
+        check_encoded(self.table, encoded, "jacobian")
         return self._derivatives().jacobian(x, of)
 
     def hessian_vector_product(
@@ -392,8 +394,7 @@ class Model:
             BackendUnavailable: for a layer whose second derivative is not here, by its name.
             DataError: if the arrays do not fit.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("hessian_vector_product")
+        check_encoded(self.table, encoded, "hessian_vector_product")
         return self._derivatives().hessian_vector_product(x, y, vector, sample_weight, l2)
 
     def _derivatives(self) -> Derivatives:
@@ -488,8 +489,7 @@ class Model:
             ModelFileError: if a checkpoint belongs to another fit, or cannot be written when the
                 fit begins or is interrupted. At other times that is a warning, and the fit goes on.
         """
-        if self.table is not None and not encoded:
-            raise self._wants_table("fit")
+        check_encoded(self.table, encoded, "fit")
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
         saver = checkpoints.requested(checkpoint, resume)
         called = checks.functions(callbacks, "callbacks")

@@ -61,6 +61,28 @@ def test_a_deviation_is_that_of_a_mixture_or_between_members():
         np.testing.assert_allclose(ensemble.predict(x), mean, rtol=1e-12)
 
 
+def test_the_loss_is_that_of_the_mean_prediction():
+    rng = np.random.default_rng(4)
+    x, weight = rng.standard_normal((40, 4)), rng.uniform(0.5, 2, 40)
+    binary = fn.Network(4, [fn.Dense(1, "sigmoid")], loss="binary_crossentropy")
+    huber = fn.Network(4, [fn.Dense(6, "tanh"), fn.Dense(2)], loss=fn.Huber(0.5))
+    for network, y in (
+        (classifier(), rng.integers(3, size=40)),
+        (binary, rng.integers(2, size=40)),
+        (huber, rng.standard_normal((40, 2))),
+        (of_normals(4), rng.standard_normal(40)),
+    ):
+        one = fn.Model(network, seed=2, backend="numpy", dtype="float64")
+        same = fn.Ensemble.of([one, one])
+        wanted = one.evaluate(x, y, weight)
+        assert same.evaluate(x, y, weight) == pytest.approx(wanted, rel=1e-9)
+        # By Jensen's inequality, the loss of a mean is at most the mean of the losses.
+        several = fn.Ensemble(network, members=3, seed=1, backend="numpy", dtype="float64")
+        if network.loss.name != "gaussian_nll":
+            each = [model.evaluate(x, y) for model in several]
+            assert several.evaluate(x, y) < np.mean(each)
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_intervals_cover(bootstrap):
     x, y, scale = noisy(600, 4)
@@ -73,7 +95,7 @@ def test_intervals_cover(bootstrap):
     assert 0.86 < metrics.coverage(truth, low[:, 0], high[:, 0]) < 0.94
     _, std = ensemble.predict(x, return_std=True)
     assert np.corrcoef(std[:, 0], scale)[0, 1] > 0.7  # wide where the noise is
-    measured = ensemble.evaluate(fresh, truth)
+    measured = ensemble.metrics(fresh, truth)
     assert measured["nll"] < 0.75
     with pytest.raises(fn.DefinitionError, match=r"coverage 0\.9999 needs at least 9999 rows"):
         ensemble.predict_interval(fresh, 0.9999)

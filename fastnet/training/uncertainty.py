@@ -101,6 +101,23 @@ def expected_calibration_error(y: Array, probabilities: Array, bins: int = BINS)
     return float(np.average(np.abs(right - sure), weights=rows))
 
 
+def of_classes(y: Array, probabilities: Array) -> dict[str, float]:
+    """The accuracy, the log loss, Brier's score and the calibration error, as a dictionary.
+
+    Args:
+        y: `(rows,)`, class indices.
+        probabilities: `(rows, classes)`; of one column, of the second of two classes.
+    """
+    y, wide = _classes(y, probabilities)
+    true, least = wide[np.arange(len(y)), y], np.finfo(probabilities.dtype).eps
+    return {
+        "accuracy": float(np.mean(wide.argmax(axis=1) == y)),
+        "log_loss": float(-np.mean(np.log(np.maximum(true, least)))),
+        "brier": brier(y, wide),
+        "calibration_error": expected_calibration_error(y, wide),
+    }
+
+
 def _pieces(y: Array, mean: Array, std: Array) -> tuple[Array, Array, Array]:
     y, mean, std = (np.asarray(part, np.float64) for part in (y, mean, std))
     _check_shapes(y, mean, std)
