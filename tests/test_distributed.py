@@ -12,6 +12,9 @@ import mpi
 import numpy as np
 import pytest
 
+import fastnet as fn
+from fastnet import tables
+
 if importlib.util.find_spec("mpi4py") is None:
     pytest.skip("mpi4py is not installed; the extra [mpi] brings it", allow_module_level=True)
 
@@ -124,6 +127,35 @@ def test_ctrl_c_ends_all_with_a_checkpoint(tmp_path):
     assert os.listdir(tmp_path) == ["checkpoint"]
     found = json.loads(mpi.run(2, FIT, str(path), "3", "0"))
     assert len(found["loss"]) >= 3  # those that were done before, and the rest
+
+
+TRAIN = "import sys; sys.argv[0] = 'fastnet'; from fastnet.cli import main; main()"
+
+
+def test_the_command_trains_a_table_by_several_processes(tmp_path):
+    x = np.random.default_rng(0).standard_normal((101, 3))
+    table, model = tmp_path / "table.csv", tmp_path / "model.safetensors"
+    rows = [f"{a},{b},{c},{'up' if a > b else 'down'}" for a, b, c in x]
+    table.write_text("\n".join(["a,b,c,y", *rows]))
+    given = [str(table), "--target", "y", "-o", str(model), "--epochs", "60", "--backend", "numpy"]
+    with mpi.start(2, TRAIN, "train", *given, "--batch-size", "16") as process:
+        printed, errors = mpi.finish(process)
+    assert process.returncode == 0, errors
+    assert printed.count("model written to") == 1
+    assert errors.count("2 processes, each with a share of the rows") == 1
+    assert sorted(os.listdir(tmp_path)) == ["model.safetensors", "table.csv"]
+    frame = dict(zip("abc", x.T, strict=True))
+    found = tables.predict(fn.load(model, backend="numpy"), frame)
+    assert np.mean((np.asarray(found["prediction"]) == "up") == (x[:, 0] > x[:, 1])) > 0.9
+
+
+def test_the_command_reports_an_error_of_all_once(tmp_path):
+    given = [str(tmp_path / "absent.csv"), "--target", "y", "-o", str(tmp_path / "model")]
+    with mpi.start(2, TRAIN, "train", *given) as process:
+        _, errors = mpi.finish(process)
+    assert process.returncode == 1
+    assert errors.count("error: there is no file") == 1
+    assert os.listdir(tmp_path) == []
 
 
 WORLD = "import fastnet as fn; world = fn.world(); print(world.rank, world.size, world.bcast(3))"

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from fastnet.contract import loading
 from fastnet.errors import DefinitionError, FastnetError, unknown
+from fastnet.training.distributed.world import FIRST_SPEAKS_SECONDS, end_all, is_everywhere
 
 #: The exit codes of a mistake in the command, and after Ctrl-C.
 MISTAKEN, INTERRUPTED = 2, 130
@@ -53,13 +55,49 @@ JsonOption = Annotated[
 ]
 
 
+#: The communicator of the processes that run this command together; None: there is one.
+_together: Any = None
+
+
+def run_together(communicator: Any) -> None:
+    """From now on, let rank 0 alone print, but for an error that another rank alone has."""
+    global _together
+    _together = communicator if communicator.size > 1 else None
+
+
+def _is_silent() -> bool:
+    return _together is not None and _together.rank > 0
+
+
+def _fail(error: Exception, code: int) -> typer.Exit:
+    """Report an error, and what to raise for this exit code.
+
+    One that every rank may have is reported by rank 0; one that a rank alone has ends all ranks.
+    """
+    if _together is None:
+        _error(str(error))
+    elif is_everywhere(error):
+        if not _is_silent():
+            _error(str(error))
+    else:
+        if _is_silent():
+            time.sleep(FIRST_SPEAKS_SECONDS)
+        _error(str(error))
+        end_all(code)
+    return typer.Exit(code)
+
+
 def note(text: str) -> None:
     """Print a line to standard error."""
+    if _is_silent():
+        return
     _print(Console(stderr=True), Text(text))
 
 
 def say(text: str = "") -> None:
     """Print a line to standard output."""
+    if _is_silent():
+        return
     _print(Console(), Text(text))
 
 
@@ -113,9 +151,8 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return done
         except FastnetError as error:
-            _error(str(error))
             code = MISTAKEN if isinstance(error, DefinitionError) else 1
-            raise typer.Exit(code) from error
+            raise _fail(error, code) from error
         except OSError as error:
             _unwritten(error)
             raise typer.Exit(1) from error
@@ -171,7 +208,7 @@ def phases() -> Iterator[Callable[[str, int, int | None], None]]:
         BarColumn(),
         TextColumn("{task.completed:,.0f} rows"),
     )
-    off = not console.is_terminal or console.is_dumb_terminal
+    off = not console.is_terminal or console.is_dumb_terminal or _is_silent()
     with Progress(
         *columns, console=console, transient=True, auto_refresh=False, disable=off
     ) as bar:

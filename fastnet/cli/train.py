@@ -1,11 +1,13 @@
 """`fastnet train`."""
 
 import shlex
+from functools import partial
 
 import typer
 
 from fastnet.cli import configuration, crossing, options, results, training
 from fastnet.cli.terminal import BackendOption, JsonOption, SeparatorOption, document, say
+from fastnet.training.processes import joined
 
 
 def command(
@@ -68,6 +70,8 @@ def command(
     others, including those that are not in the training rows. Missing text (an empty field) is a
     category of its own.
 
+    Started by mpiexec, processes train together, each on a share of the rows.
+
     With --memory a table may be larger than memory; `fastnet convert` keeps one for many trainings.
 
     Left out are columns with the same value in every row, text that differs in more than half of
@@ -99,7 +103,9 @@ def command(
     if settings.get("plot") and not settings.get("output"):
         raise typer.BadParameter("--plot is of the model that -o FILE writes; add that.")
     recipe = configuration.recipe(settings)
-    paths = training.Paths.of(files_read, settings, recipe)
+    together = training.begin_together(data, settings)
+    checked = partial(training.Paths.of, files_read, settings, recipe)
+    paths = joined(together).on_first(checked)
     from fastnet.tables import reading
 
     crossed = done = None
@@ -108,9 +114,11 @@ def command(
             paths.read["table"] = reading.read(data, settings.get("separator"))
         crossed = crossing.run(paths, settings, recipe, folds)
     if paths.output is not None:
-        done = training.run(paths, settings, recipe)
+        done = training.run(paths, settings, recipe, together)
     if folds:
         crossing.remove_checkpoints(paths, folds)
+    if together.rank:
+        return
     if as_json:
         document(results.plain_of_all(crossed, done, paths.output))
         return

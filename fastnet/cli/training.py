@@ -1,6 +1,7 @@
 """Running a training from the command line: notes, the checkpoint, the files that it writes."""
 
 import contextlib
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import typer
 
 from fastnet import files
 from fastnet.cli.report import count
-from fastnet.cli.terminal import INTERRUPTED, note, phases
+from fastnet.cli.terminal import INTERRUPTED, note, phases, run_together
+from fastnet.contract import choosing
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.training import checkpoints
+from fastnet.training.distributed.world import mpi, world
 
 #: More classes than this, with fewer rows for each, are worth a word.
 _MANY_CLASSES = 20
@@ -71,13 +74,50 @@ class Paths:
         return cls(read, output, checkpoint, temporary, resume, plot)
 
 
-def run(paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
-    """Train, write the model and the chart, and report progress on standard error."""
+def begin_together(data: Path, settings: dict[str, Any]) -> Any:
+    """The processes that mpiexec started to train together, or this one alone.
+
+    Unless `FASTNET_NUM_THREADS` says otherwise, those on a machine share its processors.
+
+    Raises:
+        DefinitionError: for what one process alone can do.
+    """
+    together = world()
+    if together.size == 1:
+        return together
+    run_together(together)
+    for needed, what in (
+        (str(data) == "-", "standard input is read"),
+        (settings.get("cross_validate"), "--cross-validate trains"),
+        (settings.get("memory") and not data.is_dir(), "--memory is kept to"),
+    ):
+        if needed:
+            raise DefinitionError(
+                f"{what} by one process, not by {together.size}: convert the table once, with "
+                "`fastnet convert`, and train on its folder."
+            )
+    if "FASTNET_NUM_THREADS" not in os.environ:
+        here = together.Split_type(mpi().COMM_TYPE_SHARED).size
+        os.environ["FASTNET_NUM_THREADS"] = str(max(choosing.processors() // here, 1))
+    return together
+
+
+def run(paths: Paths, settings: dict[str, Any], recipe: Any, together: Any) -> Any:
+    """Train, write the model and the chart, and report progress on standard error.
+
+    Rank 0 of `together` writes.
+    """
     with contextlib.ExitStack() as stack:
-        return _run(stack, paths, settings, recipe)
+        return _run(stack, paths, settings, recipe, together)
 
 
-def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], recipe: Any) -> Any:
+def _run(
+    stack: contextlib.ExitStack,
+    paths: Paths,
+    settings: dict[str, Any],
+    recipe: Any,
+    together: Any,
+) -> Any:
     from fastnet.tables.fitting import score_name
     from fastnet.tables.kept import fit_of
     from fastnet.training.progress import Bar
@@ -132,9 +172,12 @@ def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], re
             note(f"all rows of the class {name!r} are held out: it cannot be learned")
         if resume and checkpoint is not None:
             note(_resuming(checkpoint, fit.epochs))
-        done = fit.run(checkpoint, resume, Bar(scores))
+        if together.size > 1:
+            note(f"{together.size} processes, each with a share of the rows")
+        several = together if together.size > 1 else None
+        done = fit.run(checkpoint, resume, Bar(scores), several)
     except Diverged as error:
-        if temporary and checkpoint is not None:
+        if temporary and checkpoint is not None and together.rank == 0:
             Path(checkpoint).unlink(missing_ok=True)
         raise diverged(error, recipe) from error
     except KeyboardInterrupt as error:
@@ -147,6 +190,8 @@ def _run(stack: contextlib.ExitStack, paths: Paths, settings: dict[str, Any], re
         else:
             note("training had not started, so there is no checkpoint")
         raise typer.Exit(INTERRUPTED) from error
+    if together.rank:
+        return done
     try:
         done.model.save(output)
     except FileAccessError as error:

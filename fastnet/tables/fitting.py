@@ -221,8 +221,12 @@ class TableFit:
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
         progress: Any = False,
+        communicator: Any = None,
     ) -> Trained:
         """Train; the arguments are those of `Model.fit`.
+
+        With a communicator each process trains on its share of the rows, one block of them behind
+        the other; all have read the same table.
 
         Raises:
             Diverged: if the loss stops being finite.
@@ -231,11 +235,16 @@ class TableFit:
         """
         recipe = self.recipe
         size = recipe.batch_size
-        held_out = self.validation
+        shared = communicator is not None and communicator.size > 1
+        learned, held_out = (
+            _share(rows, communicator) if shared and rows else rows
+            for rows in (self.training, self.validation)
+        )
+        assert learned is not None
         history = self.model.fit(
-            self.training.x,
-            self.training.y,
-            sample_weight=self.training.weight,
+            learned.x,
+            learned.y,
+            sample_weight=learned.weight,
             class_weight=self._class_weight,
             optimizer=recipe.build_optimizer(),
             epochs=self.epochs,
@@ -243,11 +252,12 @@ class TableFit:
             validation=(held_out.x, held_out.y, held_out.weight) if held_out else None,
             early_stopping=recipe.patience if held_out else None,
             metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
-            shuffle=self.shuffle,
+            shuffle=True if shared else self.shuffle,
             l2=self.l2,
             progress=progress,
             checkpoint=checkpoint,
             resume=resume,
+            communicator=communicator,
         )
         training, validation, test = (
             judge(self.model, self.table, rows) if rows else None
@@ -386,6 +396,12 @@ def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
         notation=recipe.notation,
         roles=recipe.roles,
     )
+
+
+def _share(rows: Rows, communicator: Any) -> Rows:
+    """A process's share of the rows, in memory."""
+    ends = [len(rows) * rank // communicator.size for rank in range(communicator.size + 1)]
+    return rows.take(slice(ends[communicator.rank], ends[communicator.rank + 1]))
 
 
 def score_name(table: Table) -> str:

@@ -25,7 +25,7 @@ _RANK_AND_SIZE = (
 
 #: How long a rank but the first waits before it reports an uncaught error, in seconds: one that all
 #: ranks have is then reported by the first alone, which ends the others meanwhile (a choice).
-_FIRST_SPEAKS_SECONDS = 1.0
+FIRST_SPEAKS_SECONDS = 1.0
 
 
 class Alone:
@@ -170,7 +170,7 @@ def end_together(communicator: Any) -> None:
         if everywhere and rank:
             return
         if rank:
-            time.sleep(_FIRST_SPEAKS_SECONDS)
+            time.sleep(FIRST_SPEAKS_SECONDS)
         try:
             before(kind, error, trace)
         except Exception:
