@@ -104,18 +104,20 @@ def cases() -> list[Case]:
     return made
 
 
-def least(number: Number, *, classes: bool = False) -> Case:
+def least(number: Number, *, classes: bool = False, pairs: bool = False) -> Case:
     """The smallest launch that comes by every barrier, for the sanitizers.
 
     Args:
         number: the kind of number.
         classes: whether softmax and loss are one, else softmax is a layer's activation.
+        pairs: whether the loss is of pairs of outputs, without softmax.
     """
-    loss = "crossentropy" if classes else "mse"
-    net, layout = network(3, (4, "gelu"), 0.5, (2, SOFTMAX), loss=loss)
+    loss = "crossentropy" if classes else fn.GaussianNLL() if pairs else "mse"
+    last = (6, "identity") if pairs else (2, SOFTMAX)
+    net, layout = network(3, (4, "gelu"), 0.5, last, loss=loss)
     shape = Shape(
         widths=(16, 16, 16), codes=tuple(layer.code for layer in layout.layers), slopes=True,
-        output_slopes=not classes, masks=True, row_warps=2, column_warps=2, tiles=1,
+        output_slopes=not (classes or pairs), masks=True, row_warps=2, column_warps=2, tiles=1,
     )  # fmt: skip
     maker = Maker(net, layout, number, shape)
     return maker.case("least", Mode.GRADIENT, tiles=1, dropping=True, blocks=1)
