@@ -167,14 +167,17 @@ def main() -> None:
         found: dict[str, Any] = {}
         for network in [options.network] if options.network else NETWORKS:
             best: dict[str, Any] = {}
-            for _ in range(options.processes):
+            rounds: list[dict[str, float]] = [{} for _ in range(options.processes)]
+            for in_turn in rounds:
                 for what in ("memory", "cached", "cold", "disk"):
                     one = measure(folder, what, options, network)
+                    in_turn[what] = one["bytes_per_second"]
                     if what not in best or one["bytes_per_second"] > best[what]["bytes_per_second"]:
                         best[what] = one
             cached, memory = best["cached"], best["memory"]
             best["cached_to_memory"] = cached["steps_per_second"] / memory["steps_per_second"]
             disk = best["disk"]["bytes_per_second"]
+            best["bytes_per_second_by_round"] = rounds
             best["cold_to_disk"] = best["cold"]["bytes_per_second"] / disk
             found[network] = best
     facts = {
