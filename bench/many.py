@@ -1,8 +1,10 @@
 """Many networks at once, beside one after the other and beside JAX's `vmap`.
 
 All of a workload is timed in turns in one process, in rounds; ratios are of the least times, which
-a busy machine disturbs least. JAX's arrays lie there already and its function is compiled; ours are
-whole calls of `Population.fit`, and the run of steps alone (`Program.train_many`).
+a busy machine disturbs least. Beside the clock's stands the processor's time, of all threads
+together: where other processes have the processors too, only that can be compared. "fit" is a whole call of `Population.fit`. "a step" is what a step
+more costs, by the times of a short run and of a longer one (`Program.train_many`, JAX's loop), so
+that what a run begins and ends with does not count. JAX's function is compiled beforehand.
 
     python -m bench.many --output bench/results/many-DATE.json
 """
@@ -24,7 +26,7 @@ from fastnet.contract.program import Data, Inputs, Run, State
 XOR = NAMED["xor"]
 
 #: Networks, and epochs of each, as many as take a moment.
-TINY, TINY_EPOCHS = 1_024, 2_000
+TINY, TINY_STEPS, TINY_EPOCHS = 1_024, (200, 1_200), 20_000
 SMALL, SMALL_STEPS = 64, 8
 SHORT, SHORT_ROWS, SHORT_BATCH = 200, 1_024, 32
 
@@ -37,17 +39,21 @@ def population(work: Workload, members: int, threads: int) -> fn.Population:
     return fn.Population(network, members=members, seed=1, threads=threads, dtype=work.dtype)
 
 
-def least(contestants_: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The least seconds of each, run in turns."""
-    found: dict[str, list[float]] = {name: [] for name in contestants_}
-    for call in contestants_.values():
+def least(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
+    """The least seconds of each, run in turns: by the clock, and of the processor."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for call in calls.values():
         call()  # compiles
     for _ in range(rounds):
-        for name, call in contestants_.items():
-            began = time.perf_counter()
+        for name, call in calls.items():
+            began, worked = time.perf_counter(), time.process_time()
             call()
-            found[name].append(time.perf_counter() - began)
-    return {name: min(times) for name, times in found.items()}
+            worked = time.process_time() - worked
+            found[name].append((time.perf_counter() - began, worked))
+    return {
+        measure: {name: min(one[place] for one in times) for name, times in found.items()}
+        for place, measure in enumerate(("clock", "processor"))
+    }
 
 
 def run_alone(some: fn.Population, x: Any, y: Any, steps: int, batch: int, rate: float) -> Any:
@@ -125,24 +131,24 @@ def tiny(threads: int, rounds: int) -> dict[str, Any]:
     x, y = XOR.data()
     some = population(XOR, TINY, threads)
     rate = float(XOR.optimizer.learning_rate)
-    steps = TINY_EPOCHS
-
-    def fit(epochs: int) -> Callable[[], Any]:
-        options: dict[str, Any] = {"optimizer": fn.SGD(rate), "batch_size": None}
-        return lambda: some.fit(x, y, epochs=epochs, **options)
-
-    calls = {
-        "steps": run_alone(some, x, y, steps, 4, rate),
-        "fit": fit(steps),
-        "fit, 10 times as long": fit(10 * steps),
-    }
+    options: dict[str, Any] = {"optimizer": fn.SGD(rate), "batch_size": None}
+    calls = {f"{steps}": run_alone(some, x, y, steps, 4, rate) for steps in TINY_STEPS}
+    calls["fit"] = lambda: some.fit(x, y, epochs=TINY_EPOCHS, **options)
     if contestants.missing("jax") is None:
         check(XOR, some, x, y, 100)
-        calls["jax vmap"] = vmapped(XOR, some, x, y, steps // 10)
-    seconds = least(calls, rounds)
-    count = {"fit, 10 times as long": 10 * steps, "jax vmap": steps // 10}
-    each = {name: 1e9 * took / TINY / count.get(name, steps) for name, took in seconds.items()}
-    return _result("1,024 networks of XOR: ns a network-step", each, "steps")
+        calls |= {f"jax {steps}": vmapped(XOR, some, x, y, steps) for steps in TINY_STEPS}
+    few, many = TINY_STEPS
+
+    def each(seconds: dict[str, float]) -> dict[str, float]:
+        found = {"a step": (seconds[f"{many}"] - seconds[f"{few}"]) / (many - few)}
+        found["fit of 20,000 epochs"] = seconds["fit"] / TINY_EPOCHS
+        if f"jax {few}" in seconds:
+            more = seconds[f"jax {many}"] - seconds[f"jax {few}"]
+            found["a step of jax vmap"] = more / (many - few)
+        return {name: 1e9 * took / TINY for name, took in found.items()}
+
+    found = {measure: each(times) for measure, times in least(calls, rounds).items()}
+    return _result("1,024 networks of XOR: ns a network-step", found, "a step")
 
 
 def small(threads: int, rounds: int) -> dict[str, Any]:
@@ -158,15 +164,14 @@ def small(threads: int, rounds: int) -> dict[str, Any]:
             model.fit(x, y, shuffle=False, **options)
 
     calls = {
-        "steps": run_alone(some, x, y, SMALL_STEPS, TAB.batch, rate),
+        "run": run_alone(some, x, y, SMALL_STEPS, TAB.batch, rate),
         "fit": lambda: some.fit(x, y, shuffle=False, **options),
         "one after another, 1 thread": one_after_another,
     }
     if contestants.missing("jax") is None:
         check(TAB, some, x, y, SMALL_STEPS)
         calls["jax vmap"] = vmapped(TAB, some, x, y, SMALL_STEPS)
-    seconds = least(calls, rounds)
-    each = {name: 1e6 * took / SMALL / SMALL_STEPS for name, took in seconds.items()}
+    each = _scaled(least(calls, rounds), 1e6 / SMALL / SMALL_STEPS)
     return _result("64 networks 32-64-64-1, 256 rows: us a network-step", each, "fit")
 
 
@@ -179,16 +184,27 @@ def short(threads: int, rounds: int) -> dict[str, Any]:
         "one epoch": lambda: many.fit(x, y, epochs=1, **options),
         "many epochs": lambda: few.fit(x, y, epochs=SHORT // 8, **options),
     }
-    each = {name: 1e6 * took / SHORT for name, took in least(calls, rounds).items()}
+    each = _scaled(least(calls, rounds), 1e6 / SHORT)
     return _result("fits of one epoch of 1,024 rows by 32: us an epoch", each, "one epoch")
 
 
-def _result(what: str, each: dict[str, float], ours: str) -> dict[str, Any]:
-    ratios = {name: value / each[ours] for name, value in each.items()}
+def _scaled(seconds: dict[str, dict[str, float]], by: float) -> dict[str, dict[str, float]]:
+    return {
+        measure: {name: by * took for name, took in times.items()}
+        for measure, times in seconds.items()
+    }
+
+
+def _result(what: str, each: dict[str, dict[str, float]], ours: str) -> dict[str, Any]:
+    """Print the times of a workload, and return them for the file."""
     print(what)
-    for name, value in each.items():
-        print(f"  {name:28s} {value:10.2f}   {ratios[name]:6.2f} times {ours!r}", flush=True)
-    return {"what": what, "each": each, "ratios": ratios, "ours": ours}
+    for measure, times in each.items():
+        for name, value in times.items():
+            ratio = value / times[ours]
+            print(
+                f"  {measure:10s} {name:28s} {value:10.2f} {ratio:8.2f} times {ours!r}", flush=True
+            )
+    return {"what": what, "ours": ours, **each}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

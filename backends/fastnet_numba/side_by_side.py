@@ -164,9 +164,12 @@ class Block:
         names = ("learning_rate", "l2", "weight_decay")
         by_step = any(isinstance(getattr(run, n), np.ndarray) for run in runs for n in names)
         self.rates = np.zeros((steps if by_step else 1, BY_STEP, self.lanes), dtype)
-        for lane, run in enumerate(runs):
-            for place, name in enumerate(names):
-                self.rates[: run.steps, place, lane] = getattr(run, name)
+        for place, name in enumerate(names):
+            if by_step:
+                for lane, run in enumerate(runs):
+                    self.rates[: run.steps, place, lane] = getattr(run, name)
+            else:
+                self.rates[0, place, :count] = [getattr(run, name) for run in runs]
         self.factors = np.zeros((steps if kind == "adam" else 0, FACTORS), dtype)
         if kind == "adam":
             beta1, beta2, epsilon, before_correction = constants
@@ -244,22 +247,24 @@ class Block:
                 last += [(at, lane, self.losses[at, lane]) for lane in gone]
             else:
                 gone = [lane for lane in left if self.runs[lane].steps == end]
+            left = [lane for lane in left if lane not in gone]
             for lane in gone:
-                left.remove(lane)
                 made[lane] = at + (at < end)
-                self._take_out(lane, at)
+                self._take_out(lane, at, goes_on=bool(left))
         for step, lane, loss in last:  # the others have done that step once more
             self.losses[step, lane] = loss
         return [self.losses[:steps, lane] for lane, steps in enumerate(made)]
 
-    def _take_out(self, lane: int, updates: int) -> None:
-        """Hand back a network that is done, and leave zeros, whose loss is finite."""
+    def _take_out(self, lane: int, updates: int, goes_on: bool) -> None:
+        """Hand back a network that is done; where others go on, leave zeros, with a finite loss."""
         state = self.states[lane]
         state.parameters[...] = self.w[0, :, lane]
-        state.memory[...] = self.w[1:-1, :, lane]
+        if len(state.memory):
+            state.memory[...] = self.w[1:-1, :, lane]
         state.updates += updates
-        self.w[..., lane] = 0
-        self.shares[:, lane] = 0
+        if goes_on:
+            self.w[..., lane] = 0
+            self.shares[:, lane] = 0
 
 
 def _in_blocks(rows: Array, blocks: int) -> Array:

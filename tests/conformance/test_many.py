@@ -15,7 +15,6 @@ from fastnet.contract.program import Data, Inputs, Run, State
 TANH = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(2, "silu"), fn.Dense(2)], "huber")
 CLASSES = fn.Network(2, [fn.Dense(4, "relu"), fn.Dense(3, "softmax")], "crossentropy")
 YES_OR_NO = fn.Network(4, [fn.Dense(1, "sigmoid")], "binary_crossentropy")
-XOR = fn.datasets.xor_network()
 
 RULES = [fn.SGD(), fn.SGD(momentum=0.8), fn.SGD(momentum=0.8, nesterov=True), fn.Adam(),
          fn.AdamW(), fn.RMSprop()]  # fmt: skip
@@ -53,7 +52,7 @@ def copied(program, state):
     return State(program.to_device(parameters), program.to_device(memory), state.updates)
 
 
-@pytest.mark.parametrize("network", [XOR, TANH, CLASSES, YES_OR_NO])
+@pytest.mark.parametrize("network", [TANH, CLASSES, YES_OR_NO])
 def test_many_networks_end_where_each_does_alone(backend, network):
     program = loading.load(backend).compile(plan.lower(network), np.dtype(float), None, None)
     states, data, runs = cases(program, network, RULES)
