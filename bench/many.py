@@ -2,9 +2,10 @@
 
 All of a workload is timed in turns in one process, in rounds; ratios are of the least times, which
 a busy machine disturbs least. Beside the clock's stands the processor's time, of all threads
-together: where other processes have the processors too, only that can be compared. "fit" is a whole call of `Population.fit`. "a step" is what a step
-more costs, by the times of a short run and of a longer one (`Program.train_many`, JAX's loop), so
-that what a run begins and ends with does not count. JAX's function is compiled beforehand.
+together: where other processes have the processors too, only that can be compared. "fit" is a whole
+call of `Population.fit`. "a step" is what a step more costs, by the times of a short run and of a
+longer one (`Program.train_many`, JAX's loop), so that what a run begins and ends with does not
+count. JAX's function is compiled beforehand.
 
     python -m bench.many --output bench/results/many-DATE.json
 """
