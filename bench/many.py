@@ -12,6 +12,7 @@ count. JAX's function is compiled beforehand.
 
 import argparse
 import json
+import platform
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -221,7 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not given.only or workload.__name__ in given.only:
             found[workload.__name__] = workload(given.threads, given.rounds)
     if given.output:
-        facts = {"threads": given.threads, "rounds": given.rounds, "versions": _versions()}
+        machine = f"{platform.platform()}, {processor.available()} processors"
+        facts = {"machine": machine, "threads": given.threads, "rounds": given.rounds}
+        facts["versions"] = _versions()
         with open(given.output, "w", encoding="utf-8") as file:
             json.dump({**facts, "workloads": found}, file, indent=1)
 
