@@ -209,7 +209,8 @@ class TableRows:
                 fields = {
                     KIND: NORMALIZE,
                     TARGET: self.place(op.units),
-                    KEPT: self.place(op.units),
+                    # In the place of a product's result, which nobody else reads.
+                    KEPT: self.source if op.sources[0] in self.spare else self.place(op.units),
                     CONSTANTS: self.arena.place(self.chunk),
                     EPSILON: _bits(op.epsilon),
                 }

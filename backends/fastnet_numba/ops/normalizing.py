@@ -43,8 +43,8 @@ def normalize(
 ):  # fmt: skip
     """a = x scale + shift, x = (z - mean) / sqrt(variance + epsilon) over the units of each row.
 
-    x goes to `m[kept]`, and 1 / sqrt(variance + epsilon) of each row to `m[inverses]`, for the way
-    back. Where there is `rectify`, a is 0 instead of less.
+    For the way back, x goes to `m[kept]`, which may be where z was, and each row's
+    1 / sqrt(variance + epsilon) to `m[inverses]`. Where there is `rectify`, a is 0 instead of less.
     """
     number, step = m.dtype.type, lanes(m)
     if units == 1:
@@ -57,30 +57,38 @@ def normalize(
             m[target + r] = number(0) if rectify != 0 and a < 0 else a
         return
     whole = units - units % step
+    pairs = units - units % (2 * step)
+    plain = whole if scale >= 0 and shift >= 0 else 0  # columns of whole vectors, with both
+    least = every(m, 0.0) if rectify != 0 else every(m, -math.inf)
     for r in range(rows):
-        here = source + r * row
-        summed = every(m, 0.0)
-        for j in range(here, here + whole, step):
-            summed = summed + load(m, j)
-        if whole < units:
-            summed = summed + keep_first(load(m, here + whole), units - whole)
-        mean = every(m, total(summed) / number(units))
-        squares = every(m, 0.0)
-        for j in range(here, here + whole, step):
-            x = load(m, j) - mean
-            squares = fma(x, x, squares)
-        if whole < units:
-            x = keep_first(load(m, here + whole) - mean, units - whole)
-            squares = fma(x, x, squares)
-        variance = np.float64(total(squares)) / units
-        inverse = number(1 / math.sqrt(variance + epsilon))
-        m[inverses + r] = inverse
-        for j in range(0, units, step):
+        here, there, to = source + r * row, kept + r * row, target + r * row
+        s0, s1 = every(m, 0.0), every(m, 0.0)
+        for j in range(here, here + pairs, 2 * step):
+            s0, s1 = s0 + load(m, j), s1 + load(m, j + step)
+        for j in range(pairs, units, step):
+            s0 = s0 + keep_first(load(m, here + j), units - j)
+        mean = every(m, total(s0 + s1) / number(units))
+        s0, s1 = every(m, 0.0), every(m, 0.0)
+        for j in range(here, here + pairs, 2 * step):
+            x, y = load(m, j) - mean, load(m, j + step) - mean
+            s0, s1 = fma(x, x, s0), fma(y, y, s1)
+        for j in range(pairs, units, step):
+            x = keep_first(load(m, here + j) - mean, units - j)
+            s0 = fma(x, x, s0)
+        variance = np.float64(total(s0 + s1)) / units
+        m[inverses + r] = number(1 / math.sqrt(variance + epsilon))
+        inverse = every(m, m[inverses + r])
+        for j in range(0, plain, step):
+            x = (load(m, here + j) - mean) * inverse
+            a = fma(x, load(p, scale + j), load(p, shift + j))
+            store(m, there + j, x)
+            store(m, to + j, choose(a < least, least, a))
+        for j in range(plain, units, step):
             x = keep_first((load(m, here + j) - mean) * inverse, units - j)
-            store(m, kept + r * row + j, x)
             a = scaled(x, p, scale + j if scale >= 0 else scale, shift + j if shift >= 0 else shift,
                        units - j)  # fmt: skip
-            store(m, target + r * row + j, choose(a < 0.0, 0.0, a) if rectify != 0 else a)
+            store(m, there + j, x)
+            store(m, to + j, choose(a < least, least, a))
 
 
 @inlined
@@ -122,6 +130,7 @@ def normalize_back(
     if scale >= 0 and not more:
         clear(g, g_at + scale, g_at + shift if shift >= 0 else shift, units)
     share = number(1 / units)
+    whole = units - units % step if scale >= 0 else 0
     for first in range(0, rows, ROWS_AT_ONCE):
         count = min(ROWS_AT_ONCE, rows - first)
         at = first * row
@@ -136,7 +145,11 @@ def normalize_back(
                 m[here] = (m[here] - m[here]) * m[inverses + r]  # 0, or NaN
                 continue
             plain, along = every(m, 0.0), every(m, 0.0)
-            for j in range(0, units, step):
+            for j in range(0, whole, step):
+                e = load(m, here + j) * load(p, scale + j)
+                plain, along = plain + e, fma(e, load(m, there + j), along)
+                store(m, here + j, e)
+            for j in range(whole, units, step):
                 e = scaled(load(m, here + j), p, scale + j if scale >= 0 else scale, -1, units - j)
                 e = keep_first(e, units - j)
                 plain, along = plain + e, fma(e, load(m, there + j), along)
