@@ -35,6 +35,8 @@ second) all=300 ;;
 esac
 [[ $folder == /* ]] || folder=$here/$folder
 mkdir -p "$folder" || exit 1
+kept=${CUPY_CACHE_DIR:-}
+[[ $kept == /* || -z $kept ]] || export CUPY_CACHE_DIR=$here/$kept
 
 PYTHON=${PYTHON:-python3}
 export PYTHONPATH=.:backends PYTHONUNBUFFERED=1

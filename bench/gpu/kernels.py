@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import fastnet as fn
-from bench.gpu.contests import Contest, contests
+from bench.gpu.contests import contests
+from bench.gpu.ours import precision_of
 from bench.gpu.sanitizer import NETWORK
 from fastnet.contract.plan import lower
 from fastnet_cupy import compiler
@@ -70,18 +71,13 @@ def wanted() -> Iterator[tuple[fn.Network, str | None]]:
             yield contest.network, precision_of(contest)
 
 
-def precision_of(contest: Contest) -> str | None:
-    """As `Model(precision=...)` is given it."""
-    return None if contest.precision == "float32" else contest.precision
-
-
 def compile_for(network: fn.Network, precision: str | None, architecture: str) -> None:
     """All kernels that a network may be run with."""
     number: Number = number_for(np.dtype("float32"), precision)
     device: Any = Compiling(architecture)
     context = Context(device, lay_out(lower(network)), number)
     for file in FILES:
-        context.kernel(file, "")
+        compiler.compile_file(file, ((number.macro, ""),), architecture)
     if precision is None:
         Tiny(context)
     _ = Buffers(context, REGIMES).shape

@@ -18,7 +18,8 @@ from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import PATHS
 
 
-def _precision(contest: Contest) -> str | None:
+def precision_of(contest: Contest) -> str | None:
+    """As `Model(precision=...)` takes it."""
     return None if contest.precision == "float32" else contest.precision
 
 
@@ -36,7 +37,7 @@ class Fastnet:
     def __init__(self, contest: Contest, backend: str = "cupy", path: str | None = None) -> None:
         self.contest = contest
         lowered = plan.lower(contest.network)
-        precision = None if backend == "numpy" else _precision(contest)
+        precision = None if backend == "numpy" else precision_of(contest)
         compile_ = loading.load(backend).compile
         self.program: Any = compile_(lowered, np.dtype("float32"), None, precision)
         if path is not None:
@@ -95,7 +96,7 @@ class Fit:
         contest = self.contest
         model = fn.Model(
             contest.network, backend=self.backend, dtype="float32", seed=SEED,
-            precision=_precision(contest),
+            precision=precision_of(contest),
         )  # fmt: skip
         before = time.perf_counter()
         model.fit(
