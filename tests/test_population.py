@@ -154,6 +154,7 @@ REFUSED = [
     ({"optimizer": fn.SGD([0.1, 0.2])}, fn.DefinitionError, "has 2 values; give one for all"),
     ({"l2": [0, 0, 0, -1.0]}, fn.DefinitionError, "member 3: l2 is -1"),
     ({"epochs": [1, 2]}, fn.DefinitionError, "epochs has 2 values"),
+    ({"rows": 5}, fn.DataError, "rows has 1 entries"),
     ({"rows": [[0]] * 3}, fn.DataError, "rows has 3 entries"),
     ({"rows": [[0], [1], [2], [30]]}, fn.DataError, "member 3: rows holds 30; there are 30 rows"),
     ({"rows": [[0], [1], [2], []]}, fn.DataError, "member 3: rows has no entries"),

@@ -213,6 +213,7 @@ def chosen_rows(rows: Any, members: int, count: int) -> list[Array] | None:
     """
     if rows is None:
         return None
+    rows = list(rows) if isinstance(rows, Iterable) else [rows]
     if len(rows) != members:
         raise DataError(
             f"rows has {len(rows)} entries; it must have one for each of the {members} members: "
