@@ -93,13 +93,15 @@ def main(arguments: Sequence[str]) -> int:
     begun = time.perf_counter()
     # NVRTC lets Python's other threads run.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = [
-            pool.submit(compile_for, network, precision, architecture)
+        asked = [
+            (network, precision, architecture)
             for architecture in architectures or SHARED_BYTES
             for network, precision in wanted()
         ]
-        for one in work:
-            one.result()
+        work = [(given, pool.submit(compile_for, *given)) for given in asked]
+    for given, one in work:
+        if one.exception() is not None:  # beside others NVRTC may fail to open a file of its own
+            compile_for(*given)
     entries = [*compiler.cache_folder().glob("*.cubin")]
     size = sum(entry.stat().st_size for entry in entries) / 2**20
     spent = time.perf_counter() - begun
