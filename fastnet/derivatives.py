@@ -40,33 +40,25 @@ class Derivatives:
             if y is None or output is not None:
                 raise DefinitionError("of='loss' is of each row's own loss: give y, and no output.")
             data = checked_rows(self.network, self.program.dtype, x, y, None)
-            program = self._program("logit")
-            return self._by_blocks(
-                program, data.x.numbers, lambda p, rows: program.loss_slopes(p, data.y[rows])
-            )
+            program, y = self._program("logit"), data.y
+            parameters = program.to_device(self.flat)
+
+            def slopes(rows: slice, numbers: Inputs) -> Array:
+                return program.loss_slopes(program.predict(parameters, numbers), y[rows])
+
+            return self._by_blocks(program, data.x.numbers, slopes)
         if y is not None:
             raise DefinitionError("y is for of='loss'; no output depends on it.")
         program, chosen = self._program(of), self._column(output)
 
-        def one(p: Array, rows: slice) -> Array:
-            d = np.zeros_like(p)
-            d[:, chosen] = 1
-            return d
-
-        return self._by_blocks(program, self._rows(x), one)
+        return self._of_output(program, self._rows(x), chosen)
 
     def jacobian(self, x: Any, of: str) -> Array:
         """The derivatives of all outputs by all inputs, `(rows, outputs, inputs)`."""
         program, outputs, x = self._program(of), self.network.outputs, self._rows(x)
         found = np.empty((len(x), outputs, x.shape[1]), x.dtype)
-        parameters = program.to_device(self.flat)
-        for start in range(0, len(x), BLOCK_ROWS):
-            here = slice(start, start + BLOCK_ROWS)
-            numbers = Inputs(program.to_device(x[here]))
-            for output in range(outputs):
-                d = np.zeros((len(x[here]), outputs), x.dtype)
-                d[:, output] = 1
-                found[here, output] = program.input_gradient(parameters, numbers, d)
+        for output in range(outputs):
+            found[:, output] = self._of_output(program, x, output)
         return found
 
     def hessian_vector_product(
@@ -112,21 +104,31 @@ class Derivatives:
             raise DefinitionError(f"output is {found}; the network has {outputs}, from 0 on.")
         return found
 
+    def _of_output(self, program: Program, x: Array, output: int) -> Array:
+        """The derivative of one column of what is predicted, by the inputs."""
+
+        def slopes(rows: slice, numbers: Inputs) -> Array:
+            d = np.zeros((len(numbers), self.network.outputs), program.dtype)
+            d[:, output] = 1
+            return d
+
+        return self._by_blocks(program, x, slopes)
+
     def _by_blocks(
-        self, program: Program, x: Array, slopes: Callable[[Array, slice], Array]
+        self, program: Program, x: Array, slopes: Callable[[slice, Inputs], Array]
     ) -> Array:
         """The derivatives by the inputs, block by block.
 
         Args:
             program: what predicts.
             x: `(rows, inputs)`.
-            slopes: gives the derivatives by what is predicted, of that and of which rows it is.
+            slopes: gives the derivatives by what is predicted, of some rows: which, and themselves.
         """
         found = np.empty_like(x)
         parameters = program.to_device(self.flat)
         for start in range(0, len(x), BLOCK_ROWS):
             here = slice(start, start + BLOCK_ROWS)
             numbers = Inputs(program.to_device(x[here]))
-            d = slopes(program.predict(parameters, numbers), here)
+            d = slopes(here, numbers)
             found[here] = program.input_gradient(parameters, numbers, d)
         return found
