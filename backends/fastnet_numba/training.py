@@ -9,13 +9,11 @@ penalties or the gradient's norm need all parts, and after the update.
 
 import math
 
-import numpy as np
-
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_forward, narrow_gather
-from fastnet_numba.ops.optimizers import update
+from fastnet_numba.ops.optimizers import update, update_segments
 from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
@@ -209,19 +207,17 @@ def follow(
                 unit = peak
             if norm > float_table[CLIP_NORM]:
                 scale(g, low, high, float_table[CLIP_NORM] / norm)
-        here, segment = low, SEGMENT_TABLE
-        while here < high:
-            there, rate, decay = high, steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY]
-            if int_table[SEGMENTS] > 0:
-                there = min(high, np.int64(float_table[segment]))
-                rate *= float_table[segment + 1]
-                decay *= float_table[segment + 2]
-                segment += 3
+        if int_table[SEGMENTS] == 0:
             update(
-                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, here, there,
-                rate, decay, int_table[UPDATES] + s + 1,
+                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
+                steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
             )  # fmt: skip
-            here = max(here, there)
+        else:
+            update_segments(
+                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
+                steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
+                float_table[SEGMENT_TABLE:], int_table[SEGMENTS],
+            )  # fmt: skip
         if places[STATISTICS] != 0:
             move_statistics(ops, p, g)
         generation += 1

@@ -131,3 +131,17 @@ def update(kind, constants, p_, g_, memory, low, high, rate, decay, t):
             step = cleared(keep1 * m[i] + new1 * g[i], least, zero)
             p[i] = cleared(stay * p[i] - lr * sign(step, one, zero), least_p, zero)
             m[i] = cleared(keep2 * m[i] + new2 * g[i], least, zero)
+
+
+@kernel
+def update_segments(
+    kind, constants, p, g, memory, low, high, rate, decay, t, segments, count
+):  # fmt: skip
+    """The same, segment by segment: each has its end and factors of `rate` and `decay`."""
+    here = low
+    for segment in range(count):
+        there = min(high, np.int64(segments[3 * segment]))
+        if here < there:
+            r, d = rate * segments[3 * segment + 1], decay * segments[3 * segment + 2]
+            update(kind, constants, p, g, memory, here, there, r, d, t)
+            here = there
