@@ -525,7 +525,7 @@ class Model:
             dropout_factor=dropout_factor,
         )
         processes.agree(
-            {
+            lambda: {
                 "network": self.network,
                 **vars(settings),
                 "initial_epoch": first,

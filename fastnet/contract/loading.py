@@ -4,6 +4,7 @@
 """
 
 import importlib
+import sys
 from typing import Any
 
 from fastnet.errors import BackendUnavailable, FastnetError, unknown
@@ -50,8 +51,10 @@ def load(name: str) -> Any:
     asked, (name, _, variant) = name, name.partition(":")
     try:
         if name in BUILT_IN:
-            with HeldSignals():  # Numba stays unusable if its import is stopped half way
-                backend = importlib.import_module(BUILT_IN[name]).BACKEND
+            backend = getattr(sys.modules.get(BUILT_IN[name]), "BACKEND", None)
+            if backend is None:
+                with HeldSignals():  # Numba stays unusable if its import is stopped half way
+                    backend = importlib.import_module(BUILT_IN[name]).BACKEND
         else:
             others = _others()
             if name not in others:

@@ -48,8 +48,8 @@ class OneProcess:
         """Both, with the weights of their classes: arguments as of `weigh_classes`."""
         return weigh_classes(class_weight, outputs, data, held_out)
 
-    def agree(self, settings: Mapping[str, Any]) -> None:
-        """Make sure that all train alike: plain values by name."""
+    def agree(self, settings: Callable[[], Mapping[str, Any]]) -> None:
+        """Make sure that all train alike, by the plain values by name that `settings` makes."""
 
     def recognize(self, same: dict[str, Any], data: Any, held_out: Any) -> None:
         """Put into a checkpoint's identity what rows in memory are recognized by."""
@@ -140,11 +140,11 @@ class SeveralProcesses(OneProcess):
         assert isinstance(own, Data)
         return Shard(own.x, own.y, own.weight, len(data)), held_out
 
-    def agree(self, settings: Mapping[str, Any]) -> None:
+    def agree(self, settings: Callable[[], Mapping[str, Any]]) -> None:
         """Make sure that all ranks train alike."""
         from fastnet.training.distributed.shares import check_alike
 
-        mine = dict(settings)
+        mine = dict(settings())
         for name in ("average_every", "deterministic"):
             mine[name] = getattr(self.options, name)
         check_alike(self.ranks, {name: repr(value) for name, value in mine.items()})

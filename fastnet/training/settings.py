@@ -120,6 +120,8 @@ def make_settings(
 
 
 def _dropout_factor(value: Any, network: Network) -> float | Schedule:
+    if isinstance(value, float) and value == 1.0:  # the default, in no time
+        return value
     factor = scheduled(value, "dropout_factor")
     highest = _highest_dropout(network)
     if not isinstance(factor, Schedule) and factor * highest >= 1:
