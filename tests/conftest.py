@@ -58,6 +58,12 @@ def _no_settings_from_outside(monkeypatch):
     monkeypatch.delenv("FASTNET_DEVICE", raising=False)
 
 
+@pytest.fixture
+def on_numpy(monkeypatch, _no_settings_from_outside):
+    """For tests whose outcome the backend does not decide: NumPy has nothing to compile."""
+    monkeypatch.setenv("FASTNET_BACKEND", "numpy")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _global_random_state_stays():
     """Nothing that a module of tests does may draw from NumPy's global generator."""

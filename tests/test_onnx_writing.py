@@ -224,6 +224,7 @@ def test_without_onnx_the_error_has_the_pip_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("on_numpy")
 def test_the_readmes_example_runs(tmp_path, monkeypatch, capsys):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     section = readme.split("## From and to other libraries")[1]

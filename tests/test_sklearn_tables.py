@@ -73,6 +73,8 @@ def test_mixed_frames_of_any_library_are_what_the_table_is(tmp_path):
     pandas = TableClassifier(**QUICK).fit(frame, pd.Series(y.to_list(), name="survived"))
     assert np.array_equal(pandas.predict_proba(frame), fitted.predict_proba(x))
     assert list(pandas.feature_names_in_) == x.columns
+    shuffled = frame.set_index(np.arange(len(frame))[::-1])  # rows are taken in their order
+    assert np.array_equal(pandas.predict_proba(shuffled), fitted.predict_proba(x))
     assert np.array_equal(clone(fitted).fit(mapping, y).predict_proba(mapping),
                           fitted.predict_proba(x))  # fmt: skip
     again = pickle.loads(pickle.dumps(fitted))
@@ -138,7 +140,7 @@ def test_weights_of_rows_and_of_classes():
     x, y = passengers()
     plain = TableClassifier(**QUICK).fit(x, y)
     heavy = TableClassifier(**QUICK).fit(x, y, np.where(y, 9.0, 1.0))
-    by_class = TableClassifier(**QUICK, class_weight={1: 9.0}).fit(x, y)
+    by_class = TableClassifier(**QUICK, class_weight={1: 9.0}, drop="name").fit(x, y)
     assert np.array_equal(heavy.predict_proba(x), by_class.predict_proba(x))
     assert heavy.predict(x).mean() > plain.predict(x).mean() + 0.1
     balanced = TableClassifier(**QUICK, class_weight="balanced").fit(x, y)
@@ -147,5 +149,7 @@ def test_weights_of_rows_and_of_classes():
     named = TableClassifier(**QUICK, class_weight={"saved": 9.0}).fit(x, words)
     assert np.array_equal(named.predict_proba(x), by_class.predict_proba(x))
     assert TableRegressor(**QUICK).fit(x, y, np.where(y, 9.0, 1.0)).predict(x).mean() > y.mean()
+    with pytest.raises(ValueError, match=r"class_weight is \[1, 9\]; it must be 'balanced', or"):
+        TableClassifier(**QUICK, class_weight=[1, 9]).fit(x, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         TableClassifier(**QUICK).fit(x, y, np.where(y, -1.0, 1.0))

@@ -12,7 +12,9 @@ from frames import voyage
 from fastnet import tables
 from fastnet.errors import DataError, DefinitionError
 
-RECIPE = tables.Recipe(hidden=(8,), epochs=6, drop=("name", "id"), backend="numpy")
+pytestmark = pytest.mark.usefixtures("on_numpy")
+
+RECIPE = tables.Recipe(hidden=(8,), epochs=6, drop=("name", "id"))
 
 
 def test_each_fold_is_a_training_without_its_rows():

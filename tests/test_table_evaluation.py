@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from commands import refuse, run
 from frames import voyage
+from matplotlib.image import imread
 from sklearn import metrics as reference
 
 import fastnet as fn
@@ -15,7 +16,10 @@ from fastnet import plots, tables
 from fastnet.errors import DataError
 from fastnet.tables import charts, predicting, reading
 
-RECIPE = tables.Recipe(hidden=(8,), epochs=12, drop=("id",), id=("name",), test=0.25)
+pytestmark = pytest.mark.usefixtures("on_numpy")
+
+RECIPE = tables.Recipe(hidden=(8,), epochs=12, drop=("id",), id=("name",), test=0.25,
+                       backend="numpy")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +166,20 @@ def test_reports_of_many_classes_are_short(tmp_path, monkeypatch):
     assert "rows: true, columns: predicted" in out
     assert len(re.findall(r"^a rather long name of k… +[\d.-]+ +[\d.-]+ +[\d.-]+$", out, re.M)) == 9
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_chart_of_an_evaluation_says_what_the_report_says(folder, trained):
+    code, out, err = run("evaluate", "v.safetensors", "some.csv", "--plot", "chart.png")
+    assert code == 0, err
+    assert "chart written to 'chart.png'" in err
+    assert imread("chart.png").shape[1] > 800
+    found = tables.evaluate(trained.model, "some.csv")
+    axes = charts.draw_evaluation(trained.table, found).axes[0]
+    assert axes.get_title() == f"77 rows: accuracy {found.score:.2%}"
+    assert f"accuracy  {found.score:.2%}" in out
+    command = ("evaluate", "v.safetensors", "some.csv", "--plot")
+    assert "its name must end in .png" in refuse(*command, "chart.txt", code=2)
+    assert "the same file" in refuse(*command, "some.csv", code=2)
 
 
 def test_charts_show_what_is_there():

@@ -14,6 +14,8 @@ from fastnet import tables
 from fastnet.errors import DataError, DefinitionError
 from fastnet.tables.splitting import RowFacts, folds, hold_out
 
+pytestmark = pytest.mark.usefixtures("on_numpy")
+
 
 def split(facts, seed, test, validation):
     """Training, validation and test rows, as `tables.TableFit` chooses them."""
@@ -203,7 +205,6 @@ def test_weights_are_as_many_rows():
     doubled = table[np.repeat(np.arange(120), counts).tolist()]
     test = voyage(60, gaps=False).drop("name", "id")
     options = {"validation": 0, "batch_size": "all", "epochs": 5, "dtype": "float64"}
-    options["backend"] = "numpy"
     weighed = tables.train(
         table.with_columns(w=pl.Series(counts)),
         "survived",
@@ -249,8 +250,9 @@ def test_classes_are_weighed_by_name(tmp_path, monkeypatch):
         .drop("survived")
     )
     table.write_csv("v.csv")
-    balanced = tables.train(table, "fate", tables.Recipe(class_weight="balanced", drop=("name",)))
-    plain = tables.train(table, "fate", tables.Recipe(drop=("name",)))
+    options = {"hidden": (8,), "epochs": 20, "drop": ("name",)}
+    balanced = tables.train(table, "fate", tables.Recipe(class_weight="balanced", **options))
+    plain = tables.train(table, "fate", tables.Recipe(**options))
     recalls = [min(s["recall"] for s in d.training.classes.values()) for d in (balanced, plain)]
     assert recalls[0] > recalls[1]
     command = ("train", "v.csv", "--target", "fate", "-o", "m.safetensors", "--epochs", 3)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastnet.cli import options, predict, results
-from fastnet.cli.terminal import BackendOption, JsonOption, SeparatorOption, document
+from fastnet.cli.terminal import BackendOption, JsonOption, SeparatorOption, document, note
 
 
 def command(
@@ -23,6 +23,7 @@ def command(
     thousands: options.KeptThousands = None,
     allow_unknown: options.AllowUnknown = False,
     backend: BackendOption = None,
+    plot: options.PlotPredictions = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report how well a model predicts a table whose target is known.
@@ -32,10 +33,16 @@ def command(
     The table needs the target and the columns that the model was trained with, in any order. Rows
     without a target do not count. If the model was trained with --weights and the table has that
     column, all metrics are weighted.
+
+    --plot draws how often predictions of some probability are right; of a regression, the
+    predictions against what is true.
     """
-    from fastnet import tables
+    from fastnet import files, plots, tables
     from fastnet.model import load
 
+    if plot is not None:
+        files.check_apart({"plot": plot}, {"table": data, "model": model})
+        plots.check(plot, "plot")
     loaded = load(model, backend=backend)
     found = tables.Stream(
         loaded,
@@ -49,6 +56,11 @@ def command(
     evaluation = found.judged()
     rises = tables.importances(loaded, evaluation)
     predict.note_unusual(found)
+    if plot is not None:
+        from fastnet.tables import charts
+
+        plots.save(charts.draw_evaluation(found.table, evaluation), plot)
+        note(f"chart written to {str(plot)!r}")
     if as_json:
         document(results.plain_evaluation(evaluation, found.table, rises))
     else:

@@ -55,7 +55,19 @@ Config = Annotated[
 
 Plot = Annotated[
     Path | None,
-    typer.Option(help="File for a chart of the losses: .png, .svg or .pdf.", show_default=False),
+    typer.Option(
+        help="File for a chart of the losses and the predictions: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
+
+PlotPredictions = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        help="File for a chart of the predictions: .png, .svg or .pdf.",
+        show_default=False,
+    ),
 ]
 
 Task = Annotated[

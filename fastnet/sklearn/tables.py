@@ -47,7 +47,8 @@ class TableEstimator(BaseEstimator):
         known = {field.name for field in fields(Recipe)}
         settings = {key: value for key, value in self.get_params().items() if key in known} | more
         for columns in ("drop", "categorical", "date"):
-            settings[columns] = tuple(settings[columns])
+            names = settings[columns]
+            settings[columns] = (names,) if isinstance(names, str) else tuple(names)
         if isinstance(values[0], str):
             settings["categorical"] += (name,)
         frame = frame.with_columns(polars().Series(name, values))
@@ -182,7 +183,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         names = _class_names(self.classes_)
         values = [names[i] for i in index.tolist()]
         weights = self.class_weight
-        if weights is not None and not isinstance(weights, str):
+        if isinstance(weights, Mapping):
             by_class = compute_class_weight(dict(weights), classes=self.classes_, y=target)
             weights = dict(zip(map(class_name, names), by_class.tolist(), strict=True))
         self._train(X, y, values, sample_weight, "classification", class_weight=weights)

@@ -11,14 +11,14 @@ from fastnet import plots
 from fastnet.arrays.checks import Array
 from fastnet.definition.layers import Dropout
 from fastnet.tables.evaluating import Evaluation
-from fastnet.tables.reporting import figure, short
+from fastnet.tables.reporting import METRICS, figure, short
 from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
     from fastnet.tables.fitting import Trained
 
 #: Inches; 6 are 600 pixels at matplotlib's usual 100 dots an inch.
-_WIDTH, _HEIGHT = 6.0, 7.2
+_WIDTH, _HEIGHT, _HEIGHT_OF_ONE = 6.0, 7.2, 4.2
 
 #: Groups of rows with similar probabilities: the most, and of how many rows each at least.
 _GROUPS = 10
@@ -41,12 +41,21 @@ def draw(trained: "Trained") -> Any:
     above, below = chart.subplots(2, 1, height_ratios=(3, 4))
     _losses(trained, above)
     part, evaluation = next(iter(trained.evaluations.items()))
-    title = f"{part} rows: {trained.score_name} {_score(evaluation)}"
-    if trained.table.classes:
-        calibration(trained.table, evaluation, below)
-    else:
-        against_true(trained.table, evaluation, below)
-    below.set_title(title, fontsize=11)
+    _predictions(trained.table, evaluation, f"{part} rows", below)
+    return chart
+
+
+def draw_evaluation(table: Table, evaluation: Evaluation) -> Any:
+    """Draw the calibration, or the predictions against what is true.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    chart = plots.figure(_WIDTH, _HEIGHT_OF_ONE)
+    _predictions(table, evaluation, f"{evaluation.rows:,} rows", chart.subplots())
     return chart
 
 
@@ -96,6 +105,14 @@ def against_true(table: Table, evaluation: Evaluation, axes: Any) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
+def _predictions(table: Table, evaluation: Evaluation, of: str, axes: Any) -> None:
+    if table.classes:
+        calibration(table, evaluation, axes)
+    else:
+        against_true(table, evaluation, axes)
+    axes.set_title(f"{of}: {_score(evaluation)}", fontsize=11)
+
+
 def _losses(trained: "Trained", axes: Any) -> None:
     trained.history.plot(axes)
     if any(isinstance(layer, Dropout) for layer in trained.model.network.layers):
@@ -117,6 +134,6 @@ def _group(chance: Array, right: Array, weight: Array) -> tuple[float, float, fl
 
 
 def _score(evaluation: Evaluation) -> str:
-    """An accuracy as a percentage, R² as a number."""
+    """The accuracy as a percentage, or R² as a number."""
     key = "accuracy" if evaluation.classes else "r2"
-    return figure(key, evaluation.score)
+    return f"{METRICS[key]} {figure(key, evaluation.score)}"
