@@ -165,9 +165,34 @@ class Ensemble:
         return max(population.dtype for population in self.populations)
 
     @property
+    def backend(self) -> str:
+        """The name of the backend that runs the first member."""
+        return self.populations[0].backend
+
+    @property
+    def seed(self) -> int:
+        """That of the first member."""
+        return self.populations[0].seeds[0]
+
+    @property
     def table(self) -> dict[str, Any] | None:
         """How the columns of a table become inputs and outputs, or None."""
         return self.populations[0].table
+
+    @table.setter
+    def table(self, table: dict[str, Any] | None) -> None:
+        for population in self.populations:
+            population.table = table
+
+    @property
+    def histories(self) -> list[History]:
+        """Of the last fit, one a member; empty before the first."""
+        return [history for population in self.populations for history in population.histories]
+
+    @property
+    def history(self) -> History | None:
+        """The mean of the members' histories, or None before the first fit."""
+        return History.mean(self.histories) if self.histories else None
 
     @property
     def predicts_variances(self) -> bool:
@@ -184,7 +209,7 @@ class Ensemble:
     def predicts_deviations(self) -> bool:
         """Whether there are standard deviations: of quantities, by variances or several members."""
         kind = _kind(self.network)
-        return kind == "normal" or (kind == "values" and len(self) > 1)
+        return kind == "normal" or (kind == "values" and int(np.count_nonzero(self.weights)) > 1)
 
     def __len__(self) -> int:
         """How many members there are."""
@@ -202,7 +227,7 @@ class Ensemble:
         """Train all members at once.
 
         With `bootstrap` and a regression, intervals are calibrated afterwards by the rows that
-        members have not seen; without, call `calibrate`.
+        members have not seen; without, call `calibrate`. A member that diverges is left out.
 
         Args:
             x: `(rows, inputs)`.
@@ -210,7 +235,7 @@ class Ensemble:
             settings: as for `Population.fit`, without `rows` if there is `bootstrap`.
 
         Returns:
-            One history a member.
+            One history a member that is left.
 
         Raises:
             DefinitionError: if a setting is invalid, or the members are of several definitions,
@@ -226,22 +251,37 @@ class Ensemble:
         (population,) = self.populations
         if not self.bootstrap:
             self.scores = None
-            return population.fit(x, y, **settings)
+            return self._train(population, x, y, settings)
         if settings.get("rows") is not None:
             raise DefinitionError("bootstrap=True chooses the rows of each member; leave out rows.")
         rows = len(checks.features(x, self.network.inputs, np.dtype(population.dtype)))
-        drawn = [
-            (random.uniform(seed, random.BOOTSTRAP, 0, rows) * rows).astype(np.intp)
+        drawn = {
+            seed: (random.uniform(seed, random.BOOTSTRAP, 0, rows) * rows).astype(np.intp)
             for seed in population.seeds
-        ]
+        }
         self.scores = None
-        histories = population.fit(x, y, rows=drawn, **settings)
+        of_members = [drawn[seed] for seed in population.seeds]
+        histories = self._train(population, x, y, {**settings, "rows": of_members})
         if self.predicts_deviations:
             unseen = np.ones((len(self), rows))
-            for one, seen in zip(unseen, drawn, strict=True):
-                one[seen] = 0
+            for one, seed in zip(unseen, self.populations[0].seeds, strict=True):
+                one[drawn[seed]] = 0
             self._calibrate(x, y, unseen)
         return histories
+
+    def _train(
+        self, population: Population, x: Any, y: Any, settings: dict[str, Any]
+    ) -> list[History]:
+        """Train, and leave out the members that diverge."""
+        population.fit(x, y, **settings)
+        if population.diverged:
+            left = [
+                member for member in range(len(population)) if member not in population.diverged
+            ]
+            self.populations = [population.take(left)]
+            weights = self.weights[left] if self.weights[left].any() else np.ones(len(left))
+            self.weights = weights / weights.sum()
+        return self.histories
 
     def predict(self, x: Any, *, return_std: bool = False, encoded: bool = False) -> Any:
         """Predict outputs for `x`: the weighted mean of the members' probabilities or values.
@@ -297,11 +337,19 @@ class Ensemble:
             DefinitionError: as for `predict`, or if there were too few calibration rows.
         """
         check_encoded(self.table, encoded, "predict_interval")
-        coverage = checks.number(coverage, "coverage", above=0, below=1)
+        self.check_coverage(coverage)
         mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
         half = self._factors(coverage) * np.sqrt(variance)
         ends = (mean - half).astype(self.dtype), (mean + half).astype(self.dtype)
         return dlpack.like(ends[0], x), dlpack.like(ends[1], x)
+
+    def check_coverage(self, coverage: float) -> None:
+        """Make sure that `predict_interval` has intervals of this coverage.
+
+        Raises:
+            DefinitionError: if it is not between 0 and 1, or there were too few calibration rows.
+        """
+        self._factors(checks.number(coverage, "coverage", above=0, below=1))
 
     def _factors(self, coverage: float) -> Array | float:
         """How many standard deviations an interval reaches to each side, `(targets,)`."""
@@ -333,7 +381,7 @@ class Ensemble:
         """By the members that have not seen a row: `(members, rows)`, 1 for those."""
         network = self.network
         least = 1 if _kind(network) == "normal" else 2
-        rows = np.flatnonzero((unseen > 0).sum(axis=0) >= least)
+        rows = np.flatnonzero(np.count_nonzero(self.weights[:, None] * unseen, axis=0) >= least)
         if not len(rows):
             raise DefinitionError(
                 f"{len(self)} members leave no row that {least} of them have not seen; use more "
@@ -449,7 +497,7 @@ class Ensemble:
                 "these members predict quantiles, whose deviations say nothing of the target's; "
                 "use loss='gaussian_nll' or loss='mse'."
             )
-        if kind != "normal" and len(self) == 1:
+        if not self.predicts_deviations:
             raise DefinitionError(
                 "one member has no spread; use more members, or loss='gaussian_nll'."
             )

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +31,7 @@ from fastnet.training.members import (
     seeds_of_members,
     settings_of_members,
     split_rows_of_members,
+    weigh_classes_of_members,
 )
 from fastnet.training.metrics import named as metrics_by_name
 from fastnet.training.settings import EarlyStopping, Settings
@@ -298,6 +299,7 @@ class Population:
         batch_size: int | Literal["auto"] | Sequence[Any] | None = "auto",
         shuffle: bool = True,
         sample_weight: Any = None,
+        class_weight: str | Mapping[int, float] | None = None,
         rows: Any = None,
         validation: float | tuple[Any, ...] | Literal["rest"] | None = None,
         early_stopping: int | EarlyStopping | Sequence[Any] | None = None,
@@ -330,6 +332,7 @@ class Population:
             batch_size: as for `Model.fit`.
             shuffle: as for `Model.fit`; each member has its own orders, by its seed.
             sample_weight: `(rows,)` or `(members, rows)`.
+            class_weight: as for `Model.fit`; "balanced" counts each member's own rows.
             rows: which rows each member is trained on: a list of indices, such as those of a fold
                 or a bootstrap sample, or of masks, one a member; None: all have all.
             validation: `(x, y)` or `(x, y, sample_weight)` for all; the fraction of its rows that
@@ -372,6 +375,10 @@ class Population:
             rows,
             validation,
         )
+        measured = [metrics_by_name(metrics, one, self.network) for one in held_out]
+        data, held_out = weigh_classes_of_members(
+            class_weight, self.network.outputs, data, held_out
+        )
         settings = settings_of_members(
             self.network,
             data,
@@ -398,7 +405,6 @@ class Population:
                 "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
                 "leave out checkpoint."
             )
-        measured = [metrics_by_name(metrics, one, self.network) for one in held_out]
         each = max(
             bytes_of_fit(self._plan, np.dtype(self.dtype), *of)
             for of in zip(settings, data, strict=True)

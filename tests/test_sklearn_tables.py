@@ -20,7 +20,7 @@ from fastnet.sklearn import TableClassifier, TableRegressor
 QUICK = {"hidden": (8,), "epochs": 20, "learning_rate": 0.01, "backend": "numpy", "random_state": 0}
 
 #: An estimator has its own form of these, or none: test rows, say, are scikit-learn's.
-NOT_PARAMETERS = {"task", "seed", "separator", "test", "weights", "id"}
+NOT_PARAMETERS = {"task", "seed", "members", "separator", "test", "weights", "id"}
 
 
 def passengers():
@@ -50,7 +50,7 @@ def test_scikit_learns_rules(estimator):
 def test_parameters_are_those_of_the_recipe(estimator):
     given = estimator().get_params()
     recipe = {field.name: field.default for field in fields(tables.Recipe)}
-    assert set(given) - set(recipe) == {"random_state"}
+    assert set(given) - set(recipe) == {"random_state", "n_members"}
     for_classes = {"class_weight"} if estimator is TableRegressor else set()
     assert set(recipe) - set(given) == NOT_PARAMETERS | for_classes
     assert {name: given[name] for name in set(given) & set(recipe)} == {

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fastnet.cli import options, predict, results
+from fastnet.cli.opening import opened
 from fastnet.cli.terminal import BackendOption, JsonOption, SeparatorOption, document, note
 
 
@@ -38,12 +39,11 @@ def command(
     predictions against what is true.
     """
     from fastnet import files, plots, tables
-    from fastnet.model import load
 
     if plot is not None:
         files.check_apart({"plot": plot}, {"table": data, "model": model})
         plots.check(plot, "plot")
-    loaded = load(model, backend=backend)
+    loaded = opened(model, backend)
     found = tables.Stream(
         loaded,
         data,

@@ -1,10 +1,11 @@
 """`fastnet export`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from fastnet.cli.opening import opened
 from fastnet.cli.terminal import JsonOption, document, note
 
 #: The formats, by extension.
@@ -39,13 +40,11 @@ def command(
             "decides the format."
         )
     from fastnet import files
-    from fastnet.model import load
 
     files.check_apart({"output": output}, {"model": model})
     files.check_writable(output, "output")
     # Nothing is computed, so any backend serves.
-    exported: Any = load(model, backend="numpy")
-    exported.to_onnx(output, encoded=encoded)
+    opened(model, "numpy").to_onnx(output, encoded=encoded)
     size = output.stat().st_size
     if as_json:
         document({"output": str(output), "bytes": size})

@@ -322,6 +322,25 @@ Time = Annotated[
     ),
 ]
 
+Members = Annotated[
+    int | None,
+    typer.Option(
+        help="Networks to train at once, from the next seeds each: their mean is the prediction "
+        "(default 1).",
+        min=1,
+        rich_help_panel="Training",
+    ),
+]
+
+Interval = Annotated[
+    float | None,
+    typer.Option(
+        help="Add the columns lower and upper, which enclose the target with this probability, "
+        "such as 0.9; of numbers predicted by an ensemble with validation rows.",
+        show_default=False,
+    ),
+]
+
 Patience = Annotated[
     int | None,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fastnet.cli import options, results
+from fastnet.cli.opening import opened
 from fastnet.cli.terminal import (
     BackendOption,
     JsonOption,
@@ -43,6 +44,7 @@ def command(
     thousands: options.KeptThousands = None,
     allow_unknown: options.AllowUnknown = False,
     id: options.RepeatedId = None,  # noqa: A002, as the option is called
+    interval: options.Interval = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +58,8 @@ def command(
 
     The result has one row for each row of the table, in its order. First come the columns of --id.
     Of a classification it has the predicted class, its probability and the probability of each
-    class; of a regression the predicted number.
+    class; of a regression the predicted number. With --interval 0.9 an ensemble (`fastnet train
+    --members 8`) adds `lower` and `upper`, between which nine of ten targets should lie.
 
     Files are processed block by block, so they may be larger than memory. An output file is
     written completely or not at all; printed results stop where an error occurs.
@@ -65,7 +68,6 @@ def command(
     summary instead.
     """
     from fastnet import files, tables
-    from fastnet.model import load
     from fastnet.tables import reading, reporting, writing
 
     if output is not None:
@@ -73,13 +75,14 @@ def command(
         files.check_apart({"output": output}, {"table": data, "model": model})
         files.check_writable(output, "output")
     predictions = tables.stream(
-        load(model, backend=backend),
+        opened(model, backend),
         data,
         separator=separator,
         decimal=decimal,
         thousands=thousands,
         allow_unknown=allow_unknown,
         ids=options.names(id),
+        interval=interval,
         judge=True,
     )
     if output is not None:

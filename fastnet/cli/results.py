@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastnet.cli import report
+from fastnet.cli import opening, report
 from fastnet.cli.terminal import say
 from fastnet.tables import reporting
 
@@ -33,6 +33,8 @@ def show(trained: Any) -> None:
     classes = f", {len(trained.table.classes)} classes" if trained.table.classes else ""
     best = f", best epoch {trained.best_epoch}" if history.validation_loss else ""
     columns = report.count(len(trained.table.columns), "column")
+    members = opening.sizes(trained.model).get("members")
+    classes += "" if members is None else f"; {report.count(members, 'member')}"
     say(f"{columns}{classes}; {len(history)} epochs{best}; {sum(history.seconds):.2f} s")
 
 
@@ -124,7 +126,7 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
         "remarks": list(trained.remarks),
         **parts,
         **_details(judged, trained.importances()),
-        "parameters": trained.model.parameters.flat.size,
+        **opening.sizes(trained.model),
         "network": trained.model.network.spec(),
         "backend": trained.model.backend,
         "dtype": trained.model.dtype,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fastnet.cli import report
+from fastnet.cli import opening, report
 from fastnet.cli.terminal import JsonOption, document, say
 from fastnet.tables import reporting
 
@@ -24,28 +24,26 @@ def command(
     For a column of numbers it shows the mean, the standard deviation and the value that replaces
     a missing one; for a column of categories, the categories.
     """
-    from fastnet import files
-
-    if files.kind_of(file) == "checkpoint":
+    if opening.is_checkpoint(file):
         _show_checkpoint(file, as_json)
     else:
         _show_model(file, as_json)
 
 
 def _show_model(file: Path, as_json: bool) -> None:
-    from fastnet.model import load
     from fastnet.tables.schema import Table
 
-    model = load(file, backend="numpy")  # nothing is computed, so any backend serves
+    model = opening.opened(file, "numpy")  # nothing is computed, so any backend serves
     table = Table.of(model) if model.table is not None else None
-    size = model.parameters.flat.size
+    sizes = opening.sizes(model)
+    members = sizes.get("members")
     if as_json:
         document(
             {
                 "file": str(file),
-                "kind": "model",
+                "kind": "model" if members is None else "ensemble",
                 "bytes": file.stat().st_size,
-                "parameters": size,
+                **sizes,
                 "dtype": model.dtype,
                 "seed": model.seed,
                 "network": model.network.spec(),
@@ -54,13 +52,16 @@ def _show_model(file: Path, as_json: bool) -> None:
             }
         )
         return
-    say(f"{str(file)!r}: a model, {file.stat().st_size:,} bytes")
-    say(f"{size:,} parameters of {model.dtype}, seed {model.seed}")
+    kind = "a model" if members is None else f"an ensemble of {report.count(members, 'member')}"
+    say(f"{str(file)!r}: {kind}, {file.stat().st_size:,} bytes")
+    of_all = "" if members is None else " in all"
+    say(f"{sizes['parameters']:,} parameters{of_all} of {model.dtype}, seed {model.seed}")
     say()
     say(str(model.network))
     say()
     if table is None:
-        say("not trained on a table; use it with arrays: fn.load(...).predict(x)")
+        load = "fn.load" if members is None else "fn.load_ensemble"
+        say(f"not trained on a table; use it with arrays: {load}(...).predict(x)")
         return
     _show_table(table)
     say()
@@ -141,14 +142,15 @@ def _show_training(table: Any) -> None:
 
 def _show_checkpoint(file: Path, as_json: bool) -> None:
     from fastnet.definition.network import Network
-    from fastnet.training import checkpoints
 
-    found = checkpoints.describe(file)
+    found = opening.checkpoint(file)
     if as_json:
         facts = {"file": str(file), "kind": "checkpoint", "bytes": file.stat().st_size}
         document({**facts, **found})
         return
     say(f"{str(file)!r}: a checkpoint, {file.stat().st_size:,} bytes")
+    if "members" in found:
+        say(f"{found['members']:,} members; what follows is of the first, but the losses are means")
     say(f"{found['epochs']:,} epochs done, {found['parameters']:,} parameters of {found['dtype']}")
     say(
         f"optimizer {found['optimizer']['name']}, batches of {found['batch_size']:,} rows, "

@@ -37,6 +37,7 @@ def command(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
+    members: options.Members = None,
     patience: options.Patience = None,
     dropout: options.Dropout = None,
     l2: options.L2 = None,
@@ -62,6 +63,9 @@ def command(
 
     --cross-validate 5 says how good such models are, and how much that varies: each of five models
     is tested on a fifth of the rows. With -o one more is trained on all rows, and written.
+
+    With --members 8 eight networks are trained at once, and the mean of what they predict is the
+    prediction; of numbers there are intervals too (`fastnet predict --interval 0.9`).
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.

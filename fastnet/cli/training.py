@@ -11,12 +11,12 @@ import numpy as np
 import typer
 
 from fastnet import files
+from fastnet.cli import opening
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, note, phases, run_together
 from fastnet.contract import choosing
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
-from fastnet.training import checkpoints
 from fastnet.training.distributed.world import mpi, world
 
 #: More classes than this, with fewer rows for each, are worth a word.
@@ -86,6 +86,11 @@ def begin_together(data: Path, settings: dict[str, Any]) -> Any:
     if together.size == 1:
         return together
     run_together(together)
+    if settings.get("members", 1) != 1:
+        raise DefinitionError(
+            f"--members trains all networks by one process, not by {together.size}; start it "
+            "without mpiexec, or leave --members out."
+        )
     for needed, what in (
         (str(data) == "-", "standard input is read"),
         (settings.get("cross_validate"), "--cross-validate trains"),
@@ -163,6 +168,8 @@ def _run(
             + f"{' (scores: training/validation)' if fit.validation else ''}; "
             f"backend {fit.model.backend}"
         )
+        if recipe.members > 1:
+            note(f"{recipe.members} members, trained at once; losses are their means")
         for remark in fit.remarks:
             note(remark)
         rows = sum(sizes.values())
@@ -245,7 +252,7 @@ def _resuming(checkpoint: str, epochs: int) -> str:
     """Where a resumed training starts."""
     if not Path(checkpoint).exists():
         return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
-    done = checkpoints.epochs_done(checkpoint)
+    done = opening.checkpoint(checkpoint)["epochs"]
     if done >= epochs:
         return f"the checkpoint has {done} epochs, and --epochs is {epochs}: nothing left to train"
     return f"continuing after epoch {done} of the checkpoint"

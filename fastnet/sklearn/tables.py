@@ -56,7 +56,7 @@ class TableEstimator(BaseEstimator):
             settings["weights"] = _free("sample_weight", frame)
             weights = _check_sample_weight(sample_weight, frame, ensure_non_negative=True)
             frame = frame.with_columns(polars().Series(settings["weights"], weights))
-        recipe = Recipe(task=task, seed=self._seed(), **settings)
+        recipe = Recipe(task=task, seed=self._seed(), members=self.n_members, **settings)
         self.trained_ = train(frame, name, recipe)
         self.model_ = self.trained_.model
         self.n_iter_ = len(self.trained_.history)
@@ -120,12 +120,14 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         decimal, thousands: as of `fastnet.tables.Recipe`.
         class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
             proportion to its rows. It multiplies `sample_weight`.
+        n_members: how many networks are trained at once, as the recipe's `members`.
         random_state: of initial weights, the rows held out, shuffles and dropout; an integer is
             the recipe's `seed`.
 
     Attributes:
         classes_: the labels, in the order of `predict_proba`.
-        model_: the `fn.Model`; `model_.save(path)` writes it, for `fastnet predict` too.
+        model_: the `fn.Model`, or the `fn.Ensemble` of several members; `model_.save(path)` writes
+            it, for `fastnet predict` too.
         trained_: the `fastnet.tables.Trained`: how each column is used, and the evaluations.
         n_iter_: epochs of the fit.
         n_features_in_, feature_names_in_: as in scikit-learn.
@@ -144,6 +146,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         group: str | None = Recipe.group,
         time: str | None = Recipe.time,
         class_weight: Any = Recipe.class_weight,
+        n_members: int = Recipe.members,
         random_state: Any = None,
         backend: str | None = Recipe.backend,
         dtype: str = Recipe.dtype,
@@ -224,6 +227,7 @@ class TableRegressor(RegressorMixin, TableEstimator):
         validation: float = Recipe.validation,
         group: str | None = Recipe.group,
         time: str | None = Recipe.time,
+        n_members: int = Recipe.members,
         random_state: Any = None,
         backend: str | None = Recipe.backend,
         dtype: str = Recipe.dtype,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError
 from fastnet.model import Model
 from fastnet.tables import metrics, roles, targets
@@ -181,7 +182,7 @@ def known_rows(
     return has_target, true[has_target], weight
 
 
-def judge(model: Model, table: Table, rows: Rows) -> Evaluation:
+def judge(model: Model | Ensemble, table: Table, rows: Rows) -> Evaluation:
     """Predict rows, and compare the predictions with what is true."""
     found = Judge(model, table)
     step = len(rows) if isinstance(rows.x, np.ndarray) else _ROWS_FROM_DISK
@@ -201,7 +202,7 @@ class Judge:
         table: its schema.
     """
 
-    def __init__(self, model: Model, table: Table) -> None:
+    def __init__(self, model: Model | Ensemble, table: Table) -> None:
         self._model, self._table = model, table
         self._targets: list[Array] = []
         self._outputs: list[Array] = []

@@ -18,6 +18,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
+from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.model import Model
 from fastnet.tables import metrics, reporting
@@ -38,13 +39,14 @@ class Trained:
     """The result of training on a table.
 
     Attributes:
-        model: trained; `model.table` holds what it must know of its table.
+        model: trained, an ensemble if the recipe has several members; `model.table` holds what it
+            must know of its table.
         table: the same as a `Table`. `table.training`, which is also in model files, has the
             version of `fastnet`, the `backend`, the number of `epochs`, the `best_epoch`, and for
             `training`, `validation` and `test` (None without) their `rows` and metrics.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
-        history: of the fit.
+        history: of the fit; of an ensemble, the mean of its members'.
         training: the evaluation on the training rows.
         validation: the evaluation on the validation rows, which chose the epoch, so that new rows
             are predicted slightly worse; None where no rows were held out.
@@ -53,7 +55,7 @@ class Trained:
             rows were held out for that.
     """
 
-    model: Model
+    model: Model | Ensemble
     table: Table
     columns: tuple[ColumnReport, ...]
     without_target: int
@@ -97,8 +99,8 @@ class Trained:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose parameters the model has."""
-        return best_epoch(self.history)
+        """The epoch whose parameters the model has; of an ensemble, the mean of its members'."""
+        return best_epoch(self.model)
 
 
 class TableFit:
@@ -189,13 +191,7 @@ class TableFit:
         self.epochs = recipe.epochs_for(len(training), self.table.task)
         self.l2 = recipe.l2_for(len(training), self.table.task)
         self.without_target = inspected.without_target
-        outputs = len(self.table.classes) or 1
-        self.model = Model(
-            recipe.build_network(len(self.table.features), outputs, self.table.task),
-            backend=recipe.backend,
-            dtype=recipe.dtype,
-            seed=recipe.seed,
-        )
+        self.model = untrained(recipe, self.table)
         self._class_weight = self._weights_of_classes()
         self.training = self._rows(inspected, training)
         self.validation = self._rows(inspected, validated) if len(validated) else None
@@ -241,24 +237,34 @@ class TableFit:
             for rows in (self.training, self.validation)
         )
         assert learned is not None
-        history = self.model.fit(
-            learned.x,
-            learned.y,
-            sample_weight=learned.weight,
-            class_weight=self._class_weight,
-            optimizer=recipe.build_optimizer(),
-            epochs=self.epochs,
-            batch_size=None if size == "all" else "auto" if size is None else size,
-            validation=(held_out.x, held_out.y, held_out.weight) if held_out else None,
-            early_stopping=recipe.patience if held_out else None,
-            metrics=("accuracy" if self.table.classes else "r2",) if held_out else (),
-            shuffle=True if shared else self.shuffle,
-            l2=self.l2,
-            progress=progress,
-            checkpoint=checkpoint,
-            resume=resume,
-            communicator=communicator,
-        )
+        settings: dict[str, Any] = {
+            "sample_weight": learned.weight,
+            "class_weight": self._class_weight,
+            "optimizer": recipe.build_optimizer(),
+            "epochs": self.epochs,
+            "batch_size": None if size == "all" else "auto" if size is None else size,
+            "validation": (held_out.x, held_out.y, held_out.weight) if held_out else None,
+            "early_stopping": recipe.patience if held_out else None,
+            "metrics": ("accuracy" if self.table.classes else "r2",) if held_out else (),
+            "l2": self.l2,
+            "progress": progress,
+            "checkpoint": checkpoint,
+            "resume": resume,
+        }
+        if isinstance(self.model, Ensemble):
+            if shared:
+                raise DefinitionError(
+                    f"{recipe.members} members are trained by one process, not by "
+                    f"{communicator.size}; leave members or the communicator out."
+                )
+            self.model.fit(learned.x, learned.y, **settings)
+            if held_out and self.model.predicts_deviations:
+                self.model.calibrate(held_out.x, held_out.y)
+        else:
+            settings["shuffle"] = True if shared else self.shuffle
+            self.model.fit(learned.x, learned.y, communicator=communicator, **settings)
+        history = self.model.history
+        assert history is not None
         training, validation, test = (
             judge(self.model, self.table, rows) if rows else None
             for rows in (self.training, self.validation, self.test)
@@ -268,11 +274,13 @@ class TableFit:
             "fastnet": __version__,
             "backend": self.model.backend,
             "epochs": len(history),
-            "best_epoch": best_epoch(history),
+            "best_epoch": best_epoch(self.model),
             "training": _plain(training),
             "validation": _plain(validation) if validation else None,
             "test": _plain(test) if test else None,
         }
+        if isinstance(self.model, Ensemble):
+            facts["members"] = len(self.model)
         table = replace(self.table, training=facts)
         self.model.table = table.to_dict()
         return Trained(
@@ -409,10 +417,31 @@ def score_name(table: Table) -> str:
     return "accuracy" if table.task == "classification" else "R²"
 
 
-def best_epoch(history: History) -> int:
-    """The epoch with the lowest validation loss; the last one where no rows are held out."""
-    losses = history.validation_loss
-    return losses.index(min(losses)) + 1 if losses else len(history)
+def best_epoch(model: Model | Ensemble) -> int:
+    """The epoch with the lowest validation loss; the last one where no rows are held out.
+
+    Of an ensemble, the mean over its members.
+    """
+    found = []
+    for history in model.histories if isinstance(model, Ensemble) else [model.history]:
+        assert history is not None
+        losses = history.validation_loss
+        found.append(losses.index(min(losses)) + 1 if losses else len(history))
+    return round(sum(found) / len(found))
+
+
+def untrained(recipe: Recipe, table: Table) -> Model | Ensemble:
+    """What is trained on a table: a model, or an ensemble of as many members as the recipe has."""
+    network = recipe.build_network(len(table.features), len(table.classes) or 1, table.task)
+    if recipe.members == 1:
+        return Model(network, backend=recipe.backend, dtype=recipe.dtype, seed=recipe.seed)
+    return Ensemble(
+        network,
+        members=recipe.members,
+        backend=recipe.backend,
+        dtype=recipe.dtype,
+        seed=recipe.seed,
+    )
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:

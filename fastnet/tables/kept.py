@@ -18,9 +18,8 @@ from fastnet import files
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, FileAccessError
-from fastnet.model import Model
 from fastnet.tables.evaluating import Rows
-from fastnet.tables.fitting import TableFit
+from fastnet.tables.fitting import TableFit, untrained
 from fastnet.tables.inspecting import ColumnReport
 from fastnet.tables.large import LargeTableFit, Report, fits, memory_bytes
 from fastnet.tables.on_disk import EncodedRows
@@ -152,13 +151,7 @@ class KeptTableFit(TableFit):
         reports = [{**one, "inputs": tuple(one["inputs"])} for one in facts["columns"]]
         self.columns = tuple(ColumnReport(**one) for one in reports)
         self.without_target, self.remarks = facts["without_target"], tuple(facts["remarks"])
-        outputs = len(self.table.classes) or 1
-        self.model = Model(
-            self.recipe.build_network(len(self.table.features), outputs, self.table.task),
-            backend=recipe.backend,
-            dtype=self.recipe.dtype,
-            seed=recipe.seed,
-        )
+        self.model = untrained(self.recipe, self.table)
         self._class_weight = self._weights_of_classes()
         parts = [self._part(path, name, facts["parts"].get(name)) for name in _PARTS]
         if parts[0] is None:
@@ -211,6 +204,7 @@ def fit_of(
             raise DefinitionError(
                 f"{str(source)!r} has its own validation and test rows; leave these tables out."
             )
+        _check_alone(recipe)
         yield KeptTableFit(source, target, recipe, memory)
         return
     if target is None:
@@ -221,10 +215,19 @@ def fit_of(
             files.sweep_scratch(Path(beside))
         yield TableFit(source, target, recipe, **held_out)
         return
+    _check_alone(recipe)
     if beside is None:
         beside = "fastnet" if str(source) == STANDARD_INPUT else source
     with files.scratch_folder(Path(beside)) as folder:
         yield LargeTableFit(source, target, recipe, room, folder, report, **held_out)
+
+
+def _check_alone(recipe: Recipe) -> None:
+    if recipe.members > 1:
+        raise DefinitionError(
+            f"members is {recipe.members}, and several networks are trained on a table in memory: "
+            "give the table itself, no folder, and more memory; or leave members out."
+        )
 
 
 def _with_fixed(recipe: Recipe, settings: Mapping[str, Any], path: Path) -> Recipe:

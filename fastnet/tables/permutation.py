@@ -18,6 +18,7 @@ from fastnet.tables.schema import Table
 from fastnet.training.metrics import rmse
 
 if TYPE_CHECKING:
+    from fastnet.ensemble import Ensemble
     from fastnet.model import Model
 
 #: How often each column is shuffled; the errors' mean counts.
@@ -28,11 +29,11 @@ _MOST_NUMBERS = 2**28
 _FEWEST_ROWS = 20
 
 
-def importances(model: "Model", evaluation: Evaluation) -> dict[str, float]:
+def importances(model: "Model | Ensemble", evaluation: Evaluation) -> dict[str, float]:
     """How much the error rises when a column is shuffled.
 
     Args:
-        model: trained on a table.
+        model: trained on a table, or an ensemble of such.
         evaluation: its own, of rows that it has not been trained on, if there are any.
 
     Returns:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.errors import DataError
+from fastnet.ensemble import Ensemble
+from fastnet.errors import DataError, DefinitionError
 from fastnet.extras import polars
 from fastnet.tables import columns, reading
 from fastnet.tables.encoding import Categories, Number
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
 #: The most numbers that predictions are judged by, unless all are: files may be larger than memory.
 _MOST_JUDGED = 2**24
 
+#: The columns of an interval.
+_ENDS = ("lower", "upper")
+
 
 def predict(
-    model: "Model",
+    model: "Model | Ensemble",
     source: Any,
     *,
     separator: str | None = None,
@@ -44,11 +48,12 @@ def predict(
     thousands: str | None = None,
     allow_unknown: bool = False,
     ids: Iterable[str] | None = None,
+    interval: float | None = None,
 ) -> "pl.DataFrame":
     """Predict the target of every row of a table.
 
     Args:
-        model: trained by `train` or `fastnet train`.
+        model: trained by `train` or `fastnet train`: a model, or an ensemble.
         source: a path, "-" for standard input, a frame of Polars, pandas or another library that
             Narwhals knows, or a mapping of columns; with the columns that the model was trained
             with, in any order. The target, row labels, and columns that the training left out,
@@ -60,15 +65,17 @@ def predict(
             the training rows did not have.
         ids: columns of the table to repeat in front of the predictions; None: those that name the
             rows according to the training, as far as the table has them.
+        interval: the probability with which `lower` and `upper` should enclose the target; of an
+            ensemble of numbers that was calibrated, as those with validation rows are. None: none.
 
     Returns:
         A frame with a row for each row of the table, in its order: the columns of `ids`;
         `prediction`; for classes also `probability`, that of the predicted class, and
-        `probability_<class>` for each class.
+        `probability_<class>` for each class; for an interval `lower` and `upper`.
 
     Raises:
         DataError: if the columns do not match, or hold values that they must not.
-        DefinitionError: for an invalid separator or notation.
+        DefinitionError: for an invalid separator or notation, or if there are no intervals.
         FileAccessError: if the file cannot be read.
         ModelFileError: if the table schema in the model is damaged.
     """
@@ -80,12 +87,13 @@ def predict(
         thousands=thousands,
         allow_unknown=allow_unknown,
         ids=ids,
+        interval=interval,
     )
     return polars().concat(list(parts))  # type: ignore[no-any-return]
 
 
 def stream(
-    model: "Model",
+    model: "Model | Ensemble",
     source: Any,
     *,
     separator: str | None = None,
@@ -93,6 +101,7 @@ def stream(
     thousands: str | None = None,
     allow_unknown: bool = False,
     ids: Iterable[str] | None = None,
+    interval: float | None = None,
     judge: bool = False,
 ) -> "Stream":
     """Like `predict`, block by block, so that a file may be larger than memory.
@@ -109,12 +118,13 @@ def stream(
         thousands=thousands,
         allow_unknown=allow_unknown,
         ids=ids,
+        interval=interval,
         judge=judge,
     )
 
 
 def evaluate(
-    model: "Model",
+    model: "Model | Ensemble",
     source: Any,
     *,
     separator: str | None = None,
@@ -147,6 +157,21 @@ def evaluate(
     return found.judged()
 
 
+def _check_interval(model: "Model | Ensemble", table: Table, interval: float) -> None:
+    """Refuse intervals that the model cannot have, before anything is read."""
+    if table.classes:
+        raise DefinitionError(
+            "intervals are of numbers, and this model predicts classes, whose probabilities say "
+            "how sure it is; leave the interval out."
+        )
+    if not isinstance(model, Ensemble) or model.scores is None:
+        raise DefinitionError(
+            "intervals are of an ensemble that was calibrated on validation rows; train several "
+            "members (--members 8, or tables.Recipe(members=8)) with validation rows."
+        )
+    model.check_coverage(interval)
+
+
 class Stream:
     """An iterator of frames of predictions; it counts unusual values. Arguments: as of `stream`.
 
@@ -162,7 +187,7 @@ class Stream:
 
     def __init__(
         self,
-        model: "Model",
+        model: "Model | Ensemble",
         source: Any,
         *,
         separator: str | None = None,
@@ -170,6 +195,7 @@ class Stream:
         thousands: str | None = None,
         allow_unknown: bool = False,
         ids: Iterable[str] | None = None,
+        interval: float | None = None,
         judge: bool | None = False,
     ) -> None:
         self.rows = 0
@@ -183,6 +209,9 @@ class Stream:
             table = replace(table, thousands=thousands)
         _ = table.notation  # checked before anything is read
         self._model, self.table, self._allow_unknown = model, table, allow_unknown
+        self._interval = interval
+        if interval is not None:
+            _check_interval(model, table, interval)
         self._blocks = reading.Reader(source, separator)
         self.name = self._blocks.name
         self._ids = None if ids is None else tuple(ids)
@@ -221,7 +250,19 @@ class Stream:
                 if rows is not None and rows.any():
                     counts[column.name] += int(rows.sum())
         predicted = self.table.to_frame(outputs)
+        if self._interval is not None:
+            predicted = predicted.with_columns(self._ends(x))
         return frame.select(self._ids).hstack(predicted) if self._ids else predicted
+
+    def _ends(self, x: Array) -> "list[pl.Series]":
+        """The interval of each row, in the target's unit."""
+        assert isinstance(self._model, Ensemble)
+        assert self._interval is not None
+        ends = self._model.predict_interval(x, self._interval, encoded=True)
+        return [
+            polars().Series(name, self.table.decode_outputs(end))
+            for name, end in zip(_ENDS, ends, strict=True)
+        ]
 
     def judged(self) -> Evaluation:
         """Predict all rows, and say how good the predictions are.
@@ -250,7 +291,8 @@ class Stream:
                     f"{self.name} has no column {one!r} for --id. Its columns: "
                     f"{columns.listed(names)}."
                 )
-            if one == "prediction" or one.startswith("probability"):
+            of_interval = self._interval is not None and one in _ENDS
+            if one == "prediction" or one.startswith("probability") or of_interval:
                 raise DataError(
                     f"{self.name}: column {one!r} has the name of a prediction, so it cannot be "
                     "repeated beside them; rename it."

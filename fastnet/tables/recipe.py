@@ -17,6 +17,7 @@ from fastnet.tables.csv_blocks import check_separator
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS
 from fastnet.training.class_weights import BALANCED
+from fastnet.training.members import seeds_of_members
 
 LEARNING_RATE = 0.002
 
@@ -89,6 +90,9 @@ class Recipe:
         dropout: the probability of dropping each hidden unit during training.
         l2: adds l2 / 2 * sum w^2 to the loss; None: 10 divided by the number of training rows, for
             a regression 5, and 0.03 at most: a prior weighs less, the more rows there are.
+        members: how many networks are trained; of more than one the model is an `fn.Ensemble`.
+            Member i has the seed `seed + i`, and stops by itself; all have the same rows. Members
+            need the table in memory.
         patience: epochs in a row without a lower validation loss that end the training; the best
             parameters are kept.
         layers: the hidden layers in the form of `Network.spec`, instead of `hidden`,
@@ -129,6 +133,7 @@ class Recipe:
     dtype: str = "float32"
     dropout: float = 0.0
     l2: float | None = None
+    members: int = 1
     patience: int = 50
     layers: tuple[Mapping[str, Any], ...] | None = None
     missing: str = "impute"
@@ -168,6 +173,7 @@ class Recipe:
         checks.number(self.dropout, "dropout", least=0, below=1)
         if self.l2 is not None:
             checks.number(self.l2, "l2", least=0)
+        seeds_of_members(self.members, self.seed)
         checks.integer(self.patience, "patience", least=0)
         if self.missing not in MISSING:
             raise DefinitionError(unknown("treatment of missing values", self.missing, MISSING))

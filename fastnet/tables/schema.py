@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
 from fastnet.model import Model
@@ -150,15 +151,15 @@ class Table:
         return table
 
     @classmethod
-    def of(cls, model: Model) -> "Table":
-        """Read the schema that a model holds.
+    def of(cls, model: Model | Ensemble) -> "Table":
+        """Read the schema that a model or an ensemble holds.
 
         Raises:
             DefinitionError: if it is no model.
             DataError: if the model was not trained on a table.
             ModelFileError: if the schema is damaged, or does not fit the network.
         """
-        if not isinstance(model, Model):
+        if not isinstance(model, Model | Ensemble):
             raise DefinitionError(
                 f"model is a {type(model).__name__}; it must be a fastnet model, such as "
                 "fn.load(path) or tables.train(...).model."

@@ -338,17 +338,6 @@ def _difference(name: str, was: Any, now: Any) -> str:
     return f"{name} was {_short(was)}, now it is {_short(now)}"
 
 
-def epochs_done(path: str | os.PathLike[str]) -> int:
-    """How many epochs the fit of a checkpoint has done.
-
-    Raises:
-        ModelFileError: if the file is damaged.
-        ModelFileMissing: if there is none.
-    """
-    _, arrays = files.read(path, "checkpoint")
-    return len(arrays.get("history.epoch", ()))
-
-
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Summarize a checkpoint: its network's plain form, its settings, and how far the fit is.
 
@@ -357,8 +346,18 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         ModelFileMissing: if there is none.
     """
     facts, arrays = files.read(path, "checkpoint")
+    return described(path, facts["same"], arrays)
+
+
+def described(
+    path: str | os.PathLike[str], same: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> dict[str, Any]:
+    """The summary of one fit's identity and arrays, as a file holds them.
+
+    Raises:
+        ModelFileError: if they are damaged; it names the file.
+    """
     try:
-        same = facts["same"]
         spec = same["network"]
         for layer in spec["layers"]:
             if isinstance(layer.get("init"), dict) and layer["init"].get("name") == "arrays":

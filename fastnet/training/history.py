@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastnet import html
@@ -105,6 +105,23 @@ class History:
     def seconds(self) -> list[float]:
         """How long each epoch took."""
         return self._list("seconds")
+
+    @classmethod
+    def mean(cls, histories: Sequence["History"]) -> "History":
+        """The mean of several fits, epoch by epoch, over those that had the epoch."""
+        longest = max(histories, key=len)
+
+        def means(columns: list[list[float]]) -> list[float]:
+            epochs = range(max(map(len, columns)))
+            having = ([one[epoch] for one in columns if len(one) > epoch] for epoch in epochs)
+            return [sum(values) / len(values) for values in having]
+
+        lists = {name: means([one._list(name) for one in histories]) for name in COLUMNS[1:]}
+        metrics = {
+            name: means([one.metrics.get(name, []) for one in histories])
+            for name in longest.metrics
+        }
+        return cls(longest.epoch, **lists, metrics=metrics)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: copies of the lists."""

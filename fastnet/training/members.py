@@ -18,6 +18,7 @@ from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import OPTIMIZERS, Optimizer
 from fastnet.errors import DataError, DefinitionError, FastnetError
+from fastnet.training.class_weights import weigh_classes
 from fastnet.training.rows import checked_rows, checked_targets, split
 from fastnet.training.settings import Settings, make_settings
 
@@ -331,3 +332,22 @@ def split_rows_of_members(
         split(one, validation, seed, checked) for one, seed in zip(training, seeds, strict=True)
     ]
     return [part for part, _ in pairs], [part for _, part in pairs]
+
+
+def weigh_classes_of_members(
+    class_weight: Any, outputs: int, data: list[Data], held_out: list[Data | None]
+) -> tuple[list[Data], list[Data | None]]:
+    """`weigh_classes` for each member; those that share their rows share the result.
+
+    Raises:
+        DefinitionError: as `weigh_classes`, and so for DataError.
+    """
+    if class_weight is None:
+        return data, held_out
+    made: dict[tuple[int, int], Any] = {}
+    for member, pair in enumerate(zip(data, held_out, strict=True)):
+        key = id(pair[0]), id(pair[1])
+        if key not in made:
+            made[key] = _named(member, weigh_classes, class_weight, outputs, *pair)
+    found = [made[id(one), id(rest)] for one, rest in zip(data, held_out, strict=True)]
+    return [one for one, _ in found], [rest for _, rest in found]

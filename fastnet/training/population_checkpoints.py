@@ -1,8 +1,11 @@
 """Checkpoints of a population's fit: the states of all members' fits in one file."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fastnet import files
 from fastnet.arrays.checks import Array
@@ -104,3 +107,32 @@ def read(
     for flat, parts in zip(flats, own, strict=True):
         flat[...] = parts["parameters"]
     return found
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Summarize a checkpoint: the first member's settings, the most epochs, and the mean losses.
+
+    Raises:
+        ModelFileError: if the file is damaged.
+        ModelFileMissing: if there is none.
+    """
+    facts, arrays = files.read(path, KIND)
+    with checkpoints.explaining(Path(path)):
+        found = []
+        for member, settings in enumerate(facts["same"]["members"]):
+            own = {
+                name.removeprefix(f"{member}."): array
+                for name, array in arrays.items()
+                if name.startswith(f"{member}.")
+            }
+            found.append(checkpoints.described(path, {**facts["same"], **settings}, own))
+        losses = {
+            name: float(np.mean(known)) if (known := _known(found, name)) else None
+            for name in ("loss", "validation_loss")
+        }
+        epochs = max(one["epochs"] for one in found)
+        return {**found[0], "members": len(found), "epochs": epochs, **losses}
+
+
+def _known(found: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [one[name] for one in found if one[name] is not None]
