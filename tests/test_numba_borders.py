@@ -13,6 +13,7 @@ import numpy as np
 import fastnet as fn
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.training.rows import as_outputs
 from fastnet_numba.layout import Layout
 from numba_cases import CASES, data, network
 
@@ -46,7 +47,7 @@ for case in CASES:
                 plan.lower(net), np.dtype(dtype), threads, None
             )
             flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
-            y = y if y.dtype.kind == "i" else y.astype(dtype)
+            y = as_outputs(y if y.dtype.kind == "i" else y.astype(dtype), net)
             rows = Data(Inputs(guarded(x)), guarded(y), guarded(weight))
             program.predict(flat, rows.x)
             program.predict_at_once(flat, guarded(x[:3]))
