@@ -12,7 +12,7 @@ from compare import assert_near, assert_same_bits
 from tolerances import TRAJECTORY
 
 import fastnet as fn
-from fastnet.training.distributed import sums
+from fastnet.training.distributed import memory, sums
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shares
 
@@ -27,8 +27,8 @@ def table(rows, outputs=2):
     return x, y + 0.1 * generator.standard_normal((rows, outputs))
 
 
-def make(seed=5, network=NETWORK, dtype="float64"):
-    return fn.Model(network, backend="numpy", dtype=dtype, seed=seed)
+def make(seed=5, network=NETWORK, dtype="float64", backend="numpy"):
+    return fn.Model(network, backend=backend, dtype=dtype, seed=seed)
 
 
 def dealt(counts, batch_size):
@@ -57,12 +57,15 @@ def everyone_has(world, array):
 
 
 def trained_alike(
-    world, counts, batch_size, tolerance=TRAJECTORY, weight=None, options=None, **settings
-):
+    world, counts, batch_size, tolerance=TRAJECTORY, weight=None, options=None, network=NETWORK,
+    backend="numpy", **settings,
+):  # fmt: skip
     """Ranks with so many rows each come to the parameters of one process; return its model."""
     x, y = table(sum(counts))
+    if network.loss.name == "crossentropy":
+        y = np.argmax(y, axis=1)
     mine = dealt(counts, batch_size or sum(counts))[world.rank]
-    alone, together = make(), make(seed=5 + world.rank)
+    alone, together = make(network=network), make(5 + world.rank, network, backend=backend)
     settings = {"batch_size": batch_size, "shuffle": False, **settings}
     weights = (None, None) if weight is None else (weight, weight[mine])
     wanted = alone.fit(x, y, sample_weight=weights[0], **settings)
@@ -106,6 +109,43 @@ def case_uneven_shards_train_as_one_process(world):
         trained_alike(world, counts, 3, epochs=10, optimizer=rule)
 
 
+def case_a_team_in_compiled_code_trains_as_numpy_alone(world):
+    """Numba's ranks on one machine, which share parameters and update a part of them each."""
+    wide = fn.Network(6, [fn.Dense(40, "tanh"), fn.Dense(2)])
+    program = make(network=wide, backend="numba").program
+    assert program.in_team(world.size, 2).bytes > 2 * program.plan.size * 8
+    asked = []
+    kept, type(program).batch_gradient = type(program).batch_gradient, asked.append
+    epochs = 250 if world.size == 2 else 10
+    settings = {"backend": "numba", "optimizer": fn.AdamW(fn.Cosine(0.01))}
+    trained_alike(
+        world, [40] * world.size, 10 * world.size, epochs=epochs, network=wide, l1=1e-4, l2=1e-3,
+        clip_norm=1.0, **settings,
+    )  # fmt: skip
+    counts = [101, 7, 64][: world.size]
+    weight = np.random.default_rng(1).integers(0, 4, sum(counts)) / 2
+    settings["optimizer"] = fn.SGD(0.005, momentum=0.9)
+    trained_alike(world, counts, 25, epochs=20, weight=weight, network=wide, **settings)
+    trained_alike(world, counts, None, epochs=20, clip_value=0.1, **settings)
+    if world.size == 2:  # batches in which a rank has no row; and the rows in the lanes
+        narrow = fn.Network(6, [fn.Dense(2, "softmax")], loss="crossentropy")
+        trained_alike(world, counts, 3, epochs=10, network=narrow, **settings)
+    # Shuffles and masks come again; and a loss that is not finite ends the fit on all.
+    x, y = (part[: counts[world.rank]] for part in table(101))
+    masked = fn.Network(6, [fn.Dense(40, "tanh"), fn.Dropout(0.2), fn.Dense(2)])
+    ends = []
+    for _ in range(2):
+        model = make(network=masked, dtype="float32", backend="numba")
+        model.fit(x, y, epochs=3, batch_size=16, communicator=world)
+        everyone_has(world, model.parameters.flat)
+        ends.append(model.parameters.flat)
+    assert_same_bits(*ends)
+    settings = {"epochs": 3, "optimizer": fn.SGD(1e150), "communicator": world}
+    assert "step" in raised(world, fn.Diverged, lambda: model.fit(x, y, **settings))
+    assert not asked
+    type(program).batch_gradient = kept
+
+
 def case_shuffles_differ_between_ranks_and_come_again(world):
     x, y = table(60 * world.size)
     mine = slice(60 * world.rank, 60 * world.rank + 60)
@@ -138,7 +178,7 @@ def case_sums_are_in_the_order_of_ranks(world):
         for rank in range(1, world.size):
             wanted = wanted + np.multiply(everyone[rank], factors[rank])
             wanted_loss = wanted_loss + factors[rank] * (rank + 0.5)
-        kinds = [sums.SharedMemory, sums.InOrder, sums.InAnyOrder]
+        kinds = [sums.InSharedMemory, sums.InOrder, sums.InAnyOrder]
         for few in (1, 8):
             sums.FEW_RANKS = few
             for kind in kinds:
@@ -156,13 +196,13 @@ def case_sums_are_in_the_order_of_ranks(world):
 
 def case_every_way_to_sum_trains_alike(world):
     counts = [30] * world.size
-    for kind in ("_MOST_OF_IT", "WHOLE_BYTES"):  # no shared memory; and no message of all
-        kept = getattr(sums, kind)
-        sums._MOST_OF_IT = 0
-        setattr(sums, kind, 0)
+    kept = memory._MOST_OF_IT, sums.WHOLE_BYTES
+    memory._MOST_OF_IT = 0
+    for whole in (kept[1], 0):  # by one message of all, and by two of parts
+        sums.WHOLE_BYTES = whole
         trained_alike(world, counts, 10 * world.size, epochs=5)
         trained_alike(world, counts, 10 * world.size, epochs=5, options={"deterministic": False})
-        setattr(sums, kind, kept)
+    memory._MOST_OF_IT, sums.WHOLE_BYTES = kept
 
 
 def case_averaged_steps_are_those_of_ranks_by_themselves(world):

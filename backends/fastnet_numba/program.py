@@ -12,16 +12,14 @@ import numpy as np
 from numpy import empty, ndarray, vdot
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.kinds import OPTIMIZERS
-from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import Data, Inputs, Program, Run, State
-from fastnet_numba import many, shuffling, side_by_side, tiny, training
+from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
+from fastnet_numba import many, shuffling, side_by_side, team, tiny, training
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
-from fastnet_numba.ops.declared import KINDS
 from fastnet_numba.ops.table import COLUMNS
+from fastnet_numba.run_tables import segments_of, tables_of
 from fastnet_numba.threads import LoadMonitor, in_threads, wanted, worth_starting
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
@@ -79,7 +77,7 @@ class _Pass:
     def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
         plan, dtype = program.plan, program.dtype
         run = Run.whole_batch(rows)
-        tables = _tables(run, program.numbers(task, run, rows, 0, parts, 1), ())
+        tables = tables_of(run, program.numbers(task, run, rows, 0, parts, 1), ())
         workspace = program.for_rows(-(-rows // parts))
         gradient = np.zeros(parts * program.stride, dtype)
         self.kernel = program.kernel_for(workspace.layout)
@@ -113,7 +111,7 @@ class NumbaProgram(Program):
         self.tiles = self.kernels.tiles_for(self.nothing)
         # Parts of the gradient lie so far apart, on cache lines of their own.
         self.stride = -(-plan.size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
-        self.segments = _segments(plan)
+        self.segments = segments_of(plan)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}
@@ -337,6 +335,10 @@ class NumbaProgram(Program):
         """Train several networks: tiny ones side by side, others each in a thread of its own."""
         return many.train(self, states, data, runs)
 
+    def in_team(self, size: int, slots: int) -> TeamWork | None:
+        """How so many processes do steps together: as threads would, unless each has several."""
+        return team.work(self, size, slots)
+
     @cached_property
     def lane_plan(self) -> side_by_side.LanePlan | None:
         """The plan for tiny networks side by side, or None."""
@@ -378,16 +380,10 @@ class NumbaProgram(Program):
             gradient = out.reshape(-1)
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
-        steps, int_table, float_table = _tables(
+        steps, int_table, float_table = tables_of(
             run, self.numbers(task, run, rows, state.updates, parts, workers), self.segments
         )
-        x, y, labels = data.x.numbers.reshape(-1), self.nothing, self.no_indices
-        if data.y.dtype == np.intp:
-            labels = data.y
-        else:
-            y = data.y.reshape(-1)
-        weights = self.nothing if data.weight is None else data.weight
-        order = self.no_indices if run.order is None else run.order.reshape(-1)
+        rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
         signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
@@ -398,7 +394,7 @@ class NumbaProgram(Program):
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
             made[worker] = kernel(
                 table, steps, int_table, float_table, parameters, state.memory, gradient,
-                arenas[worker], losses, x, y, labels, weights, order, shared, signals, wide, worker,
+                arenas[worker], losses, *rows_of_run, shared, signals, wide, worker,
             )  # fmt: skip
             if workers > 1:
                 busy[worker] = time.thread_time() - began
@@ -412,6 +408,15 @@ class NumbaProgram(Program):
         if task == training.GRADIENT:
             out[...] = gradient[: len(out)]
         return losses[: made[0]]
+
+    def flat_rows(self, data: Data, run: Run) -> tuple[Array, ...]:
+        """Inputs, targets, class indices, weights and order for the kernel; some may be empty."""
+        y, labels = data.y.reshape(-1), self.no_indices
+        if data.y.dtype == np.intp:
+            y, labels = self.nothing, data.y
+        weights = self.nothing if data.weight is None else data.weight
+        order = self.no_indices if run.order is None else run.order.reshape(-1)
+        return data.x.numbers.reshape(-1), y, labels, weights, order
 
     def wide_sums(self, task: int, rows: int, parts: int) -> Array:
         """Room for sums in float64 of the parts' gradients; empty where a batch has few rows."""
@@ -430,10 +435,12 @@ class NumbaProgram(Program):
             training.TASK: task,
             training.STEPS: 0 if task == training.PREDICT else run.steps,
             training.BATCH: min(run.batch_size, rows),
+            training.BATCHES: -(-rows // max(run.batch_size, 1)),
             training.ROWS: rows,
             training.UPDATES: updates,
             training.PARTS: parts,
             training.WORKERS: workers,
+            training.IN_TEAM: 0,
             training.TRAINED: self.plan.trained,
             training.SIZE_OF_PART: self.stride,
             training.SEGMENTS: len(self.segments) // 3,
@@ -443,48 +450,6 @@ class NumbaProgram(Program):
 def _writable(parameters: Array) -> Array:
     """The parameters, or a copy if they are read-only, for which no kernel is compiled."""
     return parameters if parameters.flags.writeable else parameters.copy()
-
-
-def _segments(plan: Plan) -> tuple[float, ...]:
-    """For each stretch of the trained parameters with the same factors, its end and the two.
-
-    Nothing where all factors are 1.
-    """
-    found: list[tuple[float, float, float]] = []
-    for piece in plan.parameters:
-        if piece.offset < plan.trained:
-            one = (float(piece.offset + piece.size), piece.rate_factor, piece.decay_factor)
-            if found and found[-1][1:] == one[1:]:
-                found.pop()
-            found.append(one)
-    if all(one[1:] == (1, 1) for one in found):
-        return ()
-    return tuple(number for one in found for number in one)
-
-
-def _tables(
-    run: Run, numbers: dict[int, int], segments: tuple[float, ...]
-) -> tuple[Array, Array, Array]:
-    """The tables of a run for the kernel: what each step has, the integers, the floats."""
-    steps = np.empty((run.steps, training.PER_STEP))
-    steps[:, training.LEARNING_RATE] = run.learning_rate
-    steps[:, training.L2] = run.l2
-    steps[:, training.WEIGHT_DECAY] = run.weight_decay
-    steps[:, training.DROPOUT_FACTOR] = run.dropout_factor
-    kind, constants = run.optimizer.canonical()
-    if kind not in KINDS["optimizer"]:
-        raise lacking("numba", "optimizer", kind)
-    int_table = np.empty(training.INTEGERS, np.int64)
-    int_table[training.FIRST_STEP] = run.first_step
-    int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
-    int_table[training.OPTIMIZER] = OPTIMIZERS[kind]
-    for place, number in numbers.items():
-        int_table[place] = number
-    clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
-    floats = [run.l1, *clipping, run.reports_penalty, *constants]
-    if segments:
-        floats += [0.0] * (training.SEGMENT_TABLE - len(floats)) + list(segments)
-    return steps, int_table, np.array(floats, np.float64)
 
 
 def _one_step(run: Run, step: int, rows: int) -> Run:

@@ -5,9 +5,14 @@ gradient of their own; then the parts' gradients are added and the parameters up
 parts. Workers are the threads that do it: mostly one for each part, but on a busy machine one for
 all, with the same bits. Several wait for each other after the gradients, before the update where
 penalties or the gradient's norm need all parts, and after the update.
+
+Workers may also be processes that share memory (`team.py`): then each has one part, of rows of its
+own, and the host says which, and the mass of the whole batch.
 """
 
 import math
+
+import numpy as np
 
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
@@ -28,10 +33,11 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
 #: parts' gradients, SEGMENTS how many stretches of the parameters have factors of their own.
+#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0.
 (
-    TASK, FIRST_STEP, STEPS, BATCH, ROWS, SEED, UPDATES, PARTS, WORKERS, OPTIMIZER, TRAINED,
-    SIZE_OF_PART, SEGMENTS, INTEGERS,
-) = range(14)  # fmt: skip
+    TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
+    OPTIMIZER, TRAINED, SIZE_OF_PART, SEGMENTS, INTEGERS,
+) = range(16)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
@@ -46,8 +52,10 @@ SEGMENT_TABLE = OPTIMIZER_CONSTANTS + MOST_CONSTANTS
 #: is a loss or a derivative that matters.
 LEAST_WEIGHT = 1e-30
 
-#: What may be another number at each step: columns of the table of steps.
-LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, PER_STEP = range(5)
+#: What may be another number at each step: columns of the table of steps. The last three are of
+#: processes only: where this one's rows begin and end in the order of their epoch, and the mass of
+#: all of them.
+LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, BEGIN, END, MASS, PER_STEP = range(8)
 
 #: Rows whose gradients are summed up in float32, and in batches with more than `MANY_ROWS` (of a
 #: part) added in float64: rounding in a long sum goes the same way again and again.
@@ -92,7 +100,7 @@ def follow(
         x, y, labels, weights, order: the data, flat: inputs, targets, class indices, weights of
             rows, and the order of the rows in all epochs of the run. All but x may be empty.
         shared: room for what the parts find, CACHE_LINE_STRIDE for each.
-        signals: see `barrier`.
+        signals: see `barrier`; each worker counts on from its number there.
         wide: zeros, as long as g, in float64: sums of chunks' gradients; empty for few chunks.
         worker: which of WORKERS this is.
 
@@ -105,10 +113,10 @@ def follow(
     parts, workers = int_table[PARTS], int_table[WORKERS]
     first, last = parts * worker // workers, parts * (worker + 1) // workers
     low, high = bound(size, first, parts), bound(size, last, parts)
-    batches = -(-rows // int_table[BATCH])
+    batches, in_team = int_table[BATCHES], int_table[IN_TEAM] != 0
     first_epoch = int_table[FIRST_STEP] // batches
     weighted = len(weights) > 0
-    generation = 0
+    generation = signals[worker * CACHE_LINE_STRIDE]
     if task == GRADIENT or task == TRAIN:
         transpose_weights(ops, p, m)
     for s in range(int_table[STEPS]):
@@ -120,15 +128,19 @@ def follow(
             stop = min(start + int_table[BATCH], rows)
             ahead = (step // batches - first_epoch) * rows if len(order) else 0
             mass = float(stop - start)
-            if weighted:
+            if in_team:
+                start, stop = np.int64(steps[s, BEGIN]), np.int64(steps[s, END])
+            elif weighted:
                 mass = 0.0
                 for r in range(ahead + start, ahead + stop):
                     mass += weights[order[r]] if len(order) else weights[r]
-            mass *= places[TERMS]
+            mass = steps[s, MASS] if in_team else mass * places[TERMS]
 
             for part in range(first, last):
-                begin = start + (stop - start) * part // parts
-                end = start + (stop - start) * (part + 1) // parts
+                begin, end = start, stop
+                if not in_team:
+                    begin = start + (stop - start) * part // parts
+                    end = start + (stop - start) * (part + 1) // parts
                 own = part * stride
                 found = 0.0
                 waiting = 0  # rows whose gradient is in g, not in wide
@@ -180,7 +192,7 @@ def follow(
                     return s
                 if float_table[REPORTS_PENALTY] != 0:
                     loss += gathered(shared, parts, 1)
-        if worker == 0:
+        if worker == 0 or in_team:
             losses[s] = loss
         if task < UPDATE or (task == TRAIN and not math.isfinite(loss)):
             return s + 1

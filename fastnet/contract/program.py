@@ -8,7 +8,7 @@ three that is slow and right; a fast backend overrides what it can do better.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -241,6 +241,50 @@ class Run:
         return replace(self, steps=steps, **varying)
 
 
+@dataclass(frozen=True)
+class Team:
+    """Processes that share memory and do the steps of runs together, each on rows of its own.
+
+    Attributes:
+        rank: this process's number.
+        memory: as many bytes as `TeamWork.bytes`, uint8, which all see; 0 before the first run.
+        meet: waits until all have called it; what each has written before, all see then.
+    """
+
+    rank: int
+    memory: Array
+    meet: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class TeamRun:
+    """A run, as a process of a team has it.
+
+    Attributes:
+        run: its `batch_size` counts the rows of all; order and seed are the process's own.
+        cuts: `(batches + 1,)` intp: where the process's rows of each batch begin in the order of an
+            epoch; they end where the next ones begin, and may be none.
+        masses: `(steps,)` float64: the mass of each step's batch over all processes.
+    """
+
+    run: Run
+    cuts: Array
+    masses: Array
+
+
+@dataclass(frozen=True)
+class TeamWork:
+    """How a backend does the steps of a team.
+
+    Attributes:
+        bytes: of shared memory that it needs.
+        train: as `Program.train`, with the same losses, parameters and memory in all processes.
+    """
+
+    bytes: int
+    train: Callable[[Team, State, Data, TeamRun], Array]
+
+
 class Program(ABC):
     """A plan, made runnable by a backend for one dtype. May be used from several threads at once.
 
@@ -339,6 +383,15 @@ class Program(ABC):
             For each network what `train` returns; these losses may be float32, and lie apart.
         """
         return [self.train(*one) for one in zip(states, data, runs, strict=True)]
+
+    def in_team(self, size: int, slots: int) -> TeamWork | None:
+        """How so many processes on one machine do steps together; None: by `batch_gradient`.
+
+        Args:
+            size: how many processes; each has a program of the same plan and dtype.
+            slots: of the optimizer's memory.
+        """
+        return None
 
     def loss(self, parameters: Any, data: Data) -> float:
         """The loss over all rows of `data`, without dropout or penalties."""

@@ -1,7 +1,6 @@
 """A backend's program, with the gradients of all ranks in every step."""
 
 import math
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +8,19 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.penalties import add_penalty_gradient
-from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
+from fastnet.contract.program import (
+    BY_STEP,
+    Data,
+    Inputs,
+    Program,
+    Run,
+    State,
+    Team,
+    TeamRun,
+    TeamWork,
+)
 from fastnet.random import seed_of_fit
+from fastnet.training.distributed.memory import SharedMemory, can_share
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shard, Shares
 from fastnet.training.distributed.sums import WeightedSum, sum_for
@@ -46,20 +56,27 @@ class _Part:
     total: Array
 
 
+@dataclass(frozen=True)
+class _TeamOfRanks:
+    """All ranks, as the backend's team: `memory` is rank 0's."""
+
+    work: TeamWork
+    memory: SharedMemory
+
+
 class DistributedProgram(Program):
     """Does the steps of a fit on all ranks: each computes its rows' gradient, and all add them up.
 
-    All ranks then make the same update, by the same bits. Row counts and masses are known before
-    the first step, so a step has one message: the gradient, with its loss.
+    All ranks then have the same parameters, by the same bits. Row counts and masses are known
+    before the first step. Where all ranks are on one machine and the backend has a way for a team
+    of processes, it does whole runs of steps; else a step has one message: the gradient, with its
+    loss.
 
     Args:
         program: the backend's.
         ranks: the processes.
         shares: which rows of its own this one takes in each step.
         options: of the fit.
-
-    Attributes:
-        adding: seconds that sums have taken so far, with the time that ranks wait for each other.
     """
 
     def __init__(
@@ -68,12 +85,16 @@ class DistributedProgram(Program):
         super().__init__(program.plan, program.dtype)
         self.program = program
         self.ranks, self.shares, self.options = ranks, shares, options
-        self.adding = 0.0
         self._part: _Part | None = None
         self._sums: dict[int, WeightedSum] = {}
+        self._teams: dict[int, _TeamOfRanks | None] = {}
 
     def free(self) -> None:
         """Give back the memory that the ranks share, on all of them."""
+        for team in self._teams.values():
+            if team is not None:
+                team.memory.free()
+        self._teams = {}
         for one in self._sums.values():
             one.free()
         self._sums = {}
@@ -84,7 +105,8 @@ class DistributedProgram(Program):
         """Hand over rows; uneven parts of them step by step, and not now."""
         if not isinstance(data, Shard):
             return self.program.upload(data)
-        own = data.own if self.shares.even is None else self.program.upload(data.own)
+        uneven = self.shares.even is None and self.program.in_team(self.ranks.size, 0) is None
+        own = data.own if uneven else self.program.upload(data.own)
         return Shard(own.x, own.y, own.weight, data.total)
 
     def orders(self, seed: int, epochs: range, rows: int) -> Any:
@@ -122,6 +144,12 @@ class DistributedProgram(Program):
         assert isinstance(data, Shard)
         if self.options.average_every > 1:
             return self._train_apart(state, data, self._part_of(data, run))
+        team = self._team(run.optimizer.slots)
+        if team is not None:
+            own = replace(run, seed=self._own_seed(run.seed))
+            part = TeamRun(own, self.shares.cuts, self._part_of(data, run).total)
+            members = Team(self.ranks.rank, team.memory.parts[0], team.memory.meet)
+            return team.work.train(members, state, data.own, part)
         losses = np.empty(run.steps)
         for index in range(run.steps):
             step = run.first_step + index
@@ -133,6 +161,19 @@ class DistributedProgram(Program):
                 return losses[: index + 1]
             self.program.update(state, gradient, run, step)
         return losses
+
+    def _team(self, slots: int) -> _TeamOfRanks | None:
+        """All ranks as a team, or None where one cannot; found once, because it takes messages."""
+        if slots not in self._teams:
+            work = self.program.in_team(self.ranks.size, slots)
+            needed = self.ranks.all_of(work and work.bytes)
+            self._teams[slots] = None
+            # Alike on all ranks: so are their backends and numbers of threads.
+            alike = work is not None and needed == [work.bytes] * self.ranks.size
+            if work is not None and alike and can_share(self.ranks, work.bytes):
+                memory = SharedMemory(self.ranks, 0 if self.ranks.rank else work.bytes)
+                self._teams[slots] = _TeamOfRanks(work, memory)
+        return self._teams[slots]
 
     def batch_gradient(
         self, state: State, data: Data, run: Run, step: int
@@ -191,9 +232,7 @@ class DistributedProgram(Program):
         if entries not in self._sums:
             deterministic = self.options.deterministic
             self._sums[entries] = sum_for(self.ranks, entries, self.dtype, deterministic)
-        began = time.perf_counter()
         total, loss = self._sums[entries](host, factor, loss)
-        self.adding += time.perf_counter() - began
         return loss, self.program.to_device(total)
 
     # --- steps of each rank by itself -----------------------------------------------------------

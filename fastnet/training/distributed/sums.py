@@ -4,12 +4,12 @@ Each adds up `factor * array` over the ranks, and `factor * loss` beside it. Two
 in the order of the ranks, so that the same number of ranks gives the same bits.
 """
 
-import os
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.training.distributed.memory import SharedMemory, can_share
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.world import mpi
 
@@ -20,10 +20,6 @@ WHOLE_BYTES = 2**17
 #: Up to so many ranks that share memory, each adds up everything: of two ranks' arrays that is as
 #: much reading as by parts, with one barrier less.
 FEW_RANKS = 3
-
-#: The share of the free shared memory that the arrays may take: to fill it ends a process.
-_SHARED_MEMORY = "/dev/shm"
-_MOST_OF_IT = 0.25
 
 #: Slots of a rank: two used in turns, and one for the sums of parts.
 _MOST_SLOTS = 3
@@ -50,24 +46,12 @@ class WeightedSum(Protocol):
 def sum_for(ranks: Ranks, entries: int, dtype: np.dtype[Any], deterministic: bool) -> WeightedSum:
     """The fastest sum of arrays of so many entries."""
     bytes_needed = ranks.size * (entries * dtype.itemsize + _LOSS + _LINE) * _MOST_SLOTS
-    node = ranks.communicator.Split_type(mpi().COMM_TYPE_SHARED)
-    fits = bytes_needed <= _MOST_OF_IT * _free_shared_memory()
-    shared = node.size == ranks.size and fits
-    node.Free()
-    if all(ranks.all_of(shared)):
-        return SharedMemory(ranks, entries, dtype)
+    if can_share(ranks, bytes_needed):
+        return InSharedMemory(ranks, entries, dtype)
     return (InOrder if deterministic else InAnyOrder)(ranks, entries, dtype)
 
 
-def _free_shared_memory() -> float:
-    """Bytes; unlimited where MPI does not take it from a file system."""
-    if not os.path.isdir(_SHARED_MEMORY):
-        return float("inf")
-    state = os.statvfs(_SHARED_MEMORY)
-    return float(state.f_bavail * state.f_frsize)
-
-
-class SharedMemory:
+class InSharedMemory:
     """The sum of ranks on one machine, through memory that all can read, in their order.
 
     Each rank writes into its own slot, and reads all. There are two sets of slots, used in turns,
@@ -76,12 +60,10 @@ class SharedMemory:
 
     def __init__(self, ranks: Ranks, entries: int, dtype: np.dtype[Any]) -> None:
         self.rank, self.size = ranks.rank, ranks.size
-        self.communicator = ranks.communicator
         arrays = -(-(entries * dtype.itemsize + _LOSS) // _LINE) * _LINE
         slots = 2 if self.size <= FEW_RANKS else _MOST_SLOTS
-        self.window = mpi().Win.Allocate_shared(slots * arrays, 1, comm=self.communicator)
-        memory = [self.window.Shared_query(rank)[0] for rank in range(self.size)]
-        self.window.Lock_all()
+        self.shared = SharedMemory(ranks, slots * arrays)
+        memory = self.shared.parts
         self.arrays = [
             [np.frombuffer(one, dtype, entries, slot * arrays) for one in memory]
             for slot in range(slots)
@@ -102,7 +84,7 @@ class SharedMemory:
         # Not a copy and a product: a plain copy of this size may bypass the caches.
         np.multiply(array, factor, out=arrays[self.rank])
         losses[self.rank][0] = factor * loss
-        self._meet()
+        self.shared.meet()
         total_loss = 0.0
         for one in losses:
             total_loss += float(one[0])
@@ -111,22 +93,15 @@ class SharedMemory:
             return self.total, total_loss
         sums, mine = self.arrays[2], self.parts[self.rank]
         _add_up([one[mine] for one in arrays], sums[self.rank][mine])
-        self._meet()
+        self.shared.meet()
         for one, part in zip(sums, self.parts, strict=True):
             self.total[part] = one[part]
         return self.total, total_loss
 
-    def _meet(self) -> None:
-        """Wait for all; what each has written before, all can read afterwards."""
-        self.window.Sync()
-        self.communicator.Barrier()
-        self.window.Sync()
-
     def free(self) -> None:
         """Give the memory back."""
         self.arrays, self.losses = [], []
-        self.window.Unlock_all()
-        self.window.Free()
+        self.shared.free()
 
 
 class InOrder:

@@ -1,0 +1,122 @@
+"""Processes that share memory, as the workers of one run: each has a part of every batch.
+
+Parameters, the optimizer's memory, the parts' gradients and the barrier's numbers stand in memory
+that all see, so that compiled code does with processes what it does with threads: each adds up and
+updates its own part of the parameters. The bits depend on how many there are.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+from fastnet.contract.program import Data, State, Team, TeamRun, TeamWork
+from fastnet.errors import FastnetError
+from fastnet_numba import training
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
+from fastnet_numba.run_tables import tables_of
+
+if TYPE_CHECKING:
+    from fastnet_numba.program import NumbaProgram
+
+#: Bytes to whose multiples the arrays in shared memory are laid.
+ALIGNED = 8 * CACHE_LINE_STRIDE
+
+
+def work(program: "NumbaProgram", size: int, slots: int) -> TeamWork | None:
+    """How so many processes train; None where each would have several threads, or statistics."""
+    plan = program.plan
+    if program.threads not in (None, 1) or plan.statistics or plan.size != plan.trained:
+        return None
+    shapes = _shapes(program, size, slots)
+    needed = sum(_room(dtype, shape) for dtype, shape in shapes)
+    return TeamWork(needed, partial(_train, program, shapes))
+
+
+def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, tuple[int, ...]]]:
+    """The shared arrays: signals, what the parts find, parameters, memory, gradients."""
+    dtype, trained = program.dtype, program.plan.trained
+    return [
+        (np.dtype(np.int64), ((size + 1) * CACHE_LINE_STRIDE,)),
+        (np.dtype(np.float64), (size * CACHE_LINE_STRIDE,)),
+        (dtype, (trained,)),
+        (dtype, (slots, trained)),
+        (dtype, (size * program.stride,)),
+    ]
+
+
+def _room(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Bytes that an array takes, with what is left free behind it."""
+    return -(-int(np.prod(shape)) * dtype.itemsize // ALIGNED) * ALIGNED
+
+
+def _train(
+    program: "NumbaProgram",
+    shapes: list[tuple[Any, tuple[int, ...]]],
+    team: Team,
+    state: State,
+    data: Data,
+    team_run: TeamRun,
+) -> Array:
+    """Do the steps of a run, as one of the workers."""
+    found, start = [], 0
+    for dtype, shape in shapes:
+        found.append(np.ndarray(shape, dtype, team.memory, start))
+        start += _room(dtype, shape)
+    signals, shared, parameters, memory = found[:4]
+    size = len(shared) // CACHE_LINE_STRIDE
+    given_up = signals[size * CACHE_LINE_STRIDE :]
+    try:
+        mine = slice(*(program.plan.trained * (team.rank + n) // size for n in (0, 1)))
+        parameters[mine] = state.parameters[mine]
+        memory[:, mine] = state.memory[:, mine]
+        team.meet()
+        losses = _follow(program, team.rank, size, found, state.updates, data, team_run)
+        if given_up[0]:
+            raise FastnetError("another process of this training failed amid a run of steps.")
+        state.parameters[...] = parameters
+        state.memory[...] = memory
+        state.updates += int(np.isfinite(losses).sum())
+        team.meet()  # before anybody writes there again
+    except BaseException:
+        given_up[0] = 1  # or the others would wait for ever
+        raise
+    return losses
+
+
+def _follow(
+    program: "NumbaProgram",
+    rank: int,
+    size: int,
+    arrays: list[Array],
+    updates: int,
+    data: Data,
+    team_run: TeamRun,
+) -> Array:
+    """Let the compiled kernel do this process's part of the steps; their losses."""
+    signals, shared, parameters, memory, gradients = arrays
+    run, cuts = team_run.run, team_run.cuts
+    replace(run, order=None).check(
+        program.plan, State(parameters, memory), max(run.batch_size, len(data))
+    )
+    most = max(int(np.diff(cuts).max()), 1)
+    workspace = program.for_rows(most)
+    layout = workspace.layout
+    numbers = program.numbers(training.TRAIN, run, len(data), updates, size, size)
+    numbers |= {training.IN_TEAM: 1, training.BATCHES: len(cuts) - 1}
+    steps, int_table, float_table = tables_of(run, numbers, program.segments)
+    batches = np.arange(run.first_step, run.first_step + run.steps) % (len(cuts) - 1)
+    steps[:, training.BEGIN] = cuts[batches]
+    steps[:, training.END] = cuts[batches + 1]
+    steps[:, training.MASS] = team_run.masses
+    losses = np.empty(run.steps)
+    arena = workspace.borrow()
+    made = program.kernel_for(layout)(
+        layout.training, steps, int_table, float_table, parameters, memory, gradients, arena,
+        losses, *program.flat_rows(data, run), shared, signals,
+        program.wide_sums(training.TRAIN, most * size, size), rank,
+    )  # fmt: skip
+    workspace.free.append(arena)
+    return losses[:made]
