@@ -49,9 +49,17 @@ def mixed(name: str, loss: str = "mse") -> fn.Network:
 
 
 def lacks(backend: str, network: fn.Network) -> bool:
-    """Whether a backend does not have an operation of the network, which it then refuses."""
+    """Whether a backend refuses the network: it lacks an operation, or CuPy's is no chain."""
     has = loading.load(backend).kinds
-    return any(kind not in has[table] for table, kind in kinds_of(lower(network)))
+    if any(kind not in has[table] for table, kind in kinds_of(lower(network))):
+        return True
+    if backend.startswith(("cupy", "simulated")):
+        try:
+            fn.Model(network, backend=backend)
+        except fn.BackendUnavailable as error:
+            assert "runs chains of layers" in str(error)
+            return True
+    return False
 
 
 def anywhere(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:
