@@ -24,7 +24,9 @@ def network(backend, request):
     """A network that the backend has; one that it does not have it must refuse by name."""
     found = mixed(*request.param)
     if lacks(backend, found):
-        with pytest.raises(fn.BackendUnavailable, match=r"does not have operation '\w+'"):
+        with pytest.raises(
+            fn.BackendUnavailable, match=r"does not have operation '\w+'|runs chains of layers"
+        ):
             fn.Model(found, backend=backend)
         pytest.skip(f"{backend} refuses this network by name")
     return found
