@@ -108,6 +108,27 @@ world.Barrier()
     assert "ValueError: rank 1 has lost its rows" in errors
 
 
+def test_an_exit_of_one_rank_ends_all():
+    code = """
+import sys
+import fastnet as fn
+world = fn.world()
+try:
+    sys.exit(2)
+except SystemExit as caught:
+    assert caught.code == 2
+if world.rank == 1:
+    sys.exit("rank 1 gives up")
+world.Barrier()
+"""
+    with mpi.start(2, code) as process:
+        printed, errors = mpi.finish(process)
+    assert process.returncode == 1
+    assert printed == ""
+    assert errors.count("rank 1 gives up") == 1
+    assert "Traceback" not in errors
+
+
 def test_an_error_that_all_have_is_reported_once():
     with mpi.start(2, FIT, "/proc/no/folder", "3", "0") as process:
         _, errors = mpi.finish(process)

@@ -41,16 +41,27 @@ def weigh_classes(
     if isinstance(class_weight, str):
         if class_weight != BALANCED:
             raise DefinitionError(unknown("class_weight", class_weight, [BALANCED]))
-        by_class = _balanced(_shares(data.y), classes)
+        by_class = balanced(class_counts(data.y, outputs))
     else:
         by_class = _given(class_weight, classes)
     return _weighed(data, by_class), None if validation is None else _weighed(validation, by_class)
 
 
-def _balanced(y: Array, classes: int) -> Array:
-    """As in scikit-learn: rows / (classes * rows of the class), over the classes that have rows."""
-    rows = np.bincount(y, minlength=classes) if y.ndim == 1 else y.sum(axis=0)
-    return len(y) / (np.count_nonzero(rows) * np.where(rows > 0, rows, len(y)))
+def class_counts(y: Array, outputs: int) -> Array:
+    """How many rows each class has, and last how many there are: `(classes + 1,)` float64."""
+    shares = _shares(y)
+    rows = np.bincount(y, minlength=max(outputs, 2)) if y.ndim == 1 else shares.sum(axis=0)
+    return np.append(rows, len(y)).astype(np.float64)
+
+
+def balanced(counts: Array) -> Array:
+    """As in scikit-learn: rows / (classes * rows of the class), over the classes that have rows.
+
+    Args:
+        counts: as of `class_counts`, or their sum over parts of the rows.
+    """
+    rows, total = counts[:-1], counts[-1]
+    return np.asarray(total / (np.count_nonzero(rows) * np.where(rows > 0, rows, total)))
 
 
 def _given(class_weight: Any, classes: int) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Inputs
-from fastnet.errors import DataError, DefinitionError
-from fastnet.training.class_weights import weigh_classes
+from fastnet.errors import DataError
+from fastnet.training.class_weights import BALANCED, balanced, class_counts, weigh_classes
 from fastnet.training.distributed.shares import digest_of_rows
 from fastnet.training.distributed.world import Distributed
 from fastnet.training.trainer import Trainer
@@ -126,14 +126,13 @@ class SeveralProcesses(OneProcess):
         return Data(Inputs(np.empty((len(y), 0), y.dtype)), y, weight)
 
     def weighed(self, class_weight: Any, outputs: int, data: Any, held_out: Any) -> Any:
-        """Both, with the weights of their classes, which must be given: counts are of one rank."""
+        """Both, with the weights of their classes; balanced ones are by all ranks' rows."""
         from fastnet.training.distributed.shares import Shard
 
-        if isinstance(class_weight, str):
-            raise DefinitionError(
-                f"class_weight is {class_weight!r}; with a communicator give the weight of each "
-                "class, as in {0: 1, 1: 10}."
-            )
+        if isinstance(class_weight, str) and class_weight == BALANCED:
+            own = data.own
+            counts = self.ranks.together(lambda: class_counts(own.y, outputs))
+            class_weight = dict(enumerate(balanced(self.ranks.sum(counts)).tolist()))
         own, held_out = self.ranks.together(
             lambda: weigh_classes(class_weight, outputs, data.own, held_out)
         )

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from fastnet.arguments import explained
 from fastnet.arrays import checks
@@ -92,7 +92,8 @@ def world() -> Any:
 
     So one script serves both: `python script.py` and `mpiexec -n 4 python script.py`.
 
-    From then on, an error that nobody catches ends all processes, not only its own.
+    From then on, an error that nobody catches ends all processes, not only its own; so does
+    `sys.exit` with a status that is not 0.
 
     Returns:
         mpi4py's `COMM_WORLD`, or an object with `rank` 0 and `size` 1.
@@ -145,9 +146,9 @@ def mark_everywhere(error: BaseException) -> None:
 
 
 def is_everywhere(error: BaseException | None) -> bool:
-    """Whether every rank raises this error, or the one that it was raised from."""
+    """Whether every rank raises this error, or one that it was raised from or after."""
     while error is not None and not getattr(error, _EVERYWHERE, False):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return error is not None
 
 
@@ -180,6 +181,29 @@ def end_together(communicator: Any) -> None:
 
     report.ends_all = True  # type: ignore[attr-defined]
     sys.excepthook = report
+    sys.exit = _exit
+
+
+class _Exit(SystemExit):
+    """An exit that ends all processes if nobody catches it, unless all have the same error."""
+
+    @property
+    def code(self) -> Any:  # type: ignore[override]
+        """The status. Python itself asks for it, from no function, once nobody has caught this."""
+        status = self.args[0] if self.args else None
+        if status and sys._getframe().f_back is None and not is_everywhere(self):
+            if mpi().COMM_WORLD.rank:
+                time.sleep(FIRST_SPEAKS_SECONDS)
+            if not isinstance(status, int):
+                print(status, file=sys.stderr)
+                status = 1
+            end_all(status)
+        return status
+
+
+def _exit(status: Any = None, /) -> NoReturn:
+    """Leave Python, as `sys.exit` does; a status that is not 0 ends all processes."""
+    raise _Exit(status)
 
 
 def end_all(status: int) -> None:
