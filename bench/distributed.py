@@ -23,7 +23,7 @@ from fastnet.training.distributed.program import DistributedProgram
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shard, Shares
 
-ROUNDS = 20
+ROUNDS = 14
 
 #: The networks, the rows of a rank's part of a batch, and how many steps make a run of some 0.05 s,
 #: as those of a fit are (`RUN_SECONDS` in fastnet/training/pacing.py).
