@@ -14,8 +14,10 @@ import fastnet as fn
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.training.rows import as_outputs
-from fastnet_numba.layout import Layout
+from fastnet_numba import layout, side_by_side
+from graphs import MIXED, mixed
 from numba_cases import CASES, data, network
+from samples import rows_for, weights_for
 
 libc = ctypes.CDLL(None, use_errno=True)
 PAGE, kept = mmap.PAGESIZE, []
@@ -35,38 +37,47 @@ def guarded(array):
     made[...] = array
     return made
 
-new = Layout.new_arena
-Layout.new_arena = lambda self, dtype: guarded(new(self, dtype))
-for case in CASES:
-    for dtype in (np.float32, np.float64):
-        # Without dropout the rows of narrow networks are in the lanes.
-        for threads, dropout in ((1, 0.25), (2, 0.25), (1, 0.0)):
-            x, y, weight = data(case, dtype)
-            net = network(case, dropout)
-            program = loading.load("numba").compile(
-                plan.lower(net), np.dtype(dtype), threads, None
-            )
-            flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
-            y = as_outputs(y if y.dtype.kind == "i" else y.astype(dtype), net)
-            rows = Data(Inputs(guarded(x)), guarded(y), guarded(weight))
-            program.predict(flat, rows.x)
-            program.predict_at_once(flat, guarded(x[:3]))
-            program.loss(flat, rows)
-            program.gradient(flat, rows, 0.1, 0.1, (1, 2))
-            for rule in (fn.Adam(0.01), fn.SGD(0.01), fn.Rprop(0.01), fn.Lion(0.01)):
-                memory = guarded(rule.memory(len(flat), np.dtype(dtype)))
-                order = guarded(np.stack([np.random.default_rng(i).permutation(len(x))
-                                          for i in range(4)]).astype(np.intp))
-                batch = max(len(x) // 3, 1)
-                steps = -(-len(x) // batch) * 2
-                rates = guarded(np.full(steps, 1e-3))
-                run = Run(0, steps, batch, order, rule, rates, 0.01, 0.01, 0.1,
-                          clip_value=1.0, clip_norm=1.0, seed=3)
-                state = State(flat, memory)
-                losses = program.train(state, rows, run)
-                assert np.isfinite(losses).all(), (case, losses)
-                gradient = guarded(program.batch_gradient(state, rows, run, 1)[2])
-                program.update(state, gradient, run, 1)
+layout.on_cache_lines = side_by_side.on_cache_lines = (
+    lambda entries, dtype: guarded(np.zeros(entries, dtype))
+)
+
+def drive(case, net, x, y, weight, dtype, threads):
+    program = loading.load("numba").compile(plan.lower(net), np.dtype(dtype), threads, None)
+    flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
+    y = as_outputs(y if y.dtype.kind == "i" else y.astype(dtype), net)
+    rows = Data(Inputs(guarded(x)), guarded(y), guarded(weight))
+    program.predict(flat, rows.x)
+    program.predict_at_once(flat, guarded(x[:3]))
+    program.loss(flat, rows)
+    program.gradient(flat, rows, 0.1, 0.1, (1, 2))
+    trained = program.plan.trained
+    for rule in (fn.Adam(0.01), fn.SGD(0.01), fn.Rprop(0.01), fn.Lion(0.01)):
+        memory = guarded(rule.memory(trained, np.dtype(dtype)))
+        order = guarded(np.stack([np.random.default_rng(i).permutation(len(x))
+                                  for i in range(4)]).astype(np.intp))
+        batch = max(len(x) // 3, 1)
+        steps = -(-len(x) // batch) * 2
+        rates = guarded(np.full(steps, 1e-3))
+        run = Run(0, steps, batch, order, rule, rates, 0.01, 0.01, 0.1,
+                  clip_value=1.0, clip_norm=1.0, seed=3)
+        state = State(flat, memory)
+        losses = program.train(state, rows, run)
+        assert np.isfinite(losses).all(), (case, losses)
+        gradient = guarded(program.batch_gradient(state, rows, run, 1)[2])
+        program.update(state, gradient, run, 1)
+        if program.lane_plan is not None:  # side by side, one more than a vector has lanes
+            runs = [Run(0, 3, len(x), None, rule, 0.01, 0.01) for _ in range(17)]
+            states = [State(flat.copy(), memory.copy()) for _ in runs]
+            program.train_many(states, [rows] * len(runs), runs)
+
+for dtype in (np.float32, np.float64):
+    # Without dropout the rows of narrow networks are in the lanes.
+    for threads, dropout in ((1, 0.25), (2, 0.25), (1, 0.0)):
+        for case in CASES:
+            drive(case, network(case, dropout), *data(case, dtype), dtype, threads)
+    for case in MIXED:
+        x, y = rows_for(mixed(case), 7)
+        drive(case, mixed(case), x.astype(dtype), y, weights_for(7).astype(dtype), dtype, 2)
 x, y = fn.datasets.xor()
 program = loading.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
                                          np.dtype("float32"), 1, None)

@@ -96,7 +96,8 @@ def absolute(x: Vector) -> Vector:
 
 def square_root(x: Vector) -> Vector:
     """The root lane by lane, NaN below 0."""
-    return np.sqrt(x)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
 
 
 def copy_sign(x: Vector, sign: Vector) -> Vector:
