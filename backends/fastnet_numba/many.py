@@ -58,11 +58,14 @@ def train(
             groups.setdefault((rows, kind, common), []).append(place)
         else:
             jobs.append(partial(train_alone, place))
+    threads = program.threads or processors()
     width = LANES[program.dtype.itemsize]
     for places in groups.values():
         places.sort(key=lambda place: -runs[place].steps)  # those that end together
-        for first in range(0, len(places), width):
-            jobs.append(partial(train_side_by_side, places[first : first + width]))
+        # Where there are vectors enough for all threads; bits are the same.
+        each = width * side_by_side.IN_TURNS if len(places) > width * threads else width
+        for first in range(0, len(places), each):
+            jobs.append(partial(train_side_by_side, places[first : first + each]))
     _share_out(program, jobs, products)
     return found
 

@@ -7,7 +7,9 @@ which four go through the network together.
 
 Letters: `p` parameters, `g` their gradient, `a` what comes out of a layer, `s` its slope, `d` the
 loss's derivative by it. In the buffer `m`, and in `w` for what is as long as the parameters, every
-number of a network is a vector: one for each lane.
+number of a network is a vector: one for each lane. Of two groups of networks that are trained
+in turns, layer by layer, each has its own half of both buffers: while the processor waits for
+what the one needs next, it works for the other.
 """
 
 from dataclasses import dataclass
@@ -28,9 +30,9 @@ from fastnet_numba.ops.activations import (
     TANH,
     activate,
 )
-from fastnet_numba.ops.losses import CROSSENTROPY, OF_ROWS, term
+from fastnet_numba.ops.losses import CROSSENTROPY, MSE, OF_ROWS, term
 from fastnet_numba.ops.optimizers import ADAM, DOUBLE, MOMENTUM, NESTEROV, SGD, SINGLE
-from fastnet_numba.simd.compiled import entry, inlined, kernel
+from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.elementwise import exp, log, sigmoid, tanh
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.vectors import (
@@ -60,11 +62,14 @@ AT_ONCE = 4
 #: out, its slope and its derivative in `m`.
 CODE, CONSTANTS, INPUTS, UNITS, WEIGHT, BIAS, OUTPUT, SLOPE, DERIVATIVE, FIELDS = range(10)
 
+#: Groups that are trained in turns, at most.
+IN_TURNS = 2
+
 #: A run's integers. Places are in `m`, in elements; PER_STEP is 1 where rates differ by step.
 (
     DEPTH, BLOCKS, SIZE, LOSS, LOSS_CONSTANT, X, Y, SHARES, OPTIMIZER, MOMENTA, PENALIZED,
-    DECAYED, PER_STEP, INTEGERS,
-) = range(14)  # fmt: skip
+    DECAYED, PER_STEP, GROUPS, INTEGERS,
+) = range(15)  # fmt: skip
 
 #: What each lane has at every step, and what they have alike, Adam's factors by t.
 RATE, L2, DECAY, BY_STEP = range(4)
@@ -125,13 +130,18 @@ def suits(data: Data, run: Run, kind: str) -> bool:
         and not run.l1
         and run.clip_value is None
         and run.clip_norm is None
-        and not (run.reports_penalty and np.any(run.l2))
+        and not (run.reports_penalty and _any(run.l2))
         and (weight is None or not np.any((weight > 0) & (weight < LEAST_WEIGHT)))
     )
 
 
+def _any(value: float | Array) -> bool:
+    """Whether a number, or one of several, is not 0."""
+    return bool(value.any() if isinstance(value, np.ndarray) else value)
+
+
 class Block:
-    """Networks side by side, as many as there are lanes at most.
+    """Networks side by side: as many as IN_TURNS vectors have lanes, at most.
 
     Args:
         plan: of all.
@@ -149,21 +159,23 @@ class Block:
     ) -> None:
         self.states, self.runs = states, runs
         dtype = states[0].parameters.dtype
+        count, rows = len(runs), len(data[0])
         self.lanes = LANES[dtype.itemsize]
+        self.groups = -(-count // self.lanes)
+        width = self.groups * self.lanes
         kind, constants = runs[0].optimizer.canonical()
         slots = runs[0].optimizer.slots
-        count, rows = len(runs), len(data[0])
-        self.w = on_cache_lines((2 + slots) * plan.size * self.lanes, dtype)
-        self.w = self.w.reshape(2 + slots, plan.size, self.lanes)  # p, memory, g
-        self.w[0, :, :count] = np.array([state.parameters for state in states]).T
+        self.w = on_cache_lines((2 + slots) * plan.size * width, dtype)
+        self.w = self.w.reshape(self.groups, 2 + slots, plan.size, self.lanes)  # p, memory, g
+        self._put(0, [state.parameters for state in states])
         for slot in range(slots):
-            self.w[1 + slot, :, :count] = np.array([state.memory[slot] for state in states]).T
+            self._put(1 + slot, [state.memory[slot] for state in states])
         self._arrange(plan, lane_plan, data, rows, dtype)
         steps = max(run.steps for run in runs)
-        self.losses = on_cache_lines(steps * self.lanes, dtype).reshape(steps, self.lanes)
+        self.losses = on_cache_lines(steps * width, dtype).reshape(steps, width)
         names = ("learning_rate", "l2", "weight_decay")
         by_step = any(isinstance(getattr(run, n), np.ndarray) for run in runs for n in names)
-        self.rates = np.zeros((steps if by_step else 1, BY_STEP, self.lanes), dtype)
+        self.rates = np.zeros((steps if by_step else 1, BY_STEP, width), dtype)
         for place, name in enumerate(names):
             if by_step:
                 for lane, run in enumerate(runs):
@@ -177,14 +189,21 @@ class Block:
             self.factors[:, LENGTHEN] = 1 / (1 - beta1**t)
             self.factors[:, WIDEN] = 1 / np.sqrt(1 - beta2**t)
             self.factors[:, EPSILON] = epsilon / np.sqrt(1 - before_correction * beta2**t)
-            self.momenta[:2] = np.array([[beta1], [beta2]])
-            self.momenta[2:] = np.array([[1 - beta1], [1 - beta2]])
+            self.momenta[...] = np.array([beta1, beta2, 1 - beta1, 1 - beta2])[:, None]
         elif kind != "sgd":
-            self.momenta[0, :count] = [run.optimizer.canonical()[1][0] for run in runs]
+            own = np.zeros(width)
+            own[:count] = [run.optimizer.canonical()[1][0] for run in runs]
+            self.momenta[:, 0] = own.reshape(self.groups, self.lanes)
         self.numbers[OPTIMIZER] = OPTIMIZERS[kind]
         self.numbers[PENALIZED] = self.rates[:, L2].any()
         self.numbers[DECAYED] = self.rates[:, DECAY].any()
-        self.numbers[PER_STEP] = by_step
+        self.numbers[PER_STEP], self.numbers[GROUPS] = by_step, self.groups
+
+    def _put(self, place: int, rows: list[Array]) -> None:
+        """Lay out the networks' parameters, or what is as long, each in its lane."""
+        for group, own in enumerate(self.w[:, place]):
+            here = rows[group * self.lanes : (group + 1) * self.lanes]
+            own[:, : len(here)] = np.array(here).T
 
     def _arrange(
         self, plan: Plan, lane_plan: LanePlan, data: list[Data], rows: int, dtype: np.dtype[Any]
@@ -200,10 +219,11 @@ class Block:
             lane_plan.room,
         ]
         x, y, shares, momenta, constants, room = np.cumsum([0, *sizes[:-1]]).tolist()
-        self.m = m = on_cache_lines(sum(sizes), dtype)
-        xs = m[x:y].reshape(blocks, plan.inputs, AT_ONCE, size)
-        ys = m[y:shares].reshape(blocks, plan.outputs, AT_ONCE, size)
-        self.shares = m[shares:momenta].reshape(blocks * AT_ONCE, size)
+        self.m = on_cache_lines(self.groups * sum(sizes), dtype).reshape(self.groups, -1)
+        m = self.m
+        xs = m[:, x:y].reshape(-1, blocks, plan.inputs, AT_ONCE, size)
+        ys = m[:, y:shares].reshape(-1, blocks, plan.outputs, AT_ONCE, size)
+        self.shares = m[:, shares:momenta].reshape(-1, blocks * AT_ONCE, size)
         places: dict[int, list[int]] = {}  # lanes with the same rows, which are laid out once
         for lane, one in enumerate(data):
             places.setdefault(id(one), []).append(lane)
@@ -214,11 +234,12 @@ class Block:
                 targets = np.eye(plan.outputs, dtype=dtype)[targets]
             weight = np.ones(rows, dtype) if one.weight is None else one.weight
             mass = float(weight.sum(dtype=np.float64)) * plan.loss.each
-            xs[..., same] = _in_blocks(one.x.numbers, blocks)[..., None]
-            ys[..., same] = _in_blocks(targets.reshape(rows, plan.outputs), blocks)[..., None]
-            self.shares[:rows, same] = (weight / mass if mass else 0 * weight)[:, None]
-        self.momenta = m[momenta:constants].reshape(4, size)
-        m[constants : constants + len(lane_plan.constants)] = lane_plan.constants
+            group, lane_of = np.divmod(same, size)
+            xs[group, ..., lane_of] = _in_blocks(one.x.numbers, blocks)
+            ys[group, ..., lane_of] = _in_blocks(targets.reshape(rows, plan.outputs), blocks)
+            self.shares[group, :rows, lane_of] = weight / mass if mass else 0 * weight
+        self.momenta = m[:, momenta:constants].reshape(-1, 4, size)
+        m[:, constants : constants + len(lane_plan.constants)] = lane_plan.constants
         self.table = lane_plan.table.copy()
         self.table[:, CONSTANTS] += constants
         self.table[:, OUTPUT : DERIVATIVE + 1] += room
@@ -239,7 +260,7 @@ class Block:
         while left:
             end = min(self.runs[lane].steps for lane in left)
             at = compiled(
-                self.table, self.numbers, self.w.reshape(-1), self.m, self.rates.reshape(-1),
+                self.table, self.numbers, self.w.reshape(-1), self.m.reshape(-1), self.rates.reshape(-1),
                 self.factors.reshape(-1), self.losses.reshape(-1), at, end,
             )  # fmt: skip
             if at < end:  # a loss is not finite: that network stops before the update
@@ -257,14 +278,15 @@ class Block:
 
     def _take_out(self, lane: int, updates: int, goes_on: bool) -> None:
         """Hand back a network that is done; where others go on, leave zeros, with a finite loss."""
-        state = self.states[lane]
-        state.parameters[...] = self.w[0, :, lane]
+        state, group, lane = self.states[lane], lane // self.lanes, lane % self.lanes
+        own = self.w[group, ..., lane]
+        state.parameters[...] = own[0]
         if len(state.memory):
-            state.memory[...] = self.w[1:-1, :, lane]
+            state.memory[...] = own[1:-1]
         state.updates += updates
         if goes_on:
-            self.w[..., lane] = 0
-            self.shares[:, lane] = 0
+            own[...] = 0
+            self.shares[group, :, lane] = 0
 
 
 def _in_blocks(rows: Array, blocks: int) -> Array:
@@ -315,22 +337,30 @@ def forward(layer, w, m, source):
 
 
 @inlined
-def sloped(layer, m, d, k):
-    """d times the slope of a layer's activation, for the vector `k` of what comes out of it.
+def sloped(layer, m, d0, d1, d2, d3, k):
+    """d times the slope of a layer's activation, for the vectors from `k` on of what comes out.
 
     The slopes of the commonest are computed from what comes out: to keep them takes longer.
     """
-    if layer[CODE] == IDENTITY:
-        return d
-    if layer[CODE] == SIGMOID:
-        a = load(m, layer[OUTPUT] + k)
-        return d * (a * (1.0 - a))
-    if layer[CODE] == TANH:
-        a = load(m, layer[OUTPUT] + k)
-        return d * (1.0 - a * a)
-    if layer[CODE] == RELU:
-        return choose(load(m, layer[OUTPUT] + k) > 0.0, d, 0.0)
-    return d * load(m, layer[SLOPE] + k)
+    size, code = lanes(m), layer[CODE]
+    if code != IDENTITY:
+        a = layer[SLOPE] + k
+        if code == SIGMOID or code == TANH or code == RELU:
+            a = layer[OUTPUT] + k
+        a0, a1 = load(m, a), load(m, a + size)
+        a2, a3 = load(m, a + 2 * size), load(m, a + 3 * size)
+        if code == SIGMOID:
+            d0, d1 = d0 * (a0 * (1.0 - a0)), d1 * (a1 * (1.0 - a1))
+            d2, d3 = d2 * (a2 * (1.0 - a2)), d3 * (a3 * (1.0 - a3))
+        elif code == TANH:
+            d0, d1 = d0 * (1.0 - a0 * a0), d1 * (1.0 - a1 * a1)
+            d2, d3 = d2 * (1.0 - a2 * a2), d3 * (1.0 - a3 * a3)
+        elif code == RELU:
+            d0, d1 = choose(a0 > 0.0, d0, 0.0), choose(a1 > 0.0, d1, 0.0)
+            d2, d3 = choose(a2 > 0.0, d2, 0.0), choose(a3 > 0.0, d3, 0.0)
+        else:
+            d0, d1, d2, d3 = d0 * a0, d1 * a1, d2 * a2, d3 * a3
+    return d0, d1, d2, d3
 
 
 @inlined
@@ -372,25 +402,37 @@ def backward(layer, w, m, g, source, before, goes_on, first):
             d += 4 * size
         if goes_on:
             k, e = 4 * i * size, before[DERIVATIVE] + 4 * i * size
-            store(m, e, sloped(before, m, e0, k))
-            store(m, e + size, sloped(before, m, e1, k + size))
-            store(m, e + 2 * size, sloped(before, m, e2, k + 2 * size))
-            store(m, e + 3 * size, sloped(before, m, e3, k + 3 * size))
+            e0, e1, e2, e3 = sloped(before, m, e0, e1, e2, e3, k)
+            store(m, e, e0)
+            store(m, e + size, e1)
+            store(m, e + 2 * size, e2)
+            store(m, e + 3 * size, e3)
 
 
 @inlined
 def entries_loss(kind, constant, m, layer, y_at, share_at):
     """The loss of a block of rows, entry by entry, and d of the last layer."""
-    size = lanes(m)
+    size, units, p_at, d_at = lanes(m), layer[UNITS], layer[OUTPUT], layer[DERIVATIVE]
     summed = every(m, 0.0)
-    for j in range(layer[UNITS]):
-        for r in range(0, 4 * size, size):
-            k = 4 * j * size + r
-            share = load(m, share_at + r)
-            t, e = term(kind, load(m, layer[OUTPUT] + k), load(m, y_at + k), constant)
+    for j in range(units):
+        for k in range(4 * j * size, 4 * (j + 1) * size, size):
+            share = load(m, share_at + k - 4 * j * size)
+            p, y = load(m, p_at + k), load(m, y_at + k)
+            if kind == MSE:  # the commonest, without a call
+                r = p - y
+                t, e = r * r, r + r
+            else:
+                t, e = term(kind, p, y, constant)
             summed = summed + choose(share > 0.0, t * share, 0.0)
-            e = sloped(layer, m, e * share, k)
-            store(m, layer[DERIVATIVE] + k, choose(share > 0.0, e, 0.0))
+            store(m, d_at + k, e * share)
+        at = d_at + 4 * j * size
+        d0, d1 = load(m, at), load(m, at + size)
+        d2, d3 = load(m, at + 2 * size), load(m, at + 3 * size)
+        d0, d1, d2, d3 = sloped(layer, m, d0, d1, d2, d3, 4 * j * size)
+        store(m, at, choose(load(m, share_at) > 0.0, d0, 0.0))
+        store(m, at + size, choose(load(m, share_at + size) > 0.0, d1, 0.0))
+        store(m, at + 2 * size, choose(load(m, share_at + 2 * size) > 0.0, d2, 0.0))
+        store(m, at + 3 * size, choose(load(m, share_at + 3 * size) > 0.0, d3, 0.0))
     return summed
 
 
@@ -427,7 +469,17 @@ def cleared(x, least):
     return choose(absolute(x) < least, 0.0, x)
 
 
-@kernel
+@inlined
+def penalize(table, w, g, l2):
+    """Add l2 w to the gradient of the weights."""
+    size = lanes(w)
+    for n in range(len(table)):
+        weight = table[n, WEIGHT] * size
+        for k in range(weight, weight + table[n, INPUTS] * table[n, UNITS] * size, size):
+            store(w, g + k, load(w, g + k) + l2 * load(w, k))
+
+
+@inlined
 def update(numbers, w, m, rate, decay, factors, at):
     """The optimizer's step for all parameters, which `decay` has a part in."""
     size, length = lanes(m), numbers[SIZE] * lanes(m)
@@ -479,9 +531,9 @@ def steps(table, numbers, w, m, rates, factors, losses, at, end):
     Args:
         table: of the layers.
         numbers: the run's integers.
-        w: parameters, optimizer's memory and room for the gradient.
-        m: rows, targets, shares of rows in the loss, constants, and room.
-        rates: RATE, L2 and DECAY for every lane, of each step or of all.
+        w: of each group parameters, optimizer's memory and room for the gradient.
+        m: of each group rows, targets, shares of rows in the loss, constants, and room.
+        rates: RATE, L2 and DECAY for every lane of all groups, of each step or of all.
         factors: Adam's, of each step.
         losses: room for each step's losses, of all lanes.
         at, end: the steps to do.
@@ -489,42 +541,50 @@ def steps(table, numbers, w, m, rates, factors, losses, at, end):
     Returns:
         `end`, or the step before whose update it stopped, because a loss is not finite.
     """
-    size, depth, blocks = lanes(m), numbers[DEPTH], numbers[BLOCKS]
-    length = numbers[SIZE] * size
-    g, outputs = len(w) - length, table[depth - 1, UNITS]
+    size, depth, blocks, groups = lanes(m), numbers[DEPTH], numbers[BLOCKS], numbers[GROUPS]
+    length, own_w, own_m = numbers[SIZE] * size, len(w) // groups, len(m) // groups
+    g, outputs = own_w - length, table[depth - 1, UNITS]
     constant = every(m, m[numbers[LOSS_CONSTANT]])
     before = control_word()
     set_control_word(before | FLUSHING)
     while at < end:
-        summed = every(m, 0.0)
+        finite = every(m, 0.0)
         for block in range(blocks):
             x = numbers[X] + block * table[0, INPUTS] * 4 * size
             source = x
             for n in range(depth):
-                forward(table[n], w, m, source)
+                for k in range(groups):
+                    p, q = w[k * own_w : (k + 1) * own_w], m[k * own_m : (k + 1) * own_m]
+                    forward(table[n], p, q, source)
                 source = table[n, OUTPUT]
             y = numbers[Y] + block * outputs * 4 * size
             share = numbers[SHARES] + block * 4 * size
-            if numbers[LOSS] == CROSSENTROPY:
-                found = rows_loss(m, table[depth - 1], y, share)
-            else:
-                found = entries_loss(numbers[LOSS], constant, m, table[depth - 1], y, share)
-            summed = summed + found
+            for k in range(groups):
+                q = m[k * own_m : (k + 1) * own_m]
+                if numbers[LOSS] == CROSSENTROPY:
+                    found = rows_loss(q, table[depth - 1], y, share)
+                else:
+                    found = entries_loss(numbers[LOSS], constant, q, table[depth - 1], y, share)
+                loss = (at * groups + k) * size
+                if block > 0:
+                    found = load(losses, loss) + found
+                store(losses, loss, found)
+                finite = finite + found * 0.0
             for n in range(depth - 1, -1, -1):
                 source = table[n - 1, OUTPUT] if n > 0 else x
-                backward(table[n], w, m, g, source, table[max(n - 1, 0)], n > 0, block == 0)
-        store(losses, at * size, summed)
-        if not total(summed * 0.0) == 0.0:  # NaN, if one is not finite
+                for k in range(groups):
+                    p, q = w[k * own_w : (k + 1) * own_w], m[k * own_m : (k + 1) * own_m]
+                    backward(table[n], p, q, g, source, table[max(n - 1, 0)], n > 0, block == 0)
+        if not total(finite) == 0.0:  # NaN, if a loss is not finite
             break
-        own = at * BY_STEP * size if numbers[PER_STEP] else 0
-        if numbers[PENALIZED] != 0:
-            l2 = load(rates, own + L2 * size)
-            for n in range(depth):
-                weight = table[n, WEIGHT] * size
-                for k in range(weight, weight + table[n, INPUTS] * table[n, UNITS] * size, size):
-                    store(w, g + k, load(w, g + k) + l2 * load(w, k))
-        rate, decay = load(rates, own + RATE * size), load(rates, own + DECAY * size)
-        update(numbers, w, m, rate, decay, factors, at)
+        for k in range(groups):
+            p, q = w[k * own_w : (k + 1) * own_w], m[k * own_m : (k + 1) * own_m]
+            own = ((at * BY_STEP if numbers[PER_STEP] else 0) * groups + k) * size
+            if numbers[PENALIZED] != 0:
+                penalize(table, p, g, load(rates, own + L2 * groups * size))
+            rate = load(rates, own + RATE * groups * size)
+            decay = load(rates, own + DECAY * groups * size)
+            update(numbers, p, q, rate, decay, factors, at)
         at += 1
     set_control_word(before)
     return at
