@@ -260,8 +260,8 @@ class Block:
         while left:
             end = min(self.runs[lane].steps for lane in left)
             at = compiled(
-                self.table, self.numbers, self.w.reshape(-1), self.m.reshape(-1), self.rates.reshape(-1),
-                self.factors.reshape(-1), self.losses.reshape(-1), at, end,
+                self.table, self.numbers, self.w.reshape(-1), self.m.reshape(-1),
+                self.rates.reshape(-1), self.factors.reshape(-1), self.losses.reshape(-1), at, end,
             )  # fmt: skip
             if at < end:  # a loss is not finite: that network stops before the update
                 gone = [lane for lane in left if not np.isfinite(self.losses[at, lane])]

@@ -128,23 +128,23 @@ def settings_of_members(
     made: dict[Any, Settings] = {}
     found = []
     for member, seed in enumerate(seeds):
-        own = {name: values[member] for name, values in by_name.items()}
+        values = [of_members[member] for of_members in by_name.values()]
         rows = len(data[member])
         # Checked once for all members that have the same: checks take longer than a tiny fit. The
         # types too, because True is 1 to a dictionary, and not to a check.
-        key = (rows, id(rules[member]), *own.values())
+        key = (rows, id(rules[member]), *values)
         key = (*key, *map(type, key))
         try:
             settings = made.get(key)
         except TypeError:  # of an unhashable value, which a check will refuse
             settings = None
         if settings is None:
+            own = dict(zip(by_name, values, strict=True))
             settings = _named(
                 member, make_settings, network, rows, seed, dtype, optimizer=rules[member], **own
             )
             made[key] = settings
-        # Not by `replace`, which takes as long as a tiny fit.
-        found.append(Settings(**{**vars(settings), "seed": seed}))
+        found.append(settings.with_seed(seed))
     return found
 
 

@@ -14,7 +14,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -383,19 +383,12 @@ class Trainer:
         """
         weight = self.weight
         if weight is None or self.objective.by_rows:
-            return self._batch_rows
+            return _rows_of_batches(self.rows, self.settings.batch_size)
         by_epoch = weight[None]
         if run.order is not None:
             by_epoch = weight[self.program.to_host(run.order)[:epochs]]
         starts = np.arange(0, self.rows, self.settings.batch_size)
         return np.asarray(np.add.reduceat(by_epoch, starts, axis=1, dtype=np.float64))
-
-    @cached_property
-    def _batch_rows(self) -> Array:
-        """The rows of each batch of an epoch, `(batches,)`."""
-        rows = np.full(self.batches, self.settings.batch_size)
-        rows[-1] = self.rows - (self.batches - 1) * self.settings.batch_size
-        return rows
 
     # --- L-BFGS -------------------------------------------------------------------------------
 
@@ -500,6 +493,15 @@ class Trainer:
         if self.save is not None:
             self.save()
             self.saved_at = time.monotonic()
+
+
+@lru_cache(maxsize=16)  # the fits of many networks have the same
+def _rows_of_batches(rows: int, batch_size: int) -> Array:
+    """The rows of each batch of an epoch, `(batches,)`, read-only."""
+    found = np.full(-(-rows // batch_size), batch_size)
+    found[-1] = rows - (len(found) - 1) * batch_size
+    found.flags.writeable = False
+    return found
 
 
 def _finite(parameters: Array, memory: Array) -> bool:
