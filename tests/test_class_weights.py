@@ -44,9 +44,7 @@ def test_they_are_weights_of_rows(given, form):
     )
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(history.validation_loss, weighed.validation_loss, rtol=1e-12)
-    plain = fn.Model.of(
-        network, dict(fn.Model(network, dtype="float64").parameters), dtype="float64"
-    )
+    plain = fn.Model(network, dtype="float64", backend="numpy")
     plain.parameters.flat[:] = found
     guess = plain.predict(X[::2])
     right = ((guess[:, 0] > 0.5) if outputs == 1 else guess.argmax(axis=1)) == known[::2]

@@ -77,6 +77,8 @@ def test_folds_test_each_row_once(kind):
         tested += test.tolist()
     assert len(set(tested)) == len(tested)
     assert kind == "times" or len(tested) == 103
+    with pytest.raises(DataError, match="too few"):  # before the first fold is trained
+        next(folds(facts, 1, 104))
     single = np.array([0] * 10 + [1])
     assert sum(10 in test for _, test in folds(RowFacts(11, single), 1, 5)) == 0
 

@@ -103,9 +103,9 @@ def folds(facts: RowFacts, seed: int, count: int) -> Iterator[tuple[Array, Array
         yield from _consecutive(facts.times, count, facts.column)
         return
     fold = _fold_of_rows(facts, seed, count)
+    if not np.bincount(fold[fold >= 0], minlength=count).all():
+        raise DataError(f"{facts.count:,} rows are too few for {count:,} folds.")
     for index in range(count):
-        if not (fold == index).any():
-            raise DataError(f"{facts.count:,} rows are too few for {count} folds.")
         yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)
 
 
@@ -193,11 +193,11 @@ def _consecutive(times: Array, count: int, column: str) -> Iterator[tuple[Array,
     """Each fold begins with the first row, and is tested on the next part of the rows."""
     ordered = np.sort(times)
     begins = [ordered[len(times) * part // (count + 1)] for part in range(1, count + 1)]
-    for first, end in zip(begins, [*begins[1:], np.inf], strict=True):
-        before, tested = np.flatnonzero(times < first), (times >= first) & (times < end)
-        if len(before) < 2 or not tested.any():
-            raise DataError(
-                f"column {column!r} has too few different times for {count} folds: give more rows, "
-                "or ask for fewer folds."
-            )
-        yield before, np.flatnonzero(tested)
+    ends = [*begins[1:], np.inf]
+    if np.sum(times < begins[0]) < 2 or not np.all(np.diff(begins)):
+        raise DataError(
+            f"column {column!r} has too few different times for {count} folds: give more rows, "
+            "or ask for fewer folds."
+        )
+    for first, end in zip(begins, ends, strict=True):
+        yield np.flatnonzero(times < first), np.flatnonzero((times >= first) & (times < end))
