@@ -239,7 +239,7 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
         factor = every(m, w / mass)
         if len(labels):
             label = labels[order[first + r] if len(order) else first + r]
-            loss = total(keep_first(log_share - (every(m, m[z_at + label]) - top), 1))
+            sure, picked = every(m, 1.0), every(m, m[z_at + label]) - top
             for j in range(0, columns, step):
                 one = every(m, 1.0)
                 hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
@@ -250,41 +250,26 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
                 y = keep_first(load(m, y_at + j), columns - j)
                 sure = sure + y
                 picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
-            sure = every(m, total(sure))
-            loss = total(keep_first(sure * log_share, 1)) - total(picked)
+            sure, picked = every(m, total(sure)), every(m, total(picked))
             for j in range(0, columns, step):
                 y = keep_first(load(m, y_at + j), columns - j)
                 p = keep_first(load(m, d_at + j), columns - j) / share * sure
                 store(m, d_at + j, (p - y) * factor)
+        loss = total(keep_first(sure * log_share - picked, 1))
         if places[LOSS] == SMOOTHED_CROSSENTROPY:
             # From the targets y to (1 - e) y + e sum(y) / columns.
-            e = every(m, m[places[LOSS_CONSTANT]])
-            even = e / every(m, 1.0 * columns)
-            spread = every(m, 0.0)
+            e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
+            even = e * sure / every(m, 1.0 * columns)
             for j in range(0, columns, step):
                 spread = spread + keep_first(load(m, z_at + j) - top, columns - j)
-            spread = every(m, total(spread))
-            if len(labels):
-                label = labels[order[first + r] if len(order) else first + r]
-                picked = every(m, m[z_at + label]) - top
-                for j in range(0, columns, step):
+                if len(labels):
                     one = every(m, 1.0)
-                    hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
-                    moved = load(m, d_at + j) + (e * hot - even) * factor
-                    store(m, d_at + j, keep_first(moved, columns - j))
-                loss += total(keep_first(e * picked - even * spread, 1))
-            else:
-                sure, picked = every(m, 0.0), every(m, 0.0)
-                for j in range(0, columns, step):
-                    y = keep_first(load(m, y_at + j), columns - j)
-                    sure = sure + y
-                    picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
-                even = even * every(m, total(sure))
-                for j in range(0, columns, step):
-                    moved = load(m, d_at + j) + (e * load(m, y_at + j) - even) * factor
-                    store(m, d_at + j, keep_first(moved, columns - j))
-                picked = every(m, total(picked))
-                loss += total(keep_first(e * picked - even * spread, 1))
+                    y = keep_first(one, label - j + 1) - keep_first(one, label - j)
+                else:
+                    y = load(m, y_at + j)
+                moved = load(m, d_at + j) + (e * y - even) * factor
+                store(m, d_at + j, keep_first(moved, columns - j))
+            loss += total(keep_first(e * picked - even * every(m, total(spread)), 1))
         if w > 0:
             weighted_sum += loss * w
         else:
