@@ -31,6 +31,9 @@ SETTINGS = (
     "dropout_factor",
 )  # fmt: skip
 
+#: Settings of `Population.fit` that the search itself gives.
+_OF_SEARCH = ("rows", "initial_epoch", "resume")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -40,7 +43,7 @@ class Candidate:
         values: by name, as drawn from the space.
         network: the definition made of them.
         scores: of each fold's held-out rows, `(folds,)` float64.
-        epochs: for how many it was trained.
+        epochs: for how many it was trained, without regard to early stopping.
         members: the networks trained, one for each fold.
         number: in the order in which candidates were drawn.
     """
@@ -226,19 +229,21 @@ def search(
         epochs: for those that are trained longest.
         reduction: one of so many goes on to the next round; None: all have all epochs.
         metric: "loss", "accuracy", "r2", "rmse" or "mae", of the held-out rows.
-        budget: seconds after which nothing more is begun; the rest is ranked as it is.
+        budget: seconds after which no further epoch is begun; all are ranked as they are then.
         seed: of the candidates, the folds and the first member.
         backend: as for `Model`.
         dtype: as for `Model`.
         threads: as for `Model`.
         checkpoint: a folder, in which a search that is stopped goes on when it is called again.
-        settings: of all fits, as for `Population.fit`.
+        settings: of all fits, as for `Population.fit`, but for `rows`, `initial_epoch` and
+            `resume`.
 
     Returns:
         The candidates, best first.
 
     Raises:
-        DefinitionError: if the space or a setting is invalid.
+        DefinitionError: if the space or a setting is invalid, or the budget ends before anything is
+            trained.
         DataError: if rows or targets are invalid.
         Diverged: if all candidates diverge.
         KeyboardInterrupt: after Ctrl-C.
@@ -253,6 +258,9 @@ def search(
             + ", ".join(repr(name) for name in metrics.METRICS)
             + "."
         )
+    for name in _OF_SEARCH:
+        if name in settings:
+            raise DefinitionError(f"{name} is not for fn.search, which decides it; leave it out.")
     deadline = None
     if budget is not None:
         deadline = time.monotonic() + checks.number(budget, "budget", above=0)
@@ -347,7 +355,7 @@ class _Rounds:
                 self._train(population, [drawn[number] for number in going], done, until, name)
                 for place, number in enumerate(going):
                     ranked[number] = self._judge(
-                        population, place, number, drawn[number], networks[number], until
+                        population, place, number, drawn[number], networks[number], done, until
                     )
             left = sorted(left, key=lambda number: self._rank(ranked.get(number)))
             keep = len(left) if reduction is None else math.ceil(len(left) / reduction)
@@ -355,7 +363,9 @@ class _Rounds:
             if self._over():
                 break
         found = sorted(ranked.values(), key=self._rank)
-        if not found or not np.isfinite(found[0].score):
+        if not found:
+            raise DefinitionError("the budget was over before anything was trained; give more.")
+        if not np.isfinite(found[0].score):
             raise Diverged("every candidate of the search diverged; try lower learning rates.", 0)
         return found
 
@@ -397,7 +407,7 @@ class _Rounds:
             else each[0][key]
             for key in each[0]
         }
-        callbacks: list[Callable[[Model, Any], Any]] = []
+        callbacks: list[Callable[[Model, Any], Any]] = [*settings.pop("callbacks", ())]
         if self.deadline is not None:
             callbacks.append(lambda model, history: self._over())
         saved: dict[str, Any] = {}
@@ -422,9 +432,13 @@ class _Rounds:
         number: int,
         values: dict[str, Any],
         network: Network,
+        done: int,
         until: int,
     ) -> Candidate:
         members = [population[place * self.folds + fold] for fold in range(self.folds)]
+        epochs = until
+        if self._over():  # maybe in the midst of them
+            epochs = done + max(len(model.history or ()) for model in members)
         scores = np.full(self.folds, math.nan)
         for fold, model in enumerate(members):
             if place * self.folds + fold in population.diverged:
@@ -437,7 +451,7 @@ class _Rounds:
                 targets = checks.targets(y, len(x), network.targets, network.loss.targets, x.dtype)
                 predicted = model.predict(x)[:, : network.targets]
                 scores[fold] = metrics.METRICS[self.metric](targets, predicted, None)
-        return Candidate(values, network, scores, until, members, number)
+        return Candidate(values, network, scores, epochs, members, number)
 
 
 def _draw(space: Mapping[str, Any], candidates: int, seed: int) -> Iterator[dict[str, Any]]:

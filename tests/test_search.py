@@ -1,5 +1,8 @@
 """Searches: candidates, rounds, ranks, refits, ensembles, and going on after a stop."""
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 from compare import assert_same_bits
@@ -109,9 +112,24 @@ def test_a_search_goes_on_where_it_stopped(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
-def test_a_budget_ends_a_search_with_what_there_is():
-    found = fn.search(network, SPACE, *rings(), budget=0.05, backend="numpy", **OPTIONS)
-    assert 1 <= len(found.candidates) <= 8
+def test_a_budget_ends_a_search_with_what_there_is(monkeypatch):
+    now, seen = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def takes_a_second(model, history):
+        seen.append(model.seed)
+        now[0] += 1
+
+    options = {**OPTIONS, "callbacks": [takes_a_second], "backend": "numpy"}
+    found = fn.search(network, SPACE, *rings(), budget=20.5, **options)
+    assert len(seen) < 40
+    assert found.best.epochs == len(found.best.members[0].history) < 4
+    now[0] = 0.0
+    refitted = found.refit(*rings())
+    assert len(refitted.history) == found.best.epochs
+    monkeypatch.setattr(time, "monotonic", itertools.count().__next__)
+    with pytest.raises(fn.DefinitionError, match="the budget was over before anything"):
+        fn.search(network, SPACE, *rings(), budget=1e-9, **OPTIONS)
 
 
 def test_regressions_with_distributions():
@@ -145,6 +163,8 @@ def test_what_does_not_fit_is_refused_by_name():
     x, y = rings(30)
     with pytest.raises(fn.DefinitionError, match=r"space\['units'\] is 3; it must be a list"):
         fn.search(network, {"units": 3}, x, y)
+    with pytest.raises(fn.DefinitionError, match="rows is not for fn.search"):
+        fn.search(network, SPACE, x, y, rows=[[0]])
     with pytest.raises(fn.DefinitionError, match="metric is 'auc'"):
         fn.search(network, SPACE, x, y, metric="auc")
     with pytest.raises(fn.DefinitionError, match="network returned None"):
