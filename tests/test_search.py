@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused_by_name():
     x, y = rings(30)
     with pytest.raises(fn.DefinitionError, match=r"space\['units'\] is 3; it must be a list"):
         fn.search(network, {"units": 3}, x, y)
-    with pytest.raises(fn.DefinitionError, match="rows is not for fn.search"):
+    with pytest.raises(fn.DefinitionError, match=r"rows is not for fn\.search"):
         fn.search(network, SPACE, x, y, rows=[[0]])
     with pytest.raises(fn.DefinitionError, match="metric is 'auc'"):
         fn.search(network, SPACE, x, y, metric="auc")
