@@ -304,7 +304,7 @@ class Ensemble:
         """
         check_encoded(self.table, encoded, "predict")
         if return_std:
-            mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
+            mean, variance = self._moments(x)
             std = np.sqrt(variance).astype(self.dtype)
             return dlpack.like(mean.astype(self.dtype), x), dlpack.like(std, x)
         kind = _kind(self.network)
@@ -338,7 +338,7 @@ class Ensemble:
         """
         check_encoded(self.table, encoded, "predict_interval")
         self.check_coverage(coverage)
-        mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
+        mean, variance = self._moments(x)
         half = self._factors(coverage) * np.sqrt(variance)
         ends = (mean - half).astype(self.dtype), (mean + half).astype(self.dtype)
         return dlpack.like(ends[0], x), dlpack.like(ends[1], x)
@@ -375,7 +375,8 @@ class Ensemble:
             DataError: if the arrays do not fit.
             DefinitionError: as for `predict` with `return_std`.
         """
-        self._calibrate(x, y, self._one_weight_a_row(len(x)))
+        x = checks.features(x, self.network.inputs, np.dtype(self.dtype))
+        self._calibrate(x, y, np.ones((len(self), len(x))))
 
     def _calibrate(self, x: Any, y: Any, unseen: Array) -> None:
         """By the members that have not seen a row: `(members, rows)`, 1 for those."""
@@ -421,7 +422,7 @@ class Ensemble:
         """
         if self.predicts_variances:
             check_encoded(self.table, encoded, "evaluate")
-            mean, variance = self._moments(x, self._one_weight_a_row(len(x)))
+            mean, variance = self._moments(x)
             return np.hstack([mean, np.log(variance)])
         predicted = np.asarray(self.predict(x, encoded=encoded), np.float64)
         least = np.finfo(self.dtype).tiny
@@ -467,9 +468,6 @@ class Ensemble:
             measured["crps"] = uncertainty.crps(targets, mean, std)
         return measured
 
-    def _one_weight_a_row(self, rows: int) -> Array:
-        return np.ones((len(self), rows))
-
     def _parts(self, x: Any) -> Iterator[tuple[Array, Array]]:
         """Each population's predictions `(members, rows, outputs)`, and its members' weights."""
         x = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
@@ -479,12 +477,12 @@ class Ensemble:
             yield population.predict(x), self.weights[start:end]
             start = end
 
-    def _moments(self, x: Any, counted: Array) -> tuple[Array, Array]:
+    def _moments(self, x: Any, counted: Array | None = None) -> tuple[Array, Array]:
         """Means and variances `(rows, targets)`, float64; NaN for rows that no member counts for.
 
         Args:
             x: `(rows, inputs)`.
-            counted: `(members, rows)`, 1 where a member counts for a row, else 0.
+            counted: `(members, rows)`, 1 where a member counts for a row, else 0; None: all do.
         """
         kind, targets = _kind(self.network), self.network.targets
         if kind == "classes":
@@ -501,7 +499,7 @@ class Ensemble:
             raise DefinitionError(
                 "one member has no spread; use more members, or loss='gaussian_nll'."
             )
-        weights = self.weights[:, None] * counted
+        weights = self.weights[:, None] * (1 if counted is None else counted)
         with np.errstate(invalid="ignore", divide="ignore"):
             weights = (weights / weights.sum(axis=0))[:, :, None]
             predicted = np.concatenate([part.astype(np.float64) for part, _ in self._parts(x)])

@@ -190,6 +190,11 @@ def test_what_does_not_fit_is_refused_by_name():
     one = fn.Ensemble(fn.Network(4, [fn.Dense(1)]), members=1, backend="numpy")
     with pytest.raises(fn.DefinitionError, match="one member has no spread"):
         one.predict(x, return_std=True)
+    several = fn.Ensemble(of_normals(4), members=2, backend="numpy")
+    for method in (several.predict_interval, lambda x: several.calibrate(x, [])):
+        for wrong in (5, None, x[:0]):
+            with pytest.raises(fn.DataError, match="x has"):
+                method(wrong)
     with pytest.raises(fn.DefinitionError, match="leave out rows"):
         fn.Ensemble(classifier(), members=2, bootstrap=True, backend="numpy").fit(
             x, [0, 1, 2], rows=[[0], [1]]

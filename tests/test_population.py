@@ -139,7 +139,7 @@ def test_more_members_than_fit_are_refused(monkeypatch):
         population.fit(X, Y, batch_size=None)
 
 
-def test_callbacks_and_progress():
+def test_a_callback_that_answers_true_ends_its_member():
     seen = []
 
     def callback(model, history):
