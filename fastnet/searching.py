@@ -337,6 +337,7 @@ class _Rounds:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         left = list(range(len(drawn)))
+        reached = dict.fromkeys(left, 0)  # how many rounds each came to
         ranked: dict[int, Candidate] = {}
         groups: dict[str, list[int]] = {}  # the candidates of one definition
         for number, network in enumerate(networks):
@@ -355,14 +356,16 @@ class _Rounds:
                 self._train(population, [drawn[number] for number in going], done, until, name)
                 for place, number in enumerate(going):
                     ranked[number] = self._judge(
-                        population, place, number, drawn[number], networks[number], done, until
+                        population, place, number, drawn[number], networks[number], until
                     )
-            left = sorted(left, key=lambda number: self._rank(ranked.get(number)))
-            keep = len(left) if reduction is None else math.ceil(len(left) / reduction)
-            done, left = until, left[:keep]
+            # Where the budget ends a round, its candidates are compared as far as each has come.
             if self._over():
                 break
-        found = sorted(ranked.values(), key=self._rank)
+            left = sorted(left, key=lambda number: self._rank(ranked[number]))
+            keep = len(left) if reduction is None else math.ceil(len(left) / reduction)
+            done, left = until, left[:keep]
+            reached.update((number, reached[number] + 1) for number in left)
+        found = sorted(ranked.values(), key=lambda one: (-reached[one.number], self._rank(one)))
         if not found:
             raise DefinitionError("the budget was over before anything was trained; give more.")
         if not np.isfinite(found[0].score):
@@ -372,11 +375,9 @@ class _Rounds:
     def _over(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 
-    def _rank(self, candidate: Candidate | None) -> tuple[float, float]:
-        if candidate is None:
-            return 0.0, math.inf
+    def _rank(self, candidate: Candidate) -> float:
         score = candidate.score if self.metric in ("loss", "rmse", "mae") else -candidate.score
-        return -candidate.epochs, score if np.isfinite(score) else math.inf
+        return score if np.isfinite(score) else math.inf
 
     def _members(
         self,
@@ -418,7 +419,8 @@ class _Rounds:
             population.fit(
                 self.x,
                 self.y,
-                epochs=until - done,
+                initial_epoch=done,
+                epochs=until,
                 rows=self.masks * len(values),
                 callbacks=callbacks,
                 **saved,
@@ -432,13 +434,11 @@ class _Rounds:
         number: int,
         values: dict[str, Any],
         network: Network,
-        done: int,
         until: int,
     ) -> Candidate:
         members = [population[place * self.folds + fold] for fold in range(self.folds)]
-        epochs = until
         if self._over():  # maybe in the midst of them
-            epochs = done + max(len(model.history or ()) for model in members)
+            until = max(len(model.history or ()) for model in members)
         scores = np.full(self.folds, math.nan)
         for fold, model in enumerate(members):
             if place * self.folds + fold in population.diverged:
@@ -451,7 +451,7 @@ class _Rounds:
                 targets = checks.targets(y, len(x), network.targets, network.loss.targets, x.dtype)
                 predicted = model.predict(x)[:, : network.targets]
                 scores[fold] = metrics.METRICS[self.metric](targets, predicted, None)
-        return Candidate(values, network, scores, epochs, members, number)
+        return Candidate(values, network, scores, until, members, number)
 
 
 def _draw(space: Mapping[str, Any], candidates: int, seed: int) -> Iterator[dict[str, Any]]:

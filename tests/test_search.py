@@ -62,6 +62,22 @@ def test_scores_are_those_of_models_trained_alone():
             assert_same_bits(one.members[fold].parameters.flat, model.parameters.flat)
 
 
+def test_rounds_are_parts_of_one_fit(found):
+    x, y = rings()
+    best = found.best
+    for fold in range(2):
+        rows = found.folds != fold
+        model = fn.Model(best.network, seed=1 + fold, backend="numpy")
+        rule = fn.Adam(best.values["learning_rate"])
+        settings = {"optimizer": rule, "l2": best.values["l2"], "batch_size": 32}
+        model.fit(x[rows], y[rows], epochs=12, **settings)
+        model.fit(x[rows], y[rows], epochs=36, initial_epoch=12, **settings)
+        assert_same_bits(best.members[fold].parameters.flat, model.parameters.flat)
+        whole = fn.Model(best.network, seed=1 + fold, backend="numpy")
+        whole.fit(x[rows], y[rows], epochs=36, **settings)
+        assert_same_bits(whole.parameters.flat, model.parameters.flat)
+
+
 def test_folds_hold_classes_alike(found):
     _, y = rings()
     counts = [np.bincount(y[found.folds == fold], minlength=2) for fold in range(3)]
