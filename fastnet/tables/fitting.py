@@ -188,8 +188,6 @@ class TableFit:
         training, validated = rest[kept], rest[chosen]
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
-        self.epochs = recipe.epochs_for(len(training), self.table.task)
-        self.l2 = recipe.l2_for(len(training), self.table.task)
         self.without_target = inspected.without_target
         self.model = untrained(recipe, self.table)
         self._class_weight = self._weights_of_classes()
@@ -207,6 +205,16 @@ class TableFit:
                     f"column {self.table.weights!r}: the weights of all {part} rows are 0; at "
                     "least one must be above 0."
                 )
+
+    @property
+    def epochs(self) -> int:
+        """Of the training, at most."""
+        return self.recipe.epochs_for(len(self.training), self.table.task)
+
+    @property
+    def l2(self) -> float:
+        """The penalty of the training."""
+        return self.recipe.l2_for(len(self.training), self.table.task)
 
     def _open(self, source: Any) -> Any:
         """The table, as `inspect_table` takes it."""
