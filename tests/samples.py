@@ -12,6 +12,9 @@ EVERYWHERE = [
     fn.PReLU(), fn.Parametric("mish"),
 ]  # fmt: skip
 
+#: Those that other libraries' formats can hold; what is learned with them is refused by name.
+WRITABLE = [activation for activation in EVERYWHERE if activation.alpha_start is None]
+
 #: Every loss that any output may have, with its variants.
 FREE_LOSSES = [
     fn.MSE(), fn.MAE(), fn.Huber(), fn.Huber(delta=0.2), fn.Poisson(),
