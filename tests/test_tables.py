@@ -139,7 +139,7 @@ def test_predictions_are_the_models_own(trained):
 
 def test_a_saved_model_predicts_the_same(trained, tmp_path):
     trained.save(tmp_path / "m.safetensors")
-    loaded = fn.load(tmp_path / "m.safetensors", backend="numpy")
+    loaded = fn.load(tmp_path / "m.safetensors", backend=trained.backend)
     assert tables.Table.of(loaded) == tables.Table.of(trained)
     assert tables.predict(loaded, frame()).equals(tables.predict(trained, frame()))
 
@@ -225,7 +225,7 @@ def test_the_schema_of_the_first_format_is_read(trained):
         "target_mean": 0.0,
         "target_scale": 1.0,
     }
-    old = fn.Model(trained.network, seed=1, backend="numpy")
+    old = fn.Model(trained.network, seed=1, backend=trained.backend)
     old.parameters.flat[:] = trained.parameters.flat
     old.table = plain
     assert tables.predict(old, frame()).equals(tables.predict(trained, frame()))
