@@ -205,16 +205,17 @@ def test_chunks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The time of 8,192 rows in other chunks divided by ours (`layout.CHUNK_BYTES`, ...)."""
-    from fastnet_numba import layout
+    from fastnet_numba import layout, tabulating
 
     network = relu(*sizes)
     ((name, value),) = values.items()
+    room = layout if hasattr(layout, name) else tabulating
 
     def with_value(value: int) -> float:
-        with constants(layout, **{name: value}):
+        with constants(room, **{name: value}):
             return fit(network, 8_192, None, 1e9)
 
-    ours = getattr(layout, name)
+    ours = getattr(room, name)
     what = f"{'-'.join(map(str, sizes))} x 8192, {name} {value} over {ours}"
     compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
 
