@@ -502,10 +502,9 @@ def _folds(targets: Array, folds: int, seed: int) -> Array:
 
 def _loss(network: Network, targets: Array, predicted: Array) -> float:
     """The log loss of probabilities, or the squared error."""
-    least = np.finfo(np.float32).eps
     if targets.ndim == 1:
-        of_class = predicted[np.arange(len(targets)), targets]
-        return float(-np.mean(np.log(np.maximum(of_class, least))))
+        return metrics.log_loss(targets, predicted)
+    least = np.finfo(np.float32).eps
     if network.loss.targets in ("class", "probability"):
         p = np.clip(predicted, least, 1 - least)
         rest = 0 if network.loss.targets == "class" else (1 - targets) * np.log(1 - p)

@@ -111,10 +111,8 @@ class LoadMonitor:
     library, whose threads spin for a moment after a product, and twice as many each time that the
     load was still there afterwards.
 
-    Measured (bench/test_choices.py), a fit's time with one other constant divided by that with
-    these, beside a process that computes: patience (1, 1) 1.1, (16, 64) 1.0; in a row 1 0.95, 4
-    1.1; quiet 0.5 1.1, 0.95 1.0; least 0.002 and 0.02 1.0. Alone: patience (1, 1) 1.1, all others
-    1.0.
+    `bench/test_choices.py` compares other constants with these, alone and beside a process that
+    computes.
     """
 
     #: The share of its time in which a worker has a processor, on a quiet machine.

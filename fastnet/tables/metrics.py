@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.training.metrics import mae, r2, rmse
+from fastnet.training.metrics import log_loss, mae, r2, rmse
 from fastnet.training.uncertainty import (
     brier,
     calibration,
@@ -71,16 +71,6 @@ def regression_metrics(y: Array, predicted: Array, weight: Array | None = None) 
 def accuracy(y: Array, predicted: Array, weight: Array | None = None) -> float:
     """The fraction of the rows whose class `(rows,)` was predicted."""
     return float(np.average(np.asarray(y) == predicted, weights=weight))
-
-
-def log_loss(y: Array, probabilities: Array, weight: Array | None = None) -> float:
-    """The mean negative logarithm of the probability `(rows, classes)` of the true class.
-
-    Probabilities are clipped to the machine epsilon of their dtype, as in scikit-learn.
-    """
-    p = probabilities[np.arange(len(y)), y]
-    known = np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))
-    return float(-np.average(known, weights=weight))
 
 
 def roc_auc(y: Array, probabilities: Array, weight: Array | None = None) -> float:

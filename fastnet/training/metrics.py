@@ -56,6 +56,21 @@ def mae(y: Array, predicted: Array, weight: Array | None = None) -> float:
     return _mean(np.abs(_wide(y) - _wide(predicted)), weight)
 
 
+def log_loss(y: Array, probabilities: Array, weight: Array | None = None) -> float:
+    """The mean negative logarithm of the probability of the true class.
+
+    Probabilities are clipped to the machine epsilon of their dtype, as in scikit-learn.
+
+    Args:
+        y: `(rows,)`, class indices.
+        probabilities: `(rows, classes)`.
+        weight: `(rows,)`, or None.
+    """
+    p = probabilities[np.arange(len(y)), y]
+    known = np.log(np.maximum(p, np.finfo(p.dtype).eps).astype(np.float64))
+    return float(-np.average(known, weights=weight))
+
+
 def _mean(values: Array, weight: Array | None) -> float:
     return float(np.mean(np.average(values, axis=0, weights=weight)))
 

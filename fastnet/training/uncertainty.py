@@ -6,6 +6,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
+from fastnet.training.metrics import log_loss
 
 #: Probabilities are sorted into so many bins of equal width, as in Guo et al. (2017).
 BINS = 15
@@ -109,10 +110,9 @@ def of_classes(y: Array, probabilities: Array) -> dict[str, float]:
         probabilities: `(rows, classes)`; of one column, of the second of two classes.
     """
     y, wide = _classes(y, probabilities)
-    true, least = wide[np.arange(len(y)), y], np.finfo(probabilities.dtype).eps
     return {
         "accuracy": float(np.mean(wide.argmax(axis=1) == y)),
-        "log_loss": float(-np.mean(np.log(np.maximum(true, least)))),
+        "log_loss": log_loss(y, wide.astype(np.asarray(probabilities).dtype)),
         "brier": brier(y, wide),
         "calibration_error": expected_calibration_error(y, wide),
     }
