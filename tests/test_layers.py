@@ -6,7 +6,7 @@ from graphs import MIXED, mixed
 from samples import rows_for
 
 import fastnet as fn
-from fastnet.definition.layers import MOST_NESTED
+from fastnet.definition.layer_specs import MOST_NESTED
 
 NESTED = fn.Network(3, [
     fn.Dense(4), fn.LayerNorm(epsilon=1e-3), fn.ReLU(),

@@ -18,18 +18,11 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, PReLU
-from fastnet.definition.layers import (
-    Activate,
-    BatchNorm,
-    Dense,
-    Layer,
-    LayerNorm,
-    Placed,
-    Residual,
-)
+from fastnet.definition.layers import Activate, BatchNorm, Dense, Layer, LayerNorm, Residual
 from fastnet.definition.layers import Dropout as DropoutLayer
 from fastnet.definition.layers import Scale as ScaleLayer
 from fastnet.definition.network import Network
+from fastnet.definition.placing import Placed
 
 
 @dataclass(frozen=True)

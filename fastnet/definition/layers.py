@@ -1,9 +1,9 @@
-"""The layers of a network, to and from the plain form that JSON and TOML hold."""
+"""The layers of a network."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.initializers import INITIALIZERS, Arrays, Initializer, default_initializer
 from fastnet.definition.named import resolve
-from fastnet.errors import DefinitionError, unknown
+from fastnet.errors import DefinitionError
 
 #: A number, or one for the weight and one for the bias.
 Factor = float | tuple[float, float]
@@ -419,55 +419,6 @@ def layers_of(given: Iterable[Any]) -> tuple[Layer, ...]:
     return tuple(Activate(one) if isinstance(one, Activation) else one for one in found)
 
 
-class Placed(NamedTuple):
-    """A layer in its network.
-
-    Attributes:
-        name: the places that lead to it, such as "2", or "2.0" for the first layer in the residual
-            block at place 2.
-        number: of its random streams: its place in the network's list; those of layers in residual
-            blocks follow, in order.
-        layer: itself.
-        inputs: columns of what goes in.
-    """
-
-    name: str
-    number: int
-    layer: Layer
-    inputs: int
-
-    @property
-    def size(self) -> int:
-        """How many numbers its own parameters are."""
-        return sum(map(math.prod, self.layer.parameters(self.inputs).values()))
-
-
-def placed(layers: tuple[Layer, ...], inputs: int) -> list[Placed]:
-    """All layers with those in residual blocks, each block before its own layers.
-
-    Raises:
-        DefinitionError: if one does not fit; names it.
-    """
-    found: list[Placed] = []
-    inner = len(layers)
-
-    def add(these: tuple[Layer, ...], width: int, before: str) -> None:
-        nonlocal inner
-        for index, layer in enumerate(these):
-            number = index
-            if before:
-                number, inner = inner, inner + 1
-            name = f"{before}{index}"
-            found.append(Placed(name, number, layer, width))
-            after = layer.outputs(width, f"layer {name}")
-            if isinstance(layer, Residual):
-                add(layer.layers, width, f"{name}.")
-            width = after
-
-    add(layers, inputs, "")
-    return found
-
-
 def _factor(value: Any, what: str) -> Factor:
     if isinstance(value, tuple | list):
         if len(value) != 2:
@@ -491,61 +442,3 @@ def _initializer(init: Any, activation: Activation) -> Initializer:
     if isinstance(init, tuple) and len(init) == 2:
         return Arrays(*init)
     return Arrays(init)
-
-
-#: Residual blocks inside one another that a file may hold.
-MOST_NESTED = 32
-
-#: The keys of each type's plain form: those that it needs, and those that it may have.
-_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "dense": (
-        {"units"},
-        {"activation", "bias", "init", "learning_rate_factor", "decay_factor", "scaling"},
-    ),
-    "dropout": ({"rate"}, set()),
-    "activate": ({"activation"}, set()),
-    "layer_norm": (set(), {"epsilon"}),
-    "batch_norm": (set(), {"momentum", "epsilon"}),
-    "scale": (set(), set()),
-    "residual": ({"layers"}, set()),
-}
-
-
-def layer_from_spec(entry: Any, name: str) -> Layer:
-    """Build the layer at a place, such as "2" or "2.0", from its plain form.
-
-    Raises:
-        DefinitionError: if something is missing, unknown or does not fit.
-    """
-    if name.count(".") > MOST_NESTED:
-        raise DefinitionError(f"layer {name} is in more than {MOST_NESTED} residual blocks.")
-    kind = entry.get("type") if isinstance(entry, Mapping) else None
-    if not isinstance(kind, str) or kind not in LAYERS:
-        raise DefinitionError(f"layer {name}: {unknown('type', kind, LAYERS)}")
-    rest = {key: value for key, value in entry.items() if key != "type"}
-    given = check_keys(rest, f"layer {name}", *_KEYS[kind])
-    if kind == "residual":
-        return Residual(layers_from_spec(given["layers"], f"{name}."))
-    return LAYERS[kind](**given)
-
-
-def layers_from_spec(entries: Any, before: str = "") -> tuple[Layer, ...]:
-    """Build a list of layers from its plain form; `before` is what their names begin with.
-
-    Raises:
-        DefinitionError: if something is missing, unknown or does not fit.
-    """
-    if not isinstance(entries, list | tuple):
-        raise DefinitionError(f"layers is {entries!r}; it must be a list of tables.")
-    return tuple(layer_from_spec(entry, f"{before}{i}") for i, entry in enumerate(entries))
-
-
-def check_keys(spec: Any, what: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
-    """Check the keys of a table that a file holds."""
-    if not isinstance(spec, Mapping):
-        raise DefinitionError(f"{what} is {spec!r}; it must be a table.")
-    for key in needed - set(spec):
-        raise DefinitionError(f"{what} has no {key!r}; it needs {', '.join(sorted(needed))}.")
-    for key in set(spec) - needed - optional:
-        raise DefinitionError(f"{what}: {unknown('key', key, needed | optional)}")
-    return dict(spec)

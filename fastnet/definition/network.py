@@ -13,19 +13,11 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity
-from fastnet.definition.layers import (
-    Activate,
-    Dense,
-    Dropout,
-    Layer,
-    Placed,
-    check_keys,
-    layers_from_spec,
-    layers_of,
-    placed,
-)
+from fastnet.definition.layer_specs import check_keys, layers_from_spec
+from fastnet.definition.layers import Activate, Dense, Dropout, Layer, layers_of
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
+from fastnet.definition.placing import Placed, placed
 from fastnet.errors import DefinitionError
 
 
