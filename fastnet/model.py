@@ -289,8 +289,8 @@ class Model:
             sample_weight: `(rows,)`, or None.
             l1: adds l1 * sum |w| over the weights, not the biases.
             l2: adds l2 / 2 * sum w^2 likewise.
-            dropout_step: apply the dropout masks of the training step with this number; None: no
-                dropout.
+            dropout_step: as in the training step with this number: with its dropout masks, and
+                batches normalized by their own statistics; None: as in a prediction.
             encoded: as for `predict`.
 
         Returns:

@@ -19,7 +19,14 @@ from fastnet.contract import loading, plan
 from fastnet.errors import DefinitionError
 from fastnet_numpy.activations import FUNCTIONS, Softmax, softplus
 from fastnet_numpy.losses import LOSSES
-from fastnet_numpy.normalizing import normalized, normalized_back, scaled
+from fastnet_numpy.normalizing import (
+    RULES,
+    deviations,
+    function_and_weight,
+    normalized,
+    normalized_back,
+    scaled,
+)
 
 #: A value, and its derivative along the direction.
 Pair = tuple[Array, Array]
@@ -151,6 +158,8 @@ def hessian_vector(
 ) -> Array:
     """The Hessian of a loss by the parameters, times a vector, `(size,)`.
 
+    Batches are normalized by the statistics, as in the gradient that this is the derivative of.
+
     Args:
         lowered: the network.
         parameters: `(size,)`.
@@ -173,7 +182,7 @@ def hessian_vector(
     for op in reversed(lowered.for_loss):
         sources = [(values[source], tangents[source]) for source in op.sources]
         out, both = (values[op.target], tangents[op.target]), derivatives.pop(op.target)
-        _collect(op, found, *sources[0], *both)
+        _collect(op, found, parameters, *sources[0], *both)
         back = _backward(op, parameters, vector, *sources[0], *out, *both)
         for source in op.sources:  # of a sum, each has the same
             d, rd = derivatives.get(source, (0.0, 0.0))
@@ -206,6 +215,13 @@ def _forward(
         case plan.Normalize():
             a, s = normalized(x, op.epsilon)
             return a, _normalized_along(a, s, rx)[0]
+        case plan.BatchNormalize():
+            return RULES[type(op)].value(op, parameters, x), rx / deviations(op, parameters)
+        case plan.Parametric():
+            f, w = function_and_weight(op, parameters, x)
+            bent = _slope(op, x, f) - 1
+            a = RULES[type(op)].value(op, parameters, x)
+            return a, (1 + w * bent) * rx + (f - x) * _weight_along(op, vector)
         case plan.Scale():
             return scaled(op, parameters, x), rx * op.scale.of(parameters) + scaled(op, vector, x)
         case plan.Add():
@@ -214,9 +230,16 @@ def _forward(
     raise loading.lacking("numpy", "second derivative of operation", type(op).__name__.lower())
 
 
-def _collect(op: plan.Operation, found: Array, x: Array, rx: Array, d: Array, rd: Array) -> None:
+def _collect(
+    op: plan.Operation, found: Array, parameters: Array, x: Array, rx: Array, d: Array, rd: Array
+) -> None:
     """Write the part of the result that is of an operation's own parameters."""
     match op:
+        case plan.Parametric():
+            f, _ = function_and_weight(op, parameters, x)
+            bent = _slope(op, x, f) - 1
+            by_w = (rd * (f - x) + d * bent * rx).sum(axis=0)
+            op.alpha.of(found)[...] = -by_w if op.complement else by_w
         case plan.Affine():
             op.weight.of(found)[...] = rx.T @ d + x.T @ rd
             if op.bias is not None:
@@ -250,6 +273,15 @@ def _backward(
             rdx = normalized_back(rd, a, s, axis=1) - dx * rs / s
             along = (d * a).mean(axis=1, keepdims=True)
             return dx, rdx - (ra * along + a * (d * ra).mean(axis=1, keepdims=True)) / s
+        case plan.BatchNormalize():
+            s = deviations(op, parameters)
+            return d / s, rd / s
+        case plan.Parametric():
+            f, w = function_and_weight(op, parameters, x)
+            bent = _slope(op, x, f) - 1
+            rbent = SECOND[op.kind](x, *op.constants) * rx
+            turned = _weight_along(op, vector) * bent + w * rbent
+            return d * (1 + w * bent), rd * (1 + w * bent) + d * turned
         case plan.Scale():
             scale, v = op.scale.of(parameters), op.scale.of(vector)
             return d * scale, rd * scale + d * v
@@ -263,7 +295,13 @@ def _normalized_along(a: Array, s: Array, rx: Array) -> Pair:
     return (centered - a * rs) / s, rs
 
 
-def _slope(op: plan.Elementwise, z: Array, a: Array) -> Array:
+def _weight_along(op: plan.Parametric, vector: Array) -> Array:
+    """The derivative of w of `Parametric` along the direction."""
+    v = op.alpha.of(vector)
+    return -v if op.complement else v
+
+
+def _slope(op: plan.Elementwise | plan.Parametric, z: Array, a: Array) -> Array:
     """f'(z)."""
     slope = np.ones_like(z)
     FUNCTIONS[op.kind](op.constants, z.dtype).backward(slope, z, a, np.empty_like(z))
@@ -272,7 +310,7 @@ def _slope(op: plan.Elementwise, z: Array, a: Array) -> Array:
 
 def _check_smooth(lowered: plan.Plan) -> None:
     kinds = [("activation", op.kind, SECOND) for op in lowered.for_loss
-             if isinstance(op, plan.Elementwise)]  # fmt: skip
+             if isinstance(op, plan.Elementwise | plan.Parametric)]  # fmt: skip
     for table, kind, known in [*kinds, ("loss", lowered.loss.kind, LOSS_CURVATURES)]:
         if kind not in known:
             raise DefinitionError(
