@@ -74,7 +74,7 @@ def command(
     others, including those that are not in the training rows. Missing text (an empty field) is a
     category of its own.
 
-    Started by mpiexec, processes train together, each on a share of the rows.
+    Started by mpiexec, processes train together: each reads a part of the table.
 
     With --memory a table may be larger than memory; `fastnet convert` keeps one for many trainings.
 

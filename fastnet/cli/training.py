@@ -125,6 +125,7 @@ def _run(
 ) -> Any:
     from fastnet.tables.fitting import score_name
     from fastnet.tables.kept import fit_of
+    from fastnet.tables.sharing import shared_by
     from fastnet.training.progress import Bar
 
     checkpoint, temporary, resume, plot = (
@@ -144,13 +145,13 @@ def _run(
             memory=settings.get("memory"),
             beside=output,
             report=report,
+            among=shared_by(together),
             **held_out,
         )
         fit = stack.enter_context(opened)
     table = fit.table
     classes = f" into {len(table.classes)} classes" if table.classes else ""
-    parts = {"training": fit.training, "validation": fit.validation, "test": fit.test}
-    sizes = {name: len(part or ()) for name, part in parts.items() if part or name != "test"}
+    sizes = {"training": 0, "validation": 0} | fit.rows
 
     def scores() -> str:
         return f"{score_name(table)} " + "/".join(f"{value:.3f}" for value in fit.scores().values())
@@ -165,7 +166,7 @@ def _run(
             note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
             ", ".join(f"{size:,} {name} rows" for name, size in sizes.items())
-            + f"{' (scores: training/validation)' if fit.validation else ''}; "
+            + f"{' (scores: training/validation)' if fit.validation is not None else ''}; "
             f"backend {fit.model.backend}"
         )
         if recipe.members > 1:
@@ -181,8 +182,7 @@ def _run(
             note(_resuming(checkpoint, fit.epochs))
         if together.size > 1:
             note(f"{together.size} processes, each with a share of the rows")
-        several = together if together.size > 1 else None
-        done = fit.run(checkpoint, resume, Bar(scores), several)
+        done = fit.run(checkpoint, resume, Bar(scores))
     except Diverged as error:
         if temporary and checkpoint is not None and together.rank == 0:
             Path(checkpoint).unlink(missing_ok=True)

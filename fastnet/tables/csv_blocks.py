@@ -89,6 +89,42 @@ def read(
         yield blocks.parse(data), blocks.first_label
 
 
+def header(file: BinaryIO, name: str, separator: str | None) -> tuple[str, int]:
+    """What stands between the columns, and how many bytes lie before the first row.
+
+    Args:
+        file: open for reading, at its beginning.
+        name: the file, as errors name it.
+        separator: None: found in the first lines.
+
+    Raises:
+        DataError: if the header is none.
+    """
+    blocks = _Blocks(file, name, separator)
+    return blocks.separator, file.tell() - len(blocks._ahead)
+
+
+def next_row(file: BinaryIO, name: str, quoted: bool) -> int:
+    """The byte at which the next row begins.
+
+    Args:
+        file: open for reading, at any byte.
+        name: the file, as errors name it.
+        quoted: whether that byte is inside quotes.
+
+    Raises:
+        DataError: if the row that ends before it is too long to be one.
+    """
+    began, odd, ended = file.tell(), quoted, False
+    while not ended:
+        line = file.readline(_LONGEST_ROW)
+        odd ^= line.count(b'"') % 2 == 1
+        ended = not line or (line.endswith(b"\n") and not odd)
+        if file.tell() - began > 2 * _LONGEST_ROW:
+            raise DataError(f"{name} has a row longer than {_LONGEST_ROW:,} bytes.")
+    return file.tell()
+
+
 class _Blocks:
     """The blocks of a CSV file, and how far it has been read."""
 

@@ -1,6 +1,6 @@
 """How good predictions are, on rows whose target is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -184,14 +184,38 @@ def known_rows(
 
 def judge(model: Model | Ensemble, table: Table, rows: Rows) -> Evaluation:
     """Predict rows, and compare the predictions with what is true."""
-    found = Judge(model, table)
-    step = len(rows) if isinstance(rows.x, np.ndarray) else _ROWS_FROM_DISK
-    for start in range(0, len(rows), step):
-        part = rows.take(slice(start, start + step))
-        found.add(part, model.predict(part.x, encoded=True))
-    evaluation = found.evaluation()
+    evaluation = predicted(model, table, rows).evaluation()
     assert evaluation is not None
     return evaluation
+
+
+def predicted(model: Model | Ensemble, table: Table, rows: Rows) -> "Judge":
+    """Predict rows, block by block where they are not in memory."""
+    found = Judge(model, table)
+    step = len(rows) if isinstance(rows.x, np.ndarray) else _ROWS_FROM_DISK
+    for start in range(0, len(rows), step or 1):
+        part = rows.take(slice(start, start + step))
+        found.add(part, model.predict(part.x, encoded=True))
+    return found
+
+
+@dataclass
+class Predictions:
+    """What a judge keeps of the rows so far, block by block.
+
+    Attributes:
+        targets, outputs, weights: of each block.
+        loss: the sum of the rows' losses.
+        mass: how many rows, or the sum of their weights.
+        samples: some of the rows.
+    """
+
+    targets: list[Array] = field(default_factory=list)
+    outputs: list[Array] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
+    loss: float = 0.0
+    mass: float = 0.0
+    samples: list[Rows] = field(default_factory=list)
 
 
 class Judge:
@@ -204,60 +228,71 @@ class Judge:
 
     def __init__(self, model: Model | Ensemble, table: Table) -> None:
         self._model, self._table = model, table
-        self._targets: list[Array] = []
-        self._outputs: list[Array] = []
-        self._weights: list[Array] = []
-        self._loss = self._mass = 0.0
-        self._sample = Sample()
+        self._found, self._sample = Predictions(), Sample()
 
     def add(self, rows: Rows, outputs: Array) -> None:
         """Add rows, and the network's outputs for them, `(rows, outputs)`."""
-        weight = rows.weight
+        weight, found = rows.weight, self._found
         mass = float(len(rows) if weight is None else weight.sum())
-        self._targets.append(rows.targets)
-        self._outputs.append(outputs)
+        found.targets.append(rows.targets)
+        found.outputs.append(outputs)
         if weight is not None:
-            self._weights.append(weight)
+            found.weights.append(weight)
         if mass:
             loss = self._model.evaluate(rows.x, rows.y, weight, encoded=True)
-            self._loss, self._mass = self._loss + mass * loss, self._mass + mass
+            found.loss, found.mass = found.loss + mass * loss, found.mass + mass
         self._sample.add(rows)
+
+    @property
+    def found(self) -> Predictions:
+        """What it has so far."""
+        return replace(self._found, samples=self._sample.kept)
+
+    def take(self, everyone: Iterable[Predictions]) -> None:
+        """Have what several judges have, one behind the other, in place of what it has."""
+        self._found, self._sample = Predictions(), Sample()
+        for one in everyone:
+            for name in ("targets", "outputs", "weights", "loss", "mass"):
+                setattr(self._found, name, getattr(self._found, name) + getattr(one, name))
+            for rows in one.samples:
+                self._sample.add(rows)
 
     @property
     def values(self) -> int:
         """How many numbers it keeps."""
-        return sum(outputs.size for outputs in self._outputs)
+        return sum(outputs.size for outputs in self._found.outputs)
 
     def evaluation(self) -> Evaluation | None:
         """That of all rows so far; None if there are none, or their weights are all 0."""
-        if not self._mass:
+        found = self._found
+        if not found.mass:
             return None
-        targets, outputs = np.concatenate(self._targets), np.concatenate(self._outputs)
-        weight = np.concatenate(self._weights) if self._weights else None
-        loss = self._loss / self._mass
-        found = measured(self._table, targets, outputs, weight, loss)
-        return replace(found, sample=self._sample.rows())
+        targets, outputs = np.concatenate(found.targets), np.concatenate(found.outputs)
+        weight = np.concatenate(found.weights) if found.weights else None
+        loss = found.loss / found.mass
+        evaluation = measured(self._table, targets, outputs, weight, loss)
+        return replace(evaluation, sample=self._sample.rows())
 
 
 class Sample:
     """Some of the rows of a table, evenly spread, for what need not look at all of them."""
 
     def __init__(self) -> None:
-        self._kept: list[Rows] = []
+        self.kept: list[Rows] = []
         self._step, self._seen = 1, 0
 
     def add(self, rows: Rows) -> None:
         """Add rows, of which it keeps every n-th."""
-        self._kept.append(rows.take(slice(-self._seen % self._step, None, self._step)))
+        self.kept.append(rows.take(slice(-self._seen % self._step, None, self._step)))
         self._seen += len(rows)
         most = max(min(SAMPLE_ROWS, _SAMPLE_NUMBERS // rows.x.shape[1]), 1)
-        while sum(map(len, self._kept)) > most:
+        while sum(map(len, self.kept)) > most:
             self._step *= 2
-            self._kept = [together(self._kept).take(slice(None, None, 2))]
+            self.kept = [together(self.kept).take(slice(None, None, 2))]
 
     def rows(self) -> Rows:
         """What it has kept."""
-        return together(self._kept)
+        return together(self.kept)
 
 
 def together(parts: Sequence[Rows]) -> Rows:

@@ -22,16 +22,21 @@ from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.model import Model
 from fastnet.tables import metrics, reporting
-from fastnet.tables.evaluating import Evaluation, Rows, encoded, judge, read
-from fastnet.tables.inspecting import ColumnReport, InspectedTable, inspect_table
+from fastnet.tables.evaluating import Evaluation, Rows, encoded, read
+from fastnet.tables.inspecting import ColumnReport, ColumnStore, InspectedTable, inspect_table
 from fastnet.tables.permutation import importances
+from fastnet.tables.reading import Reader
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
+from fastnet.tables.sharing import Whole, shared_by
 from fastnet.tables.splitting import folds, hold_out
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
 from fastnet.version import __version__
+
+#: The parts of a table, as `TableFit` calls them.
+PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class TableFit:
         recipe: the settings.
         validation: a table of validation rows, in place of `recipe.validation`; None: none.
         test: a table of test rows, in place of `recipe.test`; None: none.
+        among: who has which rows: this process all of them, or each of several its share.
 
     Attributes:
         recipe: the settings.
@@ -121,8 +127,9 @@ class TableFit:
         without_target: how many rows were left out because they have no target.
         remarks: what may not be as its owner means it, a sentence each.
         model: not yet trained.
-        training: the training rows.
-        validation, test: rows that are held out, or None.
+        training: the training rows that this process has.
+        validation, test: likewise rows that are held out, or None.
+        rows: how many each part has, over all processes.
 
     Raises:
         DataError: if the table cannot be used for training, with the column and the row.
@@ -133,10 +140,22 @@ class TableFit:
     #: As for `Model.fit`.
     shuffle: bool | BlockShuffle = True
 
+    #: As for the argument.
+    among = Whole()
+
     def __init__(
-        self, source: Any, target: str, recipe: Recipe, *, validation: Any = None, test: Any = None
+        self,
+        source: Any,
+        target: str,
+        recipe: Recipe,
+        *,
+        validation: Any = None,
+        test: Any = None,
+        among: Whole | None = None,
     ) -> None:
-        inspected = _inspected(self._open(source), target, recipe)
+        self.among = among or self.among
+        _check(recipe)
+        inspected = _inspected(self._open(source, recipe), target, recipe)
         rest, tested = hold_out(
             inspected.facts, recipe.seed, recipe.test if test is None else 0, "test"
         )
@@ -162,6 +181,7 @@ class TableFit:
         """
         if checks.integer(count, "folds") < 2:
             raise DefinitionError(f"folds is {count}; a cross-validation needs at least 2.")
+        _check(recipe)
         inspected = _inspected(source, target, recipe)
         if recipe.test:
             raise DefinitionError(
@@ -198,39 +218,48 @@ class TableFit:
             self.validation = self._read(validation)
         if test is not None:
             self.test = self._read(test)
-        for part in ("training", "validation", "test"):
-            rows = getattr(self, part)
-            if rows is not None and rows.weight is not None and not rows.weight.any():
+        for part, rows in self._parts().items():
+            weighs = rows.weight is None or bool(rows.weight.any())
+            if not self.among.sum(weighs):
                 raise DataError(
                     f"column {self.table.weights!r}: the weights of all {part} rows are 0; at "
                     "least one must be above 0."
                 )
+        self.rows = self._count()
+
+    def _parts(self) -> dict[str, Rows]:
+        """The parts that there are."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {name: rows for name, rows in parts.items() if rows is not None}
+
+    def _count(self) -> dict[str, int]:
+        return {name: self.among.sum(len(rows)) for name, rows in self._parts().items()}
 
     @property
     def epochs(self) -> int:
         """Of the training, at most."""
-        return self.recipe.epochs_for(len(self.training), self.table.task)
+        return self.recipe.epochs_for(self.rows["training"], self.table.task)
 
     @property
     def l2(self) -> float:
         """The penalty of the training."""
-        return self.recipe.l2_for(len(self.training), self.table.task)
+        return self.recipe.l2_for(self.rows["training"], self.table.task)
 
-    def _open(self, source: Any) -> Any:
-        """The table, as `inspect_table` takes it."""
-        return source
+    def _open(self, source: Any, recipe: Recipe) -> ColumnStore:
+        """Read the table."""
+
+        def whole(reader: Reader) -> ColumnStore:
+            return ColumnStore(reader.name, reader.labels, reader.whole(), {})
+
+        return self.among.store(self.among.read(source, recipe.separator, whole))
 
     def run(
         self,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
         progress: Any = False,
-        communicator: Any = None,
     ) -> Trained:
         """Train; the arguments are those of `Model.fit`.
-
-        With a communicator each process trains on its share of the rows, one block of them behind
-        the other; all have read the same table.
 
         Raises:
             Diverged: if the loss stops being finite.
@@ -239,44 +268,50 @@ class TableFit:
         """
         recipe = self.recipe
         size = recipe.batch_size
-        shared = communicator is not None and communicator.size > 1
-        learned, held_out = (
-            _share(rows, communicator) if shared and rows else rows
-            for rows in (self.training, self.validation)
-        )
-        assert learned is not None
+        communicator = self.among.communicator
+        learned, held_out = self.training, self.validation
         settings: dict[str, Any] = {
             "sample_weight": learned.weight,
             "class_weight": self._class_weight,
             "optimizer": recipe.build_optimizer(),
             "epochs": self.epochs,
             "batch_size": None if size == "all" else "auto" if size is None else size,
-            "validation": (held_out.x, held_out.y, held_out.weight) if held_out else None,
-            "early_stopping": recipe.patience if held_out else None,
-            "metrics": ("accuracy" if self.table.classes else "r2",) if held_out else (),
+            "validation": (held_out.x, held_out.y, held_out.weight)
+            if held_out is not None
+            else None,
+            "early_stopping": recipe.patience if held_out is not None else None,
+            "metrics": () if held_out is None else ("accuracy" if self.table.classes else "r2",),
             "l2": self.l2,
             "progress": progress,
             "checkpoint": checkpoint,
             "resume": resume,
         }
+        if held_out is not None:
+            settings |= {
+                "validation": (held_out.x, held_out.y, held_out.weight),
+                "early_stopping": recipe.patience,
+                "metrics": ("accuracy" if self.table.classes else "r2",),
+            }
         if isinstance(self.model, Ensemble):
-            if shared:
+            if communicator is not None:
                 raise DefinitionError(
                     f"{recipe.members} members are trained by one process, not by "
                     f"{communicator.size}; leave members or the communicator out."
                 )
             self.model.fit(learned.x, learned.y, **settings)
-            if held_out and self.model.predicts_deviations:
+            if held_out is not None and self.model.predicts_deviations:
                 self.model.calibrate(held_out.x, held_out.y)
         else:
-            settings["shuffle"] = True if shared else self.shuffle
-            self.model.fit(learned.x, learned.y, communicator=communicator, **settings)
+            shuffle = self.shuffle if communicator is None else True
+            settings |= {"shuffle": shuffle, "communicator": communicator}
+            self.model.fit(learned.x, learned.y, **settings)
         history = self.model.history
         assert history is not None
-        training, validation, test = (
-            judge(self.model, self.table, rows) if rows else None
-            for rows in (self.training, self.validation, self.test)
-        )
+        found = {
+            part: self.among.judge(self.model, self.table, rows)
+            for part, rows in self._parts().items()
+        }
+        training, validation, test = (found.get(part) for part in PARTS)
         assert training is not None
         facts = {
             "fastnet": __version__,
@@ -305,13 +340,13 @@ class TableFit:
 
     def unseen_classes(self) -> list[Class]:
         """The classes without a training row: all their rows are held out."""
-        seen = set(np.unique(self.training.y).tolist())
+        seen = self.among.union(np.unique(self.training.y).tolist())
         return [name for index, name in enumerate(self.table.classes) if index not in seen]
 
     def scores(self) -> dict[str, float]:
-        """The accuracy or R² now, on the training rows and on the validation rows."""
+        """The accuracy or R² now, on this process's training rows and validation rows."""
         scores = {"training": self._score(self.training)}
-        if self.validation:
+        if self.validation is not None:
             scores["validation"] = self._score(self.validation)
         return scores
 
@@ -325,14 +360,15 @@ class TableFit:
         """The rows of a table of their own."""
         rows, without = read(self.table, source, self.model.dtype, self.recipe.separator)
         self.without_target += without
-        return rows
+        return self.among.part(rows)
 
     def _rows(self, inspected: InspectedTable, rows: Array) -> Rows:
-        """Some rows of the table, as the network takes them."""
-        values: list[Any] = []
+        """Those of some rows of the table that this process has, as the network takes them."""
+        rows, places = self.among.share(rows)
+        columns, values = self.among.own(inspected.values), list[Any]()
         for name in self.table.names:
-            column: Any = inspected.values[name]
-            values.append(column[rows] if isinstance(column, np.ndarray) else column.gather(rows))
+            own = columns[name]
+            values.append(own[places] if isinstance(own, np.ndarray) else own.gather(places))
         weight = None if inspected.weight is None else inspected.weight[rows]
         return encoded(self.table, values, inspected.y[rows], weight, self.model.dtype)
 
@@ -362,6 +398,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Any = False,
+    communicator: Any = None,
 ) -> Trained:
     """Train a model on a table.
 
@@ -378,6 +415,8 @@ def train(
         checkpoint: as in `Model.fit`.
         resume: as in `Model.fit`.
         progress: as in `Model.fit`.
+        communicator: `fn.world()`, or another of mpi4py: its processes read a part of the table
+            each, encode it alike, and train on the rows they have, as in `Model.fit`.
 
     Raises:
         DataError: if the table cannot be used for training, with the column and the row.
@@ -391,15 +430,20 @@ def train(
 
     settings = Recipe() if recipe is None else recipe
     held_out = {"validation": validation, "test": test}
-    with fit_of(source, target, settings, memory=memory, **held_out) as fit:
+    among = shared_by(communicator)
+    with fit_of(source, target, settings, memory=memory, among=among, **held_out) as fit:
         return fit.run(checkpoint, resume, progress)
 
 
-def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
-    """Read and inspect the table, by the recipe's settings."""
+def _check(recipe: Recipe) -> None:
+    """Make sure that there are settings and a backend, before a large table is read."""
     if not isinstance(recipe, Recipe):
         raise DefinitionError(f"recipe is {recipe!r}; it must be a tables.Recipe(...).")
-    choosing.choose(recipe.backend)  # fails before a large table is read
+    choosing.choose(recipe.backend)
+
+
+def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
+    """Inspect a table, which may have been read, by the recipe's settings."""
     return inspect_table(
         source,
         target,
@@ -412,12 +456,6 @@ def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
         notation=recipe.notation,
         roles=recipe.roles,
     )
-
-
-def _share(rows: Rows, communicator: Any) -> Rows:
-    """A process's share of the rows, in memory."""
-    ends = [len(rows) * rank // communicator.size for rank in range(communicator.size + 1)]
-    return rows.take(slice(ends[communicator.rank], ends[communicator.rank + 1]))
 
 
 def score_name(table: Table) -> str:

@@ -396,8 +396,11 @@ def _all_different(values: Array) -> bool:
 
 def _row_numbers(values: Mapping[str, Any], dates: Iterable[str]) -> list[str]:
     """A remark on columns that may be row numbers, which would tell a model where a row was."""
-    numbers = {n: v for n, v in values.items() if isinstance(v, np.ndarray) and n not in dates}
-    found = [name for name, given in numbers.items() if _all_different(given)]
+    found = [  # a column at a time: they may be in files
+        name
+        for name, given in values.items()
+        if isinstance(given, np.ndarray) and name not in dates and _all_different(given)
+    ]
     if not found:
         return []
     return [

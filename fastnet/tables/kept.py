@@ -19,20 +19,20 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, FileAccessError
 from fastnet.tables.evaluating import Rows
-from fastnet.tables.fitting import TableFit, untrained
+from fastnet.tables.fitting import PARTS, TableFit, untrained
 from fastnet.tables.inspecting import ColumnReport
 from fastnet.tables.large import LargeTableFit, Report, fits, memory_bytes
 from fastnet.tables.on_disk import EncodedRows
 from fastnet.tables.reading import STANDARD_INPUT
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
+from fastnet.tables.sharing import Whole
 from fastnet.training.blocks import BlockShuffle
 
 #: The version of the folder's contents.
 FORMAT = 1
 
 _FACTS = "table.json"
-_PARTS = ("training", "validation", "test")
 
 #: The settings that a kept table has fixed.
 FIXED = (
@@ -83,7 +83,7 @@ def convert(
             "parts": {},
         }
         keep = {_FACTS}
-        for name in _PARTS:
+        for name in PARTS:
             rows = getattr(fit, name)
             if rows is None:
                 continue
@@ -123,6 +123,7 @@ class KeptTableFit(TableFit):
         target: the column to predict, which the folder has fixed; None: that one.
         recipe: the settings; what the folder has fixed must be as there, or the default.
         memory: as for `fastnet.tables.train`; None: as `fit` does with arrays in files.
+        among: as of `TableFit`.
 
     Raises:
         DataError: if the folder is incomplete.
@@ -135,7 +136,9 @@ class KeptTableFit(TableFit):
         target: str | None,
         recipe: Recipe,
         memory: str | int | None = None,
+        among: Whole | None = None,
     ) -> None:
+        self.among = among or self.among
         path = Path(folder)
         facts = _read(path)
         self.recipe = _with_fixed(recipe, facts["settings"], path)
@@ -153,10 +156,11 @@ class KeptTableFit(TableFit):
         self.without_target, self.remarks = facts["without_target"], tuple(facts["remarks"])
         self.model = untrained(self.recipe, self.table)
         self._class_weight = self._weights_of_classes()
-        parts = [self._part(path, name, facts["parts"].get(name)) for name in _PARTS]
+        parts = [self._part(path, name, facts["parts"].get(name)) for name in PARTS]
         if parts[0] is None:
             raise _incomplete(path)
         self.training, self.validation, self.test = parts[0], parts[1], parts[2]
+        self.rows = self._count()
 
     def _part(self, path: Path, name: str, part: Any) -> Rows | None:
         if part is None:
@@ -168,7 +172,7 @@ class KeptTableFit(TableFit):
             weight = np.load(path / f"{name}.weight.npy") if self.table.weights else None
         except (OSError, ValueError) as error:
             raise _incomplete(path) from error
-        return Rows(x, y, targets, weight)
+        return self.among.part(Rows(x, y, targets, weight))
 
 
 @contextlib.contextmanager
@@ -180,6 +184,7 @@ def fit_of(
     memory: str | int | None = None,
     beside: str | os.PathLike[str] | None = None,
     report: Report | None = None,
+    among: Whole | None = None,
     **held_out: Any,
 ) -> Iterator[TableFit]:
     """A `TableFit` in bounded memory, for as long as the context lasts.
@@ -191,6 +196,7 @@ def fit_of(
         memory: about how much the table may take, beyond Python and the model; None: any.
         beside: the file beside which the scratch folder is made; None: the table.
         report: is told how far reading and encoding are.
+        among: as of `TableFit`.
         held_out: `validation` and `test`, tables that are read as a whole.
 
     Raises:
@@ -205,21 +211,27 @@ def fit_of(
                 f"{str(source)!r} has its own validation and test rows; leave these tables out."
             )
         _check_alone(recipe)
-        yield KeptTableFit(source, target, recipe, memory)
+        yield KeptTableFit(source, target, recipe, memory, among)
         return
     if target is None:
         raise DefinitionError("target is None; name the column to predict.")
     room = None if memory is None else memory_bytes(memory)
+    if room is not None and among is not None and among.communicator is not None:
+        raise DefinitionError(
+            "memory is kept to by one process: convert the table once, with `fastnet convert`, and "
+            "train on its folder."
+        )
     if room is None or fits(source, room):
         if beside is not None:
             files.sweep_scratch(Path(beside))
-        yield TableFit(source, target, recipe, **held_out)
+        yield TableFit(source, target, recipe, among=among, **held_out)
         return
     _check_alone(recipe)
     if beside is None:
         beside = "fastnet" if str(source) == STANDARD_INPUT else source
     with files.scratch_folder(Path(beside)) as folder:
-        yield LargeTableFit(source, target, recipe, room, folder, report, **held_out)
+        fit = LargeTableFit(source, target, recipe, room, folder, report, among=among, **held_out)
+        yield fit
 
 
 def _check_alone(recipe: Recipe) -> None:

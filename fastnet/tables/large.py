@@ -19,14 +19,13 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import Stored
-from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError
 from fastnet.tables.encoding import Categories
 from fastnet.tables.evaluating import Rows, of_encoded
 from fastnet.tables.fitting import TableFit
 from fastnet.tables.inspecting import ColumnStore, InspectedTable
 from fastnet.tables.on_disk import ENCODED_ROWS, EncodedRows, Spool, StoredColumns, codes
-from fastnet.tables.reading import STANDARD_INPUT, Reader, extension
+from fastnet.tables.reading import STANDARD_INPUT, Reader, extension, state_of
 from fastnet.tables.recipe import Recipe
 from fastnet.training.blocks import BlockShuffle
 
@@ -109,43 +108,46 @@ class LargeTableFit(TableFit):
         self.memory, self.folder = memory, folder
         self.report = report or (lambda what, done, rows: None)
         self.shuffle = BlockShuffle.within(memory)
-        choosing.choose(recipe.backend)  # fails before the table is read
-        self.recipe = recipe
         self._spool: Spool | None = None
         self._encoded = 0
         self._columns: list[Stored] = []
         super().__init__(source, target, recipe, **held_out)
 
-    def _open(self, source: Any) -> ColumnStore:
+    def _open(self, source: Any, recipe: Recipe) -> ColumnStore:
         """Read the table once, from beginning to end, into the scratch folder."""
-        before = _state(source)
-        reader = Reader(source, self.recipe.separator)
+        before = state_of(source)
         spool = self._spool = Spool(self.folder, int(self.memory * _COLUMNS_SHARE))
-        most = self.memory // 2 // _BYTES_OF_ROW
-        for block in reader:
-            spool.add(block)
-            self.report("reading", spool.height, None)
-            if spool.height > most:
+
+        def take(reader: Reader) -> ColumnStore:
+            most = self.memory // 2 // _BYTES_OF_ROW
+            for block in reader:
+                spool.add(block)
+                self.report("reading", spool.height, None)
+                if spool.height > most:
+                    raise DataError(
+                        f"{reader.name} has more than {most:,} rows, for each of which some "
+                        "numbers stay in memory; give more --memory, or fewer rows."
+                    )
+            if state_of(source) != before:
                 raise DataError(
-                    f"{reader.name} has more than {most:,} rows, for each of which some numbers "
-                    "stay in memory; give more --memory, or fewer rows."
+                    f"{reader.name} changed while it was being read; train again, on a file that "
+                    "nothing writes to."
                 )
-        if _state(source) != before:
-            raise DataError(
-                f"{reader.name} changed while it was being read; train again, on a file that "
-                "nothing writes to."
-            )
+            return ColumnStore(reader.name, reader.labels, spool, StoredColumns(self.folder))
+
+        opened = self.among.store(self.among.read(source, recipe.separator, take))
         self.report("looking at columns", 0, None)
-        return ColumnStore(reader.name, reader.labels, spool, StoredColumns(self.folder))
+        return opened
 
     def _rows(self, inspected: InspectedTable, rows: Array) -> Rows:
         """Encode some rows, block by block, into the scratch folder."""
         if not self._encoded:
             self._prepare(inspected)
+        rows, places = self.among.share(rows)
         name, dtype = f"rows-{self._encoded}", self.model.dtype
         self._encoded += 1
         x = EncodedRows(self.folder, name, self.table, len(rows), dtype)
-        x.write(self._blocks(x, rows))
+        x.write(self._blocks(x, places))
         weight = None if inspected.weight is None else inspected.weight[rows]
         whole: Any = x
         return of_encoded(self.table, whole, inspected.y[rows], weight)
@@ -154,7 +156,7 @@ class LargeTableFit(TableFit):
         """Make codes of text, a column at a time, and remove what is not needed any more."""
         assert self._spool is not None
         self._spool.remove()
-        stored = inspected.values
+        stored = self.among.own(inspected.values)
         assert isinstance(stored, StoredColumns)
         for name in set(stored) - set(self.table.names):
             del stored[name]
@@ -182,12 +184,3 @@ class LargeTableFit(TableFit):
                 place += width
             yield floats, hot
             self.report("encoding", start + len(here), len(rows))
-
-
-def _state(source: Any) -> tuple[int, int] | None:
-    """What a change of the file changes."""
-    try:
-        found = os.stat(source)
-    except (OSError, ValueError):
-        return None
-    return found.st_size, found.st_mtime_ns

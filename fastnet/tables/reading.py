@@ -132,7 +132,7 @@ class Reader:
             found = self._file_blocks(Path(source))
         else:
             frame = source if isinstance(source, polars().DataFrame) else frames.to_polars(source)
-            found = _slices(frame, frame.height, frame.width)
+            found = self._slices(frame, frame.height, frame.width)
         rows = 0
         for block in found:
             if not rows:
@@ -143,7 +143,10 @@ class Reader:
                 rows += block.height
                 yield block
         if not rows:
-            raise DataError(f"{self.name} has no rows.")
+            yield from self._without_rows()
+
+    def _without_rows(self) -> "Iterator[pl.DataFrame]":
+        raise DataError(f"{self.name} has no rows.")
 
     def _file_blocks(self, path: Path) -> "Iterator[pl.DataFrame]":
         polars()  # before a file is opened
@@ -174,17 +177,20 @@ class Reader:
             raise FileAccessError(error.errno, f"cannot read {name}: {reason}") from error
 
     def _csv_blocks(self, file: Any, kind: str) -> "Iterator[pl.DataFrame]":
-        separator = self._separator or ("\t" if kind.startswith(".tsv") else None)
+        separator = self._separator_of(kind)
         if not hasattr(file, "peek"):
             file = io.BufferedReader(file)
-        zipped = file.peek(2)[:2] == b"\x1f\x8b"  # the first bytes of gzip
-        plain: Any = gzip.GzipFile(fileobj=file) if zipped else file
+        plain: Any = gzip.GzipFile(fileobj=file) if is_gzip(file) else file
         rows = BLOCK_CELLS // WIDE
         found = csv_blocks.read(plain, self.name, BLOCK_BYTES, separator, WIDE, rows)
         for block, first_label in found:
             if first_label is not None:
                 self.labels[first_label] = "row labels: the first column, without a name"
             yield block
+
+    def _separator_of(self, kind: str) -> str | None:
+        """What stands between columns, or None, by the ending of the file."""
+        return self._separator or ("\t" if kind.startswith(".tsv") else None)
 
     def _parquet_blocks(self, path: Path) -> "Iterator[pl.DataFrame]":
         pl = polars()
@@ -194,7 +200,7 @@ class Reader:
             index = _pandas_index(pl.read_parquet_metadata(path))
             self.labels |= {n: "row labels: the index in pandas" for n in columns if n in index}
             rows = scan.select(pl.len()).collect().item()
-            yield from _slices(scan, rows, len(columns))
+            yield from self._slices(scan, rows, len(columns))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(
                 f"{self.name} cannot be read as a Parquet file ({first_line(error)}): write it "
@@ -202,13 +208,31 @@ class Reader:
                 "another type."
             ) from error
 
+    def _slices(self, frame: Any, rows: int, columns: int) -> "Iterator[pl.DataFrame]":
+        """Slice a frame, or a scan, which is collected slice by slice."""
+        step = max(BLOCK_CELLS // min(max(columns, 1), WIDE), 1)
+        own = self._own(rows)
+        for first in range(own.start, own.stop, step):
+            part = frame.slice(first, min(step, own.stop - first))
+            yield part if isinstance(part, polars().DataFrame) else part.collect()
 
-def _slices(frame: Any, rows: int, columns: int) -> "Iterator[pl.DataFrame]":
-    """Slice a frame, or a scan, which is collected slice by slice."""
-    step = max(BLOCK_CELLS // min(max(columns, 1), WIDE), 1)
-    for first in range(0, rows, step):
-        part = frame.slice(first, step)
-        yield part if isinstance(part, polars().DataFrame) else part.collect()
+    def _own(self, rows: int) -> range:
+        """Which of so many rows to read."""
+        return range(rows)
+
+
+def state_of(source: Any) -> tuple[int, int] | None:
+    """What a change of a file changes; None of what is none."""
+    try:
+        found = os.stat(source)
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def is_gzip(file: Any) -> bool:
+    """Whether a file that can peek begins as gzip does."""
+    return bool(file.peek(2)[:2] == b"\x1f\x8b")
 
 
 def _pandas_index(metadata: dict[str, str]) -> set[str]:
