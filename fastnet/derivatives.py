@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fastnet.contract.choosing import choose
 from fastnet.contract.program import Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError, DefinitionError
-from fastnet.training.rows import checked_rows
+from fastnet.training.rows import check_encoded, checked_rows
 
 #: Rows whose derivatives are computed together: what is kept of all layers stays small.
 BLOCK_ROWS = 8192
@@ -20,7 +20,7 @@ BLOCK_ROWS = 8192
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Those of a network with its parameters; `Model` documents the methods.
+    """Those of a network with its parameters; `Differentiable` documents the methods.
 
     Attributes:
         network: the definition.
@@ -132,3 +132,100 @@ class Derivatives:
             d = slopes(here, numbers)
             found[here] = program.input_gradient(parameters, numbers, d)
         return found
+
+
+class Differentiable:
+    """What a `Model` has of derivatives."""
+
+    network: Network
+    backend: str
+    table: dict[str, Any] | None
+    _program: Program
+    _flat: Array
+
+    def input_gradient(
+        self,
+        x: Any,
+        output: int | None = None,
+        *,
+        of: Literal["prediction", "logit", "loss"] = "prediction",
+        y: Any = None,
+        encoded: bool = False,
+    ) -> Array:
+        """Compute the derivative of an output by the inputs, for each row.
+
+        Args:
+            x: `(rows, inputs)`.
+            output: which; may be left out where the network has one.
+            of: "prediction": what `predict` gives; "logit": that before the output's activation,
+                where the loss is computed from it, as cross-entropies are; "loss": each row's own
+                loss, for its target `y`.
+            y: the targets, for the loss: as for `fit`.
+            encoded: as for `predict`.
+
+        Returns:
+            `(rows, inputs)` of the model's dtype.
+
+        Raises:
+            DefinitionError: if `output` or `of` does not fit the network.
+            DataError: if the arrays do not fit.
+        """
+        check_encoded(self.table, encoded, "input_gradient")
+        return self._derivatives().input_gradient(x, output, of, y)
+
+    def jacobian(
+        self, x: Any, *, of: Literal["prediction", "logit"] = "prediction", encoded: bool = False
+    ) -> Array:
+        """Compute the derivatives of all outputs by all inputs, for each row.
+
+        Args:
+            x: `(rows, inputs)`.
+            of: as for `input_gradient`.
+            encoded: as for `predict`.
+
+        Returns:
+            `(rows, outputs, inputs)` of the model's dtype.
+
+        Raises:
+            DataError: if the array does not fit.
+        """
+        check_encoded(self.table, encoded, "jacobian")
+        return self._derivatives().jacobian(x, of)
+
+    def hessian_vector_product(
+        self,
+        x: Any,
+        y: Any,
+        vector: Any,
+        sample_weight: Any = None,
+        *,
+        l2: float = 0.0,
+        encoded: bool = False,
+    ) -> Array:
+        """Multiply the Hessian of the loss over all rows, by the parameters, with a vector.
+
+        It is the derivative of the gradient along the vector, computed by formulas, not by
+        differences; the Hessian itself is never made.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: as for `loss_and_gradient`, and so are `sample_weight`, `l2` and `encoded`.
+            vector: `(size,)`, laid out like `parameters.flat`.
+            sample_weight: `(rows,)`, or None.
+            l2: adds l2 / 2 * sum w^2 to the loss.
+            encoded: as for `predict`.
+
+        Returns:
+            `(size,)` of the model's dtype.
+
+        Raises:
+            DefinitionError: if an activation or the loss has no second derivative everywhere, as
+                relu and "mae" do not; it names it.
+            BackendUnavailable: for a layer whose second derivative is not here, by its name.
+            DataError: if the arrays do not fit.
+        """
+        check_encoded(self.table, encoded, "hessian_vector_product")
+        return self._derivatives().hessian_vector_product(x, y, vector, sample_weight, l2)
+
+    def _derivatives(self) -> Derivatives:
+        return Derivatives(self.network, self._program, self.backend, self._flat)

@@ -18,11 +18,12 @@ from fastnet.definition.losses import GaussianNLL
 from fastnet.definition.network import Network
 from fastnet.ensemble_files import SavedEnsemble
 from fastnet.errors import DataError, DefinitionError
-from fastnet.model import Model, check_encoded
+from fastnet.model import Model
 from fastnet.population import Population
 from fastnet.population_files import SavedPopulation
 from fastnet.training import metrics, uncertainty
 from fastnet.training.history import History
+from fastnet.training.rows import check_encoded
 
 #: Losses of quantities, of which there are means and deviations.
 _QUANTITIES = ("real", "count")

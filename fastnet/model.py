@@ -1,9 +1,7 @@
 """A model: a network, its parameters, and a program of one backend that runs it."""
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,46 +17,24 @@ from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.definition.schedules import Schedule
-from fastnet.derivatives import Derivatives
-from fastnet.errors import DataError, DefinitionError, FastnetError
+from fastnet.derivatives import Differentiable
+from fastnet.errors import DataError, DefinitionError
+from fastnet.fitting import Fits
 from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
-from fastnet.training import checkpoints, stored_rows
+from fastnet.training import stored_rows
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
-from fastnet.training.fit_state import LastFit, beginning, ended
+from fastnet.training.fit_state import LastFit
 from fastnet.training.history import History
-from fastnet.training.metrics import named as metrics_by_name
-from fastnet.training.pacing import Pacing
-from fastnet.training.processes import OneProcess, joined
-from fastnet.training.rows import checked_rows, split
-from fastnet.training.settings import EarlyStopping, Settings, make_settings
-from fastnet.training.stored_rows import StoredRows
-from fastnet.training.streaming import trainer_of
+from fastnet.training.rows import check_encoded, checked_rows
+from fastnet.training.settings import EarlyStopping
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
 
-#: Rows that a fit has seen before its first step, over all epochs, at most: backends count them in
-#: 64 bits, schedules in float64.
-_MOST_ROWS = 2**53
 
-
-def check_encoded(table: dict[str, Any] | None, encoded: bool, method: str) -> None:
-    """Make sure that the inputs of a network trained from a table are meant to be encoded ones.
-
-    Raises:
-        DataError: if they are not said to be.
-    """
-    if table is not None and not encoded:
-        raise DataError(
-            f"{method}: this model was trained from a table, whose columns are encoded before the "
-            "network gets them; use fastnet.tables.predict(model, table). If x is encoded already, "
-            f"say {method}(..., encoded=True)."
-        )
-
-
-class Model:
+class Model(Differentiable):
     """A trainable network: its definition, its parameters, and a backend that runs it.
 
     Args:
@@ -176,11 +152,8 @@ class Model:
         self.table = table
         self.history = history
         self._threads = threads
-        self._last = last
-        self._pacing: Pacing | None = None
         self._plan = lowered or plan.lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
-        self._training = threading.Lock()
         chosen = choosing.choose(backend)
         self.backend = chosen.name
         self._program: Program = program or chosen.compile(
@@ -194,6 +167,7 @@ class Model:
         #: Whether every finite number may be a target, so that the backend may look at rows itself.
         self._any_target = network.loss.targets == "real" and network.targets == network.outputs
         self._flat = flat
+        self._fits = Fits(last)
 
     @property
     def parameters(self) -> Parameters:
@@ -265,7 +239,8 @@ class Model:
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
-        data = self._rows(x, y, sample_weight)
+        dtype = np.dtype(self.dtype)
+        data = stored_rows.rows_of(self.network, dtype, x, y, sample_weight)
         if isinstance(data, Data):
             data = self._program.upload(data)
         return stored_rows.loss(self._program, self._on_device(), data)
@@ -312,93 +287,6 @@ class Model:
         rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
         data = self._program.upload(rows)
         return self._program.gradient(self._on_device(), data, *penalties, draw)
-
-    def input_gradient(
-        self,
-        x: Any,
-        output: int | None = None,
-        *,
-        of: Literal["prediction", "logit", "loss"] = "prediction",
-        y: Any = None,
-        encoded: bool = False,
-    ) -> Array:
-        """Compute the derivative of an output by the inputs, for each row.
-
-        Args:
-            x: `(rows, inputs)`.
-            output: which; may be left out where the network has one.
-            of: "prediction": what `predict` gives; "logit": that before the output's activation,
-                where the loss is computed from it, as cross-entropies are; "loss": each row's own
-                loss, for its target `y`.
-            y: the targets, for the loss: as for `fit`.
-            encoded: as for `predict`.
-
-        Returns:
-            `(rows, inputs)` of the model's dtype.
-
-        Raises:
-            DefinitionError: if `output` or `of` does not fit the network.
-            DataError: if the arrays do not fit.
-        """
-        check_encoded(self.table, encoded, "input_gradient")
-        return self._derivatives().input_gradient(x, output, of, y)
-
-    def jacobian(
-        self, x: Any, *, of: Literal["prediction", "logit"] = "prediction", encoded: bool = False
-    ) -> Array:
-        """Compute the derivatives of all outputs by all inputs, for each row.
-
-        Args:
-            x: `(rows, inputs)`.
-            of: as for `input_gradient`.
-            encoded: as for `predict`.
-
-        Returns:
-            `(rows, outputs, inputs)` of the model's dtype.
-
-        Raises:
-            DataError: if the array does not fit.
-        """
-        check_encoded(self.table, encoded, "jacobian")
-        return self._derivatives().jacobian(x, of)
-
-    def hessian_vector_product(
-        self,
-        x: Any,
-        y: Any,
-        vector: Any,
-        sample_weight: Any = None,
-        *,
-        l2: float = 0.0,
-        encoded: bool = False,
-    ) -> Array:
-        """Multiply the Hessian of the loss over all rows, by the parameters, with a vector.
-
-        It is the derivative of the gradient along the vector, computed by formulas, not by
-        differences; the Hessian itself is never made.
-
-        Args:
-            x: `(rows, inputs)`.
-            y: as for `loss_and_gradient`, and so are `sample_weight`, `l2` and `encoded`.
-            vector: `(size,)`, laid out like `parameters.flat`.
-            sample_weight: `(rows,)`, or None.
-            l2: adds l2 / 2 * sum w^2 to the loss.
-            encoded: as for `predict`.
-
-        Returns:
-            `(size,)` of the model's dtype.
-
-        Raises:
-            DefinitionError: if an activation or the loss has no second derivative everywhere, as
-                relu and "mae" do not; it names it.
-            BackendUnavailable: for a layer whose second derivative is not here, by its name.
-            DataError: if the arrays do not fit.
-        """
-        check_encoded(self.table, encoded, "hessian_vector_product")
-        return self._derivatives().hessian_vector_product(x, y, vector, sample_weight, l2)
-
-    def _derivatives(self) -> Derivatives:
-        return Derivatives(self.network, self._program, self.backend, self._parameters.flat)
 
     @explained("fit")
     def fit(
@@ -490,29 +378,20 @@ class Model:
                 fit begins or is interrupted. At other times that is a warning, and the fit goes on.
         """
         check_encoded(self.table, encoded, "fit")
-        first = checks.integer(initial_epoch, "initial_epoch", least=0)
-        saver = checkpoints.requested(checkpoint, resume)
-        called = checks.functions(callbacks, "callbacks")
-        if early_stopping is not None and validation is None:
-            raise DefinitionError(
-                "early_stopping needs a validation loss; give validation=(x, y) or a fraction."
-            )
-        self._parameters.check()
-        processes = joined(communicator)
-        self.seed = processes.begin(self.seed, self._parameters.flat)
-
-        def rows() -> Any:
-            found = self._rows(x, y, sample_weight, shuffle)
-            return split(found, validation, self.seed, self._rows)
-
-        data, held_out = processes.rows(x, y, rows)
-        measured = metrics_by_name(metrics, processes.targets(held_out), self.network)
-        data, held_out = processes.weighed(class_weight, self.network.outputs, data, held_out)
-        settings = make_settings(
-            self.network,
-            len(data),
-            self.seed,
-            np.dtype(self.dtype),
+        return self._fits.fit(
+            self,
+            x,
+            y,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            validation=validation,
+            metrics=metrics,
+            callbacks=callbacks,
+            progress=progress,
+            initial_epoch=initial_epoch,
+            checkpoint=checkpoint,
+            resume=resume,
+            communicator=communicator,
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch_size,
@@ -524,105 +403,6 @@ class Model:
             early_stopping=early_stopping,
             dropout_factor=dropout_factor,
         )
-        processes.agree(
-            lambda: {
-                "network": self.network,
-                **vars(settings),
-                "initial_epoch": first,
-                "class_weight": class_weight,
-                "metrics": list(measured),
-                "checkpoint": saver is not None,
-                "resume": resume,
-            }
-        )
-        if first * len(data) > _MOST_ROWS:
-            raise DefinitionError(
-                f"initial_epoch is {first}; with {len(data)} rows it must be at most "
-                f"{_MOST_ROWS // len(data)}."
-            )
-        if isinstance(settings.optimizer, LBFGS) and saver is not None:
-            raise DefinitionError(
-                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
-                "leave out checkpoint."
-            )
-        if not self._training.acquire(blocking=False):
-            raise FastnetError(
-                "this model is already being trained, in another thread or by the fit whose "
-                "callback this is; wait for it, or train another model."
-            )
-        try:
-            with_whom = processes, settings, data, held_out
-            return self._fit(*with_whom, first, called, measured, progress, saver, resume)
-        finally:
-            self._training.release()
-
-    def _fit(
-        self,
-        processes: OneProcess,
-        settings: Settings,
-        data: Data | StoredRows,
-        held_out: Data | StoredRows | None,
-        first: int,
-        callbacks: list[Callable[["Model", History], Any]],
-        metrics: Mapping[str, Callable[[Array], float]],
-        progress: "bool | Bar",
-        saver: Checkpoint | None,
-        resume: bool,
-    ) -> History:
-        flat = self._parameters.flat
-        batches = -(-len(data) // settings.batch_size)
-        fit_state = beginning(
-            settings.optimizer, first * batches, self._plan.trained, flat.dtype, self._last
-        )
-        save: Callable[[], None] | None = None
-        due: tuple[float | None, int | None] = (None, None)
-        if saver is not None:
-            due = saver.seconds, saver.epochs
-            path = processes.on_first(partial(saver.checked, resume))
-            same = checkpoints.identity(self.network, flat, settings, data, held_out)
-            processes.recognize(same, data, held_out)
-            if processes.on_first(path.exists):
-                shape = fit_state.memory.shape
-                read = partial(checkpoints.read, path, same, flat, shape, batches)
-                fit_state = processes.resumed(read, flat)
-            write = partial(checkpoints.write, path, same, flat, fit_state)
-            save = partial(processes.on_first, write)
-        self.history = fit_state.history
-        bar = None
-        if progress and processes.first:
-            from fastnet.training.progress import Bar
-
-            bar = progress if isinstance(progress, Bar) else Bar()
-        trainer = processes.trainer(trainer_of(data, held_out))(
-            self._program,
-            flat,
-            data,
-            held_out,
-            settings,
-            fit_state,
-            callbacks=[partial(callback, self, fit_state.history) for callback in callbacks],
-            save=save,
-            due=due,
-            progress=bar,
-            metrics=metrics,
-            pacing=self._pacing,
-        )
-        self._pacing = trainer.pacing
-        try:
-            if bar is None:
-                trainer.run()
-            else:
-                with bar:
-                    trainer.run()
-        finally:
-            self._last = ended(settings.optimizer, fit_state)
-        return fit_state.history
-
-    def _rows(
-        self, x: Any, y: Any, sample_weight: Any, shuffle: object = True
-    ) -> Data | StoredRows:
-        dtype = np.dtype(self.dtype)
-        return stored_rows.rows_of(self.network, dtype, x, y, sample_weight, shuffle)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write network, parameters, dtype and seed to a safetensors file, whole or not at all.
@@ -666,7 +446,7 @@ class Model:
             "precision": self.precision,
             "table": self.table,
             "history": self.history,
-            "last": self._last,
+            "last": self._fits.last,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     ["contract"],
     ["training"],
     ["parameters", "datasets", "derivatives"],
-    ["model_files", "population_files"],
+    ["model_files", "population_files", "fitting"],
     ["ensemble_files"],
     ["model"],
     ["population"],

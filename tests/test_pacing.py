@@ -29,7 +29,7 @@ def test_a_fit_begins_with_what_the_last_one_measured(monkeypatch):
     counted = Pacing(4, model.program.plan.products).steps
     model.fit(x, y, epochs=counted + 1)
     assert lengths == [counted, 1]
-    wanted = model._pacing.steps
+    wanted = model._fits.pacing.steps
     assert wanted != counted, "a machine of exactly the speed that is counted on"
     model.fit(x, y, epochs=wanted + 1)
     assert lengths[2] == wanted

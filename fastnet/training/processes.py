@@ -170,6 +170,10 @@ class SeveralProcesses(OneProcess):
         return partial(DistributedTrainer, self.ranks, self.options)
 
 
+#: One for all fits that are not of several processes: it holds nothing of any of them.
+_ALONE = OneProcess()
+
+
 def joined(communicator: Any) -> OneProcess:
     """Those who train together: of `fit(communicator=...)`.
 
@@ -177,7 +181,7 @@ def joined(communicator: Any) -> OneProcess:
         DefinitionError: if it is no communicator.
     """
     if communicator is None:
-        return OneProcess()
+        return _ALONE
     options = communicator
     if not isinstance(options, Distributed):
         options = Distributed(communicator)

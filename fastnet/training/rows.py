@@ -13,6 +13,20 @@ from fastnet.errors import DataError
 from fastnet.training.splitting import split_rows
 
 
+def check_encoded(table: dict[str, Any] | None, encoded: bool, method: str) -> None:
+    """Make sure that the inputs of a network trained from a table are meant to be encoded ones.
+
+    Raises:
+        DataError: if they are not said to be.
+    """
+    if table is not None and not encoded:
+        raise DataError(
+            f"{method}: this model was trained from a table, whose columns are encoded before the "
+            "network gets them; use fastnet.tables.predict(model, table). If x is encoded already, "
+            f"say {method}(..., encoded=True)."
+        )
+
+
 def checked_rows(
     network: Network, dtype: np.dtype[Any], x: Any, y: Any, sample_weight: Any
 ) -> Data:
