@@ -78,7 +78,8 @@ from fastnet.definition.schedules import (
     Step,
     WarmUp,
 )
-from fastnet.ensemble import Ensemble, load_ensemble
+from fastnet.many.candidates import Candidate
+from fastnet.many.ensemble import Ensemble, load_ensemble
 from fastnet.errors import (
     ArgumentError,
     BackendUnavailable,
@@ -95,8 +96,8 @@ from fastnet.errors import (
 )
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
-from fastnet.population import Population, load_population
-from fastnet.searching import Candidate, Search, search
+from fastnet.many.population import Population, load_population
+from fastnet.many.searching import Search, search
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.distributed.world import Distributed, world

@@ -21,12 +21,9 @@ FLOORS = [
     ["contract"],
     ["training"],
     ["parameters", "datasets", "derivatives"],
-    ["model_files", "population_files", "fitting"],
-    ["ensemble_files"],
+    ["model_files", "fitting"],
     ["model"],
-    ["population"],
-    ["ensemble"],
-    ["searching"],
+    ["many"],
     ["tables"],
     ["interchange", "sklearn", "benchmark"],
     ["__init__"],
@@ -36,7 +33,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 #: The arrows that run up, when they are called: a method that a user looks for on a model.
-UPWARD = {("model.py", "interchange.exporting"), ("ensemble.py", "interchange.exporting")}
+UPWARD = {("model.py", "interchange.exporting"), ("many/ensemble.py", "interchange.exporting")}
 
 #: Inside the Numba backend, from the bottom up; what stands at its top is one more.
 NUMBA_FLOORS = {"simd": 0, "ops": 1}

@@ -197,3 +197,70 @@ def test_what_does_not_fit_is_refused_by_name():
             epochs=5,
             backend="numpy",
         )
+
+
+def test_a_refit_takes_as_many_epochs_as_the_folds_needed():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 2))
+    y = x[:, 0] + rng.standard_normal(60)  # mostly noise, so that it soon overfits
+
+    def make(units):
+        return fn.Network(2, [fn.Dense(units, "tanh"), fn.Dense(1)])
+
+    options = {"optimizer": fn.Adam(0.05), "early_stopping": 3, "epochs": 200, "reduction": None}
+    found = fn.search(
+        make, {"units": [64]}, x, y, folds=3, candidates=1, backend="numpy", **options
+    )
+    best = found.best
+    losses = [model.history.validation_loss for model in best.members]
+    assert max(map(len, losses)) < 100
+    assert best.best_epoch == round(np.mean([np.argmin(one) + 1 for one in losses]))
+    assert best.score == pytest.approx(np.mean([min(one) for one in losses]))
+    refitted = found.refit(x, y)
+    assert len(refitted.history) == best.best_epoch
+    alone = fn.Model(best.network, seed=0, backend="numpy")
+    alone.fit(x, y, optimizer=fn.Adam(0.05), epochs=best.best_epoch)
+    assert_same_bits(refitted.parameters.flat, alone.parameters.flat)
+
+
+def test_given_folds_hold_out_what_they_say():
+    x, y = rings(90)
+    folds = [(np.arange(30), np.arange(30, 60)), (np.arange(60), np.arange(60, 80))]
+    found = fn.search(
+        network, SPACE, x, y, candidates=2, epochs=3, folds=folds, backend="numpy", seed=1
+    )
+    np.testing.assert_array_equal(found.folds, np.repeat([-1, 0, 1, -1], [30, 30, 20, 10]))
+    best = found.best
+    model = fn.Model(best.network, seed=1, backend="numpy")
+    settings = {"optimizer": fn.Adam(best.values["learning_rate"]), "l2": best.values["l2"]}
+    model.fit(x[:30], y[:30], epochs=3, **settings)
+    assert best.scores[0] == pytest.approx(model.evaluate(x[30:60], y[30:60]), rel=1e-12)
+    assert len(found.ensemble(x, y)) % 2 == 0
+    for wrong, why in (
+        ([(np.arange(9), np.arange(5))], "train on some rows and hold out others"),
+        ([([0], [1]), ([0], [1])], "holds out a row that another fold does too"),
+        ([([0], [90])], "is no pair of indices of the 90 rows"),
+        ([], "folds is empty"),
+    ):
+        with pytest.raises(fn.DefinitionError, match=why):
+            fn.search(network, SPACE, x, y, folds=wrong)
+
+
+def test_a_schedule_keeps_its_form_with_a_searched_rate():
+    x, y = rings(60)
+    rule = fn.Adam(fn.WarmUp(2, fn.Cosine(1.0, eta_min=1e-4)))
+    found = fn.search(
+        network,
+        {"units": [3], "learning_rate": [0.02]},
+        x,
+        y,
+        candidates=1,
+        epochs=4,
+        folds=2,
+        optimizer=rule,
+        batch_size=None,
+        backend="numpy",
+    )
+    rates = found.best.members[0].history.learning_rate
+    wanted = fn.WarmUp(2, fn.Cosine(0.02, eta_min=1e-4)).rates(np.arange(4.0), 4.0)
+    np.testing.assert_allclose(rates, wanted, rtol=1e-12)

@@ -57,6 +57,18 @@ def test_members_of_a_table_are_the_models_of_their_seeds():
         )
         assert_same_bits(member.parameters.flat, alone.parameters.flat)
         assert member.history.validation_loss == alone.history.validation_loss
+    (population,) = trained.model.populations
+    for call in (
+        lambda: population.predict(rows.x),
+        lambda: population.evaluate(rows.x, rows.y),
+        lambda: population.fit(rows.x, rows.y),
+        lambda: trained.model.fit(rows.x, rows.y),
+    ):
+        with pytest.raises(fn.DataError, match="this model was trained from a table"):
+            call()
+    assert_same_bits(
+        population.predict(rows.x, encoded=True)[1], population[1].predict(rows.x, encoded=True)
+    )
     losses = [member.history.validation_loss for member in trained.model]
     np.testing.assert_allclose(trained.history.validation_loss, np.mean(losses, 0), rtol=1e-12)
     assert trained.best_epoch == round(np.mean(np.argmin(losses, 1) + 1))

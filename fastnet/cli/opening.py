@@ -14,8 +14,8 @@ def opened(path: str | os.PathLike[str], backend: str | None = None) -> Any:
         ModelFileError: if the file is damaged, foreign, or of neither.
         ModelFileMissing: if there is none.
     """
-    from fastnet.ensemble import load_ensemble
-    from fastnet.ensemble_files import KIND
+    from fastnet.many.ensemble import load_ensemble
+    from fastnet.many.ensemble_files import KIND
     from fastnet.model import load
 
     return (load_ensemble if files.kind_of(path) == KIND else load)(path, backend=backend)
@@ -23,7 +23,7 @@ def opened(path: str | os.PathLike[str], backend: str | None = None) -> Any:
 
 def sizes(model: Any) -> dict[str, int]:
     """How many parameters a model has; or an ensemble, all of them together, and its members."""
-    from fastnet.ensemble import Ensemble
+    from fastnet.many.ensemble import Ensemble
 
     if isinstance(model, Ensemble):
         size = sum(one.parameters.size for one in model.populations)

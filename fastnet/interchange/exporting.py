@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from fastnet.ensemble import Ensemble
+from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 
 

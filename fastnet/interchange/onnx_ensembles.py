@@ -7,11 +7,11 @@ import numpy as np
 
 from fastnet import files
 from fastnet.arrays import checks
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
 from fastnet.interchange.chain import check_writable
 from fastnet.interchange.onnx_writer import Writer, check_size
+from fastnet.many.ensemble import Ensemble
 
 
 def write(ensemble: Ensemble, path: str | os.PathLike[str], encoded: bool = False) -> None:

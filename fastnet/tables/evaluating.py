@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError
+from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 from fastnet.tables import metrics, roles, targets
 from fastnet.tables.columns import Place

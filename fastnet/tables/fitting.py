@@ -18,8 +18,8 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError, unknown
+from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 from fastnet.tables import metrics, reporting
 from fastnet.tables.evaluating import Evaluation, Rows, encoded, read

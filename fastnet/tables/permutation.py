@@ -18,7 +18,7 @@ from fastnet.tables.schema import Table
 from fastnet.training.metrics import rmse
 
 if TYPE_CHECKING:
-    from fastnet.ensemble import Ensemble
+    from fastnet.many.ensemble import Ensemble
     from fastnet.model import Model
 
 #: How often each column is shuffled; the errors' mean counts.

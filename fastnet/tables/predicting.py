@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError
 from fastnet.extras import polars
+from fastnet.many.ensemble import Ensemble
 from fastnet.tables import columns, reading
 from fastnet.tables.encoding import Categories, Number
 from fastnet.tables.evaluating import Evaluation, Judge, known_rows, of_encoded

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
+from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 from fastnet.tables import columns, encoding, frames
 from fastnet.tables.columns import Place, listed, shorten

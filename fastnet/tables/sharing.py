@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.ensemble import Ensemble
 from fastnet.errors import DataError
 from fastnet.extras import polars
+from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 from fastnet.tables.evaluating import Evaluation, Rows, judge, predicted
 from fastnet.tables.inspecting import ColumnStore

@@ -19,10 +19,10 @@ import numpy as np
 from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
-from fastnet.training.splitting import held_out_rows
+from fastnet.training.splitting import FOLDS, fold_of_rows, held_out_rows
 
 #: The streams of random numbers.
-_STREAMS = {"validation": 0, "test": 1, "folds": 2}
+_STREAMS = {"validation": 0, "test": 1}
 
 
 @dataclass(frozen=True)
@@ -165,27 +165,21 @@ def _place_in_class(classes: Array, rows: Array) -> Array:
 
 def _fold_of_rows(facts: RowFacts, seed: int, count: int) -> Array:
     """The fold that each row is tested in; -1 for the only row of a class."""
-    stream = _STREAMS["folds"]
     if facts.groups is not None:
         _, group, rows = np.unique(facts.groups, return_inverse=True, return_counts=True)
         if len(rows) < count:
             raise DataError(
                 f"column {facts.column!r} has {len(rows)} groups, too few for {count} folds."
             )
-        order = random.permutation(seed, random.SPLIT, stream, len(rows))
+        order = random.permutation(seed, random.SPLIT, FOLDS, len(rows))
         fold_of_group, sizes = np.empty(len(rows), np.intp), np.zeros(count)
         for one in order[np.argsort(-rows[order], kind="stable")]:  # the largest group first
             fold_of_group[one] = np.argmin(sizes)
             sizes[fold_of_group[one]] += rows[one]
         return np.asarray(fold_of_group[group])
-    order = random.permutation(seed, random.SPLIT, stream, facts.count)
-    fold = np.empty(facts.count, np.intp)
-    if facts.classes is None:
-        fold[order] = np.arange(facts.count) % count
-        return fold
-    by_class = order[np.argsort(facts.classes[order], kind="stable")]
-    fold[by_class] = np.arange(facts.count) % count
-    fold[np.bincount(facts.classes)[facts.classes] == 1] = -1
+    fold = fold_of_rows(seed, facts.count, count, facts.classes)
+    if facts.classes is not None:
+        fold[np.bincount(facts.classes)[facts.classes] == 1] = -1
     return fold
 
 

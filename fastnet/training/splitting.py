@@ -1,10 +1,13 @@
-"""Holding rows out for validation."""
+"""Holding rows out: for validation, and as folds."""
 
 import numpy as np
 
 from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
+
+#: The stream of random numbers for folds.
+FOLDS = 2
 
 
 def split_rows(seed: int, rows: int, fraction: float) -> tuple[Array, Array]:
@@ -46,3 +49,23 @@ def held_out_rows(part: str, rows: int, fraction: float, least: int = 1) -> int:
             "give more rows, or hold out fewer."
         )
     return held_out
+
+
+def fold_of_rows(seed: int, rows: int, count: int, classes: Array | None = None) -> Array:
+    """Choose the fold of each row, at random: as many rows in each, and as many of each class.
+
+    Args:
+        seed: the model's.
+        rows: how many there are.
+        count: of folds.
+        classes: the class index of each row, `(rows,)`; None: there are none.
+
+    Returns:
+        `(rows,)` intp, from 0.
+    """
+    order = random.permutation(seed, random.SPLIT, FOLDS, rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    fold = np.empty(rows, np.intp)
+    fold[order] = np.arange(rows) % count
+    return fold

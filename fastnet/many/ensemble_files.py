@@ -9,7 +9,7 @@ import numpy as np
 from fastnet import files
 from fastnet.arrays.checks import Array
 from fastnet.errors import ModelFileError
-from fastnet.population_files import SavedPopulation, facts_and_arrays, of_facts
+from fastnet.many.population_files import SavedPopulation, facts_and_arrays, of_facts
 
 #: What such a file is called.
 KIND = "ensemble"

@@ -3,39 +3,32 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastnet import memory, population_files
+from fastnet import memory
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing, plan, starting
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
-from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DataError, DefinitionError, Diverged, FastnetError
-from fastnet.interrupts import DeferredInterrupt
+from fastnet.many import population_files
+from fastnet.many.fitting import PreparedFit, bar_of
+from fastnet.many.population_files import SavedPopulation
 from fastnet.model import Model
-from fastnet.population_files import SavedPopulation
-from fastnet.training import population_checkpoints
 from fastnet.training.checkpoints import Checkpoint, requested
-from fastnet.training.fit_state import LastFit, beginning, ended
+from fastnet.training.fit_state import LastFit, ended
 from fastnet.training.history import History
-from fastnet.training.members import (
-    bytes_of_fit,
-    rows_of_members,
-    seeds_of_members,
-    settings_of_members,
-    split_rows_of_members,
-    weigh_classes_of_members,
-)
-from fastnet.training.metrics import named as metrics_by_name
-from fastnet.training.settings import EarlyStopping, Settings
-from fastnet.training.together import Member, Pace, Together, uploader
+from fastnet.training.members import rows_of_members, seeds_of_members
+from fastnet.training.rows import check_encoded
+from fastnet.training.settings import EarlyStopping
+from fastnet.training.together import Pace, uploader
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
@@ -250,18 +243,21 @@ class Population:
         }
         return taken
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any, *, encoded: bool = False) -> Any:
         """Predict outputs for `x` by every member.
 
         Args:
             x: `(rows, inputs)`, as for `Model.predict`.
+            encoded: as for `Model.predict`: required of members trained from a table.
 
         Returns:
             `(members, rows, outputs)` of the dtype, a NumPy array, or an array like `x`.
 
         Raises:
-            DataError: if `x` has no rows, the wrong number of columns, or is not numeric.
+            DataError: if `x` has no rows, the wrong number of columns, or is not numeric; if the
+                members were trained from a table and `x` is not `encoded`.
         """
+        check_encoded(self.table, encoded, "predict")
         rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
         put, inputs = self._program.to_device, Inputs(self._program.to_device(rows))
         out = np.empty((len(self), len(rows), self.network.outputs), self.dtype)
@@ -269,13 +265,16 @@ class Population:
             place[...] = self._program.predict(put(flat), inputs)
         return dlpack.like(out, x)
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Array:
+    def evaluate(
+        self, x: Any, y: Any, sample_weight: Any = None, *, encoded: bool = False
+    ) -> Array:
         """Compute each member's loss over all rows, without dropout and penalties.
 
         Args:
             x: `(rows, inputs)`.
             y: as for `fit`.
             sample_weight: as for `fit`.
+            encoded: as for `predict`.
 
         Returns:
             `(members,)` float64.
@@ -283,6 +282,7 @@ class Population:
         Raises:
             DataError: if the arrays do not fit.
         """
+        check_encoded(self.table, encoded, "evaluate")
         data = self._rows(x, y, sample_weight)
         put, upload = self._program.to_device, uploader(self._program)
         pairs = zip(self.parameters, data, strict=True)
@@ -314,6 +314,7 @@ class Population:
         initial_epoch: int = 0,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: bool = False,
+        encoded: bool = False,
     ) -> list[History]:
         """Train all members.
 
@@ -350,6 +351,7 @@ class Population:
             initial_epoch: as for `Model.fit`.
             checkpoint: as for `Model.fit`; one file for all members.
             resume: as for `Model.fit`.
+            encoded: as for `predict`.
 
         Returns:
             One history a member, also kept as `population.histories`.
@@ -363,27 +365,22 @@ class Population:
             KeyboardInterrupt: after Ctrl-C. Every member is as after its last whole step.
             ModelFileError: as for `Model.fit`.
         """
+        check_encoded(self.table, encoded, "fit")
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
         saver = requested(checkpoint, resume)
         called = checks.functions(callbacks, "callbacks")
         self._check_parameters()
-        data, held_out = split_rows_of_members(
+        prepared = PreparedFit.of(
             self.network,
+            self._plan,
             np.dtype(self.dtype),
             self.seeds,
             self._rows(x, y, sample_weight),
-            rows,
-            validation,
-        )
-        measured = [metrics_by_name(metrics, one, self.network) for one in held_out]
-        data, held_out = weigh_classes_of_members(
-            class_weight, self.network.outputs, data, held_out
-        )
-        settings = settings_of_members(
-            self.network,
-            data,
-            self.seeds,
-            np.dtype(self.dtype),
+            rows=rows,
+            validation=validation,
+            metrics=metrics,
+            class_weight=class_weight,
+            checkpoint=saver,
             optimizer=optimizer,
             dropout_factor=dropout_factor,
             epochs=epochs,
@@ -395,30 +392,13 @@ class Population:
             clip_value=clip_value,
             early_stopping=early_stopping,
         )
-        if validation is None and any(one.early_stopping is not None for one in settings):
-            raise DefinitionError(
-                "early_stopping needs a validation loss; give validation=(x, y), a fraction or "
-                '"rest".'
-            )
-        if saver is not None and any(isinstance(one.optimizer, LBFGS) for one in settings):
-            raise DefinitionError(
-                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
-                "leave out checkpoint."
-            )
-        each = max(
-            bytes_of_fit(self._plan, np.dtype(self.dtype), *of)
-            for of in zip(settings, data, strict=True)
-        )
-        memory.check_room(len(self), each, "a fit")
         if not self._training.acquire(blocking=False):
             raise FastnetError(
                 "this population is already being trained, in another thread or by the fit whose "
                 "callback this is; wait for it, or train another one."
             )
         try:
-            return self._fit(
-                settings, data, held_out, first, called, measured, progress, saver, resume
-            )
+            return self._fit(prepared, first, called, progress, saver, resume)
         finally:
             self._training.release()
 
@@ -428,73 +408,32 @@ class Population:
 
     def _fit(
         self,
-        settings: list[Settings],
-        data: list[Data],
-        held_out: list[Data | None],
+        prepared: PreparedFit,
         first: int,
         callbacks: list[Callable[[Model, History], Any]],
-        metrics: Sequence[Any],
         progress: "bool | Bar",
         saver: Checkpoint | None,
         resume: bool,
     ) -> list[History]:
-        batches = [
-            -(-len(rows) // one.batch_size) for rows, one in zip(data, settings, strict=True)
-        ]
-        fit_states = [
-            beginning(one.optimizer, first * count, self._plan.trained, np.dtype(self.dtype), last)
-            for one, count, last in zip(settings, batches, self._last, strict=True)
-        ]
-        save: Callable[[], None] | None = None
-        due: tuple[float | None, int | None] = (None, None)
-        if saver is not None:
-            path, due = saver.checked(resume), (saver.seconds, saver.epochs)
-            same = population_checkpoints.identity(
-                self.network, self.parameters, settings, data, held_out
-            )
-            if path.exists():
-                shapes = [fit_state.memory.shape for fit_state in fit_states]
-                fit_states = population_checkpoints.read(
-                    path, same, self.parameters, shapes, batches
-                )
-            save = partial(population_checkpoints.write, path, same, self.parameters, fit_states)
-        self.histories = [fit_state.history for fit_state in fit_states]
-        bar = None
-        if progress:
-            from fastnet.training.progress import Bar
-
-            bar = progress if isinstance(progress, Bar) else Bar()
-        interrupts, upload = DeferredInterrupt(), uploader(self._program)
-        fits = [
-            Member(
-                self._program,
-                self.parameters[n],
-                data[n],
-                held_out[n],
-                settings[n],
-                fit_states[n],
-                callbacks=self._bound(callbacks, n),
-                due=due,
-                metrics=metrics[n],
-                interrupts=interrupts,
-                upload=upload,
-            )
-            for n in range(len(self))
-        ]
-        together = Together(
-            self._program, fits, interrupts, save=save, due=due, progress=bar, pace=self._pace
+        begun = prepared.begin(self.parameters, first, self._last, saver, resume)
+        self.histories = [state.history for state in begun.states]
+        bar = bar_of(progress)
+        together = prepared.together(
+            self._program,
+            self.parameters,
+            begun,
+            [self._bound(callbacks, member) for member in range(len(self))],
+            bar,
+            self._pace,
         )
         self.diverged = together.diverged
         try:
-            if bar is None:
+            with bar or nullcontext():
                 together.run()
-            else:
-                with bar:
-                    together.run()
         finally:
             self._last = [
-                ended(one.optimizer, fit_state)
-                for one, fit_state in zip(settings, fit_states, strict=True)
+                ended(one.optimizer, state)
+                for one, state in zip(prepared.settings, begun.states, strict=True)
             ]
         together.report_diverged()
         return self.histories

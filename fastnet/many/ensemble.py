@@ -1,32 +1,28 @@
 """An ensemble: several networks used as one model, with a measure of how sure it is."""
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from fastnet import ensemble_files, random
+from fastnet import random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
-from fastnet.definition.layers import Dense
 from fastnet.definition.losses import GaussianNLL
 from fastnet.definition.network import Network
-from fastnet.ensemble_files import SavedEnsemble
-from fastnet.errors import DataError, DefinitionError
+from fastnet.errors import DefinitionError
+from fastnet.many import ensemble_files, intervals, measuring
+from fastnet.many.ensemble_files import SavedEnsemble
+from fastnet.many.grouping import grouped
+from fastnet.many.measuring import kind_of
+from fastnet.many.population import Population
+from fastnet.many.population_files import SavedPopulation
 from fastnet.model import Model
-from fastnet.population import Population
-from fastnet.population_files import SavedPopulation
-from fastnet.training import metrics, uncertainty
 from fastnet.training.history import History
 from fastnet.training.rows import check_encoded
-
-#: Losses of quantities, of which there are means and deviations.
-_QUANTITIES = ("real", "count")
 
 
 class Ensemble:
@@ -99,51 +95,9 @@ class Ensemble:
             DefinitionError: if there is no member, or two do not fit together.
             DataError: if the weights are invalid.
         """
-        given = [members] if isinstance(members, Population) else list(members)
-        wrong = [one for one in given if not isinstance(one, Model | Population)]
-        if wrong or not given:
-            found = repr(wrong[0]) if wrong else "none"
-            raise DefinitionError(f"members must be models or populations; there is {found}.")
-        models = [one for part in given for one in ([part] if isinstance(part, Model) else part)]
-        first = models[0]
-        for number, model in enumerate(models):
-            for what, own, others in (
-                ("inputs", model.network.inputs, first.network.inputs),
-                ("targets", model.network.targets, first.network.targets),
-                ("kind of loss", _kind(model.network), _kind(first.network)),
-                ("table", model.table, first.table),
-            ):
-                if own != others:
-                    raise DefinitionError(
-                        f"member {number} has another {what} than member 0; the members of an "
-                        "ensemble must agree in it."
-                    )
-        share = (
-            np.ones(len(models)) if weights is None else checks.numbers(weights, "weights", None)
-        )
-        if share.shape != (len(models),):
-            raise DataError(f"weights has shape {share.shape}; it must be ({len(models)},).")
-        if not (np.isfinite(share).all() and share.min() >= 0 and share.sum() > 0):
-            raise DataError("weights must be finite and 0 or more, and not all 0.")
-        together: dict[tuple[Any, ...], list[int]] = {}
-        for number, model in enumerate(models):
-            same = (str(model.network.spec()), model.dtype, model.backend)
-            together.setdefault(same, []).append(number)
-        populations = []
-        for numbers in together.values():
-            one = models[numbers[0]]
-            population = Population.of(
-                one.network,
-                np.stack([models[number].parameters.flat for number in numbers]),
-                seed=[models[number].seed for number in numbers],
-                backend=one.backend,
-                dtype=one.dtype,
-            )
-            population.table = one.table
-            populations.append(population)
-        order = [number for numbers in together.values() for number in numbers]
+        populations, share = grouped(members, weights)
         ensemble = cls.__new__(cls)
-        ensemble._set_up(populations, share[order] / share.sum())
+        ensemble._set_up(populations, share)
         return ensemble
 
     def _set_up(
@@ -198,7 +152,7 @@ class Ensemble:
     @property
     def predicts_variances(self) -> bool:
         """Whether each member predicts a variance."""
-        return _kind(self.network) == "normal"
+        return kind_of(self.network) == "normal"
 
     @property
     def least_variance(self) -> float:
@@ -209,7 +163,7 @@ class Ensemble:
     @property
     def predicts_deviations(self) -> bool:
         """Whether there are standard deviations: of quantities, by variances or several members."""
-        kind = _kind(self.network)
+        kind = kind_of(self.network)
         return kind == "normal" or (kind == "values" and int(np.count_nonzero(self.weights)) > 1)
 
     def __len__(self) -> int:
@@ -308,7 +262,7 @@ class Ensemble:
             mean, variance = self._moments(x)
             std = np.sqrt(variance).astype(self.dtype)
             return dlpack.like(mean.astype(self.dtype), x), dlpack.like(std, x)
-        kind = _kind(self.network)
+        kind = kind_of(self.network)
         total: Array | float = 0.0
         for part, weights in self._parts(x):
             point = part[..., : self.network.targets] if kind == "normal" else part
@@ -338,9 +292,9 @@ class Ensemble:
             DefinitionError: as for `predict`, or if there were too few calibration rows.
         """
         check_encoded(self.table, encoded, "predict_interval")
-        self.check_coverage(coverage)
+        reach = intervals.factors(self.scores, coverage)
         mean, variance = self._moments(x)
-        half = self._factors(coverage) * np.sqrt(variance)
+        half = reach * np.sqrt(variance)
         ends = (mean - half).astype(self.dtype), (mean + half).astype(self.dtype)
         return dlpack.like(ends[0], x), dlpack.like(ends[1], x)
 
@@ -350,53 +304,38 @@ class Ensemble:
         Raises:
             DefinitionError: if it is not between 0 and 1, or there were too few calibration rows.
         """
-        self._factors(checks.number(coverage, "coverage", above=0, below=1))
+        intervals.factors(self.scores, coverage)
 
-    def _factors(self, coverage: float) -> Array | float:
-        """How many standard deviations an interval reaches to each side, `(targets,)`."""
-        if self.scores is None:
-            return NormalDist().inv_cdf((1 + coverage) / 2)
-        place = math.ceil((len(self.scores) + 1) * coverage)
-        if place > len(self.scores):
-            least = math.ceil(round(coverage / (1 - coverage), 6))  # 1 - 0.9 is not quite 0.1
-            raise DefinitionError(
-                f"coverage {coverage:g} needs at least {least} rows to calibrate with; there were "
-                f"{len(self.scores)}."
-            )
-        return np.asarray(self.scores[place - 1])
-
-    def calibrate(self, x: Any, y: Any) -> None:
+    def calibrate(self, x: Any, y: Any, *, encoded: bool = False) -> None:
         """Measure on rows that no member has seen how wide `predict_interval` must be.
 
         Args:
             x: `(rows, inputs)`.
             y: `(rows,)` or `(rows, targets)`.
+            encoded: as for `predict`.
 
         Raises:
             DataError: if the arrays do not fit.
             DefinitionError: as for `predict` with `return_std`.
         """
+        check_encoded(self.table, encoded, "calibrate")
         x = checks.features(x, self.network.inputs, np.dtype(self.dtype))
         self._calibrate(x, y, np.ones((len(self), len(x))))
 
     def _calibrate(self, x: Any, y: Any, unseen: Array) -> None:
         """By the members that have not seen a row: `(members, rows)`, 1 for those."""
         network = self.network
-        least = 1 if _kind(network) == "normal" else 2
+        least = 1 if kind_of(network) == "normal" else 2
         rows = np.flatnonzero(np.count_nonzero(self.weights[:, None] * unseen, axis=0) >= least)
         if not len(rows):
             raise DefinitionError(
                 f"{len(self)} members leave no row that {least} of them have not seen; use more "
                 "members, or bootstrap=False and calibrate."
             )
-        dtype = np.dtype(self.dtype)
-        x = checks.features(x, network.inputs, dtype)
-        y = checks.targets(y, len(x), network.targets, network.loss.targets, dtype)
+        x = checks.features(x, network.inputs, np.dtype(self.dtype))
+        y = self._checked_targets(y, len(x))
         mean, variance = self._moments(x, unseen)
-        error = np.abs(y[rows].astype(np.float64) - mean[rows])
-        # Where all members agree, any error is infinitely many deviations.
-        least_std = np.finfo(dtype).tiny
-        self.scores = np.sort(error / np.maximum(np.sqrt(variance[rows]), least_std), axis=0)
+        self.scores = intervals.scores(y[rows], mean[rows], np.sqrt(variance[rows]))
 
     def evaluate(
         self, x: Any, y: Any, sample_weight: Any = None, *, encoded: bool = False
@@ -412,27 +351,13 @@ class Ensemble:
         Raises:
             DataError: if the arrays do not fit.
         """
-        wide = self._outputs_of_mean(x, encoded)
-        return _passing_on(self.network, wide.shape[1]).evaluate(wide, y, sample_weight)
-
-    def _outputs_of_mean(self, x: Any, encoded: bool) -> Array:
-        """What one network would have to output, before the last activation, to predict the same.
-
-        Returns:
-            `(rows, outputs)` float64.
-        """
+        check_encoded(self.table, encoded, "evaluate")
         if self.predicts_variances:
-            check_encoded(self.table, encoded, "evaluate")
             mean, variance = self._moments(x)
-            return np.hstack([mean, np.log(variance)])
-        predicted = np.asarray(self.predict(x, encoded=encoded), np.float64)
-        least = np.finfo(self.dtype).tiny
-        if self.network.loss.needs == "softmax":
-            return np.log(np.maximum(predicted, least))
-        if self.network.loss.needs == "sigmoid":
-            p = np.clip(predicted, least, 1 - np.finfo(self.dtype).epsneg)
-            return np.asarray(np.log(p) - np.log1p(-p))
-        return predicted
+            sums = np.hstack([mean, np.log(variance)])
+        else:
+            sums = measuring.sums_of(self.network, self.predict(x, encoded=True), self.dtype)
+        return measuring.loss_of(self.network, sums, y, sample_weight)
 
     def metrics(self, x: Any, y: Any, *, encoded: bool = False) -> dict[str, float]:
         """Compute metrics over all rows.
@@ -451,23 +376,18 @@ class Ensemble:
         Raises:
             DataError: if the arrays do not fit.
         """
-        network = self.network
-        dtype = np.dtype(self.dtype)
-        predicted = np.asarray(self.predict(x, encoded=encoded))
-        targets = checks.targets(y, len(predicted), network.targets, network.loss.targets, dtype)
-        if _kind(network) == "classes":
-            if network.loss.targets == "probability" and predicted.shape[1] > 1:
-                return {"accuracy": metrics.accuracy(targets, predicted)}
-            return uncertainty.of_classes(_indices(targets), predicted)
-        measured = {
-            name: metrics.METRICS[name](targets, predicted, None) for name in ("r2", "rmse", "mae")
-        }
+        check_encoded(self.table, encoded, "metrics")
+        std = None
         if self.predicts_deviations:
-            mean, std = self.predict(x, return_std=True, encoded=encoded)
-            std = np.maximum(std, np.finfo(dtype).tiny)
-            measured["nll"] = uncertainty.negative_log_likelihood(targets, mean, std)
-            measured["crps"] = uncertainty.crps(targets, mean, std)
-        return measured
+            predicted, std = map(np.asarray, self.predict(x, return_std=True, encoded=True))
+        else:
+            predicted = np.asarray(self.predict(x, encoded=True))
+        targets = self._checked_targets(y, len(predicted))
+        return measuring.metrics_of(self.network, targets, predicted, std)
+
+    def _checked_targets(self, y: Any, rows: int) -> Array:
+        network = self.network
+        return checks.targets(y, rows, network.targets, network.loss.targets, np.dtype(self.dtype))
 
     def _parts(self, x: Any) -> Iterator[tuple[Array, Array]]:
         """Each population's predictions `(members, rows, outputs)`, and its members' weights."""
@@ -475,7 +395,7 @@ class Ensemble:
         start = 0
         for population in self.populations:
             end = start + len(population)
-            yield population.predict(x), self.weights[start:end]
+            yield population.predict(x, encoded=True), self.weights[start:end]
             start = end
 
     def _moments(self, x: Any, counted: Array | None = None) -> tuple[Array, Array]:
@@ -485,7 +405,7 @@ class Ensemble:
             x: `(rows, inputs)`.
             counted: `(members, rows)`, 1 where a member counts for a row, else 0; None: all do.
         """
-        kind, targets = _kind(self.network), self.network.targets
+        kind, targets = kind_of(self.network), self.network.targets
         if kind == "classes":
             raise DefinitionError(
                 "standard deviations and intervals are of quantities; these members predict "
@@ -571,28 +491,3 @@ def load_ensemble(
     ensemble = Ensemble.__new__(Ensemble)
     ensemble._set_up(populations, saved.weights, saved.scores)
     return ensemble
-
-
-def _kind(network: Network) -> str:
-    """What its outputs are: "classes", "normal", "quantiles" or "values"."""
-    if network.loss.targets not in _QUANTITIES:
-        return "classes"
-    if isinstance(network.loss, GaussianNLL):
-        return "normal"
-    return "quantiles" if network.loss.canonical()[0] in ("quantile", "quantiles") else "values"
-
-
-def _indices(targets: Array) -> Array:
-    """Class indices of one-hot rows, or of a column of 0 and 1."""
-    if targets.ndim == 1:
-        return targets
-    if targets.shape[1] == 1:
-        return (targets[:, 0] > 0.5).astype(np.intp)
-    return np.asarray(targets.argmax(axis=1))
-
-
-def _passing_on(network: Network, outputs: int) -> Model:
-    """A model with the output and the loss of a network, whose inputs are its last layer's sums."""
-    last = Dense(outputs, network.output, bias=False)
-    passes = Network(outputs, [last], network.loss)
-    return Model.of(passes, {"0.weight": np.eye(outputs)}, dtype="float64")
