@@ -33,6 +33,7 @@ from fastnet.definition.activations import (
     Softplus,
     Tanh,
 )
+from fastnet.definition.embedding import Embed, Inputs, Periodic, PiecewiseLinear
 from fastnet.definition.initializers import (
     Arrays,
     FromData,
@@ -110,14 +111,14 @@ __all__ = [
     "ArgumentError", "Arrays", "BackendUnavailable", "BatchNorm", "BinaryCrossentropy",
     "BlockShuffle", "Candidate", "Checkpoint", "Constant", "CosLog", "Cosine", "Crossentropy",
     "DataError", "DefinitionError", "Dense", "Distributed", "Diverged", "DoesNotFit", "Dropout",
-    "EarlyStopping", "Ensemble", "Exponential", "FastnetError", "FileAccessError", "FileMissing",
-    "FlatCosine", "FromData", "GaussianNLL", "GlorotNormal", "GlorotUniform", "Hardsigmoid",
-    "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "InverseScaling",
-    "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish", "MissingExtra",
-    "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle", "PReLU",
-    "Parametric", "Poisson", "Population", "Quantile", "RMSprop", "ReLU", "ReLU6",
-    "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets", "from_keras",
-    "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble", "load_population", "search",
-    "using", "world",
+    "EarlyStopping", "Embed", "Ensemble", "Exponential", "FastnetError", "FileAccessError",
+    "FileMissing", "FlatCosine", "FromData", "GaussianNLL", "GlorotNormal", "GlorotUniform",
+    "Hardsigmoid", "Hardswish", "HeNormal", "HeUniform", "History", "Huber", "Identity", "Inputs",
+    "InverseScaling", "LayerNorm", "LeakyReLU", "LecunNormal", "LecunUniform", "Lion", "Mish",
+    "MissingExtra", "Model", "ModelFileError", "ModelFileMissing", "Network", "Normal", "OneCycle",
+    "PReLU", "Parametric", "Periodic", "PiecewiseLinear", "Poisson", "Population", "Quantile",
+    "RMSprop", "ReLU", "ReLU6", "ReduceOnPlateau", "Residual", "Rprop", "Scale", "Search", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Step", "Tanh", "WarmUp", "Zeros", "__version__", "datasets",
+    "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble",
+    "load_population", "search", "using", "world",
 ]  # fmt: skip

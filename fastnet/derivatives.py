@@ -35,7 +35,7 @@ class Derivatives:
     flat: Array
 
     def input_gradient(self, x: Any, output: Any, of: str, y: Any) -> Array:
-        """The derivative of one output, or of each row's loss, by the inputs."""
+        """The derivative of one output, or of each row's loss, by the input numbers."""
         if of == "loss":
             if y is None or output is not None:
                 raise DefinitionError("of='loss' is of each row's own loss: give y, and no output.")
@@ -54,9 +54,10 @@ class Derivatives:
         return self._of_output(program, self._rows(x), chosen)
 
     def jacobian(self, x: Any, of: str) -> Array:
-        """The derivatives of all outputs by all inputs, `(rows, outputs, inputs)`."""
+        """The derivatives of all outputs by all input numbers, `(rows, outputs, numbers)`."""
         program, outputs, x = self._program(of), self.network.outputs, self._rows(x)
-        found = np.empty((len(x), outputs, x.shape[1]), x.dtype)
+        numbers = self.network.both_inputs.numbers
+        found = np.empty((len(x), outputs, numbers), x.dtype)
         for output in range(outputs):
             found[:, output] = self._of_output(program, x, output)
         return found
@@ -81,7 +82,7 @@ class Derivatives:
         return found
 
     def _rows(self, x: Any) -> Array:
-        return checks.features(x, self.network.inputs, self.program.dtype, allow_nan=True)
+        return self.network.features(x, self.program.dtype, allow_nan=True)
 
     def _program(self, of: str) -> Program:
         """What predicts that of which derivatives are wanted."""
@@ -124,13 +125,14 @@ class Derivatives:
             x: `(rows, inputs)`.
             slopes: gives the derivatives by what is predicted, of some rows: which, and themselves.
         """
-        found = np.empty_like(x)
+        columns = self.network.both_inputs.numbers  # codes of categories have no derivative
+        found = np.empty((len(x), columns), x.dtype)
         parameters = program.to_device(self.flat)
         for start in range(0, len(x), BLOCK_ROWS):
             here = slice(start, start + BLOCK_ROWS)
             numbers = Inputs(program.to_device(x[here]))
             d = slopes(here, numbers)
-            found[here] = program.input_gradient(parameters, numbers, d)
+            found[here] = program.input_gradient(parameters, numbers, d)[:, :columns]
         return found
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 class Model(Differentiable):
     """A trainable network: its definition, its parameters, and a backend that runs it.
 
+    Where methods take `x` `(rows, inputs)`, a network of numbers and categories takes a pair
+    `(numbers, categories)`, `(rows, n)` and codes `(rows, c)`, or one array of both in this order.
+
     Args:
         network: the definition.
         backend: "numpy", "numba", "cupy", "array_api:torch" or another backend's name; None: that
@@ -166,6 +169,8 @@ class Model(Differentiable):
         self._predict_at_once = self._program.predict_at_once
         #: Whether every finite number may be a target, so that the backend may look at rows itself.
         self._any_target = network.loss.targets == "real" and network.targets == network.outputs
+        if network.categories:  # whose codes have to be looked at
+            self._any_target, self._predict_at_once = False, lambda *rows: None
         self._flat = flat
         self._fits = Fits(last)
 
@@ -213,8 +218,8 @@ class Model(Differentiable):
                 return dlpack.like(found, x)
         put = self._program.to_device
         if is_stored(x):
-            return stored_rows.predict_stored(self._program, self._on_device(), x)
-        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
+            return stored_rows.predict_stored(self.network, self._program, self._on_device(), x)
+        rows = self.network.features(x, np.dtype(self.dtype), allow_nan=True)
         return dlpack.like(self._program.predict(self._on_device(), Inputs(put(rows))), x)
 
     def _on_device(self) -> Any:

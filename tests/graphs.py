@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+from samples import rows_for
 
 import fastnet as fn
 from fastnet.contract import loading
@@ -41,13 +42,34 @@ MIXED = {
     "batch_norm_first": [fn.BatchNorm(momentum=1.0), fn.Dense(1), fn.BatchNorm(), fn.Dense(2)],
     "wide": [fn.Dense(70), fn.LayerNorm(), fn.ReLU(), fn.Residual([fn.Dense(33, "relu"),
              fn.LayerNorm(), fn.Dense(70)]), fn.Dense(2)],
+    "one_hot": [fn.Dense(5, "tanh"), fn.Dense(2)],
+    "embed": [fn.Embed((3, "one_hot", 17)), fn.LayerNorm(), fn.Dense(9, "relu"), fn.Dense(2)],
+    "embed_alone": [fn.Embed(1), fn.Dropout(0.3), fn.Dense(2, "tanh")],
+    "embed_block": [fn.Embed(4, learning_rate_factor=0.5), fn.Residual([fn.Dense(6, "gelu")]),
+                    fn.PReLU(), fn.Dense(2)],
+    "periodic": [fn.Embed(numbers=fn.Periodic(units=3, frequencies=5)), fn.Dense(2)],
+    "periodic_embed": [fn.Embed(2, fn.Periodic(2, 19, 0.3, 2.0)), fn.Scale(), fn.BatchNorm(),
+                       fn.Dense(7, "silu"), fn.Dense(2)],
+    "piecewise": [fn.Embed(numbers=fn.PiecewiseLinear(units=1, bins=1)), fn.Dense(2)],
+    "piecewise_embed": [fn.Embed(5, fn.PiecewiseLinear(units=3, bins=6)), fn.BatchNorm(),
+                        fn.Residual([fn.Dense(4, "relu"), fn.Dense(16)]), fn.Dense(2)],
 }  # fmt: skip
+
+#: The inputs of those that have other ones than three numbers.
+INPUTS = {
+    "one_hot": fn.Inputs(1, (3, 5)),
+    "embed": fn.Inputs(2, (4, 12, 7)),
+    "embed_alone": fn.Inputs(categories=(2, 30)),
+    "embed_block": fn.Inputs(2, (9,)),
+    "periodic_embed": fn.Inputs(4, (3, 3)),
+    "piecewise_embed": fn.Inputs(2, (6, 5)),
+}
 
 
 def mixed(name: str, loss: str = "mse") -> fn.Network:
-    """One of `MIXED`, of three inputs; cross-entropy with a softmax behind it."""
-    layers = MIXED[name]
-    return fn.Network(3, [*layers, fn.Softmax()] if loss == "crossentropy" else layers, loss)
+    """One of `MIXED`; cross-entropy with a softmax behind it."""
+    layers = [*MIXED[name], fn.Softmax()] if loss == "crossentropy" else MIXED[name]
+    return fn.Network(INPUTS.get(name, 3), layers, loss)
 
 
 def lacks(backend: str, network: fn.Network) -> bool:
@@ -64,13 +86,16 @@ def lacks(backend: str, network: fn.Network) -> bool:
 
 
 def anywhere(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:
-    """A float64 model none of whose parameters is where it starts."""
-    model = fn.Model(network, backend=backend, dtype="float64", seed=seed)
+    """A float64 model none of whose parameters is where it starts, but for edges."""
+    front = network.layers[0]
+    bins = isinstance(front, fn.Embed) and isinstance(front.numbers, fn.PiecewiseLinear)
+    rows = rows_for(network, 50)[0] if bins else None
+    model = fn.Model(network, backend=backend, dtype="float64", seed=seed, init_rows=rows)
     generator = np.random.default_rng([seed, model.parameters.flat.size])
     for name, piece in model.parameters.items():
         if name.endswith("variance"):
             piece[...] = generator.uniform(0.5, 2, piece.shape)
-        elif not name.endswith("weight"):
+        elif not name.endswith(("weight", "edges")):
             piece += generator.uniform(-0.5, 0.5, piece.shape)
     return model
 
@@ -96,12 +121,37 @@ def in_torch(torch, network: fn.Network, parameters, x, training=False):
                 return functional.elu(z, activation.alpha)
         return getattr(functional, activation.name)(z)
 
+    def embedded(x, numeric, get):
+        sizes = network.categories
+        numbers, codes = x[:, : x.shape[1] - len(sizes)], x[:, x.shape[1] - len(sizes) :].long()
+        if isinstance(numeric, fn.Periodic):
+            waves = torch.cos(2 * torch.pi * numbers[:, :, None] * get["frequency"] + get["phase"])
+            made = torch.einsum("rnf,nfu->rnu", waves, get["weight"]) + get["bias"]
+            numbers = torch.cat((made, numbers[:, :, None]), dim=2).flatten(1)
+        if isinstance(numeric, fn.PiecewiseLinear):
+            left, right = get["edges"][:, :-1], get["edges"][:, 1:]
+            way = (numbers[:, :, None] - left) / (right - left)
+            low, high = torch.zeros_like(left), torch.ones_like(left)
+            low[:, 0], high[:, -1] = -torch.inf, torch.inf
+            way = way.clamp(low, high)
+            made = torch.einsum("rnf,nfu->rnu", way, get["weight"]) + get["bias"]
+            numbers = (made + numbers[:, :, None] * get["slope"]).flatten(1)
+        columns = [numbers]
+        for column, size in enumerate(sizes):
+            if f"embedding_{column}" in get:
+                columns.append(functional.embedding(codes[:, column], get[f"embedding_{column}"]))
+            else:
+                columns.append(functional.one_hot(codes[:, column], size)[:, 1:].to(x.dtype))
+        return torch.cat(columns, dim=1)
+
     def through(layers, x, before):
         for index, layer in enumerate(layers):
             name = f"{before}{index}"
             get = {key.removeprefix(f"{name}."): value for key, value in parameters.items()
                    if key.rpartition(".")[0] == name}  # fmt: skip
             match layer:
+                case fn.Embed():
+                    x = embedded(x, layer.numbers, get)
                 case fn.Dense():
                     z = functional.linear(x, get["weight"].T, get["bias"])
                     x = activated(z, layer.activation, get)
@@ -124,4 +174,6 @@ def in_torch(torch, network: fn.Network, parameters, x, training=False):
                     pass
         return x
 
+    if network.categories and not isinstance(network.layers[0], fn.Embed):
+        x = embedded(x, None, {})
     return through(network.layers, x, "")

@@ -70,9 +70,13 @@ def rows_for(network: fn.Network, rows: int, seed: int = 0, form: str = "index")
         rows: how many.
         seed: another seed, other rows.
         form: for classes: "index", "onehot" or "soft".
+
+    Codes of categories stand behind the numbers, in one array.
     """
     generator = np.random.default_rng([seed, rows, network.inputs, network.outputs])
     x = generator.standard_normal((rows, network.inputs))
+    for column, size in zip(range(-len(network.categories), 0), network.categories, strict=True):
+        x[:, column] = generator.integers(size, size=rows)
     shape = (rows, network.targets)
     if network.loss.targets == "count":
         return x, generator.poisson(1.5, shape).astype(np.float64)

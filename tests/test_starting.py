@@ -81,7 +81,7 @@ def test_inputs_that_do_not_differ_leave_the_weights_as_drawn():
         (lambda: fn.Model(NETWORK), fn.DefinitionError, "layer 0 has init='data', so it .*init_ro"),
         (lambda: fn.Population(NETWORK, members=2), fn.DefinitionError, "layer 0 has init='data'"),
         (lambda: fn.Model(fn.Network(4, [fn.Dense(1)]), init_rows=rows(5)), fn.DefinitionError,
-         "init_rows are for layers with init='data', and no layer has it"),
+         "init_rows are for layers with init='data' or piecewise linear"),
         (lambda: fn.Model(NETWORK, init_rows=rows(5)[:, :3]), fn.DataError, "x has 3 columns"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.contract import plan
 from fastnet_numpy.activations import FUNCTIONS, Function, Softmax
+from fastnet_numpy.embedding import Embed, Periodic, PiecewiseLinear
 from fastnet_numpy.normalizing import Add, BatchNormalize, Normalize, Parametric, Scale
 from fastnet_numpy.sums import over_rows
 
@@ -149,4 +150,7 @@ STAGES: dict[type[plan.Operation], Callable[[Any, int, Array, Array], Stage]] = 
     plan.Scale: Scale,
     plan.Add: Add,
     plan.Parametric: Parametric,
+    plan.Embed: Embed,
+    plan.Periodic: Periodic,
+    plan.PiecewiseLinear: PiecewiseLinear,
 }

@@ -11,6 +11,14 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract import plan
 from fastnet_numpy.activations import FUNCTIONS
+from fastnet_numpy.embedding import (
+    embedded,
+    embedded_back,
+    periodic,
+    periodic_back,
+    piecewise_linear,
+    piecewise_linear_back,
+)
 from fastnet_numpy.sums import over_rows
 
 
@@ -181,7 +189,7 @@ class Rule(NamedTuple):
     derivative: Callable[..., Any]
 
 
-#: The operations above.
+#: The operations above, and embeddings.
 RULES: dict[type[plan.Operation], Rule] = {
     plan.Normalize: Rule(
         lambda op, parameters, x: normalized(x, op.epsilon)[0],
@@ -197,4 +205,7 @@ RULES: dict[type[plan.Operation], Rule] = {
         lambda op, parameters, x, f: x + f,
         lambda op, parameters, d, x, f: (d.copy(), d),
     ),
+    plan.Embed: Rule(embedded, embedded_back),
+    plan.Periodic: Rule(periodic, periodic_back),
+    plan.PiecewiseLinear: Rule(piecewise_linear, piecewise_linear_back),
 }

@@ -17,9 +17,7 @@ from fastnet.contract.plan import (
     Dropout,
     Elementwise,
     Operation,
-    Parametric,
     Plan,
-    Scale,
     Softmax,
 )
 from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
@@ -57,9 +55,7 @@ class Pass:
                 stage.spare_the_source()
             made.append((stage, op))
         needed = [
-            (stage, op)
-            for stage, op in reversed(made)
-            if op.needs_input_gradient or isinstance(op, Affine | Scale | Parametric)
+            (stage, op) for stage, op in reversed(made) if op.needs_input_gradient or op.trains
         ]
         self.forward = [(stage.forward, op.sources[0], op.target) for stage, op in made]
         self.backward = [(stage.backward, op.sources[0], op.target) for stage, op in needed]

@@ -28,7 +28,7 @@ def _codes(classes: Mapping[str, type[Named]]) -> dict[str, int]:
 
 _OPERATIONS = (
     plan.Affine, plan.Elementwise, plan.Softmax, plan.Dropout, plan.Normalize, plan.Scale, plan.Add,
-    plan.Parametric, plan.BatchNormalize,
+    plan.Parametric, plan.BatchNormalize, plan.Embed, plan.Periodic, plan.PiecewiseLinear,
 )  # fmt: skip
 
 #: Operations of a plan: the records in `fastnet.contract.plan`.

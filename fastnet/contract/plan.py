@@ -18,6 +18,9 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, PReLU
+from fastnet.definition.embedding import Embed as EmbedLayer
+from fastnet.definition.embedding import Embedding
+from fastnet.definition.embedding import Periodic as PeriodicNumbers
 from fastnet.definition.layers import Activate, BatchNorm, Dense, Layer, LayerNorm, Residual
 from fastnet.definition.layers import Dropout as DropoutLayer
 from fastnet.definition.layers import Scale as ScaleLayer
@@ -35,7 +38,7 @@ class Parameter:
         offset: where it begins.
         shape: its own shape.
         role: "weight", "bias", "scale", "embedding" or "statistic". L1 and L2 apply to weights;
-            statistics are not trained.
+            statistics (and edges, which are taken from rows) are not trained.
         rate_factor: what the learning rate is multiplied with for this piece.
         decay_factor: what the weight decay is multiplied with for this piece.
     """
@@ -73,6 +76,12 @@ class Operation:
     target: int
     units: int
     needs_input_gradient: bool
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has parameters that are trained."""
+        parts = [part for f in vars(self).values() for part in (f if isinstance(f, tuple) else [f])]
+        return any(isinstance(part, Parameter) and part.role != "statistic" for part in parts)
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,54 @@ class Add(Operation):
 
 
 @dataclass(frozen=True)
+class Embed(Operation):
+    """Codes of categories become numbers; it reads value 0.
+
+    The first `numbers` columns stay as they are. Behind them x has a code for each category, a
+    whole number from 0 to its size - 1, as code that embeds may trust. What comes out has for each
+    the row of its table `(size, units)`; where that is None `size - 1` numbers, all 0 but for a 1
+    at code - 1.
+    """
+
+    numbers: int
+    sizes: tuple[int, ...]
+    tables: tuple[Parameter | None, ...]
+
+
+@dataclass(frozen=True)
+class Periodic(Operation):
+    """Each x of the first `numbers` columns becomes `each`: c @ weight + bias, and x behind them.
+
+    c = cos(2 pi x frequency + phase). Parameters have the features as their first axis; the other
+    columns stay as they are. In training nothing needs the derivative by x: it is an input.
+    """
+
+    numbers: int
+    each: int
+    frequency: Parameter
+    phase: Parameter
+    weight: Parameter
+    bias: Parameter
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(Operation):
+    """Each x of the first `numbers` columns becomes `each`: x slope + e @ weight + bias.
+
+    e_i = (x - edge_i) / (edge_(i+1) - edge_i), at least 0 but where edge_i is the first edge, at
+    most 1 but where edge_(i+1) is the last; 0 between equal edges. Otherwise as `Periodic`; the
+    edges are not trained.
+    """
+
+    numbers: int
+    each: int
+    slope: Parameter
+    bias: Parameter
+    weight: Parameter
+    edges: Parameter
+
+
+@dataclass(frozen=True)
 class LossFunction:
     """The loss: `kind` names its formula, `constants` are in the order of its definition.
 
@@ -186,7 +243,7 @@ class Plan:
     """A network, lowered.
 
     Attributes:
-        inputs: columns of a row of input numbers.
+        inputs: columns of a row of input: numbers, and behind them codes of categories.
         outputs: columns of a row of prediction.
         operations: all, each after those whose values it reads.
         loss: the loss.
@@ -285,20 +342,40 @@ class _Lowering:
         self.parameters: list[Parameter] = []
         self.statistics: list[Parameter] = []
         self.trained = 0
-        self.size = sum(one.size for one in network.placed)
-        for one in network.placed:
-            if isinstance(one.layer, BatchNorm):
-                self.size -= 2 * one.inputs  # behind all others
+        self.size = sum(one.trained for one in network.placed)  # all others stand behind
         self.value, self.units = 0, network.inputs
         self.trains: set[int] = set()
+        first = network.placed[0].layer
+        if network.categories and not isinstance(first, Embedding):
+            self.embedding(Embedding(EmbedLayer("one_hot"), network.both_inputs))
 
     def layers(self, layers: tuple[Layer, ...]) -> None:
         """Lower a list of layers, which are the next that are placed."""
         for _ in layers:
             self.layer(next(self.placed))
 
+    def embedding(self, embedding: Embedding, one: Placed | None = None) -> None:
+        """What an `Embed` at a place does; without a place it has no parameters."""
+        inputs, numeric = embedding.inputs, embedding.embed.numbers
+        if inputs.categories:
+            tables = tuple(
+                self.parameter(one, f"embedding_{column}", "embedding") if one and units else None
+                for column, units in enumerate(embedding.units)
+            )
+            width = inputs.numbers + embedding.embedded
+            self.add(Embed, width, inputs.numbers, inputs.categories, tables)
+        if one and numeric:
+            of_numbers = numeric.parameters(inputs.numbers)
+            roles = ["statistic" if name == "edges" else "embedding" for name in of_numbers]
+            made = [self.parameter(one, *pair) for pair in zip(of_numbers, roles, strict=True)]
+            kind = Periodic if isinstance(numeric, PeriodicNumbers) else PiecewiseLinear
+            width = embedding.outputs(inputs.columns, "")
+            self.add(kind, width, inputs.numbers, numeric.units, *made)
+
     def layer(self, one: Placed) -> None:
         match one.layer:
+            case Embedding() as layer:
+                self.embedding(layer, one)
             case Dense() as dense:
                 weight = self.parameter(one, "weight", "weight")
                 bias = self.parameter(one, "bias", "bias") if dense.bias else None
@@ -355,7 +432,7 @@ class _Lowering:
         target = len(self.operations) + 1
         trains = not self.trains.isdisjoint(sources)
         op = kind(sources, target, units, trains, *fields)
-        if trains or any(isinstance(f, Parameter) and f.role != "statistic" for f in fields):
+        if trains or op.trains:
             self.trains.add(target)
         self.operations.append(op)
         self.value, self.units = target, units

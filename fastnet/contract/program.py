@@ -45,21 +45,17 @@ class Inputs:
     """Rows of input, as host or device arrays.
 
     Attributes:
-        numbers: `(rows, inputs)`.
-        categories: `(rows, columns)` of an integer type, for embeddings; None where a network has
-            none.
+        numbers: `(rows, inputs)`; the last of them are codes of categories, where a plan has some.
     """
 
     numbers: Any
-    categories: Any = None
 
     def __len__(self) -> int:
         return int(self.numbers.shape[0])
 
     def take(self, rows: Array) -> "Inputs":
         """Some of the rows, of arrays on the host."""
-        categories = self.categories
-        return Inputs(self.numbers[rows], None if categories is None else categories[rows])
+        return Inputs(self.numbers[rows])
 
 
 @dataclass(slots=True)
@@ -88,8 +84,8 @@ class Data:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """All arrays: numbers, categories, targets, weights; None for one that is not there."""
-        return self.x.numbers, self.x.categories, self.y, self.weight
+        """All arrays: inputs, targets, weights; None for one that is not there."""
+        return self.x.numbers, self.y, self.weight
 
 
 @dataclass(frozen=True)
@@ -389,12 +385,9 @@ class Program(ABC):
 
     def upload(self, data: Data) -> Data:
         """Hand over rows: every part of `data` by `to_device`."""
-        put = self.to_device
-        categories, weight = data.x.categories, data.weight
+        put, weight = self.to_device, data.weight
         return Data(
-            Inputs(put(data.x.numbers), None if categories is None else put(categories)),
-            put(data.y),
-            None if weight is None else put(weight),
+            Inputs(put(data.x.numbers)), put(data.y), None if weight is None else put(weight)
         )
 
 

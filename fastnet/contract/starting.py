@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from fastnet import random
-from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.loading import load
 from fastnet.contract.plan import Plan, initial_parameters
+from fastnet.definition.embedding import Embedding, PiecewiseLinear
 from fastnet.definition.initializers import FromData
+from fastnet.definition.layers import Layer
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError
 
@@ -32,19 +33,28 @@ def checked_rows(network: Network, init_rows: Any) -> Array | None:
         DefinitionError: if there are such layers and no rows, or the other way round.
         DataError: if the rows do not fit.
     """
-    found = [
-        one.name for one in network.placed if isinstance(getattr(one.layer, "init", None), FromData)
-    ]
+    found = [(one.name, why) for one in network.placed if (why := _starts_from(one.layer))]
     if not found and init_rows is None:
         return None
     if init_rows is None:
+        name, why = found[0]
         raise DefinitionError(
-            f"layer {found[0]} has init='data', so it starts from rows: give init_rows=x, the rows "
-            "to train on or some of them."
+            f"layer {name} has {why}, so it starts from rows: give init_rows=x, the rows to train "
+            "on or some of them."
         )
     if not found:
-        raise DefinitionError("init_rows are for layers with init='data', and no layer has it.")
-    return checks.features(init_rows, network.inputs, _FLOAT64)
+        raise DefinitionError(
+            "init_rows are for layers with init='data' or piecewise linear embeddings, and there "
+            "is none."
+        )
+    return network.features(init_rows, _FLOAT64)
+
+
+def _starts_from(layer: Layer) -> str:
+    """What a layer starts from rows for; "" for one that does not."""
+    if isinstance(layer, Embedding) and isinstance(layer.embed.numbers, PiecewiseLinear):
+        return "a piecewise linear embedding"
+    return "init='data'" if isinstance(getattr(layer, "init", None), FromData) else ""
 
 
 def parameters_from_rows(network: Network, plan: Plan, seed: int, rows: Array | None) -> Array:
@@ -67,6 +77,11 @@ def parameters_from_rows(network: Network, plan: Plan, seed: int, rows: Array | 
         return flat
     if len(rows) > ROWS:
         rows = rows[random.permutation(seed, random.INIT, 0, len(rows))[:ROWS]]
+    for one in network.placed:
+        numeric = one.layer.embed.numbers if isinstance(one.layer, Embedding) else None
+        if isinstance(numeric, PiecewiseLinear):
+            piece = next(piece for piece in plan.parameters if piece.name == f"{one.name}.edges")
+            piece.of(flat)[...] = numeric.edges(rows[:, : network.both_inputs.numbers])
     initializers = {one.name: getattr(one.layer, "init", None) for one in network.placed}
     for number, op in enumerate(plan.affine):
         if not isinstance(initializers[op.weight.name.rpartition(".")[0]], FromData):

@@ -21,6 +21,7 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
     "batch_norm": (set(), {"momentum", "epsilon"}),
     "scale": (set(), set()),
     "residual": ({"layers"}, set()),
+    "embed": (set(), {"units", "numbers", "learning_rate_factor", "decay_factor"}),
 }
 
 

@@ -24,6 +24,8 @@ class Layer:
 
     #: Its name in files.
     type: ClassVar[str]
+    #: Parameters that an optimizer does not move.
+    untrained: ClassVar[tuple[str, ...]] = ()
 
     def outputs(self, inputs: int, place: str) -> int:
         """The columns that come out, for so many that go in.
@@ -304,6 +306,7 @@ class BatchNorm(Layer):
     """
 
     type: ClassVar[str] = "batch_norm"
+    untrained: ClassVar[tuple[str, ...]] = ("mean", "variance")
     momentum: float = 0.1
     epsilon: float = 1e-5
 
@@ -392,7 +395,7 @@ def _of(activation: Activation, units: int) -> dict[str, tuple[int, ...]]:
     return {} if activation.alpha_start is None else {"alpha": (units,)}
 
 
-#: All layers, by their names in files.
+#: All layers, by their names in files; `embedding.py` adds its own.
 LAYERS: dict[str, type[Layer]] = {
     cls.type: cls for cls in (Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
 }

@@ -10,9 +10,10 @@ import numpy as np
 
 from fastnet import html
 from fastnet.arguments import explained
-from fastnet.arrays import checks
+from fastnet.arrays import checks, pairs
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity
+from fastnet.definition.embedding import Inputs
 from fastnet.definition.layer_specs import check_keys, layers_from_spec
 from fastnet.definition.layers import Activate, Dense, Dropout, Layer, layers_of
 from fastnet.definition.losses import LOSSES, Loss
@@ -22,14 +23,20 @@ from fastnet.errors import DefinitionError
 
 
 @explained("fn.Network", "the number of inputs comes first, as in fn.Network(3, [fn.Dense(1)])")
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Network:
     """A dense network: what goes in, its layers, and the loss it is trained with.
 
     Args:
-        inputs: columns of a row of input.
+        inputs: columns of a row of input; of numbers and categories, an `fn.Inputs`.
         layers: first to last, at least one of them `Dense`: see `fastnet.definition.layers`.
         loss: a name (`"mse"`), an instance (`fn.Huber(delta=2)`) or its table.
+
+    Attributes:
+        inputs: columns of a row, numbers and categories.
+        categories: for each column of categories, how many codes it has; they stand behind the
+            numbers.
+        layers, loss: as given.
 
     Raises:
         DefinitionError: if the layers, shapes, output activation and loss do not fit together.
@@ -38,14 +45,17 @@ class Network:
     inputs: int
     layers: tuple[Layer, ...]
     loss: Loss
+    categories: tuple[int, ...] = ()
 
     def __init__(
         self,
-        inputs: int,
+        inputs: int | Inputs | Mapping[str, Any],
         layers: Iterable[Layer],
         loss: str | Loss | Mapping[str, Any] = "mse",
     ) -> None:
-        object.__setattr__(self, "inputs", checks.integer(inputs, "inputs"))
+        given = Inputs.of(inputs)
+        object.__setattr__(self, "inputs", given.columns)
+        object.__setattr__(self, "categories", given.categories)
         object.__setattr__(self, "layers", layers_of(layers))
         object.__setattr__(self, "loss", resolve("loss", LOSSES, loss))
         self._check()
@@ -86,17 +96,40 @@ class Network:
             )
 
     @cached_property
+    def both_inputs(self) -> Inputs:
+        """Its numbers and categories."""
+        return Inputs(self.inputs - len(self.categories), self.categories)
+
+    @cached_property
     def placed(self) -> tuple[Placed, ...]:
         """All layers with their names, those in residual blocks too."""
-        return tuple(placed(self.layers, self.inputs))
+        return tuple(placed(self.layers, self.both_inputs))
 
     @cached_property
     def outputs(self) -> int:
         """Columns of a row of predictions."""
-        width = self.inputs
-        for layer in self.layers:
-            width = layer.outputs(width, "a layer")
-        return width
+        last = [one for one in self.placed if "." not in one.name][-1]
+        return last.layer.outputs(last.inputs, "a layer")
+
+    def features(
+        self, x: Any, to: np.dtype[Any], allow_nan: bool = False, first_row: int = 0
+    ) -> Array:
+        """Convert rows for this network to `(rows, inputs)`, C-contiguous, of dtype `to`.
+
+        Args:
+            x: `(rows, inputs)`; where there are categories a pair `(numbers, categories)`, or one
+                array of both.
+            to: float32 or float64.
+            allow_nan: accept NaN and infinity among numbers, as prediction does.
+            first_row: the number of the first of these rows, in errors.
+
+        Raises:
+            DataError: for no rows, other columns, entries that are not finite, or codes that a
+                category does not have; names row and column.
+        """
+        if self.categories:
+            return pairs.features(x, self.categories, self.inputs, to, allow_nan, first_row)
+        return checks.features(x, self.inputs, to, allow_nan, first_row)
 
     @property
     def targets(self) -> int:
@@ -116,8 +149,12 @@ class Network:
             width = one.layer.outputs(one.inputs, one.name)
             rows.append((f"{one.name} {one.layer.label}", f"(rows, {width})", f"{one.size:,}"))
         total = sum(one.size for one in self.placed)
-        rows.append((f"loss {self.loss.name}", f"inputs {self.inputs}", f"{total:,}"))
+        rows.append((f"loss {self.loss.name}", f"inputs {self.both_inputs}", f"{total:,}"))
         return rows
+
+    def __repr__(self) -> str:
+        inputs = self.both_inputs if self.categories else self.inputs
+        return f"Network(inputs={inputs!r}, layers={self.layers!r}, loss={self.loss!r})"
 
     def __str__(self) -> str:
         """A table: layer, output shape, parameters."""
@@ -137,7 +174,7 @@ class Network:
     def spec(self) -> dict[str, Any]:
         """The plain form that JSON and TOML hold."""
         return {
-            "inputs": self.inputs,
+            "inputs": self.both_inputs.spec(),
             "loss": self.loss.spec(),
             "layers": [layer.spec() for layer in self.layers],
         }

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from fastnet.definition.embedding import Embed, Embedding, Inputs
 from fastnet.definition.layers import Layer, Residual
 
 
@@ -14,7 +15,7 @@ class Placed(NamedTuple):
             block at place 2.
         number: of its random streams: its place in the network's list; those of layers in residual
             blocks follow, in order.
-        layer: itself.
+        layer: itself; `Embedding` for an `Embed`.
         inputs: columns of what goes in.
     """
 
@@ -28,8 +29,14 @@ class Placed(NamedTuple):
         """How many numbers its own parameters are."""
         return sum(map(math.prod, self.layer.parameters(self.inputs).values()))
 
+    @property
+    def trained(self) -> int:
+        """How many of them are trained."""
+        shapes = self.layer.parameters(self.inputs)
+        return sum(math.prod(shapes[name]) for name in shapes if name not in self.layer.untrained)
 
-def placed(layers: tuple[Layer, ...], inputs: int) -> list[Placed]:
+
+def placed(layers: tuple[Layer, ...], inputs: Inputs) -> list[Placed]:
     """All layers with those in residual blocks, each block before its own layers.
 
     Raises:
@@ -45,11 +52,14 @@ def placed(layers: tuple[Layer, ...], inputs: int) -> list[Placed]:
             if before:
                 number, inner = inner, inner + 1
             name = f"{before}{index}"
+            if isinstance(layer, Embed) and name == "0":
+                layer, width = Embedding(layer, inputs), inputs.columns
             found.append(Placed(name, number, layer, width))
             after = layer.outputs(width, f"layer {name}")
             if isinstance(layer, Residual):
                 add(layer.layers, width, f"{name}.")
             width = after
 
-    add(layers, inputs, "")
+    one_hot = Embedding(Embed("one_hot"), inputs)  # what categories are without an Embed
+    add(layers, one_hot.outputs(inputs.columns, ""), "")
     return found

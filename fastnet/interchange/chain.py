@@ -30,6 +30,11 @@ def check_writable(network: Network, library: str) -> None:
     Raises:
         DefinitionError: naming the first that they do not.
     """
+    if network.categories:
+        raise DefinitionError(
+            f"cannot write the network's {len(network.categories)} categories for {library}: only "
+            "inputs of numbers are supported."
+        )
     for one in network.placed:
         if not isinstance(one.layer, Dense | Dropout):
             raise DefinitionError(

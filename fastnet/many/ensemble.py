@@ -209,7 +209,7 @@ class Ensemble:
             return self._train(population, x, y, settings)
         if settings.get("rows") is not None:
             raise DefinitionError("bootstrap=True chooses the rows of each member; leave out rows.")
-        rows = len(checks.features(x, self.network.inputs, np.dtype(population.dtype)))
+        rows = len(self.network.features(x, np.dtype(population.dtype)))
         drawn = {
             seed: (random.uniform(seed, random.BOOTSTRAP, 0, rows) * rows).astype(np.intp)
             for seed in population.seeds
@@ -319,7 +319,7 @@ class Ensemble:
             DefinitionError: as for `predict` with `return_std`.
         """
         check_encoded(self.table, encoded, "calibrate")
-        x = checks.features(x, self.network.inputs, np.dtype(self.dtype))
+        x = self.network.features(x, np.dtype(self.dtype))
         self._calibrate(x, y, np.ones((len(self), len(x))))
 
     def _calibrate(self, x: Any, y: Any, unseen: Array) -> None:
@@ -332,7 +332,7 @@ class Ensemble:
                 f"{len(self)} members leave no row that {least} of them have not seen; use more "
                 "members, or bootstrap=False and calibrate."
             )
-        x = checks.features(x, network.inputs, np.dtype(self.dtype))
+        x = network.features(x, np.dtype(self.dtype))
         y = self._checked_targets(y, len(x))
         mean, variance = self._moments(x, unseen)
         self.scores = intervals.scores(y[rows], mean[rows], np.sqrt(variance[rows]))
@@ -391,7 +391,7 @@ class Ensemble:
 
     def _parts(self, x: Any) -> Iterator[tuple[Array, Array]]:
         """Each population's predictions `(members, rows, outputs)`, and its members' weights."""
-        x = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
+        x = self.network.features(x, np.dtype(self.dtype), allow_nan=True)
         start = 0
         for population in self.populations:
             end = start + len(population)

@@ -54,7 +54,7 @@ def grouped(
 
 def _check_fits(number: int, model: Model, first: Model) -> None:
     for what, own, others in (
-        ("inputs", model.network.inputs, first.network.inputs),
+        ("inputs", model.network.both_inputs, first.network.both_inputs),
         ("targets", model.network.targets, first.network.targets),
         ("kind of loss", kind_of(model.network), kind_of(first.network)),
         ("table", model.table, first.table),

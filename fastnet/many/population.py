@@ -258,7 +258,7 @@ class Population:
                 members were trained from a table and `x` is not `encoded`.
         """
         check_encoded(self.table, encoded, "predict")
-        rows = checks.features(x, self.network.inputs, np.dtype(self.dtype), allow_nan=True)
+        rows = self.network.features(x, np.dtype(self.dtype), allow_nan=True)
         put, inputs = self._program.to_device, Inputs(self._program.to_device(rows))
         out = np.empty((len(self), len(rows), self.network.outputs), self.dtype)
         for flat, place in zip(self.parameters, out, strict=True):

@@ -103,7 +103,7 @@ class Search:
         network = self.best.network
         same = [one for one in longest if one.network.loss == network.loss]
         dtype = np.dtype(self.best.members[0].dtype)
-        x = checks.features(x, network.inputs, dtype)
+        x = network.features(x, dtype)
         targets = checks.targets(y, len(x), network.targets, network.loss.targets, dtype)
         if len(x) != len(self.folds):
             raise DefinitionError(
@@ -245,7 +245,7 @@ def search(
     own = partial(settings_of, settings)
     first = made[0]
     dtype = checks.dtype(dtype)
-    x = checks.features(x, first.inputs, dtype)
+    x = first.features(x, dtype)
     targets = checked_targets(first, dtype, y, len(x))
     masks, fold_of = _folds(targets, folds, seed)
     bar = bar_of(progress, transient=True, unit="epoch" if budget is None else "second")

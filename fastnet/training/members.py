@@ -173,7 +173,7 @@ def rows_of_members(
     Raises:
         DataError: if an array is invalid, or they do not fit together.
     """
-    inputs = Inputs(checks.features(x, network.inputs, dtype))
+    inputs = Inputs(network.features(x, dtype))
     rows = len(inputs)
 
     def targets(given: Any) -> Array:

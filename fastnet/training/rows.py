@@ -42,7 +42,7 @@ def checked_rows(
     Raises:
         DataError: if an array is invalid, or they do not fit together.
     """
-    inputs = Inputs(checks.features(x, network.inputs, dtype))
+    inputs = Inputs(network.features(x, dtype))
     rows = len(inputs)
     targets = checked_targets(network, dtype, y, rows)
     return Data(inputs, targets, checks.weights(sample_weight, rows, dtype))

@@ -112,7 +112,7 @@ class StoredRows:
             DataError: naming the row of the first value that is not finite, or that its loss does
                 not take.
         """
-        inputs, kind = self.network.inputs, self.network.loss.targets
+        kind = self.network.loss.targets
 
         def read(block: int) -> Array:
             self.expect(range(block, min(block + _EXPECTED, len(self.counts))))
@@ -120,7 +120,7 @@ class StoredRows:
 
         read_ahead = ahead(map(read, range(len(self.counts))))
         for (start, stop), x in zip(self._spans(), read_ahead, strict=True):
-            checks.features(x, inputs, self.dtype, first_row=start)
+            self.network.features(x, self.dtype, first_row=start)
             if isinstance(self._y, Stored):
                 given = self._y.read(start, stop)
                 columns = self.network.targets
@@ -304,7 +304,7 @@ def predict(program: Program, parameters: Any, x: Inputs | StoredRows) -> Array:
     return np.concatenate(found)
 
 
-def predict_stored(program: Program, parameters: Any, x: Any) -> Array:
+def predict_stored(network: Network, program: Program, parameters: Any, x: Any) -> Array:
     """Predictions `(rows, outputs)` for an array in a file, block by block.
 
     Raises:
@@ -318,7 +318,7 @@ def predict_stored(program: Program, parameters: Any, x: Any) -> Array:
 
     def read(start: int) -> Array:
         raw = stored.read(start, min(start + step, len(stored)))
-        return checks.features(raw, plan.inputs, dtype, allow_nan=True)
+        return network.features(raw, dtype, allow_nan=True, first_row=start)
 
     starts = range(0, len(stored), step)
     for start, rows in zip(starts, ahead(map(read, starts)), strict=True):

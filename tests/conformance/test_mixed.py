@@ -16,7 +16,11 @@ from fastnet.contract.program import Data, Inputs, Program, Run, State
 AUTOGRAD = 1e-10
 
 #: Networks whose road is not so steep that rounding alone changes it.
-LONG = ["pre_norm", "nested", "learned", "batch_norm", "wide"]
+LONG = ["pre_norm", "nested", "learned", "batch_norm", "wide", "embed", "periodic_embed",
+        "piecewise_embed"]  # fmt: skip
+
+#: How the names of parameters end that are not trained.
+STILL = ("mean", "variance", "edges")
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def network(backend, request):
         with pytest.raises(
             fn.BackendUnavailable, match=r"does not have operation '\w+'|runs chains of layers"
         ):
-            fn.Model(found, backend=backend)
+            anywhere(found, backend)
         pytest.skip(f"{backend} refuses this network by name")
     return found
 
@@ -47,7 +51,7 @@ def test_a_mixed_network_has_pytorchs_predictions_and_gradients(backend, network
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, y = rows_for(network, 40)
     model = anywhere(network, backend)
-    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(("mean", "variance")))
+    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(STILL))
                for name, piece in model.parameters.items()}  # fmt: skip
     wanted = in_torch(torch, network, tensors, torch.tensor(x))
     assert_near(model.predict(x), wanted.detach().numpy(), FORWARD["float64"])
@@ -99,7 +103,7 @@ def test_batch_norm_trains_as_pytorchs_and_takes_a_last_row_as_it_predicts(backe
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, y = rows_for(network, 33)  # two batches of 16 rows and one of 1
     model = anywhere(network, backend)
-    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(("mean", "variance")))
+    tensors = {name: torch.tensor(piece, requires_grad=not name.endswith(STILL))
                for name, piece in model.parameters.items()}  # fmt: skip
     trained = [tensor for tensor in tensors.values() if tensor.requires_grad]
     for _ in range(2):

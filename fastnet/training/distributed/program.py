@@ -216,7 +216,7 @@ class DistributedProgram(Program):
         rows = self._rows_of(run, step)
         own = data.own
         part = Data(
-            Inputs(*(None if a is None else a[rows] for a in (own.x.numbers, own.x.categories))),
+            Inputs(own.x.numbers[rows]),
             own.y[rows],
             None if own.weight is None else own.weight[rows],
         )
