@@ -20,7 +20,7 @@ from fastnet.sklearn import TableClassifier, TableRegressor
 QUICK = {"hidden": (8,), "epochs": 20, "learning_rate": 0.01, "backend": "numpy", "random_state": 0}
 
 #: An estimator has its own form of these, or none: test rows, say, are scikit-learn's.
-NOT_PARAMETERS = {"task", "seed", "members", "separator", "test", "weights", "id"}
+NOT_PARAMETERS = {"task", "seed", "members", "search", "separator", "test", "weights", "id"}
 
 
 def passengers():

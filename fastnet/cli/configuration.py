@@ -126,6 +126,8 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
             found[key] = names(found[key], key)
     if "class_weight" in found:
         found["class_weight"] = class_weight(found["class_weight"])
+    if "search" in found:
+        found["search"] = seconds(found["search"])
     for key in ("validation", "test"):
         if key in found:
             found[key] = fraction_or_table(found[key], key)
@@ -186,6 +188,23 @@ def hidden(value: Any) -> tuple[int, ...]:
     if not all(isinstance(units, int) and not isinstance(units, bool) for units in value):
         raise DefinitionError(wrong)
     return tuple(checks.integer(units, "hidden") for units in value)
+
+
+def seconds(value: Any) -> float:
+    """Parse the time of a search: 60, "60", "60s", "5m" or "1.5h".
+
+    Raises:
+        DefinitionError: for anything else.
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    text = str(value).strip().lower()
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return checks.number(float(number), "search", above=0) * unit
+    except ValueError as error:
+        raise DefinitionError(
+            f"search is {value!r}; it must be a time above 0, such as 60s, 5m or 1h."
+        ) from error
 
 
 def batch_size(value: Any) -> Any:

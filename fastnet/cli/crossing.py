@@ -80,5 +80,7 @@ def checkpoints(paths: training.Paths, folds: int) -> list[Path]:
 
 def remove_checkpoints(paths: training.Paths, folds: int) -> None:
     """Remove the checkpoints of all folds."""
+    from fastnet.tables.searching import remove_checkpoint
+
     for path in checkpoints(paths, folds):
-        path.unlink(missing_ok=True)
+        remove_checkpoint(path)

@@ -332,6 +332,17 @@ Members = Annotated[
     ),
 ]
 
+Search = Annotated[
+    str | None,
+    typer.Option(
+        help="Time, such as 60s or 5m, in which to look for hidden layers, dropout, learning rate "
+        "and l2 by cross-validation of the training rows, before the training (default: none).",
+        metavar="TIME",
+        show_default=False,
+        rich_help_panel="Training",
+    ),
+]
+
 Interval = Annotated[
     float | None,
     typer.Option(

@@ -21,6 +21,9 @@ def show(trained: Any) -> None:
         trained.importances(),
         trained.table,
     )
+    if trained.search:
+        say()
+        report.grid(reporting.search(trained.search))
     say()
     report.columns(
         [(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in trained.columns],
@@ -135,4 +138,5 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
         "best_epoch": trained.best_epoch,
         "seconds": sum(trained.history.seconds),
         "history": trained.history.to_dict(),
+        "search": [{**one.settings, "loss": one.loss, "std": one.std} for one in trained.search],
     }

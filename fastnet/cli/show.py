@@ -128,6 +128,8 @@ def _show_training(table: Any) -> None:
         if isinstance(facts.get(key), str | int)
     ]
     say(f"trained with {', '.join(known)}")
+    if isinstance(facts.get("search"), dict):
+        say(f"a search found {reporting.settings(facts['search'])}")
     parts = {
         name: part
         for name, part in (

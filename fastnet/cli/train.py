@@ -38,6 +38,7 @@ def command(
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
     members: options.Members = None,
+    search: options.Search = None,
     patience: options.Patience = None,
     dropout: options.Dropout = None,
     l2: options.L2 = None,
@@ -66,6 +67,10 @@ def command(
 
     With --members 8 eight networks are trained at once, and the mean of what they predict is the
     prediction; of numbers there are intervals too (`fastnet predict --interval 0.9`).
+
+    With --search 60s hidden layers, dropout, learning rate and l2 are chosen within a minute before
+    the training, those that are not their defaults here excepted: choices are tried by
+    cross-validation of the training rows. A search that is stopped goes on with --resume.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.

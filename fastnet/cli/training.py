@@ -86,11 +86,12 @@ def begin_together(data: Path, settings: dict[str, Any]) -> Any:
     if together.size == 1:
         return together
     run_together(together)
-    if settings.get("members", 1) != 1:
-        raise DefinitionError(
-            f"--members trains all networks by one process, not by {together.size}; start it "
-            "without mpiexec, or leave --members out."
-        )
+    for option in ("members", "search"):
+        if settings.get(option) not in (None, 1):
+            raise DefinitionError(
+                f"--{option} trains several networks by one process, not by {together.size}; start "
+                f"it without mpiexec, or leave --{option} out."
+            )
     for needed, what in (
         (str(data) == "-", "standard input is read"),
         (settings.get("cross_validate"), "--cross-validate trains"),
@@ -123,9 +124,10 @@ def _run(
     recipe: Any,
     together: Any,
 ) -> Any:
-    from fastnet.tables.fitting import score_name
     from fastnet.tables.kept import fit_of
+    from fastnet.tables.searching import remove_checkpoint, search_folder
     from fastnet.tables.sharing import shared_by
+    from fastnet.tables.trained import score_name
     from fastnet.training.progress import Bar
 
     checkpoint, temporary, resume, plot = (
@@ -171,6 +173,8 @@ def _run(
         )
         if recipe.members > 1:
             note(f"{recipe.members} members, trained at once; losses are their means")
+        if recipe.search is not None:
+            note(f"searching for settings, for {recipe.search:g} s at most")
         for remark in fit.remarks:
             note(remark)
         rows = sum(sizes.values())
@@ -185,14 +189,14 @@ def _run(
         done = fit.run(checkpoint, resume, Bar(scores))
     except Diverged as error:
         if temporary and checkpoint is not None and together.rank == 0:
-            Path(checkpoint).unlink(missing_ok=True)
+            remove_checkpoint(checkpoint)
         raise diverged(error, recipe) from error
     except KeyboardInterrupt as error:
         history = fit.model.history
         note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
         if checkpoint is None:
             note("training with lbfgs cannot be resumed")
-        elif Path(checkpoint).exists():
+        elif Path(checkpoint).exists() or search_folder(checkpoint).exists():
             note(f"checkpoint in {checkpoint!r}: to continue, repeat the command with --resume")
         else:
             note("training had not started, so there is no checkpoint")
@@ -204,7 +208,7 @@ def _run(
     except FileAccessError as error:
         raise FileAccessError(error.errno, f"{error}. {_kept(checkpoint)}") from error
     if temporary and checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     if plot is not None:
         from fastnet import plots
 
@@ -250,6 +254,10 @@ def _smaller_rate(recipe: Any) -> str:
 
 def _resuming(checkpoint: str, epochs: int) -> str:
     """Where a resumed training starts."""
+    from fastnet.tables.searching import search_folder
+
+    if not Path(checkpoint).exists() and search_folder(checkpoint).exists():
+        return f"continuing the search in {str(search_folder(checkpoint))!r}"
     if not Path(checkpoint).exists():
         return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
     done = opening.checkpoint(checkpoint)["epochs"]

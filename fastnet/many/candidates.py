@@ -55,13 +55,19 @@ class Candidate:
         return float(np.std(self.scores))
 
 
-def draw(space: Mapping[str, Any], candidates: int, seed: int) -> Iterator[dict[str, Any]]:
+def draw(
+    space: Mapping[str, Any],
+    candidates: int,
+    seed: int,
+    initial: Sequence[Mapping[str, Any]] = (),
+) -> Iterator[dict[str, Any]]:
     """Draw candidates, no two alike.
 
     Args:
         space: what to choose from, by name.
         candidates: how many are drawn; there are fewer where some are alike.
         seed: of the draws.
+        initial: candidates that come before those drawn.
 
     Raises:
         DefinitionError: if the space is invalid.
@@ -70,6 +76,15 @@ def draw(space: Mapping[str, Any], candidates: int, seed: int) -> Iterator[dict[
         raise DefinitionError(f"space is {space!r}; it must be a dictionary of names and choices.")
     generator = np.random.Generator(np.random.Philox(seed))
     seen = set()
+    for one in initial:
+        if not isinstance(one, Mapping) or set(one) != set(space):
+            raise DefinitionError(
+                f"initial has {one!r}; it must have a value for each of {', '.join(space)}."
+            )
+        values = {name: one[name] for name in space}
+        if repr(values) not in seen:
+            seen.add(repr(values))
+            yield values
     for _ in range(candidates):
         values = {}
         for name, choices in space.items():

@@ -165,6 +165,7 @@ def search(
     y: Any,
     *,
     candidates: int = 50,
+    initial: Sequence[Mapping[str, Any]] = (),
     folds: int | Sequence[tuple[Any, Any]] = 5,
     epochs: int = 100,
     reduction: int | None = 3,
@@ -194,6 +195,7 @@ def search(
         x: `(rows, inputs)`.
         y: as for `Model.fit`.
         candidates: how many are drawn; equal ones are tried once.
+        initial: candidates to try besides, such as settings that are known to be good.
         folds: parts of the rows, each of them held out once, with as many rows of each class; or,
             for each fold, a pair of indices: of rows to train on, and of those held out, which no
             two folds share.
@@ -240,7 +242,7 @@ def search(
     settings.setdefault("optimizer", "adam")
     if "early_stopping" in settings:
         settings.setdefault("validation", "rest")
-    drawn = list(draw(space, checks.integer(candidates, "candidates"), checks.seed(seed)))
+    drawn = list(draw(space, checks.integer(candidates, "candidates"), checks.seed(seed), initial))
     made = [network_of(network, values) for values in drawn]
     own = partial(settings_of, settings)
     first = made[0]

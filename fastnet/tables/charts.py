@@ -15,7 +15,7 @@ from fastnet.tables.reporting import METRICS, figure, short
 from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
-    from fastnet.tables.fitting import Trained
+    from fastnet.tables.trained import Trained
 
 #: Inches; 6 are 600 pixels at matplotlib's usual 100 dots an inch.
 _WIDTH, _HEIGHT, _HEIGHT_OF_ONE = 6.0, 7.2, 4.2

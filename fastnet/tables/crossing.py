@@ -19,8 +19,9 @@ from fastnet import html
 from fastnet.arguments import explained
 from fastnet.tables import reporting
 from fastnet.tables.evaluating import Evaluation
-from fastnet.tables.fitting import TableFit, Trained
+from fastnet.tables.fitting import TableFit
 from fastnet.tables.recipe import Recipe
+from fastnet.tables.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ trained.model.save("digits.safetensors")
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,91 +21,22 @@ from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
-from fastnet.tables import metrics, reporting
+from fastnet.tables import metrics
 from fastnet.tables.evaluating import Evaluation, Rows, encoded, read
-from fastnet.tables.inspecting import ColumnReport, ColumnStore, InspectedTable, inspect_table
-from fastnet.tables.permutation import importances
+from fastnet.tables.inspecting import ColumnStore, InspectedTable, inspect_table
 from fastnet.tables.reading import Reader
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
+from fastnet.tables.searching import Found, search, search_folder
 from fastnet.tables.sharing import Whole, shared_by
 from fastnet.tables.splitting import folds, hold_out
+from fastnet.tables.trained import Trained, best_epoch
 from fastnet.training.blocks import BlockShuffle
-from fastnet.training.history import History
 from fastnet.training.metrics import r2
 from fastnet.version import __version__
 
 #: The parts of a table, as `TableFit` calls them.
 PARTS = ("training", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The result of training on a table.
-
-    Attributes:
-        model: trained, an ensemble if the recipe has several members; `model.table` holds what it
-            must know of its table.
-        table: the same as a `Table`. `table.training`, which is also in model files, has the
-            version of `fastnet`, the `backend`, the number of `epochs`, the `best_epoch`, and for
-            `training`, `validation` and `test` (None without) their `rows` and metrics.
-        columns: how each column is used.
-        without_target: how many rows were left out because they have no target.
-        history: of the fit; of an ensemble, the mean of its members'.
-        training: the evaluation on the training rows.
-        validation: the evaluation on the validation rows, which chose the epoch, so that new rows
-            are predicted slightly worse; None where no rows were held out.
-        remarks: what may not be as the table's owner means it, a sentence each.
-        test: the evaluation on the test rows, of which the training saw nothing; None where no
-            rows were held out for that.
-    """
-
-    model: Model | Ensemble
-    table: Table
-    columns: tuple[ColumnReport, ...]
-    without_target: int
-    history: History
-    training: Evaluation
-    validation: Evaluation | None
-    remarks: tuple[str, ...] = ()
-    test: Evaluation | None = None
-
-    @property
-    def evaluations(self) -> dict[str, Evaluation]:
-        """Those that there are, the one that tells most first: test, validation, training."""
-        every = {"test": self.test, "validation": self.validation, "training": self.training}
-        return {part: found for part, found in every.items() if found is not None}
-
-    def importances(self) -> dict[str, float]:
-        """How much each column matters: `fastnet.tables.importances`, on the first evaluation."""
-        return importances(self.model, next(iter(self.evaluations.values())))
-
-    def plot(self) -> Any:
-        """Draw the losses, and the calibration or the predictions against what is true.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            MissingExtra: without matplotlib.
-        """
-        from fastnet.tables import charts
-
-        return charts.draw(self)
-
-    def _repr_html_(self) -> str:
-        """The report, for notebooks."""
-        return reporting.html_report(self.evaluations, self.importances())
-
-    @property
-    def score_name(self) -> str:
-        """What `Evaluation.score` is: "accuracy" or "R²"."""
-        return score_name(self.table)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose parameters the model has; of an ensemble, the mean of its members'."""
-        return best_epoch(self.model)
 
 
 class TableFit:
@@ -206,6 +137,7 @@ class TableFit:
         fraction = recipe.validation if validation is None else 0
         kept, chosen = hold_out(inspected.facts.take(rest), recipe.seed, fraction, "validation")
         training, validated = rest[kept], rest[chosen]
+        self._facts = inspected.facts.take(training)
         impute = recipe.missing == "impute"
         self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
         self.without_target = inspected.without_target
@@ -266,22 +198,17 @@ class TableFit:
             KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
         """
-        recipe = self.recipe
-        size = recipe.batch_size
         communicator = self.among.communicator
-        learned, held_out = self.training, self.validation
-        settings: dict[str, Any] = {
-            "sample_weight": learned.weight,
-            "class_weight": self._class_weight,
-            "optimizer": recipe.build_optimizer(),
-            "epochs": self.epochs,
-            "batch_size": None if size == "all" else "auto" if size is None else size,
-            "validation": (held_out.x, held_out.y, held_out.weight)
-            if held_out is not None
-            else None,
-            "early_stopping": recipe.patience if held_out is not None else None,
-            "metrics": () if held_out is None else ("accuracy" if self.table.classes else "r2",),
-            "l2": self.l2,
+        several = self.recipe.search is not None or isinstance(self.model, Ensemble)
+        if several and communicator is not None:
+            raise DefinitionError(
+                "several networks, of members or a search, are trained by one process, not by "
+                f"{communicator.size}; leave members and search out, or the communicator."
+            )
+        found = self._search(checkpoint, resume, progress) if self.recipe.search else ()
+        recipe, learned, held_out = self.recipe, self.training, self.validation
+        settings = {
+            **self._settings(),
             "progress": progress,
             "checkpoint": checkpoint,
             "resume": resume,
@@ -293,11 +220,6 @@ class TableFit:
                 "metrics": ("accuracy" if self.table.classes else "r2",),
             }
         if isinstance(self.model, Ensemble):
-            if communicator is not None:
-                raise DefinitionError(
-                    f"{recipe.members} members are trained by one process, not by "
-                    f"{communicator.size}; leave members or the communicator out."
-                )
             self.model.fit(learned.x, learned.y, **settings)
             if held_out is not None and self.model.predicts_deviations:
                 self.model.calibrate(held_out.x, held_out.y)
@@ -307,11 +229,11 @@ class TableFit:
             self.model.fit(learned.x, learned.y, **settings)
         history = self.model.history
         assert history is not None
-        found = {
+        judged = {
             part: self.among.judge(self.model, self.table, rows)
             for part, rows in self._parts().items()
         }
-        training, validation, test = (found.get(part) for part in PARTS)
+        training, validation, test = (judged.get(part) for part in PARTS)
         assert training is not None
         facts = {
             "fastnet": __version__,
@@ -324,6 +246,8 @@ class TableFit:
         }
         if isinstance(self.model, Ensemble):
             facts["members"] = len(self.model)
+        if found:
+            facts["search"] = found[0].settings
         table = replace(self.table, training=facts)
         self.model.table = table.to_dict()
         return Trained(
@@ -336,7 +260,38 @@ class TableFit:
             validation,
             self.remarks,
             test,
+            found,
         )
+
+    def _settings(self) -> dict[str, Any]:
+        """Those of `Model.fit` that the recipe decides, but for validation."""
+        size = self.recipe.batch_size
+        return {
+            "sample_weight": self.training.weight,
+            "class_weight": self._class_weight,
+            "optimizer": self.recipe.build_optimizer(),
+            "epochs": self.epochs,
+            "batch_size": None if size == "all" else "auto" if size is None else size,
+            "l2": self.l2,
+        }
+
+    def _search(
+        self, checkpoint: str | os.PathLike[str] | None, resume: bool, progress: Any
+    ) -> tuple[Found, ...]:
+        """Find settings, and make the model that has them."""
+        found = search(
+            self.recipe,
+            self.table,
+            self.training,
+            self._facts,
+            None if checkpoint is None else search_folder(checkpoint),
+            resume,
+            settings=self._settings(),
+            progress=bool(progress),
+        )
+        self.recipe = replace(self.recipe, search=None, **found[0].settings)
+        self.model = untrained(self.recipe, self.table)
+        return found
 
     def unseen_classes(self) -> list[Class]:
         """The classes without a training row: all their rows are held out."""
@@ -456,24 +411,6 @@ def _inspected(source: Any, target: str, recipe: Recipe) -> InspectedTable:
         notation=recipe.notation,
         roles=recipe.roles,
     )
-
-
-def score_name(table: Table) -> str:
-    """The metric that is shown while a model of this table is trained."""
-    return "accuracy" if table.task == "classification" else "R²"
-
-
-def best_epoch(model: Model | Ensemble) -> int:
-    """The epoch with the lowest validation loss; the last one where no rows are held out.
-
-    Of an ensemble, the mean over its members.
-    """
-    found = []
-    for history in model.histories if isinstance(model, Ensemble) else [model.history]:
-        assert history is not None
-        losses = history.validation_loss
-        found.append(losses.index(min(losses)) + 1 if losses else len(history))
-    return round(sum(found) / len(found))
 
 
 def untrained(recipe: Recipe, table: Table) -> Model | Ensemble:

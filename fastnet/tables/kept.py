@@ -235,10 +235,11 @@ def fit_of(
 
 
 def _check_alone(recipe: Recipe) -> None:
-    if recipe.members > 1:
+    given = {"members": recipe.members > 1, "search": recipe.search is not None}
+    for name in (name for name, several in given.items() if several):
         raise DefinitionError(
-            f"members is {recipe.members}, and several networks are trained on a table in memory: "
-            "give the table itself, no folder, and more memory; or leave members out."
+            f"{name} is {getattr(recipe, name)}, and several networks are trained on a table in "
+            f"memory: give the table itself, no folder, and more memory; or leave {name} out."
         )
 
 

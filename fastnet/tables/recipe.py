@@ -93,6 +93,10 @@ class Recipe:
         members: how many networks are trained; of more than one the model is an `fn.Ensemble`.
             Member i has the seed `seed + i`, and stops by itself; all have the same rows. Members
             need the table in memory.
+        search: seconds in which to look for settings by cross-validation of the training rows,
+            before the training: those of hidden layers, dropout, learning rate and l2 that have
+            their defaults here (`fastnet.tables.searching`). None: no search. It needs the table in
+            memory.
         patience: epochs in a row without a lower validation loss that end the training; the best
             parameters are kept.
         layers: the hidden layers in the form of `Network.spec`, instead of `hidden`,
@@ -134,6 +138,7 @@ class Recipe:
     dropout: float = 0.0
     l2: float | None = None
     members: int = 1
+    search: float | None = None
     patience: int = 50
     layers: tuple[Mapping[str, Any], ...] | None = None
     missing: str = "impute"
@@ -174,6 +179,8 @@ class Recipe:
         if self.l2 is not None:
             checks.number(self.l2, "l2", least=0)
         seeds_of_members(self.members, self.seed)
+        if self.search is not None:
+            checks.number(self.search, "search", above=0)
         checks.integer(self.patience, "patience", least=0)
         if self.missing not in MISSING:
             raise DefinitionError(unknown("treatment of missing values", self.missing, MISSING))

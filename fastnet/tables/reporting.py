@@ -1,14 +1,17 @@
 """What a report says: figures as text, in grids that a terminal or a notebook shows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnet import html
 from fastnet.tables.evaluating import Evaluation
+
+if TYPE_CHECKING:
+    from fastnet.tables.searching import Found
 
 #: The most characters of a line.
 WIDTH = 80
@@ -90,6 +93,28 @@ def metrics(parts: Mapping[str, Mapping[str, Any]]) -> Grid:
         if any(value is not None for value in values):
             rows.append((name, *(figure(key, value) for value in values)))
     return Grid("", ("", *parts), tuple(rows))
+
+
+def search(found: "Sequence[Found]") -> Grid:
+    """The best settings that a search has found, and their losses on rows that are held out."""
+    rows = []
+    for one in found:
+        values = (_setting(value) for value in one.settings.values())
+        rows.append((*values, f"{one.loss:.4g} ± {one.std:.2g}"))
+    names = tuple(name.replace("_", " ") for name in found[0].settings)
+    head = (*names, "loss of held-out rows")
+    return Grid("the best settings found, by cross-validation", head, tuple(rows))
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, tuple | list):  # hidden layers
+        return ",".join(map(str, value)) or "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def settings(found: Mapping[str, Any]) -> str:
+    """Settings on one line, as in "hidden 64,64, dropout 0.1"."""
+    return ", ".join(f"{name.replace('_', ' ')} {_setting(v)}" for name, v in found.items())
 
 
 def classes(part: str, evaluation: Evaluation) -> list[Grid]:
