@@ -5,11 +5,15 @@ So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as
 
 import signal
 import threading
+
+# What `signal` wraps: the enums that it makes of handlers take longer than the steps of a tiny fit.
+from _signal import getsignal  # type: ignore[import-not-found]
+from _signal import signal as set_handler
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
 
 
 class HeldSignals:
@@ -27,15 +31,15 @@ class HeldSignals:
     def __enter__(self) -> "HeldSignals":
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                handler = signal.getsignal(number)
+                handler = getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler
-                    signal.signal(number, self._receive)
+                    set_handler(number, self._receive)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            set_handler(number, handler)
         self.deliver()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -66,17 +70,17 @@ class DeferredInterrupt:
         self.ours = [
             number
             for number in _SIGNALS
-            if main and signal.getsignal(number) is signal.default_int_handler
+            if main and getsignal(number) is signal.default_int_handler
         ]
 
     def __enter__(self) -> "DeferredInterrupt":
         for number in self.ours:
-            signal.signal(number, self._receive)
+            set_handler(number, self._receive)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         for number in self.ours:
-            signal.signal(number, signal.default_int_handler)
+            set_handler(number, signal.default_int_handler)
         if self.seen and kind is None:  # after the last check of `seen`
             raise KeyboardInterrupt
 
