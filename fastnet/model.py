@@ -220,7 +220,10 @@ class Model(Differentiable):
         if is_stored(x):
             return stored_rows.predict_stored(self.network, self._program, self._on_device(), x)
         rows = self.network.features(x, np.dtype(self.dtype), allow_nan=True)
-        return dlpack.like(self._program.predict(self._on_device(), Inputs(put(rows))), x)
+        found = self._program.predict_at_once(self._flat, rows)
+        if found is None:
+            found = self._program.predict(self._on_device(), Inputs(put(rows)))
+        return dlpack.like(found, x)
 
     def _on_device(self) -> Any:
         return self._program.parameters_to_device(self._parameters.flat)
@@ -247,6 +250,10 @@ class Model(Differentiable):
         dtype = np.dtype(self.dtype)
         data = stored_rows.rows_of(self.network, dtype, x, y, sample_weight)
         if isinstance(data, Data):
+            if data.weight is None:
+                found = self._program.loss_at_once(self._flat, data.x.numbers, data.y)
+                if found is not None:
+                    return found
             data = self._program.upload(data)
         return stored_rows.loss(self._program, self._on_device(), data)
 
@@ -290,6 +297,10 @@ class Model(Differentiable):
         if dropout_step is not None:
             draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
         rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
+        if plain:
+            found = self._program.gradient_at_once(self._flat, rows.x.numbers, rows.y)
+            if found is not None:
+                return found
         data = self._program.upload(rows)
         return self._program.gradient(self._on_device(), data, *penalties, draw)
 

@@ -302,6 +302,19 @@ def test_a_second_fit_has_other_shuffles_and_masks_than_the_first(backend):
     assert (first.parameters.flat != models[0].parameters.flat).any()
 
 
+def test_a_second_fit_checks_anew_what_is_not_the_same_object():
+    model = fn.Model(fn.Network(4, [fn.Dense(1)]), backend="numpy", seed=6)
+    table = {"name": "sgd", "learning_rate": 0.125}
+    model.fit(X, Y, epochs=1, optimizer=table)
+    table["learning_rate"] = 0.25
+    assert model.fit(X, Y, epochs=1, optimizer=table).learning_rate == [0.25]
+    assert len(model.fit(X, Y, epochs=2, optimizer=table)) == 2
+    model.fit(X, Y, epochs=1, shuffle=True, l2=0.0)
+    for wrong in ({"shuffle": 1, "l2": 0.0}, {"shuffle": True, "l2": False}):
+        with pytest.raises(fn.DefinitionError, match="it must be"):
+            model.fit(X, Y, epochs=1, **wrong)
+
+
 def test_a_second_fit_resumes_in_another_process_as_what_it_was(tmp_path):
     straight, model = make(), make()
     for one in (straight, model):

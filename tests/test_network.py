@@ -4,6 +4,7 @@
 
 import dataclasses
 import math
+import pickle
 import tomllib
 
 import numpy as np
@@ -304,3 +305,12 @@ def test_notebooks_show_tables(capsys):
         text = one._repr_html_()
         assert all(part in text for part in holds), text
         assert text.count("<tr>") == text.count("</tr>") <= 12
+
+
+def test_a_pickle_holds_what_was_given_alone():
+    network = fn.Network(3, [fn.Dense(4, "relu"), fn.Residual([fn.Dense(4)]), fn.Dense(1)])
+    before = pickle.dumps(network)
+    assert network.outputs == 1
+    fn.Model(network, backend="numpy")
+    assert pickle.dumps(network) == before
+    assert pickle.loads(before) == network

@@ -14,6 +14,7 @@ from numpy import empty, ndarray, vdot
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
+from fastnet.definition.losses import Crossentropy
 from fastnet_numba import many, shuffling, side_by_side, team, tiny, training
 from fastnet_numba.kernels import load
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
@@ -85,15 +86,19 @@ class _Pass:
         self.gradient = gradient[: plan.size]  # what is not trained stays 0
         self.before = (workspace.layout.evaluation, *tables)
         self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
+        self.nothing, self.no_indices = program.nothing, program.no_indices
         self.after = (
-            program.no_indices, program.nothing, program.no_indices,
+            program.nothing, program.no_indices,
             np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64),
             program.wide_sums(task, rows, parts), 0,
         )  # fmt: skip
 
     def __call__(self, parameters: Array, x: Array, y: Array) -> float:
         """The loss; the gradient stands in `gradient`. `x` and `y` are flat."""
-        self.kernel(*self.before, parameters, *self.between, x, y, *self.after)
+        labels = self.no_indices
+        if y.dtype == np.intp:
+            y, labels = self.nothing, y
+        self.kernel(*self.before, parameters, *self.between, x, y, labels, *self.after)
         return float(self.losses[0])
 
 
@@ -114,10 +119,12 @@ class NumbaProgram(Program):
         self.segments = segments_of(plan)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, _Workspace] = {}
-        self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[_Pass]] = {}
+        self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...], bool], list[_Pass]] = {}
         # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
         self.outputs = plan.outputs
+        classes = plan.loss.kind in Crossentropy.kinds
+        self.target_dtypes = (dtype, np.dtype(np.intp)) if classes else (dtype,)
 
     @cached_property
     def predict_few(self) -> Callable[..., bool]:
@@ -171,7 +178,9 @@ class NumbaProgram(Program):
 
     def predict_at_once(self, parameters: Array, x: Any) -> Array | None:
         """Predictions for few rows of the kernel's dtype and layout; None for others."""
-        if type(x) is not ndarray:
+        # Numba takes far longer to refuse an argument than to predict a row. Of the dtypes that
+        # native arrays have there is one object each.
+        if type(x) is not ndarray or x.dtype is not self.dtype:
             return None
         try:
             out = empty((len(x), self.outputs), self.dtype)
@@ -205,9 +214,9 @@ class NumbaProgram(Program):
         """The loss and the gradient (that of another call where the task is the loss alone)."""
         if type(x) is not ndarray or type(y) is not ndarray:
             return None
-        if x.dtype != self.dtype or y.dtype != self.dtype:
+        if x.dtype != self.dtype or y.dtype not in self.target_dtypes:
             return None
-        key = task, x.shape, y.shape
+        key = task, x.shape, y.shape, y.dtype.kind == "i"
         try:
             free = self._passes[key]
         except KeyError:
@@ -228,13 +237,19 @@ class NumbaProgram(Program):
         free.append(one)
         return found
 
-    def _fits(self, task: int, x: tuple[int, ...], y: tuple[int, ...]) -> bool:
-        """Whether rows and targets of these shapes are right, and few enough for one thread."""
+    def _fits(self, task: int, x: tuple[int, ...], y: tuple[int, ...], labels: bool) -> bool:
+        """Whether rows and targets of these shapes are right, and few enough for one thread.
+
+        `labels`: that the targets are class indices.
+        """
         rows, outputs = x[0] if x else 0, self.plan.outputs
+        shapes: list[tuple[int, ...]] = [(rows,)] if labels else [(rows, outputs)]
+        if outputs == 1:
+            shapes.append((rows,))
         return (
             rows > 0
             and x == (rows, self.plan.inputs)
-            and (y == (rows, outputs) or (outputs == 1 and y == (rows,)))
+            and y in shapes
             and max(math.prod(x), math.prod(y)) <= FEW_ENTRIES
             and not worth_starting(self.plan, rows, 1)
         )

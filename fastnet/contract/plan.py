@@ -328,6 +328,10 @@ _FACTORS = (("scale", "scale"), ("shift", "bias"))
 _STATISTICS = ("mean", "variance")
 
 
+#: The place of a network's plan among its attributes, beside `Network.placed`, which is kept too.
+_PLAN = "_plan"
+
+
 class _Lowering:
     """The operations and parameters of a network, as they are put together, layer by layer.
 
@@ -439,7 +443,15 @@ class _Lowering:
 
 
 def lower(network: Network) -> Plan:
-    """Lay out the parameters of `network` and list its operations."""
+    """Lay out the parameters of `network` and list its operations: once, for all its models."""
+    kept = vars(network)
+    plan: Plan | None = kept.get(_PLAN)
+    if plan is None:
+        plan = kept[_PLAN] = _lowered(network)
+    return plan
+
+
+def _lowered(network: Network) -> Plan:
     made = _Lowering(network)
     made.layers(network.layers)
     # A loss that needs an activation is computed from what that activation reads: the logits.

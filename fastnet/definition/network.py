@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -94,6 +94,10 @@ class Network:
                 f"loss {self.loss.name!r} has {each} outputs for each target, so the last layer "
                 f"must have a multiple of {each} units; it has {self.outputs}."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: what was given, without what is kept of it."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
     def both_inputs(self) -> Inputs:

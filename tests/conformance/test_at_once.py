@@ -13,6 +13,8 @@ from fastnet.contract.program import Data, Inputs
 NETWORKS = {
     "xor": fn.datasets.xor_network(True),
     "deep": fn.Network(6, [fn.Dense(9, "tanh"), fn.Dropout(0.5), fn.Dense(2)], "mae"),
+    "classes": fn.Network(5, [fn.Dense(7, "relu"), fn.Dense(3, "softmax")], "crossentropy"),
+    "shares": fn.Network(4, [fn.Dense(3, "tanh"), fn.Dense(1, "sigmoid")], "binary_crossentropy"),
 }
 
 
@@ -25,7 +27,7 @@ def made(name, backend, dtype, rows=11, threads=None):
     network = NETWORKS[name]
     x, y = rows_for(network, rows)
     model = fn.Model(network, backend=backend, seed=5, dtype=dtype, threads=threads)
-    return model, x.astype(dtype), y.astype(dtype)
+    return model, x.astype(dtype), y.astype(np.intp if name == "classes" else dtype)
 
 
 @pytest.mark.parametrize("threads", [None, 2])
@@ -65,11 +67,13 @@ def test_rows_in_another_form_give_the_same(backend, dtype):
         (x.tolist(), y[:, 0]),
         (np.asfortranarray(x), y),
         (unaligned, y),
+        (x.astype(np.float64), y.astype(np.float64)),
     ):
         found = model.loss_and_gradient(a, b)
         assert found[0] == loss
         assert_same_bits(found[1], gradient)
         assert model.evaluate(a, b) == model.evaluate(x, y)
+        assert_same_bits(model.predict(a), model.predict(x))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
