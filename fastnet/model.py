@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -216,13 +217,12 @@ class Model(Differentiable):
             found = self._predict_at_once(self._flat, dlpack.as_rows(x, self.dtype))
             if found is not None:
                 return dlpack.like(found, x)
-        put = self._program.to_device
         if is_stored(x):
             return stored_rows.predict_stored(self.network, self._program, self._on_device(), x)
         rows = self.network.features(x, np.dtype(self.dtype), allow_nan=True)
         found = self._program.predict_at_once(self._flat, rows)
         if found is None:
-            found = self._program.predict(self._on_device(), Inputs(put(rows)))
+            found = self._program.predict(self._on_device(), Inputs(self._program.to_device(rows)))
         return dlpack.like(found, x)
 
     def _on_device(self) -> Any:
@@ -247,8 +247,7 @@ class Model(Differentiable):
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
-        dtype = np.dtype(self.dtype)
-        data = stored_rows.rows_of(self.network, dtype, x, y, sample_weight)
+        data = stored_rows.rows_of(self.network, np.dtype(self.dtype), x, y, sample_weight)
         if isinstance(data, Data):
             if data.weight is None:
                 found = self._program.loss_at_once(self._flat, data.x.numbers, data.y)
@@ -301,8 +300,9 @@ class Model(Differentiable):
             found = self._program.gradient_at_once(self._flat, rows.x.numbers, rows.y)
             if found is not None:
                 return found
-        data = self._program.upload(rows)
-        return self._program.gradient(self._on_device(), data, *penalties, draw)
+        return self._program.gradient(
+            self._on_device(), self._program.upload(rows), *penalties, draw
+        )
 
     @explained("fit")
     def fit(
@@ -446,8 +446,6 @@ class Model(Differentiable):
         print(f"{self!r}\n\n{self.network}")
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<p>{escape(repr(self))}</p>{self.network._repr_html_()}"
 
     def __getstate__(self) -> dict[str, Any]:
