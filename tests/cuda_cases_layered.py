@@ -85,7 +85,8 @@ def _gathers(number: Any) -> list[Case]:
         arguments = {
             **tables(layout), "control": state, "steps": steps_of(layout, dropout_factor=FACTORS),
             "order": its_order, "data_x": data_x, "buffer": buffer,
-            "x": Out(x, number.store, near=near),
+            "x": None if name == "tail" else Out(x, number.store, near=near),
+            "wide": Out(x, number.real, near=rounding(number)) if "a" in name else None,
         }  # fmt: skip
         made.append(Case(name, "layered.cu", "gather", number, arguments, blocks=2))
     return made
@@ -327,11 +328,14 @@ def _output_derivatives(number: Any) -> list[Case]:
     for name, count, scale in [("one", 1, 1.0), ("scale", 150, 2.0**12)]:
         d = draw(12, count, number)
         d[0] = 3e4  # beyond fp16 with the scale, not infinite
+        wide, near = d.astype("f8") * scale, rounding(number, stored=True)
         arguments = {
             "scalars": np.array([np.nan, np.nan, scale]), "count": count, "real_d": d,
-            "d": Out(_cut(d.astype("f8") * scale, number), number.store,
-                     near=rounding(number, stored=True)),
+            "d": Out(_cut(wide, number), number.store, near=near), "wide": None,
         }  # fmt: skip
+        if name == "scale":  # in place
+            in_full = Out(wide, number.real, d, near=rounding(number))
+            arguments |= {"real_d": "wide", "wide": in_full}
         made.append(Case(name, "layered.cu", "output_derivative", number, arguments, 2))
     return made
 

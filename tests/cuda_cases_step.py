@@ -24,6 +24,7 @@ from cuda_cases import (
 )
 from tolerances import FORWARD
 
+import fastnet as fn
 from fastnet.definition import optimizers
 from fastnet_cupy import control
 from fastnet_cupy.names import Control
@@ -60,6 +61,7 @@ def cases() -> list[Case]:
         *(case for number in BOTH for case in _collects(number)),
         *_totals(),
         *_moves(),
+        *(case for number in BOTH for case in _statistics(number)),
         *_conversions(),
     ]
 
@@ -114,6 +116,7 @@ def _is_weight(layout: Any) -> np.ndarray:
 def _collects(number: Any) -> list[Case]:
     _, wide = network(7, (33, "tanh"), (5, "relu"))
     _, least = network(1, (1,))
+    _, norms = network(3, (4,), fn.BatchNorm(), (2,))
     no = math.inf
     made = []
     for name, layout, blocks, threads, objective, scale, spread in [
@@ -121,6 +124,7 @@ def _collects(number: Any) -> list[Case]:
         ("penalties", wide, 2, 96, [0.1, 0.2, no, no], 1.0, 1.0),
         ("l1-alone", wide, 1, 256, [0.1, 0, no, 1], 1.0, 1.0),
         ("cut-and-scaled", wide, 1, 32, [0, 0.3, 0.5, 1], 2.0**20, 2.0**20),
+        ("statistics", norms, 2, 64, [0, 0.3, 0.5, 1], 2.0**20, 2.0**20),
         ("two-parameters", least, 2, 64, [0.1, 0.2, 0.5, no], 1.0, 1.0),
         ("overflowing", wide, 3, 64, [0, 0, no, 1], 1.0, 1e30 if number == BF16 else 1e200),
         ("not-a-number", wide, 3, 64, [0, 0, 0.5, 1], 1.0, 1.0),
@@ -138,7 +142,9 @@ def _collects(number: Any) -> list[Case]:
         wide_p, weight = p.astype("f8"), _is_weight(layout)
         penalty = np.where(weight, l1 * np.abs(wide_p) + l2 / 2 * wide_p**2, 0)
         gradient += np.where(weight, l1 * np.sign(wide_p) + l2 * wide_p, 0)
+        gradient[layout.trained :] = passed[layout.trained :]
         cut = np.clip(gradient, -limit, limit)
+        cut[layout.trained :] = 0
         with np.errstate(over="ignore"):
             sums = [penalty, cut**2, (cut * 2.0**-512) ** 2]
             by_block = [share_out(layout.size, threads, blocks, s) for s in sums]
@@ -288,6 +294,22 @@ def _move(
 def number_one(number: Any) -> Any:
     """A 1 that keeps memories away from zero, where a root is steep."""
     return np.dtype(number.real).type(1)
+
+
+def _statistics(number: Any) -> list[Case]:
+    made = []
+    batch, shares, statistics = (draw(at, 333, number) for at in range(3))
+    for name, stopped in [("moved", False), ("stopped", True)]:
+        state = block(rows=4, batch=4)
+        state[Control.STOPPED] = stopped
+        wide = statistics.astype("f8")
+        wanted = wide if stopped else wide + (batch - wide) * shares
+        arguments = {
+            "control": state, "batch": batch, "shares": shares, "count": 333,
+            "statistics": Out(wanted, number.real, statistics, near=rounding(number)),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "move_statistics", number, arguments, 3, 64))
+    return made
 
 
 def _conversions() -> list[Case]:

@@ -1,7 +1,5 @@
 """Networks that mix all layers, and the same networks in PyTorch."""
 
-import contextlib
-
 import numpy as np
 from samples import rows_for
 
@@ -73,16 +71,9 @@ def mixed(name: str, loss: str = "mse") -> fn.Network:
 
 
 def lacks(backend: str, network: fn.Network) -> bool:
-    """Whether a backend refuses the network: it lacks an operation, or CuPy's is no chain."""
+    """Whether a backend refuses the network, because it lacks an operation."""
     has = loading.load(backend).kinds
-    if any(kind not in has[table] for table, kind in kinds_of(lower(network))):
-        return True
-    if backend.startswith(("cupy", "simulated")):
-        with contextlib.suppress(fn.BackendUnavailable):
-            fn.Model(network, backend=backend)
-            return False
-        return True
-    return False
+    return any(kind not in has[table] for table, kind in kinds_of(lower(network)))
 
 
 def anywhere(network: fn.Network, backend: str, seed: int = 3) -> fn.Model:

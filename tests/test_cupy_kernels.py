@@ -11,6 +11,7 @@ if building.absence() is not None:
 
 import cuda_cases_layered
 import cuda_cases_narrow
+import cuda_cases_staged
 import cuda_cases_step
 import cuda_cases_tiny
 from compare import assert_same_bits
@@ -22,6 +23,7 @@ from fastnet_cupy import narrow
 CASES = [
     *cuda_cases_step.cases(),
     *cuda_cases_layered.cases(),
+    *cuda_cases_staged.cases(),
     *cuda_cases_tiny.cases(),
     *cuda_cases_narrow.cases(),
 ]

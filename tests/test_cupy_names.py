@@ -10,8 +10,9 @@ from simulated import building
 
 import fastnet as fn
 from fastnet.contract import kinds, plan
-from fastnet_cupy import control, layout, names
+from fastnet_cupy import control, layout, names, narrow
 from fastnet_cupy.names import Control, Layer, Setting, Step, Table
+from fastnet_cupy.precision import FLOAT32
 
 _COMMENT = re.compile(r"//[^\n]*")
 
@@ -56,7 +57,7 @@ def test_the_tables_hold_the_network():
     wanted = {
         Table.INPUTS: 3, Table.OUTPUTS: 4, Table.SIZE: 44, Table.LAYERS: 2, Table.MASKS: 1,
         Table.SOFTMAX: 0, Table.OUTPUT: kinds.ACTIVATIONS["sigmoid"], Table.OUTPUT_SOFTMAX: 0,
-        Table.LOSS: kinds.LOSSES["binary_crossentropy"], Table.EACH: 4,
+        Table.LOSS: kinds.LOSSES["binary_crossentropy"], Table.EACH: 4, Table.TRAINED: 44,
     }  # fmt: skip
     assert {place: head[place] for place in Table} == wanted
     rows = rest[: 2 * len(Layer)].reshape(2, -1)
@@ -81,15 +82,33 @@ def test_a_bias_lies_where_the_plan_says():
     assert rows[:, Layer.BIAS].tolist() == [99, 30]
 
 
-def test_a_plan_that_is_no_chain_of_layers_is_refused():
-    lowered = plan.lower(fn.Network(3, [fn.Dense(3, "tanh"), fn.Dense(3)]))
-    first, tanh, second = lowered.operations
-    for operations in (
-        (first, tanh, replace(second, sources=(1, 2))),  # a second source
-        (first, tanh, replace(tanh, sources=(2,), target=3)),  # two activations of a layer
-    ):
-        with pytest.raises(fn.BackendUnavailable, match="breaks the chain"):
-            layout.lay_out(replace(lowered, operations=operations))
+def test_a_plan_that_is_no_chain_of_layers_becomes_as_few_stages_as_kernels_allow(caplog):
+    caplog.set_level("DEBUG", "fastnet")
+    block = [fn.LayerNorm(), fn.ReLU(), fn.Dropout(0.5), fn.Dense(3, fn.PReLU()), fn.Scale()]
+    layers = [fn.Dense(3, "tanh"), fn.Residual(block), fn.Mish(), fn.BatchNorm(), fn.Dense(2)]
+    made = layout.lay_out(plan.lower(fn.Network(3, layers)))
+    fronts = [type(stage.front).__name__ for stage in made.stages]
+    assert fronts == [
+        "Affine", "Normalize", "Affine", "NoneType", "NoneType", "BatchNormalize", "Affine"
+    ]  # fmt: skip
+    assert [stage.layer.kind for stage in made.stages] == [
+        "tanh", "relu", "relu", "identity", "mish", "identity", "identity"
+    ]  # fmt: skip
+    assert [stage.scale is not None for stage in made.stages] == [0, 1, 0, 1, 0, 1, 0]
+    assert [len(stage.sources) for stage in made.stages] == [1, 1, 1, 1, 2, 1, 1]
+    assert made.all_masks == (layout.Mask(0.5, 7),)
+    assert (made.gradient_size, made.size - made.trained) == (made.size, 6)
+    assert "goes layer by layer: its other paths do not know Normalize" in caplog.text
+    assert not [*narrow.shapes_for(made, FLOAT32, 2**20)]
+
+
+def test_softmax_elsewhere_than_at_the_output_is_refused():
+    lowered = plan.lower(fn.Network(3, [fn.Dense(3), fn.Softmax()], "mse"))
+    dense, softmax = lowered.operations
+    again = replace(softmax, sources=(2,), target=3)
+    changes = {"operations": (dense, softmax, again), "loss_source": 3, "prediction": 3}
+    with pytest.raises(fn.BackendUnavailable, match=r"softmax only at the output; .* Softmax"):
+        layout.lay_out(replace(lowered, **changes))
 
 
 def test_settings_and_steps_are_those_of_the_run():

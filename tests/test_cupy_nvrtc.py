@@ -128,7 +128,7 @@ def all_asked():
     # The oldest architecture, in the kind of number that takes the most registers.
     for architecture, numbers in (("sm_90", [FLOAT64, BF16]), ("sm_80", [FLOAT64])):
         for number in numbers:
-            for file in ("step.cu", "layered.cu"):
+            for file in ("step.cu", "layered.cu", "staged.cu"):
                 yield Asked(number.name, file, macros(number), architecture, THREADS)
         room = SHARED_BYTES[architecture] - tiny.OWN_BYTES  # what the largest chunk may take
         given = (architecture, TINY_THREADS, room)
@@ -380,7 +380,7 @@ def older():
     return log
 
 
-@pytest.mark.parametrize("file", ["narrow.cu", "layered.cu", "step.cu", "tiny.cu"])
+@pytest.mark.parametrize("file", ["narrow.cu", "layered.cu", "staged.cu", "step.cu", "tiny.cu"])
 def test_kernels_spill_nothing_with_nvrtc_12(compiled, older, file):
     number = FLOAT32 if file == "tiny.cu" else FP16
     defines = macros(number)

@@ -12,6 +12,7 @@ if building.absence() is not None:
 
 import cuda_cases_layered
 import cuda_cases_narrow
+import cuda_cases_staged
 import cuda_cases_step
 import cuda_cases_tiny
 from cuda_cases import BF16, FLOAT32, FLOAT64, FP16, TF32, Out
@@ -22,15 +23,22 @@ from fastnet_cupy.names import Mode
 
 #: The kind of number that a file's cases are watched with: in bf16 both parameters and what layers
 #: pass to each other have their own type, and no other kind has other memory or barriers.
-KIND = {"step.cu": BF16, "layered.cu": BF16, "tiny.cu": FLOAT32}
+KIND = {"step.cu": BF16, "layered.cu": BF16, "staged.cu": BF16, "tiny.cu": FLOAT32}
 
 #: Launches of a kernel that are watched for races, at most, and their threads, of a block and in
 #: all: each is a thread of the operating system. Some kernels come with as many threads of a block
 #: as they are written for.
 FEW, FEW_THREADS, FEW_IN_ALL = 4, 64, 1024
-ALL_THREADS = ("narrow", "sum_columns", "sum_parts", "update_by_parts")
+ALL_THREADS = (
+    "narrow", "sum_columns", "sum_parts", "update_by_parts", "sum_products", "batch_sums",
+    "batch_squares", "batch_normalize", "batch_normalize_back",
+)  # fmt: skip
 
-SIMPLE = [*cuda_cases_step.cases(), *cuda_cases_layered.cases(), *cuda_cases_tiny.cases()]
+SIMPLE = [
+    case
+    for cases in (cuda_cases_step, cuda_cases_layered, cuda_cases_staged, cuda_cases_tiny)
+    for case in cases.cases()
+]
 #: The narrow kernel's products are written three times: plain, for TF32 and for 16 bits.
 LEAST = [cuda_cases_narrow.least(number) for number in (FLOAT64, TF32, FP16)]
 CLASSES = cuda_cases_narrow.least(FLOAT32, classes=True)
@@ -57,13 +65,18 @@ BARRIERS = {
     "tiny.cu": ((), ("barrier();",)),
     "narrow.cu": (("losses.cuh",), ("__syncthreads();", "__syncwarp();")),
     "step.cu": (("sums.cuh",), ("__syncthreads();",)),
-    "layered.cu": (("losses.cuh", "sums.cuh"), ("__syncthreads();", "__syncwarp();")),
+    "layered.cu": (
+        ("losses.cuh", "sums.cuh", "entries.cuh"),
+        ("__syncthreads();", "__syncwarp();"),
+    ),
+    "staged.cu": (("sums.cuh", "entries.cuh"), ("__syncthreads();",)),
 }
 
 #: What is changed in a file so that it goes past an end.
 OVERRUNS = {
     "step.cu": ("i < size; i += apart", "i < size + past_end; i += apart"),
     "layered.cu": ("i < i##_end", "i < i##_end + past_end"),
+    "staged.cu": ("i < i##_end", "i < i##_end + past_end"),
     "tiny.cu": (
         "i < size; i += blockDim.x) parameters", "i < size + past_end; i += blockDim.x) parameters"
     ),
@@ -218,10 +231,11 @@ def test_a_race_is_found_where_a_barrier_is_left_out(cases, sanitizer, number, m
     [
         (picked("update_parameters-bf16-adam"), MEMORY),
         (picked("finish_output-bf16-tanh-9-33"), MEMORY),
+        (picked("transform-bf16-scaled"), MEMORY),
         (picked("tiny_train-float32-all-at-once"), MEMORY),
         ([LEAST[0]], MEMORY),
     ],
-    ids=["step", "layered", "tiny", "narrow"],
+    ids=["step", "layered", "staged", "tiny", "narrow"],
 )
 def test_a_write_past_the_end_is_found(cases, sanitizer, monkeypatch):
     monkeypatch.setenv(PAST_END, "1")

@@ -38,8 +38,8 @@ class CudaBackend(Backend):
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:
-        """What the kernels have, and the operations that a plan is laid out from."""
-        from fastnet_cupy.layout import OPERATIONS
+        """What the kernels have, and the operations that stages are made of."""
+        from fastnet_cupy.stages import OPERATIONS
 
         tables = ("activation", "loss", "optimizer")
         return {

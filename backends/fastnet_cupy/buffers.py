@@ -10,8 +10,10 @@ from fastnet.contract.program import Data
 from fastnet.errors import DoesNotFit
 from fastnet_cupy.context import Context
 from fastnet_cupy.layered import LayeredPass
+from fastnet_cupy.layout import Layout
 from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.regimes import Regimes
+from fastnet_cupy.staged import StagedPass
 from fastnet_cupy.steps import Collector, GivenGradient, Pass, Steps, Training
 from fastnet_cupy.streaming import Stream
 
@@ -24,6 +26,11 @@ SMALL_BYTES = 2**15
 KEPT = 6
 
 Made = TypeVar("Made")
+
+
+def layers_pass(layout: Layout) -> type[LayeredPass | StagedPass]:
+    """The way through a network layer by layer: as a chain, or as stages."""
+    return StagedPass if layout.stages else LayeredPass
 
 
 class Buffers:
@@ -138,13 +145,13 @@ class Buffers:
             raise MemoryError
         if shape is not None:
             return NarrowPass(self.context, shape, rows, training)
-        return LayeredPass(self.context, rows, training)
+        return layers_pass(self.layout)(self.context, rows, training)
 
     def _needs(
         self, shape: Shape | None, rows: int, training: bool, vectors: int
     ) -> tuple[int, int]:
         """Bytes of a pass: fixed, and for each row."""
-        kind: Any = LayeredPass if shape is None else NarrowPass
+        kind: Any = layers_pass(self.layout) if shape is None else NarrowPass
         fixed, each = kind.bytes_needed(self.context, rows, training)
         vectors += self.number.is_16_bit
         fixed += vectors * self.layout.size * self.number.real_bytes + SMALL_BYTES

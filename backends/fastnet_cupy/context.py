@@ -64,6 +64,11 @@ class Request:
     source: Source
     out: Any = None
 
+    @property
+    def weights(self) -> Any:
+        """The parameters as products read them."""
+        return self.parameters if self.copy is None else self.copy
+
 
 @dataclass
 class Context:
@@ -74,8 +79,9 @@ class Context:
         layout: the network.
         number: the kind of number.
         int_table, float_table: the layout's tables, on the device.
-        factors: `(2, size)` on the device: for each parameter those of the learning rate and of the
-            weight decay; None where all are 1.
+        factors: `(2, trained)` on the device: for each parameter those of the learning rate and of
+            the weight decay; None where all are 1.
+        shares: `(size - trained,)` on the device: the statistics'; None where none are moved.
     """
 
     device: Device
@@ -84,15 +90,16 @@ class Context:
     int_table: Any = field(init=False)
     float_table: Any = field(init=False)
     factors: Any = field(init=False)
+    shares: Any = field(init=False)
 
     def __post_init__(self) -> None:
         tables = tabulate(self.layout)
         self.int_table = self.device.upload(tables.ints)
         self.float_table = self.device.upload(tables.floats)
-        factors = self.layout.factors
-        if factors is not None:
-            factors = self.device.upload(factors.astype(self.number.real))
-        self.factors = factors
+        self.factors, self.shares = (
+            None if array is None else self.device.upload(array.astype(self.number.real))
+            for array in (self.layout.factors, self.layout.shares)
+        )
 
     def kernel(self, file: str, name: str, **defines: Any) -> Kernel:
         """A kernel for this kind of number, with further macros."""

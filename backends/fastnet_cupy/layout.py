@@ -1,5 +1,6 @@
-"""From a plan to what kernels follow: a chain of layers, as two tables of numbers."""
+"""From a plan to what kernels follow: a chain of layers, or stages, as two tables of numbers."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,89 +11,54 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import kinds, plan
 from fastnet.errors import BackendUnavailable
 from fastnet_cupy import names
+from fastnet_cupy.layers import IDENTITY, SIGMOID, Layer, Mask, Stage
+from fastnet_cupy.stages import stages_of
 
-IDENTITY, RELU, SIGMOID = (kinds.ACTIVATIONS[kind] for kind in ("identity", "relu", "sigmoid"))
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Dropout behind a layer, or behind the input.
-
-    Attributes:
-        rate: of the entries that are dropped.
-        layer: the part of the random stream.
-    """
-
-    rate: float
-    layer: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """z = x @ weight + bias, a = activation(z), and then masks.
-
-    Attributes:
-        inputs, units: the shape of the weight.
-        weight, bias: where they begin in the flat vector; a bias of None: there is none.
-        needs_input_gradient: whether the derivative by x is needed in training.
-        kind, constants: of the activation, elementwise.
-        masks: dropout behind it.
-    """
-
-    inputs: int
-    units: int
-    weight: int
-    bias: int | None
-    needs_input_gradient: bool
-    kind: str = "identity"
-    constants: tuple[float, ...] = ()
-    masks: tuple[Mask, ...] = ()
-
-    @property
-    def code(self) -> int:
-        """Of the activation."""
-        return kinds.ACTIVATIONS[self.kind]
-
-    @property
-    def slope_from_output(self) -> bool:
-        """Whether the derivative can be computed from the output alone."""
-        return names.slope_from_output(self.kind) and not self.masks
-
-    def weight_of(self, flat: Any) -> Any:
-        """The weight, flat, in a flat vector."""
-        return flat[self.weight : self.weight + self.inputs * self.units]
-
-    def bias_of(self, flat: Any) -> Any:
-        """The bias in a flat vector; None where there is none."""
-        return None if self.bias is None else flat[self.bias : self.bias + self.units]
+_log = logging.getLogger("fastnet")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A plan as a chain of layers.
+    """A plan as a chain of layers, or as stages.
 
     Attributes:
-        inputs, outputs, size: as the plan's.
+        inputs, outputs, size, trained: as the plan's.
         layers: in order; the last one's output is what the loss is computed from.
         masks: dropout on the input.
         softmax: whether the last layer's activation is softmax, apart from the loss.
         output: the code of the activation between logits and prediction: IDENTITY or SIGMOID.
         output_softmax: whether that is softmax.
         loss: of the plan.
-        factors: `(2, size)` float64: for each parameter what the learning rate and what the weight
-            decay are multiplied with; None where all are 1.
+        stages: in order, one for each layer; none where the layers are a chain.
+        factors: `(2, trained)` float64: for each parameter what the learning rate and what the
+            weight decay are multiplied with; None where all are 1.
+        shares: `(size - trained,)` float64: by which share of the way updates move each statistic
+            toward its batch's; None where there are none that updates move.
     """
 
     inputs: int
     outputs: int
     size: int
+    trained: int
     layers: tuple[Layer, ...]
     masks: tuple[Mask, ...]
     softmax: bool
     output: int
     output_softmax: bool
     loss: plan.LossFunction
+    stages: tuple[Stage, ...] = ()
     factors: Array | None = field(default=None, compare=False)
+    shares: Array | None = field(default=None, compare=False)
+
+    @property
+    def gradient_size(self) -> int:
+        """Entries of a gradient, in which the statistics of the batch stand behind the others."""
+        return self.trained if self.shares is None else self.size
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the tiny and the narrow kernels know it: a chain, and all of it is trained."""
+        return not self.stages and self.trained == self.size
 
     @property
     def widest(self) -> int:
@@ -143,11 +109,11 @@ class _Chain:
         """One for each layer, and before dropout: kernels have no place for another."""
         layer = self.layers[-1] if self.layers else None
         if layer is None or layer.kind != "identity" or layer.masks or self.softmax:
-            raise _not_a_chain(op)
+            raise _NoChain(op)
 
 
-#: What this backend does with an operation.
-OPERATIONS: dict[type[plan.Operation], Callable[[_Chain, Any], None]] = {
+#: What becomes of an operation in a chain.
+_LINKS: dict[type[plan.Operation], Callable[[_Chain, Any], None]] = {
     plan.Affine: _Chain.affine,
     plan.Elementwise: _Chain.elementwise,
     plan.Softmax: _Chain.softmaxed,
@@ -155,38 +121,56 @@ OPERATIONS: dict[type[plan.Operation], Callable[[_Chain, Any], None]] = {
 }
 
 
-def _not_a_chain(op: plan.Operation) -> BackendUnavailable:
-    return BackendUnavailable(
-        f"backend 'cupy' runs chains of layers, each an affine map, an activation and dropout; "
-        f"in this plan {op} breaks the chain. Use another backend."
-    )
+class _NoChain(Exception):
+    """An operation breaks the chain."""
+
+
+def _chain(lowered: plan.Plan) -> _Chain:
+    """The layers of a chain.
+
+    Raises:
+        _NoChain: if it is none.
+    """
+    chain, value = _Chain(), 0
+    for op in lowered.for_loss:
+        if op.sources != (value,) or chain.softmax or type(op) not in _LINKS:
+            raise _NoChain(op)
+        _LINKS[type(op)](chain, op)
+        value = op.target
+    if chain.layers[-1].masks:
+        raise _NoChain(lowered.for_loss[-1])
+    return chain
 
 
 def lay_out(lowered: plan.Plan) -> Layout:
     """The layers of a plan, all kinds of which this backend has.
 
     Raises:
-        BackendUnavailable: if it is not a chain of layers.
+        BackendUnavailable: if there is a softmax elsewhere than at the output, or what stands
+            between the loss and the prediction is neither sigmoid nor softmax.
     """
-    chain, value = _Chain(), 0
-    for op in lowered.for_loss:
-        if op.sources != (value,) or chain.softmax:
-            raise _not_a_chain(op)
-        OPERATIONS[type(op)](chain, op)
-        value = op.target
+    chain, stages = _Chain(), tuple[Stage, ...]()
+    try:
+        chain = _chain(lowered)
+    except _NoChain as broken:
+        _log.debug("cupy goes layer by layer: its other paths do not know %s.", broken)
+        stages, chain.softmax = stages_of(lowered)
+        chain.layers = [stage.layer for stage in stages]
     output, output_softmax = IDENTITY, False
     behind = lowered.for_prediction[len(lowered.for_loss) :]
     for op in behind:
         output_softmax = isinstance(op, plan.Softmax)
         sigmoid = isinstance(op, plan.Elementwise) and op.kind == "sigmoid"
-        if op.sources != (value,) or len(behind) > 1 or not (output_softmax or sigmoid):
-            raise _not_a_chain(op)
+        if len(behind) > 1 or not (output_softmax or sigmoid):
+            raise BackendUnavailable(
+                f"backend 'cupy' predicts by sigmoid or softmax what a loss is computed from; in "
+                f"this plan it is {op}. Use another backend."
+            )
         output = SIGMOID if sigmoid else IDENTITY
-    if chain.layers[-1].masks or lowered.trained != lowered.size:
-        raise _not_a_chain(lowered.operations[-1])
     return Layout(
-        lowered.inputs, lowered.outputs, lowered.size, tuple(chain.layers), chain.input_masks,
-        chain.softmax, output, output_softmax, lowered.loss, _factors(lowered),
+        lowered.inputs, lowered.outputs, lowered.size, lowered.trained, tuple(chain.layers),
+        chain.input_masks, chain.softmax, output, output_softmax, lowered.loss, stages,
+        _factors(lowered), _shares(lowered),
     )  # fmt: skip
 
 
@@ -198,7 +182,17 @@ def _factors(lowered: plan.Plan) -> Array | None:
     for piece in lowered.parameters:
         piece.of(factors[0])[...] = piece.rate_factor
         piece.of(factors[1])[...] = piece.decay_factor
-    return factors
+    return factors[:, : lowered.trained]
+
+
+def _shares(lowered: plan.Plan) -> Array | None:
+    """The statistics' shares: see `Layout`."""
+    if not lowered.statistics:
+        return None
+    shares = np.zeros(lowered.size)
+    for piece, share in lowered.statistics:
+        piece.of(shares)[...] = share
+    return shares[lowered.trained :]
 
 
 @dataclass(frozen=True)
@@ -219,11 +213,13 @@ def tabulate(layout: Layout) -> Tables:
     """`layout` as tables."""
     place, column = names.Table, names.Layer
     head = {
-        place.INPUTS: layout.inputs, place.OUTPUTS: layout.outputs, place.SIZE: layout.size,
+        place.INPUTS: layout.inputs, place.OUTPUTS: layout.outputs,
+        place.SIZE: layout.gradient_size,
         place.LAYERS: len(layout.layers), place.MASKS: len(layout.masks),
         place.SOFTMAX: int(layout.softmax), place.OUTPUT: layout.output,
         place.OUTPUT_SOFTMAX: int(layout.output_softmax),
         place.LOSS: kinds.LOSSES[layout.loss.kind], place.EACH: layout.loss.each,
+        place.TRAINED: layout.trained,
     }  # fmt: skip
     ints = [head[name] for name in place]
     floats: list[float] = []

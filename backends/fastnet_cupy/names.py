@@ -85,6 +85,8 @@ class Control(IntEnum):
     #: The optimizer's code, and the vectors of its memory.
     OPTIMIZER = 13
     SLOTS = 14
+    #: Whether batches are normalized by their own statistics.
+    TRAINING = 15
 
 
 class Scalar(IntEnum):
@@ -130,7 +132,7 @@ class Table(IntEnum):
 
     INPUTS = 0
     OUTPUTS = 1
-    #: Of the parameters.
+    #: Of a gradient.
     SIZE = 2
     LAYERS = 3
     #: Dropout on the input: how many masks. They are the first of all masks.
@@ -143,6 +145,8 @@ class Table(IntEnum):
     LOSS = 8
     #: Terms of a row that the loss is the mean over.
     EACH = 9
+    #: Of the parameters that are trained, which are the first.
+    TRAINED = 10
 
 
 class Layer(IntEnum):

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastnet_cupy.context import OWN_BYTES, Context, Request
 from fastnet_cupy.device import Kernel
-from fastnet_cupy.layout import IDENTITY, Layout
+from fastnet_cupy.layers import IDENTITY
+from fastnet_cupy.layout import Layout
 from fastnet_cupy.names import WARP
 from fastnet_cupy.precision import Number
 
@@ -142,7 +143,7 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
         shared_bytes: what a block may have.
     """
     hidden = layout.layers[:-1]
-    if len(layout.layers) > MOST_LAYERS:
+    if not layout.is_plain or len(layout.layers) > MOST_LAYERS:
         return
     for row_warps, column_warps, tiles in SHARES:
         least = 8 * column_warps

@@ -15,10 +15,9 @@ from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import control, names, tiny
-from fastnet_cupy.buffers import Buffers
+from fastnet_cupy.buffers import Buffers, layers_pass
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
-from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import lay_out
 from fastnet_cupy.names import Control
 from fastnet_cupy.precision import number_for
@@ -182,7 +181,10 @@ class CudaProgram(Program):
         run = Run.whole_batch(len(data), step=step, seed=seed, dropout=dropout is not None)
         with self.lock, self.buffers.report_out_of_memory(len(data)):
             steps, loss, _ = self._derive(parameters, data, replace(run, l1=l1, l2=l2))
-            return loss, self.device.download(steps.gradient[: self.layout.size])
+            gradient = np.zeros(self.layout.size, self.dtype)
+            trained = slice(self.layout.trained)
+            gradient[trained] = self.device.download(steps.gradient[trained])
+            return loss, gradient
 
     def batch_gradient(
         self, state: State, data: Data, run: Run, step: int
@@ -190,13 +192,14 @@ class CudaProgram(Program):
         """The loss of one step's batch, its mass and its gradient."""
         rows = run.rows_of(step, len(data))
         count = len(range(len(data))[rows]) if isinstance(rows, slice) else len(rows)
-        factor = run.of_step("dropout_factor", step)
-        whole = replace(Run.whole_batch(count, step=step, seed=run.seed), dropout_factor=factor)
+        factor = run.of_step("dropout_factor", step) if run.training else 0.0
+        whole = Run.whole_batch(count, step=step, seed=run.seed)
+        whole = replace(whole, dropout_factor=factor, training=run.training)
         with self.lock, self.buffers.report_out_of_memory(count):
             batch, order = self._take(data, rows)
             steps, loss, mass = self._derive(state.parameters, batch, whole, order)
-            gradient = self.context.real(self.layout.size)
-            self.device.copy(gradient, steps.gradient[: self.layout.size])
+            gradient = self.context.real(self.layout.gradient_size)
+            self.device.copy(gradient, steps.gradient[: self.layout.gradient_size])
             return loss, mass * self.plan.loss.each, gradient
 
     def _take(self, data: Data, rows: slice | Array) -> tuple[Data, Any]:
@@ -298,7 +301,7 @@ class CudaProgram(Program):
 
         It has no place for parameters with factors of their own.
         """
-        if self.layout.factors is not None:
+        if self.layout.factors is not None or not self.layout.is_plain:
             return False
         work, regimes = self.layout.products * batch, self.regimes
         if work > regimes.tiny_products:
@@ -362,7 +365,7 @@ class CudaProgram(Program):
         each = self.layout.outputs * self.dtype.itemsize
         size = rows  # no layer's output leaves the chip
         if narrow is None:
-            each += 2 * LayeredPass.bytes_needed(self.context, rows, False)[1]
+            each += 2 * layers_pass(self.layout).bytes_needed(self.context, rows, False)[1]
         if narrow is None or not there:
             size = max(BLOCK_ENTRIES // self.layout.widest, 1)
             each += self.layout.inputs * self.dtype.itemsize

@@ -68,7 +68,7 @@ class GivenGradient:
     loss_count, count, scaled = 0, 1, False
 
     def __init__(self, context: Context) -> None:
-        self.stride = context.layout.size
+        self.stride = context.layout.gradient_size
         self.loss_parts = context.device.empty((1,), "float64")
         self.gradients: Any = None
 
@@ -212,9 +212,10 @@ class Collector(Steps):
 
     def __init__(self, context: Context, pass_: Pass) -> None:
         super().__init__(context, pass_)
-        device, blocks = context.device, context.blocks(context.layout.size)
+        size = context.layout.gradient_size
+        device, blocks = context.device, context.blocks(size)
         self.collect = context.kernel("step.cu", "collect")
-        self.gradient = context.real(max(context.layout.size, pass_.stride))
+        self.gradient = context.real(max(size, pass_.stride))
         self.sums = device.empty((3, blocks), "float64")
         self.settings = device.empty((Setting.CONSTANTS + 2 * OPTIMIZER_CONSTANTS,), "float64")
         self.table = Growing(context, "float64")
@@ -223,7 +224,7 @@ class Collector(Steps):
         """Set all that the steps of a run need, but for its state and rows.
 
         Args:
-            block: the control block, to which the run's dropout is added.
+            block: the control block, to which what the run does in training is added.
             run: its settings.
             updates: of the optimizer's memory before the first step.
 
@@ -232,6 +233,7 @@ class Collector(Steps):
         """
         layout = self.context.layout
         control.drop(block, layout, run)
+        block[Control.TRAINING] = run.training
         self.context.device.copy(self.settings, control.settings(run))
         moved = self.table.fill(control.step_table(layout, run, updates))
         self.steps = self.table.array
@@ -284,11 +286,13 @@ class Training(Collector):
     def __init__(self, context: Context, pass_: Pass, slots: int, collecting: bool) -> None:
         super().__init__(context, pass_)
         self.slots, self.collecting = slots, collecting
-        size = context.layout.size
-        self.parameters, self.memory = context.real(size), context.real(slots, size)
+        layout = context.layout
+        self.parameters = context.real(layout.size)
+        self.memory = context.real(slots, layout.trained)
         self.order = Order(context)
         self.update_parameters = context.kernel("step.cu", "update_parameters")
         self.update_by_parts = context.kernel("step.cu", "update_by_parts")
+        self.move_statistics = context.kernel("step.cu", "move_statistics")
         self.warm = False
         self.graphs: dict[tuple[int, ...], Graph] = {}
 
@@ -366,7 +370,7 @@ class Training(Collector):
             gradient, scaled = pass_.gradients, pass_.scaled
         rest = (
             np.int32(scaled),
-            np.int64(context.layout.size),
+            np.int64(context.layout.trained),
             context.factors,
             self.parameters,
             self.memory,
@@ -375,8 +379,18 @@ class Training(Collector):
         begin = (self.block, self.settings, self.steps, self.scalars, gradient)
         if not self.collecting and pass_.count > 1:
             parts = (np.int32(pass_.count), np.int32(pass_.stride))
-            blocks = math.ceil(context.layout.size / SUM_COLUMNS)
+            blocks = math.ceil(context.layout.trained / SUM_COLUMNS)
             self.update_by_parts(blocks, THREADS, (*begin, *parts, *rest))
         else:
-            blocks = context.blocks(context.layout.size)
+            blocks = context.blocks(context.layout.trained)
             self.update_parameters(blocks, THREADS, (*begin, *rest))
+        if context.shares is not None:
+            self._move(gradient)
+
+    def _move(self, gradient: Any) -> None:
+        """Move the statistics toward those of the batch, which stand in its gradient."""
+        context, layout = self.context, self.context.layout
+        behind, count = slice(layout.trained, layout.size), layout.size - layout.trained
+        batch = gradient.reshape(-1)[behind]
+        given = (self.block, batch, context.shares, np.int64(count), self.parameters[behind])
+        self.move_statistics(context.blocks(count), THREADS, given)

@@ -94,10 +94,6 @@ def test_factors_change_the_rate_and_the_decay_of_their_piece_and_statistics_sta
     backend, rule, statistic
 ):
     plan, factors = with_factors(statistic)
-    if statistic and backend.startswith(("cupy", "simulated")):
-        with pytest.raises(fn.BackendUnavailable, match="runs chains of layers"):
-            loading.load(backend).compile(plan, FLOAT64, None, None)
-        return
     program = loading.load(backend).compile(plan, FLOAT64, None, None)
     plain = loading.load("numpy").compile(lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(2)])),
                                           FLOAT64, None, None)  # fmt: skip

@@ -15,9 +15,6 @@ from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.losses import LOSSES
 from fastnet.definition.optimizers import OPTIMIZERS, Optimizer
 
-#: What the CuPy backend refuses by name.
-LACKING = {"operation": {"normalize", "scale", "add", "parametric", "batchnormalize"}}
-
 #: What NumPy alone has.
 EMBEDDING = {"embed", "periodic", "piecewiselinear"}
 
@@ -98,9 +95,7 @@ def test_our_backends_have_every_kind_of_the_table(backend):
     found = loading.load(backend).kinds
     for table, known in kinds.TABLES.items():
         # Identity is left out of plans.
-        lacking = LACKING.get(table, set()) if backend.startswith(("cupy", "simulated")) else set()
-        if table == "operation" and backend != "numpy":
-            lacking = lacking | EMBEDDING
+        lacking = EMBEDDING if table == "operation" and backend != "numpy" else set()
         assert set(found[table]) - {"identity"} == set(known) - {"identity"} - lacking
 
 

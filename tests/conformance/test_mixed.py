@@ -28,9 +28,7 @@ def network(backend, request):
     """A network that the backend has; one that it does not have it must refuse by name."""
     found = mixed(*request.param)
     if lacks(backend, found):
-        with pytest.raises(
-            fn.BackendUnavailable, match=r"does not have operation '\w+'|runs chains of layers"
-        ):
+        with pytest.raises(fn.BackendUnavailable, match=r"does not have operation '\w+'"):
             anywhere(found, backend)
         pytest.skip(f"{backend} refuses this network by name")
     return found
@@ -125,7 +123,8 @@ def test_a_run_of_batch_norm_is_its_batches_gradients_and_updates(backend, netwo
     program = anywhere(network, backend).program
     x, y = rows_for(network, 33)
     data = program.upload(Data(Inputs(x), y))
-    rule, start = fn.Adam(), anywhere(network, "numpy").parameters.flat
+    # A bias before a norm has a derivative of zero: Adam divides its rounding by epsilon alone.
+    rule, start = fn.Adam(epsilon=1e-4), anywhere(network, "numpy").parameters.flat
     run = Run(0, 9, 16, None, rule, 0.01, l2=0.1, clip_norm=0.5)
     ends = []
     for train in (program.train, lambda *given: Program.train(program, *given)):

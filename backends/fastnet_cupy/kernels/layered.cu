@@ -4,16 +4,15 @@
 // A batch's tail has fewer rows than the buffers: the rest of them repeat its last row, and
 // their derivatives are zero, so that products of whole buffers stay right.
 #include "control.cuh"
+#include "entries.cuh"
 #include "losses.cuh"
 
-#define EACH_ENTRY(i, count)                                                     \
-  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i##_end = (count); \
-       i < i##_end; i += (int64_t)gridDim.x * blockDim.x)
-
-// A batch's x `(buffer, inputs)`, masked by dropout.
+// A batch's x `(buffer, inputs)`, masked by dropout, as products read it, and in full; either may be
+// null.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     gather(const int *int_table, const double *float_table, const int64_t *control,
-           const double *steps, const int64_t *order, const real *data_x, int buffer, store *x) {
+           const double *steps, const int64_t *order, const real *data_x, int buffer, store *x,
+           real *wide) {
   Table table = {int_table, float_table};
   Batch batch = batch_of(control, control[NEXT]);
   int inputs = table[TABLE_INPUTS];
@@ -24,6 +23,8 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
       int64_t r = quotient(item, fours), i = item - r * fours;
       int row = r < batch.rows ? (int)r : batch.rows - 1;
       Four four = *(const Four *)(data_x + row_of(batch, order, row) * inputs + i * 4);
+      if (wide) *(Four *)(wide + item * 4) = four;
+      if (!x) continue;
       store_pair(x + item * 4, four.entry[0], four.entry[1]);
       store_pair(x + item * 4 + 2, four.entry[2], four.entry[3]);
     }
@@ -34,7 +35,8 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     int row = r < batch.rows ? (int)r : batch.rows - 1;
     real value = data_x[row_of(batch, order, row) * inputs + i];
     if (masks.count) value *= masks.factor(item);
-    x[item] = to_store(value);
+    if (wide) wide[item] = value;
+    if (x) x[item] = to_store(value);
   }
 }
 
@@ -164,11 +166,17 @@ extern "C" __global__ void __launch_bounds__(FN_WARP)
   if (threadIdx.x == 0) scalars[SCALE] = scale_for((float)peak);
 }
 
-// The derivative at the output as products read it, times the step's scale.
+// The derivative at the output times the step's scale, as products read it, and in full; either may
+// be null, and real_d and `wide` the same.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    output_derivative(const double *scalars, int64_t count, const real *real_d, store *d) {
+    output_derivative(const double *scalars, int64_t count, const real *real_d, store *d,
+                      real *wide) {
   real scale = (real)scalars[SCALE];
-  EACH_ENTRY(item, count) d[item] = to_store_cut(real_d[item] * scale);
+  EACH_ENTRY(item, count) {
+    real value = real_d[item] * scale;
+    if (d) d[item] = to_store_cut(value);
+    if (wide) wide[item] = value;
+  }
 }
 
 // d = wide_d times the slope of layer `l`, which is in `slope`, or computed from `a`, or 1 where

@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(FN_WARP)
 }
 
 // gradient `(size,)` = the pass's, without the scale it carries, with the penalties' derivative;
-// both may be the same array.
+// both may be the same array. Statistics behind the trained parameters stay as they are.
 // sums `(3, blocks)`: what a block's parameters add to the loss, the squares of its entries, cut as
 // they will be, and the same times SHRINK^2.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
             const real *passed, real *gradient, double *sums) {
   __shared__ double scratch[FN_MOST_WARPS];
   Table table = {int_table, nullptr};
-  int size = table[TABLE_SIZE];
+  int size = table[TABLE_SIZE], trained = table[TABLE_TRAINED];
   real l1 = (real)settings[SETTING_L1], limit = (real)settings[SETTING_CLIP_VALUE];
   real l2 = (real)steps[control[NEXT] * control[STEP_NUMBERS] + STEP_L2];
   bool penalized = l1 != 0 || l2 != 0;
@@ -45,6 +45,10 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   double added = 0, square = 0, small = 0;
   int64_t apart = (int64_t)gridDim.x * blockDim.x;
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart) {
+    if (i >= trained) {
+      gradient[i] = passed[i];
+      continue;
+    }
     real g = passed[i] * unscale;
     if (penalized)
       for (int l = 0; l < table.layers(); l++) {
@@ -169,6 +173,16 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   int64_t i = (int64_t)blockIdx.x * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
   real sum = column_sum(parts, stride, (int)i, 0, rows);
   if (threadIdx.x < SUM_COLUMNS && i < size) update.entry(i, sum);
+}
+
+// Move `count` statistics toward those of the step's batch, by their shares of the way.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    move_statistics(const int64_t *control, const real *batch, const real *shares, int64_t count,
+                    real *statistics) {
+  if (control[STOPPED]) return;
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += apart)
+    statistics[i] += (batch[i] - statistics[i]) * shares[i];
 }
 
 // copy = the parameters as products read them.

@@ -53,21 +53,27 @@ __device__ __forceinline__ real block_peak(real value, real *scratch) {
 __device__ __forceinline__ real to_real(real value) { return value; }
 #endif
 
-// The sum of column j of rows `first` to `last` of d `(rows, columns)`, by a block of FN_THREADS, of
-// which each line of SUM_COLUMNS threads takes a row. The first line has it.
-template <class T>
-__device__ __forceinline__ real column_sum(const T *d, int columns, int j, int first, int last) {
+// The sum of term(r) over rows `first` to `last`, by a block of FN_THREADS, of which each line of
+// SUM_COLUMNS threads takes a row: a sum for each of the first line's threads.
+template <class S, class F>
+__device__ __forceinline__ S sum_of_lines(int first, int last, F term) {
   constexpr int LINES = FN_THREADS / SUM_COLUMNS;
-  __shared__ real lines[LINES][SUM_COLUMNS];
+  __shared__ S lines[LINES][SUM_COLUMNS];
   int line = threadIdx.x / SUM_COLUMNS;
-  real sum = 0;
-  if (j < columns)
+  S sum = 0;
 #pragma unroll 4
-    for (int r = first + line; r < last; r += LINES) sum += to_real(d[(int64_t)r * columns + j]);
+  for (int r = first + line; r < last; r += LINES) sum += term(r);
   lines[line][threadIdx.x % SUM_COLUMNS] = sum;
   __syncthreads();
   if (line) return 0;
   sum = 0;
   for (int other = 0; other < LINES; other++) sum += lines[other][threadIdx.x];
   return sum;
+}
+
+// The sum of column j of rows `first` to `last` of d `(rows, columns)`, likewise.
+template <class T>
+__device__ __forceinline__ real column_sum(const T *d, int columns, int j, int first, int last) {
+  return sum_of_lines<real>(first, j < columns ? last : 0,
+                            [&](int r) { return to_real(d[(int64_t)r * columns + j]); });
 }
