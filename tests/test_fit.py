@@ -467,3 +467,22 @@ def test_a_fit_that_goes_on_with_or_without_momentum_begins_its_memory_anew(back
         one.fit(x, y, optimizer=fn.SGD(0.1, momentum=momenta[0]), epochs=1)
         one.fit(x, y, optimizer=fn.SGD(0.1, momentum=momenta[1]), epochs=3, initial_epoch=1)
     np.testing.assert_allclose(model.parameters.flat, plain.parameters.flat, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [fn.SGD(), fn.SGD(momentum=0.9), fn.Adam(), fn.Rprop()])
+def test_an_optimizers_memory_begins_at_a_cache_line_at_first_and_in_training(rule, monkeypatch):
+    network = fn.Network(3, [fn.Dense(n, "tanh") for n in (5, 7)] + [fn.Dense(1)])
+    model = fn.Model(network, backend="numpy", seed=0)
+    seen, train = [], type(model.program).train
+
+    def trained(program, state, data, run):
+        seen.append((state.memory.ctypes.data % 64, state.memory.shape))
+        return train(program, state, data, run)
+
+    monkeypatch.setattr(type(model.program), "train", trained)
+    model.fit(*fn.datasets.synthetic(8, 3, 1), optimizer=rule, epochs=2)
+    size = model.parameters.flat.size
+    first = [rule.memory(size, np.dtype("float32")) for _ in range(8)]
+    seen += [(memory.ctypes.data % 64, memory.shape) for memory in first]
+    if rule.slots:
+        assert set(seen) == {(0, (rule.slots, size))}

@@ -14,7 +14,7 @@ import fastnet as fn
 from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.training.rows import as_outputs
-from fastnet_numba import layout, side_by_side
+from fastnet.arrays import cache_lines
 from graphs import MIXED, mixed
 from numba_cases import CASES, data, network
 from samples import rows_for, weights_for
@@ -37,9 +37,7 @@ def guarded(array):
     made[...] = array
     return made
 
-layout.on_cache_lines = side_by_side.on_cache_lines = (
-    lambda entries, dtype: guarded(np.zeros(entries, dtype))
-)
+cache_lines.zeros = lambda entries, dtype: guarded(np.zeros(entries, dtype))
 
 def drive(case, net, x, y, weight, dtype, threads):
     program = loading.load("numba").compile(plan.lower(net), np.dtype(dtype), threads, None)

@@ -18,9 +18,9 @@ import numpy as np
 from numba.core import caching, event, types
 
 from fastnet.interrupts import HeldSignals
-from fastnet_numba import prediction, shuffling, side_by_side, tiny, training
+from fastnet_numba import prediction, shuffling, tiny, training
 from fastnet_numba.cache import KernelCache, folder
-from fastnet_numba.ops import products
+from fastnet_numba.ops import lanes, products
 
 _log = logging.getLogger("fastnet")
 _lock = threading.RLock()
@@ -60,7 +60,7 @@ class Kernels:
     @cached_property
     def side_by_side(self) -> Any:
         """Runs of steps of several tiny networks."""
-        return _ready(side_by_side.steps, self.dtype)
+        return _ready(lanes.steps, self.dtype)
 
     @cached_property
     def shuffle(self) -> Any:
@@ -122,7 +122,7 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         (training.narrow_run, run),
         (prediction.predict_at_once, few),
         (tiny.steps, steps),
-        (side_by_side.steps, together),
+        (lanes.steps, together),
         (shuffling.shuffle, shuffle),
     ]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import LOSSES
 from fastnet.contract.plan import (
@@ -110,17 +111,10 @@ class Layout:
 
     def new_arena(self, dtype: np.dtype[Any]) -> Array:
         """A buffer that begins at a cache line; zero, so that no padding is NaN."""
-        arena = on_cache_lines(self.arena, dtype)
+        arena = cache_lines.zeros(self.arena, dtype)
         for place, value in self.constants.items():
             arena[place] = value
         return arena
-
-
-def on_cache_lines(entries: int, dtype: np.dtype[Any]) -> Array:
-    """Zeros, `(entries,)`, the first of which begins a cache line."""
-    raw = np.zeros(entries + 64 // dtype.itemsize, dtype)
-    skip = (-raw.ctypes.data % 64) // dtype.itemsize
-    return raw[skip : skip + entries]
 
 
 def fewest_in_lanes(plan: Plan, lanes: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastnet.arrays.checks import Array
 from fastnet.contract.choosing import processors
 from fastnet.contract.program import Data, Run, State
-from fastnet_numba import side_by_side
+from fastnet_numba import lane_plan, side_by_side
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.threads import WORTH_STARTING, in_turn
 
@@ -22,7 +22,7 @@ def train(
     program: "NumbaProgram", states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
 ) -> list[Array]:
     """Train several networks, each by its run; which way it goes depends on that run alone."""
-    lane_plan = program.lane_plan
+    lanes = program.lane_plan
     found: list[Array] = [program.nothing] * len(runs)
     groups: dict[Any, list[int]] = {}
     rules: dict[int, tuple[str, tuple[float, ...]]] = {}
@@ -33,10 +33,10 @@ def train(
         found[place] = program.train_alone(states[place], data[place], runs[place], alone=True)
 
     def train_side_by_side(places: list[int]) -> None:
-        assert lane_plan is not None
+        assert lanes is not None
         block = side_by_side.Block(
             program.plan,
-            lane_plan,
+            lanes,
             [states[place] for place in places],
             [data[place] for place in places],
             [runs[place] for place in places],
@@ -52,7 +52,7 @@ def train(
         if rule not in rules:
             rules[rule] = run.optimizer.canonical()
         kind, constants = rules[rule]
-        if lane_plan is not None and side_by_side.suits(one, run, kind):
+        if lanes is not None and lane_plan.suits(one, run, kind):
             # Side by side are those that have this in common; Adam's factors depend on t.
             common = (*constants, state.updates) if kind == "adam" else ()
             groups.setdefault((rows, kind, common), []).append(place)

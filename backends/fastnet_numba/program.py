@@ -15,8 +15,10 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
 from fastnet.definition.losses import Crossentropy
-from fastnet_numba import many, shuffling, side_by_side, team, tiny, training
+from fastnet_numba import many, shuffling, team, tiny, training
 from fastnet_numba.kernels import load
+from fastnet_numba.lane_plan import LanePlan
+from fastnet_numba.lane_plan import plan_of as lane_plan_of
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.table import COLUMNS
@@ -355,9 +357,9 @@ class NumbaProgram(Program):
         return team.work(self, size, slots)
 
     @cached_property
-    def lane_plan(self) -> side_by_side.LanePlan | None:
+    def lane_plan(self) -> LanePlan | None:
         """The plan for tiny networks side by side, or None."""
-        return side_by_side.plan_of(self.plan, self.dtype)
+        return lane_plan_of(self.plan, self.dtype)
 
     def _run(
         self, task: int, state: State, data: Data, run: Run, out: Array, alone: bool = False

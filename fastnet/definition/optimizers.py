@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from fastnet.arrays import checks
+from fastnet.arrays import cache_lines, checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.named import Named, registry
 from fastnet.definition.schedules import Schedule, scheduled
@@ -147,7 +147,7 @@ class Optimizer(Named):
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         """The memory that training starts with, `(slots, size)`."""
-        return np.zeros((self.slots, size), dtype)
+        return cache_lines.zeros(self.slots * size, dtype).reshape(self.slots, size)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

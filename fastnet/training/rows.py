@@ -1,6 +1,7 @@
 """The rows of a fit: checked, and split into those to train on and those held out."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,12 @@ def split(data: Any, validation: Any, seed: int, checked: Callable[[Any, Any, An
             raise DataError("validation split: all sample weights of one part are zero.")
         parts.append(part)
     return parts[0], parts[1]
+
+
+@lru_cache(maxsize=16)  # the fits of many networks have the same
+def rows_of_batches(rows: int, batch_size: int) -> Array:
+    """The rows of each batch of an epoch, `(batches,)`, read-only."""
+    found = np.full(-(-rows // batch_size), batch_size)
+    found[-1] = rows - (len(found) - 1) * batch_size
+    found.flags.writeable = False
+    return found

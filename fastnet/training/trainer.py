@@ -14,11 +14,11 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
@@ -34,6 +34,7 @@ from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective
 from fastnet.training.orders import RowOrder
 from fastnet.training.pacing import Pacing
+from fastnet.training.rows import rows_of_batches
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
 
@@ -225,7 +226,8 @@ class Trainer:
         """The state on the host, as the backend's own copy."""
         put, fit_state = self.program.to_device, self.fit_state
         fit_state.edited = False
-        return State(put(self.flat.copy()), put(fit_state.memory.copy()), fit_state.updates)
+        memory = put(cache_lines.copy(fit_state.memory))
+        return State(put(self.flat.copy()), memory, fit_state.updates)
 
     def _length(self, steps: int) -> int:
         """How many of so many steps to ask for: up to where something has to be done."""
@@ -383,7 +385,7 @@ class Trainer:
         """
         weight = self.weight
         if weight is None or self.objective.by_rows:
-            return _rows_of_batches(self.rows, self.settings.batch_size)
+            return rows_of_batches(self.rows, self.settings.batch_size)
         by_epoch = weight[None]
         if run.order is not None:
             by_epoch = weight[self.program.to_host(run.order)[:epochs]]
@@ -493,15 +495,6 @@ class Trainer:
         if self.save is not None:
             self.save()
             self.saved_at = time.monotonic()
-
-
-@lru_cache(maxsize=16)  # the fits of many networks have the same
-def _rows_of_batches(rows: int, batch_size: int) -> Array:
-    """The rows of each batch of an epoch, `(batches,)`, read-only."""
-    found = np.full(-(-rows // batch_size), batch_size)
-    found[-1] = rows - (len(found) - 1) * batch_size
-    found.flags.writeable = False
-    return found
 
 
 def _finite(parameters: Array, memory: Array) -> bool:
