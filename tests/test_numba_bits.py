@@ -66,6 +66,33 @@ def test_one_worker_has_the_bits_of_several(monkeypatch):
     assert_same_bits(trained(), together)
 
 
+def test_a_run_takes_no_more_workers_than_other_runs_leave_processors(monkeypatch):
+    from fastnet.contract.choosing import processors
+    from fastnet_numba import program, threads
+
+    x, y = fn.datasets.synthetic(4_096, 64, 1)  # wide enough for all processors
+    network, taken = fn.Network(64, [fn.Dense(128, "relu"), fn.Dense(1)]), []
+
+    def in_threads(work, workers, give_up):
+        taken.append(workers)
+        return threads.in_threads(work, workers, give_up)
+
+    monkeypatch.setattr(program, "in_threads", in_threads)
+
+    def trained():
+        taken.clear()
+        model = fn.Model(network, backend="numba", seed=4)
+        model.fit(x, y, epochs=2, batch_size=None)
+        return model.parameters.flat
+
+    alone = trained()
+    assert taken[0] == processors()
+    with threads.OCCUPIED.by(processors() - 1):
+        assert_same_bits(trained(), alone)
+    assert set(taken) == {1}
+    assert threads.OCCUPIED.threads == 0
+
+
 @pytest.mark.parametrize(("seed", "step"), [(2**64 - 1, 0), (2**63, 2**32 + 5), (7, 2**40)])
 def test_dropouts_masks_are_numpys_for_any_seed_and_step(seed, step):
     net = fn.Network(6, [fn.Dense(33), fn.Dropout(0.4), fn.Dense(2)])

@@ -23,7 +23,7 @@ from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.table import COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
-from fastnet_numba.threads import LoadMonitor, in_threads, wanted, worth_starting
+from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
@@ -383,6 +383,8 @@ class NumbaProgram(Program):
         if self.threads is None and not worth_starting(self.plan, batch, run.steps):
             alone = True
         workers = 1 if alone else self.load_monitor.workers(parts)
+        if workers > 1 and self.threads is None:
+            workers = min(workers, OCCUPIED.left())
         whole = bool(self.plan.statistics) and run.training and task in _WITH_GRADIENTS
         if whole:  # its rows go through the network together, to be normalized by each other
             parts, workers = 1, 1
@@ -418,7 +420,9 @@ class NumbaProgram(Program):
 
         began = time.perf_counter()
         given_up = signals[workers * CACHE_LINE_STRIDE :]
-        if not in_threads(work, workers, given_up):  # nothing is changed yet
+        with OCCUPIED.by(workers):
+            started = in_threads(work, workers, given_up)
+        if not started:  # nothing is changed yet
             return self._run(task, state, data, run, out, alone=True)
         self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
         workspace.free += arenas

@@ -1,7 +1,8 @@
 """Threads: how many a step is divided among, and how they are started."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -100,6 +101,38 @@ def in_turn(jobs: Sequence[Callable[[], None]], workers: int) -> None:
     if not in_threads(work, max(min(workers, len(jobs)), 1), given_up):
         given_up[0] = 0
         work(0)
+
+
+class Occupied:
+    """Counts the threads of this process that are at work on runs.
+
+    Whoever trains several networks in threads of their own, as a search does, has a processor busy
+    with each. A run that were divided among several threads all the same would have them wait for
+    each other, and for the others' processors.
+    """
+
+    def __init__(self) -> None:
+        self.threads = 0
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def by(self, workers: int) -> Iterator[None]:
+        """Count so many threads inside a `with` block."""
+        with self.lock:
+            self.threads += workers
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.threads -= workers
+
+    def left(self) -> int:
+        """The processors that are left, but at least one."""
+        return max(processors() - self.threads, 1)
+
+
+#: Those of this process.
+OCCUPIED = Occupied()
 
 
 class LoadMonitor:
