@@ -63,6 +63,9 @@ INPUTS = {
     "piecewise_embed": fn.Inputs(2, (6, 5)),
 }
 
+#: Those that begin with an embedding.
+EMBEDDED = [name for name in MIXED if name in INPUTS or isinstance(MIXED[name][0], fn.Embed)]
+
 
 def mixed(name: str, loss: str = "mse") -> fn.Network:
     """One of `MIXED`; cross-entropy with a softmax behind it."""

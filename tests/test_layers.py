@@ -114,16 +114,6 @@ def test_a_file_with_blocks_in_blocks_without_end_is_refused():
         fn.Network.from_spec({"inputs": 2, "layers": [spec, {"type": "dense", "units": 1}]})
 
 
-def test_exporters_refuse_layers_that_they_do_not_know(tmp_path):
-    model = fn.Model(NESTED, backend="numpy")
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    with pytest.raises(fn.DefinitionError, match=r"cannot write layer 1 \(LayerNorm\) for ONNX"):
-        model.to_onnx(tmp_path / "model.onnx")
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    with pytest.raises(fn.DefinitionError, match=r"layer 1 \(LayerNorm\) for PyTorch"):
-        model.to_torch()
-
-
 def test_a_network_with_batch_norm_refuses_lbfgs():
     model = fn.Model(NESTED, backend="numpy")
     x, y = rows_for(NESTED, 20)

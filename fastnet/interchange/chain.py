@@ -1,14 +1,23 @@
 """A chain of layers, built one by one while a model is read, and the model made from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import Activation, Identity, Softmax
-from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.activations import Activation, Identity
+from fastnet.definition.layers import (
+    Activate,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Residual,
+    Scale,
+)
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
@@ -24,6 +33,10 @@ SOFTPLUS_THRESHOLD = 20.0
 R = TypeVar("R")
 
 
+#: The layers that writers know.
+_WRITABLE = (Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
+
+
 def check_writable(network: Network, library: str) -> None:
     """Make sure that writers know every layer of a network.
 
@@ -31,15 +44,17 @@ def check_writable(network: Network, library: str) -> None:
         DefinitionError: naming the first that they do not.
     """
     if network.categories:
+        raise DefinitionError(f"cannot write a network with categories for {library}.")
+    if network.categories:
         raise DefinitionError(
             f"cannot write the network's {len(network.categories)} categories for {library}: only "
             "inputs of numbers are supported."
         )
     for one in network.placed:
-        if not isinstance(one.layer, Dense | Dropout):
+        if not isinstance(one.layer, _WRITABLE):
+            known = ", ".join(layer.__name__ for layer in _WRITABLE)
             raise DefinitionError(
-                f"cannot write layer {one.name} ({one.layer.label}) for {library}: of fastnet's "
-                "layers, only Dense and Dropout are supported."
+                f"cannot write layer {one.name} ({one.layer.label}) for {library}, but {known}."
             )
 
 
@@ -58,7 +73,7 @@ def row_of(rows: Mapping[str, R], activation: Activation, library: str) -> R:
 
 
 class Chain:
-    """Layers in order. An activation belongs to the dense layer before it.
+    """Layers in order. An activation right after a dense layer becomes part of it.
 
     Args:
         source: the name of the file or object, with which errors begin.
@@ -74,8 +89,10 @@ class Chain:
         self.source = source
         self.error = error
         self.loss: str | Loss | None = None
-        self._layers: list[Dense | Dropout] = []
-        self._arrays: list[tuple[Array, Array | None] | None] = []
+        self._layers: list[Layer] = []
+        self._arrays: list[dict[str, Array]] = []
+        self._inputs: int | None = None
+        self._outputs: int | None = None
         self._scale: Array | float = 1.0
         self._shift: Array | float = 0.0
 
@@ -96,12 +113,8 @@ class Chain:
         self, name: str, weight: Array, bias: Array | None, activation: Activation | None = None
     ) -> None:
         """Add a dense layer: weight `(inputs, units)`, bias `(units,)` or None."""
-        for array in (weight, bias):
-            if array is not None and array.dtype not in (np.float32, np.float64):
-                raise self.refuse(
-                    f"{name} has weights of {array.dtype}; fastnet supports float32 and float64: "
-                    "convert the model first."
-                )
+        arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        self._float(name, arrays)
         fits = weight.ndim == 2 and weight.size > 0
         if not fits or (bias is not None and bias.shape != weight.shape[1:]):
             shape = None if bias is None else bias.shape
@@ -109,45 +122,73 @@ class Chain:
                 f"{name} has weights {weight.shape} and bias {shape}; they must be (inputs, units) "
                 "and (units,), with at least one input and one unit."
             )
-        if self._width not in (None, weight.shape[0]):
-            raise self.refuse(
-                f"{name} has {weight.shape[0]} inputs, but the layer before it has {self._width} "
-                "outputs."
-            )
-        self._finite(name, weight, bias)
-        if self._layers and getattr(self._layers[-1], "activation", None) == Softmax():
-            raise self.refuse(f"{name} follows a softmax; in fastnet softmax is the output only.")
-        self._layers.append(Dense(weight.shape[1], activation or Identity(), bias is not None))
-        self._arrays.append((weight, bias))
+        layer = Dense(weight.shape[1], activation or Identity(), bias is not None)
+        self._append(name, layer, arrays, *weight.shape)
 
-    def activate(self, name: str, activation: Activation) -> None:
-        """Add an activation to the last layer, which has none yet."""
+    def layer(self, name: str, layer: Layer, **arrays: Array) -> None:
+        """Add a norm or a Scale, all of whose parameters are `(units,)`."""
+        self._float(name, arrays)
+        shapes = {array.shape for array in arrays.values()}
+        if len(shapes) != 1 or any(len(shape) != 1 or 0 in shape for shape in shapes):
+            raise self.refuse(f"{name} has parameters {sorted(shapes)}; they must be (units,).")
+        if "variance" in arrays and np.any(arrays["variance"] < 0):
+            raise self.refuse(f"{name} has a variance below 0.")
+        ((width,),) = shapes
+        self._append(name, layer, arrays, width, width)
+
+    def activate(self, name: str, activation: Activation, alpha: Array | None = None) -> None:
+        """Add an activation; `alpha` are its parameters, `(units,)`, or one for all units."""
         if activation.name == "identity":
             return
+        arrays = {}
+        if alpha is not None:
+            self._float(name, {"alpha": alpha})
+            width = alpha.size if self._width is None else self._width
+            if alpha.ndim != 1 or alpha.size not in (1, width) or not alpha.size:
+                raise self.refuse(f"{name} has parameters {alpha.shape}; they must be ({width},).")
+            if self._width is None and alpha.size == 1:
+                raise self.refuse(f"{name} comes first; give it one parameter for each input.")
+            arrays["alpha"] = np.array(np.broadcast_to(alpha, width))
         last = self._layers[-1] if self._layers else None
-        if not isinstance(last, Dense) or last.activation.name != "identity":
-            before = "Dropout" if isinstance(last, Dropout) else "an activation"
-            reason = "comes before the first dense layer" if last is None else f"follows {before}"
-            raise self.refuse(
-                f"{name} {reason}; in fastnet an activation belongs to a dense layer: put a dense "
-                "layer before it."
-            )
-        self._layers[-1] = Dense(last.units, activation, last.bias)
+        if isinstance(last, Dense) and last.activation.name == "identity":
+            self._finite(name, *arrays.values())
+            self._layers[-1] = Dense(last.units, activation, last.bias)
+            self._arrays[-1].update(arrays)
+        else:
+            self._append(name, Activate(activation), arrays, *[arrays["alpha"].size] * 2 if arrays
+                         else ())  # fmt: skip
 
-    def activation(self, name: str, kind: type[Activation], **constants: Any) -> Activation:
-        """Make an activation with constants of the source, which may be out of range."""
+    def made(self, name: str, kind: Callable[..., R], *given: Any, **constants: Any) -> R:
+        """Make a layer or an activation with constants of the source, which may be out of range."""
         try:
-            return kind(**constants)
+            return kind(*given, **constants)
         except DefinitionError as error:
             raise self.refuse(f"{name}: {error}") from error
 
     def drop(self, name: str, rate: float) -> None:
         """Add dropout."""
-        try:
-            self._layers.append(Dropout(rate))
-        except DefinitionError as error:
-            raise self.refuse(f"{name}: {error}") from error
-        self._arrays.append(None)
+        self._append(name, self.made(name, Dropout, rate), {})
+
+    def inner(self) -> "Chain":
+        """A chain for the layers of a residual block that comes next."""
+        chain = Chain(self.source, self.error)
+        chain._inputs = chain._outputs = self._width
+        return chain
+
+    def block(self, name: str, inner: "Chain") -> None:
+        """Add the residual block of a chain that `inner` made."""
+        block = self.made(name, Residual, tuple(inner._layers))
+        arrays = {
+            f"{index}.{key}": array
+            for index, own in enumerate(inner._arrays)
+            for key, array in own.items()
+        }
+        if inner._inputs != inner._outputs:
+            raise self.refuse(
+                f"{name} adds {inner._outputs} outputs to its {inner._inputs} inputs; fastnet "
+                "supports x + f(x) of the same units."
+            )
+        self._append(name, block, arrays, *[inner._inputs] * 2 if inner._inputs else ())
 
     def model(
         self,
@@ -163,26 +204,51 @@ class Chain:
         """
         wanted = None if loss is None else resolve("loss", LOSSES, loss)
         given = None if dtype is None else checks.dtype(dtype).name
-        if not any(self._arrays):
+        if not any(name.endswith("weight") for own in self._arrays for name in own):
             raise self.refuse("it has no dense layer.")
         kind = given or self._dtype
         self._fold()
-        inputs = next(pair[0].shape[0] for pair in self._arrays if pair is not None)
         try:
-            network = Network(inputs, self._layers)
+            network = Network(self._inputs or 0, self._layers)
         except DefinitionError as error:
             raise self.refuse(str(error)) from error
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
-        network = Network(inputs, self._ended(fitting), fitting)
-        arrays = {}
-        for index, pair in enumerate(self._arrays):
-            if pair is not None:
-                arrays[f"{index}.weight"] = pair[0]
-                if pair[1] is not None:
-                    arrays[f"{index}.bias"] = pair[1]
+        network = Network(network.inputs, self._ended(fitting), fitting)
+        arrays = {
+            f"{index}.{name}": array
+            for index, own in enumerate(self._arrays)
+            for name, array in own.items()
+        }
         return Model.of(network, arrays, backend=backend, dtype=kind, seed=seed)
 
-    def _ended(self, loss: str | Loss) -> list[Dense | Dropout]:
+    @property
+    def has_blocks(self) -> bool:
+        """Whether there are residual blocks."""
+        return any(isinstance(layer, Residual) for layer in self._layers)
+
+    def _append(
+        self,
+        name: str,
+        layer: Layer,
+        arrays: dict[str, Array],
+        inputs: int | None = None,
+        outputs: int | None = None,
+    ) -> None:
+        """Add a layer; inputs and outputs where it says what they are."""
+        if inputs is not None and self._width not in (None, inputs):
+            raise self.refuse(
+                f"{name} has {inputs} inputs, but the layer before it has {self._width} outputs."
+            )
+        self._finite(name, *arrays.values())
+        last = self._layers[-1] if self._layers else None
+        if isinstance(last, Dense | Activate) and last.activation.name == "softmax":
+            raise self.refuse(f"{name} follows a softmax; in fastnet softmax is the output only.")
+        self._layers.append(layer)
+        self._arrays.append(arrays)
+        self._inputs = self._inputs or inputs
+        self._outputs = outputs or self._outputs
+
+    def _ended(self, loss: str | Loss) -> list[Layer]:
         """The layers; where they end in logits, with the output activation that the loss needs."""
         needs = resolve("loss", LOSSES, loss).needs
         last = self._layers[-1]
@@ -193,39 +259,52 @@ class Chain:
     @property
     def _width(self) -> int | None:
         """The number of outputs so far, if known."""
-        widths = [pair[0].shape[1] for pair in self._arrays if pair is not None]
-        if widths:
-            return int(widths[-1])
+        if self._outputs is not None:
+            return self._outputs
         scale = np.broadcast_arrays(self._scale, self._shift)[0]
         return scale.shape[0] if scale.ndim else None
 
     @property
     def _dtype(self) -> str:
         """float64 if weights are, or if folding a shift into float32 would lose digits."""
-        wide = any(pair is not None and pair[0].dtype == np.float64 for pair in self._arrays)
+        wide = any(
+            name.endswith("weight") and array.dtype == np.float64
+            for own in self._arrays
+            for name, array in own.items()
+        )
         return "float64" if wide or np.any(self._shift) else "float32"
 
     def _fold(self) -> None:
         """Fold the standardization into the first dense layer, in float64."""
         scale, shift = self._scale, self._shift
-        index = next(i for i, pair in enumerate(self._arrays) if pair is not None)
-        first, layer = self._arrays[index], self._layers[index]
-        assert first is not None
-        assert isinstance(layer, Dense)
         if np.all(scale == 1) and not np.any(shift):
             return
-        if index > 0:
-            raise self.refuse("it has Dropout between a standardization and the first layer.")
-        weight, bias = first[0].astype(np.float64), first[1]
+        first, layer = self._arrays[0], self._layers[0]
+        if not isinstance(layer, Dense):
+            raise self.refuse(
+                f"it has {type(layer).__name__} between a standardization and the first dense "
+                "layer; fastnet supports it right before one."
+            )
+        weight, bias = first["weight"].astype(np.float64), first.get("bias")
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.broadcast_to(shift, weight.shape[0]) @ weight
             weight = weight * np.broadcast_to(scale, weight.shape[0])[:, None]
         if bias is not None or np.any(moved):
             bias = moved if bias is None else bias + moved
         self._finite("the standardization", weight, bias)
-        self._arrays[index] = (weight, bias)
-        self._layers[index] = Dense(layer.units, layer.activation, bias is not None)
+        self._arrays[0] = {**first, "weight": weight}
+        if bias is not None:
+            self._arrays[0]["bias"] = bias
+        self._layers[0] = Dense(layer.units, layer.activation, bias is not None)
         self._scale, self._shift = 1.0, 0.0
+
+    def _float(self, name: str, arrays: Mapping[str, Array]) -> None:
+        for array in arrays.values():
+            if array.dtype not in (np.float32, np.float64):
+                raise self.refuse(
+                    f"{name} has weights of {array.dtype}; fastnet supports float32 and float64: "
+                    "convert the model first."
+                )
 
     def _finite(self, name: str, *arrays: Array | None) -> None:
         for array in arrays:

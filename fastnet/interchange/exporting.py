@@ -33,7 +33,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, encoded: bool = False
     (`metadata_props`) under "fastnet.table", as JSON.
 
     In float64, GELU's erf is computed in float32 (accurate to 1e-7), because onnxruntime has no
-    other.
+    other, and a norm's epsilon is the nearest float32, because ONNX has no other.
 
     Args:
         model: the model.
@@ -55,10 +55,14 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, encoded: bool = False
 def to_torch(model: Model) -> Any:
     """Make a `torch.nn.Sequential` with a copy of the parameters.
 
+    `Residual`, `Scale` and `Parametric`, which `torch.nn` does not have, are modules of
+    `fastnet.interchange.torch_layers`.
+
     Its outputs are those of `predict`, on the CPU and in the model's dtype, with softmax or
     sigmoid as the last module where the network has them. Like every new module it is in training
-    mode: call `.eval()` before inference if there is dropout. The module of a model trained on a
-    table takes encoded columns, as `predict` does; only `to_onnx` includes the encoding.
+    mode: call `.eval()` before inference if there is dropout or BatchNorm. The module of a model
+    trained on a table takes encoded columns, as `predict` does; only `to_onnx` includes the
+    encoding.
 
     Args:
         model: the model.

@@ -19,7 +19,8 @@ def from_onnx(
     """Read a dense network that PyTorch, Keras, scikit-learn's converter or fastnet exported.
 
     The graph may have Gemm, MatMul, Add, every activation of fastnet (also written out in
-    arithmetic, as exporters do), Flatten, Dropout (left out), and Softmax at its end. Sums and
+    arithmetic, as exporters do), LayerNormalization, BatchNormalization, PRelu, sums x + f(x) (a
+    residual block), Flatten, Dropout (left out), and Softmax at its end. Sums and
     products with constants, such as a standardization, are folded into the weights of the first
     layer, or of the last if they come after it. Of a classifier with labels and probabilities the
     probabilities are taken; of two columns 1 - p and p, the second. If the graph flattens inputs
@@ -60,10 +61,16 @@ def from_torch(
     backend: str | None = None,
     seed: int | None = None,
 ) -> Model:
-    """Convert a `torch.nn.Sequential` of dense layers, or one `torch.nn.Linear`.
+    """Convert a `torch.nn.Sequential` of the modules of fastnet's layers, or one of them.
 
-    Sequential, also nested, may hold Linear, Flatten, Dropout, Identity, and the activations of
-    fastnet. LogSoftmax is refused, because fastnet predicts probabilities.
+    Sequential, also nested, may hold Linear, LayerNorm, BatchNorm1d, Flatten, Dropout, Identity,
+    PReLU and the other activations of fastnet, and what `Model.to_torch` makes. LogSoftmax is
+    refused, because fastnet predicts probabilities.
+
+    A module with a `forward` of its own may apply such modules and functions of activations in
+    order, and add what comes out to what went in, as in `x + self.block(x)`, a residual block. The
+    block may be a module of the same kind. The predictions are compared on a few random rows, so
+    that a module that changes arrays in place is not taken for another one.
 
     Args:
         module: the module, on any device.

@@ -179,7 +179,7 @@ def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
         for kind, fits in row.layers.items():
             if type(layer) is getattr(kinds, kind) and fits(layer):
                 constants = {o: float(getattr(layer, t)) for o, t in row.attributes.items()}
-                return chain.activation(where, ACTIVATIONS[name], **constants)
+                return chain.made(where, ACTIVATIONS[name], **constants)
     known = ", ".join(sorted({kind for row in ROWS.values() for kind in row.layers}))
     raise chain.refuse(
         f"{where}: fastnet does not support this layer, or not with its settings. It supports "

@@ -1,13 +1,16 @@
 """Matrix products and arithmetic on the values of an ONNX graph."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import ACTIVATIONS
-from fastnet.errors import ModelFileError
+from fastnet.definition.activations import ACTIVATIONS, Identity, PReLU
+from fastnet.definition.layer_specs import MOST_NESTED
+from fastnet.definition.layers import Activate, BatchNorm, Layer, LayerNorm, Scale
+from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.interchange.expressions import Algebra, Unrecognized, Z
 from fastnet.interchange.onnx_file import OnnxFile, label
 from fastnet.interchange.onnx_values import Signal, Stage, Value
@@ -64,11 +67,6 @@ class Arithmetic:
                 f"from {signal.stage.name} to here the graph computes no activation of fastnet "
                 f"({', '.join(ACTIVATIONS)})."
             ) from None
-        if signal.stage.weight is None and found.activation.name != "identity":
-            raise self._refuse(
-                f"{found.activation.name} comes before the first matrix product; in fastnet an "
-                "activation follows a dense layer."
-            )
         return found
 
     # --- matrix products -------------------------------------------------------------------
@@ -117,6 +115,76 @@ class Arithmetic:
             weight = (weight * alpha).astype(weight.dtype)
         return self._product(a, weight, None if bias is None else bias * beta)
 
+    # --- layers ----------------------------------------------------------------------------
+
+    def _layer(self, x: Signal, layer: Layer, arrays: Mapping[str, Array]) -> Signal:
+        """A stage of a layer that keeps the units."""
+        width = x.stage.width or next(iter(arrays.values())).size
+        self._file.spend(sum(array.nbytes for array in arrays.values()))
+        stage = Stage(label(self.node), width, (x.stage, self.settled(x)))
+        stage.layer, stage.arrays, stage.depth = layer, arrays, x.stage.depth
+        return Signal(stage, Z)
+
+    def _made(self, kind: Callable[..., Layer], *given: float) -> Layer:
+        try:
+            return kind(*given)
+        except DefinitionError as error:
+            raise self._refuse(str(error)) from error
+
+    def layer_norm(self, a: Value, scale: Value, shift: Value | None = None) -> Value:
+        axis, epsilon, _ = self._has(axis=-1, epsilon=1e-5, stash_type=1)
+        if axis not in (1, -1):
+            raise self._refuse(f"axis is {axis}; fastnet normalizes over the units, axis -1.")
+        factor = self._constant(scale)
+        start = np.zeros_like(factor) if shift is None else self._constant(shift)
+        layer = self._made(LayerNorm, epsilon)
+        return self._layer(self._signal(a, matrix=True), layer, {"scale": factor, "shift": start})
+
+    def batch_norm(self, a: Value, scale: Value, shift: Value, mean: Value, var: Value) -> Value:
+        epsilon, momentum, training, _ = self._has(
+            epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1
+        )
+        if training:
+            raise self._refuse("it is in training mode; export the model for inference.")
+        names = ("scale", "shift", "mean", "variance")
+        arrays = map(self._constant, (scale, shift, mean, var))
+        share = round(1 - momentum, 9)  # fastnet's is what a batch has, ONNX's what is kept
+        layer = self._made(BatchNorm, share, epsilon)
+        return self._layer(
+            self._signal(a, matrix=True), layer, dict(zip(names, arrays, strict=True))
+        )
+
+    def prelu(self, a: Value, slope: Value) -> Value:
+        self._has()
+        signal, alpha = self._signal(a, matrix=True), self._constant(slope)
+        kind = alpha.dtype
+        alpha = self._per_unit(alpha, signal.stage.width).astype(kind)
+        return self._layer(signal, Activate(PReLU()), {"alpha": alpha})
+
+    def _joined(self, a: Signal, b: Signal) -> Signal:
+        """x + f(x), a residual block: the later stage comes from the earlier one."""
+        x, f = sorted((a, b), key=lambda one: one.stage.place)
+        pairs = [(f.stage, self.settled(f))]
+        while pairs[-1][0].place > x.stage.place:
+            before = pairs[-1][0].before
+            assert before is not None
+            pairs.append(before)
+            self._file.spend(8)
+        *inside, (first, found) = pairs
+        own, plain = self.settled(x), Recognized(Identity(), 1.0, 0.0)
+        begins = replace(found, activation=Identity())
+        if first is not x.stage or (found != own and (own, begins) != (plain, plain)):
+            raise self._refuse(
+                "it joins two branches; fastnet supports a chain of layers, and sums x + f(x)."
+            )
+        stage = Stage(label(self.node), x.stage.width or f.stage.width, (x.stage, own))
+        stage.inside = tuple(reversed(inside))
+        stage.start = Identity() if found == own else found.activation
+        stage.depth = 1 + max(place.depth for place, _ in inside)
+        if stage.depth > MOST_NESTED:
+            raise self._refuse(f"more than {MOST_NESTED} residual blocks are in one another.")
+        return Signal(stage, Z)
+
     # --- arithmetic ------------------------------------------------------------------------
 
     def _affine(self, signal: Signal, gain: Array | float, bias: Array | float) -> Signal:
@@ -124,6 +192,14 @@ class Arithmetic:
         if not isinstance(gain, np.ndarray) and not isinstance(bias, np.ndarray):
             return replace(signal, p=signal.p * gain + bias)
         stage, found = signal.stage, signal.p.line
+        foldable = found is not None and (
+            stage.before is None
+            or stage.weight is not None
+            or isinstance(stage.layer, LayerNorm | BatchNorm)
+        )
+        plain = not isinstance(bias, np.ndarray) and not bias
+        if isinstance(gain, np.ndarray) and plain and not foldable and stage.shape is None:
+            return self._layer(signal, Scale(), {"scale": gain})
         if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
             raise self._refuse(
                 "fastnet supports a constant per unit only right after a matrix product, or before "
@@ -153,6 +229,8 @@ class Arithmetic:
 
     def _sum(self, a: Value, b: Value, sign: float) -> Signal:
         if isinstance(a, Signal) and isinstance(b, Signal):
+            if a.stage is not b.stage and sign == 1:
+                return self._joined(self._signal(a, matrix=True), self._signal(b, matrix=True))
             one, other = self._same(a, b)
             return replace(one, p=one.p + sign * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)

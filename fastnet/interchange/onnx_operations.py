@@ -89,6 +89,13 @@ class Operations(Arithmetic):
     def less(self, a: Value, b: Value) -> Value:
         return self.greater(b, a)
 
+    def sum(self, *parts: Value) -> Value:
+        self._has()
+        total, *rest = parts
+        for part in rest:
+            total = self.plus(total, part)
+        return total
+
     def where(self, which: Value, a: Value, b: Value) -> Value:
         """which * a + (1 - which) * b."""
         self._has()
@@ -120,9 +127,10 @@ class Operations(Arithmetic):
 
     def flatten(self, a: Value) -> Value:
         (axis,) = self._has(axis=1)
-        if axis != 1:
+        signal = self._signal(a)
+        if axis != 1 and (axis != -1 or len(signal.stage.shape or "ab") != 2):
             raise self._refuse(f"axis is {axis}; it must be 1, which keeps the rows.")
-        return self._flat(self._signal(a), None)
+        return self._flat(signal, None)
 
     def reshape(self, a: Value, shape: Value) -> Value:
         (zero_is_zero,) = self._has(allowzero=0)
@@ -246,6 +254,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("", "Max"): Operation(partial(Operations.extreme, name="Max"), 2, 2),
     ("", "Min"): Operation(partial(Operations.extreme, name="Min"), 2, 2),
     ("", "Add"): Operation(Operations.plus, 2, 2),
+    ("", "BatchNormalization"): Operation(Operations.batch_norm, 5, 5),
     ("", "Cast"): Operation(Operations.cast),
     ("", "Clip"): Operation(Operations.clip, 1, 3),
     ("", "Concat"): Operation(Operations.concat, 1, 8),
@@ -259,16 +268,19 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("", "GreaterOrEqual"): Operation(Operations.greater, 2, 2),
     ("", "HardSigmoid"): Operation(Operations.hard_sigmoid),
     ("", "Identity"): Operation(Operations.identity),
+    ("", "LayerNormalization"): Operation(Operations.layer_norm, 2, 3),
     ("", "Less"): Operation(Operations.less, 2, 2),
     ("", "LessOrEqual"): Operation(Operations.less, 2, 2),
     ("", "MatMul"): Operation(Operations.matmul, 2, 2),
     ("", "Mul"): Operation(Operations.times, 2, 2),
     ("", "Neg"): Operation(Operations.negative),
+    ("", "PRelu"): Operation(Operations.prelu, 2, 2),
     ("", "Pow"): Operation(Operations.power, 2, 2),
     ("", "Reshape"): Operation(Operations.reshape, 2, 2),
     ("", "Shape"): Operation(Operations.shape),
     ("", "Softmax"): Operation(Operations.softmax),
     ("", "Sub"): Operation(Operations.minus, 2, 2),
+    ("", "Sum"): Operation(Operations.sum, 1, 8),
     ("", "Transpose"): Operation(Operations.transpose),
     ("", "Unsqueeze"): Operation(Operations.unsqueeze, 1, 2),
     ("", "Where"): Operation(Operations.where, 3, 3),

@@ -6,11 +6,14 @@ expression must be an activation of fastnet.
 """
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS
+from fastnet.definition.layers import Activate, BatchNorm, LayerNorm, Scale
 from fastnet.errors import ModelFileError
 from fastnet.interchange.chain import Chain
 from fastnet.interchange.expressions import Unrecognized, Z
@@ -22,7 +25,6 @@ from fastnet.interchange.recognition import Recognized
 #: What to do about frequent operators that fastnet does not support.
 _REMEDIES = {
     "LogSoftmax": "fastnet predicts probabilities: end the network in Softmax.",
-    "BatchNormalization": "fastnet has no normalization layers.",
 }
 
 
@@ -166,14 +168,23 @@ class _Reader:
         while pairs[-1][0].before is not None:
             pairs.append(pairs[-1][0].before)
         chain = Chain(repr(str(self._file.path)), ModelFileError)
-        for place, found in reversed(pairs):
+        self._collect(chain, reversed(pairs))
+        return chain
+
+    def _collect(self, chain: Chain, pairs: Iterable[tuple[Stage, Recognized]]) -> None:
+        for place, found in pairs:
             gain = np.asarray(place.gain * found.scale)
             bias = None if place.bias is None else np.asarray(place.bias * found.scale)
             if found.shift:
                 bias = np.asarray(found.shift if bias is None else bias + found.shift)
             weight = place.weight
             if weight is None:
-                chain.standardize("its scaling of the input", gain, 0.0 if bias is None else bias)
+                if place.before is None:
+                    shift = 0.0 if bias is None else bias
+                    chain.standardize("its scaling of the input", gain, shift)
+                else:
+                    self._layer(chain, place, gain, bias)
+                chain.activate(place.name, found.activation)
                 continue
             self._file.spend(weight.nbytes)
             if np.any(gain != 1):
@@ -181,7 +192,39 @@ class _Reader:
             if bias is not None:
                 bias = np.broadcast_to(bias, weight.shape[1:]).astype(np.float64)
             chain.dense(place.name, weight, bias, found.activation)
-        return chain
+
+    def _layer(self, chain: Chain, place: Stage, gain: Array, bias: Array | None) -> None:
+        """Add the layer of a stage, and what its outputs are scaled and shifted with."""
+        layer, arrays = place.layer, dict(place.arrays)
+        scaled = bool(np.any(gain != 1))
+        if isinstance(layer, LayerNorm | BatchNorm):
+            if scaled:
+                arrays["scale"], arrays["shift"] = (
+                    (arrays[name] * gain).astype(arrays[name].dtype) for name in ("scale", "shift")
+                )
+            if bias is not None:
+                arrays["shift"] = (arrays["shift"] + bias).astype(arrays["shift"].dtype)
+            chain.layer(place.name, layer, **arrays)
+            return
+        if bias is not None:
+            raise self._file.refuse(
+                f"{place.name}: its result is shifted; fastnet supports that after a matrix "
+                "product or a norm only."
+            )
+        if layer is None:
+            inner = chain.inner()
+            inner.activate(place.name, place.start)
+            self._collect(inner, place.inside)
+            chain.block(place.name, inner)
+        elif isinstance(layer, Activate):
+            chain.activate(place.name, layer.activation, arrays["alpha"])
+        else:
+            chain.layer(place.name, layer, **arrays)
+        if scaled:
+            width = place.width or gain.size
+            kinds = [array.dtype for array in arrays.values()] or [np.dtype(np.float32)]
+            scale = np.broadcast_to(gain, width).astype(kinds[0])
+            chain.layer(place.name, Scale(), scale=scale)
 
 
 def _type_of(value: Any, kind: str | None) -> str:

@@ -1,7 +1,7 @@
 """Writing a model as an ONNX graph, from operators that onnxruntime has in the model's dtype.
 
-onnxruntime has LeakyRelu, Elu, Selu, Softplus and Erf in float32 only. In float64 the first four
-are written out in arithmetic, and erf is computed in float32.
+onnxruntime has LeakyRelu, PRelu, Elu, Selu, HardSwish, Softplus and Erf in float32 only. In float64
+all but the last are written out in arithmetic, and erf is computed in float32.
 """
 
 import json
@@ -13,8 +13,8 @@ import numpy as np
 
 from fastnet import files
 from fastnet.arrays import checks
-from fastnet.definition.activations import Activation
-from fastnet.definition.layers import Dense
+from fastnet.definition.activations import Activation, Parametric
+from fastnet.definition.layers import Activate, BatchNorm, Dense, Layer, LayerNorm, Residual, Scale
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
 from fastnet.interchange.chain import check_writable, row_of
@@ -137,10 +137,7 @@ class Writer:
 
     def network(self, model: Model, x: str) -> str:
         """The outputs of a network."""
-        for index, layer in enumerate(model.network.layers):
-            if isinstance(layer, Dense):
-                x = self._dense(model, index, layer, x)
-        return x
+        return self._layers(model, model.network.layers, "", x)
 
     def _standardized(self, x: str) -> str:
         """Standardize a table's numbers in float64, then cast."""
@@ -162,15 +159,53 @@ class Writer:
         value = self.node("Mul", value, self.constant("target_scale", scale))
         return self.node("Add", value, self.constant("target_mean", mean)), wide
 
-    def _dense(self, model: Model, index: int, layer: Dense, x: str) -> str:
-        parameters = model.parameters
-        name = f"{index}.weight"
-        inputs = [x, self.constant(name, parameters[name])]
-        if layer.bias:
-            name = f"{index}.bias"
-            inputs.append(self.constant(name, parameters[name]))
-        z = self.node("Gemm" if layer.bias else "MatMul", *inputs)
-        return self._activated(layer.activation, z)
+    def _layers(self, model: Model, layers: tuple[Layer, ...], before: str, x: str) -> str:
+        """The outputs of layers whose names begin with `before`; what only trains is left out."""
+        for index, layer in enumerate(layers):
+            name = f"{before}{index}"
+            if isinstance(layer, Residual):
+                x = self.node("Add", x, self._layers(model, layer.layers, f"{name}.", x))
+            else:
+                x = self._layer(layer, model, name, x)
+        return x
+
+    def _layer(self, layer: Layer, model: Model, name: str, x: str) -> str:
+        def given(*names: str) -> list[str]:
+            return [
+                self.constant(f"{name}.{one}", model.parameters[f"{name}.{one}"]) for one in names
+            ]
+
+        match layer:
+            case Dense(bias=True):
+                x = self.node("Gemm", x, *given("weight", "bias"))
+            case Dense():
+                x = self.node("MatMul", x, *given("weight"))
+            case LayerNorm(epsilon=epsilon):
+                inputs = given("scale", "shift")
+                x = self.node("LayerNormalization", x, *inputs, axis=-1, epsilon=epsilon)
+            case BatchNorm(epsilon=epsilon):
+                inputs = given("scale", "shift", "mean", "variance")
+                x = self.node("BatchNormalization", x, *inputs, epsilon=epsilon)
+            case Scale():
+                x = self.node("Mul", x, *given("scale"))
+        if not isinstance(layer, Dense | Activate):
+            return x
+        activation = layer.activation
+        if activation.alpha_start is None:
+            return self._activated(activation, x)
+        return self._parametric(activation, x, *given("alpha"))
+
+    def _parametric(self, activation: Activation, z: str, alpha: str) -> str:
+        """z + alpha (f(z) - z), alpha for each unit; PReLU by onnxruntime's operator where it has
+        it in the dtype, else as relu(z) + alpha min(z, 0).
+        """
+        if isinstance(activation, Parametric):
+            apart = self.node("Sub", self._activated(activation.function, z), z)
+            return self.node("Add", z, self.node("Mul", alpha, apart))
+        if self._dtype == np.float32:
+            return self.node("PRelu", z, alpha)
+        below = self.node("Mul", alpha, self.node("Min", z, self.number(0.0)))
+        return self.node("Add", self.node("Relu", z), below)
 
     def _activated(self, activation: Activation, z: str) -> str:
         """By ONNX's own operator where onnxruntime has it in the dtype, else by the formula."""

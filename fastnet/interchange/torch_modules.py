@@ -1,14 +1,24 @@
-"""From and to PyTorch: `torch.nn.Sequential` of dense layers."""
+"""From and to PyTorch: `torch.nn.Sequential` of the modules of fastnet's layers."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import ACTIVATIONS, Activation
-from fastnet.definition.layers import Dense, Dropout
+from fastnet.definition.activations import ACTIVATIONS, Activation, Parametric, PReLU
+from fastnet.definition.layers import (
+    Activate,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Residual,
+    Scale,
+)
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
 from fastnet.interchange.chain import SOFTPLUS_THRESHOLD, Chain, check_writable, row_of
@@ -66,37 +76,89 @@ ROWS = {
 _REMEDIES = {
     "LogSoftmax": "fastnet predicts probabilities: use nn.Softmax(dim=1) instead, or leave it out "
     "and pass loss='crossentropy'",
-    "Sequential": "it has a forward of its own; try torch.onnx.export and fn.from_onnx",
 }
 
 
 def write(model: Model) -> Any:
     """Make the module that `exporting.to_torch` describes."""
-    torch = need("torch", "torch", "making a PyTorch module")
-    nn = torch.nn
+    need("torch", "torch", "making a PyTorch module")
     check_writable(model.network, "PyTorch")
     model.parameters.check()
-    modules = []
-    width = model.network.inputs
-    dtype = getattr(torch, model.dtype)
-    for index, layer in enumerate(model.network.layers):
-        if isinstance(layer, Dropout):
-            modules.append(nn.Dropout(layer.rate))
-        if not isinstance(layer, Dense):
-            continue
-        linear = nn.Linear(width, layer.units, layer.bias, device="meta", dtype=dtype)
-        linear.to_empty(device="cpu")
-        with torch.no_grad():
-            linear.weight.copy_(torch.tensor(model.parameters[f"{index}.weight"].T))
-            if layer.bias:
-                linear.bias.copy_(torch.tensor(model.parameters[f"{index}.bias"]))
-        modules.append(linear)
-        width = layer.units
-        row = row_of(ROWS, layer.activation, "PyTorch")
-        if layer.activation.name != "identity":
-            given = {their: getattr(layer.activation, our) for our, their in row.constants.items()}
-            modules.append(getattr(nn, row.module)(**given, **row.settings))
-    return nn.Sequential(*modules)
+    return _Writer(model).sequence(model.network.layers, model.network.inputs)
+
+
+class _Writer:
+    """The modules of a model's layers."""
+
+    def __init__(self, model: Model) -> None:
+        import torch
+
+        from fastnet.interchange import torch_layers
+
+        self._model = model
+        self._torch, self._nn, self._own = torch, torch.nn, torch_layers
+        self._dtype = getattr(torch, model.dtype)
+
+    def sequence(self, layers: tuple[Layer, ...], width: int, before: str = "") -> Any:
+        """A module of layers whose names begin with `before`."""
+        modules = []
+        for index, layer in enumerate(layers):
+            name = f"{before}{index}"
+            modules += self._modules(layer, name, width)
+            width = layer.outputs(width, name)
+        kind = self._own.Residual if before else self._nn.Sequential
+        return kind(*modules)
+
+    def _modules(self, layer: Layer, name: str, width: int) -> list[Any]:
+        nn, dtype = self._nn, self._dtype
+        match layer:
+            case Dropout(rate=rate):
+                return [nn.Dropout(rate)]
+            case Residual(layers=layers):
+                return [self.sequence(layers, width, f"{name}.")]
+            case LayerNorm(epsilon=epsilon):
+                norm = nn.LayerNorm(width, epsilon, dtype=dtype)
+                return [self._filled(norm, name, weight="scale", bias="shift")]
+            case BatchNorm(epsilon=epsilon, momentum=momentum):
+                norm = nn.BatchNorm1d(width, epsilon, momentum, dtype=dtype)
+                return [self._filled(norm, name, weight="scale", bias="shift",
+                                     running_mean="mean", running_var="variance")]  # fmt: skip
+            case Scale():
+                return [self._filled(self._own.Scale(width, dtype), name, weight="scale")]
+            case Dense(units=units, bias=bias, activation=activation):
+                linear = nn.Linear(width, units, bias, device="meta", dtype=dtype)
+                linear.to_empty(device="cpu")
+                with self._torch.no_grad():
+                    weight = self._model.parameters[f"{name}.weight"]
+                    linear.weight.copy_(self._torch.tensor(weight.T))
+                if bias:
+                    self._filled(linear, name, bias="bias")
+                return [linear, *self._activation(activation, name, units)]
+            case Activate(activation=activation):
+                return self._activation(activation, name, width)
+        raise AssertionError(layer)
+
+    def _filled(self, module: Any, name: str, **names: str) -> Any:
+        """A module with parameters of the model: theirs, and what fastnet calls them."""
+        with self._torch.no_grad():
+            for theirs, ours in names.items():
+                array = self._model.parameters[f"{name}.{ours}"]
+                getattr(module, theirs).copy_(self._torch.tensor(array))
+        return module
+
+    def _activation(self, activation: Activation, name: str, units: int) -> list[Any]:
+        if activation.name == "identity":
+            return []
+        if isinstance(activation, PReLU):
+            module = self._nn.PReLU(units, dtype=self._dtype)
+        elif isinstance(activation, Parametric):
+            (function,) = self._activation(activation.function, name, units)
+            module = self._own.Parametric(function, units, self._dtype)
+        else:
+            row = row_of(ROWS, activation, "PyTorch")
+            given = {their: getattr(activation, our) for our, their in row.constants.items()}
+            return [getattr(self._nn, row.module)(**given, **row.settings)]
+        return [self._filled(module, name, weight="alpha")]
 
 
 def read(module: Any) -> Chain:
@@ -112,40 +174,139 @@ def read(module: Any) -> Chain:
             f"module is {type(module)!r}; it must be a torch.nn.Sequential{hint}."
         )
     chain = Chain("the module")
-    for name, part in _parts(torch.nn, module, ""):
-        kind = type(part)
-        where = f"{name} {_short(part)}".lstrip()
-        if kind is torch.nn.Linear:
-            weight, bias = _array(chain, where, part.weight), part.bias
-            chain.dense(where, weight.T, None if bias is None else _array(chain, where, bias))
-        elif kind is torch.nn.Dropout:
-            chain.drop(where, part.p)
-        elif kind is torch.nn.Flatten:
-            if (part.start_dim, part.end_dim) != (1, -1):
-                raise chain.refuse(f"{where}: it must flatten all but the rows: nn.Flatten().")
-        else:
-            chain.activate(where, _activation(torch.nn, chain, where, part))
+    _Reader(torch).take(chain, "", module)
+    if chain.has_blocks:
+        _check(torch, chain, module)
     return chain
 
 
-def _parts(nn: Any, module: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The modules of a Sequential in order, also of nested ones, each with its name."""
-    if getattr(module, "has_uninitialized_params", bool)():
-        raise DefinitionError(
-            f"the module: {name or type(module).__name__} is lazy, and has no weights yet; run the "
-            "module on a batch first."
+def _check(torch: Any, chain: Chain, module: Any) -> None:
+    """Refuse a module in which x + f(x) is something else, as where f changes x in place."""
+    model = chain.model("mse", "float64", "numpy", 0)
+    x = np.random.default_rng(0).standard_normal((8, model.network.inputs))
+    with torch.no_grad():
+        found = deepcopy(module).double().cpu().eval()(torch.tensor(x)).numpy()
+    if not np.allclose(found, model.predict(x), 1e-6, 1e-6, equal_nan=True):
+        raise chain.refuse(
+            "in its residual blocks it computes something else than x + f(x): leave out "
+            "inplace=True, and write x = x + f(x) instead of +=."
         )
-    hooks = ("_forward_hooks", "_forward_pre_hooks")
-    if any(getattr(module, hook) for hook in hooks):
-        raise DefinitionError(
-            f"the module: {name or type(module).__name__} has hooks, which fastnet does not "
-            "run; remove them first (as with torch.nn.utils.remove_weight_norm)."
-        )
-    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+
+
+class _Reader:
+    """Adds modules to a chain."""
+
+    def __init__(self, torch: Any) -> None:
+        from fastnet.interchange import torch_layers
+
+        self._nn, self._own = torch.nn, torch_layers
+
+    def take(self, chain: Chain, name: str, module: Any) -> None:
+        """Add a module, and those in it."""
+        nn = self._nn
+        if getattr(module, "has_uninitialized_params", bool)():
+            raise chain.refuse(
+                f"{name or type(module).__name__} is lazy, and has no weights yet; run the "
+                "module on a batch first."
+            )
+        hooks = ("_forward_hooks", "_forward_pre_hooks")
+        if any(getattr(module, hook) for hook in hooks):
+            raise chain.refuse(
+                f"{name or type(module).__name__} has hooks, which fastnet does not "
+                "run; remove them first (as with torch.nn.utils.remove_weight_norm)."
+            )
+        if type(module) is self._own.Residual:
+            inner = chain.inner()
+            self._sequence(inner, name, module)
+            chain.block(f"{name} {_short(module)}".lstrip(), inner)
+        elif isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            self._sequence(chain, name, module)
+        elif type(module).__module__.startswith("torch.nn") or type(module) in (
+            self._own.Scale, self._own.Parametric,
+        ):  # fmt: skip
+            self._module(chain, f"{name} {_short(module)}".lstrip(), module)
+        else:
+            self._own_forward(chain, name, module)
+
+    def _sequence(self, chain: Chain, name: str, module: Any) -> None:
         for inner, part in module._modules.items():  # named_children leaves repeated ones out
-            yield from _parts(nn, part, f"{name}.{inner}" if name else inner)
-    else:
-        yield name, module
+            self.take(chain, f"{name}.{inner}" if name else inner, part)
+
+    def _own_forward(self, chain: Chain, name: str, module: Any) -> None:
+        from fastnet.interchange import torch_blocks
+
+        try:
+            found = torch_blocks.steps(module)
+        except torch_blocks.Untraceable as error:
+            raise chain.refuse(
+                f"{name or 'it'} ({type(module).__name__}) has a forward of its own, which is not "
+                f"made of modules in order, activations, and sums x + f(x): {error}. Try "
+                "torch.onnx.export and fn.from_onnx."
+            ) from error
+
+        def take(chain: Chain, steps: Iterable[Any]) -> None:
+            for step in steps:
+                where = f"{name}.{step.name}" if name else step.name
+                if step.module is None:
+                    inner = chain.inner()
+                    take(inner, step.inside)
+                    chain.block(where, inner)
+                else:
+                    self.take(chain, where, step.module)
+
+        take(chain, found)
+
+    def _module(self, chain: Chain, where: str, module: Any) -> None:
+        nn, kind = self._nn, type(module)
+        if kind is nn.Linear:
+            weight, bias = _array(chain, where, module.weight), module.bias
+            chain.dense(where, weight.T, None if bias is None else _array(chain, where, bias))
+        elif kind is nn.Dropout:
+            chain.drop(where, module.p)
+        elif kind is nn.Flatten:
+            if (module.start_dim, module.end_dim) != (1, -1):
+                raise chain.refuse(f"{where}: it must flatten all but the rows: nn.Flatten().")
+        elif kind is nn.LayerNorm:
+            if len(module.normalized_shape) != 1:
+                raise chain.refuse(f"{where}: fastnet normalizes over the units of a row only.")
+            norm = chain.made(where, LayerNorm, module.eps)
+            chain.layer(where, norm, **_affine(chain, where, module, module.normalized_shape[0]))
+        elif kind is nn.BatchNorm1d:
+            if module.running_mean is None:
+                raise chain.refuse(f"{where}: it has no running statistics to predict with.")
+            if module.momentum is None:
+                raise chain.refuse(f"{where}: momentum is None; give it a number, such as 0.1.")
+            layer = chain.made(where, BatchNorm, module.momentum, module.eps)
+            statistics = {"mean": module.running_mean, "variance": module.running_var}
+            chain.layer(
+                where,
+                layer,
+                **_affine(chain, where, module, module.num_features),
+                **{name: _array(chain, where, one) for name, one in statistics.items()},
+            )
+        elif kind is self._own.Scale:
+            chain.layer(where, Scale(), scale=_array(chain, where, module.weight))
+        elif kind is nn.PReLU:
+            chain.activate(where, PReLU(), _array(chain, where, module.weight))
+        elif kind is self._own.Parametric:
+            function = _activation(nn, chain, where, module.function)
+            activation = chain.made(where, Parametric, function)
+            chain.activate(where, activation, _array(chain, where, module.weight))
+        else:
+            chain.activate(where, _activation(nn, chain, where, module))
+
+
+def _affine(chain: Chain, where: str, norm: Any, width: int) -> dict[str, Any]:
+    """Factors and shifts of a norm, which may have none."""
+    dtype = np.float32
+    for array in (norm.weight, norm.bias, getattr(norm, "running_mean", None)):
+        if array is not None:
+            dtype = _array(chain, where, array).dtype
+    given = {"scale": (norm.weight, 1), "shift": (norm.bias, 0)}
+    return {
+        name: np.full(width, start, dtype) if own is None else _array(chain, where, own)
+        for name, (own, start) in given.items()
+    }
 
 
 def _short(part: Any) -> str:
@@ -170,12 +331,13 @@ def _activation(nn: Any, chain: Chain, where: str, part: Any) -> Activation:
             if not row.fits(part):
                 raise chain.refuse(f"{where}: {row.otherwise}.")
             constants = {ours: getattr(part, theirs) for ours, theirs in row.constants.items()}
-            return chain.activation(where, ACTIVATIONS[name], **constants)
+            return chain.made(where, ACTIVATIONS[name], **constants)
     for kind, remedy in _REMEDIES.items():
         if isinstance(part, getattr(nn, kind)):
             raise chain.refuse(f"{where}: {remedy}.")
+    known = ", ".join(row.module for row in ROWS.values())
     raise chain.refuse(
         f"{where}: fastnet does not support this module. It supports Sequential, Linear, Flatten, "
-        f"Dropout, {', '.join(row.module for row in ROWS.values())}. Another module may go through "
+        f"Dropout, LayerNorm, BatchNorm1d, PReLU, {known}. Another module may go through "
         "torch.onnx.export and fn.from_onnx."
     )
