@@ -94,7 +94,7 @@ class Model(Differentiable):
             ) from error
         with np.errstate(over="ignore"):
             flat = flat.astype(dtype)
-        self._set_up(network, flat, dtype, seed, backend, threads, precision, lowered=lowered)
+        self._set_up(network, flat, dtype, seed, backend, threads, precision)
         self.parameters.check()
 
     @classmethod
@@ -130,7 +130,7 @@ class Model(Differentiable):
             pieces[name] = array
         seed = random.fresh_seed() if seed is None else checks.seed(seed)
         model = cls.__new__(cls)
-        model._set_up(network, flat, dtype, seed, backend, lowered=lowered)
+        model._set_up(network, flat, dtype, seed, backend)
         return model
 
     def _set_up(
@@ -145,7 +145,6 @@ class Model(Differentiable):
         table: dict[str, Any] | None = None,
         history: History | None = None,
         last: LastFit | None = None,
-        lowered: plan.Plan | None = None,
         program: Program | None = None,
     ) -> None:
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
@@ -156,7 +155,7 @@ class Model(Differentiable):
         self.table = table
         self.history = history
         self._threads = threads
-        self._plan = lowered or plan.lower(network)
+        self._plan = plan.lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
         chosen = choosing.choose(backend)
         self.backend = chosen.name
@@ -210,8 +209,7 @@ class Model(Differentiable):
                 model was trained from a table and `x` is not `encoded`.
         """
         check_encoded(self.table, encoded, "predict")
-        found = self._predict_at_once(self._flat, x)
-        if found is not None:
+        if (found := self._predict_at_once(self._flat, x)) is not None:
             return found
         if dlpack.on_gpu(x):
             found = self._predict_at_once(self._flat, dlpack.as_rows(x, self.dtype))

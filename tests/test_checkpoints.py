@@ -120,6 +120,7 @@ def test_a_checkpoint_that_cannot_be_written_any_more_ends_no_fit(tmp_path):
     with pytest.warns(UserWarning, match="Make the folder .*The fit goes on") as caught:
         model.fit(X, Y, epochs=5, checkpoint=saver, callbacks=[lose], **options())
     assert len(caught) == 5  # one an epoch from the second on, and one at the end
+    assert {one.filename for one in caught} == {__file__}
     wanted.fit(X, Y, epochs=5, **options())
     assert_same_end(model, wanted)
 

@@ -67,13 +67,16 @@ def test_a_member_stops_alone_and_the_rest_validates():
 
 def test_a_member_diverges_alone():
     population = made(3)
-    with pytest.warns(RuntimeWarning, match=r"1 of 3 members diverged \(1\); member 1: the loss"):
+    with pytest.warns(
+        RuntimeWarning, match=r"1 of 3 members diverged \(1\); member 1: the loss"
+    ) as told:
         histories = population.fit(X, Y, optimizer=fn.SGD([0.01, 1e30, 0.01]), epochs=3)
     assert [len(history) for history in histories][::2] == [3, 3]
     assert list(population.diverged) == [1]
     model = fn.Model(NETWORK, seed=8, backend="numpy")
     with pytest.raises(fn.Diverged) as caught:
         model.fit(X, Y, optimizer=fn.SGD(1e30), epochs=3)
+    assert told[0].filename == __file__
     assert str(population.diverged[1]) == str(caught.value)
     assert_same_bits(population.parameters[1], model.parameters.flat)
     with pytest.raises(fn.Diverged, match="2 of 2 members"):

@@ -200,7 +200,6 @@ class Population:
             self.table,
             self.histories[member] if self.histories else None,
             self._last[member],
-            self._plan,
             self._program,
         )
         return model

@@ -1,7 +1,6 @@
 """Training an estimator's model with fastnet's trainer, the way scikit-learn does it."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastnet import callers
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
@@ -97,7 +97,7 @@ def fit_by_steps(
     try:
         trainer.run()
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=6)
+        callers.warn("Training interrupted by user.")
         return True
     except Diverged as error:
         _diverged(estimator, fit_state, count, error)
@@ -196,10 +196,9 @@ def _diverged(estimator: Any, fit_state: FitState, rows: int, error: Diverged) -
     estimator.loss_ = math.nan
     for curve in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
         getattr(estimator, curve).append(math.nan)
-    warnings.warn(
+    callers.warn(
         f"Stochastic Optimizer: {where}; the weights are those of the best validation score.",
         ConvergenceWarning,
-        stacklevel=7,
     )
 
 
@@ -215,4 +214,4 @@ def _warn_of_lbfgs(result: Any, iterations: int, most: int) -> None:
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
-    warnings.warn(text, ConvergenceWarning, stacklevel=6)
+    callers.warn(text, ConvergenceWarning)

@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: fitting, predicting, and the model inside."""
 
-import warnings
 from functools import partial
 from numbers import Real
 from typing import Any, Self
@@ -12,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnet import callers
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Inputs
@@ -251,11 +251,10 @@ class Perceptron(BaseEstimator):
         epochs = 1 if incremental else self.max_iter
         ended = fit_by_steps(self, loss, rows, batch_size, random_state, self._optimizer, epochs)
         if not incremental and not ended and self.n_iter_ == self.max_iter:
-            warnings.warn(
+            callers.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,  # where `fit` was called, behind scikit-learn's wrapper
             )
         if self.early_stopping:
             self.model_.parameters.flat[...] = self._best
@@ -264,10 +263,9 @@ class Perceptron(BaseEstimator):
         if isinstance(self.batch_size, str):
             return min(200, rows)
         if self.batch_size > rows:
-            warnings.warn(
+            callers.warn(
                 "Got `batch_size` less than 1 or larger than "
                 "sample size. It is going to be clipped",
-                stacklevel=6,
             )
         return min(int(self.batch_size), rows)
 

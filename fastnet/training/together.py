@@ -6,14 +6,14 @@ others, and a fit that is done costs nothing.
 """
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastnet import callers
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS
-from fastnet.errors import Diverged, FileAccessError
+from fastnet.errors import Diverged
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.training.history import History
 from fastnet.training.pacing import (
@@ -22,6 +22,7 @@ from fastnet.training.pacing import (
     RUN_SECONDS,
     Pacing,
 )
+from fastnet.training.saving import Saver
 from fastnet.training.trainer import ORDER_ENTRIES, Progress, Trainer
 
 
@@ -120,12 +121,11 @@ class Together:
         self.program = program
         self.fits = fits
         self.interrupts = interrupts
-        self.save, self.due = save, due
+        self.saver = Saver(save, due)
         self.progress = progress
         self.pace = pace or Pace()
         self.diverged: dict[int, Diverged] = {}
         self.losses = [float("nan")] * len(fits)
-        self.saved_at = time.monotonic()
         for fit in fits:
             fit.order_entries = ORDER_ENTRIES // len(fits)
 
@@ -139,12 +139,12 @@ class Together:
             try:
                 self._train()
             except KeyboardInterrupt:
-                self._save()
+                self.saver.save()
                 raise
             except Exception:  # a callback's own: what is done is done all the same
-                self._save_or_warn()
+                self.saver.save_or_warn()
                 raise
-            self._save_or_warn()
+            self.saver.save_or_warn()
             for place, fit in enumerate(self.fits):
                 if place not in self.diverged:
                     fit.finish()
@@ -165,7 +165,7 @@ class Together:
         )
         if len(places) == len(self.fits):
             raise Diverged(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        callers.warn(text, RuntimeWarning)
 
     def _train(self) -> None:
         places = range(len(self.fits))
@@ -184,7 +184,7 @@ class Together:
             self._show_progress()
             least = self._least_epoch(left)
             if left and self._is_due(saved, least):
-                self._save_or_warn()
+                self.saver.save_or_warn()
                 saved = least
             if self.interrupts.seen:
                 raise KeyboardInterrupt
@@ -265,22 +265,7 @@ class Together:
 
     def _is_due(self, saved: int, least: int) -> bool:
         """Whether a checkpoint is; `least` epochs are done by all, `saved` were at the last one."""
-        if self.save is None:
+        if self.saver.write is None:
             return False
-        seconds, epochs = self.due
-        late = seconds is not None and time.monotonic() - self.saved_at >= seconds
-        return late or (epochs is not None and least // epochs > saved // epochs)
-
-    def _save_or_warn(self) -> None:
-        """Write a checkpoint; a disk that is full must not cost what is trained."""
-        try:
-            self._save()
-        except FileAccessError as error:
-            self.saved_at = time.monotonic()
-            text = f"{error}. The fit goes on to its end all the same."
-            warnings.warn(text, stacklevel=6)
-
-    def _save(self) -> None:
-        if self.save is not None:
-            self.save()
-            self.saved_at = time.monotonic()
+        every = self.saver.epochs
+        return self.saver.is_late() or (every is not None and least // every > saved // every)

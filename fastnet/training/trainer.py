@@ -12,7 +12,6 @@ theirs.
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ from fastnet.arrays.checks import Array, all_finite
 from fastnet.contract.program import Data, Program, Run, State
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.definition.schedules import Schedule, by_step
-from fastnet.errors import Diverged, FileAccessError
+from fastnet.errors import Diverged
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
 from fastnet.training.blocks import row_order
@@ -35,6 +34,7 @@ from fastnet.training.objective import Objective
 from fastnet.training.orders import RowOrder
 from fastnet.training.pacing import Pacing
 from fastnet.training.rows import rows_of_batches
+from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
 
@@ -108,7 +108,7 @@ class Trainer:
         self.fit_state = fit_state
         self.seed = seed_of_fit(settings.seed, fit_state.fit)
         self.callbacks = callbacks
-        self.save, self.due = save, due
+        self.saver = Saver(save, due)
         self.progress = progress
         self.metrics = metrics or {}
         self.batches = -(-self.rows // settings.batch_size)
@@ -139,7 +139,7 @@ class Trainer:
         self.state: State | None = None
         #: Entries of row order made ahead for one run.
         self.order_entries = ORDER_ENTRIES
-        self.epoch_began = self.saved_at = time.monotonic()
+        self.epoch_began = time.monotonic()
         # What stopped a fit that is resumed may not hold for this one: more patience, say.
         fit_state.stopped = observer is not None and observer.has_ended()
 
@@ -162,9 +162,9 @@ class Trainer:
                 else:
                     self._train()
             except KeyboardInterrupt:
-                self._save()
+                self.saver.save()
                 raise
-            self._save_or_warn()
+            self.saver.save_or_warn()
             self.finish()
 
     def finish(self) -> None:
@@ -236,8 +236,8 @@ class Trainer:
         epoch, last = self.epoch, float(self.settings.epochs)
         if self.every_epoch:
             last = epoch + 1
-        if self.due[1] is not None:
-            last = min(last, (epoch // self.due[1] + 1) * self.due[1])
+        if (every := self.saver.epochs) is not None:
+            last = min(last, (epoch // every + 1) * every)
         if self.observer is not None:
             last = min(last, epoch + self.observer.epochs_ahead())
         if self.order is not None:
@@ -444,7 +444,7 @@ class Trainer:
             with self.interrupts.allow():
                 self._call_back()
         except Exception:  # a callback's own: the epoch is done all the same
-            self._save_or_warn()
+            self.saver.save_or_warn()
             raise
 
     def _validation_loss(self, flat: Any) -> float:
@@ -468,33 +468,12 @@ class Trainer:
             self.progress.update(done, self.settings.epochs, self.fit_state.history)
 
     def _save_if_due(self) -> None:
-        if self.save is None:
+        if self.saver.write is None:
             return
-        epochs = self.due[1]
+        every = self.saver.epochs
         at_end = self.fit_state.step % self.batches == 0
-        if self._is_late() or (epochs is not None and at_end and self.epoch % epochs == 0):
-            self._save_or_warn()
-
-    def _is_late(self) -> bool:
-        """Whether the last checkpoint is older than asked for."""
-        seconds = self.due[0]
-        return seconds is not None and time.monotonic() - self.saved_at >= seconds
-
-    def _save_or_warn(self) -> None:
-        """Write a checkpoint; a disk that is full must not cost what is trained."""
-        try:
-            self._save()
-        except FileAccessError as error:
-            self.saved_at = time.monotonic()
-            self._warn(f"{error}. The fit goes on to its end all the same.")
-
-    def _warn(self, text: str) -> None:
-        warnings.warn(text, stacklevel=7)
-
-    def _save(self) -> None:
-        if self.save is not None:
-            self.save()
-            self.saved_at = time.monotonic()
+        if self.saver.is_late() or (every is not None and at_end and self.epoch % every == 0):
+            self.saver.save_or_warn()
 
 
 def _finite(parameters: Array, memory: Array) -> bool:

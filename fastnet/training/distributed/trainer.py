@@ -15,6 +15,7 @@ from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shard, Shares
 from fastnet.training.distributed.world import Distributed, mark_everywhere
 from fastnet.training.fit_state import FitState
+from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
 from fastnet.training.trainer import Trainer
 
@@ -66,6 +67,7 @@ class DistributedTrainer(Trainer):
             self.together, flat, data, validation, settings, fit_state,
             metrics={name: self._of_all(one) for name, one in (metrics or {}).items()}, **rest,
         )  # fmt: skip
+        self.saver = _SharedSaver(self)
         self.any_callbacks = any(ranks.all_of(bool(self.callbacks)))
         self.every_epoch = self.every_epoch or self.any_callbacks
         self.interrupted = self.late = False
@@ -108,7 +110,7 @@ class DistributedTrainer(Trainer):
 
     def _agree(self) -> None:
         """Find out who was interrupted, whether a checkpoint is due, and how long a run may be."""
-        late = self.ranks.rank == 0 and super()._is_late()
+        late = self.ranks.rank == 0 and Saver.is_late(self.saver)  # by its own clock
         mine = np.array([self.interrupts.seen, late, -self.pacing.steps], np.int64)
         interrupted, due, steps = self.ranks.largest(mine).tolist()
         self.interrupted, self.late, self.steps = bool(interrupted), bool(due), -steps
@@ -123,9 +125,6 @@ class DistributedTrainer(Trainer):
         self._agree()
         if self.interrupted:
             raise KeyboardInterrupt
-
-    def _is_late(self) -> bool:
-        return self.late
 
     def _length(self, steps: int) -> int:
         """How many of so many steps to ask for: up to where parameters are averaged."""
@@ -159,12 +158,26 @@ class DistributedTrainer(Trainer):
         self.fit_state.edited = True
         self.ranks.copy_first(self.flat)  # which they may have changed
 
-    def _warn(self, text: str) -> None:
-        if self.ranks.rank == 0:
-            super()._warn(text)
 
-    def _save(self) -> None:
+class _SharedSaver(Saver):
+    """Writes checkpoints of a fit on several ranks, when all have agreed on it; rank 0 warns."""
+
+    def __init__(self, trainer: DistributedTrainer) -> None:
+        super().__init__(trainer.saver.write, trainer.saver.due)
+        self.trainer = trainer
+
+    def is_late(self) -> bool:
+        """Whether all have agreed that it is."""
+        return self.trainer.late
+
+    def save(self) -> None:
+        """Write one, on all ranks."""
         # Only a second Ctrl-C interrupts a rank alone, and others would not take part.
-        if sys.exc_info()[0] is KeyboardInterrupt and not self.interrupted:
+        if sys.exc_info()[0] is KeyboardInterrupt and not self.trainer.interrupted:
             return
-        super()._save()
+        super().save()
+
+    def warn(self, text: str) -> None:
+        """Warn the user, once."""
+        if self.trainer.ranks.rank == 0:
+            super().warn(text)
