@@ -137,7 +137,7 @@ def _run(
         "data_x": x, "data_y": None if y.ndim == 1 else y, "labels": labels, "weights": weights,
         "order": order, "losses": Out(kept, "f8", near=(near, 0.0)),
         "control": Out(after, "i8", before),
-        "chunk_rows": chunk,
+        "chunk_rows": chunk, "networks": None,
     }  # fmt: skip
     shared = (fixed + each * chunk) * real.itemsize
     return Case(name, "tiny.cu", "tiny_train", number, arguments, 1, threads, shared)

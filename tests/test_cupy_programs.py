@@ -19,6 +19,7 @@ from fastnet_cupy import buffers, steps, streaming
 from fastnet_cupy import program as programs
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import LAYERED, NARROW, REGIMES
+from fastnet_cupy.tiny import Tiny
 
 missing = absence()
 pytestmark = pytest.mark.skipif(missing is not None, reason=missing or "")
@@ -105,6 +106,40 @@ def test_an_order_is_copied_once_an_epoch(monkeypatch, regimes):
     runs = [replace(a_run(1, step), order=orders[step // 5][None]) for step in range(15)]
     trained(program, on_device(program, data), *runs)
     assert sent.count(ROWS) == 3, "five batches an epoch, a run each"
+
+
+def test_tiny_networks_share_a_launch_and_have_the_bits_of_each_alone(monkeypatch):
+    program, launched = a_program(TINY), []
+    launch = Tiny._launch
+
+    def counting(tiny, blocks, *arguments):
+        launched.append(blocks)
+        launch(tiny, blocks, *arguments)
+
+    monkeypatch.setattr(Tiny, "_launch", counting)
+
+    def a_network(n):
+        """Every third has other rows, a few, and all of them in a batch."""
+        rows = 5 if n % 3 == 0 else ROWS
+        flat = plan.initial_parameters(NETWORK, n)
+        flat[-1] = np.nan if n == 7 else flat[-1]
+        memory = fn.Adam().memory(len(flat), flat.dtype)
+        state = State(program.to_device(flat), program.to_device(memory), n)
+        data = some_rows(rows=rows)
+        run = a_run(4 + n % 2, n, shuffled=n % 4 > 0, rows=rows, l2=0.1 * n)
+        return state, on_device(program, data if n % 2 else replace(data, weight=None)), run
+
+    networks = [a_network(n) for n in range(17)]
+    found = program.train_many(*zip(*networks, strict=True))
+    assert launched == [6, 11]
+    for n, (state, _, _) in enumerate(networks):
+        alone, data, run = a_network(n)
+        assert_same_bits(found[n], program.train(alone, data, run))
+        assert state.updates == alone.updates
+        assert_same_bits(program.to_host(state.parameters), program.to_host(alone.parameters))
+        assert_same_bits(program.to_host(state.memory), program.to_host(alone.memory))
+    assert len(found[7]) == 1
+    assert launched == [6, 11] + 17 * [1]
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])

@@ -14,8 +14,17 @@ from fastnet_cupy.layout import Layout
 from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.regimes import Regimes
 from fastnet_cupy.staged import StagedPass
-from fastnet_cupy.steps import Collector, GivenGradient, Pass, Steps, Training
+from fastnet_cupy.steps import (
+    Collector,
+    GivenGradient,
+    Growing,
+    Order,
+    Pass,
+    Steps,
+    Training,
+)
 from fastnet_cupy.streaming import Stream
+from fastnet_cupy.tiny import Tiny
 
 #: Bytes for a pass's small arrays: some thirty, each of which begins at a multiple of 512 in
 #: CuPy's memory, and is mostly shorter.
@@ -146,6 +155,13 @@ class Buffers:
         if shape is not None:
             return NarrowPass(self.context, shape, rows, training)
         return layers_pass(self.layout)(self.context, rows, training)
+
+    def for_tiny(self) -> tuple[Any, ...]:
+        """The kernel of tiny networks, its step table, its losses and its order."""
+        if self.tiny is None:
+            growing = Growing(self.context, "float64"), Growing(self.context, "float64")
+            self.tiny = (Tiny(self.context), *growing, Order(self.context))
+        return self.tiny
 
     def _needs(
         self, shape: Shape | None, rows: int, training: bool, vectors: int

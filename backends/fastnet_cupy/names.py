@@ -165,6 +165,26 @@ class Layer(IntEnum):
     MASKS = 6
 
 
+class Network(IntEnum):
+    """A row of the table of networks that are trained in one launch, a block each: addresses.
+
+    The arrays are those that a launch for one network is given, in the same order; 0: there is
+    none.
+    """
+
+    CONTROL = 0
+    SETTINGS = 1
+    STEPS = 2
+    PARAMETERS = 3
+    MEMORY = 4
+    X = 5
+    Y = 6
+    LABELS = 7
+    WEIGHTS = 8
+    ORDER = 9
+    LOSSES = 10
+
+
 #: How each enumeration is called in the kernels: before its names, and the number of them.
 _ENUMERATIONS = {
     Mode: ("", "MODES"),
@@ -174,6 +194,7 @@ _ENUMERATIONS = {
     Step: ("STEP_", "STEP_HEAD"),
     Table: ("TABLE_", "TABLE_HEAD"),
     Layer: ("LAYER_", "LAYER_COLUMNS"),
+    Network: ("NETWORK_", "NETWORK_COLUMNS"),
 }
 
 _MACROS = {

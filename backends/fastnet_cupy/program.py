@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -14,7 +14,7 @@ from fastnet.contract import loading
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import DoesNotFit
-from fastnet_cupy import control, names, tiny
+from fastnet_cupy import control, many, names, tiny
 from fastnet_cupy.buffers import Buffers, layers_pass
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
@@ -22,7 +22,7 @@ from fastnet_cupy.layout import lay_out
 from fastnet_cupy.names import Control
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
-from fastnet_cupy.steps import Collector, Growing, Order
+from fastnet_cupy.steps import Collector
 
 _log = logging.getLogger("fastnet")
 
@@ -225,7 +225,7 @@ class CudaProgram(Program):
         block = control.control(rows=rows, batch=rows, ordered=order is not None)
         # A batch of all rows is an epoch, so the step's number is the epoch's too.
         block[Control.FIRST_STEP] = block[Control.FIRST_EPOCH] = run.first_step
-        source = self._source(self._all(data))
+        source = self.source(self._all(data))
         source.rows, source.order = rows, order
         steps = self.buffers.gradient(rows)
         steps.begin_run(block, run, 0)
@@ -236,7 +236,7 @@ class CudaProgram(Program):
 
     def update(self, state: State, gradient: Any, run: Run, step: int) -> None:
         """Add the penalties' gradient, clip, and take the optimizer's step."""
-        slots = self._slots(run, state)
+        slots = self.slots(run, state)
         of_step: dict[str, Any] = {name: run.of_step(name, step) for name in BY_STEP}
         single = replace(run, first_step=step, steps=1, order=None, batch_size=1, **of_step)
         with self.lock, self.buffers.report_out_of_memory(1):
@@ -246,7 +246,7 @@ class CudaProgram(Program):
             training.do(Source(1, None), 1)
             training.store(state, 1)
 
-    def _slots(self, run: Run, state: State) -> int:
+    def slots(self, run: Run, state: State) -> int:
         """The vectors of the optimizer's memory.
 
         Raises:
@@ -257,10 +257,16 @@ class CudaProgram(Program):
             raise loading.lacking(self.backend, "optimizer", kind)
         return int(state.memory.shape[0])
 
+    def train_many(
+        self, states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
+    ) -> list[Array]:
+        """Train several networks: tiny ones in one launch, a block each, others in turn."""
+        return many.train(self, states, data, runs)
+
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
         run.check(self.plan, state, len(data))
-        rows, slots = len(data), self._slots(run, state)
+        rows, slots = len(data), self.slots(run, state)
         batch = min(run.batch_size, rows)
         streamed = not all(map(self.device.holds, _arrays(data)))
         block = control.control(
@@ -271,11 +277,7 @@ class CudaProgram(Program):
             ordered=run.order is not None and not streamed,
         )
         with self.lock, self.buffers.report_out_of_memory(rows):
-            chunk = 0
-            if not streamed and self.number.mantissa >= 23 and self._is_tiny(batch):
-                itemsize = self.dtype.itemsize
-                shared = self.device.shared_bytes
-                chunk = tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
+            chunk = 0 if streamed else self.tiny_chunk(batch, slots)
             if chunk:
                 return self._train_tiny(state, data, run, block, chunk)
             collecting = bool(run.l1 or np.any(run.l2) or run.clip_norm is not None)
@@ -290,11 +292,18 @@ class CudaProgram(Program):
                 stream.train(training, data, run)
             else:
                 training.load(state, run, block)
-                source = self._source(data)
+                source = self.source(data)
                 if run.order is not None:
                     source.order = training.take_order(run.order)
                 training.do(source, run.steps)
             return training.store(state, run.steps)
+
+    def tiny_chunk(self, batch: int, slots: int) -> int:
+        """Rows of a batch that go through together where one block does a run; 0: it does not."""
+        if self.number.mantissa < 23 or not self._is_tiny(batch):
+            return 0
+        itemsize, shared = self.dtype.itemsize, self.device.shared_bytes
+        return tiny.chunk_rows(self.layout, slots, batch, itemsize, shared)
 
     def _is_tiny(self, batch: int) -> bool:
         """Whether one block alone takes less time for a step than all blocks together.
@@ -310,13 +319,10 @@ class CudaProgram(Program):
 
     def _train_tiny(self, state: State, data: Data, run: Run, block: Array, chunk: int) -> Array:
         """A whole run in one launch, of which `chunk` rows go through together."""
-        context, slots = self.context, int(state.memory.shape[0])
-        if self.buffers.tiny is None:
-            growing = Growing(context, "float64"), Growing(context, "float64")
-            self.buffers.tiny = (tiny.Tiny(context), *growing, Order(context))
-        kernel, steps, losses, order = self.buffers.tiny
+        slots = int(state.memory.shape[0])
+        kernel, steps, losses, order = self.buffers.for_tiny()
         put = self.device.upload
-        source = self._source(data)
+        source = self.source(data)
         if run.order is not None:
             order.take(run.order)
             source.order = order.array
@@ -340,7 +346,7 @@ class CudaProgram(Program):
         done: Array = self.device.download(losses.array[: min(made + 1, run.steps)])
         return done
 
-    def _source(self, data: Data) -> Source:
+    def source(self, data: Data) -> Source:
         """The rows of device arrays."""
         labels = data.y is not None and data.y.ndim == 1
         return Source(
@@ -357,7 +363,7 @@ class CudaProgram(Program):
         size = self._block_rows(rows, self.device.holds(data.x.numbers))
         for first in range(0, rows, size):
             piece = _each(data, itemgetter(slice(first, first + size)))
-            yield first, self._source(self._all(piece))
+            yield first, self.source(self._all(piece))
 
     def _block_rows(self, rows: int, there: bool) -> int:
         """Rows that go through together, of so many, which are on the device or not."""

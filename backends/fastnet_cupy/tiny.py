@@ -1,4 +1,4 @@
-"""Tiny networks: a whole run of steps in one launch of one block."""
+"""Tiny networks: a whole run of steps in one launch, of one block for each network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from fastnet_cupy.context import OWN_BYTES, Context, Source
 from fastnet_cupy.layout import Layout, tabulate
-from fastnet_cupy.names import TINY_THREADS, WARP
+from fastnet_cupy.names import TINY_THREADS, WARP, Network
 
 #: Rows that go through together, at most: with two for each thread all have work in the narrowest
 #: layer.
@@ -70,7 +70,7 @@ class TinyRun:
 
 
 class Tiny:
-    """Trains one tiny network.
+    """Trains tiny networks of one layout.
 
     Args:
         context: its device and network; its numbers are float32 or float64.
@@ -88,29 +88,41 @@ class Tiny:
 
     def train(self, run: TinyRun, parameters: Any, memory: Any, source: Source) -> None:
         """Launch a run: parameters and memory are changed in place."""
-        context, layout = self.context, self.context.layout
-        itemsize = context.number.real_bytes
-        fixed, each = _entries(layout, run.slots)
-        rows = min(run.batch, run.chunk)
-        items = max(rows * layout.widest, layout.size)
-        self.kernel(
+        self._launch(
             1,
+            run.slots,
+            run.batch,
+            run.chunk,
+            run.block,
+            run.settings,
+            run.steps,
+            parameters,
+            memory,
+            source.x,
+            source.y,
+            source.labels,
+            source.weights,
+            source.order,
+            run.losses,
+            np.int32(run.chunk),
+            None,
+        )
+
+    def train_many(self, networks: Any, count: int, slots: int, batch: int, chunk: int) -> None:
+        """Launch runs of `count` networks with `slots`, `batch` and `chunk` in common.
+
+        `networks` is `(count, len(Network))` int64 on the device: where their arrays are.
+        """
+        nothing = [None] * len(Network)
+        self._launch(count, slots, batch, chunk, *nothing, np.int32(chunk), networks)
+
+    def _launch(self, blocks: int, slots: int, batch: int, chunk: int, *arguments: Any) -> None:
+        context, layout = self.context, self.context.layout
+        fixed, each = _entries(layout, slots)
+        items = max(min(batch, chunk) * layout.widest, layout.size)
+        self.kernel(
+            blocks,
             min(-(-items // WARP) * WARP, TINY_THREADS),
-            (
-                context.int_table,
-                context.float_table,
-                run.block,
-                run.settings,
-                run.steps,
-                parameters,
-                memory,
-                source.x,
-                source.y,
-                source.labels,
-                source.weights,
-                source.order,
-                run.losses,
-                np.int32(run.chunk),
-            ),
-            (fixed + each * run.chunk) * itemsize,
+            (context.int_table, context.float_table, *arguments),
+            (fixed + each * chunk) * context.number.real_bytes,
         )

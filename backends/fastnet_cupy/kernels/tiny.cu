@@ -1,4 +1,5 @@
-// A whole run of training steps of a tiny network by one block, in one launch.
+// A whole run of training steps of a tiny network by one block, in one launch; or of many networks,
+// each by a block of its own.
 //
 // Parameters, the optimizer's memory, the gradient and all values between layers
 // stay in shared memory from the first step to the last. A batch with more rows than `chunk`
@@ -201,11 +202,29 @@ __device__ __forceinline__ real penalize(const Table &table, const real *p, real
 // The tables: see layout.py; control, settings and steps: see names.py. parameters `(size,)` and
 // memory `(slots, size)` are changed in place. losses `(steps,)`. chunk_rows: rows that go through
 // together. control[NOW] becomes the number of updates made.
+//
+// networks: null; or for each block a row of addresses (names.py), of the arrays of a network of its
+// own with the same tables, which are then taken instead of the arguments.
 extern "C" __global__ void __launch_bounds__(TINY_THREADS, 1)
     tiny_train(const int *int_table, const double *float_table, int64_t *control,
                const double *settings, const double *steps, real *parameters, real *memory,
                const real *data_x, const real *data_y, const int64_t *labels,
-               const real *weights, const int64_t *order, double *losses, int chunk_rows) {
+               const real *weights, const int64_t *order, double *losses, int chunk_rows,
+               const int64_t *networks) {
+  if (networks) {
+    const int64_t *own = networks + (int64_t)blockIdx.x * NETWORK_COLUMNS;
+    control = (int64_t *)own[NETWORK_CONTROL];
+    settings = (const double *)own[NETWORK_SETTINGS];
+    steps = (const double *)own[NETWORK_STEPS];
+    parameters = (real *)own[NETWORK_PARAMETERS];
+    memory = (real *)own[NETWORK_MEMORY];
+    data_x = (const real *)own[NETWORK_X];
+    data_y = (const real *)own[NETWORK_Y];
+    labels = (const int64_t *)own[NETWORK_LABELS];
+    weights = (const real *)own[NETWORK_WEIGHTS];
+    order = (const int64_t *)own[NETWORK_ORDER];
+    losses = (double *)own[NETWORK_LOSSES];
+  }
   FN_SHARED(chip);
   __shared__ double double_scratch[FN_MOST_WARPS];
   Table table = {int_table, float_table};
