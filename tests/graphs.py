@@ -73,6 +73,30 @@ def mixed(name: str, loss: str = "mse") -> fn.Network:
     return fn.Network(INPUTS.get(name, 3), layers, loss)
 
 
+def drawn(seed: int) -> fn.Network:
+    """A network of layers and inputs at random."""
+    generator = np.random.default_rng(seed)
+    numbers = int(generator.integers(1, 5))
+    sizes = tuple(generator.integers(2, 14, generator.integers(4)).tolist())
+    numeric = [
+        None,
+        fn.Periodic(int(generator.integers(2, 6)), int(generator.integers(1, 40))),
+        fn.PiecewiseLinear(int(generator.integers(1, 6)), int(generator.integers(1, 40))),
+    ]
+    width = int(generator.integers(1, 40))
+
+    def some(depth: int) -> list:
+        kinds = [fn.Dense(width, "gelu"), fn.LayerNorm(), fn.BatchNorm(), fn.Scale(), fn.PReLU(),
+                 fn.Tanh(), fn.Dropout(0.2)]  # fmt: skip
+        found = [kinds[place] for place in generator.integers(len(kinds), size=3)]
+        return [*found, fn.Residual(some(depth - 1))] if depth else found
+
+    front = fn.Embed(int(generator.integers(1, 20)), numeric[generator.integers(3)])
+    layers = [front] if generator.integers(4) else []
+    layers += [*some(0), fn.Dense(width), *some(2), fn.Dense(2)]
+    return fn.Network(fn.Inputs(numbers, sizes), layers)
+
+
 def lacks(backend: str, network: fn.Network) -> bool:
     """Whether a backend refuses the network, because it lacks an operation."""
     has = loading.load(backend).kinds

@@ -261,3 +261,23 @@ def test_a_nan_leaves_the_other_lanes_alone(name, dtype):
         assert np.isnan(found[place])
         found[place] = alone[place]
         assert found.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_points_on_the_circle(dtype):
+    @numba.njit(error_model="numpy")
+    def run(x, cos, sin, lanes):
+        for i in range(0, len(x), lanes):
+            c, s = elementwise.on_circle(load(x, i))
+            store(cos, i, c)
+            store(sin, i, s)
+
+    few = [0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 2.5, 3.0, -1.0, -3.0, 6.0, 1000.5, 2.0**20 + 0.25, 1e-30]
+    drawn = np.random.default_rng(3).uniform(-9, 9, SAMPLES - SAMPLES % 16 - 16)
+    x = np.concatenate((few, [0.0, 0.0], drawn)).astype(dtype)
+    cos, sin = np.empty_like(x), np.empty_like(x)
+    run(x, cos, sin, LANES[x.itemsize])
+    turns = [mp.mpf(float(value)) * mp.pi / 2 for value in x]
+    for found, function in ((cos, mp.cos), (sin, mp.sin)):
+        wanted = np.array([float(function(turn)) for turn in turns])
+        assert np.abs(found - wanted).max() <= np.finfo(dtype).eps

@@ -8,6 +8,7 @@ Letters: `x` what goes into an operation, `z` a pre-activation, `a` an activatio
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,20 @@ from fastnet.contract.plan import (
     BatchNormalize,
     Dropout,
     Elementwise,
+    Embed,
     Normalize,
     Operation,
     Parameter,
     Parametric,
+    Periodic,
+    PiecewiseLinear,
     Plan,
     Scale,
     Softmax,
 )
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import BackendUnavailable
+from fastnet_array_api import embedding
 from fastnet_array_api.functions import (
     ACTIVATIONS,
     LOSSES,
@@ -53,6 +58,9 @@ OPERATIONS = (
     "add",
     "parametric",
     "batchnormalize",
+    "embed",
+    "periodic",
+    "piecewiselinear",
 )
 
 #: Rows whose gradients are summed up in one product.
@@ -161,10 +169,12 @@ class ArrayProgram(Program):
 
     def _moved_statistics(self, parameters: Any, gradient: Any) -> Any:
         """The statistics, moved toward those of the batch, which stand in its gradient."""
-        pieces = []
-        for piece, share in self.plan.statistics:
-            mine, found = self._of(piece, parameters), self._of(piece, gradient)
-            pieces.append(mine + share * (found - mine))
+        pieces, shares = [], {piece.name: share for piece, share in self.plan.statistics}
+        for piece in self.plan.parameters:
+            if piece.offset >= self.plan.trained:
+                mine, found = self._of(piece, parameters), self._of(piece, gradient)
+                mine = mine + shares[piece.name] * (found - mine) if piece.name in shares else mine
+                pieces.append(self.xp.reshape(mine, (-1,)))
         return self.xp.concat(pieces)
 
     def _rows(self, array: Any, rows: "slice | Array") -> Any:
@@ -214,6 +224,8 @@ class ArrayProgram(Program):
                         a = a + self._of(op.shift, parameters)
                 case Add():
                     a = z + values[op.sources[1]]
+                case Embed() | Periodic() | PiecewiseLinear():
+                    a = embedding.value(self.xp, op, partial(self._of, flat=parameters), z)
                 case _:
                     raise loading.lacking(self.name, "operation", type(op).__name__.lower())
             values[op.target] = a
@@ -253,6 +265,9 @@ class ArrayProgram(Program):
                 f = ACTIVATIONS[op.kind][0](xp, x, *op.constants)
                 sign = -1.0 if op.complement else 1.0
                 found[op.alpha.offset] = self._over_rows(xp.ones_like(d[:, :1]), sign * d * (f - x))
+            if isinstance(op, Embed | Periodic | PiecewiseLinear):
+                of = partial(self._of, flat=parameters)
+                found |= embedding.gradients(xp, op, of, x, d, self._over_rows)
             if not op.needs_input_gradient:
                 continue
             match op:
@@ -278,9 +293,12 @@ class ArrayProgram(Program):
                     d = d / self._deviations(op, parameters)
                 case Scale():
                     d = d * self._of(op.scale, parameters)
+                case Embed() | Periodic() | PiecewiseLinear():
+                    d = embedding.derivative(xp, op, x, d)
             for source in op.sources:
                 derivatives[source] = derivatives[source] + d if source in derivatives else d
-        return xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
+        flat = xp.concat([xp.reshape(found[place], (-1,)) for place in sorted(found)])
+        return flat if self.plan.statistics else flat[: self.plan.trained]
 
     def _weight(self, op: Parametric, parameters: Any) -> Any:
         """How much of its function an activation takes, unit by unit."""

@@ -25,6 +25,8 @@ from fastnet.contract.plan import (
     Affine,
     Dropout,
     Elementwise,
+    Periodic,
+    PiecewiseLinear,
     Plan,
     Softmax,
 )
@@ -60,7 +62,7 @@ from fastnet_numba.ops.table import (
     Y,
 )
 from fastnet_numba.simd.host import LANES, caches
-from fastnet_numba.tabulating import Arena, TableRows, row_length
+from fastnet_numba.tabulating import Arena, TableRows, basis_of, row_length
 
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
 #: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same time
@@ -162,6 +164,9 @@ def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
         if not isinstance(op, Elementwise | Softmax | Dropout)  # which are in place
     )
     each += row_length(plan.inputs, itemsize)
+    for op in plan.operations:
+        if isinstance(op, Periodic | PiecewiseLinear):
+            each += 2 * basis_of(op, itemsize)[1]
     fitting = CHUNK_BYTES // (each * itemsize)
     most = max(min(fitting, MOST_ROWS), FEWEST_ROWS)
     if rows <= most:

@@ -10,9 +10,12 @@ from fastnet.contract.plan import (
     BatchNormalize,
     Dropout,
     Elementwise,
+    Embed,
     Normalize,
     Operation,
     Parametric,
+    Periodic,
+    PiecewiseLinear,
     Plan,
     Scale,
     Softmax,
@@ -25,6 +28,8 @@ from fastnet_numba.ops.table import (
     ADD,
     AFFINE,
     AS_THEY_LIE,
+    BASIS,
+    BASIS_ROW,
     BATCH_NORMALIZE,
     BIAS,
     CODE,
@@ -32,6 +37,7 @@ from fastnet_numba.ops.table import (
     CONSTANTS,
     DROPOUT,
     ELEMENTWISE,
+    EMBED,
     EPSILON,
     FORK,
     FUSED,
@@ -43,6 +49,8 @@ from fastnet_numba.ops.table import (
     NORMALIZE,
     OTHER,
     PARAMETRIC,
+    PERIODIC,
+    PIECEWISE_LINEAR,
     RATE,
     RECTIFY,
     SCALE,
@@ -50,6 +58,7 @@ from fastnet_numba.ops.table import (
     SOFTMAX,
     SOURCE,
     SOURCE_ROW,
+    STAY,
     TARGET,
     TARGET_ROW,
     TRANSPOSED,
@@ -83,6 +92,12 @@ def row_length(units: int, itemsize: int) -> int:
         return length
     line = 64 // itemsize
     return (-(-length // line) | 1) * line
+
+
+def basis_of(op: Periodic | PiecewiseLinear, itemsize: int) -> tuple[int, int]:
+    """The functions of each feature, and how far rows of those of all features are apart."""
+    functions = op.weight.shape[1]
+    return functions, row_length(op.numbers * functions, itemsize)
 
 
 def transposed_length(rows: int, itemsize: int) -> int:
@@ -152,8 +167,11 @@ class TableRows:
                 "reads another value than the one before it. Use backend='numpy'."
             )
         self._fork(op)
-        joined = isinstance(op, Scale) and self._join(op)
-        if not joined:
+        if isinstance(op, Embed):
+            self._embed(op)
+        elif isinstance(op, Periodic | PiecewiseLinear):
+            self._numeric(op)
+        elif not (isinstance(op, Scale) and self._join(op)):
             self._row(op)
         self.value, self.units = op.target, op.units
 
@@ -193,6 +211,58 @@ class TableRows:
         self.source, self.source_row = fields[TARGET], fields[TARGET_ROW]
         self.before = [fields.get(field, -1) for field in range(COLUMNS)]
         self.made[op.target].append(self.before)
+
+    def _embed(self, op: Embed) -> None:
+        source, row = self.source, self.source_row
+        target, length = self.place(op.units), row_length(op.units, self.itemsize)
+        there = {SOURCE_ROW: row, TARGET_ROW: length}
+        if op.numbers:
+            numbers = {KIND: STAY, SOURCE: source, TARGET: target, UNITS: op.numbers}
+            self._append(op, {**there, **numbers})
+        column = op.numbers
+        for place, (size, table) in enumerate(zip(op.sizes, op.tables, strict=True)):
+            fields = {
+                KIND: EMBED,
+                SOURCE: source + op.numbers + place,
+                TARGET: target + column,
+                UNITS: size - 1 if table is None else table.shape[1],
+                WEIGHT: -1 if table is None else table.offset,
+                INPUTS: size,
+                CODE: column,
+            }
+            column += fields[UNITS]
+            self._append(op, {**there, **fields})
+        self.source = target
+
+    def _numeric(self, op: Periodic | PiecewiseLinear) -> None:
+        source, row = self.source, self.source_row
+        target, length = self.place(op.units), row_length(op.units, self.itemsize)
+        periodic = isinstance(op, Periodic)
+        functions, basis_row = basis_of(op, self.itemsize)
+        there = {SOURCE: source, SOURCE_ROW: row, TARGET: target, TARGET_ROW: length}
+        fields = {
+            KIND: PERIODIC if periodic else PIECEWISE_LINEAR,
+            INPUTS: op.numbers,
+            UNITS: op.each,
+            WEIGHT: op.weight.offset,
+            BIAS: op.bias.offset,
+            OTHER: op.frequency.offset if isinstance(op, Periodic) else op.slope.offset,
+            LAYER: op.phase.offset if isinstance(op, Periodic) else op.edges.offset,
+            CODE: functions,
+            BASIS: self.arena.place(self.chunk * basis_row),
+            BASIS_ROW: basis_row,
+        }
+        if periodic:
+            fields[SLOPE] = self.arena.place(self.chunk * basis_row)
+            fields[TRANSPOSED] = self.arena.place(functions * op.each)
+            fields[CONSTANTS] = self.arena.place(self.chunk)
+        self._append(op, {**there, **fields})
+        rest = op.units - op.numbers * op.each
+        if rest:
+            places = {SOURCE: source + op.numbers, TARGET: target + op.numbers * op.each}
+            columns = {KIND: STAY, UNITS: rest, CODE: op.numbers * op.each, OTHER: op.numbers}
+            self._append(op, {**there, **places, **columns})
+        self.source = target
 
     def _row(self, op: Operation) -> None:
         match op:

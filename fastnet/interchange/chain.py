@@ -44,8 +44,6 @@ def check_writable(network: Network, library: str) -> None:
         DefinitionError: naming the first that they do not.
     """
     if network.categories:
-        raise DefinitionError(f"cannot write a network with categories for {library}.")
-    if network.categories:
         raise DefinitionError(
             f"cannot write the network's {len(network.categories)} categories for {library}: only "
             "inputs of numbers are supported."

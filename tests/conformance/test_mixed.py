@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compare import assert_near
 from differences import assert_gradient, assert_model_gradient
-from graphs import MIXED, anywhere, in_torch, lacks, mixed
+from graphs import MIXED, anywhere, drawn, in_torch, lacks, mixed
 from roster import BACKENDS
 from samples import rows_for, weights_for
 from tolerances import FORWARD, GRADIENT_FLOAT32, TRAJECTORY
@@ -21,6 +21,21 @@ LONG = ["pre_norm", "nested", "learned", "batch_norm", "wide", "embed", "periodi
 
 #: How the names of parameters end that are not trained.
 STILL = ("mean", "variance", "edges")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_network_has_numpys_gradient_which_is_exact(backend, seed):
+    network = drawn(seed)
+    if lacks(backend, network):
+        pytest.skip(f"{backend} refuses layers by name")
+    x, y = rows_for(network, 35)
+    model, definition = anywhere(network, backend), anywhere(network, "numpy")
+    given = {"sample_weight": weights_for(35), "l2": 0.1, "dropout_step": 3}
+    found, wanted = (one.loss_and_gradient(x, y, **given) for one in (model, definition))
+    assert found[0] == pytest.approx(wanted[0], rel=1e-12)
+    assert_near(found[1], wanted[1], TRAJECTORY)
+    if backend == "numpy":
+        assert_model_gradient(model, x, y, **given)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ SCALE = code("operation", "scale")
 ADD = code("operation", "add")
 PARAMETRIC = code("operation", "parametric")
 BATCH_NORMALIZE = code("operation", "batchnormalize")
+EMBED = code("operation", "embed")
+PERIODIC = code("operation", "periodic")
+PIECEWISE_LINEAR = code("operation", "piecewiselinear")
 
 #: ReLU, where the operation before it computes it too.
 RECTIFY = len(OPERATIONS)
@@ -24,17 +27,25 @@ FORK = len(OPERATIONS) + 1
 #: BATCH_NORMALIZE by the statistics among the parameters.
 BY_STATISTICS = len(OPERATIONS) + 2
 
+#: Columns that stay as they are, where an embedding makes others of those beside them.
+STAY = len(OPERATIONS) + 3
+
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
 #: BIAS into the parameters; -1 is none. CODE is the activation's. RATE and EPSILON have the bits
 #: of a float64. A normalization has factors and shifts at WEIGHT and BIAS, as SCALE has, and keeps
 #: normalized rows at KEPT, their inverse deviations at CONSTANTS. ADD's first source is at OTHER.
 #: PARAMETRIC has alpha at WEIGHT, f(z) - z at KEPT, and OTHER is 1 for 1 - alpha. The statistics
 #: of BATCH_NORMALIZE are at WEIGHT and BIAS; it keeps those of the batch at KEPT and OTHER, the
-#: inverse deviations at CONSTANTS, and RATE is its momentum.
+#: inverse deviations at CONSTANTS, and RATE is its momentum. EMBED is a row for each category: its
+#: codes, of which there are INPUTS, are at SOURCE, their table at WEIGHT; it makes UNITS columns,
+#: the first of which is column CODE of the value. PERIODIC and PIECEWISE_LINEAR make UNITS of each
+#: of INPUTS columns: CODE functions of it, at BASIS in rows BASIS_ROW apart, times WEIGHT, with
+#: BIAS; at OTHER and LAYER are frequencies and phases, or slopes and edges. STAY has UNITS columns.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
-    TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON, FIELDS,
-) = range(21)  # fmt: skip
+    TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON,
+    BASIS, BASIS_ROW, FIELDS,
+) = range(23)  # fmt: skip
 
 #: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
 AS_THEY_LIE = -2
