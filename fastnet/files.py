@@ -404,18 +404,23 @@ def sweep_scratch(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
+def scratch_folder(path: Path, sweep: bool = True) -> Iterator[Path]:
     """A new folder beside `path` for what is needed while that is being made; removed at the end.
 
     It holds a locked file while it is in use. What a killed process left is removed by the next one
     that makes a scratch folder for the same path.
+
+    Args:
+        path: the file or folder that is being made.
+        sweep: remove such folders now. Processes that make theirs at the same time do so before.
 
     Raises:
         FileAccessError: if it cannot be made.
     """
     import shutil
 
-    sweep_scratch(path)
+    if sweep:
+        sweep_scratch(path)
     path = _target(path)
     folder = path.with_name(f".{path.name}.{os.urandom(4).hex()}.scratch")
     try:

@@ -4,6 +4,7 @@ A case that fails ends all ranks. Rank 0 prints the name of each case that is do
 """
 
 import gzip
+import os
 import re
 import sys
 import tempfile
@@ -17,7 +18,8 @@ from tolerances import TRAJECTORY
 
 import fastnet as fn
 from fastnet import tables
-from fastnet.tables import sharing
+from fastnet.tables import large, sharing
+from fastnet.tables.kept import fit_of
 from fastnet.training.distributed import memory, sums
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shares
@@ -378,6 +380,59 @@ def case_checkpoints_go_on_with_other_ranks(world):
     )
 
 
+def case_rows_in_files_train_as_rows_in_memory(world):
+    """Each rank its part of one file, bit for bit as from memory, with every way to train."""
+    folder = Path(world.bcast(tempfile.mkdtemp() if world.rank == 0 else None))
+    counts = [77, 38, 51][: world.size]
+    x, y = table(sum(counts))
+    weight = np.random.default_rng(1).integers(0, 4, len(x)) / 2
+    if world.rank == 0:
+        np.save(folder / "x.npy", x)
+    world.Barrier()
+    first = sum(counts[: world.rank])
+    mine = slice(first, first + counts[world.rank])
+    mapped = np.load(folder / "x.npy", mmap_mode="r")[mine]
+    rule = fn.BlockShuffle(block_rows=5, buffer_blocks=5)
+    masked = fn.Network(6, [fn.Dense(16, "tanh"), fn.Dropout(0.2), fn.Dense(2)])
+
+    def ends(rows, backend, weights=None, every=1, more=()):
+        model = make(network=masked, backend=backend)
+        joined = fn.Distributed(world, average_every=every)
+        history = model.fit(
+            rows, y[mine], sample_weight=weights, epochs=2, shuffle=rule, communicator=joined,
+            validation=(rows[:20], y[mine][:20]), metrics=["r2"], **dict(more),
+        )  # fmt: skip
+        everyone_has(world, model.parameters.flat)
+        return model.parameters.flat, history.loss, history.validation_loss, history.metrics["r2"]
+
+    # With Numba a team takes the steps; by themselves ranks take them as in test_stored.py.
+    for backend, options in (
+        ("numpy", {}), ("numpy", {"weights": weight[mine]}), ("numpy", {"every": 3}),
+        ("numpy", {"more": {"batch_size": 3}, "every": 4}), ("numba", {}),
+        ("numba", {"weights": weight[mine], "more": {"batch_size": 3}}),
+    ):  # fmt: skip
+        wanted = ends(np.array(mapped), backend, **options)
+        found = ends(mapped, backend, **options)
+        assert_same_bits(found[0], wanted[0])
+        assert_near(found[1:], wanted[1:], 1e-12)
+    # The rows of some ranks in memory, those of others in files.
+    mixed = ends(mapped if world.rank else np.array(mapped), "numpy")
+    assert_same_bits(mixed[0], ends(np.array(mapped), "numpy")[0])
+
+
+def fit_on_disk(path, recipe, folder, world):
+    """A training within so little memory that the table is read into scratch folders."""
+    beside = folder / str(world.rank) / "model"
+    beside.parent.mkdir()
+    kept, large._GROWTH[".csv"] = large._GROWTH[".csv"], 10**9
+    shared = {"among": sharing.Shared(world), "beside": beside}
+    with fit_of(path, "y", recipe, memory="100MB", **shared) as fit:
+        assert isinstance(fit, large.LargeTableFit)
+        found = fit.run()
+    large._GROWTH[".csv"] = kept
+    return found
+
+
 def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
     """Each rank reads its part; the encoding, the rows and the errors are those of one process."""
     draw, rows = np.random.default_rng(3), 203
@@ -421,6 +476,13 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
         mean = np.average([part.metrics["mae"] for part in parts], weights=mass)
         assert_near(mean, judged.metrics["mae"], 1e-12)
         everyone_has(world, list(found.test.metrics.values()))
+    # The same from scratch folders, where each rank has the rows that it has read encoded.
+    from_disk = fit_on_disk(paths[0], recipe, folder, world)
+    assert_same_bits(
+        from_disk.model.parameters.flat,
+        tables.train(paths[0], "y", recipe, communicator=world).model.parameters.flat,
+    )
+    assert os.listdir(folder / str(world.rank)) == []
     # Of the file each rank has read a part, in whole rows, and none has read another's.
     shared = sharing.Shared(world)
     for source in paths:

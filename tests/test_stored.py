@@ -148,7 +148,7 @@ def test_a_fit_can_begin_with_any_step(rows, mapped):
 
     def batches(first, size):
         order = BlockOrder(program, 5, stored.counts, RULE.buffer_blocks, True)
-        for pieces in Feed(stored, order, size).pieces(first, 2):
+        for pieces in Feed.of_size(stored, order, size).pieces(first, 2):
             for piece in pieces:
                 for step in range(max(piece.first_step, first), piece.end):
                     place = slice(step % piece.steps * size, (step % piece.steps + 1) * size)

@@ -26,8 +26,9 @@ Data = Annotated[
 Memory = Annotated[
     str | None,
     typer.Option(
-        help="Memory for the table, such as 2GB: one that does not fit is encoded into a scratch "
-        "folder beside the output, and trained on from there (default: all of it in memory).",
+        help="Memory for the table in each process, such as 2GB: one that does not fit is encoded "
+        "into a scratch folder beside the output, and trained on from there (default: all of it in "
+        "memory).",
         show_default=False,
         rich_help_panel="Training",
     ),

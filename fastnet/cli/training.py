@@ -92,16 +92,12 @@ def begin_together(data: Path, settings: dict[str, Any]) -> Any:
                 f"--{option} trains several networks by one process, not by {together.size}; start "
                 f"it without mpiexec, or leave --{option} out."
             )
-    for needed, what in (
-        (str(data) == "-", "standard input is read"),
-        (settings.get("cross_validate"), "--cross-validate trains"),
-        (settings.get("memory") and not data.is_dir(), "--memory is kept to"),
+    for needed, what, instead in (
+        (str(data) == "-", "standard input is read", "give a file"),
+        (settings.get("cross_validate"), "--cross-validate trains", "start it without mpiexec"),
     ):
         if needed:
-            raise DefinitionError(
-                f"{what} by one process, not by {together.size}: convert the table once, with "
-                "`fastnet convert`, and train on its folder."
-            )
+            raise DefinitionError(f"{what} by one process, not by {together.size}: {instead}.")
     if "FASTNET_NUM_THREADS" not in os.environ:
         here = together.Split_type(mpi().COMM_TYPE_SHARED).size
         os.environ["FASTNET_NUM_THREADS"] = str(max(choosing.processors() // here, 1))

@@ -224,8 +224,7 @@ class TableFit:
             if held_out is not None and self.model.predicts_deviations:
                 self.model.calibrate(held_out.x, held_out.y)
         else:
-            shuffle = self.shuffle if communicator is None else True
-            settings |= {"shuffle": shuffle, "communicator": communicator}
+            settings |= {"shuffle": self.shuffle, "communicator": communicator}
             self.model.fit(learned.x, learned.y, **settings)
         history = self.model.history
         assert history is not None
@@ -365,8 +364,8 @@ def train(
         recipe: the settings; None: `Recipe()`.
         validation: a table of validation rows, like `source`, in place of a fraction of its rows.
         test: a table of test rows likewise.
-        memory: about how much the table may take, such as "2GB"; a file that does not fit is
-            trained on from a scratch folder beside it. None: it is read as a whole.
+        memory: about how much the table may take in each process, such as "2GB"; a file that does
+            not fit is trained on from a scratch folder beside it. None: it is read as a whole.
         checkpoint: as in `Model.fit`.
         resume: as in `Model.fit`.
         progress: as in `Model.fit`.

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,8 @@ def fit_of(
         source: as for `TableFit`; or a folder that `convert` wrote.
         target: the column to predict; None: the one of that folder.
         recipe: the settings.
-        memory: about how much the table may take, beyond Python and the model; None: any.
+        memory: about how much the table may take in each process, beyond Python and the model;
+            None: any.
         beside: the file beside which the scratch folder is made; None: the table.
         report: is told how far reading and encoding are.
         among: as of `TableFit`.
@@ -216,20 +218,17 @@ def fit_of(
     if target is None:
         raise DefinitionError("target is None; name the column to predict.")
     room = None if memory is None else memory_bytes(memory)
-    if room is not None and among is not None and among.communicator is not None:
-        raise DefinitionError(
-            "memory is kept to by one process: convert the table once, with `fastnet convert`, and "
-            "train on its folder."
-        )
-    if room is None or fits(source, room):
+    among = among or Whole()
+    if room is None or fits(source, room, among.size):
         if beside is not None:
-            files.sweep_scratch(Path(beside))
+            among.on_first(partial(files.sweep_scratch, Path(beside)))
         yield TableFit(source, target, recipe, among=among, **held_out)
         return
     _check_alone(recipe)
     if beside is None:
         beside = "fastnet" if str(source) == STANDARD_INPUT else source
-    with files.scratch_folder(Path(beside)) as folder:
+    among.on_first(partial(files.sweep_scratch, Path(beside)))
+    with files.scratch_folder(Path(beside), sweep=False) as folder:
         fit = LargeTableFit(source, target, recipe, room, folder, report, among=among, **held_out)
         yield fit
 

@@ -68,8 +68,8 @@ def memory_bytes(memory: str | int) -> int:
     return int(found)
 
 
-def fits(source: Any, memory: int) -> bool:
-    """Whether a table can be trained on as a whole in so many bytes; one that is a frame can."""
+def fits(source: Any, memory: int, processes: int = 1) -> bool:
+    """Whether a table can be trained on in so many bytes a process; one that is a frame can."""
     if not isinstance(source, str | os.PathLike):
         return True
     path = Path(source)
@@ -79,7 +79,7 @@ def fits(source: Any, memory: int) -> bool:
         size = path.stat().st_size
     except OSError:  # which is told by what reads it
         return True
-    return size * _GROWTH[extension(path, "the table", tuple(_GROWTH))] <= memory
+    return size * _GROWTH[extension(path, "the table", tuple(_GROWTH))] <= memory * processes
 
 
 class LargeTableFit(TableFit):
@@ -123,7 +123,7 @@ class LargeTableFit(TableFit):
             for block in reader:
                 spool.add(block)
                 self.report("reading", spool.height, None)
-                if spool.height > most:
+                if spool.height * self.among.size > most:
                     raise DataError(
                         f"{reader.name} has more than {most:,} rows, for each of which some "
                         "numbers stay in memory; give more --memory, or fewer rows."

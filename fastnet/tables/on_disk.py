@@ -7,6 +7,7 @@ floats, and of one-hot inputs only which of them is 1.
 """
 
 import contextlib
+import copy
 import errno
 import shutil
 from collections.abc import Iterator, MutableMapping
@@ -189,6 +190,15 @@ class EncodedRows:
         most = max((one.stop - one.start for one in self._hot), default=0)
         self._code = np.dtype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.uint32)
         self._parts: list[Stored] | None = None
+        #: The row of the files that is the first of these, and how many they have.
+        self._first, self._all = 0, rows
+
+    def piece(self, first: int, after: int) -> "EncodedRows":
+        """Some rows, which stay in the files."""
+        found = copy.copy(self)
+        found.shape = (after - first, self.shape[1])
+        found._first = self._first + first
+        return found
 
     @property
     def path(self) -> Path:
@@ -244,7 +254,8 @@ class EncodedRows:
     def __getitem__(self, rows: slice) -> Array:
         start, stop, step = rows.indices(self.shape[0])
         floats, codes = self._opened()
-        out = np.zeros((stop - start, self.shape[1]), self.dtype)
+        out = np.zeros((max(stop - start, 0), self.shape[1]), self.dtype)
+        start, stop = self._first + start, self._first + stop
         if floats is not None:
             out[:, self._others] = floats.read(start, stop)
         if codes is not None:
@@ -256,7 +267,7 @@ class EncodedRows:
         return out[::step]
 
     def _opened(self) -> tuple[Stored | None, Stored | None]:
-        rows = self.shape[0]
+        rows = self._all
         if self._parts is None:
             self._parts = [
                 Stored(np.memmap(path, dtype, "r", shape=(rows, width)), "the scratch file")

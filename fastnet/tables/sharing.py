@@ -19,6 +19,7 @@ from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
 from fastnet.tables.evaluating import Evaluation, Rows, judge, predicted
 from fastnet.tables.inspecting import ColumnStore
+from fastnet.tables.on_disk import EncodedRows
 from fastnet.tables.reading import Reader
 from fastnet.tables.schema import Table
 
@@ -30,9 +31,13 @@ class Whole:
 
     Attributes:
         communicator: for `Model.fit`; None: it trains alone.
+        size: how many processes there are.
+        rank: this one's number.
     """
 
     communicator: Any = None
+    size: int = 1
+    rank: int = 0
 
     def read(self, source: Any, separator: str | None, take: Callable[[Reader], T]) -> T:
         """What `take` makes of the table's reader."""
@@ -62,6 +67,10 @@ class Whole:
         """What any process has."""
         return set(values)
 
+    def on_first(self, action: Callable[[], T]) -> T:
+        """What `action` returns on the first process, which alone does it."""
+        return action()
+
     def judge(self, model: Model | Ensemble, table: Table, rows: Rows) -> Evaluation:
         """Compare the predictions for all processes' rows with what is true."""
         return judge(model, table, rows)
@@ -78,6 +87,7 @@ class Shared(Whole):
         from fastnet.training.distributed.ranks import Ranks
 
         self.communicator, self.ranks = communicator, Ranks.of(communicator)
+        self.size, self.rank = self.ranks.size, self.ranks.rank
 
     def read(self, source: Any, separator: str | None, take: Callable[[Reader], T]) -> T:
         """What `take` makes of the reader of this rank's part."""
@@ -100,13 +110,17 @@ class Shared(Whole):
 
     def share(self, rows: Array) -> tuple[Array, Array]:
         """Which of some rows are this rank's, and their places in its columns."""
-        mine = rows[rows % self.ranks.size == self.ranks.rank]
-        return mine, mine // self.ranks.size
+        mine = rows[rows % self.size == self.rank]
+        return mine, mine // self.size
 
     def part(self, rows: Rows) -> Rows:
-        """A piece of rows that all ranks have, as long as other ranks', read into memory."""
-        first, after = (len(rows) * (self.ranks.rank + n) // self.ranks.size for n in (0, 1))
-        return rows.take(slice(first, after))
+        """A piece of rows that all ranks have, as long as other ranks'; it stays where it is."""
+        first, after = (len(rows) * (self.rank + n) // self.size for n in (0, 1))
+        if not isinstance(rows.x, EncodedRows):
+            return rows.take(slice(first, after))
+        x: Any = rows.x.piece(first, after)
+        weight = None if rows.weight is None else rows.weight[first:after]
+        return Rows(x, rows.y[first:after], rows.targets[first:after], weight)
 
     def sum(self, number: int) -> int:
         """The sum of all ranks' numbers."""
@@ -115,6 +129,10 @@ class Shared(Whole):
     def union(self, values: Iterable[Any]) -> set[Any]:
         """What any rank has."""
         return set().union(*self.ranks.all_of(set(values)))
+
+    def on_first(self, action: Callable[[], T]) -> T:
+        """What `action` returns on rank 0, which alone does it."""
+        return self.ranks.on_first(action)
 
     def judge(self, model: Model | Ensemble, table: Table, rows: Rows) -> Evaluation:
         """Compare the predictions for all ranks' rows with what is true, a rank's at a time."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Inputs
-from fastnet.errors import DataError
 from fastnet.training.class_weights import BALANCED, balanced, class_counts, weigh_classes
 from fastnet.training.distributed.shares import digest_of_rows
 from fastnet.training.distributed.world import Distributed
+from fastnet.training.stored_rows import StoredRows
 from fastnet.training.trainer import Trainer
 
 T = TypeVar("T")
@@ -34,9 +34,7 @@ class OneProcess:
         """The seed of all; the parameters become those of all."""
         return seed
 
-    def rows(
-        self, x: Any, y: Any, make: Callable[[], tuple[Data, Data | None]]
-    ) -> tuple[Data, Data | None]:
+    def rows(self, x: Any, y: Any, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
         """The rows to train on and those held out, which `make` makes of `x` and `y`."""
         return make()
 
@@ -52,12 +50,12 @@ class OneProcess:
         """Make sure that all train alike, by the plain values by name that `settings` makes."""
 
     def recognize(self, same: dict[str, Any], data: Any, held_out: Any) -> None:
-        """Put into a checkpoint's identity what rows in memory are recognized by."""
+        """Put into a checkpoint's identity what rows are recognized by, whoever has them."""
         for name, rows in (("training rows", data), ("validation rows", held_out)):
-            if self.resumable_by_many and isinstance(rows, Data):
+            if self.resumable_by_many and rows is not None:
                 same[name] = self._digest(rows)
 
-    def _digest(self, rows: Data) -> str:
+    def _digest(self, rows: Any) -> str:
         return f"{digest_of_rows(rows):016x} of {len(rows)}"
 
     def on_first(self, action: Callable[[], T]) -> T:
@@ -86,6 +84,8 @@ class SeveralProcesses(OneProcess):
         self.options = options
         self.ranks = Ranks.of(options.communicator)
         self.first = self.ranks.rank == 0
+        #: Whether a rank's rows stay in files.
+        self.any_stored = False
 
     def begin(self, seed: int, flat: Array) -> int:
         """The seed of rank 0; the parameters become those of rank 0."""
@@ -95,27 +95,17 @@ class SeveralProcesses(OneProcess):
         self.ranks.copy_first(flat)
         return self.ranks.from_first(seed)
 
-    def rows(
-        self, x: Any, y: Any, make: Callable[[], tuple[Data, Data | None]]
-    ) -> tuple[Data, Data | None]:
+    def rows(self, x: Any, y: Any, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
         """This rank's own rows, with the number of all, and its rows held out."""
-        from fastnet.training.distributed.shares import Shard, check_alike, facts_of
+        from fastnet.training.distributed.shares import check_alike, facts_of, shard_of
 
-        def in_memory() -> tuple[Data, Data | None]:
-            found = make()
-            if not all(part is None or isinstance(part, Data) for part in found):
-                raise DataError(
-                    "communicator: x or y stays in a file, and several processes train on rows in "
-                    "memory: give each its part as an array, np.array(x[first:last])."
-                )
-            return found
-
-        data, held_out = self.ranks.together(in_memory)
+        data, held_out = self.ranks.together(make)
         check_alike(self.ranks, facts_of(x, y, data, held_out))
-        total = sum(self.ranks.all_of(len(data)))
-        return Shard(data.x, data.y, data.weight, total), held_out
+        stored = isinstance(data, StoredRows) or isinstance(held_out, StoredRows)
+        self.any_stored = any(self.ranks.all_of(stored))
+        return shard_of(data, sum(self.ranks.all_of(len(data)))), held_out
 
-    def targets(self, held_out: Data | None) -> Data | None:
+    def targets(self, held_out: Any) -> Data | None:
         """The targets and weights of all ranks' validation rows, without inputs."""
         if held_out is None:
             return None
@@ -127,7 +117,7 @@ class SeveralProcesses(OneProcess):
 
     def weighed(self, class_weight: Any, outputs: int, data: Any, held_out: Any) -> Any:
         """Both, with the weights of their classes; balanced ones are by all ranks' rows."""
-        from fastnet.training.distributed.shares import Shard
+        from fastnet.training.distributed.shares import shard_of
 
         if isinstance(class_weight, str) and class_weight == BALANCED:
             own = data.own
@@ -136,8 +126,7 @@ class SeveralProcesses(OneProcess):
         own, held_out = self.ranks.together(
             lambda: weigh_classes(class_weight, outputs, data.own, held_out)
         )
-        assert isinstance(own, Data)
-        return Shard(own.x, own.y, own.weight, len(data)), held_out
+        return shard_of(own, len(data)), held_out
 
     def agree(self, settings: Callable[[], Mapping[str, Any]]) -> None:
         """Make sure that all ranks train alike."""
@@ -148,7 +137,7 @@ class SeveralProcesses(OneProcess):
             mine[name] = getattr(self.options, name)
         check_alike(self.ranks, {name: repr(value) for name, value in mine.items()})
 
-    def _digest(self, rows: Data) -> str:
+    def _digest(self, rows: Any) -> str:
         own = getattr(rows, "own", rows)
         digests, counts = zip(*self.ranks.all_of((digest_of_rows(own), len(own))), strict=True)
         return f"{sum(digests) % 2**64:016x} of {sum(counts)}"
@@ -164,7 +153,11 @@ class SeveralProcesses(OneProcess):
         return found
 
     def trainer(self, make: Callable[..., Trainer]) -> Callable[..., Trainer]:
-        """What makes the trainer of this rank's part."""
+        """What makes the trainer of this rank's part; of the same kind on all ranks."""
+        if self.any_stored:
+            from fastnet.training.distributed.streaming import DistributedStreamingTrainer
+
+            return partial(DistributedStreamingTrainer, self.ranks, self.options)
         from fastnet.training.distributed.trainer import DistributedTrainer
 
         return partial(DistributedTrainer, self.ranks, self.options)

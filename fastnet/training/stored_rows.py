@@ -80,6 +80,11 @@ class StoredRows:
         return len(self.counts) <= self.buffer_blocks
 
     @property
+    def labeled(self) -> bool:
+        """Whether targets are class indices."""
+        return len(self._y_shape) == 1
+
+    @property
     def weight(self) -> Array | None:
         """The weights of these rows, or None."""
         return None if self._weight is None else self._of_all(self._weight)

@@ -8,6 +8,9 @@ the same order, and so are the steps, bit for bit.
 What a step is depends on its number: dropout masks do, and a backend takes batch `step % batches`
 of the rows that it has. So the batches of a buffer are placed where the numbers of their steps say.
 The last batch of an epoch, if it is a smaller one, is a run of its own.
+
+Several processes train so, too, each on its own rows (`distributed.streaming`): then a batch has as
+many of them as the shares say.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,12 +41,14 @@ class Piece:
         steps: how many.
         data: the rows of their batches.
         order: of these rows, `(2, rows)`, as `Run` has it for steps from `first_step` on.
+        cuts: `(steps + 1,)`, where batch `step % steps` begins in the order.
     """
 
     first_step: int
     steps: int
     data: Data
     order: Array | None
+    cuts: Array
 
     @property
     def end(self) -> int:
@@ -57,15 +62,28 @@ class Feed:
     Args:
         rows: in files.
         order: of the rows.
-        batch: rows of a step.
+        cuts: `(batches + 1,)`, where batches begin in the order of an epoch, and the last one ends.
+        alone: how many batches at the end of an epoch are a piece of their own.
+        together: of how many batches a piece has a multiple, but for the last of an epoch.
     """
 
-    def __init__(self, rows: StoredRows, order: BlockOrder, batch: int) -> None:
-        self.rows, self.order, self.batch = rows, order, batch
-        self.batches = -(-len(rows) // batch)
+    def __init__(
+        self, rows: StoredRows, order: BlockOrder, cuts: Array, alone: int = 0, together: int = 1
+    ) -> None:
+        self.rows, self.order, self.cuts = rows, order, cuts
+        self.alone, self.together = alone, together
+        self.batches = len(cuts) - 1
         largest = np.sort(rows.counts)[-rows.buffer_blocks :].sum()
         # In front is room for the rows that were left over in the other.
-        self.buffers = [rows.buffer(batch - 1 + int(largest)) for _ in range(2)]
+        ends = np.minimum(np.arange(self.batches) + together, self.batches)
+        self.room = int((cuts[ends] - cuts[:-1]).max())
+        self.buffers = [rows.buffer(self.room + int(largest)) for _ in range(2)]
+
+    @classmethod
+    def of_size(cls, rows: StoredRows, order: BlockOrder, size: int) -> "Feed":
+        """One for batches of so many rows, but for a smaller one at the end of an epoch."""
+        ends = np.arange(-(-len(rows) // size) + 1) * size
+        return cls(rows, order, np.minimum(ends, len(rows)), alone=int(len(rows) % size > 0))
 
     def pieces(self, first_step: int, epochs: int) -> Iterator[list[Piece]]:
         """The steps from `first_step` on to the end of `epochs`, those of one buffer at a time.
@@ -78,28 +96,42 @@ class Feed:
             blocks = self.order.blocks(epoch)
             rows = [int(self.rows.counts[part].sum()) for part in blocks]
             ends = np.cumsum(rows)
+            done = self._batches_in(ends)
             # Where the fit goes on in the middle of an epoch, buffers before that are left out. The
             # rows that they would leave over are of a step that is done: any will do.
-            skipped = int(np.searchsorted(ends, step * self.batch, side="right"))
-            before = int(ends[skipped - 1]) if skipped else 0
-            left, step = self.rows.buffer(before % self.batch), 0
+            skipped = int(np.searchsorted(ends, self.cuts[step], side="right"))
+            skipped = min(skipped, len(blocks) - 1)
+            before, step = 0, 0
+            left = self.rows.buffer(0)
+            if skipped:
+                before = int(done[skipped - 1])
+                left = self.rows.buffer(int(ends[skipped - 1] - self.cuts[before]))
             for place in range(skipped, len(blocks)):
                 self.rows.check_unchanged()
                 whole = self._fill(self.buffers[turn % 2], left, blocks[place])
                 within = self.order.within(epoch, place, rows[place])
                 order = np.concatenate((np.arange(len(left)), len(left) + within))
-                done = epoch * self.batches + (int(ends[place]) - rows[place]) // self.batch
-                piece, left = self._divide(whole, order, done)
-                found = [piece] if piece.steps else []
-                if place == len(blocks) - 1 and len(left):
-                    found.append(Piece(piece.end, 1, left, None))
+                after = int(done[place])
+                piece, left = self._divide(whole, order, epoch, before, after)
+                found, before = [piece] if piece.steps else [], after
+                if place == len(blocks) - 1 and after < self.batches:
+                    cuts = self.cuts[after:] - self.cuts[after]
+                    found.append(Piece(piece.end, self.batches - after, left, None, cuts))
                 turn += 1
                 yield found
+
+    def _batches_in(self, ends: Array) -> Array:
+        """How many batches may be done with so many rows of an epoch, for each buffer's end."""
+        whole = np.searchsorted(self.cuts, ends, side="right") - 1
+        last = whole >= self.batches
+        whole = np.minimum(whole // self.together * self.together, self.batches - self.alone)
+        whole[last] = self.batches - self.alone
+        return whole
 
     def _fill(self, buffer: Data, left: Data, blocks: Array) -> Data:
         """What was left over, and the rows of some blocks behind it."""
         self.rows.expect(blocks)
-        start = place = self.batch - 1
+        start = place = self.room
         for block in blocks.tolist():
             count = int(self.rows.counts[block])
             self.rows.fill(block, slice_of(buffer, place, place + count))
@@ -108,10 +140,13 @@ class Feed:
         _copy(left, slice_of(whole, 0, len(left)))
         return whole
 
-    def _divide(self, whole: Data, order: Array, first_step: int) -> tuple[Piece, Data]:
-        """The whole batches of a buffer, and the rows that are left over, in their order."""
-        steps, rest = divmod(len(order), self.batch)
-        used = steps * self.batch
+    def _divide(
+        self, whole: Data, order: Array, epoch: int, first: int, after: int
+    ) -> tuple[Piece, Data]:
+        """Some batches of an epoch, and the rows that are left over, in their order."""
+        steps, cuts = after - first, self.cuts[first : after + 1] - self.cuts[first]
+        used, first_step = int(cuts[-1]), epoch * self.batches + first
+        rest = len(order) - used
         order, over = order[:used], order[used:]
         left = whole.take(over)
         # What is left over shall lie behind all others: what lies there takes its places.
@@ -125,9 +160,12 @@ class Feed:
         order[behind] = moved[order[behind] - used]
         data = slice_of(whole, 0, used)
         if not steps:
-            return Piece(first_step, 0, data, None), left
-        placed = np.roll(order.reshape(steps, self.batch), first_step % steps, axis=0)
-        return Piece(first_step, steps, data, np.stack([placed.reshape(-1)] * 2)), left
+            return Piece(first_step, 0, data, None, cuts), left
+        later = steps - first_step % steps  # the batches from here on come first
+        order = np.concatenate((order[cuts[later] :], order[: cuts[later]]))
+        sizes = np.roll(np.diff(cuts), first_step % steps)
+        placed = np.concatenate(([0], np.cumsum(sizes)))
+        return Piece(first_step, steps, data, np.stack([order] * 2), placed), left
 
 
 class StreamingTrainer(Trainer):
@@ -144,22 +182,29 @@ class StreamingTrainer(Trainer):
         **others: Any,
     ) -> None:
         self.pieces: list[Piece] = []
-        self.feed: Feed | None = None
-        if isinstance(data, StoredRows):
-            _check(data, settings)
-            seed, shuffled = seed_of_fit(settings.seed, fit_state.fit), bool(settings.shuffle)
-            order = BlockOrder(program, seed, data.counts, data.buffer_blocks, shuffled)
-            self.feed = Feed(data, order, settings.batch_size)
+        seed = seed_of_fit(settings.seed, fit_state.fit)
+        self.feed = self._feed(program, data, settings, seed)
+        if self.feed is not None:
             self.coming = ahead(self.feed.pieces(fit_state.step, settings.epochs))
-            others["order"] = BlockShuffled(order)
+            others["order"] = BlockShuffled(self.feed.order)
 
         def upload(rows: Any) -> Any:
-            return rows if isinstance(rows, StoredRows) else program.upload(rows)
+            streamed = rows is data and self.feed is not None
+            return rows if streamed or isinstance(rows, StoredRows) else program.upload(rows)
 
         others["upload"] = upload
         super().__init__(program, flat, data, validation, settings, fit_state, **others)
         if self.feed is not None:
             self.order = None  # of all rows at once; each piece has its own
+
+    def _feed(self, program: Program, data: Any, settings: Settings, seed: int) -> Feed | None:
+        """What reads the rows; None where they are in memory."""
+        if not isinstance(data, StoredRows):
+            return None
+        check_batch(data, settings, settings.batch_size)
+        shuffled = bool(settings.shuffle)
+        order = BlockOrder(program, seed, data.counts, data.buffer_blocks, shuffled)
+        return Feed.of_size(data, order, settings.batch_size)
 
     def run(self) -> None:
         """Train until the epochs are done or something ends the fit."""
@@ -172,22 +217,33 @@ class StreamingTrainer(Trainer):
     def _order(self, steps: int) -> tuple[Any, int]:
         if self.feed is None:
             return super()._order(steps)
-        step = self.fit_state.step
-        while not self.pieces or self.pieces[0].end <= step:
+        piece = self._piece()
+        return piece.order, min(steps, piece.end - self.fit_state.step)
+
+    def _piece(self) -> Piece:
+        """The piece of the next step."""
+        while not self.pieces or self.pieces[0].end <= self.fit_state.step:
             self.pieces = self.pieces[1:] or next(self.coming)
             if self.pieces:
-                self.data = self.program.upload(self.pieces[0].data)
-        piece = self.pieces[0]
-        return piece.order, min(steps, piece.end - step)
+                self._take(self.pieces[0])
+        return self.pieces[0]
+
+    def _take(self, piece: Piece) -> None:
+        """Hand the rows of a piece to the backend."""
+        self.data = self.program.upload(piece.data)
 
     def _masses(self, run: Run, epochs: int) -> Array:
         if self.feed is None or self.weight is None:
             return super()._masses(run, epochs)
-        # The order of the epoch that is done: not all of its pieces need have been in this process.
-        parts = list(self.feed.order.rows(run.first_step // self.batches))
-        weights = self.weight[np.concatenate(parts)]
-        starts = np.arange(0, self.rows, self.settings.batch_size)
+        weights = self._weights(run.first_step // self.batches)
+        starts = self.feed.cuts[:-1]
         return np.asarray(np.add.reduceat(weights, starts, dtype=np.float64))
+
+    def _weights(self, epoch: int) -> Array:
+        """The weights of the rows in the order of an epoch: not all of it need have been here."""
+        assert self.feed is not None
+        assert self.weight is not None
+        return np.asarray(self.weight[np.concatenate(list(self.feed.order.rows(epoch)))])
 
     def _validation_loss(self, flat: Any) -> float:
         rows: Any = self.validation
@@ -205,15 +261,21 @@ def trainer_of(data: Any, validation: Any) -> Callable[..., Trainer]:
     return StreamingTrainer if stored else Trainer
 
 
-def _check(data: StoredRows, settings: Settings) -> None:
+def check_batch(data: StoredRows, settings: Settings, batch: int) -> None:
     """Make sure that a batch is no larger than a buffer.
+
+    Args:
+        data: the rows in files.
+        settings: of the fit.
+        batch: how many of these rows a batch has.
 
     Raises:
         DefinitionError: if it is.
     """
     rows = int(data.counts.max()) * data.buffer_blocks
-    what = "optimizer 'lbfgs' needs" if isinstance(settings.optimizer, LBFGS) else "batch_size is"
-    if settings.batch_size > rows or isinstance(settings.optimizer, LBFGS):
+    lbfgs = isinstance(settings.optimizer, LBFGS)
+    what = "optimizer 'lbfgs' needs" if lbfgs else "batch_size is"
+    if batch > rows or lbfgs:
         raise DefinitionError(
             f"{what} {settings.batch_size:,} rows at once, and of an array in a file a buffer "
             f"holds {rows:,}: give a smaller batch_size, more buffer_blocks in "

@@ -20,11 +20,13 @@ from fastnet.contract.program import (
     TeamWork,
 )
 from fastnet.random import seed_of_fit
+from fastnet.training import stored_rows
 from fastnet.training.distributed.memory import SharedMemory, can_share
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shard, Shares
 from fastnet.training.distributed.sums import WeightedSum, sum_for
 from fastnet.training.distributed.world import Distributed
+from fastnet.training.stored_rows import StoredRows
 
 #: What a rank's number is moved by, so that its shuffles and masks are those of no other fit.
 _RANK_STREAM = 2**40
@@ -84,7 +86,10 @@ class DistributedProgram(Program):
     ) -> None:
         super().__init__(program.plan, program.dtype)
         self.program = program
-        self.ranks, self.shares, self.options = ranks, shares, options
+        self.ranks, self.options = ranks, options
+        #: Of the rows that are in memory; they are others where rows come from files.
+        self.shares = shares
+        self._batches = shares.batches
         self._part: _Part | None = None
         self._sums: dict[int, WeightedSum] = {}
         self._teams: dict[int, _TeamOfRanks | None] = {}
@@ -109,11 +114,7 @@ class DistributedProgram(Program):
         own = data.own if uneven else self.program.upload(data.own)
         return Shard(own.x, own.y, own.weight, data.total)
 
-    def orders(self, seed: int, epochs: range, rows: int) -> Any:
-        """The orders of this rank's own rows, `(len(epochs), own rows)`, unlike other ranks'."""
-        return self.program.orders(self._own_seed(seed), epochs, self.shares.rows)
-
-    def _own_seed(self, seed: int) -> int:
+    def own_seed(self, seed: int) -> int:
         """This rank's, for shuffles and dropout masks; rank 0 has that of one process."""
         return seed_of_fit(seed, self.ranks.rank * _RANK_STREAM)
 
@@ -146,7 +147,7 @@ class DistributedProgram(Program):
             return self._train_apart(state, data, self._part_of(data, run))
         team = self._team(run.optimizer.slots)
         if team is not None:
-            own = replace(run, seed=self._own_seed(run.seed))
+            own = replace(run, seed=self.own_seed(run.seed))
             part = TeamRun(own, self.shares.cuts, self._part_of(data, run).total)
             members = Team(self.ranks.rank, team.memory.parts[0], team.memory.meet)
             return team.work.train(members, state, data.own, part)
@@ -195,7 +196,7 @@ class DistributedProgram(Program):
         if self._part is None or self._part.run is not run:
             local = None
             if self.shares.even is not None:
-                seed = self._own_seed(run.seed)
+                seed = self.own_seed(run.seed)
                 local = replace(run, batch_size=self.shares.even, seed=seed)
             self._part = _Part(run, local, *self.masses(data, run))
         return self._part
@@ -222,7 +223,7 @@ class DistributedProgram(Program):
         )
         now: dict[str, Any] = {name: run.of_step(name, step) for name in BY_STEP}
         now |= {"first_step": step, "steps": 1, "order": None, "batch_size": len(part)}
-        one = replace(run, seed=self._own_seed(run.seed), **now)
+        one = replace(run, seed=self.own_seed(run.seed), **now)
         return self.program.upload(part), one
 
     def _add_up(self, array: Any, factor: float, loss: float) -> tuple[float, Any]:
@@ -242,7 +243,7 @@ class DistributedProgram(Program):
         run, losses, done = part.run, np.empty(part.run.steps), 0
         while done < run.steps:
             first = run.first_step + done
-            ahead = steps_to_average(first, self.shares.batches, self.options.average_every)
+            ahead = steps_to_average(first, self._batches, self.options.average_every)
             steps = min(ahead, run.steps - done)
             here, updates = slice(done, done + steps), state.updates + steps
             own, total = part.own[here], part.total[here]
@@ -304,11 +305,11 @@ class DistributedProgram(Program):
 
     # --- over all rows --------------------------------------------------------------------------
 
-    def loss(self, parameters: Any, data: Data) -> float:
+    def loss(self, parameters: Any, data: Data | StoredRows) -> float:
         """The loss over all ranks' rows."""
         own = data.own if isinstance(data, Shard) else data
         mass = self._mass(own)
-        loss = self.program.loss(parameters, own)
+        loss = stored_rows.loss(self.program, parameters, own)
         total, masses = self.ranks.sum(np.array([loss * mass if mass else 0.0, mass])).tolist()
         return total / masses if masses else 0.0
 
@@ -331,8 +332,8 @@ class DistributedProgram(Program):
         add_penalty_gradient(self.plan, self.program.to_host(parameters), gradient, l1, l2)
         return loss + self.program.penalty(parameters, l1, l2), gradient
 
-    def _mass(self, data: Data) -> float:
-        """Of rows where the backend has them."""
+    def _mass(self, data: Data | StoredRows) -> float:
+        """Of rows where the backend has them, or in files."""
         if data.weight is None:
             return float(len(data) * self.plan.loss.each)
         weight = self.program.to_host(data.weight)

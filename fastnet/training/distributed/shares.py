@@ -1,5 +1,6 @@
 """Which rows each rank takes in a step, and whether all ranks' rows are of a kind."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.errors import DataError
 from fastnet.training.distributed.ranks import Ranks
+from fastnet.training.stored_rows import StoredRows
+from fastnet.training.streaming import Piece
 
 #: Rows that a digest mixes at once: a column of them stays in the cache.
 _DIGEST_ROWS = 4096
@@ -34,6 +37,38 @@ class Shard(Data):
     def own(self) -> Data:
         """The rank's rows by themselves."""
         return Data(self.x, self.y, self.weight)
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """A rank's own rows, which stay in files, and are some of all.
+
+    Attributes:
+        own: the rank's rows by themselves.
+        total: how many rows all ranks have.
+    """
+
+    own: StoredRows
+    total: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    @property
+    def weight(self) -> Array | None:
+        """Of the rank's rows."""
+        return self.own.weight
+
+    def parts_of_digest(self) -> Iterator[Any]:
+        """None: all ranks' rows are recognized together, by `digest_of_rows`."""
+        return iter(())
+
+
+def shard_of(own: Data | StoredRows, total: int) -> Shard | StoredShard:
+    """A rank's rows, of so many."""
+    if isinstance(own, StoredRows):
+        return StoredShard(own, total)
+    return Shard(own.x, own.y, own.weight, total)
 
 
 def check_alike(ranks: Ranks, facts: dict[str, Any]) -> None:
@@ -65,12 +100,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def facts_of(x: Any, y: Any, data: Data, held_out: Data | None) -> dict[str, Any]:
+def facts_of(
+    x: Any, y: Any, data: Data | StoredRows, held_out: Data | StoredRows | None
+) -> dict[str, Any]:
     """What must be alike of the rows that the ranks' users handed over."""
     facts: dict[str, Any] = {
         "the dtype of x": _dtype(x),
         "the dtype of y": _dtype(y),
-        "the kind of targets": "classes" if data.y.ndim == 1 else "numbers",
+        "the kind of targets": "classes" if _labeled(data) else "numbers",
         "sample_weight": "given" if data.weight is not None else "not given",
         "validation": "given" if held_out is not None else "not given",
     }
@@ -78,6 +115,10 @@ def facts_of(x: Any, y: Any, data: Data, held_out: Data | None) -> dict[str, Any
         weighted = held_out.weight is not None
         facts["the weights of validation rows"] = "given" if weighted else "not given"
     return facts
+
+
+def _labeled(data: Data | StoredRows) -> bool:
+    return data.labeled if isinstance(data, StoredRows) else data.y.ndim == 1
 
 
 def _dtype(array: Any) -> str:
@@ -128,6 +169,27 @@ class Shares:
         return slice(int(self.cuts[batch]), int(self.cuts[batch + 1]))
 
 
+class PieceShares(Shares):
+    """The same for the rows of some steps of an epoch, which are in memory, by places in them.
+
+    Args:
+        shares: those of the whole epoch.
+        piece: the steps.
+
+    Attributes:
+        rows, batches, cuts, even, all_rows: as of `Shares`, for this rank's rows of the piece.
+    """
+
+    def __init__(self, shares: Shares, piece: Piece) -> None:  # nothing has to be agreed on
+        self.cuts, self.batches = piece.cuts, piece.steps
+        self.rows = int(self.cuts[-1])
+        first = piece.first_step % shares.batches
+        all_rows = shares.all_rows[first : first + piece.steps]
+        self.all_rows = np.roll(all_rows, piece.first_step % piece.steps)
+        own = np.diff(self.cuts)
+        self.even = int(own[0]) if own[0] and (own == own[0]).all() else None
+
+
 def _parts(ends: Array, rows: int, total: int) -> Array:
     """`floor(ends * rows / total)`, exactly."""
     if total < 2**31:
@@ -135,12 +197,14 @@ def _parts(ends: Array, rows: int, total: int) -> Array:
     return np.array([end * rows // total for end in ends.tolist()], np.int64)
 
 
-def digest_of_rows(data: Data) -> int:
+def digest_of_rows(data: Data | StoredRows) -> int:
     """A number below 2^64 that rows are recognized by, in whatever order and wherever they are.
 
     Each row's bits are mixed into a number (by multiplication and shifts, as in SplitMix64: Steele,
     Lea and Flood 2014), and these are added up modulo 2^64. So the digests of parts add up too.
     """
+    if isinstance(data, StoredRows):
+        return sum(map(digest_of_rows, data.blocks())) % 2**64
     total = 0
     rows = len(data.y)
     for start in range(0, rows, _DIGEST_ROWS):

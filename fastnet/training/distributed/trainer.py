@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.contract.program import Data, Program, Run, State
+from fastnet.contract.program import Program, Run, State
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged
+from fastnet.random import seed_of_fit
+from fastnet.training.blocks import row_order
 from fastnet.training.distributed.program import DistributedProgram, steps_to_average
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.distributed.shares import Shard, Shares
@@ -18,6 +20,9 @@ from fastnet.training.fit_state import FitState
 from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
 from fastnet.training.trainer import Trainer
+
+#: More steps than any fit has.
+ALL_STEPS = 2**53
 
 
 class DistributedTrainer(Trainer):
@@ -31,7 +36,7 @@ class DistributedTrainer(Trainer):
         options: how they train together.
         program: the backend's.
         flat, data, validation, settings, fit_state, rest: as for `Trainer`; `data` is this rank's
-            own rows, as a `Shard`.
+            own rows, as a `Shard` or a `StoredShard`.
     """
 
     def __init__(
@@ -40,29 +45,27 @@ class DistributedTrainer(Trainer):
         options: Distributed,
         program: Program,
         flat: Array,
-        data: Data,
-        validation: Data | None,
+        data: Any,
+        validation: Any,
         settings: Settings,
         fit_state: FitState,
         *,
         metrics: Mapping[str, Callable[[Array], float]] | None = None,
         **rest: Any,
     ) -> None:
-        assert isinstance(data, Shard)
         if program.plan.size != program.plan.trained:
             raise DefinitionError(
                 "communicator: networks with statistics of batches, which every rank would have of "
                 "its own rows, cannot be trained by several processes."
             )
-        if not isinstance(settings.shuffle, bool):
-            raise DefinitionError(
-                f"shuffle is {settings.shuffle!r}; with a communicator it must be True or False."
-            )
         if options.average_every > 1 and isinstance(settings.optimizer, LBFGS):
             raise DefinitionError("optimizer 'lbfgs' needs all gradients; leave out average_every.")
         self.ranks, self.options = ranks, options
-        shares = Shares(ranks, len(data.own), settings.batch_size)
-        self.together = DistributedProgram(program, ranks, shares, options)
+        self.shares = Shares(ranks, len(data.own), settings.batch_size)
+        self.together = DistributedProgram(program, ranks, self.shares, options)
+        if isinstance(data, Shard) and settings.shuffle and self.shares.batches > 1:
+            seed = self.together.own_seed(seed_of_fit(settings.seed, fit_state.fit))
+            rest["order"] = row_order(settings.shuffle, program, seed, data.own)
         super().__init__(
             self.together, flat, data, validation, settings, fit_state,
             metrics={name: self._of_all(one) for name, one in (metrics or {}).items()}, **rest,
@@ -71,7 +74,8 @@ class DistributedTrainer(Trainer):
         self.any_callbacks = any(ranks.all_of(bool(self.callbacks)))
         self.every_epoch = self.every_epoch or self.any_callbacks
         self.interrupted = self.late = False
-        self.steps = 0  # of the next run; not agreed on yet
+        #: Of the next run: how many to ask for, and the most; not agreed on yet.
+        self.steps = self.most = 0
 
     def run(self) -> None:
         """Train until the epochs are done or something ends the fit, on all ranks.
@@ -111,9 +115,18 @@ class DistributedTrainer(Trainer):
     def _agree(self) -> None:
         """Find out who was interrupted, whether a checkpoint is due, and how long a run may be."""
         late = self.ranks.rank == 0 and Saver.is_late(self.saver)  # by its own clock
-        mine = np.array([self.interrupts.seen, late, -self.pacing.steps], np.int64)
-        interrupted, due, steps = self.ranks.largest(mine).tolist()
-        self.interrupted, self.late, self.steps = bool(interrupted), bool(due), -steps
+        mine = [self.interrupts.seen, late, -self.pacing.steps, -self._steps_here()]
+        interrupted, due, steps, most = self.ranks.largest(np.array(mine, np.int64)).tolist()
+        self.interrupted, self.late = bool(interrupted), bool(due)
+        self.steps, self.most = -steps, -most
+
+    def _steps_here(self) -> int:
+        """For how many steps this rank has rows in memory, from the next one on."""
+        return ALL_STEPS
+
+    def _order(self, steps: int) -> tuple[Any, int]:
+        order, steps = super()._order(steps)
+        return order, min(steps, self.most)
 
     def next_run(self, steps: int) -> tuple[State, Run]:
         """The state to train, and the next steps, as many as all ranks have agreed on."""
@@ -137,9 +150,9 @@ class DistributedTrainer(Trainer):
 
     def _masses(self, run: Run, epochs: int) -> Array:
         """The share of each batch in an epoch's mean loss: of all ranks' rows."""
-        assert isinstance(self.data, Shard)
         if self.weight is None:
-            return self.together.shares.all_rows
+            return self.shares.all_rows
+        assert isinstance(self.data, Shard)
         batches = self.batches
         first = run.first_step // batches
         whole = Run(
