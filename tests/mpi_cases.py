@@ -456,7 +456,7 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
     world.Barrier()
     recipe = tables.Recipe(
         hidden=(8,), epochs=3, date=("day",), weights="weight", test=0.1, backend="numpy",
-        dtype="float64", batch_size=16,
+        dtype="float64", batch_size=16, refit=False,
     )  # fmt: skip
     wanted = tables.train(frame, "y", recipe)
     for source in (*paths, frame):
@@ -483,6 +483,13 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
         tables.train(paths[0], "y", recipe, communicator=world).model.parameters.flat,
     )
     assert os.listdir(folder / str(world.rank)) == []
+    recipe = replace(recipe, refit=True)
+    wanted = tables.train(frame, "y", recipe)
+    found = tables.train(paths[0], "y", recipe, communicator=world)
+    everyone_has(world, found.model.parameters.flat)
+    assert found.columns == wanted.columns
+    assert found.table.columns == wanted.table.columns  # learned from all rows but those for tests
+    everyone_has(world, list(found.test.metrics.values()))
     # Of the file each rank has read a part, in whole rows, and none has read another's.
     shared = sharing.Shared(world)
     for source in paths:

@@ -16,6 +16,7 @@ def test_what_is_lost_is_said(tmp_path):
         "tables": {"one": {"task": "classification"}, "two": {"task": "regression"}},
         "scores": {
             "fastnet": {"one": scores(0.75, 0.85), "two": scores(0.5, 0.7)},
+            "fastnet, 8 members": {"one": scores(0.8, 0.9)},
             "trees": {"one": scores(0.8, 0.8), "two": scores(0.7, 0.7)},
             "late": {"one": scores(0.9, 0.9)},
         },
@@ -23,8 +24,14 @@ def test_what_is_lost_is_said(tmp_path):
     path = tmp_path / "measured.json"
     path.write_text(json.dumps(facts))
     lines = report(path)
-    assert "| one | accuracy | 0.800 ± 0.050, 0.5 s | 0.800 ± 0.000, 0.5 s | " \
-        "**0.900** ± 0.000, 0.5 s |" in lines  # fmt: skip
-    assert "| two | R² | 0.600 ± 0.100, 0.5 s | **0.700** ± 0.000, 0.5 s | not measured |" in lines
+    assert (
+        "| one | accuracy | 0.800 ± 0.050, 0.5 s | 0.850 ± 0.050, 0.5 s | 0.800 ± 0.000, 0.5 s | "
+        "**0.900** ± 0.000, 0.5 s |"
+    ) in lines
+    assert (
+        "| two | R² | 0.600 ± 0.100, 0.5 s | not measured | **0.700** ± 0.000, 0.5 s | "
+        "not measured |"
+    ) in lines
+    assert "- trees: fastnet, 8 members, is at or above it on 1 of 1." in lines
     assert "- trees: fastnet is at or above it on 1 of 2; behind on two by 0.1000." in lines
     assert "- late: fastnet is at or above it on 0 of 1; behind on one by 0.1000." in lines

@@ -281,3 +281,18 @@ def test_every_option_of_a_training_may_stand_in_a_configuration():
     options = {one.name for one in command.params} - {"data", "config", "as_json"}
     assert {"test", "cross_validate", "class_weight", "id", "plot"} < options
     assert options - configuration.KEYS == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("test = true", "test is True; it must be a fraction of the rows, such as 0.2, or a table"),
+        ("validation = [1]", "validation is [1]; it must be a fraction of the rows"),
+        ("refit = 1", "refit is 1; it must be true or false"),
+        ('log_target = "no"', "log_target is 'no'; it must be true or false"),
+    ],
+)
+def test_a_value_of_another_kind_in_a_configuration_is_named(tmp_path, line, said):
+    (tmp_path / "c.toml").write_text(line + "\n")
+    command = ("train", "none.csv", "--target", "y", "-o", "m", "--config", tmp_path / "c.toml")
+    assert said in refuse(*command, code=2)

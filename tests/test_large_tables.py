@@ -19,7 +19,7 @@ from fastnet.tables import evaluating, kept
 from fastnet.tables.kept import KeptTableFit, convert
 from fastnet.tables.large import LargeTableFit, fits, memory_bytes
 
-RECIPE = tables.Recipe(epochs=2, backend="numpy", test=0.1, seed=3)
+RECIPE = tables.Recipe(epochs=2, backend="numpy", test=0.1, seed=3, refit=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def same(found, wanted):
     ],
 )
 def test_a_model_from_the_disk_is_bit_for_bit_that_from_memory(table, tmp_path, target, changes):
-    recipe = tables.Recipe(**{"epochs": 2, "backend": "numpy", "test": 0.1, **changes})
+    recipe = tables.Recipe(
+        **{"epochs": 2, "backend": "numpy", "test": 0.1, "refit": False, **changes}
+    )
     wanted = tables.train(table, target, recipe)
     phases = []
     with files.scratch_folder(tmp_path / "model") as folder:
@@ -87,7 +89,13 @@ def test_weights_dates_and_groups_come_through_the_disk(frame, tmp_path):
     more = {"w": rows % 3, "who": rows // 4, "day": [f"2026-{1 + r % 12:02}-11" for r in rows]}
     frame.with_columns(**{name: pl.Series(given) for name, given in more.items()}).write_csv(path)
     recipe = tables.Recipe(
-        epochs=2, backend="numpy", weights="w", group="who", date=("day",), class_weight="balanced"
+        epochs=2,
+        backend="numpy",
+        weights="w",
+        group="who",
+        date=("day",),
+        class_weight="balanced",
+        refit=False,
     )
     wanted = tables.train(path, "likes", recipe)
     convert(path, tmp_path / "kept", "likes", recipe)
@@ -98,7 +106,7 @@ def test_a_converted_table_is_trained_on_many_times(table, tmp_path):
     folder = tmp_path / "kept"
     parts = convert(table, folder, "likes", RECIPE)
     assert parts.keys() == {"training", "validation", "test"}
-    plain = tables.Recipe(epochs=2, backend="numpy", seed=3)
+    plain = tables.Recipe(epochs=2, backend="numpy", seed=3, refit=False)
     same(tables.train(folder, "likes", plain), tables.train(table, "likes", RECIPE))
     other = tables.train(folder, "likes", tables.Recipe(epochs=1, hidden=(5,)), memory="200MB")
     assert other.model.network.layers[0].units == 5

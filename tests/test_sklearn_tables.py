@@ -51,8 +51,8 @@ def test_parameters_are_those_of_the_recipe(estimator):
     given = estimator().get_params()
     recipe = {field.name: field.default for field in fields(tables.Recipe)}
     assert set(given) - set(recipe) == {"random_state", "n_members"}
-    for_classes = {"class_weight"} if estimator is TableRegressor else set()
-    assert set(recipe) - set(given) == NOT_PARAMETERS | for_classes
+    of_other = {"class_weight" if estimator is TableRegressor else "log_target"}
+    assert set(recipe) - set(given) == NOT_PARAMETERS | of_other
     assert {name: given[name] for name in set(given) & set(recipe)} == {
         name: recipe[name] for name in set(given) & set(recipe)
     }
@@ -134,6 +134,12 @@ def test_what_is_wrong_is_said():
         fitted.predict(x.with_columns(age=pl.Series([1.0, np.inf]).extend_constant(3.0, 398)))
     with pytest.raises(fn.DefinitionError, match="patience is -1"):
         TableClassifier(**QUICK, patience=-1).fit(x, y)
+    days = x.with_columns(pl.Series("the day", ["2026-11-28"] * len(x)))
+    with pytest.raises(fn.DataError, match=r"dates \(date=\['the day'\]\), leave") as said:
+        TableClassifier(**QUICK).fit(days, y)
+    assert "categorical=['the day']." in str(said.value)
+    with pytest.raises(fn.DataError, match=r"or have it imputed \(missing='impute'\)"):
+        TableClassifier(**QUICK, missing="error").fit(x, y)
 
 
 def test_weights_of_rows_and_of_classes():

@@ -88,6 +88,11 @@ def test_the_command_prints_mean_and_deviation(tmp_path, monkeypatch):
     assert json.loads(out)["cross_validation"] == found
     assert json.loads(out)["training"]["rows"] == 96
     assert sorted(os.listdir()) == ["c.toml", "m.safetensors", "v.csv"]
+    with open("c.toml", "w") as file:
+        file.write("cross_validate = 1\n")
+    assert "cross_validate is 1; it must be 2" in refuse(*command, "--config", "c.toml", code=2)
+    with open("c.toml", "w") as file:
+        file.write("cross_validate = 3\n")
     assert "-o FILE is required" in refuse(*command, code=2)
     assert "leave out --test" in refuse(*command, "--cross-validate", 2, "--test", "v.csv", code=2)
     open("m.safetensors.checkpoint-fold-2", "w").close()

@@ -92,7 +92,9 @@ def sales(rows=300):
     return pl.DataFrame({"day": known, "y": np.array(y) - 1470.5})
 
 
-RECIPE = tables.Recipe(date=("day",), hidden=(16,), epochs=60, learning_rate=0.02, backend="numpy")
+RECIPE = tables.Recipe(
+    date=("day",), hidden=(16,), epochs=60, learning_rate=0.02, backend="numpy", refit=False
+)
 
 
 def test_every_source_of_the_same_dates_gives_the_same_answers(tmp_path):

@@ -15,7 +15,7 @@ from fastnet import tables
 from fastnet.sklearn import TableClassifier, TableRegressor
 from fastnet.tables import metrics
 
-QUICK = {"hidden": (8,), "epochs": 12, "learning_rate": 0.01, "backend": "numpy"}
+QUICK = {"hidden": (8,), "epochs": 12, "learning_rate": 0.01, "backend": "numpy", "refit": False}
 
 
 def waves(rows, seed):

@@ -329,7 +329,7 @@ def test_a_class_without_training_rows_is_named():
     labels = ["u"] * 10 + ["v"] * 9 + ["w"]
     for seed in range(12):  # the only row of a class stays in training
         assert not tables.TableFit(frame(y=labels), "y", tables.Recipe(seed=seed)).unseen_classes()
-    last = tables.TableFit(frame(y=labels), "y", tables.Recipe(time="a", categorical=("a",)))
+    last = tables.TableFit(frame(y=labels), "y", tables.Recipe(time="a", refit=False))
     assert last.unseen_classes() == ["w"]
 
 
@@ -339,7 +339,8 @@ def test_too_few_rows():
 
 
 def test_the_best_epoch_is_the_one_that_is_kept():
-    done = tables.train(frame(), "y", tables.Recipe(hidden=(8,), epochs=60, patience=5))
+    recipe = tables.Recipe(hidden=(8,), epochs=60, patience=5, refit=False)
+    done = tables.train(frame(), "y", recipe)
     losses = done.history.validation_loss
     assert done.best_epoch == int(np.argmin(losses)) + 1
     assert done.validation.loss == pytest.approx(min(losses), rel=1e-6)

@@ -118,7 +118,7 @@ def _store(path: Path, scores: dict[str, Any]) -> None:
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": versions,
         "tables": tables,
-        "scores": scores,
+        "scores": {name: scores[name] for name in CONTESTANTS if name in scores},
     }
     files.replace(path, (json.dumps(facts, indent=1) + "\n").encode())
 

@@ -5,6 +5,7 @@ its own documentation does.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.real_tables.data import RealTable
@@ -102,17 +103,18 @@ def scikit_learn_mlp(table: RealTable, x: Any, seed: int) -> Any:
     return make_pipeline(columns, TransformedTargetRegressor(network, transformer=StandardScaler()))
 
 
-def fastnet(table: RealTable, x: Any, seed: int) -> Any:
+def fastnet(table: RealTable, x: Any, seed: int, members: int = 1) -> Any:
     """fastnet's estimators on tables."""
     from fastnet.sklearn import TableClassifier, TableRegressor
 
     kind = TableClassifier if table.task == "classification" else TableRegressor
-    return kind(random_state=seed, categorical=table.codes)
+    return kind(random_state=seed, categorical=table.codes, n_members=members)
 
 
 #: By the name in reports, with the package that each needs.
 CONTESTANTS: dict[str, tuple[str, Callable[[RealTable, Any, int], Any]]] = {
     "fastnet": ("fastnet", fastnet),
+    "fastnet, 8 members": ("fastnet", partial(fastnet, members=8)),
     "HistGradientBoosting": ("sklearn", scikit_learn_trees),
     "LightGBM": ("lightgbm", lightgbm),
     "CatBoost": ("catboost", catboost),

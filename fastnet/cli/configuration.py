@@ -38,6 +38,7 @@ _OTHER = {
     "memory": str,
 }
 
+#: Those of the recipe that are text, and those that are true or false.
 _TEXT = (
     "task",
     "group",
@@ -50,7 +51,10 @@ _TEXT = (
     "dtype",
     "backend",
 )
+_TRUTH = ("refit", "log_target")
 _NAMES = ("drop", "categorical", "date", "id")
+
+_KINDS = {**_OTHER, **dict.fromkeys(_TEXT, str), **dict.fromkeys(_TRUTH, bool)}
 
 #: All keys that a configuration may have.
 KEYS = {field.name for field in fields(Recipe)} | set(_OTHER)
@@ -77,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     for key, value in found.items():
         if key not in KEYS:
             raise DefinitionError(f"configuration {name}: {unknown('key', key, sorted(KEYS))}")
-        kind = _OTHER.get(key, str if key in _TEXT else None)
+        kind = _KINDS.get(key)
         truth = kind is int and isinstance(value, bool)
         if kind is not None and (truth or not isinstance(value, kind)):
             wanted = {str: "text", bool: "true or false", int: "a whole number"}[kind]
@@ -150,18 +154,19 @@ def tables(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def fraction_or_table(value: Any, key: str) -> Any:
-    """Parse rows to hold out: 0.2, "0.2" or the path of a table; other types stay.
+    """Parse rows to hold out: 0.2, "0.2" or the path of a table.
 
     Raises:
-        DefinitionError: for text that is neither.
+        DefinitionError: for anything else.
     """
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            if value == STANDARD_INPUT or is_table(value):
+                return value
+    elif not isinstance(value, bool | list | Mapping):
         return value
-    try:
-        return float(value)
-    except ValueError:
-        if value == STANDARD_INPUT or is_table(value):
-            return value
     raise DefinitionError(
         f"{key} is {value!r}; it must be a fraction of the rows, such as 0.2, or a table: "
         f"a file whose name ends in {', '.join((*EXTENSIONS, *ALSO_READ))}."

@@ -25,6 +25,7 @@ def command(
     thousands: options.Thousands = None,
     test: options.Test = None,
     validation: options.Validation = None,
+    log_target: options.LogTarget = None,
     group: options.Group = None,
     time: options.Time = None,
     weights: options.Weights = None,

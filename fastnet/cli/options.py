@@ -305,6 +305,28 @@ Validation = Annotated[
     ),
 ]
 
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train once more on training and validation rows, for as many epochs as these say "
+        "(default: with up to 20,000 rows in memory).",
+        show_default=False,
+        rich_help_panel="Rows",
+    ),
+]
+
+LogTarget = Annotated[
+    bool | None,
+    typer.Option(
+        "--log-target/--no-log-target",
+        help="Learn the logarithm of a number; predictions and metrics stay in its unit (default: "
+        "if all are above 0 and very skewed, as prices may be).",
+        show_default=False,
+        rich_help_panel="Columns",
+    ),
+]
+
 Group = Annotated[
     str | None,
     typer.Option(

@@ -136,7 +136,7 @@ def note_unusual(predictions: Any) -> None:
     """Report missing and unknown values, which may not be intended."""
     for counts, problem, treatment in (
         (predictions.missing, "missing", ", treated as in training"),
-        (predictions.unseen, "unknown category", ""),
+        (predictions.unseen, "rare or unknown category", ""),
     ):
         for name, rows in counts.most_common(_MOST_NAMED):
             note(f"column {name!r}: {problem} in {rows:,} of {predictions.rows:,} rows{treatment}")

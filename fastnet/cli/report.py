@@ -33,6 +33,7 @@ def columns(lines: Sequence[Line], missing: bool = True, most: int = MOST_LINES)
         notable = [
             line for line in lines if line[1] != "number" or line[3] or (missing and line[4])
         ]
+        notable.sort(key=lambda line: _UNUSUAL.index(line[1]))
         shown = notable[:most]
         say()
     rest = len(lines) - len(shown)
@@ -55,6 +56,9 @@ def columns(lines: Sequence[Line], missing: bool = True, most: int = MOST_LINES)
     if rest:
         say(f"and {count(rest, 'more column')}; --json lists all of them")
 
+
+#: Kinds of columns, those first that are least expected.
+_UNUSUAL = ("left out", "dates", "categories", "number")
 
 _PHRASES = {
     "number": "of numbers",

@@ -32,6 +32,8 @@ def show(trained: Any) -> None:
     say()
     if trained.without_target:
         say(f"{report.count(trained.without_target, 'row')} without a target left out")
+    for line in reporting.notes(trained.table):
+        say(line)
     history = trained.history
     classes = f", {len(trained.table.classes)} classes" if trained.table.classes else ""
     best = f", best epoch {trained.best_epoch}" if history.validation_loss else ""
@@ -136,6 +138,8 @@ def plain(trained: Any, output: Path) -> dict[str, Any]:
         "seed": trained.model.seed,
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch,
+        "refit_epochs": (trained.table.training or {}).get("refit_epochs"),
+        "log_target": trained.table.log_target,
         "seconds": sum(trained.history.seconds),
         "history": trained.history.to_dict(),
         "search": [{**one.settings, "loss": one.loss, "std": one.std} for one in trained.search],

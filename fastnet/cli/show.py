@@ -83,7 +83,8 @@ def _show_table(table: Any) -> None:
         more = len(table.classes) - _MOST_NAMED
         say(f"{len(table.classes):,} classes: {shown}{f' and {more:,} more' if more > 0 else ''}")
     else:
-        say(f"mean {table.target_mean:.6g}, standard deviation {table.target_scale:.6g}")
+        of = " of its logarithm" if table.log_target else ""
+        say(f"mean {table.target_mean:.6g}, standard deviation {table.target_scale:.6g}{of}")
     say()
     report.columns(
         [
@@ -140,6 +141,8 @@ def _show_training(table: Any) -> None:
         if isinstance(part, dict)
     }
     report.grid(reporting.metrics(parts))
+    for line in reporting.notes(table):
+        say(line)
 
 
 def _show_checkpoint(file: Path, as_json: bool) -> None:

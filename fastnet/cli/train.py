@@ -25,6 +25,8 @@ def command(
     thousands: options.Thousands = None,
     test: options.Test = None,
     validation: options.Validation = None,
+    refit: options.Refit = None,
+    log_target: options.LogTarget = None,
     group: options.Group = None,
     time: options.Time = None,
     weights: options.Weights = None,
@@ -56,11 +58,11 @@ def command(
 
         fastnet train digits.csv --target digit -o digits.safetensors
 
-    Some rows, chosen at random, are held out for validation. The model of the epoch with the
-    lowest validation loss is kept, so new rows are predicted slightly worse than these: --test
-    holds rows out that the training never sees. The report shows the metrics of all parts, and how
-    each column is used. Medians, means and categories come from the training rows only, and are
-    stored with the model.
+    Some rows, chosen at random, are held out for validation, and choose the best epoch. Then a
+    model is trained as long on these rows too, and kept (--no-refit: that of the best epoch). New
+    rows are predicted slightly worse than validation rows: --test holds rows out that the training
+    never sees. The report shows the metrics of all parts, and how each column is used. Medians,
+    means and categories come from the rows that a model is trained on, and are stored with it.
 
     --cross-validate 5 says how good such models are, and how much that varies: each of five models
     is tested on a fifth of the rows. With -o one more is trained on all rows, and written.
@@ -103,6 +105,8 @@ def command(
         spared = folds if needed == "output" else data.is_dir()  # a converted table has its target
         if not settings.get(needed) and not spared:
             raise typer.BadParameter(f"{flag} is required, here or in --config.")
+    if folds is not None and folds < 2:
+        raise typer.BadParameter(f"cross_validate is {folds}; it must be 2 folds or more.")
     if folds and (settings.get("memory") or data.is_dir()):
         raise typer.BadParameter(
             "--cross-validate needs the table in memory; leave out --memory, and give the table "

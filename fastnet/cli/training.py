@@ -171,6 +171,8 @@ def _run(
             note(f"{recipe.members} members, trained at once; losses are their means")
         if recipe.search is not None:
             note(f"searching for settings, for {recipe.search:g} s at most")
+        if fit.refits:
+            note("then once more on training and validation rows together")
         for remark in fit.remarks:
             note(remark)
         rows = sum(sizes.values())

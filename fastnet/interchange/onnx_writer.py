@@ -157,7 +157,8 @@ class Writer:
             value = self.cast(value, wide)
         scale, mean = np.array(self._table.target_scale), np.array(self._table.target_mean)
         value = self.node("Mul", value, self.constant("target_scale", scale))
-        return self.node("Add", value, self.constant("target_mean", mean)), wide
+        value = self.node("Add", value, self.constant("target_mean", mean))
+        return self.node("Exp", value) if self._table.log_target else value, wide
 
     def _layers(self, model: Model, layers: tuple[Layer, ...], before: str, x: str) -> str:
         """The outputs of layers whose names begin with `before`; what only trains is left out."""

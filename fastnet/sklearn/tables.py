@@ -1,6 +1,9 @@
 """Estimators on tables: frames that mix numbers, text and missing values."""
 
-from collections.abc import Mapping
+import contextlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Self
 
@@ -12,12 +15,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnet.arrays.checks import Array
+from fastnet.errors import FastnetError
 from fastnet.extras import polars
 from fastnet.tables.fitting import train
 from fastnet.tables.frames import to_polars
 from fastnet.tables.predicting import predict
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, class_name
+
+#: The parameters that are lists of columns.
+_LISTS = ("drop", "categorical", "date")
 
 
 class TableEstimator(BaseEstimator):
@@ -46,7 +53,7 @@ class TableEstimator(BaseEstimator):
         name = _free(name if isinstance(name, str) and name else "target", frame)
         known = {field.name for field in fields(Recipe)}
         settings = {key: value for key, value in self.get_params().items() if key in known} | more
-        for columns in ("drop", "categorical", "date"):
+        for columns in _LISTS:
             names = settings[columns]
             settings[columns] = (names,) if isinstance(names, str) else tuple(names)
         if isinstance(values[0], str):
@@ -57,7 +64,8 @@ class TableEstimator(BaseEstimator):
             weights = _check_sample_weight(sample_weight, frame, ensure_non_negative=True)
             frame = frame.with_columns(polars().Series(settings["weights"], weights))
         recipe = Recipe(task=task, seed=self._seed(), members=self.n_members, **settings)
-        self.trained_ = train(frame, name, recipe)
+        with _in_python():
+            self.trained_ = train(frame, name, recipe)
         self.model_ = self.trained_.model
         self.n_iter_ = len(self.trained_.history)
 
@@ -96,7 +104,8 @@ class TableEstimator(BaseEstimator):
     def _predictions(self, X: Any) -> Any:
         """The frame that `fastnet.tables.predict` makes."""
         check_is_fitted(self)
-        return predict(self.model_, self._frame(X, reset=False), allow_unknown=True)
+        with _in_python():
+            return predict(self.model_, self._frame(X, reset=False), allow_unknown=True)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -115,9 +124,9 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     categories anew from the training rows of each fold.
 
     Args:
-        hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, group, time,
-        backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical, date,
-        decimal, thousands: as of `fastnet.tables.Recipe`.
+        hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, refit, group,
+        time, backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical,
+        date, decimal, thousands: as of `fastnet.tables.Recipe`.
         class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
             proportion to its rows. It multiplies `sample_weight`.
         n_members: how many networks are trained at once, as the recipe's `members`.
@@ -143,6 +152,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         batch_size: Any = Recipe.batch_size,
         learning_rate: float | None = Recipe.learning_rate,
         validation: float = Recipe.validation,
+        refit: bool | None = Recipe.refit,
         group: str | None = Recipe.group,
         time: str | None = Recipe.time,
         class_weight: Any = Recipe.class_weight,
@@ -212,7 +222,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 class TableRegressor(RegressorMixin, TableEstimator):
     """A regression on a table's rows.
 
-    As `TableClassifier`, whose parameters and attributes it has, but for `classes_`.
+    As `TableClassifier`, whose parameters and attributes it has, but for `class_weight` and
+    `classes_`; and with `log_target` of `fastnet.tables.Recipe`.
     """
 
     def __init__(
@@ -225,6 +236,8 @@ class TableRegressor(RegressorMixin, TableEstimator):
         batch_size: Any = Recipe.batch_size,
         learning_rate: float | None = Recipe.learning_rate,
         validation: float = Recipe.validation,
+        refit: bool | None = Recipe.refit,
+        log_target: bool | None = Recipe.log_target,
         group: str | None = Recipe.group,
         time: str | None = Recipe.time,
         n_members: int = Recipe.members,
@@ -268,6 +281,28 @@ class TableRegressor(RegressorMixin, TableEstimator):
         """The number predicted for each row, `(rows,)` float64."""
         found: Array = self._predictions(X)["prediction"].to_numpy()
         return found
+
+
+#: Options of `fastnet train` that errors about tables recommend, with a value.
+_OPTION = re.compile(
+    r"--(drop|categorical|date|missing|decimal|thousands) "
+    r"""('[^']*'|"[^"]*"|[^\s'"(),;]*[^\s'"(),;.])"""
+)
+
+
+@contextlib.contextmanager
+def _in_python() -> Iterator[None]:
+    """Errors that recommend parameters, as in date=['day'], in place of options of a command."""
+    try:
+        yield
+    except FastnetError as error:
+        error.args = (_OPTION.sub(_as_parameter, str(error)), *error.args[1:])
+        raise
+
+
+def _as_parameter(option: re.Match[str]) -> str:
+    name, value = option[1], shlex.split(option[2])[0]
+    return f"{name}={[value] if name in _LISTS else value!r}"
 
 
 def _target(estimator: TableEstimator, y: Any, dtype: Any = None) -> Array:

@@ -77,7 +77,7 @@ def parse(column: "pl.Series", place: Place, form: str = "") -> tuple[Array, str
         form = "%Y%m%d"
     elif column.dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise DataError(
-            f"{place} holds {column.dtype}, which is no date; --date is for dates and times, text "
+            f"{place} holds {column.dtype}, which is no date; those are dates and times, text "
             "such as 2026-11-28, and integers such as 20261128."
         )
     words = column.cast(pl.String).str.strip_chars()

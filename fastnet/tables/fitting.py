@@ -8,7 +8,7 @@ trained.model.save("digits.safetensors")
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,10 @@ from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
-from fastnet.tables import metrics
+from fastnet.tables import metrics, reading, refitting
 from fastnet.tables.evaluating import Evaluation, Rows, encoded, read
 from fastnet.tables.inspecting import ColumnStore, InspectedTable, inspect_table
-from fastnet.tables.reading import Reader
+from fastnet.tables.reading import STANDARD_INPUT, Reader
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
 from fastnet.tables.searching import Found, search, search_folder
@@ -32,6 +32,7 @@ from fastnet.tables.sharing import Whole, shared_by
 from fastnet.tables.splitting import folds, hold_out
 from fastnet.tables.trained import Trained, best_epoch
 from fastnet.training.blocks import BlockShuffle
+from fastnet.training.history import History
 from fastnet.training.metrics import r2
 from fastnet.version import __version__
 
@@ -52,6 +53,7 @@ class TableFit:
 
     Attributes:
         recipe: the settings.
+        refits: whether the model is trained again, on training and validation rows.
         epochs, l2: the recipe's, or those for this many training rows.
         table: what the model must know of the table.
         columns: how each column is used.
@@ -74,6 +76,12 @@ class TableFit:
     #: As for the argument.
     among = Whole()
 
+    #: Whether all rows, as they were read, stay in memory.
+    in_memory = True
+
+    #: The second training, while there is one.
+    _refit: "TableFit | None" = None
+
     def __init__(
         self,
         source: Any,
@@ -90,6 +98,8 @@ class TableFit:
         rest, tested = hold_out(
             inspected.facts, recipe.seed, recipe.test if test is None else 0, "test"
         )
+        if str(test) == STANDARD_INPUT and recipe.refit is not False:  # which can be read once
+            test = reading.read(test, recipe.separator)
         self._set_up(recipe, inspected, rest, tested, validation, test)
 
     @classmethod
@@ -138,8 +148,20 @@ class TableFit:
         kept, chosen = hold_out(inspected.facts.take(rest), recipe.seed, fraction, "validation")
         training, validated = rest[kept], rest[chosen]
         self._facts = inspected.facts.take(training)
+        self.refits = refitting.wanted(
+            recipe,
+            len(rest),
+            in_memory=self.in_memory,
+            held_out=len(validated) > 0,
+            own_table=validation is not None,
+            intervals=recipe.members > 1 and not inspected.classes,
+        )
+        if self.refits:
+            self._all_rows = inspected, rest, tested, None, test
         impute = recipe.missing == "impute"
-        self.table, self.columns = inspected.fit_encoding(training, recipe.categories, impute)
+        self.table, self.columns = inspected.fit_encoding(
+            training, recipe.categories, impute, recipe.log_target
+        )
         self.without_target = inspected.without_target
         self.model = untrained(recipe, self.table)
         self._class_weight = self._weights_of_classes()
@@ -193,11 +215,36 @@ class TableFit:
     ) -> Trained:
         """Train; the arguments are those of `Model.fit`.
 
+        A refit has a checkpoint of its own, `refitting.refit_checkpoint`, which it removes.
+
         Raises:
             Diverged: if the loss stops being finite.
             KeyboardInterrupt: after Ctrl-C; the checkpoint, if there is one, is then written.
             ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
         """
+        if self.refits and checkpoint is not None:
+            refitting.check_checkpoint(checkpoint, resume)
+        trained = self.train(checkpoint, resume, progress)
+        if not self.refits:
+            return trained
+        return refitting.refit(self, trained, checkpoint, resume, progress)
+
+    def with_all_rows(self) -> "TableFit":
+        """A fit without validation rows: they are training rows too, and all is encoded anew."""
+        fit = self._refit = TableFit.__new__(TableFit)
+        fit.among = self.among
+        recipe = replace(self.recipe, validation=0.0, test=0.0, refit=False, epochs=self.epochs)
+        fit._set_up(recipe, *self._all_rows)
+        return fit
+
+    def train(
+        self,
+        checkpoint: str | os.PathLike[str] | None,
+        resume: bool,
+        progress: Any,
+        callbacks: tuple[Callable[[Any, History], Any], ...] = (),
+    ) -> Trained:
+        """Train once, without a refit; the arguments are those of `Model.fit`."""
         communicator = self.among.communicator
         several = self.recipe.search is not None or isinstance(self.model, Ensemble)
         if several and communicator is not None:
@@ -209,6 +256,7 @@ class TableFit:
         recipe, learned, held_out = self.recipe, self.training, self.validation
         settings = {
             **self._settings(),
+            "callbacks": callbacks,
             "progress": progress,
             "checkpoint": checkpoint,
             "resume": resume,
@@ -231,6 +279,7 @@ class TableFit:
         judged = {
             part: self.among.judge(self.model, self.table, rows)
             for part, rows in self._parts().items()
+            if part != "test" or not self.refits
         }
         training, validation, test = (judged.get(part) for part in PARTS)
         assert training is not None
@@ -293,12 +342,17 @@ class TableFit:
         return found
 
     def unseen_classes(self) -> list[Class]:
-        """The classes without a training row: all their rows are held out."""
-        seen = self.among.union(np.unique(self.training.y).tolist())
+        """The classes without a row to learn from: all their rows are held out."""
+        learned = [self.training]
+        if self.refits and self.validation is not None:
+            learned.append(self.validation)
+        seen = self.among.union(np.unique(np.concatenate([one.y for one in learned])).tolist())
         return [name for index, name in enumerate(self.table.classes) if index not in seen]
 
     def scores(self) -> dict[str, float]:
         """The accuracy or R² now, on this process's training rows and validation rows."""
+        if self._refit is not None:
+            return self._refit.scores()
         scores = {"training": self._score(self.training)}
         if self.validation is not None:
             scores["validation"] = self._score(self.validation)

@@ -113,7 +113,7 @@ class InspectedTable:
     remarks: tuple[str, ...] = ()
 
     def fit_encoding(
-        self, rows: Array, max_categories: int, impute: bool
+        self, rows: Array, max_categories: int, impute: bool, log_target: bool | None = False
     ) -> tuple[Table, tuple[ColumnReport, ...]]:
         """Choose the columns, and learn their encoding from the training rows.
 
@@ -121,6 +121,7 @@ class InspectedTable:
             rows: the training rows' indices.
             max_categories: of a text column.
             impute: replace missing values; else they are refused.
+            log_target: learn the target's logarithm; None: if `targets.suits_logarithm`.
 
         Returns:
             The schema, and a report on each column in the table's order.
@@ -175,9 +176,20 @@ class InspectedTable:
         )
         reports = _with_features(reports, table)
         if self.task == "classification":
+            if log_target:
+                raise DefinitionError("log_target is for a regression; leave it out.")
             return table, tuple(reports)
-        mean, scale = moments(self.y[rows], self.target)
-        return replace(table, target_mean=mean, target_scale=scale), tuple(reports)
+        y = self.y[rows]
+        if log_target and y.min() <= 0:
+            raise DataError(
+                f"{self.name}: the target {self.target!r} is {y.min():g} in a training row, which "
+                "has no logarithm; leave log_target out."
+            )
+        if log_target is None:
+            log_target = targets.suits_logarithm(y)
+        mean, scale = moments(np.log(y) if log_target else y, self.target)
+        table = replace(table, target_mean=mean, target_scale=scale, log_target=log_target)
+        return table, tuple(reports)
 
     def _reason(self, name: str, values: Any, rows: Array) -> str:
         """Why a column is left out; empty if it is not."""

@@ -19,6 +19,7 @@ from fastnet import files
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, FileAccessError
+from fastnet.tables import refitting
 from fastnet.tables.evaluating import Rows
 from fastnet.tables.fitting import PARTS, TableFit, untrained
 from fastnet.tables.inspecting import ColumnReport
@@ -38,7 +39,7 @@ _FACTS = "table.json"
 #: The settings that a kept table has fixed.
 FIXED = (
     "task", "validation", "test", "group", "time", "weights", "id", "dtype", "missing",
-    "categories", "drop", "categorical", "date", "separator", "decimal", "thousands",
+    "categories", "drop", "categorical", "date", "separator", "decimal", "thousands", "log_target",
 )  # fmt: skip
 
 
@@ -162,6 +163,8 @@ class KeptTableFit(TableFit):
             raise _incomplete(path)
         self.training, self.validation, self.test = parts[0], parts[1], parts[2]
         self.rows = self._count()
+        learned = self.rows["training"] + self.rows.get("validation", 0)
+        self.refits = refitting.wanted(recipe, learned, held_out=parts[1] is not None)
 
     def _part(self, path: Path, name: str, part: Any) -> Rows | None:
         if part is None:

@@ -5,8 +5,8 @@
 
 `fastnet.tables.on_disk` says what lies in the scratch folder meanwhile. What stays in memory is a
 column at a time, some numbers for each row (its target, which part it is of), and two buffers of
-rows in training. The model is bit for bit that of the table in memory where one buffer holds all
-training rows; else rows are shuffled in blocks (`fn.BlockShuffle`).
+rows in training. Without a refit the model is bit for bit that of the table in memory where one
+buffer holds all training rows; else rows are shuffled in blocks (`fn.BlockShuffle`).
 """
 
 import os
@@ -94,6 +94,8 @@ class LargeTableFit(TableFit):
         report: is told how far reading and encoding are.
         held_out: as of `TableFit`.
     """
+
+    in_memory = False
 
     def __init__(
         self,

@@ -167,7 +167,8 @@ def _check_interval(model: "Model | Ensemble", table: Table, interval: float) ->
     if not isinstance(model, Ensemble) or model.scores is None:
         raise DefinitionError(
             "intervals are of an ensemble that was calibrated on validation rows; train several "
-            "members (--members 8, or tables.Recipe(members=8)) with validation rows."
+            "members (--members 8, or tables.Recipe(members=8)) with validation rows, and without "
+            "a refit."
         )
     model.check_coverage(interval)
 

@@ -75,6 +75,13 @@ class Recipe:
             chosen: of classes each in its proportion, unless `group` or `time` decides.
         test: fraction of the rows held out before that, for the report alone; 0: none. The training
             is the same as if they were not in the table.
+        refit: whether a second training follows, on training and validation rows together, whose
+            model is kept: `fastnet.tables.refitting`. None: in memory, if these rows are of one
+            table and at most 20,000; not of members that predict numbers, whose validation rows
+            calibrate intervals.
+        log_target: of a regression, whether the logarithm of the target is learned; predictions and
+            metrics are in the target's own unit. None: if all training rows are above 0, and their
+            skewness above 3, as that of prices and populations may be.
         group: a column whose values mark the rows that belong together, such as those of one
             patient: they are all held out, or none is.
         time: a column of dates, times or numbers by which rows follow each other: the last ones
@@ -127,6 +134,8 @@ class Recipe:
     learning_rate: float | None = None
     validation: float = 0.2
     test: float = 0.0
+    refit: bool | None = None
+    log_target: bool | None = None
     group: str | None = None
     time: str | None = None
     weights: str | None = None
@@ -167,6 +176,10 @@ class Recipe:
             checks.integer(self.batch_size, "batch_size")
         checks.number(self.validation, "validation", least=0, below=1)
         checks.number(self.test, "test", least=0, below=1)
+        for name in ("refit", "log_target"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, bool):
+                raise DefinitionError(f"{name} is {given!r}; it must be True, False or None.")
         if self.group is not None and self.time is not None:
             raise DefinitionError(
                 f"group is {self.group!r} and time is {self.time!r}; only one can decide which "

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnet import html
 from fastnet.tables.evaluating import Evaluation
+from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
     from fastnet.tables.searching import Found
@@ -189,12 +190,29 @@ def _count(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{np.round(value, 1):,.5g}"
 
 
-def html_report(parts: Mapping[str, Evaluation], rises: Mapping[str, float]) -> str:
+def notes(table: Table) -> tuple[str, ...]:
+    """What a reader of the figures must know of the training, in lines."""
+    facts = table.training or {}
+    found = []
+    if isinstance(epochs := facts.get("refit_epochs"), int):
+        found += [
+            f"trained once more on training and validation rows, for {epochs:,} epochs;",
+            "the figures of these two are from before that",
+        ]
+    if table.log_target:
+        found.append(f"learned is the logarithm of {short(table.target)}; figures are in its unit")
+    return tuple(found)
+
+
+def html_report(
+    parts: Mapping[str, Evaluation], rises: Mapping[str, float], remarks: Sequence[str] = ()
+) -> str:
     """The report as HTML, for notebooks.
 
     Args:
         parts: the evaluations, the one that tells most first.
         rises: what `importances` returned for that one, or nothing.
+        remarks: what `notes` returned, or nothing.
     """
     part, judged = next(iter(parts.items()))
     figures = {name: {"rows": one.rows, **one.metrics} for name, one in parts.items()}
@@ -202,7 +220,7 @@ def html_report(parts: Mapping[str, Evaluation], rises: Mapping[str, float]) -> 
         html.paragraph(one.title) * bool(one.title) + html.table(one.head, one.rows)
         for one in (metrics(figures), *classes(part, judged))
     ]
-    lines = map(html.paragraph, most_important(judged, rises))
+    lines = map(html.paragraph, (*most_important(judged, rises), *remarks))
     return "".join((*found, *lines))
 
 

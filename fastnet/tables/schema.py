@@ -32,6 +32,9 @@ TASKS = ("classification", "regression")
 
 Class = int | str | bool
 
+#: Standard deviations below the mean logarithm, where numbers are put that have none.
+_FAR_BELOW = 5.0
+
 
 @dataclass(frozen=True)
 class Table:
@@ -44,6 +47,8 @@ class Table:
         classes: in the order of the network's outputs; all text, all integers or all booleans;
             empty for regression.
         target_mean, target_scale: predictions are `target_mean + target_scale * output`.
+        log_target: whether that is the logarithm of the target, so that predictions are its
+            exponential.
         left_out: columns of the training table that are not used.
         training: the result of the training, for people: `Trained.table` says what it holds.
         decimal, thousands: how numbers are written in text: `fastnet.tables.notation`.
@@ -63,6 +68,7 @@ class Table:
     thousands: str = ""
     weights: str | None = None
     ids: tuple[str, ...] = ()
+    log_target: bool = False
 
     @property
     def notation(self) -> Notation:
@@ -143,6 +149,8 @@ class Table:
             "decimal": _is_notation(table),
             "weights": table.weights is None or text(table.weights),
             "ids": isinstance(table.ids, tuple) and all(map(text, table.ids)),
+            "log_target": table.log_target is False
+            or (table.log_target is True and table.task == "regression"),
         }
         for name, holds in valid.items():
             if not holds:
@@ -270,14 +278,25 @@ class Table:
         return self.encode(self.column_values(frame, table_name))
 
     def encode_target(self, values: Array) -> Array:
-        """Standardize the numbers `(rows,)` of a regression; class indices stay."""
+        """Standardize the numbers `(rows,)` of a regression; class indices stay.
+
+        With `log_target`, numbers that have no logarithm count as far below all others: no training
+        row has one, but others may.
+        """
         if self.task == "classification":
             return values
+        if self.log_target:
+            least = np.exp(self.target_mean - _FAR_BELOW * self.target_scale)
+            values = np.log(np.where(values > 0, values, least))
         return np.asarray((values - self.target_mean) / self.target_scale)
 
     def decode_outputs(self, outputs: Array) -> Array:
         """Convert a regression's outputs `(rows, 1)` to the target's unit, `(rows,)` float64."""
-        return np.asarray(self.target_mean + self.target_scale * outputs[:, 0].astype(np.float64))
+        found = self.target_mean + self.target_scale * outputs[:, 0].astype(np.float64)
+        if self.log_target:
+            with np.errstate(over="ignore"):
+                found = np.exp(found)
+        return np.asarray(found)
 
     def to_frame(self, outputs: Array) -> "pl.DataFrame":
         """Make a frame of predictions from the network's outputs `(rows, outputs)`.
@@ -308,6 +327,7 @@ def class_name(value: Class) -> str:
 _ADDED: tuple[dict[str, Any], ...] = (
     {"decimal": ".", "thousands": ""},
     {"weights": None, "ids": []},
+    {"log_target": False},
 )
 
 

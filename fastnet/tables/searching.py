@@ -25,6 +25,7 @@ from fastnet.errors import DefinitionError
 from fastnet.many.searching import search as search_settings
 from fastnet.tables.evaluating import Rows
 from fastnet.tables.recipe import Recipe
+from fastnet.tables.refitting import refit_checkpoint
 from fastnet.tables.schema import Table
 from fastnet.tables.splitting import RowFacts, folds
 from fastnet.training import checkpoints
@@ -70,9 +71,10 @@ def search_folder(checkpoint: str | os.PathLike[str]) -> Path:
 
 
 def remove_checkpoint(checkpoint: str | os.PathLike[str]) -> None:
-    """Remove a checkpoint, and what the search before the training has kept."""
+    """Remove a checkpoint, what the search before the training has kept, and that of a refit."""
     Path(checkpoint).unlink(missing_ok=True)
     shutil.rmtree(search_folder(checkpoint), ignore_errors=True)
+    refit_checkpoint(checkpoint).unlink(missing_ok=True)
 
 
 def search(

@@ -118,7 +118,7 @@ def _last(times: Array, count: int, column: str, part: str) -> Array:
     if not held.any() or len(times) - held.sum() < 2:
         raise DataError(
             f"column {column!r} has too few different times to hold rows out for {part}: give more "
-            "rows, or leave --time out."
+            "rows, or hold rows out at random."
         )
     return np.asarray(held)
 

@@ -23,10 +23,11 @@ class Trained:
             must know of its table.
         table: the same as a `Table`. `table.training`, which is also in model files, has the
             version of `fastnet`, the `backend`, the number of `epochs`, the `best_epoch`, and for
-            `training`, `validation` and `test` (None without) their `rows` and metrics.
+            `training`, `validation` and `test` (None without) their `rows` and metrics; after a
+            refit its `refit_epochs`.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
-        history: of the fit; of an ensemble, the mean of its members'.
+        history: of the fit that chose the epoch; of an ensemble, the mean of its members'.
         training: the evaluation on the training rows.
         validation: the evaluation on the validation rows, which chose the epoch, so that new rows
             are predicted slightly worse; None where no rows were held out.
@@ -34,6 +35,8 @@ class Trained:
         test: the evaluation on the test rows, of which the training saw nothing; None where no
             rows were held out for that.
         search: the best settings that a search has found, best first; empty without one.
+        selection: after a refit, the model of the training rows alone: `history`, `training` and
+            `validation` are of it. None without a refit: they are of `model`.
     """
 
     model: Model | Ensemble
@@ -46,6 +49,7 @@ class Trained:
     remarks: tuple[str, ...] = ()
     test: Evaluation | None = None
     search: tuple[Found, ...] = ()
+    selection: Model | Ensemble | None = None
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
@@ -55,7 +59,9 @@ class Trained:
 
     def importances(self) -> dict[str, float]:
         """How much each column matters: `fastnet.tables.importances`, on the first evaluation."""
-        return importances(self.model, next(iter(self.evaluations.values())))
+        part, judged = next(iter(self.evaluations.items()))
+        model = self.model if part == "test" or self.selection is None else self.selection
+        return importances(model, judged)
 
     def plot(self) -> Any:
         """Draw the losses, and the calibration or the predictions against what is true.
@@ -72,7 +78,8 @@ class Trained:
 
     def _repr_html_(self) -> str:
         """The report, for notebooks."""
-        return reporting.html_report(self.evaluations, self.importances())
+        notes = reporting.notes(self.table)
+        return reporting.html_report(self.evaluations, self.importances(), notes)
 
     @property
     def score_name(self) -> str:
@@ -81,8 +88,11 @@ class Trained:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose parameters the model has; of an ensemble, the mean of its members'."""
-        return best_epoch(self.model)
+        """The epoch with the lowest validation loss; of an ensemble, the mean of its members'.
+
+        Without a refit the model has the parameters of this epoch.
+        """
+        return best_epoch(self.selection or self.model)
 
 
 def score_name(table: Table) -> str:
