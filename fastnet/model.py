@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnet import model_files, random
 from fastnet.arguments import explained
-from fastnet.arrays import checks, dlpack
+from fastnet.arrays import checks, dlpack, pairs
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import is_stored
 from fastnet.contract import choosing, plan, starting
@@ -166,11 +166,12 @@ class Model(Differentiable):
             choosing.requested_precision(precision, chosen, dtype),
         )
         # For a row alone, even to look these up takes a tenth of the time.
-        self._predict_at_once = self._program.predict_at_once
+        self._predict_at_once: Callable[..., Any] = self._program.predict_at_once
         #: Whether every finite number may be a target, so that the backend may look at rows itself.
         self._any_target = network.loss.targets == "real" and network.targets == network.outputs
         if network.categories:  # whose codes have to be looked at
-            self._any_target, self._predict_at_once = False, lambda *rows: None
+            self._any_target, columns = False, network.both_inputs.numbers
+            self._predict_at_once = pairs.before(self._predict_at_once, columns, dtype)
         self._flat = flat
         self._fits = Fits(last)
 

@@ -1,5 +1,7 @@
 """Prediction: rows through the network, chunk by chunk."""
 
+import math
+
 import numpy as np
 
 from fastnet_numba.ops.layers import forward
@@ -7,14 +9,19 @@ from fastnet_numba.ops.narrow import narrow_forward, stride, transpose_rows
 from fastnet_numba.ops.rows import take
 from fastnet_numba.ops.table import (
     CHUNK,
+    EMBED,
     INPUT_WIDTH,
+    INPUTS,
+    KIND,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
+    SOURCE,
+    STAY,
     X_ROW,
     X,
 )
-from fastnet_numba.simd.compiled import entry, kernel, spliced
+from fastnet_numba.simd.compiled import entry, inlined, kernel, spliced
 from fastnet_numba.simd.vectors import flat
 
 
@@ -53,6 +60,21 @@ def predict_rows(ops, p, m, x, out, low, high):
                 out[(at + r) * outputs + j] = m[here + j]
 
 
+@inlined
+def codes_fit(ops, x):
+    """Whether all codes of categories have a row in their tables; these come first."""
+    for o in range(1, len(ops)):
+        if ops[o, KIND] == EMBED:
+            column = ops[o, SOURCE] - ops[0, X]
+            for r in range(len(x)):
+                code = x[r, column]
+                if not (0 <= code < ops[o, INPUTS] and code == math.floor(code)):
+                    return False
+        elif ops[o, KIND] != STAY:
+            return True
+    return True
+
+
 @entry(nogil=False)
 def predict_at_once(ops, p, m, x, out):
     """Write the predictions for the rows of `x` `(rows, inputs)` into `out` `(rows, outputs)`.
@@ -62,9 +84,11 @@ def predict_at_once(ops, p, m, x, out):
 
     Returns:
         False, and nothing is written, if `x` has another number of columns than the network, no
-        rows, or more than a chunk.
+        rows, or more than a chunk, or a code that a category does not have.
     """
     if x.shape[1] != ops[0, INPUT_WIDTH] or not 0 < len(x) <= ops[0, CHUNK]:
+        return False
+    if not codes_fit(ops, x):
         return False
     predict_rows(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
     return True

@@ -16,6 +16,7 @@ from fastnet.contract.plan import (
     Affine,
     Dropout,
     Elementwise,
+    Embed,
     Operation,
     Plan,
     Softmax,
@@ -133,6 +134,7 @@ class NumpyProgram(Program):
             for op in plan.for_prediction
         ]
         self._views: tuple[Array | None, list[tuple[Array | None, Array | None]]] = (None, [])
+        self.embeds = any(isinstance(op, Embed) for op in plan.operations)
         self.drops = any(isinstance(op, Dropout) for op in plan.operations)
         self.rate_factors = _factors(plan, "rate_factor")
         self.decay_factors = _factors(plan, "decay_factor")
@@ -165,7 +167,7 @@ class NumpyProgram(Program):
             return None
         if x.ndim != 2 or x.shape[1] != self.plan.inputs or not 0 < len(x) <= FEW_ROWS:
             return None
-        if not self.needs_no_cap:
+        if not self.needs_no_cap or self.embeds:
             return None
         with np.errstate(all="ignore"):
             found = self._values(parameters, x)[self.plan.prediction]

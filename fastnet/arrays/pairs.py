@@ -3,6 +3,7 @@
 Codes become whole numbers of the rows' dtype, which has them exactly.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,3 +86,34 @@ def _check_codes(codes: Array, sizes: tuple[int, ...], first_row: int) -> None:
             f"category {value} in row {first_row + row}, column {column} of the categories: it "
             f"must be a whole number from 0 to {sizes[column] - 1}, 0 for unknown or missing."
         )
+
+
+#: Rows of a pair that are put together without a look at them.
+_FEW = 16
+
+
+def before(
+    predict: Callable[[Array, Any], Any], numbers: int, dtype: str
+) -> Callable[[Array, Any], Any]:
+    """`Program.predict_at_once`, made to take few rows of a pair too.
+
+    Args:
+        predict: that of the program.
+        numbers: columns of numbers.
+        dtype: the program's.
+    """
+    to = np.dtype(dtype)
+
+    def at_once(parameters: Array, x: Any) -> Any:
+        if type(x) is tuple:
+            if len(x) != 2 or type(x[0]) is not np.ndarray or type(x[1]) is not np.ndarray:
+                return None
+            given, codes = x
+            if given.dtype != to or codes.dtype.kind != "i" or given.shape[1:] != (numbers,):
+                return None
+            if codes.ndim != 2 or not len(given) == len(codes) <= _FEW:
+                return None
+            x = np.concatenate(x, axis=1, dtype=to, casting="unsafe")
+        return predict(parameters, x)
+
+    return at_once

@@ -348,7 +348,8 @@ class Program(ABC):
         """Predictions for what a user handed over, if that needs neither a check nor a change.
 
         For few rows the checks take longer than the network, and rows on a device should stay
-        there: a backend that can tell sooner answers here. `parameters` are the host's.
+        there: a backend that can tell sooner answers here; where a plan embeds, it looks at the
+        codes of categories itself. `parameters` are the host's.
 
         Returns:
             The same as `predict`, for rows on the backend's device an array there; None where `x`

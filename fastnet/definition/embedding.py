@@ -7,7 +7,6 @@ buffers, processes, backends) handles both alike, and one operation of a plan re
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -81,19 +80,6 @@ class Inputs:
     def __str__(self) -> str:
         sizes = ", ".join(map(str, self.categories))
         return f"{self.numbers} + categories {sizes}" if sizes else str(self.numbers)
-
-    @classmethod
-    def of(cls, given: Any) -> "Inputs":
-        """The inputs that a user gave to a network: a number of them, `Inputs`, or their table.
-
-        Raises:
-            DefinitionError: if they are neither.
-        """
-        if isinstance(given, Inputs):
-            return given
-        if isinstance(given, Mapping):
-            return cls(**given)
-        return cls(checks.integer(given, "inputs"))
 
 
 class Numeric(Named):

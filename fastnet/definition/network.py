@@ -53,9 +53,12 @@ class Network:
         layers: Iterable[Layer],
         loss: str | Loss | Mapping[str, Any] = "mse",
     ) -> None:
-        given = Inputs.of(inputs)
-        object.__setattr__(self, "inputs", given.columns)
-        object.__setattr__(self, "categories", given.categories)
+        categories: tuple[int, ...] = ()
+        if isinstance(inputs, Mapping | Inputs):
+            both = inputs if isinstance(inputs, Inputs) else Inputs(**inputs)
+            inputs, categories = both.columns, both.categories
+        object.__setattr__(self, "inputs", checks.integer(inputs, "inputs"))
+        object.__setattr__(self, "categories", categories)
         object.__setattr__(self, "layers", layers_of(layers))
         object.__setattr__(self, "loss", resolve("loss", LOSSES, loss))
         self._check()

@@ -60,6 +60,8 @@ def placed(layers: tuple[Layer, ...], inputs: Inputs) -> list[Placed]:
                 add(layer.layers, width, f"{name}.")
             width = after
 
-    one_hot = Embedding(Embed("one_hot"), inputs)  # what categories are without an Embed
-    add(layers, one_hot.outputs(inputs.columns, ""), "")
+    width = inputs.numbers
+    if inputs.categories:  # one-hot without an Embed
+        width = Embedding(Embed("one_hot"), inputs).outputs(inputs.columns, "")
+    add(layers, width, "")
     return found

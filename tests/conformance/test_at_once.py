@@ -4,8 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
+from compare import assert_near, assert_same_bits
+from graphs import lacks, mixed
 from samples import rows_for
+from tolerances import FORWARD
 
 import fastnet as fn
 from fastnet.contract.program import Data, Inputs
@@ -130,3 +132,25 @@ def test_a_row_alone_is_predicted_like_any(backend, dtype):
         assert_same_bits(model.predict(given), wanted)
     model.parameters["0.weight"] = np.zeros((6, 9))
     assert (model.predict(x[:1]) == model.parameters["2.bias"]).all()
+
+
+def test_codes_of_categories_are_looked_at_however_few_the_rows(backend):
+    network = mixed("embed")
+    if lacks(backend, network):
+        pytest.skip(f"{backend} refuses embeddings by name")
+    model = fn.Model(network, backend=backend, seed=1)
+    rows = rows_for(network, 40)[0].astype(np.float32)
+    every = model.predict(rows)
+    for count in (1, 3):
+        few = rows[:count]
+        pair = few[:, :2], few[:, 2:].astype(np.int64)
+        for x in (few, pair, (few[:, :2].astype(float), few[:, 2:].tolist())):
+            assert_near(model.predict(x), every[:count], FORWARD["float32"], dtype=np.float32)
+        for code in (12, -1, 0.5, np.nan):
+            spoiled = few.copy()
+            spoiled[-1, 3] = code
+            with pytest.raises(fn.DataError, match=f"row {count - 1}, column 1 of the categories"):
+                model.predict(spoiled)
+        pair[1][-1, 1] = 12
+        with pytest.raises(fn.DataError, match="category 12 in row"):
+            model.predict(pair)
