@@ -153,7 +153,7 @@ def test_an_interrupt_leaves_no_worker_waiting_and_no_kernel_half_loaded():
     assert done.stdout == "True True\n", done.stderr
 
 
-def test_another_source_has_another_folder(tmp_path, monkeypatch):
+def test_another_source_or_other_codes_have_another_folder(tmp_path, monkeypatch):
     from fastnet_numba import cache
 
     copied = tmp_path / "fastnet_numba"
@@ -161,12 +161,14 @@ def test_another_source_has_another_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "__file__", str(copied / "kernels.py"))
     names = []
-    for text in ("a = 1", "a = 2"):
+    more = {**cache.TABLES, "operation": {**cache.TABLES["operation"], "new": 99}}
+    for text, codes in (("a = 1", cache.TABLES), ("a = 2", cache.TABLES), ("a = 2", more)):
         (copied / "kernels.py").write_text(text)
+        monkeypatch.setattr(cache, "TABLES", codes)
         cache.folder.cache_clear()
         names.append(cache.folder().name)
     cache.folder.cache_clear()
-    assert names[0] != names[1]
+    assert len(set(names)) == 3
 
 
 FORK = """

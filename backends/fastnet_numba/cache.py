@@ -2,7 +2,8 @@
 
 The folder is `NUMBA_CACHE_DIR`, or the user's cache folder; one that can only be read will do.
 Numba itself compiles anew for another processor or another version of itself; the folder's name
-does so for another version of our own code, of which Numba looks at the entry's file only.
+does so for another version of our own code, of which Numba looks at the entry's file only, and of
+the codes that kernels take from fastnet.
 
 Of several processes that need an entry which is not there, one compiles it, and the others wait.
 """
@@ -22,6 +23,9 @@ import numba
 import numpy as np
 from numba.core import caching
 
+from fastnet import random
+from fastnet.contract.kinds import TABLES
+from fastnet.definition.activations import NORMAL_TAIL
 from fastnet.interrupts import HeldSignals
 
 _log = logging.getLogger("fastnet")
@@ -41,8 +45,10 @@ def folder() -> Path:
 
     parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
     digest = hashlib.sha256()
-    for part in (numba.__version__, llvmlite.__version__):
-        digest.update(part.encode())
+    # Kernels hold what they take from fastnet itself as constants, the codes of kinds first of all.
+    constants = (TABLES, NORMAL_TAIL, random.SHUFFLE, random.DROPOUT)
+    for part in (numba.__version__, llvmlite.__version__, *constants):
+        digest.update(repr(part).encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return Path(parent) / f"kernels-{digest.hexdigest()[:16]}"
