@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from graphs import anywhere, mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_graphs import (
@@ -52,6 +53,9 @@ def intact(tmp_path_factory):
         layers = [fn.Dense(2, activation) for activation in WRITABLE]
         model = biased(fn.Model(fn.Network(2, layers), backend="numpy", dtype=dtype, seed=1))
         model.to_onnx(folder / "model.onnx")
+        found.append((folder / "model.onnx").read_bytes())
+    for name in ("nested", "batch_norm"):
+        anywhere(mixed(name), "numpy").to_onnx(folder / "model.onnx")
         found.append((folder / "model.onnx").read_bytes())
     for _, nodes, constants in FORMS.values():
         proto = graph_of([FIRST, *nodes, *LAST], {**LAYERS, **constants})
@@ -113,8 +117,9 @@ def _twice(graph):
     graph.output[0].name = "z"
 
 
-def _half(graph):
-    graph.initializer[0].CopyFrom(from_array(np.ones((3, 4), np.float16), "w"))
+def _odd(graph):
+    kind = onnx.TensorProto.BFLOAT16
+    graph.initializer[0].CopyFrom(helper.make_tensor("w", kind, (3, 4), [1] * 12))
 
 
 def _empty(graph):
@@ -150,7 +155,7 @@ HOSTILE = {
     "a cycle": (_cycle, "inputs"),
     "a node that reads itself": (_self_made, "inputs|comes from no node"),
     "a name made twice": (_twice, "written twice|inputs"),
-    "half precision": (_half, "constant 'w' is float16; .*export the network in float32"),
+    "another precision": (_odd, "constant 'w' is bfloat16; .*export the network in float32"),
     "an empty layer": (_empty, r"\(3, 0\)"),
     "labels alone": (_labels, r"its output is 'y' \(int64\).*without ArgMax"),
     "no output": (_no_output, "0 outputs"),

@@ -20,12 +20,16 @@ def from_onnx(
 
     The graph may have Gemm, MatMul, Add, every activation of fastnet (also written out in
     arithmetic, as exporters do), LayerNormalization, BatchNormalization, PRelu, sums x + f(x) (a
-    residual block), Flatten, Dropout (left out), and Softmax at its end. Sums and
-    products with constants, such as a standardization, are folded into the weights of the first
-    layer, or of the last if they come after it. Of a classifier with labels and probabilities the
-    probabilities are taken; of two columns 1 - p and p, the second. If the graph flattens inputs
-    of more than two dimensions, the model takes them as `(rows, inputs)`. A file that fastnet
-    wrote for a table gives a model that takes the table's numbers, without the columns' names.
+    residual block), Flatten, Dropout (left out), and Softmax at its end. Sums and products with
+    constants, such as a standardization, are folded into the weights of the first layer, or of the
+    last if they come after it. Of a classifier with labels and probabilities the probabilities are
+    taken; of two columns 1 - p and p, the second. A file that fastnet wrote for a table gives a
+    model that takes the table's numbers, without the columns' names.
+
+    The model takes `(rows, inputs)` and predicts `(rows, outputs)`, also where the graph flattens
+    inputs of more dimensions, takes one row `(inputs,)`, or has outputs `(rows,)`. Inputs may be of
+    whole numbers, if the graph casts them to float first. Weights of float16 become float32, with a
+    warning.
 
     Args:
         path: the file. Weights in other files of its folder are read, none from outside.

@@ -1,5 +1,6 @@
 """Matrix products and arithmetic on the values of an ONNX graph."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -35,11 +36,13 @@ class Arithmetic:
     def _has(self, **defaults: Any) -> list[Any]:
         return self._file.attributes(self.node, defaults)
 
-    def _signal(self, value: Value, matrix: bool = False) -> Signal:
+    def _signal(self, value: Value, matrix: bool = False, whole: bool = False) -> Signal:
         if not isinstance(value, Signal):
             raise self._refuse("its input does not depend on the graph's input.")
         if value.ended:
             raise self._refuse("it follows the probabilities of two classes; none may.")
+        if value.whole and not whole:
+            raise self._refuse("its input is of whole numbers: Cast them to float first.")
         if matrix and value.stage.shape is not None:
             raise self._refuse(
                 f"its input has shape {value.stage.shape}; it must be (rows, inputs): "
@@ -100,16 +103,39 @@ class Arithmetic:
 
     def matmul(self, a: Value, b: Value) -> Value:
         self._has()
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return self._folded(np.matmul, a, b)
         if not isinstance(a, Signal):
             raise self._refuse("fastnet supports it with the constant second: x @ weights.")
         return self._product(a, self._constant(b), None)
 
+    # --- constants -------------------------------------------------------------------------
+
+    def _folded(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        """What the graph computes of constants alone."""
+        shapes = [array.shape for array in arrays]
+        product = function is np.matmul
+        if any(array.dtype.kind != "f" for array in arrays) or (
+            product and not all(len(shape) == 2 for shape in shapes)
+        ):
+            raise self._refuse(f"fastnet does not support it of constants of shapes {shapes}.")
+        try:
+            shape = (shapes[0][0], shapes[1][1]) if product else np.broadcast_shapes(*shapes)
+            self._file.spend(8 * math.prod(shape))
+            return np.asarray(function(*arrays))
+        except ValueError as error:
+            raise self._refuse(f"its constants have shapes {shapes}, which do not fit.") from error
+
     def gemm(self, a: Value, b: Value, c: Value | None = None) -> Value:
         alpha, beta, across, down = self._has(alpha=1.0, beta=1.0, transA=0, transB=0)
-        if across:
-            raise self._refuse("fastnet does not support transA.")
         weight, bias = self._constant(b), None if c is None else self._constant(c)
         weight = weight.T if down else weight
+        if isinstance(a, np.ndarray):
+            product = alpha * self._folded(np.matmul, a.T if across else a, weight)
+            product = product.astype(weight.dtype)
+            return product if bias is None else self._folded(np.add, product, beta * bias)
+        if across:
+            raise self._refuse("fastnet supports transA with two constants only.")
         if alpha != 1:
             self._file.spend(weight.nbytes)
             weight = (weight * alpha).astype(weight.dtype)
@@ -244,14 +270,20 @@ class Arithmetic:
 
     def plus(self, a: Value, b: Value) -> Value:
         self._has()
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return self._folded(np.add, a, b)
         return self._sum(a, b, 1.0)
 
     def minus(self, a: Value, b: Value) -> Value:
         self._has()
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return self._folded(np.subtract, a, b)
         return self._sum(a, b, -1.0)
 
     def times(self, a: Value, b: Value) -> Value:
         self._has()
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return self._folded(np.multiply, a, b)
         if isinstance(a, Signal) and isinstance(b, Signal):
             one, other = self._same(a, b)
             return replace(one, p=one.p * other.p)
@@ -261,6 +293,8 @@ class Arithmetic:
 
     def divided(self, a: Value, b: Value) -> Value:
         self._has()
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return self._folded(np.divide, a, b)
         if isinstance(b, Signal):
             below = self._signal(b)
             inverse = replace(below, p=below.stage.algebra.apply("Reciprocal", below.p))

@@ -17,6 +17,13 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import ModelFileError
 from fastnet.extras import need
 
+#: Element types of real numbers: float, half, which is widened to float, and double.
+REALS = (1, 10, 11)
+_HALF, DOUBLE = 10, 11
+
+#: Those of whole numbers and truth values that may go in, if the graph makes floats of them.
+WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)
+
 #: Element types of constants (onnx.proto3, TensorProto.DataType): the field of numbers that are not
 #: raw bytes, and NumPy's dtype in the file's byte order.
 _TYPES = {
@@ -25,9 +32,8 @@ _TYPES = {
     6: ("int32_data", "<i4"),
     7: ("int64_data", "<i8"),
     9: ("int32_data", "|b1"),
+    _HALF: ("int32_data", "<f2"),
 }
-FLOATS = (1, 11)
-
 #: What errors call the others.
 _TYPE_NAMES = {
     2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
@@ -57,6 +63,7 @@ class OnnxFile:
     Attributes:
         graph: onnx's `GraphProto`.
         opset: the version of the standard operators.
+        halved: whether constants are float16.
 
     Raises:
         ModelFileError: if it is damaged, or not an ONNX file.
@@ -70,6 +77,7 @@ class OnnxFile:
         whole = files.contents(self.path)
         self._left = _SHARING * len(whole)
         self._places: set[Path] = set()
+        self.halved = False
         try:
             proto = onnx.ModelProto.FromString(whole)
         except Exception as error:  # protobuf has several, none of them documented
@@ -109,25 +117,31 @@ class OnnxFile:
         name, shape = tensor.name, tuple(tensor.dims)
         if tensor.data_type not in _TYPES:
             raise self.refuse(
-                f"constant {name!r} is {type_name(tensor.data_type)}; fastnet reads float, double "
-                "and integers: export the network in float32."
+                f"constant {name!r} is {type_name(tensor.data_type)}; fastnet reads float, "
+                "float16, double and integers: export the network in float32."
             )
         field, dtype = _TYPES[tensor.data_type]
         size = math.prod(shape)
         wrong = f"constant {name!r} does not have as many numbers as its shape {shape} needs."
         if min(shape, default=1) < 0 or size > 2**40 or len(shape) > _MOST_DIMENSIONS:
             raise self.refuse(wrong)
+        half = tensor.data_type == _HALF
+        self.halved = self.halved or half
         if tensor.data_location == 1:
-            data = self._beside(tensor, size * np.dtype(dtype).itemsize)
-            return self._raw(data, dtype, shape)
-        if tensor.HasField("raw_data"):
+            found = self._raw(self._beside(tensor, size * np.dtype(dtype).itemsize), dtype)
+        elif tensor.HasField("raw_data"):
             if len(tensor.raw_data) != size * np.dtype(dtype).itemsize:
                 raise self.refuse(wrong)
-            return self._raw(tensor.raw_data, dtype, shape)
-        numbers = getattr(tensor, field)
-        if len(numbers) != size:
-            raise self.refuse(wrong)
-        return np.array(numbers, np.dtype(dtype).newbyteorder("=")).reshape(shape)
+            found = self._raw(tensor.raw_data, dtype)
+        else:
+            numbers = getattr(tensor, field)
+            if len(numbers) != size:
+                raise self.refuse(wrong)
+            if half:  # their bits, as integers
+                found = np.array(numbers, np.int32).astype("<u2").view("<f2")
+            else:
+                found = np.array(numbers, np.dtype(dtype).newbyteorder("="))
+        return (found.astype(np.float32) if half else found).reshape(shape)
 
     def attributes(self, node: Any, defaults: dict[str, Any]) -> list[Any]:
         """The values of a node's attributes, in the order of `defaults`.
@@ -159,10 +173,10 @@ class OnnxFile:
             return self.array(entry.t)
         return {2: entry.i, 6: list(entry.floats), 7: list(entry.ints)}.get(entry.type)
 
-    def _raw(self, data: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
+    def _raw(self, data: bytes, dtype: str) -> Array:
         self.spend(len(data))
         native = np.dtype(dtype).newbyteorder("=")
-        return np.frombuffer(data, dtype).astype(native, copy=False).reshape(shape)
+        return np.frombuffer(data, dtype).astype(native, copy=False)
 
     def _beside(self, tensor: Any, size: int) -> bytes:
         """The bytes of a constant that is stored in another file of the same folder."""

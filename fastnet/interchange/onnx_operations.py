@@ -10,15 +10,15 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.interchange.expressions import Polynomial
 from fastnet.interchange.onnx_activations import FUNCTIONS, ROWS, Row
-from fastnet.interchange.onnx_arithmetic import Arithmetic
-from fastnet.interchange.onnx_file import FLOATS
+from fastnet.interchange.onnx_file import DOUBLE, REALS
+from fastnet.interchange.onnx_shapes import Shapes
 from fastnet.interchange.onnx_values import Signal, Size, Value
 
 #: Element types int32 and int64.
 _INTEGERS = (6, 7)
 
 
-class Operations(Arithmetic):
+class Operations(Shapes):
     """All operators of a dense network; `OPERATIONS` has them by name."""
 
     # --- functions of one number -----------------------------------------------------------
@@ -105,18 +105,25 @@ class Operations(Arithmetic):
 
     # --- constants, and operators that change no number ------------------------------------
 
+    def root(self, a: Value) -> Value:
+        self._has()
+        return self._folded(np.sqrt, self._constant(a))
+
     def identity(self, a: Value) -> Value:
         self._has()
         return a
 
     def cast(self, a: Value) -> Value:
         kind, _ = self._has(to=0, saturate=1)
-        integers = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
-        if kind not in (_INTEGERS if integers else FLOATS):
+        whole = isinstance(a, Size) or (isinstance(a, np.ndarray) and a.dtype.kind == "i")
+        reals = () if isinstance(a, Size) else REALS
+        if kind not in ((*_INTEGERS, *reals) if whole else reals):
             raise self._refuse(f"it casts to ONNX's element type {kind}; fastnet supports floats.")
-        if isinstance(a, np.ndarray) and not integers:
-            self._file.spend(a.nbytes)
-            return a.astype(np.float32 if kind == FLOATS[0] else np.float64)
+        if isinstance(a, Signal):
+            return replace(self._signal(a, whole=True), whole=False)
+        if isinstance(a, np.ndarray) and kind in REALS:
+            self._file.spend(8 * a.size)
+            return a.astype(np.float64 if kind == DOUBLE else np.float32)
         return a
 
     def dropout(self, a: Value, ratio: Value | None = None, training: Value | None = None) -> Value:
@@ -125,60 +132,6 @@ class Operations(Arithmetic):
             raise self._refuse("it drops units in inference too; export the model for inference.")
         return self._signal(a)
 
-    def flatten(self, a: Value) -> Value:
-        (axis,) = self._has(axis=1)
-        signal = self._signal(a)
-        if axis != 1 and (axis != -1 or len(signal.stage.shape or "ab") != 2):
-            raise self._refuse(f"axis is {axis}; it must be 1, which keeps the rows.")
-        return self._flat(signal, None)
-
-    def reshape(self, a: Value, shape: Value) -> Value:
-        (zero_is_zero,) = self._has(allowzero=0)
-        if isinstance(a, np.ndarray):
-            return self._reshaped(a, shape)
-        entries = shape.entries if isinstance(shape, Size) else tuple(self._places(shape))
-        rows = ("rows", -1) if zero_is_zero else ("rows", -1, 0)
-        last = entries[1] if len(entries) == 2 else None
-        right = isinstance(last, int) and (last > 0 or (last == -1 and entries[0] != -1))
-        if not right or entries[0] not in rows:
-            raise self._refuse(f"to {list(entries)}; it must be to [rows, units].")
-        return self._flat(self._signal(a), last if isinstance(last, int) and last > 0 else None)
-
-    def _reshaped(self, a: Array, shape: Value) -> Array:
-        try:
-            return a.reshape(self._places(shape))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise self._refuse(f"{error}.") from error
-
-    def _places(self, shape: Value) -> list[int]:
-        array = self._constant(shape)
-        if array.dtype.kind != "i" or array.ndim != 1:
-            raise self._refuse(f"its shape is {array.dtype} {array.shape}, not a list of integers.")
-        return [int(size) for size in array]
-
-    def _flat(self, signal: Signal, width: int | None) -> Signal:
-        stage = signal.stage
-        if stage.shape is None:
-            if width not in (None, stage.width) and stage.width is not None:
-                raise self._refuse(f"from {stage.width} units to {width}; it must keep the rows.")
-            return signal
-        if signal.p.line is None:
-            raise self._refuse("an activation comes before the first matrix product.")
-        sizes = stage.shape[1:]
-        if sizes and all(isinstance(size, int) and size > 0 for size in sizes):
-            size = int(np.prod(np.array(sizes, dtype=object)))
-            if width not in (None, size):
-                raise self._refuse(f"from {size} numbers a row to {width}; it must keep the rows.")
-            width = size
-        return replace(signal, stage=replace(stage, shape=None, width=width))
-
-    def transpose(self, a: Value) -> Value:
-        (axes,) = self._has(perm=[])
-        array = self._constant(a)
-        if axes and sorted(axes) != list(range(array.ndim)):
-            raise self._refuse(f"perm is {axes}, and its constant has shape {array.shape}.")
-        return array.transpose(axes or None)
-
     def constant(self) -> Value:
         names = ("value", "value_float", "value_floats", "value_int", "value_ints")
         given = self._has(**dict.fromkeys(names))
@@ -186,46 +139,6 @@ class Operations(Arithmetic):
         if len(found) != 1:
             raise self._refuse("it has no number of a type that fastnet supports.")
         return found[0] if isinstance(found[0], np.ndarray) else _array(found[0])
-
-    # --- shapes, from which exporters compute the shape for a Reshape ----------------------
-
-    def shape(self, a: Value) -> Value:
-        start, end = self._has(start=0, end=None)
-        stage = self._signal(a).stage
-        sizes = (stage.width,) if stage.shape is None else stage.shape[1:]
-        return Size(("rows", *sizes)[start:end])
-
-    def gather(self, a: Value, index: Value) -> Value:
-        (axis,) = self._has(axis=0)
-        if not isinstance(a, Size) or axis != 0:
-            raise self._refuse("fastnet supports it on the shape of an array only.")
-        place = int(self._number(index))
-        if not -len(a.entries) <= place < len(a.entries):
-            raise self._refuse(f"the shape has no entry {place}.")
-        return Size((a.entries[place],))
-
-    def unsqueeze(self, a: Value, axes: Value | None = None) -> Value:
-        self._has(axes=None)
-        if not isinstance(a, Size):
-            raise self._refuse("fastnet supports it on the shape of an array only.")
-        return a
-
-    def concat(self, *parts: Value) -> Value:
-        (axis,) = self._has(axis=0)
-        if all(isinstance(part, Size | np.ndarray) for part in parts):
-            entries: list[int | str | None] = []
-            for part in parts:
-                more = part.entries if isinstance(part, Size) else self._constant(part).tolist()
-                entries += more if isinstance(more, list | tuple) else [more]
-            return Size(tuple(entries))
-        if len(parts) == 2 and axis in (1, -1):
-            one, other = self._same(*(self._signal(part) for part in parts))
-            opposite = one.p.near(1 - other.p)
-            if opposite and self.settled(other).activation.name == "sigmoid":
-                return replace(other, ended=True)
-        raise self._refuse(
-            "fastnet supports it of 1 - p and p only, the probabilities of two classes."
-        )
 
 
 def _array(value: Any) -> Array:
@@ -278,7 +191,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("", "Pow"): Operation(Operations.power, 2, 2),
     ("", "Reshape"): Operation(Operations.reshape, 2, 2),
     ("", "Shape"): Operation(Operations.shape),
+    ("", "Slice"): Operation(Operations.slice, 3, 5),
     ("", "Softmax"): Operation(Operations.softmax),
+    ("", "Sqrt"): Operation(Operations.root),
+    ("", "Squeeze"): Operation(Operations.squeeze, 1, 2),
     ("", "Sub"): Operation(Operations.minus, 2, 2),
     ("", "Sum"): Operation(Operations.sum, 1, 8),
     ("", "Transpose"): Operation(Operations.transpose),

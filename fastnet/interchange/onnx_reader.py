@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.callers import warn
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.layers import Activate, BatchNorm, LayerNorm, Scale
 from fastnet.errors import ModelFileError
 from fastnet.interchange.chain import Chain
 from fastnet.interchange.expressions import Unrecognized, Z
-from fastnet.interchange.onnx_file import FLOATS, OnnxFile, domain_of, label, type_name
+from fastnet.interchange.onnx_file import REALS, WHOLE, OnnxFile, domain_of, label, type_name
 from fastnet.interchange.onnx_operations import OPERATIONS, Operations
 from fastnet.interchange.onnx_values import Signal, Stage, Value
 from fastnet.interchange.recognition import Recognized
@@ -34,8 +35,12 @@ def read(path: str | os.PathLike[str]) -> Chain:
     Raises:
         ModelFileError: if it is damaged, or not a dense network; names the node.
     """
+    file = OnnxFile(path)
     with np.errstate(all="ignore"):  # weights that are not finite are refused later
-        return _Reader(OnnxFile(path)).chain()
+        chain = _Reader(file).chain()
+    if file.halved:
+        warn(f"{str(file.path)!r} has float16 weights; the model computes with them in float32.")
+    return chain
 
 
 class _Reader:
@@ -93,7 +98,7 @@ class _Reader:
             if maker is not None and maker.op_type == "ZipMap" and maker.input:
                 found.append(maker.input[0])
             elif kind is None or (
-                kind == "tensor_type" and output.type.tensor_type.elem_type in (0, *FLOATS)
+                kind == "tensor_type" and output.type.tensor_type.elem_type in (0, *REALS)
             ):
                 found.append(output.name)
             else:
@@ -136,10 +141,10 @@ class _Reader:
                 f"its output depends on {len(inputs)} inputs {names}; fastnet supports one."
             )
         kind = inputs[0].type.tensor_type
-        if kind.elem_type not in FLOATS:
+        if kind.elem_type not in (*REALS, *WHOLE):
             raise self._file.refuse(
                 f"its input {inputs[0].name!r} is {_type_of(inputs[0], 'tensor_type')}; fastnet "
-                "reads networks whose input is float or double: export it in float32."
+                "reads networks whose input is of numbers: export it in float32."
             )
         shape = tuple(
             entry.dim_value if entry.WhichOneof("value") == "dim_value" else None
@@ -150,7 +155,9 @@ class _Reader:
             stage.width = shape[1] if shape else None
         else:
             stage.shape = shape
-        self._values[inputs[0].name] = Signal(stage, Z)
+        self._operations.rows = shape[0] if len(shape) > 1 else None
+        whole = kind.elem_type in WHOLE
+        self._values[inputs[0].name] = Signal(stage, Z, whole=whole)
 
     def _value(self, node: Any, name: str) -> Value:
         if name not in self._values:

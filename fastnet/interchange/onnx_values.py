@@ -21,7 +21,8 @@ class Stage:
         before: the factor of the product: a stage and its activation; None for the graph's input.
         weight: `(inputs, width)`, or None for the input.
         gain, bias: `(width,)` or one number; bias None if the graph adds none.
-        shape: of the graph's input, if it does not have two dimensions; None: a matrix.
+        shape: of the graph's input, if it does not have two dimensions, or `(rows,)` of the
+            outputs of one unit; None: a matrix.
         algebra: the functions that were applied to it.
         steps: how often it was scaled or shifted.
         layer: what makes it of the stage before, if not a matrix product: a norm, a Scale, a
@@ -55,13 +56,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Signal:
-    """An expression in a stage. `ended`: it is p of a classifier's two columns 1 - p and p, and
-    nothing may follow.
+    """An expression in a stage.
+
+    Attributes:
+        stage: what it is computed of.
+        p: the expression.
+        ended: it is p of a classifier's two columns 1 - p and p, and nothing may follow.
+        whole: it is an input of whole numbers, which must become floats first.
     """
 
     stage: Stage
     p: Polynomial
     ended: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)

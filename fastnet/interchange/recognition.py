@@ -45,7 +45,10 @@ def _arguments(algebra: Algebra) -> Iterator[tuple[Polynomial, tuple[float, floa
             u = argument * math.sqrt(2.0) if name == "Erf" else argument
             if abs(u[0,] - 1) < NEAR:  # 1, but for sqrt(2) in float32
                 u = Polynomial({**u.terms, (0,): 1.0})
-            for candidate in (u, -u):
+            candidates = [u, -u]
+            if name == "relu":  # of z / 6 + 1 / 2 in hardsigmoid
+                candidates += [6.0 * u - 3.0, -6.0 * u - 3.0]
+            for candidate in candidates:
                 assert candidate.line is not None
                 yield candidate, candidate.line
 
