@@ -1,4 +1,4 @@
-"""The measurements behind the Numba backend's constants: one path against another, alternately.
+"""The measurements behind constants of Numba and NumPy: one path against another, alternately.
 
 Each prints and stores one ratio, the time of the first path divided by that of the second: above 1
 the second is faster.
@@ -404,3 +404,27 @@ def test_narrow(
 
     what = f"16-{width}-{width}-1 x {rows}: units in the lanes over rows"
     compare(benchmark, capsys, what, lambda: with_most(0), lambda: with_most(64))
+
+
+@pytest.mark.parametrize("rows", [4, 32, 128, 512])
+@pytest.mark.parametrize("sizes", [(8, 32, 32, 1), (64, 64, 10), (32, 64, 64, 1)], ids=str)
+def test_stacked(
+    sizes: tuple[int, ...],
+    rows: int,
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """NumPy's time for 16 networks one after another over stacked (`stacked.MOST_PRODUCTS`)."""
+    from fastnet_numpy import stacked
+
+    some = fn.Population(relu(*sizes), members=16, seed=1, backend="numpy", threads=1)
+    x, y = fn.datasets.synthetic(4 * rows, sizes[0], sizes[-1])
+
+    def with_most(products: int) -> float:
+        with constants(stacked, MOST_PRODUCTS=products):
+            began = time.perf_counter()
+            some.fit(x, y, optimizer="adam", epochs=4, batch_size=rows)
+            return time.perf_counter() - began
+
+    what = f"{'-'.join(map(str, sizes))} x {rows}, 16 networks with NumPy: alone over stacked"
+    compare(benchmark, capsys, what, lambda: with_most(0), lambda: with_most(2**62))

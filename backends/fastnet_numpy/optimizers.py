@@ -24,7 +24,7 @@ class Update:
     Args:
         constants: those of the optimizer's kind, in order.
         memory: changed in place.
-        size: the number of trained parameters.
+        size: the number of trained parameters; the shape, where those of several are stacked.
         dtype: of everything.
         each: whether every parameter has a learning rate of its own.
     """
@@ -33,13 +33,13 @@ class Update:
         self,
         constants: tuple[float, ...],
         memory: Array,
-        size: int,
+        size: int | tuple[int, ...],
         dtype: np.dtype[Any],
         each: bool = False,
     ) -> None:
         self.constants = constants
         self.memory = memory
-        self.s = np.empty(size, dtype)
+        self.s: Array = np.empty(size, dtype)
         # To make an array of a Python number takes NumPy longer than to write it into one.
         self.lr = np.empty(size if each else (), dtype)
         self.size, self.kept = np.empty(size, dtype), np.empty(size, bool)
@@ -123,7 +123,8 @@ class Adam(Update):
         np.multiply(s, 1 / math.sqrt(1 - beta2**t), s)
         np.add(s, epsilon / math.sqrt(1 - before * beta2**t), s)
         np.divide(m, s, s)
-        np.multiply(s, lr / (1 - beta1**t), s)
+        self.lr[...] = lr / (1 - beta1**t)
+        np.multiply(s, self.lr, s)
         np.subtract(p, s, p)
         self.clear(p, self.least_parameter)
 
@@ -139,13 +140,14 @@ class RMSprop(Update):
         np.sqrt(v, s)
         np.add(s, epsilon, s)
         np.divide(g, s, s)
+        self.lr[...] = lr
         if momentum:
             np.multiply(m, momentum, m)
             np.add(m, s, m)
             self.clear(m, self.least)
-            np.multiply(m, lr, s)
+            np.multiply(m, self.lr, s)
         else:
-            np.multiply(s, lr, s)
+            np.multiply(s, self.lr, s)
         np.subtract(p, s, p)
         self.clear(p, self.least_parameter)
 
@@ -159,7 +161,8 @@ class Adagrad(Update):
         np.sqrt(total, s)
         np.add(s, epsilon, s)
         np.divide(g, s, s)
-        np.multiply(s, lr, s)
+        self.lr[...] = lr
+        np.multiply(s, self.lr, s)
         np.subtract(p, s, p)
         self.clear(p, self.least_parameter)
 
@@ -193,7 +196,8 @@ class Lion(Update):
         np.add(s, (1 - beta1) * g, s)
         self.clear(s, self.least)
         np.sign(s, s)
-        np.multiply(s, lr, s)
+        self.lr[...] = lr
+        np.multiply(s, self.lr, s)
         np.subtract(p, s, p)
         np.multiply(m, beta2, m)
         np.multiply(g, 1 - beta2, g)

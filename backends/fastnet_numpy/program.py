@@ -1,7 +1,7 @@
 """A plan, run by NumPy: prediction, loss, gradient, and whole runs of training steps."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from fastnet.contract.plan import (
     Softmax,
 )
 from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
-from fastnet_numpy import activations
+from fastnet_numpy import activations, stacked
 from fastnet_numpy.curvature import LossCurvature, hessian_vector
 from fastnet_numpy.layers import STAGES, Activation, Draw, Stage
 from fastnet_numpy.losses import LOSSES, Mean
@@ -309,6 +309,12 @@ class NumpyProgram(Program):
         run.check(self.plan, state, len(data))
         with np.errstate(all="ignore"), self._capped_for(data, run):
             return self._train(state, data, run)
+
+    def train_many(
+        self, states: Sequence[State], data: Sequence[Data], runs: Sequence[Run]
+    ) -> list[Array]:
+        """Train several networks: small ones stacked, so that a call serves many."""
+        return stacked.train(self, states, data, runs)
 
     def _capped_for(self, data: Data, run: Run) -> AbstractContextManager[None]:
         """The cap for a run's batches."""
