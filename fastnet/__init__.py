@@ -97,7 +97,8 @@ from fastnet.errors import (
 )
 from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
-from fastnet.many.population import Population, load_population
+from fastnet.many.loading import load_population
+from fastnet.many.population import Population
 from fastnet.many.searching import Search, search
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.checkpoints import Checkpoint

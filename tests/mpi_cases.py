@@ -4,10 +4,13 @@ A case that fails ends all ranks. Rank 0 prints the name of each case that is do
 """
 
 import gzip
+import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -418,6 +421,76 @@ def case_rows_in_files_train_as_rows_in_memory(world):
     # The rows of some ranks in memory, those of others in files.
     mixed = ends(mapped if world.rank else np.array(mapped), "numpy")
     assert_same_bits(mixed[0], ends(np.array(mapped), "numpy")[0])
+
+
+def case_a_simulated_gpu_trains_as_numpy_alone(world):
+    """The CUDA backend, of which gradients go through the host: a device each."""
+    sys.path.append(str(Path(__file__).parent / "simulated"))
+    if importlib.util.find_spec("fastnet_simulated") is None or shutil.which("g++") is None:
+        return  # no tool that compiles for it: tests of the device itself are skipped, too
+    counts = [21, 7, 12][: world.size]
+    settings = {"backend": "simulated", "epochs": 2, "optimizer": fn.Adam(0.01)}
+    trained_alike(world, counts, 10, weight=np.arange(sum(counts)) % 3 / 2, **settings)
+    trained_alike(world, [20] * world.size, 10 * world.size, l2=1e-3, clip_norm=1.0, **settings)
+
+
+def case_members_are_divided_and_end_as_in_one_process(world):
+    """Of a population, and of a search: the same bits, wherever a member was trained."""
+    x, y = table(60)
+    members = 5
+    settings = {
+        "optimizer": [fn.SGD(0.01 * (1 + n)) for n in range(members - 1)] + [fn.SGD(1e150)],
+        "epochs": [3, 4, 5, 6, 7], "validation": 0.2, "early_stopping": 2, "metrics": ["r2"],
+        "rows": [np.arange(n, 60) for n in range(members)],
+    }  # fmt: skip
+
+    def population(seed):
+        return fn.Population(NETWORK, members=members, seed=seed, backend="numpy", dtype="float64")
+
+    def fit(one, **more):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            one.fit(x, y, **settings, **more)
+        assert any("1 of 5 members diverged (4)" in str(one.message) for one in caught)
+
+    wanted, found = population(5), population(5 + world.rank)
+    fit(wanted)
+    called = []
+    fit(found, communicator=world, callbacks=[lambda model, _: called.append(model.seed)])
+    assert found.seeds == wanted.seeds
+    assert_same_bits(found.parameters, wanted.parameters)
+    assert [one.to_dict()["loss"] for one in found.histories] == [
+        one.to_dict()["loss"] for one in wanted.histories
+    ]
+    assert set(found.diverged) == {4}
+    # Each member was trained by one of the ranks, and goes on from what it has come to.
+    assert set(called) - {9} == set(range(5 + world.rank, 9, world.size))
+    ends = []
+    for one, more in ((wanted, {}), (found, {"communicator": world})):
+        part = one.take([3, 1, 0])
+        part.fit(x, y, optimizer=fn.SGD([0.04, 0.02, 0.01]), epochs=9, initial_epoch=2, **more)
+        ends.append(part.parameters)
+    assert_same_bits(*ends)
+    assert "x or y differ" in raised(
+        world, fn.DataError, lambda: found.fit(x + world.rank, y, communicator=world)
+    )
+    assert "network" in raised(
+        world, fn.DataError, lambda: fn.Population(
+            fn.Network(6, [fn.Dense(2 + world.rank)]), members=2, backend="numpy"
+        ).fit(x, y[:, 0], communicator=world)
+    )  # fmt: skip
+    assert "checkpoint" in raised(
+        world, fn.DefinitionError, lambda: found.fit(x, y, communicator=world, checkpoint="c")
+    )
+    space = {"units": [4, 8], "learning_rate": [0.01, 0.1, 0.3]}
+    searches = [
+        fn.search(
+            lambda units: fn.Network(6, [fn.Dense(units, "tanh"), fn.Dense(2)]), space, x, y,
+            candidates=4, folds=3, epochs=6, backend="numpy", communicator=communicator,
+        )
+        for communicator in (None, world)
+    ]  # fmt: skip
+    assert searches[1].rows() == searches[0].rows()
 
 
 def fit_on_disk(path, recipe, folder, world):

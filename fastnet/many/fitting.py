@@ -1,7 +1,7 @@
 """A fit of all members: its settings and rows, checked, and the states that it begins with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,6 +108,12 @@ class PreparedFit:
         each = max(bytes_of_fit(plan, dtype, *of) for of in zip(settings, kept, strict=True))
         memory.check_room(len(seeds), each, "a fit")
         return cls(network, plan, dtype, settings, kept, held_out, measured)
+
+    def take(self, members: Array) -> "PreparedFit":
+        """The fit of some members, by their numbers."""
+        of_each = ("settings", "data", "held_out", "metrics")
+        some: Any = {name: [getattr(self, name)[member] for member in members] for name in of_each}
+        return replace(self, **some)
 
     def begin(
         self,

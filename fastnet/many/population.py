@@ -21,6 +21,7 @@ from fastnet.errors import DataError, DefinitionError, Diverged, FastnetError
 from fastnet.many import population_files
 from fastnet.many.fitting import PreparedFit, bar_of
 from fastnet.many.population_files import SavedPopulation
+from fastnet.many.spreading import begin, ranks_of, spread
 from fastnet.model import Model
 from fastnet.training.checkpoints import Checkpoint, requested
 from fastnet.training.fit_state import LastFit, ended
@@ -28,7 +29,7 @@ from fastnet.training.history import History
 from fastnet.training.members import rows_of_members, seeds_of_members
 from fastnet.training.rows import check_encoded
 from fastnet.training.settings import EarlyStopping
-from fastnet.training.together import Pace, uploader
+from fastnet.training.together import Pace, report_diverged, uploader
 
 if TYPE_CHECKING:
     from fastnet.training.progress import Bar
@@ -314,6 +315,7 @@ class Population:
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: bool = False,
         encoded: bool = False,
+        communicator: Any = None,
     ) -> list[History]:
         """Train all members.
 
@@ -351,6 +353,9 @@ class Population:
             checkpoint: as for `Model.fit`; one file for all members.
             resume: as for `Model.fit`.
             encoded: as for `predict`.
+            communicator: `fn.world()`, or another of mpi4py: its processes divide the members, and
+                each has all rows. They begin as rank 0 does, and all end with all members' results.
+                Callbacks are called where their member is trained.
 
         Returns:
             One history a member, also kept as `population.histories`.
@@ -369,6 +374,9 @@ class Population:
         saver = requested(checkpoint, resume)
         called = checks.functions(callbacks, "callbacks")
         self._check_parameters()
+        ranks = ranks_of(communicator, saver)
+        if ranks is not None:
+            begin(self, ranks)
         prepared = PreparedFit.of(
             self.network,
             self._plan,
@@ -397,9 +405,18 @@ class Population:
                 "callback this is; wait for it, or train another one."
             )
         try:
-            return self._fit(prepared, first, called, progress, saver, resume)
+            if ranks is None:
+                self._fit(prepared, first, called, progress, saver, resume)
+            else:
+                shown = progress if ranks.rank == 0 else False
+                spread(
+                    self, ranks, prepared,
+                    lambda part, own: part._fit(own, first, called, shown, None, False),
+                )  # fmt: skip
         finally:
             self._training.release()
+        report_diverged(self.diverged, len(self))
+        return self.histories
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> list[Data]:
         dtype = np.dtype(self.dtype)
@@ -413,7 +430,7 @@ class Population:
         progress: "bool | Bar",
         saver: Checkpoint | None,
         resume: bool,
-    ) -> list[History]:
+    ) -> None:
         begun = prepared.begin(self.parameters, first, self._last, saver, resume)
         self.histories = [state.history for state in begun.states]
         bar = bar_of(progress)
@@ -434,8 +451,6 @@ class Population:
                 ended(one.optimizer, state)
                 for one, state in zip(prepared.settings, begun.states, strict=True)
             ]
-        together.report_diverged()
-        return self.histories
 
     def _bound(
         self, callbacks: list[Callable[[Model, History], Any]], member: int
@@ -482,38 +497,3 @@ class Population:
             f"{self._plan.size:,} parameters each, backend={self.backend!r}, "
             f"dtype={self.dtype!r})"
         )
-
-
-def load_population(
-    path: str | os.PathLike[str],
-    *,
-    backend: str | None = None,
-    threads: int | None = None,
-    precision: str | None = None,
-) -> Population:
-    """Read a population that `Population.save` wrote.
-
-    Args:
-        path: the file.
-        backend: as for `Model`.
-        threads: as for `Model`.
-        precision: as for `Model`.
-
-    Raises:
-        ModelFileError: if the file is truncated, altered, foreign or of a newer version.
-        ModelFileMissing: if there is none.
-        BackendUnavailable: if the backend cannot run here.
-    """
-    saved = population_files.read(path)
-    population = Population.__new__(Population)
-    population._set_up(
-        saved.network,
-        saved.flats,
-        saved.dtype,
-        saved.seeds,
-        backend,
-        threads,
-        precision,
-        saved.table,
-    )
-    return population

@@ -17,6 +17,7 @@ from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, Diverged
 from fastnet.many.candidates import Candidate
 from fastnet.many.population import Population
+from fastnet.many.spreading import ranks_of
 from fastnet.model import Model
 from fastnet.training import metrics
 from fastnet.training.checkpoints import Checkpoint
@@ -86,6 +87,7 @@ class Rounds:
         budget: seconds, or None.
         folder: for checkpoints, or None.
         bar: shows progress, or None.
+        communicator: whose processes divide the members of each population, or None.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class Rounds:
         budget: float | None,
         folder: Path | None,
         bar: "Bar | None",
+        communicator: Any = None,
     ) -> None:
         self.x, self.y, self.masks, self.fold_of = x, np.asarray(y), masks, fold_of
         self.folds, self.metric, self.settings = len(masks), metric, settings
         self.options, self.seed, self.folder, self.bar = options, seed, folder, bar
+        self.ranks, self.communicator = ranks_of(communicator, folder), communicator
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self.clock = Clock(budget, folder)
@@ -132,6 +136,8 @@ class Rounds:
         populations: dict[str, Population] = {}
         stages = _stages(len(drawn), epochs, reduction)
         self.epochs = _planned(len(drawn), stages, reduction) * self.folds
+        if self.ranks is not None:
+            self.epochs //= self.ranks.size
         done = 0
         for until in stages:
             whole = True
@@ -139,7 +145,7 @@ class Rounds:
                 going = [number for number in numbers if number in left]
                 path = self._checkpoint(until, name)
                 # What was trained before the search was stopped counts even if the time is over.
-                if self.clock.over() and not (path is not None and path.exists()):
+                if self._is_over() and not (path is not None and path.exists()):
                     whole = whole and not going
                     continue
                 if not going:
@@ -150,7 +156,7 @@ class Rounds:
                 populations[name], groups[name] = population, going
                 self._train(population, [drawn[number] for number in going], done, until, path)
                 trained = until
-                if self.clock.over():
+                if self._is_over():
                     trained = max((_last_epoch(model) for model in population), default=done)
                     whole = whole and trained == until
                 for place, number in enumerate(going):
@@ -178,6 +184,11 @@ class Rounds:
             return ""
         best = min(scores) if self.metric in _LOSSES else max(scores)
         return f"best {self.metric} {best:#.3g}"
+
+    def _is_over(self) -> bool:
+        """Whether the time is over, by the clock of rank 0."""
+        over = self.clock.over()
+        return over if self.ranks is None else self.ranks.from_first(over)
 
     def _rank(self, candidate: Candidate) -> float:
         score = candidate.score if self.metric in _LOSSES else -candidate.score
@@ -232,6 +243,7 @@ class Rounds:
                     epochs=until,
                     rows=self.masks * len(values),
                     callbacks=callbacks,
+                    communicator=self.communicator,
                     **saved,
                     **settings,
                 )

@@ -18,6 +18,7 @@ from fastnet.many.ensemble import Ensemble
 from fastnet.many.fitting import bar_of
 from fastnet.many.population import Population
 from fastnet.many.rounds import Rounds
+from fastnet.many.spreading import ranks_of
 from fastnet.model import Model
 from fastnet.training import metrics
 from fastnet.training.rows import checked_targets
@@ -177,6 +178,7 @@ def search(
     threads: int | None = None,
     checkpoint: Any = None,
     progress: "bool | Bar" = False,
+    communicator: Any = None,
     **settings: Any,
 ) -> Search:
     """Try many definitions and settings, each by cross-validation, and rank them.
@@ -211,6 +213,8 @@ def search(
             for what is left of the budget.
         progress: show a bar of the seconds of the budget, or of the epochs of all networks, on
             standard error if that is a terminal; or the `fastnet.training.progress.Bar` to show.
+        communicator: as for `Population.fit`: its processes divide the members of each population,
+            and all find the same.
         settings: of all fits, as for `Population.fit`, but for `rows`, `initial_epoch` and
             `resume`. Weights of rows count in the scores too. With `early_stopping` a round goes on
             from the best parameters of the round before.
@@ -250,6 +254,9 @@ def search(
     x = first.features(x, dtype)
     targets = checked_targets(first, dtype, y, len(x))
     masks, fold_of = _folds(targets, folds, seed)
+    ranks = ranks_of(communicator, checkpoint)
+    if ranks is not None and ranks.rank:
+        progress = False
     bar = bar_of(progress, transient=True, unit="epoch" if budget is None else "second")
     rounds = Rounds(
         x,
@@ -263,6 +270,7 @@ def search(
         budget,
         None if checkpoint is None else checks.path(checkpoint),
         bar,
+        communicator,
     )
     if bar is not None and bar.measure is None:
         bar.measure = rounds.best

@@ -6,7 +6,7 @@ others, and a fit that is done costs nothing.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastnet import callers
@@ -149,24 +149,6 @@ class Together:
                 if place not in self.diverged:
                     fit.finish()
 
-    def report_diverged(self) -> None:
-        """Warn of those that have diverged.
-
-        Raises:
-            Diverged: if all have.
-        """
-        if not self.diverged:
-            return
-        places = sorted(self.diverged)
-        shown = ", ".join(map(str, places[:8])) + (", ..." if len(places) > 8 else "")
-        text = (
-            f"{len(places)} of {len(self.fits)} members diverged ({shown}); member {places[0]}: "
-            f"{self.diverged[places[0]]}"
-        )
-        if len(places) == len(self.fits):
-            raise Diverged(text)
-        callers.warn(text, RuntimeWarning)
-
     def _train(self) -> None:
         places = range(len(self.fits))
         by_itself = [n for n in places if isinstance(self.fits[n].settings.optimizer, LBFGS)]
@@ -269,3 +251,26 @@ class Together:
             return False
         every = self.saver.epochs
         return self.saver.is_late() or (every is not None and least // every > saved // every)
+
+
+def report_diverged(diverged: Mapping[int, Diverged], members: int) -> None:
+    """Warn of the members that have diverged.
+
+    Args:
+        diverged: their errors, by their numbers.
+        members: how many there are.
+
+    Raises:
+        Diverged: if all have.
+    """
+    if not diverged:
+        return
+    places = sorted(diverged)
+    shown = ", ".join(map(str, places[:8])) + (", ..." if len(places) > 8 else "")
+    text = (
+        f"{len(places)} of {members} members diverged ({shown}); member {places[0]}: "
+        f"{diverged[places[0]]}"
+    )
+    if len(places) == members:
+        raise Diverged(text)
+    callers.warn(text, RuntimeWarning)
