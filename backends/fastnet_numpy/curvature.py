@@ -17,6 +17,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract import loading, plan
 from fastnet.errors import DefinitionError
+from fastnet_numpy import embedding_curvature
 from fastnet_numpy.activations import FUNCTIONS, Softmax, softplus
 from fastnet_numpy.losses import LOSSES
 from fastnet_numpy.normalizing import (
@@ -182,8 +183,13 @@ def hessian_vector(
     for op in reversed(lowered.for_loss):
         sources = [(values[source], tangents[source]) for source in op.sources]
         out, both = (values[op.target], tangents[op.target]), derivatives.pop(op.target)
-        _collect(op, found, parameters, *sources[0], *both)
-        back = _backward(op, parameters, vector, *sources[0], *out, *both)
+        if isinstance(op, embedding_curvature.EMBEDDINGS):
+            x = values[op.sources[0]]
+            embedding_curvature.collect(op, found, parameters, vector, x, *both)
+            back = embedding_curvature.backward(op, x, *both)
+        else:
+            _collect(op, found, parameters, *sources[0], *both)
+            back = _backward(op, parameters, vector, *sources[0], *out, *both)
         for source in op.sources:  # of a sum, each has the same
             d, rd = derivatives.get(source, (0.0, 0.0))
             derivatives[source] = d + back[0], rd + back[1]
@@ -227,6 +233,8 @@ def _forward(
         case plan.Add():
             ((f, rf),) = others
             return x + f, rx + rf
+        case plan.Embed() | plan.Periodic() | plan.PiecewiseLinear():
+            return embedding_curvature.forward(op, parameters, vector, x, rx)
     raise loading.lacking("numpy", "second derivative of operation", type(op).__name__.lower())
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from compare import assert_near
 from differences import directional_derivative
+from graphs import anywhere
 from samples import PAIRS, float64_model, label, rows_for, units_for, weights_for
 from tolerances import DIFFERENCES
 
@@ -60,7 +61,7 @@ def assert_product(model, x, y, weight=None, l2=0.0):
     start, generator = model.parameters.flat.copy(), np.random.default_rng(5)
     model.parameters.flat = generator.standard_normal(start.shape)
     for name, piece in model.parameters.items():
-        if name.endswith((".mean", ".variance")):
+        if name.endswith((".mean", ".variance", ".edges")):
             piece[...] = 0  # not trained: no direction leads there
     vector = model.parameters.flat / np.linalg.norm(model.parameters.flat)
 
@@ -106,6 +107,13 @@ def test_networks_of_mixed_layers_have_all_derivatives(backend):
     assert_product(model, x, y, weights_for(5))
     for output, found in enumerate(model.jacobian(x).swapaxes(0, 1)):
         assert_input_derivative(lambda at, j=output: model.predict(at)[:, j], x, found)
+
+
+@pytest.mark.parametrize("numeric", [None, fn.Periodic(3, 5), fn.PiecewiseLinear(2, 4)])
+def test_the_hessian_goes_through_embeddings(numeric):
+    layers = [fn.Embed((3, "one_hot"), numeric), fn.Dense(5, "tanh"), fn.Scale(), fn.Dense(2)]
+    network = fn.Network(fn.Inputs(2, (4, 6)), layers)
+    assert_product(anywhere(network, "numpy"), *rows_for(network, 12), weights_for(12))
 
 
 def test_derivatives_are_pytorchs():
