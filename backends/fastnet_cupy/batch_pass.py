@@ -194,13 +194,14 @@ class BatchPass(ABC):
         return buffer.reshape(-1)[: self.rows * columns].reshape(self.rows, columns)
 
     def _sum(self, d: Any, columns: int, sums: Any) -> None:
-        """The sums of the columns of `d`, in two stages."""
+        """The sums of the columns of `d`: of parts of the rows, then of these."""
         parts = math.ceil(self.rows / PART_ROWS)
-        between = self.column_parts.reshape(-1)[: parts * columns]
+        between = sums if parts == 1 else self.column_parts.reshape(-1)[: parts * columns]
         groups = math.ceil(columns / SUM_COLUMNS)
         shape = (np.int32(self.rows), np.int32(columns), np.int32(PART_ROWS))
         self.sum_columns(groups * parts, THREADS, (d, *shape, between))
-        self.context.add_up(between, parts, columns, sums)
+        if parts > 1:
+            self.context.add_up(between, parts, columns, sums)
 
 
 def _aligned(offset: int, itemsize: int) -> int:

@@ -60,7 +60,13 @@ class _Kept:
 
 @dataclass
 class _Arrays:
-    """The arrays of a network's stages."""
+    """The arrays of a network's stages.
+
+    Attributes:
+        values: by their numbers.
+        kept: by stage.
+        lent: for derivatives, each as large as the widest.
+    """
 
     values: dict[int, _Value]
     kept: list[_Kept]
@@ -136,7 +142,8 @@ class StagedPass(BatchPass):
         self.stages = layout.stages
         full, store = partial(context.real, rows), partial(context.store, rows)
         made = _arrays(layout, number.is_16_bit, training, full, store, self.out)
-        self.values, self.kept, self.lent = made.values, made.kept, made.lent
+        self.values, self.kept, self.arrays = made.values, made.kept, made.lent
+        self.lent: list[Any] = []
         widest, products = layout.widest, [stage for stage in self.stages if stage.is_product]
         self.z = full(max((stage.layer.units for stage in products), default=1))
         self.d_in_16_bit = store(widest) if training and number.is_16_bit else None
@@ -288,6 +295,7 @@ class StagedPass(BatchPass):
 
     def _backward(self, request: Request, x: Any, d: Any) -> None:
         """From the last stage to the first."""
+        self.lent = [*self.arrays]  # all of them, wherever the last way back may have ended
         found = {self.stages[-1].target: _Derivative(d)}
         for index in reversed(range(len(self.stages))):
             stage = self.stages[index]
@@ -348,18 +356,19 @@ class StagedPass(BatchPass):
             steep = {}
         z = kept.z if stage.keeps_z else read.full
         batch = isinstance(stage.front, plan.BatchNormalize)
+        sums = onward = None
         if stage.scale or batch:
-            self._sum_products(du.array, z, batch or stage.shift is not None, stage.scale, gradient)
-        onward = None
+            plain = batch or stage.shift is not None
+            sums = self._sum_products(du.array, z, plain, stage.scale, gradient)
         if needed:
-            onward = self._onward(request, index, du, z, steep, found)
+            onward = self._onward(request, index, du, z, sums, steep, found)
         if du is not d:
             self._release(du)
         return onward
 
     def _onward(
-        self, request: Request, index: int, du: _Derivative, z: Any, steep: dict[str, Any],
-        found: dict[int, _Derivative],
+        self, request: Request, index: int, du: _Derivative, z: Any, sums: Any,
+        steep: dict[str, Any], found: dict[int, _Derivative],
     ) -> _Derivative:  # fmt: skip
         """The derivative by what a stage without a product reads.
 
@@ -381,7 +390,7 @@ class StagedPass(BatchPass):
             case plan.BatchNormalize():
                 shape = (self.rows, units, self.part_rows, self.parts)
                 given = (request.block, du.array, z, kept.s, scale, *map(np.int32, shape))
-                self._by_columns("batch_normalize_back", units, *given, self.sums, *end[1:])
+                self._by_columns("batch_normalize_back", units, *given, sums, *end[1:])
             case _:
                 last = dict(zip(("scale", "before", "onward"), end, strict=True))
                 self._over_back(index, du.array, **steep, **last)
@@ -418,16 +427,30 @@ class StagedPass(BatchPass):
 
     def _sum_products(
         self, d: Any, z: Any, plain: bool, piece: plan.Parameter | None, gradient: Any
-    ) -> None:
-        """The sums of d's and z's products by column, and behind them those of d if `plain`."""
+    ) -> Any:
+        """The sums of d's and z's products by column, and behind them those of d if `plain`.
+
+        Args:
+            d: `(rows, columns)`.
+            z: likewise, or None.
+            plain: see above.
+            piece: the first parameter whose gradient they are; None: they are not.
+            gradient: all of it.
+
+        Returns:
+            The sums of each part of the rows.
+        """
         units = d.shape[1]
         width = (1 + plain) * units
+        whole = None if piece is None else gradient[piece.offset : piece.offset + width]
+        alone = self.parts == 1 and whole is not None
+        sums = whole if alone else self.sums
         shape = (self.rows, units, self.part_rows)
-        given = (d, z, np.int32(plain), *map(np.int32, shape), self.sums)
+        given = (d, z, np.int32(plain), *map(np.int32, shape), sums)
         self._by_columns("sum_products", units, *given)
-        if piece is not None:
-            sums = gradient[piece.offset : piece.offset + width]
-            self.context.add_up(self.sums, self.parts, width, sums)
+        if whole is not None and not alone:
+            self.context.add_up(sums, self.parts, width, whole)
+        return sums
 
 
 _KERNELS = (
