@@ -236,6 +236,10 @@ def _moves() -> list[Case]:
         made.append(_move("stopped", number, adam, 70, 1, 64, stopped=True))
         for rows, size in [(1, 1), (5, 70), (9, 320)]:
             made.append(_move(f"{rows}-parts", number, adam, size, 0, 256, 2.0**4, parts=rows))
+        for total, stopped in (("loss", False), ("stopping", False), ("loss", True)):
+            name = f"total-{total}" + ("-stopped" if stopped else "")
+            made.append(_move(name, number, adam, 333, 3, 64, stopped=stopped, total=total))
+        made.append(_move("total-parts", number, adam, 70, 0, 256, 2.0**4, parts=3, total="loss"))
         made.append(_move("stopped-parts", number, adam, 70, 0, 256, stopped=True, parts=3))
     return made
 
@@ -243,9 +247,12 @@ def _moves() -> list[Case]:
 def _move(
     name: str, number: Any, optimizer: Any, size: int, blocks: int, threads: int,
     scale: float = 1.0, limit: float = math.inf, stopped: bool = False, decay: float = 0.0,
-    factors: bool = False, parts: int = 0,
+    factors: bool = False, parts: int = 0, total: str = "",
 ) -> Case:  # fmt: skip
-    """The second step of a run that begins after six updates; its gradient may be in parts."""
+    """The second step of a run that begins after six updates; its gradient may be in parts.
+
+    `total`: "loss", or "stopping" where it is not finite: the update does what else `total` does.
+    """
     factor, slots = 0.75, optimizer.slots
     lrs = np.array([1e30, 0.3 if optimizer.name == "sgd" else 0.02, 1e30])
     passed = draw(4, size, number, scale)
@@ -254,9 +261,18 @@ def _move(
     if optimizer.name == "rprop":
         memory[0, ::2] *= -1  # the last gradient; 0 keeps the sign
         memory[0, ::7] = 0
-    state = block(rows=4, batch=4, index=2, now=1)
+    state = block(rows=4, batch=4, index=1 if total else 2, now=0 if total else 1)
     state[Control.STOPPED] = stopped
     state[Control.OPTIMIZER], state[Control.SLOTS] = control.code(optimizer), slots
+    layout = network(3, (4, "relu"), (5,))[1]
+    loss_parts = np.abs(draw(10, 70, FLOAT64))
+    after, losses, masses = state.copy(), np.full(3, np.nan), np.full(3, np.nan)
+    if total:
+        after[Control.NOW], after[Control.NEXT] = 1, 2
+    if total and not stopped:
+        loss_parts[66] = math.inf if total == "stopping" else 1
+        losses[1], masses[1] = loss_parts.sum() / layout.loss.each / 2.5, 2.5
+        after[Control.STOPPED] = stopped = total == "stopping"
     run = a_run(
         steps=3, optimizer=optimizer, learning_rate=lrs, weight_decay=decay, clip_value=limit
     )
@@ -276,8 +292,10 @@ def _move(
         start = np.full(size, np.nan) if stopped else moved
         copied = Out(start, number.store, near=rounding(number, stored=True))
     arguments = {
-        "control": state, "scalars": np.array([np.nan, factor, scale]),
-        "settings": control.settings(run),
+        "int_table": tables(layout)["int_table"], "control": Out(after, "i8", state),
+        "scalars": np.array([2.5, factor, scale]), "settings": control.settings(run),
+        "weighted": bool(total), "own_parts": loss_parts, "own_count": 70 if total else 0,
+        "losses": Out(losses, "f8", near=SUM), "masses": Out(masses, "f8", near=SUM),
         "steps": control.step_table(network(1, (1,))[1], run, 6),
         "gradient": passed, "scaled": scale != 1, "size": size, "factors": own,
         "parameters": Out(moved, number.real, p, norm=near),

@@ -382,9 +382,14 @@ def steps_of_a_run(program, weighted, **settings):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_narrow_step_is_three_launches(weighted):
+def test_a_narrow_step_is_two_launches(monkeypatch, weighted):
     losses, moved, launched = steps_of_a_run(a_program(NARROW), weighted)
-    assert launched == [*["mass"] * weighted, "narrow", "total", "update_by_parts"] * 5
+    assert launched == [*["mass"] * weighted, "narrow", "update_by_parts"] * 5
+    monkeypatch.setattr(steps, "MOST_OWN_READS", 0)
+    apart = steps_of_a_run(a_program(NARROW), weighted)
+    assert apart[2] == [*["mass"] * weighted, "narrow", "total", "update_by_parts"] * 5
+    assert_same_bits(losses, apart[0])
+    assert_same_bits(moved, apart[1])
     # With a penalty, the gradient is put together before: the same sums.
     near = steps_of_a_run(a_program(NARROW), weighted, clip_norm=1e9)
     assert_same_bits(losses, near[0])

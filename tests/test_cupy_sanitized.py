@@ -185,6 +185,7 @@ def picked(*names):
 #: What stands behind a barrier, to tell it from others.
 SUM, SUMMED, PEAK = "T whole = 0;", "return whole;", "real most = scratch[0];"
 SOFTMAX, LOSS = "row[j] = exp_(", "real y = target.y ?"
+READ = "// this block's threads have read it"
 OTHERS = "// derivatives were put for other lanes too"
 
 IN_HEADERS = (SUM, SUMMED, PEAK, SOFTMAX, LOSS, OTHERS)
@@ -200,6 +201,7 @@ LEAVING_OUT = [
     ("narrow.cu", OTHERS, [PAIRS]),
     ("step.cu", SUM, picked("total-bf16-no-weights")),
     ("step.cu", SUMMED, picked("total-bf16-no-weights")),
+    ("step.cu", READ, picked("update_parameters-bf16-total-loss")),
     ("layered.cu", PEAK, picked("losses-bf16-mse-5x8-y-some")),
     ("layered.cu", SOFTMAX, picked("softmax-bf16-33-40-32")),
     ("layered.cu", None, picked("sum_columns-bf16-40-31")),

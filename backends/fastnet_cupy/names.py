@@ -52,8 +52,8 @@ class Control(IntEnum):
     """Places in the control block: what kernels know of the run, `(len(Control),)` int64.
 
     The host writes it before a run; `total`, the one kernel of a step that is a single block,
-    moves it on. Kernels before that one in a step read NEXT, kernels after it NOW: so no kernel
-    reads a number that another one is about to change.
+    moves it on, or the last block of the update does. Kernels before that one in a step read NEXT,
+    kernels after it NOW: so no kernel reads a number that another one is about to change.
     """
 
     #: The step, counted from the run's first, for the kernels before `total`.
@@ -87,6 +87,8 @@ class Control(IntEnum):
     SLOTS = 14
     #: Whether batches are normalized by their own statistics.
     TRAINING = 15
+    #: Blocks of the update that have read this block, where the update moves it on.
+    DONE = 16
 
 
 class Scalar(IntEnum):

@@ -74,41 +74,87 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   }
 }
 
-// One block: the step's loss from its `count` parts, the gradient's factor from the sums of the
-// `blocks` that `collect` ran in (0: it was not needed), and on to the next step. losses[step], and
-// masses[step], the weights behind that mean. A loss that is not finite stops the run.
+// The loss of a step, from the `count` parts that a pass has left, and the weights behind that mean.
+struct StepLoss {
+  double loss, rows;
+
+  // By all threads of a block, each of which has it, in all blocks alike.
+  __device__ __forceinline__ StepLoss(const Table &table, const int64_t *control,
+                                      const double *scalars, int weighted, const double *parts,
+                                      int count, double *scratch) {
+    loss = 0;
+    for (int part = threadIdx.x; part < count; part += blockDim.x) loss += parts[part];
+    loss = block_sum(loss, scratch);
+    rows = weighted ? scalars[MASS] : (double)batch_of(control, control[NEXT]).rows;
+    loss /= table[TABLE_EACH];
+    // A batch of weights that are all zero has loss 0.
+    loss = rows > 0 ? loss / rows : 0.0;
+  }
+  // On to the next step, by the last thread that reads the control block: losses[step], and
+  // masses[step]. A loss that is not finite stops the run. Whether it was not stopped before.
+  __device__ __forceinline__ bool conclude(int64_t *control, double *losses, double *masses) const {
+    int64_t step = control[NEXT];
+    control[NOW] = step;
+    control[NEXT] = step + 1;
+    if (control[STOPPED]) return false;
+    losses[step] = loss;
+    masses[step] = rows;
+    control[STOPPED] = !isfinite(loss);
+    return true;
+  }
+};
+
+// One block: the step's loss, the gradient's factor from the sums of the `blocks` that `collect` ran
+// in (0: it was not needed), and on to the next step.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
     total(const int *int_table, int64_t *control, double *scalars, const double *settings,
           int weighted, const double *parts, int count, const double *sums, int blocks,
           double *losses, double *masses) {
   __shared__ double scratch[FN_MOST_WARPS];
   Table table = {int_table, nullptr};
-  double loss = 0, added = 0, square = 0, small = 0;
-  for (int part = threadIdx.x; part < count; part += blockDim.x) loss += parts[part];
+  StepLoss found(table, control, scalars, weighted, parts, count, scratch);
+  double added = 0, square = 0, small = 0;
   for (int block = threadIdx.x; block < blocks; block += blockDim.x) {
     added += sums[block];
     square += sums[blocks + block];
     small += sums[2 * blocks + block];
   }
-  loss = block_sum(loss, scratch);
   added = block_sum(added, scratch);
   square = block_sum(square, scratch);
   small = block_sum(small, scratch);
   if (threadIdx.x) return;
-  int64_t step = control[NEXT];
-  double rows = weighted ? scalars[MASS] : (double)batch_of(control, step).rows;
-  loss /= table[TABLE_EACH];
-  // A batch of weights that are all zero has loss 0.
-  loss = rows > 0 ? loss / rows : 0.0;
-  if (blocks && settings[SETTING_REPORTS_PENALTY] != 0) loss += added;
-  control[NOW] = step;
-  control[NEXT] = step + 1;
-  if (control[STOPPED]) return;
-  losses[step] = loss;
-  masses[step] = rows;
-  control[STOPPED] = !isfinite(loss);
+  if (blocks && settings[SETTING_REPORTS_PENALTY] != 0) found.loss += added;
+  if (!found.conclude(control, losses, masses)) return;
   scalars[FACTOR] = blocks ? norm_factor(square, small, settings[SETTING_CLIP_NORM]) : 1.0;
 }
+
+// What `total` does without the gradient's sums, by an update itself, of which every block adds up
+// the loss: `count` parts, 0 where `total` has done it.
+struct OwnTotal {
+  StepLoss found;
+  int count;
+  int64_t step;
+  bool stopped;
+
+  __device__ __forceinline__ OwnTotal(const int *int_table, const int64_t *control,
+                                      const double *scalars, int weighted, const double *parts,
+                                      int count, double *scratch)
+      : found({int_table, nullptr}, control, scalars, weighted, parts, count, scratch),
+        count(count), step(control[count ? NEXT : NOW]) {
+    stopped = control[STOPPED] || (count && !isfinite(found.loss));
+  }
+  // By the block that is the last to get here: no other one reads the control block any more.
+  __device__ __forceinline__ void conclude(int64_t *control, double *losses, double *masses) const {
+    if (!count) return;
+    __syncthreads();  // this block's threads have read it
+    if (threadIdx.x) return;
+    __threadfence();
+    unsigned long long *done = (unsigned long long *)(control + DONE);
+    if (atomicAdd(done, 1ull) + 1 < gridDim.x) return;
+    *done = 0;
+    found.conclude(control, losses, masses);
+  }
+};
 
 // A step's update: its rule, and the arrays that it changes. The gradient carries the step's scale
 // if `scaled`. `factors`: for each parameter that of its learning rate, then all of weight decay;
@@ -124,12 +170,12 @@ struct Update {
   store *copy;
 
   __device__ __forceinline__ Update(const int64_t *control, const double *settings,
-                                    const double *steps, const double *scalars, int scaled,
-                                    int64_t size, const real *factors, real *parameters,
-                                    real *memory, store *copy)
+                                    const double *steps, int64_t index, const double *scalars,
+                                    int scaled, int64_t size, const real *factors,
+                                    real *parameters, real *memory, store *copy)
       : rule((int)control[OPTIMIZER], settings), size(size), factors(factors),
         parameters(parameters), memory(memory), copy(copy) {
-    step = steps + control[NOW] * control[STEP_NUMBERS];
+    step = steps + index * control[STEP_NUMBERS];
     slots = (int)control[SLOTS];
     rule.take(step);
     factor = (real)scalars[FACTOR];
@@ -150,29 +196,42 @@ struct Update {
   }
 };
 
-// Update every parameter.
+// Update every parameter. `own_parts` to `masses`: see `OwnTotal`.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    update_parameters(const int64_t *control, const double *settings, const double *steps,
-                      const double *scalars, const real *gradient, int scaled, int64_t size,
-                      const real *factors, real *parameters, real *memory, store *copy) {
-  if (control[STOPPED]) return;
-  Update update(control, settings, steps, scalars, scaled, size, factors, parameters, memory, copy);
-  int64_t apart = (int64_t)gridDim.x * blockDim.x;
-  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart)
-    update.entry(i, gradient[i]);
+    update_parameters(const int *int_table, int64_t *control, const double *settings,
+                      const double *steps, const double *scalars, int weighted,
+                      const double *own_parts, int own_count, double *losses, double *masses,
+                      const real *gradient, int scaled, int64_t size, const real *factors,
+                      real *parameters, real *memory, store *copy) {
+  __shared__ double scratch[FN_MOST_WARPS];
+  OwnTotal own(int_table, control, scalars, weighted, own_parts, own_count, scratch);
+  if (!own.stopped) {
+    Update update(control, settings, steps, own.step, scalars, scaled, size, factors, parameters,
+                  memory, copy);
+    int64_t apart = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += apart)
+      update.entry(i, gradient[i]);
+  }
+  own.conclude(control, losses, masses);
 }
 
 // The same by the sums of the columns of parts `(rows, stride)`, a block for SUM_COLUMNS of them.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    update_by_parts(const int64_t *control, const double *settings, const double *steps,
-                    const double *scalars, const real *parts, int rows, int stride, int scaled,
-                    int64_t size, const real *factors, real *parameters, real *memory,
-                    store *copy) {
-  if (control[STOPPED]) return;
-  Update update(control, settings, steps, scalars, scaled, size, factors, parameters, memory, copy);
+    update_by_parts(const int *int_table, int64_t *control, const double *settings,
+                    const double *steps, const double *scalars, int weighted,
+                    const double *own_parts, int own_count, double *losses, double *masses,
+                    const real *parts, int rows, int stride, int scaled, int64_t size,
+                    const real *factors, real *parameters, real *memory, store *copy) {
+  __shared__ double scratch[FN_MOST_WARPS];
+  OwnTotal own(int_table, control, scalars, weighted, own_parts, own_count, scratch);
   int64_t i = (int64_t)blockIdx.x * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
   real sum = column_sum(parts, stride, (int)i, 0, rows);
-  if (threadIdx.x < SUM_COLUMNS && i < size) update.entry(i, sum);
+  if (!own.stopped) {
+    Update update(control, settings, steps, own.step, scalars, scaled, size, factors, parameters,
+                  memory, copy);
+    if (threadIdx.x < SUM_COLUMNS && i < size) update.entry(i, sum);
+  }
+  own.conclude(control, losses, masses);
 }
 
 // Move `count` statistics toward those of the step's batch, by their shares of the way.
