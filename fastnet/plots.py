@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import files
+from fastnet.arrays.checks import Array
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
 
@@ -17,6 +18,9 @@ EXTENSIONS = (".png", ".svg", ".pdf")
 
 #: Losses that span more than this factor are drawn on a logarithmic scale.
 _LOG_FACTOR = 20.0
+
+#: Groups of rows with similar probabilities: the most, and of how many rows each at least.
+_GROUPS, _ROWS_OF_GROUP = 10, 15
 
 #: The most points of a curve that are drawn; more cannot be distinguished.
 _POINTS = 2_000
@@ -82,6 +86,54 @@ def losses(
     if len(curves) > 1:
         axes.legend(frameon=False)
     return axes
+
+
+def probabilities(chance: Array, right: Array, axes: Any, weight: Array | None = None) -> None:
+    """Draw how often predictions of some probability are right.
+
+    Rows are grouped by their probability; bars are one standard error of the fraction.
+
+    Args:
+        chance: the probability of each row, `(rows,)`.
+        right: whether it came out, `(rows,)`.
+        axes: the matplotlib axes.
+        weight: of each row, `(rows,)`, or None.
+    """
+    weight = np.ones(len(chance)) if weight is None else weight
+    order = np.argsort(chance, kind="stable")
+    count = min(_GROUPS, max(len(order) // _ROWS_OF_GROUP, 2), len(order))
+    groups = [g for g in np.array_split(order, count) if weight[g].any()]
+    said, found, error = np.array(
+        [_group(chance[g].astype(np.float64), right[g], weight[g]) for g in groups]
+    ).T
+    _diagonal(axes)
+    axes.errorbar(said, found, error, color=COLORS[0], marker="o", linewidth=1.6, elinewidth=1)
+
+
+def coverages(levels: Array, found: Array, axes: Any) -> None:
+    """Draw which fraction of the rows lies in intervals of each probability, `(levels,)` each."""
+    _diagonal(axes)
+    axes.plot(levels, found, color=COLORS[0], marker="o", linewidth=1.6)
+
+
+def _diagonal(axes: Any) -> None:
+    """Where what is said is what is found, on equal axes from 0 to 1."""
+    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":", label="calibrated")
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _group(chance: Array, right: Array, weight: Array) -> tuple[float, float, float]:
+    """The mean probability of some rows, the fraction that is right, and its standard error."""
+    fraction = float(np.average(right, weights=weight))
+    rows = float(weight.sum() ** 2 / np.square(weight).sum())  # as many as count alike (Kish)
+    return (
+        float(np.average(chance, weights=weight)),
+        fraction,
+        float(np.sqrt(fraction * (1 - fraction) / rows)),
+    )
 
 
 def check(path: str | os.PathLike[str], option: str) -> None:

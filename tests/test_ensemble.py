@@ -199,3 +199,39 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.Ensemble(classifier(), members=2, bootstrap=True, backend="numpy").fit(
             x, [0, 1, 2], rows=[[0], [1]]
         )
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_the_calibration_of_quantities_is_drawn(scores):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    x, y, _ = noisy(300, 6)
+    ensemble = fn.Ensemble(of_normals(), members=2, seed=0, backend="numpy")
+    if scores:
+        ensemble.calibrate(x[:9], y[:9])
+    axes = ensemble.plot_calibration(x, y)
+    levels, found = axes.lines[1].get_data()
+    assert len(levels) == (18 if scores else 19)  # 9 rows calibrate up to 90 %
+    for level, fraction in zip(levels, found, strict=True):
+        low, high = ensemble.predict_interval(x, level)
+        assert fraction == pytest.approx(metrics.coverage(y, low[:, 0], high[:, 0]), abs=0.01)
+    assert axes.figure.axes == [axes]
+
+
+def test_the_calibration_of_classes_is_drawn():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 4))
+    two = fn.Network(4, [fn.Dense(1, "sigmoid")], loss="binary_crossentropy")
+    for network, y in ((classifier(), rng.integers(3, size=300)), (two, rng.integers(2, size=300))):
+        ensemble = fn.Ensemble(network, members=2, seed=0, backend="numpy")
+        said, found = ensemble.plot_calibration(x, y).lines[1].get_data()
+        predicted = ensemble.predict(x)
+        chance = predicted.max(axis=1) if network is not two else predicted[:, 0]
+        right = predicted.argmax(axis=1) == y if network is not two else y == 1
+        groups = np.array_split(np.argsort(chance, kind="stable"), 10)
+        np.testing.assert_allclose(said, [chance[g].mean() for g in groups], rtol=1e-6)
+        np.testing.assert_allclose(found, [right[g].mean() for g in groups])
+    labels = fn.Network(4, [fn.Dense(3, "sigmoid")], loss="binary_crossentropy")
+    several = fn.Ensemble(labels, members=2, backend="numpy")
+    with pytest.raises(fn.DefinitionError, match="labels that are independent"):
+        several.plot_calibration(x, rng.integers(2, size=(300, 3)))

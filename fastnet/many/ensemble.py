@@ -11,10 +11,9 @@ from fastnet import random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
-from fastnet.definition.losses import GaussianNLL
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError
-from fastnet.many import ensemble_files, intervals, measuring
+from fastnet.many import deviations, ensemble_files, intervals, measuring
 from fastnet.many.ensemble_files import SavedEnsemble
 from fastnet.many.grouping import grouped
 from fastnet.many.measuring import kind_of
@@ -157,14 +156,12 @@ class Ensemble:
     @property
     def least_variance(self) -> float:
         """What a predicted variance is at least; 0 where none is predicted."""
-        loss = self.network.loss
-        return loss.epsilon if isinstance(loss, GaussianNLL) else 0.0
+        return deviations.least_variance(self.network)
 
     @property
     def predicts_deviations(self) -> bool:
         """Whether there are standard deviations: of quantities, by variances or several members."""
-        kind = kind_of(self.network)
-        return kind == "normal" or (kind == "values" and int(np.count_nonzero(self.weights)) > 1)
+        return deviations.has_deviations(self.network, self.weights)
 
     def __len__(self) -> int:
         """How many members there are."""
@@ -385,6 +382,37 @@ class Ensemble:
         targets = self._checked_targets(y, len(predicted))
         return measuring.metrics_of(self.network, targets, predicted, std)
 
+    def plot_calibration(self, x: Any, y: Any, axes: Any = None, *, encoded: bool = False) -> Any:
+        """Draw how sure the ensemble is against how often it is right, on rows not trained on.
+
+        Of classes: which fraction of the rows came out as predicted with some probability. Of
+        quantities: which fraction lies in intervals of 5 to 95 %. On the diagonal is what is
+        calibrated; below it, it is too sure.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: as for `fit`.
+            axes: the matplotlib axes to draw on; None makes a new figure (`axes.figure`).
+            encoded: as for `predict`.
+
+        Returns:
+            The axes.
+
+        Raises:
+            DataError: if the arrays do not fit.
+            DefinitionError: for labels that are independent of each other, and as for `predict`
+                with `return_std`.
+            MissingExtra: without matplotlib.
+        """
+        check_encoded(self.table, encoded, "plot_calibration")
+        std = None
+        if kind_of(self.network) == "classes":
+            predicted = np.asarray(self.predict(x, encoded=True))
+        else:
+            predicted, std = map(np.asarray, self.predict(x, return_std=True, encoded=True))
+        targets = self._checked_targets(y, len(predicted))
+        return measuring.plot(self.network, targets, predicted, std, self.scores, axes)
+
     def _checked_targets(self, y: Any, rows: int) -> Array:
         network = self.network
         return checks.targets(y, rows, network.targets, network.loss.targets, np.dtype(self.dtype))
@@ -405,33 +433,10 @@ class Ensemble:
             x: `(rows, inputs)`.
             counted: `(members, rows)`, 1 where a member counts for a row, else 0; None: all do.
         """
-        kind, targets = kind_of(self.network), self.network.targets
-        if kind == "classes":
-            raise DefinitionError(
-                "standard deviations and intervals are of quantities; these members predict "
-                "probabilities, which say by themselves how sure they are."
-            )
-        if kind == "quantiles":
-            raise DefinitionError(
-                "these members predict quantiles, whose deviations say nothing of the target's; "
-                "use loss='gaussian_nll' or loss='mse'."
-            )
-        if not self.predicts_deviations:
-            raise DefinitionError(
-                "one member has no spread; use more members, or loss='gaussian_nll'."
-            )
+        deviations.check_deviations(self.network, self.weights)
         weights = self.weights[:, None] * (1 if counted is None else counted)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            weights = (weights / weights.sum(axis=0))[:, :, None]
-            predicted = np.concatenate([part.astype(np.float64) for part, _ in self._parts(x)])
-            points = predicted[..., :targets]
-            mean = np.sum(weights * points, axis=0)
-            between = np.sum(weights * (points - mean) ** 2, axis=0)
-            if kind == "normal":  # the variance of a mixture
-                own = np.maximum(np.exp(predicted[..., targets:]), self.least_variance)
-                return mean, np.sum(weights * own, axis=0) + between
-            # Unbiased for equal weights, where it divides by members - 1.
-            return mean, between / (1 - np.sum(weights**2, axis=0))
+        predicted = np.concatenate([part for part, _ in self._parts(x)])
+        return deviations.moments(self.network, predicted, weights)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write members, weights and calibration to a safetensors file, whole or not at all.

@@ -46,7 +46,7 @@ def factors(calibration: Array | None, coverage: float) -> Array | float:
     if calibration is None:
         return NormalDist().inv_cdf((1 + coverage) / 2)
     rows = len(calibration)
-    place = math.ceil((rows + 1) * coverage)
+    place = _place(rows, coverage)
     if place > rows:
         least = math.ceil(round(coverage / (1 - coverage), 6))  # 1 - 0.9 is not quite 0.1
         raise DefinitionError(
@@ -54,3 +54,13 @@ def factors(calibration: Array | None, coverage: float) -> Array | float:
             f"{rows}."
         )
     return np.asarray(calibration[place - 1])
+
+
+def has_interval(calibration: Array | None, coverage: float) -> bool:
+    """Whether there are enough rows to calibrate with; the arguments are those of `factors`."""
+    return calibration is None or _place(len(calibration), coverage) <= len(calibration)
+
+
+def _place(rows: int, coverage: float) -> int:
+    """The score that is the factor, counted from 1 (Lei et al. 2018, section 2.2)."""
+    return math.ceil(round((rows + 1) * coverage, 9))  # 20 * 0.55 is not quite 11

@@ -4,12 +4,18 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import plots
 from fastnet.arrays.checks import Array
 from fastnet.definition.layers import Dense
 from fastnet.definition.losses import GaussianNLL
 from fastnet.definition.network import Network
+from fastnet.errors import DefinitionError
+from fastnet.many import intervals
 from fastnet.model import Model
 from fastnet.training import metrics, uncertainty
+
+#: Intervals whose coverage is drawn.
+_LEVELS = np.arange(1, 20) / 20
 
 #: Losses of quantities, of which there are means and deviations.
 _QUANTITIES = ("real", "count")
@@ -93,6 +99,59 @@ def metrics_of(
         measured["nll"] = uncertainty.negative_log_likelihood(targets, predicted, std)
         measured["crps"] = uncertainty.crps(targets, predicted, std)
     return measured
+
+
+def plot(
+    network: Network,
+    targets: Array,
+    predicted: Array,
+    std: Array | None,
+    calibration: Array | None,
+    axes: Any,
+) -> Any:
+    """Draw how sure predictions are against how often they are right.
+
+    Of quantities: which fraction lies in intervals of each probability (Kuleshov, Fenner and Ermon
+    2018); of two classes the probability of the second one, of more that of the predicted one.
+
+    Args:
+        network: that of the members.
+        targets: checked, `(rows,)` class indices or `(rows, targets)`.
+        predicted: `(rows, outputs)`, probabilities or means.
+        std: `(rows, targets)` for quantities, or None.
+        calibration: as for `intervals.factors`.
+        axes: the matplotlib axes; None makes a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DefinitionError: for labels that are independent of each other.
+        MissingExtra: without matplotlib.
+    """
+    if std is None and not has_classes(network):
+        raise DefinitionError(
+            "plot_calibration is of classes or quantities; these members predict labels that are "
+            "independent of each other."
+        )
+    axes = plots.figure().add_subplot() if axes is None else axes
+    if std is not None:
+        levels = np.array([one for one in _LEVELS if intervals.has_interval(calibration, one)])
+        away = np.abs(targets.astype(np.float64) - predicted)
+        found = [np.mean(away <= intervals.factors(calibration, level) * std) for level in levels]
+        plots.coverages(levels, np.array(found), axes)
+        axes.set_xlabel("probability of the interval")
+        axes.set_ylabel("fraction of the rows in it")
+    elif predicted.shape[1] <= 2:
+        plots.probabilities(predicted[:, -1], indices(targets) == 1, axes)
+        axes.set_xlabel("predicted probability of class 1")
+        axes.set_ylabel("fraction of the rows")
+    else:
+        right = predicted.argmax(axis=1) == indices(targets)
+        plots.probabilities(predicted.max(axis=1), right, axes)
+        axes.set_xlabel("predicted probability of the predicted class")
+        axes.set_ylabel("fraction right")
+    return axes
 
 
 def indices(targets: Array) -> Array:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet import plots
-from fastnet.arrays.checks import Array
 from fastnet.definition.layers import Dropout
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.reporting import METRICS, figure, short
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 #: Inches; 6 are 600 pixels at matplotlib's usual 100 dots an inch.
 _WIDTH, _HEIGHT, _HEIGHT_OF_ONE = 6.0, 7.2, 4.2
-
-#: Groups of rows with similar probabilities: the most, and of how many rows each at least.
-_GROUPS = 10
-_ROWS_OF_GROUP = 15
 
 #: The most rows of a scatter; more are a blot.
 _POINTS = 2_000
@@ -73,23 +68,9 @@ def calibration(table: Table, evaluation: Evaluation, axes: Any) -> None:
         best = np.argmax(p, axis=1)
         chance, right = p[np.arange(len(p)), best], true == best
         what = "of the predicted class"
-    weight = np.ones(len(p)) if evaluation.weight is None else evaluation.weight
-    order = np.argsort(chance, kind="stable")
-    count = min(_GROUPS, max(len(order) // _ROWS_OF_GROUP, 2), len(order))
-    groups = [g for g in np.array_split(order, count) if weight[g].any()]
-    said, found, error = np.array(
-        [_group(chance[g].astype(np.float64), right[g], weight[g]) for g in groups]
-    ).T
-    axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":", label="calibrated")
-    axes.errorbar(
-        said, found, error, color=plots.COLORS[0], marker="o", linewidth=1.6, elinewidth=1
-    )
+    plots.probabilities(chance, right, axes, evaluation.weight)
     axes.set_xlabel(f"predicted probability {what}")
     axes.set_ylabel("fraction of the rows" if len(table.classes) == 2 else "fraction right")
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.03)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="upper left")
 
 
 def against_true(table: Table, evaluation: Evaluation, axes: Any) -> None:
@@ -120,17 +101,6 @@ def _losses(trained: "Trained", axes: Any) -> None:
     if trained.validation is not None:
         axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
         axes.legend(frameon=False)
-
-
-def _group(chance: Array, right: Array, weight: Array) -> tuple[float, float, float]:
-    """The mean probability of some rows, the fraction that is right, and its standard error."""
-    fraction = float(np.average(right, weights=weight))
-    rows = float(weight.sum() ** 2 / np.square(weight).sum())  # as many as count alike (Kish)
-    return (
-        float(np.average(chance, weights=weight)),
-        fraction,
-        float(np.sqrt(fraction * (1 - fraction) / rows)),
-    )
 
 
 def _score(evaluation: Evaluation) -> str:
