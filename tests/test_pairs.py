@@ -169,7 +169,6 @@ def test_nan_among_numbers_gives_nan_in_its_row_and_is_not_trained_on():
          "layer 0.0 is an Embed, which comes first"),
         (lambda: fn.Network(fn.Inputs(categories=(3,)), [fn.Embed(2, fn.Periodic()), fn.Dense(1)]),
          "embed numbers is given, and the network has no numbers"),
-        (lambda: model_of(fn.Network(INPUTS, [fn.Dense(1)])).to_torch(), "the network's 2 categor"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(make, says):

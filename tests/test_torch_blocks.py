@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from foreign import ROWS, agree
-from graphs import EMBEDDED, MIXED, anywhere, mixed
+from graphs import MIXED, anywhere, mixed
+from samples import rows_for
 
 import fastnet as fn
 
@@ -13,12 +14,12 @@ nn, functional = torch.nn, torch.nn.functional
 WIDE = ROWS.astype(np.float64)
 
 
-@pytest.mark.parametrize("name", [name for name in MIXED if name not in EMBEDDED])
+@pytest.mark.parametrize("name", MIXED)
 def test_every_layer_to_torch_and_back(name):
     model = anywhere(mixed(name), "numpy")
     module = model.to_torch()
     assert module.training
-    x = WIDE[:, :3]
+    x = rows_for(model.network, 40)[0]
     with torch.no_grad():
         agree(module.eval()(torch.tensor(x)).numpy(), model.predict(x), 1e-13)
     back = fn.from_torch(module, backend="numpy")
@@ -29,6 +30,11 @@ def test_every_layer_to_torch_and_back(name):
     assert {type(one.layer) for one in back.network.placed} <= {
         type(one.layer) for one in model.network.placed
     }, kept
+    if model.network.categories:
+        pair = x[:, : -len(model.network.categories)], x[:, -len(model.network.categories) :]
+        with torch.no_grad():
+            found = module(tuple(map(torch.tensor, pair))).numpy()
+        np.testing.assert_array_equal(found, module(torch.tensor(x)).detach().numpy())
 
 
 class Block(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import Activation, Identity
+from fastnet.definition.embedding import Embed, Embedding, Inputs
 from fastnet.definition.layers import (
     Activate,
     BatchNorm,
@@ -34,7 +35,7 @@ R = TypeVar("R")
 
 
 #: The layers that writers know.
-_WRITABLE = (Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
+_WRITABLE = (Embedding, Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
 
 
 def check_writable(network: Network, library: str) -> None:
@@ -43,11 +44,6 @@ def check_writable(network: Network, library: str) -> None:
     Raises:
         DefinitionError: naming the first that they do not.
     """
-    if network.categories:
-        raise DefinitionError(
-            f"cannot write the network's {len(network.categories)} categories for {library}: only "
-            "inputs of numbers are supported."
-        )
     for one in network.placed:
         if not isinstance(one.layer, _WRITABLE):
             known = ", ".join(layer.__name__ for layer in _WRITABLE)
@@ -90,6 +86,7 @@ class Chain:
         self._layers: list[Layer] = []
         self._arrays: list[dict[str, Array]] = []
         self._inputs: int | None = None
+        self._both: Inputs | None = None
         self._outputs: int | None = None
         self._scale: Array | float = 1.0
         self._shift: Array | float = 0.0
@@ -122,6 +119,19 @@ class Chain:
             )
         layer = Dense(weight.shape[1], activation or Identity(), bias is not None)
         self._append(name, layer, arrays, *weight.shape)
+
+    def embed(self, name: str, inputs: Inputs, embed: Embed, arrays: dict[str, Array]) -> None:
+        """Add the layer that comes first and embeds categories or numbers."""
+        if self._layers or np.any(self._shift) or np.any(np.asarray(self._scale) != 1):
+            raise self.refuse(f"{name} does not come first; in fastnet it must.")
+        layer = self.made(name, Embedding, embed, inputs)
+        self._float(name, arrays)
+        for key, shape in layer.parameters(0).items():
+            if arrays[key].shape != shape:
+                raise self.refuse(f"{name}: {key} is {arrays[key].shape}; it must be {shape}.")
+        if arrays:
+            self._append(name, embed, arrays, inputs.columns)
+        self._both, self._inputs, self._outputs = inputs, inputs.columns, layer.outputs(0, name)
 
     def layer(self, name: str, layer: Layer, **arrays: Array) -> None:
         """Add a norm or a Scale, all of whose parameters are `(units,)`."""
@@ -207,11 +217,11 @@ class Chain:
         kind = given or self._dtype
         self._fold()
         try:
-            network = Network(self._inputs or 0, self._layers)
+            network = Network(self._both or self._inputs or 0, self._layers)
         except DefinitionError as error:
             raise self.refuse(str(error)) from error
         fitting = wanted or self.loss or _FITTING.get(network.output.name, "mse")
-        network = Network(network.inputs, self._ended(fitting), fitting)
+        network = Network(network.both_inputs, self._ended(fitting), fitting)
         arrays = {
             f"{index}.{name}": array
             for index, own in enumerate(self._arrays)

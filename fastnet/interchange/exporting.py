@@ -12,7 +12,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, encoded: bool = False
 
     The input is `x` `(rows, inputs)`, any number of rows, the output `prediction`
     `(rows, outputs)`, both of the model's dtype. In onnxruntime it equals `predict` to 1e-5.
-    Dropout is left out.
+    Dropout is left out. A network of numbers and categories has the inputs `numbers` `(rows, n)`
+    and `categories` `(rows, c)`, int64, instead.
 
     The graph of a model trained on a table does all that `fastnet.tables.predict` does: missing
     values, standardization, one-hot encoding. It has an input `(rows,)` for each column, by its
@@ -56,7 +57,8 @@ def to_torch(model: Model) -> Any:
     """Make a `torch.nn.Sequential` with a copy of the parameters.
 
     `Residual`, `Scale` and `Parametric`, which `torch.nn` does not have, are modules of
-    `fastnet.interchange.torch_layers`.
+    `fastnet.interchange.torch_layers`, and `Embed` is one of `torch_embedding`: it takes a pair
+    `(numbers, codes)`, or one array of both.
 
     Its outputs are those of `predict`, on the CPU and in the model's dtype, with softmax or
     sigmoid as the last module where the network has them. Like every new module it is in training

@@ -138,7 +138,8 @@ class _Reader:
         if len(inputs) != 1:
             names = [entry.name for entry in inputs]
             raise self._file.refuse(
-                f"its output depends on {len(inputs)} inputs {names}; fastnet supports one."
+                f"its output depends on {len(inputs)} inputs {names}; fastnet reads one, and no "
+                "embeddings of categories."
             )
         kind = inputs[0].type.tensor_type
         if kind.elem_type not in (*REALS, *WHOLE):

@@ -139,7 +139,9 @@ class Shapes(Arithmetic):
     def gather(self, a: Value, index: Value) -> Value:
         (axis,) = self._has(axis=0)
         if not isinstance(a, Size) or axis != 0:
-            raise self._refuse("fastnet supports it on the shape of an array only.")
+            raise self._refuse(
+                "fastnet supports it on the shape of an array only, and reads no embeddings."
+            )
         place = int(self._number(index))
         if not -len(a.entries) <= place < len(a.entries):
             raise self._refuse(f"the shape has no entry {place}.")

@@ -14,6 +14,7 @@ import numpy as np
 from fastnet import files
 from fastnet.arrays import checks
 from fastnet.definition.activations import Activation, Parametric
+from fastnet.definition.embedding import Embed
 from fastnet.definition.layers import Activate, BatchNorm, Dense, Layer, LayerNorm, Residual, Scale
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
@@ -21,6 +22,7 @@ from fastnet.interchange.chain import check_writable, row_of
 from fastnet.interchange.expressions import Expression
 from fastnet.interchange.onnx_activations import ROWS
 from fastnet.interchange.onnx_columns import ML, ML_OPSET, Port, TableColumns
+from fastnet.interchange.onnx_embedding import embedded
 from fastnet.model import Model
 from fastnet.tables.schema import Table
 from fastnet.version import __version__
@@ -72,7 +74,8 @@ class Writer:
         self._constants: list[Any] = []
         self._numbers: dict[tuple[float, np.dtype[Any]], str] = {}
         #: Names that are in use.
-        self._taken = set(self._columns.names if self._columns else ("x", "prediction", "std"))
+        own = ("x", "numbers", "categories", "prediction", "std")
+        self._taken = set(self._columns.names if self._columns else own)
 
     def serialized(self) -> bytes:
         """The bytes of the whole graph, which is checked."""
@@ -85,8 +88,12 @@ class Writer:
         helper, network = self._onnx.helper, self._model.network
         given = self._dtype if self._table is None else np.dtype(np.float64)
         if self._columns is None:
-            inputs: list[Port] = [("x", _type(given), ["rows", network.inputs])]
-            value = self._standardized("x")
+            numbers = "numbers" if network.categories else "x"
+            inputs: list[Port] = [(numbers, _type(given), ["rows", network.both_inputs.numbers])]
+            if network.categories:
+                codes: Port = ("categories", _INT64, ["rows", len(network.categories)])
+                inputs = [*inputs, codes] if network.both_inputs.numbers else [codes]
+            value = self._standardized(numbers)
         else:
             inputs = self._columns.inputs()
             value = self.cast(self._columns.encoded(), self._dtype)
@@ -137,7 +144,10 @@ class Writer:
 
     def network(self, model: Model, x: str) -> str:
         """The outputs of a network."""
-        return self._layers(model, model.network.layers, "", x)
+        network = model.network
+        if network.categories or isinstance(network.layers[0], Embed):
+            x = embedded(self, model, x, "categories")
+        return self._layers(model, network.layers, "", x)
 
     def _standardized(self, x: str) -> str:
         """Standardize a table's numbers in float64, then cast."""
@@ -281,6 +291,10 @@ class _Value(Expression):
 
     def __mul__(self, other: "_Value | float") -> "_Value":
         return self if other == 1.0 else self._writer.apply("Mul", self, other)
+
+
+#: ONNX's number for int64.
+_INT64 = 7
 
 
 def _type(dtype: np.dtype[Any]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.definition.activations import ACTIVATIONS, Activation, Parametric, PReLU
+from fastnet.definition.embedding import Embed, Embedding, Inputs, Periodic, PiecewiseLinear
 from fastnet.definition.layers import (
     Activate,
     BatchNorm,
@@ -93,21 +94,48 @@ class _Writer:
     def __init__(self, model: Model) -> None:
         import torch
 
-        from fastnet.interchange import torch_layers
+        from fastnet.interchange import torch_embedding, torch_layers
 
         self._model = model
         self._torch, self._nn, self._own = torch, torch.nn, torch_layers
+        self._embedding = torch_embedding
         self._dtype = getattr(torch, model.dtype)
 
     def sequence(self, layers: tuple[Layer, ...], width: int, before: str = "") -> Any:
         """A module of layers whose names begin with `before`."""
         modules = []
+        inputs = self._model.network.both_inputs
+        if not before and (inputs.categories or isinstance(layers[0], Embed)):
+            first = layers[0] if isinstance(layers[0], Embed) else Embed("one_hot")
+            embedding = Embedding(first, inputs)
+            modules.append(self._embed(embedding))
+            width = embedding.outputs(0, "0")
         for index, layer in enumerate(layers):
+            if isinstance(layer, Embed):
+                continue
             name = f"{before}{index}"
             modules += self._modules(layer, name, width)
             width = layer.outputs(width, name)
         kind = self._own.Residual if before else self._nn.Sequential
         return kind(*modules)
+
+    def _embed(self, layer: Embedding) -> Any:
+        nn, own, inputs, tables = self._nn, self._embedding, layer.inputs, []
+        for column, (size, units) in enumerate(zip(inputs.categories, layer.units, strict=True)):
+            if units is None:
+                tables.append(own.OneHot(size, self._dtype))
+            else:
+                table = nn.Embedding(size, units, dtype=self._dtype)
+                tables.append(self._filled(table, "0", weight=f"embedding_{column}"))
+        numeric, module = layer.embed.numbers, None
+        if isinstance(numeric, Periodic):
+            module = own.Periodic(inputs.numbers, numeric.frequencies, numeric.units, self._dtype)
+        elif isinstance(numeric, PiecewiseLinear):
+            module = own.PiecewiseLinear(inputs.numbers, numeric.bins, numeric.units, self._dtype)
+        if numeric is not None:
+            names = numeric.parameters(inputs.numbers)
+            self._filled(module, "0", **{name: name for name in names})
+        return own.Embed(inputs.numbers, tables, module)
 
     def _modules(self, layer: Layer, name: str, width: int) -> list[Any]:
         nn, dtype = self._nn, self._dtype
@@ -183,7 +211,9 @@ def read(module: Any) -> Chain:
 def _check(torch: Any, chain: Chain, module: Any) -> None:
     """Refuse a module in which x + f(x) is something else, as where f changes x in place."""
     model = chain.model("mse", "float64", "numpy", 0)
-    x = np.random.default_rng(0).standard_normal((8, model.network.inputs))
+    inputs, generator = model.network.both_inputs, np.random.default_rng(0)
+    x = generator.standard_normal((8, inputs.columns))
+    x[:, inputs.numbers :] = generator.integers(0, inputs.categories, (8, len(inputs.categories)))
     with torch.no_grad():
         found = deepcopy(module).double().cpu().eval()(torch.tensor(x)).numpy()
     if not np.allclose(found, model.predict(x), 1e-6, 1e-6, equal_nan=True):
@@ -197,9 +227,9 @@ class _Reader:
     """Adds modules to a chain."""
 
     def __init__(self, torch: Any) -> None:
-        from fastnet.interchange import torch_layers
+        from fastnet.interchange import torch_embedding, torch_layers
 
-        self._nn, self._own = torch.nn, torch_layers
+        self._nn, self._own, self._embedding = torch.nn, torch_layers, torch_embedding
 
     def take(self, chain: Chain, name: str, module: Any) -> None:
         """Add a module, and those in it."""
@@ -219,6 +249,8 @@ class _Reader:
             inner = chain.inner()
             self._sequence(inner, name, module)
             chain.block(f"{name} {_short(module)}".lstrip(), inner)
+        elif type(module) is self._embedding.Embed:
+            self._embed(chain, f"{name} {_short(module)}".lstrip(), module)
         elif isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
             self._sequence(chain, name, module)
         elif type(module).__module__.startswith("torch.nn") or type(module) in (
@@ -231,6 +263,34 @@ class _Reader:
     def _sequence(self, chain: Chain, name: str, module: Any) -> None:
         for inner, part in module._modules.items():  # named_children leaves repeated ones out
             self.take(chain, f"{name}.{inner}" if name else inner, part)
+
+    def _embed(self, chain: Chain, where: str, module: Any) -> None:
+        own, arrays = self._embedding, {}
+        sizes: list[int] = []
+        units: list[int | str] = []
+        for column, table in enumerate(module.tables):
+            if isinstance(table, own.OneHot):
+                sizes.append(len(table.rows))
+                units.append("one_hot")
+            else:
+                sizes.append(table.num_embeddings)
+                units.append(table.embedding_dim)
+                arrays[f"embedding_{column}"] = _array(chain, where, table.weight)
+        numeric: Periodic | PiecewiseLinear | None = None
+        if module.numeric is not None:
+            given = {
+                name: _array(chain, where, value)
+                for name, value in module.numeric.state_dict().items()
+            }
+            if isinstance(module.numeric, own.Periodic):
+                frequencies, made = given["weight"].shape[1:]
+                numeric = Periodic(made + 1, frequencies)
+            else:
+                bins, made = given["weight"].shape[1:]
+                numeric = PiecewiseLinear(made, bins)
+            arrays |= given
+        inputs = chain.made(where, Inputs, module.numbers, tuple(sizes))
+        chain.embed(where, inputs, Embed(tuple(units), numeric), arrays)
 
     def _own_forward(self, chain: Chain, name: str, module: Any) -> None:
         from fastnet.interchange import torch_blocks
