@@ -81,3 +81,16 @@ def test_the_tutorials_rule_breaks_down_and_exact_gradients_do_not(tmp_path):
     picture = imread(path)
     assert picture.shape[1] > 800
     assert 0.001 < (picture[..., :3].min(axis=2) < 0.5).mean() < 0.3
+
+
+def test_layers_buy_what_the_example_says(tmp_path):
+    path = tmp_path / "layers.png"
+    out = run("layers.py", "--seeds", 1, "--epochs", 6, "--plot", path)
+    found = re.findall(r"^  (\S.*\S) +([\d.]+)$", out, re.M)
+    errors = {name: float(error) for name, error in found}
+    assert len(found) == len(errors) == 10
+    normed = ("batch norms", "residual, batch norms", "residual, layer norms")
+    assert 2 * max(errors[name] for name in normed) < errors["dense"]
+    waves = ("and numbers piecewise linear", "and numbers periodic")
+    assert max(errors[name] for name in waves) < errors["districts one-hot"]
+    assert imread(path).shape[1] > 800
