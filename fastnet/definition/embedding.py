@@ -7,6 +7,7 @@ buffers, processes, backends) handles both alike, and one operation of a plan re
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,19 +43,19 @@ class Inputs:
         DefinitionError: if there are none at all, or a category has fewer than 2 codes.
     """
 
-    numbers: int = 0
-    categories: tuple[int, ...] = ()
+    numbers: int
+    categories: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        checks.integer(self.numbers, "numbers", least=0)
-        if isinstance(self.categories, str) or not hasattr(self.categories, "__iter__"):
+    def __init__(self, numbers: int = 0, categories: Iterable[int] = ()) -> None:
+        object.__setattr__(self, "numbers", checks.integer(numbers, "numbers", least=0))
+        if isinstance(categories, str) or not hasattr(categories, "__iter__"):
             raise DefinitionError(
-                f"categories is {self.categories!r}; it must be a list: for each column, how many "
+                f"categories is {categories!r}; it must be a list: for each column, how many "
                 "codes it has."
             )
         sizes = tuple(
             checks.integer(size, f"categories[{column}]", least=2)
-            for column, size in enumerate(self.categories)
+            for column, size in enumerate(categories)
         )
         for column, size in enumerate(sizes):
             if size > MOST_CODES:
@@ -227,23 +228,32 @@ class Embed(Layer):
     """
 
     type: ClassVar[str] = "embed"
-    units: int | str | tuple[int | str, ...] = "auto"
-    numbers: Numeric | None = None
-    learning_rate_factor: float = 1.0
-    decay_factor: float = 1.0
+    units: int | str | tuple[int | str, ...]
+    numbers: Numeric | None
+    learning_rate_factor: float
+    decay_factor: float
 
-    def __post_init__(self) -> None:
-        units: Any = self.units
-        if isinstance(units, list | tuple):
-            units = tuple(one if one == "one_hot" else _units(one) for one in units)
-        elif units not in ("auto", "one_hot"):
-            units = _units(units)
-        object.__setattr__(self, "units", units)
-        if self.numbers is not None:
-            numeric = resolve("numeric embedding", NUMERIC, self.numbers)
-            object.__setattr__(self, "numbers", numeric)
-        for name in ("learning_rate_factor", "decay_factor"):
-            object.__setattr__(self, name, checks.number(getattr(self, name), name, least=0))
+    def __init__(
+        self,
+        units: int | str | Sequence[int | str] = "auto",
+        numbers: str | Numeric | Mapping[str, Any] | None = None,
+        learning_rate_factor: float = 1.0,
+        decay_factor: float = 1.0,
+    ) -> None:
+        made: Any = units
+        if isinstance(made, list | tuple):
+            made = tuple(one if one == "one_hot" else _units(one) for one in made)
+        elif made not in ("auto", "one_hot"):
+            made = _units(made)
+        object.__setattr__(self, "units", made)
+        if numbers is not None:
+            numbers = resolve("numeric embedding", NUMERIC, numbers)
+        object.__setattr__(self, "numbers", numbers)
+        for name, factor in (
+            ("learning_rate_factor", learning_rate_factor),
+            ("decay_factor", decay_factor),
+        ):
+            object.__setattr__(self, name, checks.number(factor, name, least=0))
 
     def outputs(self, inputs: int, place: str) -> int:
         """Only `Embedding` knows: it has a place behind the inputs."""

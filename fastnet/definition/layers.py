@@ -233,8 +233,8 @@ class Activate(Layer):
     type: ClassVar[str] = "activate"
     activation: Activation
 
-    def __post_init__(self) -> None:
-        function = resolve("activation", ACTIVATIONS, self.activation)
+    def __init__(self, activation: str | Activation | Mapping[str, Any]) -> None:
+        function = resolve("activation", ACTIVATIONS, activation)
         object.__setattr__(self, "activation", function)
 
     def parameters(self, inputs: int) -> dict[str, tuple[int, ...]]:
@@ -364,8 +364,8 @@ class Residual(Layer):
     type: ClassVar[str] = "residual"
     layers: tuple[Layer, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", layers_of(self.layers))
+    def __init__(self, layers: Iterable[Layer | Activation]) -> None:
+        object.__setattr__(self, "layers", layers_of(layers))
         if not self.layers:
             raise DefinitionError("a Residual has no layers; put some in its list.")
 

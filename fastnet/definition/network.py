@@ -50,7 +50,7 @@ class Network:
     def __init__(
         self,
         inputs: int | Inputs | Mapping[str, Any],
-        layers: Iterable[Layer],
+        layers: Iterable[Layer | Activation],
         loss: str | Loss | Mapping[str, Any] = "mse",
     ) -> None:
         categories: tuple[int, ...] = ()
