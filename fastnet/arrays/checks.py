@@ -171,8 +171,12 @@ def _cast(array: Array, to: np.dtype[Any] | None) -> Array:
     """Real numbers as a C-contiguous array of dtype `to`; None: as they are."""
     if to is None or (array.dtype == to and array.flags.c_contiguous):
         return array
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=to)
+    return _converted(array, to)
+
+
+@np.errstate(over="ignore")  # as a decorator it takes less time than in a `with` statement
+def _converted(array: Array, to: np.dtype[Any]) -> Array:
+    return np.ascontiguousarray(array, dtype=to)
 
 
 def _not_numbers(value: Any, array: Array, what: str) -> str:
@@ -231,6 +235,8 @@ def finite(
     Raises:
         DataError: naming the row and column of the first entry that is not.
     """
+    if len(array) <= _BLOCK_ROWS and all_finite(array):
+        return
     for start in range(0, len(array), _BLOCK_ROWS):
         block = array[start : start + _BLOCK_ROWS]
         if all_finite(block):
@@ -393,15 +399,16 @@ def targets(
 
 
 def _classes(given: Array, outputs: int, first_row: int) -> Array:
-    finite(given, "y", first_row=first_row)
-    broken = given != np.rint(given)
-    if broken.any():
-        row = int(np.argmax(broken))
-        raise DataError(
-            f"y is {given[row]} in row {first_row + row}; class indices must be whole numbers."
-        )
+    if given.dtype.kind == "f":
+        finite(given, "y", first_row=first_row)
+        broken = given != np.rint(given)
+        if broken.any():
+            row = int(np.argmax(broken))
+            raise DataError(
+                f"y is {given[row]} in row {first_row + row}; class indices must be whole numbers."
+            )
     outside = (given < 0) | (given >= outputs)
-    if outside.any():
+    if np.count_nonzero(outside):
         row = int(np.argmax(outside))
         raise DataError(
             f"y is class {given[row]:g} in row {first_row + row}; the network has {outputs} "
@@ -412,7 +419,7 @@ def _classes(given: Array, outputs: int, first_row: int) -> Array:
 
 
 def _refuse(wrong: Array, array: Array, rule: str, first_row: int) -> None:
-    if wrong.any():
+    if np.count_nonzero(wrong):  # of few, much sooner than `any`
         row, column = (int(i) for i in np.argwhere(wrong)[0])
         value, row = array[row, column], first_row + row
         raise DataError(f"y is {value} in row {row}, column {column}; it {rule}.")
