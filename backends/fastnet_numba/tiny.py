@@ -11,6 +11,7 @@ slope, `d` the loss's derivative by it.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -144,20 +145,37 @@ def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run
     numbers = np.empty(plan.size + 2, dtype)
     numbers[:-2], numbers[-2], numbers[-1] = flat, 0, 1
     layers = numbers.take(tiny.places)
-    values = np.zeros((4 * (depth + 1), groups * examples, width), dtype)
+    sizes, empty = _room(depth, width, groups, examples, rows, plan.outputs, plan.loss.kind, dtype)
+    values = empty.copy()
     values[0, :rows, : plan.inputs] = x
     values[-1, :rows, : plan.outputs] = y
-    values[-2, :rows, : plan.outputs] = 1
     losses = np.empty(run.steps)
     rates = np.array(run.learning_rate, np.float64, order="C", ndmin=1)
     constant = sum(plan.loss.constants)  # one or none
-    sizes = np.array([depth, width, groups, LOSSES[plan.loss.kind]], np.int64)
     made = kernel(
         tiny.table, tiny.constants, sizes, layers, values.reshape(-1),
         rates, losses, 1 / y.size, float(constant),
     )  # fmt: skip
     flat[:] = layers.take(tiny.back)
     return losses[:made]
+
+
+@lru_cache(maxsize=8)  # of a fit of few steps, to make them takes as long as these
+def _room(
+    depth: int,
+    width: int,
+    groups: int,
+    examples: int,
+    rows: int,
+    outputs: int,
+    loss: str,
+    dtype: np.dtype[Any],
+) -> tuple[Array, Array]:
+    """The kernel's sizes, and its numbers of the rows, 0 but for the mask of outputs."""
+    sizes = np.array([depth, width, groups, LOSSES[loss]], np.int64)
+    values = np.zeros((4 * (depth + 1), groups * examples, width), dtype)
+    values[-2, :rows, :outputs] = 1
+    return sizes, values
 
 
 @entry

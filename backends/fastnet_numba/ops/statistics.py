@@ -41,6 +41,14 @@ BLOCK = 256
 
 
 @inlined
+def add_block(summed, lost, block):
+    """Add the sum of a block to those before it: the sum, and what rounding has added to it."""
+    block = block - lost
+    more = summed + block
+    return more, (more - summed) - block
+
+
+@inlined
 def over_rows(m, at, other, row, rows):
     """The sum over the rows of `m[at]`, times `m[other]` unless that is -1, lane by lane."""
     summed, lost = every(m, 0.0), every(m, 0.0)
@@ -49,10 +57,7 @@ def over_rows(m, at, other, row, rows):
         for i in range(first, min(first + BLOCK * row, rows * row), row):
             x = load(m, at + i)
             block = block + x if other < 0 else fma(x, load(m, other + i), block)
-        block = block - lost
-        more = summed + block
-        lost = (more - summed) - block
-        summed = more
+        summed, lost = add_block(summed, lost, block)
     return summed
 
 
@@ -65,10 +70,7 @@ def squares_over_rows(m, at, mean, row, rows):
         for i in range(first, min(first + BLOCK * row, rows * row), row):
             x = load(m, at + i) - mean
             block = fma(x, x, block)
-        block = block - lost
-        more = summed + block
-        lost = (more - summed) - block
-        summed = more
+        summed, lost = add_block(summed, lost, block)
     return summed
 
 
