@@ -116,3 +116,77 @@ def test_other_forwards_are_refused():
     ):
         with pytest.raises(fn.DefinitionError, match=message):
             fn.from_torch(nn.Sequential(line, Twice(does, *modules), line), backend="numpy")
+
+
+class Tabular(nn.Module):
+    """Embeddings beside numbers, as people write them."""
+
+    def __init__(self, *layers, numbers=2, behind=False):
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(5, 3), nn.Embedding(4, 2)])
+        self.behind, self.layers = behind, nn.Sequential(*layers)
+        self.numbers = numbers
+
+    def forward(self, codes, numbers=None):
+        parts = [table(codes[:, i].long()) for i, table in enumerate(self.tables)]
+        if self.numbers:
+            parts = [*parts[::-1], numbers] if self.behind else [numbers.float(), *parts]
+        return self.layers(torch.cat(parts, dim=1))
+
+
+def test_embeddings_in_front():
+    generator = np.random.default_rng(3)
+    numbers = generator.standard_normal((20, 2)).astype(np.float32)
+    codes = generator.integers(0, (5, 4), (20, 2))
+    head = nn.Linear(7, 3)
+    for module, x in (
+        (Tabular(Block(7), nn.ReLU(), head), (numbers, codes)),
+        (
+            Tabular(nn.Dropout(), nn.BatchNorm1d(7), nn.PReLU(7), head, behind=True),
+            (numbers, codes),
+        ),
+        (Tabular(nn.Linear(5, 3), numbers=0), (None, codes)),
+        (nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 2)), (None, codes)),
+        (nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (None, codes[:, :1])),
+    ):  # fmt: skip
+        found = fn.from_torch(randomized(module).eval(), backend="numpy")
+        given = [torch.tensor(codes if x[1].shape[1] == 2 else codes[:, 0])]
+        if isinstance(module, Tabular) and module.numbers:
+            given.append(torch.tensor(numbers))
+        agree(found.predict(x), module(*given).detach())
+        back = fn.from_torch(found.to_torch(), backend="numpy")
+        np.testing.assert_array_equal(back.predict(x), found.predict(x))
+
+
+def test_other_embeddings_are_refused():
+    class Other(nn.Module):
+        def __init__(self, does, table=None):
+            super().__init__()
+            self.does, self.table = does, table or nn.Embedding(5, 3)
+            self.line = nn.Linear(5, 2)
+
+        def forward(self, x, y):
+            return self.line(self.does(self, x, y))
+
+    for does, message in (
+        (lambda self, x, y: torch.cat([x, self.table(y[:, 0])], 0), "along axis 0"),
+        (lambda self, x, y: torch.cat([x.relu(), self.table(y[:, 0])], 1), "part of its arguments"),
+        (lambda self, x, y: torch.cat([x, self.table(y[:, 1])], 1), "each column"),
+        (lambda self, x, y: torch.cat([x, self.table(x[:, 0])], 1), "joins other arrays"),
+        (lambda self, x, y: torch.cat([x, self.table(y[:, -1])], 1), r"must be \[:, i\]"),
+        (lambda self, x, y: x + y, "part of its arguments"),
+    ):
+        with pytest.raises(fn.DefinitionError, match=message):
+            fn.from_torch(Other(does), backend="numpy")
+    table = nn.Embedding(5, 4)
+    for module, message in (
+        (Tabular(Block(7), nn.Linear(7, 3), behind=True), "bring its columns in this order"),
+        (Tabular(nn.Linear(4, 3)), "makes 5 columns beside the numbers, and the layer after it"),
+        (nn.Sequential(nn.Linear(3, 4), table, nn.Linear(4, 2)), "does not come first"),
+        (nn.Sequential(table, nn.Flatten(), nn.Linear(6, 2)), "makes 4 columns, and the layer"),
+        (nn.Sequential(table, nn.Linear(8, 2)), "makes 4 columns, and the layer"),
+        (nn.Sequential(nn.Embedding(5, 4, max_norm=1.0), nn.Linear(4, 2)), "max_norm is 1"),
+        (nn.Sequential(nn.Embedding(1, 4), nn.Linear(4, 2)), "must be 2 or more"),
+    ):  # fmt: skip
+        with pytest.raises(fn.DefinitionError, match=message):
+            fn.from_torch(module, backend="numpy")

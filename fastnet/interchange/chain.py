@@ -23,6 +23,7 @@ from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, ModelFileError
+from fastnet.interchange.fronts import Front
 from fastnet.model import Model
 
 #: The loss that is computed together with an output, by the output's name.
@@ -87,6 +88,9 @@ class Chain:
         self._arrays: list[dict[str, Array]] = []
         self._inputs: int | None = None
         self._both: Inputs | None = None
+        #: An embedding whose numbers are not known yet, and where its columns stand in fastnet.
+        self.front: Front | None = None
+        self._places: Array | None = None
         self._outputs: int | None = None
         self._scale: Array | float = 1.0
         self._shift: Array | float = 0.0
@@ -122,8 +126,7 @@ class Chain:
 
     def embed(self, name: str, inputs: Inputs, embed: Embed, arrays: dict[str, Array]) -> None:
         """Add the layer that comes first and embeds categories or numbers."""
-        if self._layers or np.any(self._shift) or np.any(np.asarray(self._scale) != 1):
-            raise self.refuse(f"{name} does not come first; in fastnet it must.")
+        self._check_first(name)
         layer = self.made(name, Embedding, embed, inputs)
         self._float(name, arrays)
         for key, shape in layer.parameters(0).items():
@@ -132,6 +135,16 @@ class Chain:
         if arrays:
             self._append(name, embed, arrays, inputs.columns)
         self._both, self._inputs, self._outputs = inputs, inputs.columns, layer.outputs(0, name)
+
+    def begin(self, front: Front) -> None:
+        """Begin with an embedding whose columns of numbers the next layer tells."""
+        self._check_first(front.name)
+        self.front = front
+
+    def _check_first(self, name: str) -> None:
+        scaled = np.any(self._shift) or np.any(np.asarray(self._scale) != 1)
+        if self._layers or scaled or self.front is not None or self._both is not None:
+            raise self.refuse(f"{name} does not come first; in fastnet an embedding must.")
 
     def layer(self, name: str, layer: Layer, **arrays: Array) -> None:
         """Add a norm or a Scale, all of whose parameters are `(units,)`."""
@@ -229,6 +242,32 @@ class Chain:
         }
         return Model.of(network, arrays, backend=backend, dtype=kind, seed=seed)
 
+    def _settled(self, front: Front, outputs: int) -> None:
+        """Put the embedding first, now that the layer after it is known."""
+        self.front = None
+        inputs, embed, places = self.made(front.name, front.settle, outputs)
+        self._float(front.name, front.arrays)
+        self._finite(front.name, *front.arrays.values())
+        self._layers.insert(0, embed)
+        self._arrays.insert(0, dict(front.arrays))
+        self._both, self._inputs, self._outputs = inputs, inputs.columns, outputs
+        self._places = places if np.any(np.diff(places) != 1) else None
+
+    def _placed(self, name: str, layer: Layer, arrays: dict[str, Array]) -> dict[str, Array]:
+        """The arrays of a layer whose inputs stand in another order in the source."""
+        if self._places is None or not arrays:
+            return arrays
+        if isinstance(layer, Residual):
+            raise self.refuse(
+                f"{name} follows an embedding that does not have its numbers first, and then the "
+                "categories in order; bring its columns in this order."
+            )
+        order = np.argsort(self._places)
+        if isinstance(layer, Dense):
+            self._places = None
+            return {**arrays, "weight": arrays["weight"][order]}
+        return {key: array[order] for key, array in arrays.items()}
+
     @property
     def has_blocks(self) -> bool:
         """Whether there are residual blocks."""
@@ -243,6 +282,8 @@ class Chain:
         outputs: int | None = None,
     ) -> None:
         """Add a layer; inputs and outputs where it says what they are."""
+        if self.front is not None and inputs is not None:
+            self._settled(self.front, inputs)
         if inputs is not None and self._width not in (None, inputs):
             raise self.refuse(
                 f"{name} has {inputs} inputs, but the layer before it has {self._width} outputs."
@@ -252,7 +293,7 @@ class Chain:
         if isinstance(last, Dense | Activate) and last.activation.name == "softmax":
             raise self.refuse(f"{name} follows a softmax; in fastnet softmax is the output only.")
         self._layers.append(layer)
-        self._arrays.append(arrays)
+        self._arrays.append(self._placed(name, layer, arrays))
         self._inputs = self._inputs or inputs
         self._outputs = outputs or self._outputs
 

@@ -76,6 +76,10 @@ def from_torch(
     block may be a module of the same kind. The predictions are compared on a few random rows, so
     that a module that changes arrays in place is not taken for another one.
 
+    Embeddings come first: a Sequential may begin with Embedding and Flatten, and a `forward` of
+    codes and numbers with `torch.cat([numbers, self.table(codes[:, 0]), ...], 1)`, in any order.
+    The model takes the pair `(numbers, categories)`.
+
     Args:
         module: the module, on any device.
         loss: as for `from_onnx`.

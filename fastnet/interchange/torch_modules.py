@@ -23,6 +23,7 @@ from fastnet.definition.layers import (
 from fastnet.errors import DefinitionError
 from fastnet.extras import need
 from fastnet.interchange.chain import SOFTPLUS_THRESHOLD, Chain, check_writable, row_of
+from fastnet.interchange.fronts import Front
 from fastnet.model import Model
 
 
@@ -202,20 +203,33 @@ def read(module: Any) -> Chain:
             f"module is {type(module)!r}; it must be a torch.nn.Sequential{hint}."
         )
     chain = Chain("the module")
-    _Reader(torch).take(chain, "", module)
-    if chain.has_blocks:
-        _check(torch, chain, module)
+    reader = _Reader(torch)
+    reader.take(chain, "", module)
+    if chain.has_blocks or reader.arguments:
+        _check(torch, chain, module, reader.arguments)
     return chain
 
 
-def _check(torch: Any, chain: Chain, module: Any) -> None:
-    """Refuse a module in which x + f(x) is something else, as where f changes x in place."""
+def _check(torch: Any, chain: Chain, module: Any, arguments: tuple[str, ...]) -> None:
+    """Refuse a module in which x + f(x) is something else, as where f changes x in place.
+
+    Args:
+        torch: the package.
+        chain: what was read.
+        module: of what.
+        arguments: what it takes, "numbers" and "categories"; none: one array of all.
+    """
     model = chain.model("mse", "float64", "numpy", 0)
     inputs, generator = model.network.both_inputs, np.random.default_rng(0)
     x = generator.standard_normal((8, inputs.columns))
     x[:, inputs.numbers :] = generator.integers(0, inputs.categories, (8, len(inputs.categories)))
+    parts = {
+        "numbers": torch.tensor(x[:, : inputs.numbers]),
+        "categories": torch.tensor(x[:, inputs.numbers :]).long(),
+    }
+    given = [parts[name] for name in arguments] or [torch.tensor(x)]
     with torch.no_grad():
-        found = deepcopy(module).double().cpu().eval()(torch.tensor(x)).numpy()
+        found = deepcopy(module).double().cpu().eval()(*given).numpy()
     if not np.allclose(found, model.predict(x), 1e-6, 1e-6, equal_nan=True):
         raise chain.refuse(
             "in its residual blocks it computes something else than x + f(x): leave out "
@@ -230,6 +244,8 @@ class _Reader:
         from fastnet.interchange import torch_embedding, torch_layers
 
         self._nn, self._own, self._embedding = torch.nn, torch_layers, torch_embedding
+        #: What the forward takes, where it embeds categories.
+        self.arguments: tuple[str, ...] = ()
 
     def take(self, chain: Chain, name: str, module: Any) -> None:
         """Add a module, and those in it."""
@@ -307,7 +323,10 @@ class _Reader:
         def take(chain: Chain, steps: Iterable[Any]) -> None:
             for step in steps:
                 where = f"{name}.{step.name}" if name else step.name
-                if step.module is None:
+                if step.parts:
+                    self._front(chain, where, step.parts)
+                    self.arguments = step.arguments
+                elif step.module is None:
                     inner = chain.inner()
                     take(inner, step.inside)
                     chain.block(where, inner)
@@ -315,6 +334,21 @@ class _Reader:
                     self.take(chain, where, step.module)
 
         take(chain, found)
+
+    def _front(self, chain: Chain, where: str, parts: tuple[Any, ...]) -> None:
+        tables = {part.codes.column: part.module for part in parts if part is not None}
+        chain.begin(
+            Front(
+                where,
+                [self._table(chain, where, tables[column]) for column in sorted(tables)],
+                [None if part is None else part.codes.column for part in parts],
+            )
+        )
+
+    def _table(self, chain: Chain, where: str, module: Any) -> Any:
+        if module.max_norm is not None:
+            raise chain.refuse(f"{where}: its max_norm is {module.max_norm}; fastnet has none.")
+        return _array(chain, where, module.weight)
 
     def _module(self, chain: Chain, where: str, module: Any) -> None:
         nn, kind = self._nn, type(module)
@@ -326,6 +360,11 @@ class _Reader:
         elif kind is nn.Flatten:
             if (module.start_dim, module.end_dim) != (1, -1):
                 raise chain.refuse(f"{where}: it must flatten all but the rows: nn.Flatten().")
+            if chain.front is not None:
+                chain.front.flat = True
+        elif kind is nn.Embedding:
+            table = self._table(chain, where, module)
+            chain.begin(Front(where, [table], repeats=True, flat=False))
         elif kind is nn.LayerNorm:
             if len(module.normalized_shape) != 1:
                 raise chain.refuse(f"{where}: fastnet normalizes over the units of a row only.")
@@ -398,6 +437,6 @@ def _activation(nn: Any, chain: Chain, where: str, part: Any) -> Activation:
     known = ", ".join(row.module for row in ROWS.values())
     raise chain.refuse(
         f"{where}: fastnet does not support this module. It supports Sequential, Linear, Flatten, "
-        f"Dropout, LayerNorm, BatchNorm1d, PReLU, {known}. Another module may go through "
-        "torch.onnx.export and fn.from_onnx."
+        f"Dropout, Embedding, LayerNorm, BatchNorm1d, PReLU, {known}. Another module may go "
+        "through torch.onnx.export and fn.from_onnx."
     )
