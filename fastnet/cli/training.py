@@ -181,7 +181,7 @@ def _run(
         for name in fit.unseen_classes()[:_MOST_NAMED]:
             note(f"all rows of the class {name!r} are held out: it cannot be learned")
         if resume and checkpoint is not None:
-            note(_resuming(checkpoint, fit.epochs))
+            note(_resuming(checkpoint, fit.epochs, fit.refits))
         if together.size > 1:
             note(f"{together.size} processes, each with a share of the rows")
         done = fit.run(checkpoint, resume, Bar(scores))
@@ -190,8 +190,10 @@ def _run(
             remove_checkpoint(checkpoint)
         raise diverged(error, recipe) from error
     except KeyboardInterrupt as error:
-        history = fit.model.history
-        note(f"interrupted after {len(history) if history else 0} epochs; no model was written")
+        history = (fit.again or fit).model.history
+        of = " of the second training" if fit.again else ""
+        epochs = f"{len(history) if history else 0} epochs{of}"
+        note(f"interrupted after {epochs}; no model was written")
         if checkpoint is None:
             note("training with lbfgs cannot be resumed")
         elif Path(checkpoint).exists() or search_folder(checkpoint).exists():
@@ -250,7 +252,7 @@ def _smaller_rate(recipe: Any) -> str:
     return f"a smaller --learning-rate than {rates[0]:g}, or "
 
 
-def _resuming(checkpoint: str, epochs: int) -> str:
+def _resuming(checkpoint: str, epochs: int, refits: bool) -> str:
     """Where a resumed training starts."""
     from fastnet.tables.searching import search_folder
 
@@ -260,7 +262,8 @@ def _resuming(checkpoint: str, epochs: int) -> str:
         return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
     done = opening.checkpoint(checkpoint)["epochs"]
     if done >= epochs:
-        return f"the checkpoint has {done} epochs, and --epochs is {epochs}: nothing left to train"
+        left = "the second training is left" if refits else "nothing left to train"
+        return f"the checkpoint has {done} epochs, and --epochs is {epochs}: {left}"
     return f"continuing after epoch {done} of the checkpoint"
 
 

@@ -74,12 +74,15 @@ def calibration(table: Table, evaluation: Evaluation, axes: Any) -> None:
 
 
 def against_true(table: Table, evaluation: Evaluation, axes: Any) -> None:
-    """Draw the predicted numbers over the true ones."""
+    """Draw the predicted numbers over the true ones, on the scale on which they are learned."""
     rows = slice(None, None, -(-len(evaluation.targets) // _POINTS))
     true, predicted = evaluation.targets[rows], evaluation.predicted[rows]
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     axes.plot(ends, ends, color="gray", linewidth=1, linestyle=":", label="exact")
     axes.scatter(true, predicted, s=12, alpha=0.5, color=plots.COLORS[0], linewidths=0)
+    if table.log_target and ends[0] > 0:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
     axes.set_xlabel(f"true {short(table.target)}")
     axes.set_ylabel(f"predicted {short(table.target)}")
     axes.grid(alpha=0.3)

@@ -79,8 +79,8 @@ class TableFit:
     #: Whether all rows, as they were read, stay in memory.
     in_memory = True
 
-    #: The second training, while there is one.
-    _refit: "TableFit | None" = None
+    #: The second training, once there is one.
+    again: "TableFit | None" = None
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class TableFit:
 
     def with_all_rows(self) -> "TableFit":
         """A fit without validation rows: they are training rows too, and all is encoded anew."""
-        fit = self._refit = TableFit.__new__(TableFit)
+        fit = self.again = TableFit.__new__(TableFit)
         fit.among = self.among
         recipe = replace(self.recipe, validation=0.0, test=0.0, refit=False, epochs=self.epochs)
         fit._set_up(recipe, *self._all_rows)
@@ -351,8 +351,8 @@ class TableFit:
 
     def scores(self) -> dict[str, float]:
         """The accuracy or R² now, on this process's training rows and validation rows."""
-        if self._refit is not None:
-            return self._refit.scores()
+        if self.again is not None:
+            return self.again.scores()
         scores = {"training": self._score(self.training)}
         if self.validation is not None:
             scores["validation"] = self._score(self.validation)
