@@ -33,5 +33,7 @@ def test_what_is_lost_is_said(tmp_path):
         "not measured |"
     ) in lines
     assert "- trees: fastnet, 8 members, is at or above it on 1 of 1." in lines
-    assert "- trees: fastnet is at or above it on 1 of 2; behind on two by 0.1000." in lines
-    assert "- late: fastnet is at or above it on 0 of 1; behind on one by 0.1000." in lines
+    assert (
+        "- trees: fastnet is at or above it on 1 of 2; behind on two by 0.1000 ± 0.1000." in lines
+    )
+    assert "- late: fastnet is at or above it on 0 of 1; behind on one by 0.1000 ± 0.0500." in lines

@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     held: dict[str, Any] = json.loads(given.file.read_text()) if given.file.exists() else {}
     scores = {n: s for n, s in held.get("scores", {}).items() if n not in given.again}
+    dates = {name: held.get("dates", {}).get(name, held.get("date")) for name in scores}
     for name in given.contestant or CONTESTANTS:
         if importlib.util.find_spec(CONTESTANTS[name][0]) is None:
             print(f"{name} is not installed")
@@ -95,14 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 measure(TABLES[chosen], name, 0)  # imports and compiles
             for seed in SPLITS[len(done) :]:
                 done.append(measure(TABLES[chosen], name, seed))
-                _store(given.file, scores)
+                dates[name] = date.today().isoformat()
+                _store(given.file, scores, dates)
             print(f"{name}, {chosen}: {np.mean([one['score'] for one in done]):.4f}", flush=True)
     files.replace(REPORT, ("\n".join(report(given.file)) + "\n").encode())
     print(REPORT)
     return 0
 
 
-def _store(path: Path, scores: dict[str, Any]) -> None:
+def _store(path: Path, scores: dict[str, Any], dates: dict[str, str]) -> None:
     versions = {}
     for name in _PACKAGES:
         try:
@@ -114,7 +116,8 @@ def _store(path: Path, scores: dict[str, Any]) -> None:
         for name, table in TABLES.items()
     }
     facts = {
-        "date": date.today().isoformat(),
+        "date": max(dates.values()),
+        "dates": dates,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": versions,
         "tables": tables,

@@ -14,7 +14,8 @@ Each row is a real table, with the mean score of {splits} splits, 80 % of the ro
 20 % for the score (accuracy for classes, R² for numbers), its standard deviation, and the
 processor's seconds for a fit. All have their default parameters and one thread; fastnet is there
 once more with eight networks in place of one (`--members 8`). fastnet's defaults were chosen on
-other tables, and on other splits of these."""
+other tables, and on other splits of these. Below, what fastnet is behind by is the mean over the
+splits and its standard error."""
 
 
 def report(path: Path) -> list[str]:
@@ -25,12 +26,17 @@ def report(path: Path) -> list[str]:
     shown = [name for name in facts["tables"] if any(scores[who].get(name) for who in names)]
     splits = max(len(measured) for who in names for measured in scores[who].values())
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    days: dict[str, list[str]] = {}
+    for who, day in facts.get("dates", {}).items():
+        days.setdefault(day, []).append(who)
+    earlier = [f" ({', '.join(who)}: {day})" for day, who in days.items() if day != facts["date"]]
+    measured = facts["date"] + "".join(earlier)
     lines = [
         "# Real tables",
         "",
         *_WHAT.format(splits=splits).splitlines(),
         "",
-        f"- Measured {facts['date']} on {facts['machine']}",
+        f"- Measured {measured} on {facts['machine']}",
         f"- Versions: {versions}",
         f"- To repeat it: `python -m bench.real_tables {path.as_posix()}`",
         "",
@@ -56,25 +62,35 @@ def report(path: Path) -> list[str]:
             cells.append(f"{text} ± {spread:.3f}, {_mean(scores[who][name], 'seconds'):.2g} s")
         metric = "accuracy" if facts["tables"][name]["task"] == "classification" else "R²"
         lines.append(f"| {name} | {metric} | {' | '.join(cells)} |")
-    return [*lines, "", *_behind(mean, names, shown)]
+    return [*lines, "", *_behind(scores, names, shown)]
 
 
-def _behind(mean: dict[tuple[str, str], float], names: list[str], shown: list[str]) -> list[str]:
-    """On how many tables fastnet is as good as each of the others, and by how much it loses."""
+def _behind(scores: dict[str, Any], names: list[str], shown: list[str]) -> list[str]:
+    """On how many tables fastnet is as good as each of the others, and by how much it loses.
+
+    That is the mean over the splits, and its standard error.
+    """
     lines = []
     all_ours = [name for name in names if name.startswith(OURS)]
     for who, ours in product(names, all_ours):
         if who in all_ours:
             continue
-        both = [name for name in shown if (who, name) in mean and (ours, name) in mean]
-        lost = {name: mean[who, name] - mean[ours, name] for name in both}
-        lost = {name: by for name, by in lost.items() if by > 0}
-        text = ", ".join(f"{name} by {by:.4f}" for name, by in lost.items())
+        both = [name for name in shown if scores[who].get(name) and scores[ours].get(name)]
+        lost = {name: _difference(scores[who][name], scores[ours][name]) for name in both}
+        lost = {name: by for name, by in lost.items() if by[0] > 0}
+        text = ", ".join(f"{name} by {by:.4f} ± {error:.4f}" for name, (by, error) in lost.items())
         lines.append(
             f"- {who}: {ours}{',' * (',' in ours)} is at or above it on {len(both) - len(lost)} of "
             f"{len(both)}" + (f"; behind on {text}." if lost else ".")
         )
     return lines
+
+
+def _difference(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> tuple[float, float]:
+    """The mean difference of the scores on the same splits, and its standard error."""
+    apart = [a["score"] - b["score"] for a, b in zip(one, other, strict=False)]
+    error = float(np.std(apart, ddof=1) / np.sqrt(len(apart)))
+    return _mean(one, "score") - _mean(other, "score"), error
 
 
 def _mean(measured: list[dict[str, Any]], what: str) -> float:
