@@ -418,6 +418,27 @@ def case_rows_in_files_train_as_rows_in_memory(world):
         found = ends(mapped, backend, **options)
         assert_same_bits(found[0], wanted[0])
         assert_near(found[1:], wanted[1:], 1e-12)
+    # From a checkpoint on; and with a file that one rank writes to.
+    settings = {
+        "batch_size": 16, "shuffle": rule, "communicator": world, "resume": True,
+        "checkpoint": folder / "checkpoint",
+    }  # fmt: skip
+    for epochs in (1, 2):
+        model = make(network=masked)
+        model.fit(mapped, y[mine], epochs=epochs, **settings)
+    whole = make(network=masked)
+    whole.fit(mapped, y[mine], epochs=2, **settings | {"checkpoint": None, "resume": False})
+    assert_same_bits(model.parameters.flat, whole.parameters.flat)
+
+    def write(model, history):
+        if world.rank == 1 and len(history) == 3:
+            with open(folder / "x.npy", "r+b") as file:
+                file.write(b"\x93")
+
+    assert "x changed while" in raised(
+        world, fn.DataError,
+        lambda: model.fit(mapped, y[mine], epochs=9, callbacks=[write], **settings),
+    )  # fmt: skip
     # The rows of some ranks in memory, those of others in files.
     mixed = ends(mapped if world.rank else np.array(mapped), "numpy")
     assert_same_bits(mixed[0], ends(np.array(mapped), "numpy")[0])

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -165,9 +166,13 @@ class TableFit:
         self.without_target = inspected.without_target
         self.model = untrained(recipe, self.table)
         self._class_weight = self._weights_of_classes()
-        self.training = self._rows(inspected, training)
-        self.validation = self._rows(inspected, validated) if len(validated) else None
-        self.test = self._rows(inspected, tested) if len(tested) else None
+
+        def encoded_rows(rows: Array) -> Rows:
+            return self.among.together(partial(self._rows, inspected, rows))
+
+        self.training = encoded_rows(training)
+        self.validation = encoded_rows(validated) if len(validated) else None
+        self.test = encoded_rows(tested) if len(tested) else None
         if validation is not None:
             self.validation = self._read(validation)
         if test is not None:

@@ -67,6 +67,10 @@ class Whole:
         """What any process has."""
         return set(values)
 
+    def together(self, action: Callable[[], T]) -> T:
+        """What `action` returns here; an error of any process is raised on all."""
+        return action()
+
     def on_first(self, action: Callable[[], T]) -> T:
         """What `action` returns on the first process, which alone does it."""
         return action()
@@ -94,7 +98,7 @@ class Shared(Whole):
         from fastnet.tables.parts import PartReader
 
         reader = PartReader(source, separator, self.ranks)
-        return self.ranks.together(lambda: reader.checked(take))
+        return self.together(lambda: reader.checked(take))
 
     def store(self, opened: ColumnStore) -> ColumnStore:
         """The columns of all ranks' rows, one at a time."""
@@ -130,13 +134,17 @@ class Shared(Whole):
         """What any rank has."""
         return set().union(*self.ranks.all_of(set(values)))
 
+    def together(self, action: Callable[[], T]) -> T:
+        """What `action` returns here; the first rank's error is raised on all."""
+        return self.ranks.together(action)
+
     def on_first(self, action: Callable[[], T]) -> T:
         """What `action` returns on rank 0, which alone does it."""
         return self.ranks.on_first(action)
 
     def judge(self, model: Model | Ensemble, table: Table, rows: Rows) -> Evaluation:
         """Compare the predictions for all ranks' rows with what is true, a rank's at a time."""
-        found = self.ranks.together(lambda: predicted(model, table, rows))
+        found = self.together(lambda: predicted(model, table, rows))
         found.take(self.ranks.all_of(found.found))
         evaluation = found.evaluation()
         assert evaluation is not None
