@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from compare import assert_same_bits
+from sklearn import model_selection
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -13,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastnet.sklearn import MLPClassifier, MLPRegressor, PopulationSearchCV
+from fastnet.sklearn import MLPClassifier, MLPRegressor, PopulationSearchCV, cross_validate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -64,6 +65,17 @@ def test_a_search_finds_what_scikit_learns_finds(iterations):
     assert_same_bits(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
     assert ours.cv_results_["params"] == theirs.cv_results_["params"]
     assert_same_bits(ours.predict_proba(X), theirs.predict_proba(X))
+
+
+def test_a_cross_validation_finds_what_scikit_learns_finds():
+    estimator = make_pipeline(StandardScaler(), MLPClassifier(**SMALL))
+    settings = {"cv": 3, "scoring": ["accuracy", "neg_log_loss"], "return_estimator": True}
+    ours = cross_validate(estimator, X, Y, **settings)
+    theirs = model_selection.cross_validate(estimator, X, Y, **settings)
+    assert ours.keys() == theirs.keys()
+    for name in ("test_accuracy", "test_neg_log_loss"):
+        assert_same_bits(ours[name], theirs[name])
+    assert_same_bits(ours["estimator"][2].predict_proba(X), theirs["estimator"][2].predict_proba(X))
 
 
 def test_a_search_takes_pipelines_and_passes_errors_on():

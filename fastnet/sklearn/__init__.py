@@ -1,7 +1,7 @@
 """Estimators: those that replace scikit-learn's multi-layer perceptrons, and those on tables.
 
     from fastnet.sklearn import MLPClassifier, MLPRegressor, TableClassifier, TableRegressor
-    from fastnet.sklearn import PopulationSearchCV
+    from fastnet.sklearn import PopulationSearchCV, cross_validate
 
 The first two take numbers. Their parameters, defaults, attributes, methods, warnings and errors are
 those of `sklearn.neural_network`; with the same `random_state` they start from the same weights,
@@ -9,7 +9,8 @@ use the rows in the same order and reach the same model, up to rounding.
 
 The next two take tables that mix numbers, text and missing values: `fastnet.tables` as estimators.
 
-`PopulationSearchCV` searches their parameters, with all fits in threads.
+`PopulationSearchCV` searches their parameters and `cross_validate` measures them, with all fits in
+threads.
 
 May import `tables`, `model`, `training` and what is below them, and scikit-learn.
 """
@@ -21,7 +22,7 @@ need("sklearn", "sklearn", "fastnet.sklearn")
 from fastnet.sklearn.classifier import MLPClassifier  # noqa: E402  # after the check
 from fastnet.sklearn.errors import SolverDiverged  # noqa: E402
 from fastnet.sklearn.regressor import MLPRegressor  # noqa: E402
-from fastnet.sklearn.searching import PopulationSearchCV  # noqa: E402
+from fastnet.sklearn.searching import PopulationSearchCV, cross_validate  # noqa: E402
 from fastnet.sklearn.tables import TableClassifier, TableRegressor  # noqa: E402
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "SolverDiverged",
     "TableClassifier",
     "TableRegressor",
+    "cross_validate",
 ]

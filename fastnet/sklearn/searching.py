@@ -1,13 +1,40 @@
-"""A search over an estimator's parameters, with all fits in threads."""
+"""Cross-validation of an estimator, and a search over its parameters, with all fits in threads."""
 
 from collections.abc import Callable
 from typing import Any, Self
 
 from joblib import parallel_config
+from sklearn import model_selection
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.model_selection._search import BaseSearchCV
 
 from fastnet.contract.choosing import processors
+
+
+def cross_validate(
+    estimator: Any, X: Any, y: Any = None, *, n_jobs: int | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Measure an estimator by cross-validation, many fits at once.
+
+    scikit-learn's `cross_validate` with its results, bit for bit, but for the fits, which run in
+    threads of this process, as those of `PopulationSearchCV`.
+
+    Args:
+        estimator: such as `fastnet.sklearn.MLPClassifier()`.
+        X: as for the estimator.
+        y: as for the estimator.
+        n_jobs: fits at once; None: as many as processors.
+        settings: `cv`, `scoring`, `return_estimator` and the others of scikit-learn's.
+
+    Returns:
+        `test_score`, `fit_time` and the others, `(folds,)` each, as in scikit-learn.
+    """
+    jobs = processors() if n_jobs is None else n_jobs
+    with parallel_config(backend="threading", n_jobs=jobs):
+        found: dict[str, Any] = model_selection.cross_validate(
+            estimator, X, y, n_jobs=jobs, **settings
+        )
+    return found
 
 
 class PopulationSearchCV(BaseSearchCV):
