@@ -41,6 +41,7 @@ def test_a_pair_goes_wherever_x_goes_and_is_the_same_as_one_array(tmp_path):
     np.testing.assert_array_equal(model.parameters.flat, twin.parameters.flat)
     assert history.validation_loss[-1] < history.validation_loss[0] / 2
     np.testing.assert_array_equal(model.predict(x), model.predict(stored))
+    np.testing.assert_array_equal(model.predict([*x]), model.predict(x))
     one = model.predict((x[0][:1], x[1][:1]))
     np.testing.assert_allclose(one, model.predict(x)[:1], rtol=1e-14)
     assert model.evaluate(x, y) == pytest.approx(((model.predict(x)[:, 0] - y) ** 2).mean())
@@ -127,7 +128,7 @@ def codes(value, row=2, column=1):
         (np.hstack((pair()[0], codes(31))), "category 31.0 in row 2, column 1"),
         ((pair()[0], codes(1)[:, :1]), r"categories have shape \(60, 1\); they must be"),
         ((pair()[0][:9], codes(1)), r"numbers have shape \(9, 3\), and categories \(60, 2\)"),
-        ((pair()[0], codes(1), None), "x is a tuple of 3; it must be a pair"),
+        ((pair()[0], codes(1), None), "x is 3 arrays; it must be a pair"),
         (pair()[0], r"x has 3 columns \(shape \(60, 3\)\); the network has 5 inputs"),
         ((pair()[0], np.array([["a", "b"]] * 60)), "categories has dtype <U1; it must hold real"),
         ((np.zeros((0, 3)), np.zeros((0, 2))), "x has no rows"),
@@ -140,6 +141,12 @@ def test_what_is_no_pair_is_refused_with_its_place(x, says):
         with pytest.raises(fn.DataError, match=says):
             call(x)
     np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+def test_a_network_of_numbers_says_what_to_do_about_a_pair():
+    model = fn.Model(fn.Network(5, [fn.Dense(1)]), backend="numpy", seed=1)
+    with pytest.raises(fn.DataError, match=r"x is 2 arrays, and the network takes numbers alone: "):
+        model.predict(pair())
 
 
 def test_nan_among_numbers_gives_nan_in_its_row_and_is_not_trained_on():

@@ -24,8 +24,9 @@ def features(
     """Convert rows of numbers and categories to `(rows, inputs)`, C-contiguous, of dtype `to`.
 
     Args:
-        x: a pair `(numbers, categories)`: `(rows, n)` of real numbers, or None where there are
-            none, and `(rows, len(sizes))` of whole numbers; or one array of both, in this order.
+        x: a pair `(numbers, categories)`, a tuple or a list: `(rows, n)` of real numbers, or None
+            where there are none, and `(rows, len(sizes))` of whole numbers; or one array of both,
+            in this order.
         sizes: how many codes each category has.
         inputs: columns of both.
         to: float32 or float64.
@@ -37,7 +38,7 @@ def features(
             category does not have; names row and column.
     """
     count = inputs - len(sizes)
-    if not isinstance(x, tuple):
+    if not is_several(x):
         given = checks.numbers(x, "x", None)
         array = checks.features(given, inputs, to, allow_nan=True)
         if not allow_nan:
@@ -46,7 +47,7 @@ def features(
         return array
     if len(x) != 2:
         raise DataError(
-            f"x is a tuple of {len(x)}; it must be a pair (numbers, categories), of "
+            f"x is {len(x)} arrays; it must be a pair (numbers, categories), of "
             f"{count} and {len(sizes)} columns."
         )
     given, codes = x[0], checks.numbers(x[1], "categories", None)
@@ -72,6 +73,13 @@ def features(
     _check_codes(codes, sizes, first_row)
     array[:, count:] = codes
     return array
+
+
+def is_several(x: Any) -> bool:
+    """Whether it is several arrays, not rows of one: a tuple, or a list of arrays with rows."""
+    if isinstance(x, tuple):
+        return True
+    return isinstance(x, list) and bool(x) and all(getattr(part, "ndim", 0) == 2 for part in x)
 
 
 def _check_codes(codes: Array, sizes: tuple[int, ...], first_row: int) -> None:

@@ -19,7 +19,7 @@ from fastnet.definition.layers import Activate, Dense, Dropout, Layer, layers_of
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.definition.placing import Placed, placed
-from fastnet.errors import DefinitionError
+from fastnet.errors import DataError, DefinitionError
 
 
 @explained("fn.Network", "the number of inputs comes first, as in fn.Network(3, [fn.Dense(1)])")
@@ -136,6 +136,11 @@ class Network:
         """
         if self.categories:
             return pairs.features(x, self.categories, self.inputs, to, allow_nan, first_row)
+        if isinstance(x, tuple | list) and any(getattr(part, "ndim", 0) == 2 for part in x):
+            raise DataError(
+                f"x is {len(x)} arrays, and the network takes numbers alone: define it with "
+                "fn.Network(fn.Inputs(numbers=..., categories=(...)), ...), or give one array."
+            )
         return checks.features(x, self.inputs, to, allow_nan, first_row)
 
     @property
