@@ -171,15 +171,19 @@ def _products(number: Any) -> list[Case]:
 
 
 def _batches(number: Any) -> list[Case]:
-    """Batches of a buffer of 20 rows in parts of 10: a whole one, a tail, one row, a prediction."""
-    buffer, columns, each, parts, epsilon, made = 20, 33, 10, 2, 0.125, []
+    """Batches in a buffer of 20 rows: a whole one, a tail, one row, a prediction.
+
+    All but the first are for few threads, of which races are looked for.
+    """
+    buffer, epsilon, made = 20, 0.125, []
     relative, absolute = rounding(number)
     near = (relative, 16 * absolute)
-    blocks = parts * math.ceil(columns / SUM_COLUMNS)
-    for name, index, size, training in [
-        ("whole", 0, 53, True), ("tail", 2, 53, True), ("one-row", 2, 41, True),
-        ("running", 0, 53, False),
+    for name, index, size, training, columns, each in [
+        ("whole", 0, 53, True, 33, 8), ("tail", 2, 53, True, 5, 10),
+        ("one-row", 2, 41, True, 1, 512), ("running", 0, 53, False, 3, 512),
     ]:  # fmt: skip
+        parts = math.ceil(buffer / each)
+        blocks = parts * math.ceil(columns / SUM_COLUMNS)
         state = block(rows=size, batch=buffer, index=index)
         state[Control.TRAINING] = training
         rows = min(buffer, size - index * buffer)

@@ -128,7 +128,8 @@ def all_asked():
     # The oldest architecture, in the kind of number that takes the most registers.
     for architecture, numbers in (("sm_90", [FLOAT64, BF16]), ("sm_80", [FLOAT64])):
         for number in numbers:
-            for file in ("step.cu", "layered.cu", "staged.cu"):
+            files = ("step.cu", "layered.cu", *["staged.cu"] * (architecture == "sm_90"))
+            for file in files:
                 yield Asked(number.name, file, macros(number), architecture, THREADS)
         room = SHARED_BYTES[architecture] - tiny.OWN_BYTES  # what the largest chunk may take
         given = (architecture, TINY_THREADS, room)

@@ -38,7 +38,7 @@ def some_rows(dtype="float64", rows=ROWS):
     return Data(Inputs(x.astype(dtype)), y, weights_for(rows).astype(dtype))
 
 
-def trained(program, data, count=37, batch=16):
+def trained(program, data, count=17, batch=16):
     order = np.stack([np.random.default_rng(e).permutation(ROWS) for e in range(9)])
     run = Run(0, count, batch, order, fn.Adam(), 0.01, l2=0.1, clip_norm=1.0, seed=3)
     flat = plan.initial_parameters(NETWORK, 7).astype(program.dtype)
