@@ -5,15 +5,19 @@ a busy machine disturbs least. Beside the clock's stands the processor's time, o
 together: where other processes have the processors too, only that can be compared. "fit" is a whole
 call of `Population.fit`. "a step" is what a step more costs, by the times of a short run and of a
 longer one (`Program.train_many`, JAX's loop), so that what a run begins and ends with does not
-count. JAX's function is compiled beforehand.
+count. JAX's function is compiled beforehand. "search" is scikit-learn's `RandomizedSearchCV` over
+its MLP in processes, and `PopulationSearchCV` over ours in threads: the same candidates, folds and
+rows, float32, each searched once; "products" is how often the fits multiply and add.
 
     python -m bench.many --output bench/results/many-DATE.json
 """
 
 import argparse
 import json
+import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -190,6 +194,71 @@ def short(threads: int, rounds: int) -> dict[str, Any]:
     return _result("fits of one epoch of 1,024 rows by 32: us an epoch", each, "one epoch")
 
 
+#: What is searched: networks like (64, 64), on digits.
+SPACE: dict[str, Any] = {
+    "hidden_layer_sizes": [(32,), (64,), (64, 64), (128, 64)],
+    "batch_size": [32, 64, 128],
+    "alpha": np.geomspace(1e-5, 1e-1, 9).tolist(),
+    "learning_rate_init": np.geomspace(3e-4, 1e-2, 7).tolist(),
+}
+FOLDS, MOST_EPOCHS = 5, 60
+
+
+def search(threads: int, candidates: int) -> dict[str, Any]:
+    """A random search over digits, beside scikit-learn's."""
+    from sklearn.datasets import load_digits
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import RandomizedSearchCV
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    from fastnet import sklearn as ours
+
+    x, y = load_digits(return_X_y=True)
+    x = StandardScaler().fit_transform(x).astype(np.float32)
+    products: list[int] = []
+
+    def accuracy(estimator: Any, x: Any, y: Any) -> float:
+        sizes = [coefficients.shape for coefficients in estimator.coefs_]
+        forward = sum(rows * columns for rows, columns in sizes)
+        first = sizes[0][0] * sizes[0][1]  # whose rows need no derivative
+        rows = round(x.shape[0] * (FOLDS - 1))
+        products.append(estimator.n_iter_ * rows * (3 * forward - first))
+        return float(estimator.score(x, y))
+
+    def run(searching: Any, network: Any, count: int, **options: Any) -> tuple[float, Any]:
+        """The seconds of a search, and what it has found."""
+        some = network(max_iter=MOST_EPOCHS, random_state=0)
+        options |= {"n_iter": count, "cv": FOLDS, "random_state": 0, "n_jobs": threads}
+        began = time.perf_counter()
+        found = searching(some, SPACE, **options).fit(x, y)
+        return time.perf_counter() - began, found
+
+    contest = {
+        "PopulationSearchCV": (ours.PopulationSearchCV, ours.MLPClassifier, {"scoring": accuracy}),
+        "RandomizedSearchCV": (RandomizedSearchCV, MLPClassifier, {}),
+    }
+    seconds, scores = {}, {}
+    with warnings.catch_warnings():  # not all converge in so few epochs, with either
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for sizes in SPACE["hidden_layer_sizes"]:  # compiles
+            ours.MLPClassifier(sizes, max_iter=1).fit(x, y)
+        os.environ["PYTHONWARNINGS"] = "ignore"  # of the processes
+        for name, (searching, network, options) in contest.items():
+            run(searching, network, 1, **options)  # starts threads or processes
+            products.clear()
+            seconds[name], found = run(searching, network, candidates, **options)
+            scores[name] = float(found.cv_results_["mean_test_score"].mean())
+            if products:
+                done = sum(products)
+    fits = candidates * FOLDS
+    each = {"clock": {name: 1e3 * took / fits for name, took in seconds.items()}}
+    what = f"a search of {candidates} candidates x {FOLDS} folds on digits: ms a fit"
+    result = _result(what, each, "PopulationSearchCV")
+    print(f"  {2e-9 * done / seconds['PopulationSearchCV']:.1f} GFLOP/s; mean scores {scores}")
+    return {**result, "mean score": scores, "products": done}
+
+
 def _scaled(seconds: dict[str, dict[str, float]], by: float) -> dict[str, dict[str, float]]:
     return {
         measure: {name: by * took for name, took in times.items()}
@@ -214,13 +283,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="of each contest (default 10)")
     parser.add_argument("--threads", type=int, default=processor.available())
-    parser.add_argument("--only", choices=["tiny", "small", "short"], action="append")
+    parser.add_argument("--candidates", type=int, default=50, help="of the search (default 50)")
+    parser.add_argument("--only", choices=["tiny", "small", "short", "search"], action="append")
     parser.add_argument("--output", help="the JSON file to write")
     given = parser.parse_args(arguments)
     found = {}
     for workload in (tiny, small, short):
         if not given.only or workload.__name__ in given.only:
             found[workload.__name__] = workload(given.threads, given.rounds)
+    if not given.only or "search" in given.only:
+        found["search"] = search(given.threads, given.candidates)
     if given.output:
         machine = f"{platform.platform()}, {processor.available()} processors"
         facts = {"machine": machine, "threads": given.threads, "rounds": given.rounds}
