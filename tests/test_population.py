@@ -187,3 +187,19 @@ def test_constants_of_members_are_checked_like_those_of_a_model():
         fn.Adam([0.1, 0.2], beta1=[0.1, 0.2, 0.3])
     with pytest.raises(fn.DefinitionError, match="has constants for 2 members"):
         fn.Model(NETWORK, backend="numpy").fit(X, Y, optimizer=fn.SGD([0.1, 0.2]))
+
+
+@pytest.mark.parametrize(("rows", "ends"), [(30, {0}), (50, {0}), (9, {1, 2, 3, 4, 0})])
+def test_runs_of_about_an_epoch_end_with_it(rows, ends, monkeypatch):
+    some = made()
+    x, y = fn.datasets.synthetic(40, 3, 1)
+    train, ended = type(some.program).train_many, set()
+
+    def train_many(program, states, data, runs):
+        ended.update((run.first_step + run.steps) % 5 for run in runs)
+        return train(program, states, data, runs)
+
+    monkeypatch.setattr(type(some.program), "train_many", train_many)
+    monkeypatch.setattr("fastnet.training.together.Pace.rows", lambda *given: rows)
+    some.fit(x, y, epochs=4, batch_size=8)
+    assert ended == ends

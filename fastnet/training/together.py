@@ -36,6 +36,17 @@ class Member(Trainer):
     #: The loss on the validation rows, if it is known already.
     known: float | None = None
 
+    def steps_of(self, rows: int) -> int:
+        """The steps of a run of about so many rows: up to where an epoch ends, if that is near.
+
+        What is done for a fit between two runs takes as long as many steps of a small network, so
+        an epoch is better not cut in two.
+        """
+        epochs = round(rows / self.rows)
+        if epochs:
+            return epochs * self.batches - self.fit_state.step % self.batches
+        return max(rows // self.settings.batch_size, 1)
+
     def ends_epoch(self, run: Run, reported: Array) -> bool:
         """Whether an epoch ends with so much of a run."""
         return (run.first_step + len(reported)) % self.batches == 0
@@ -183,7 +194,7 @@ class Together:
         began = time.perf_counter()
         fits = [self.fits[n] for n in places]
         rows = self.pace.rows(len(fits), fits[0].settings.batch_size, self.program.plan.products)
-        asked = [fit.next_run(max(rows // fit.settings.batch_size, 1)) for fit in fits]
+        asked = [fit.next_run(fit.steps_of(rows)) for fit in fits]
         states, runs = [state for state, _ in asked], [run for _, run in asked]
         ready = time.perf_counter()
         with self.interrupts.allow():

@@ -93,3 +93,22 @@ def test_a_network_whose_loss_overflows_stops_before_its_update(backend, rule):
         assert_same_bits(
             program.to_host(states[place].parameters), program.to_host(other.parameters)
         )
+
+
+@pytest.mark.parametrize("members", [1, 17])
+def test_networks_of_one_row_each_end_where_each_does_alone(backend, members):
+    program = loading.load(backend).compile(plan.lower(YES_OR_NO), np.dtype(float), None, None)
+    rule, states, data = fn.Adam(), [], []
+    for n in range(members):
+        x, y = rows_for(YES_OR_NO, 1, seed=n)
+        data.append(program.upload(Data(Inputs(x), y)))
+        flat = plan.initial_parameters(YES_OR_NO, n, program.plan)
+        memory = rule.memory(program.plan.trained, flat.dtype)
+        states.append(State(program.to_device(flat), program.to_device(memory)))
+    runs = [Run(0, 20, 1, None, rule, 0.1 / (n + 1)) for n in range(members)]
+    alone = [copied(program, state) for state in states]
+    found = program.train_many(states, data, runs)
+    for n in range(members):
+        assert_near(found[n], program.train(alone[n], data[n], runs[n]), TRAJECTORY)
+        one, other = (program.to_host(s.parameters) for s in (states[n], alone[n]))
+        assert_near(one, other, TRAJECTORY)
