@@ -22,8 +22,8 @@ def keras():
     np.random.set_state(state)
 
 
-def sequential(keras, *layers):
-    return keras.Sequential([keras.Input((6,)), *layers])
+def sequential(keras, *layers, inputs=6):
+    return keras.Sequential([keras.Input((inputs,)), *layers])
 
 
 def chains(keras):
@@ -44,10 +44,31 @@ def chains(keras):
     start = keras.Input((6,))
     hidden = kinds.Activation("elu")(kinds.Dense(4)(start))
     yield keras.Model(start, kinds.Dense(1)(kinds.Dropout(0.1)(hidden)))
+    yield sequential(keras, kinds.Dense(4), kinds.BatchNormalization(scale=False), kinds.PReLU(),
+                     kinds.Dense(2))  # fmt: skip
+
+
+def residual(keras):
+    """A model with sums x + f(x), one of them in another."""
+    kinds, start = keras.layers, keras.Input((6,))
+    hidden = kinds.Dense(4, "relu")(start)
+    block = sequential(keras, kinds.LayerNormalization(), kinds.Dense(7, "gelu"), kinds.Dense(4),
+                       inputs=4)  # fmt: skip
+    hidden = kinds.Add()([block(hidden), hidden])
+    deep = kinds.Dense(4)(kinds.LayerNormalization(center=False)(hidden))
+    hidden = kinds.Add()([hidden, kinds.Add()([deep, kinds.Dense(4, "tanh")(deep)])])
+    return keras.Model(start, kinds.Dense(3)(hidden))
+
+
+def randomized(model):
+    """The model with parameters that are nowhere where they start."""
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.uniform(0.2, 1, one.shape) for one in model.get_weights()])
+    return model
 
 
 def test_models_of_keras(keras):
-    for given in chains(keras):
+    for given in map(randomized, [*chains(keras), residual(keras)]):
         found = fn.from_keras(given, backend="numpy")
         agree(found.predict(ROWS), given.predict(ROWS, verbose=0))
     flat = keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -62,7 +83,7 @@ def test_graphs_that_keras_exports(keras, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras exports to ONNX on PyTorch; other backends need more packages")
-    for given in chains(keras):
+    for given in map(randomized, chains(keras)):
         wanted = given.predict(ROWS, verbose=0)
         given.export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
         agree(fn.from_onnx(tmp_path / "model.onnx", backend="numpy").predict(ROWS), wanted)
@@ -79,12 +100,14 @@ def test_unsupported_models_are_refused_by_name(keras):
     own = Own()
     own(ROWS)
     for given, message in (
-        (sequential(keras, kinds.Dense(2), kinds.BatchNormalization()), r"\(BatchNormalization\)"),
+        (sequential(keras, kinds.Dense(2), kinds.GroupNormalization(1)), r"\(GroupNormalization\)"),
+        (sequential(keras, kinds.Dense(2), kinds.LayerNormalization(rms_scaling=True)), "moments"),
+        (keras.Model(start, kinds.Add()([twice(start), kinds.Dense(6)(start)])), "not a chain"),
         (sequential(keras, kinds.Dense(2, activation=lambda z: -z)), "activation '<lambda>'"),
         (sequential(keras, kinds.Dense(2), kinds.ReLU(max_value=6)), r"\(ReLU\).*settings"),
         (sequential(keras, kinds.Dense(2, dtype="mixed_bfloat16")), "computes in mixed_bfloat16"),
         (keras.Sequential([keras.Input((4, 6)), kinds.Dense(2)]), "put a Flatten before it"),
-        (keras.Model(start, kinds.Add()([start, kinds.Dense(6)(start)])), "not a chain"),
+        (keras.Model(start, kinds.Add()([start, kinds.Dropout(0.5)(start)])), "no dense layer"),
         (keras.Model(start, twice(twice(start))), "not a chain"),
         (keras.Model(start, [kinds.Dense(1)(start), kinds.Dense(1)(start)]), "not a chain"),
         (keras.Sequential([kinds.Dense(2)]), "not built"),

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 #: unit, blocks of dropout alone, a block that begins with a factor for each unit.
 REFUSED = {
     "activation_first": "no activation",
-    "learned_first": "no activation",
     "learned": "joins two branches|no activation|right after a matrix product",
     "block_of_relu": "no activation",
     "one_unit": "joins two branches",

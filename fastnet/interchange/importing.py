@@ -139,11 +139,11 @@ def from_keras(
     backend: str | None = None,
     seed: int | None = None,
 ) -> Model:
-    """Convert a Keras 3 model that is a chain of dense layers, Sequential or functional.
+    """Convert a Keras 3 model, Sequential or functional, that is a chain of layers.
 
-    It may hold Dense, Activation and the activation layers of fastnet, Dropout, Flatten,
-    Normalization and Rescaling (folded into the first layer's weights), and models of the same
-    kind.
+    It may hold Dense, Activation and the activation layers of fastnet, PReLU, BatchNormalization,
+    LayerNormalization, Dropout, Flatten, Normalization and Rescaling (folded into the first layer's
+    weights), models of the same kind, and Add of x and f(x), a residual block.
 
     Args:
         model: the model, built, with any of Keras's backends.

@@ -1,13 +1,14 @@
-"""From Keras 3: Sequential and functional models that are a chain of dense layers."""
+"""From Keras 3: Sequential and functional models that are a chain of layers, and sums x + f(x)."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastnet.definition.activations import ACTIVATIONS, Activation
+from fastnet.definition.activations import ACTIVATIONS, Activation, PReLU
+from fastnet.definition.layers import BatchNorm, Layer, LayerNorm
 from fastnet.errors import DefinitionError
 from fastnet.interchange.chain import Chain
 
@@ -67,59 +68,102 @@ def read(model: Any) -> Chain:
     if keras is None or not isinstance(model, keras.Model):
         raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
     chain = Chain(f"the model {model.name!r}")
-    flat = False
-    for layer in _layers(keras, chain, model):
-        where = f"layer {layer.name!r} ({type(layer).__name__})"
-        _check(chain, where, layer)
-        flat = flat or len(model.input_shape) == 2 or isinstance(layer, keras.layers.Flatten)
-        if not flat and isinstance(layer, keras.layers.Dense | keras.layers.Normalization):
-            raise chain.refuse(
-                f"{where} takes shape {model.input_shape}; it must be (rows, inputs): put a "
-                "Flatten before it."
-            )
-        _take(keras, chain, where, layer)
+    _Reader(keras, chain, model.input_shape).take(chain, _steps(keras, chain, model))
     return chain
 
 
-def _layers(keras: Any, chain: Chain, model: Any) -> Iterator[Any]:
-    """The layers in order, also those of models inside the model."""
+@dataclass(eq=False)
+class _Sum:
+    """x + f(x).
+
+    Attributes:
+        layer: Keras's, which adds.
+        inside: what f is made of.
+    """
+
+    layer: Any
+    inside: "tuple[Any, ...]"
+
+
+class _Reader:
+    """Adds layers to a chain; from a Flatten on, or for inputs `(rows, inputs)`, they are dense."""
+
+    def __init__(self, keras: Any, chain: Chain, shape: tuple[int | None, ...]) -> None:
+        self._keras = keras
+        self._chain = chain
+        self._shape = shape
+        self._flat = len(shape) == 2
+
+    def take(self, chain: Chain, steps: "tuple[Any, ...]") -> None:
+        """Add layers, and sums of them."""
+        kinds = self._keras.layers
+        wide = (kinds.Dense, kinds.Normalization, kinds.BatchNormalization, kinds.PReLU,
+                kinds.LayerNormalization, kinds.Add)  # fmt: skip
+        for step in steps:
+            layer = step.layer if isinstance(step, _Sum) else step
+            where = f"layer {layer.name!r} ({type(layer).__name__})"
+            _check(chain, where, layer)
+            self._flat = self._flat or isinstance(layer, kinds.Flatten)
+            if not self._flat and isinstance(layer, wide):
+                raise chain.refuse(
+                    f"{where} takes shape {self._shape}; it must be (rows, inputs): put a "
+                    "Flatten before it."
+                )
+            if isinstance(step, _Sum):
+                inner = chain.inner()
+                self.take(inner, step.inside)
+                chain.block(where, inner)
+            else:
+                _take(self._keras, chain, where, layer)
+
+
+def _steps(keras: Any, chain: Chain, model: Any) -> "tuple[Any, ...]":
+    """The layers in order, also those of models inside the model, and the sums x + f(x)."""
     if not model.built:
         raise chain.refuse("it is not built: call it once, or give it a keras.Input.")
     if not _plain(keras, model):
         raise chain.refuse(
             "it has a call of its own; fastnet supports Sequential and functional models."
         )
-    if not isinstance(model, keras.Sequential):
-        _check_chain(keras, chain, model)
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(keras, chain, layer)
-        else:
-            yield layer
+
+    def of(layer: Any) -> "tuple[Any, ...]":
+        return _steps(keras, chain, layer) if isinstance(layer, keras.Model) else (layer,)
+
+    if isinstance(model, keras.Sequential):
+        return tuple(step for layer in model.layers for step in of(layer))
+    found: dict[int, tuple[Any, ...]] = {id(tensor): () for tensor in model.inputs}
+    right = len(model.inputs) == len(model.outputs) == 1
+    try:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                continue
+            given, made = layer.input, layer.output  # refused by a layer that is called twice
+            if isinstance(layer, keras.layers.Add) and len(given) == 2:
+                found[id(made)] = _sum(layer, *(found[id(tensor)] for tensor in given))
+            else:
+                found[id(made)] = (*found[id(given)], *of(layer))
+    except (AttributeError, ValueError, KeyError, TypeError):
+        right = False
+    last = found.get(id(model.outputs[0]), ())
+    if not right or not last:
+        raise chain.refuse(
+            "it is not a chain of layers; fastnet supports no branches but Add of x and f(x)."
+        )
+    return last
+
+
+def _sum(layer: Any, one: "tuple[Any, ...]", other: "tuple[Any, ...]") -> "tuple[Any, ...]":
+    """x + f(x): the one is what the other was computed of."""
+    short, long = sorted((one, other), key=len)
+    if len(short) == len(long) or any(a is not b for a, b in zip(short, long, strict=False)):
+        raise ValueError("two branches")
+    return (*short, _Sum(layer, long[len(short) :]))
 
 
 def _plain(keras: Any, model: Any) -> bool:
     if isinstance(model, keras.Sequential):
         return type(model).call is keras.Sequential.call
     return type(model).__name__ == "Functional"
-
-
-def _check_chain(keras: Any, chain: Chain, model: Any) -> None:
-    """Make sure that the only input of each layer is the output of the one before it."""
-    tensors = [*model.inputs, *model.outputs]
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    right = len(tensors) == 2 and bool(layers)
-    if right:
-        try:
-            given = [layer.output for layer in layers]
-            taken = [layer.input for layer in layers]
-        except (AttributeError, ValueError):  # a layer that is called twice
-            right = False
-    if right:
-        links = zip([tensors[0], *given], [*taken, tensors[1]], strict=True)
-        right = all(one is other for one, other in links)
-    if not right:
-        raise chain.refuse("it is not a chain of layers; fastnet supports no branches.")
 
 
 def _check(chain: Chain, where: str, layer: Any) -> None:
@@ -146,8 +190,40 @@ def _take(keras: Any, chain: Chain, where: str, layer: Any) -> None:
         _normalize(keras, chain, where, layer)
     elif kind is kinds.Rescaling:
         chain.standardize(where, np.array(layer.scale), np.array(layer.offset))
+    elif kind in (kinds.BatchNormalization, kinds.LayerNormalization):
+        _norm(keras, chain, where, layer)
+    elif kind is kinds.PReLU:
+        chain.activate(where, PReLU(), np.array(array(layer.alpha)))
     elif kind not in (kinds.InputLayer, kinds.Flatten, kinds.Identity):
         chain.activate(where, _activation(kinds, chain, where, layer))
+
+
+def _norm(keras: Any, chain: Chain, where: str, layer: Any) -> None:
+    """A BatchNormalization or a LayerNormalization, which may lack factors and shifts."""
+    array = keras.ops.convert_to_numpy
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    if list(axes) not in ([1], [-1]) or getattr(layer, "rms_scaling", False):
+        raise chain.refuse(
+            f"{where}: fastnet normalizes the units of (rows, units), by both moments."
+        )
+    width = layer.input.shape[-1]
+    given = {
+        "scale": layer.gamma if layer.scale else None,
+        "shift": layer.beta if layer.center else None,
+    }
+    dtype = layer.variable_dtype
+    arrays = {
+        name: np.full(width, name == "scale", dtype) if own is None else np.array(array(own))
+        for name, own in given.items()
+    }
+    if isinstance(layer, keras.layers.LayerNormalization):
+        norm: Layer = chain.made(where, LayerNorm, layer.epsilon)
+    else:
+        share = round(1 - layer.momentum, 9)  # fastnet's is what a batch has, not what is kept
+        norm = chain.made(where, BatchNorm, share, layer.epsilon)
+        arrays["mean"] = np.array(array(layer.moving_mean))
+        arrays["variance"] = np.array(array(layer.moving_variance))
+    chain.layer(where, norm, **arrays)
 
 
 def _normalize(keras: Any, chain: Chain, where: str, layer: Any) -> None:
@@ -183,5 +259,6 @@ def _activation(kinds: Any, chain: Chain, where: str, layer: Any) -> Activation:
     known = ", ".join(sorted({kind for row in ROWS.values() for kind in row.layers}))
     raise chain.refuse(
         f"{where}: fastnet does not support this layer, or not with its settings. It supports "
-        f"Dense, Activation, Dropout, Flatten, Identity, Normalization, Rescaling, {known}."
+        "Dense, Activation, Add, BatchNormalization, Dropout, Flatten, Identity, "
+        f"LayerNormalization, Normalization, PReLU, Rescaling, {known}."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.definition.activations import ACTIVATIONS, Identity, PReLU
+from fastnet.definition.activations import ACTIVATIONS, Identity, PReLU, ReLU
 from fastnet.definition.layer_specs import MOST_NESTED
 from fastnet.definition.layers import Activate, BatchNorm, Layer, LayerNorm, Scale
 from fastnet.errors import DefinitionError, ModelFileError
@@ -187,9 +187,34 @@ class Arithmetic:
         alpha = self._per_unit(alpha, signal.stage.width).astype(kind)
         return self._layer(signal, Activate(PReLU()), {"alpha": alpha})
 
+    def _scaled(self, signal: Signal, gain: Array) -> Signal:
+        """A factor for each unit; of min(z, 0), which is -relu(-z), the opposite of relu(-z)."""
+        try:
+            recognize(signal.stage.algebra, signal.p)
+        except Unrecognized:
+            signal, gain = replace(signal, p=-signal.p), -gain
+        return self._layer(signal, Scale(), {"scale": gain})
+
+    def _prelu_of(self, x: Signal, f: Signal) -> Signal | None:
+        """relu(z) - alpha relu(-z), as some write PReLU, if that is what x + f is."""
+        before, line = f.stage.before, f.p.line
+        if not isinstance(f.stage.layer, Scale) or before is None or line is None or line[1]:
+            return None
+        z, below = before
+        if z is not x.stage or below != Recognized(ReLU(), -1.0, 0.0):
+            return None
+        if self.settled(x) != Recognized(ReLU(), 1.0, 0.0):
+            return None
+        scale = f.stage.arrays["scale"]
+        alpha = (-line[0] * scale).astype(scale.dtype)
+        return self._layer(Signal(z, Z), Activate(PReLU()), {"alpha": alpha})
+
     def _joined(self, a: Signal, b: Signal) -> Signal:
         """x + f(x), a residual block: the later stage comes from the earlier one."""
         x, f = sorted((a, b), key=lambda one: one.stage.place)
+        prelu = self._prelu_of(x, f)
+        if prelu is not None:
+            return prelu
         pairs = [(f.stage, self.settled(f))]
         while pairs[-1][0].place > x.stage.place:
             before = pairs[-1][0].before
@@ -225,7 +250,7 @@ class Arithmetic:
         )
         plain = not isinstance(bias, np.ndarray) and not bias
         if isinstance(gain, np.ndarray) and plain and not foldable and stage.shape is None:
-            return self._layer(signal, Scale(), {"scale": gain})
+            return self._scaled(signal, gain)
         if stage.shape is not None or found is None or stage.steps >= _MOST_STEPS:
             raise self._refuse(
                 "fastnet supports a constant per unit only right after a matrix product, or before "
@@ -255,8 +280,10 @@ class Arithmetic:
 
     def _sum(self, a: Value, b: Value, sign: float) -> Signal:
         if isinstance(a, Signal) and isinstance(b, Signal):
-            if a.stage is not b.stage and sign == 1:
-                return self._joined(self._signal(a, matrix=True), self._signal(b, matrix=True))
+            if a.stage is not b.stage:
+                other = self._signal(b, matrix=True)
+                other = replace(other, p=sign * other.p)
+                return self._joined(self._signal(a, matrix=True), other)
             one, other = self._same(a, b)
             return replace(one, p=one.p + sign * other.p)
         value, constant = (a, b) if isinstance(a, Signal) else (b, a)
