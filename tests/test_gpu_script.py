@@ -192,7 +192,8 @@ def test_kernels_are_compiled_beforehand_for_every_contest(monkeypatch, tmp_path
     assert kernels.main([str(tmp_path), "sm_90", "sm_120"]) == 0
     for macro in ("FN_FLOAT32", "FN_TF32", "FN_BF16", "FN_FP16"):
         files = {(file, for_) for file, defines, for_ in asked if macro in defines}
-        assert {("step.cu", "sm_90"), ("layered.cu", "sm_90"), ("narrow.cu", "sm_120")} <= files
+        wanted = {("step.cu", "sm_90"), ("layered.cu", "sm_90"), ("narrow.cu", "sm_120")}
+        assert wanted | {("staged.cu", "sm_90")} <= files
     widths = {defines.get("FN_WIDTHS") for _, defines, for_ in asked if for_ == "sm_90"}
     assert {"32,64,64,64,64,64,16", "64,128,128,16", None} <= widths
     assert ("tiny.cu", "sm_90") in {(file, for_) for file, _, for_ in asked}

@@ -18,7 +18,7 @@ import numpy as np
 import fastnet as fn
 from bench.gpu.contests import contests
 from bench.gpu.ours import precision_of
-from bench.gpu.sanitizer import NETWORK
+from bench.gpu.sanitizer import BLOCKS, NETWORK
 from fastnet.contract.plan import lower
 from fastnet_cupy import compiler
 from fastnet_cupy.buffers import Buffers
@@ -63,6 +63,7 @@ def wanted() -> Iterator[tuple[fn.Network, str | None]]:
     """The networks that are run, and their precisions."""
     for precision in (None, "tf32", "bf16", "fp16"):
         yield NETWORK, precision
+        yield BLOCKS, precision
     seen: set[Any] = set()
     for contest in contests():
         key = contest.units, contest.precision
@@ -76,9 +77,9 @@ def compile_for(network: fn.Network, precision: str | None, architecture: str) -
     number: Number = number_for(np.dtype("float32"), precision)
     device: Any = Compiling(architecture)
     context = Context(device, lay_out(lower(network)), number)
-    for file in FILES:
+    for file in (*FILES, *["staged.cu"] * bool(context.layout.stages)):
         compiler.compile_file(file, ((number.macro, ""),), architecture)
-    if precision is None:
+    if precision is None and context.layout.is_plain:
         Tiny(context)
     _ = Buffers(context, REGIMES).shape
 

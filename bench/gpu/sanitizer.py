@@ -20,7 +20,7 @@ from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet_cupy.device import Device
 from fastnet_cupy.names import KERNELS
 from fastnet_cupy.program import CudaProgram
-from fastnet_cupy.regimes import PATHS
+from fastnet_cupy.regimes import LAYERED, PATHS
 
 #: What it says of a device that it cannot watch.
 REFUSALS = ("not supported", "Unable to find", "LibraryNotLoaded", "Insufficient permission")
@@ -33,21 +33,36 @@ WATCHED = "watched"
 
 PRECISIONS = (None, "tf32", "bf16", "fp16")
 
-#: A network with a layer of each kind.
+#: A network with a layer of each kind that chains have.
 NETWORK = fn.Network(
     6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "relu"), fn.Dense(3, "softmax")],
     "crossentropy",
 )  # fmt: skip
+#: One with all others.
+BLOCKS = fn.Network(
+    6,
+    [fn.Dense(17), fn.BatchNorm(), fn.GELU(), fn.Residual([fn.LayerNorm(), fn.Dropout(0.2),
+     fn.Dense(17, fn.PReLU())]), fn.Scale(), fn.Dense(3, "softmax")],
+    "crossentropy",
+)  # fmt: skip
+
+#: Ways through a network: what is no chain has one of its own.
+WAYS = {
+    **{path: (NETWORK, regimes) for path, regimes in PATHS.items()},
+    "staged": (BLOCKS, LAYERED),
+}
 
 
 def train(device: Device, path: str, precision: str | None, steps: int = 3) -> np.ndarray:
     """The losses of some steps of a small network with a tail of a batch and dropout."""
-    program = CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
+    network, regimes = WAYS[path]
+    lowered = plan.lower(network)
+    program = CudaProgram(lowered, np.dtype("float32"), precision, device, regimes)
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(37, 6)).astype("f4"), rng.integers(0, 3, 37)
     put = program.to_device
-    flat = plan.initial_parameters(NETWORK, 1).astype("f4")
-    state = State(put(flat), put(fn.Adam().memory(flat.size, flat.dtype)))
+    flat = plan.initial_parameters(network, 1).astype("f4")
+    state = State(put(flat), put(fn.Adam().memory(lowered.trained, flat.dtype)))
     order = np.stack([rng.permutation(37) for _ in range(steps)])
     run = Run(0, steps, 16, order, fn.Adam(), 0.01, l2=0.01, clip_norm=1.0, seed=2)
     return program.train(state, Data(Inputs(put(x)), put(y.astype(np.int64))), run)
@@ -55,7 +70,7 @@ def train(device: Device, path: str, precision: str | None, steps: int = 3) -> n
 
 def all_paths(device: Device) -> None:
     """Every path, in every precision that it has."""
-    for path in PATHS:
+    for path in WAYS:
         for precision in PRECISIONS[: 1 if path == "tiny" else None]:
             losses = train(device, path, precision)
             assert np.isfinite(losses).all(), f"{path} {precision}: {losses}"
@@ -78,7 +93,7 @@ def main(tool: str, backend: str = "cupy") -> int:
         return CANNOT_RUN
     only = [] if tool == "memcheck" else our_kernels()
     done = _ran([command, "--tool", tool, *only], backend)
-    if done.returncode and only and not any(path in done.stdout for path in PATHS):
+    if done.returncode and only and not any(path in done.stdout for path in WAYS):
         print(done.stdout, "It does not take the kernels' names: now all of them.", sep="\n")
         done = _ran([command, "--tool", tool], backend)
     print(done.stdout)
