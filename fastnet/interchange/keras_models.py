@@ -68,7 +68,8 @@ def read(model: Any) -> Chain:
     if keras is None or not isinstance(model, keras.Model):
         raise DefinitionError(f"model is {type(model)!r}; it must be a keras.Model.")
     chain = Chain(f"the model {model.name!r}")
-    _Reader(keras, chain, model.input_shape).take(chain, _steps(keras, chain, model))
+    steps = _steps(keras, chain, model)
+    _Reader(keras, model.input_shape).take(chain, steps)
     return chain
 
 
@@ -88,9 +89,8 @@ class _Sum:
 class _Reader:
     """Adds layers to a chain; from a Flatten on, or for inputs `(rows, inputs)`, they are dense."""
 
-    def __init__(self, keras: Any, chain: Chain, shape: tuple[int | None, ...]) -> None:
+    def __init__(self, keras: Any, shape: tuple[int | None, ...]) -> None:
         self._keras = keras
-        self._chain = chain
         self._shape = shape
         self._flat = len(shape) == 2
 
