@@ -6,7 +6,6 @@ as in full precision.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,110 +17,11 @@ from fastnet_cupy.batch_pass import PART_ROWS, BatchPass
 from fastnet_cupy.context import Context, Request, lanes_of
 from fastnet_cupy.device import Product
 from fastnet_cupy.layers import Stage
-from fastnet_cupy.layout import Layout
 from fastnet_cupy.names import SUM_COLUMNS, THREADS
+from fastnet_cupy.stage_arrays import Kept, Value, arrays_of
 
 #: Parts in the sums of columns, at most: blocks add them up by themselves where they need them.
 MOST_PARTS = 64
-
-#: Makes an array of so many columns, a row for each row of a batch.
-Make = Callable[[int], Any]
-
-
-@dataclass
-class _Value:
-    """A value in full, and as products read it; None where nobody reads it so."""
-
-    full: Any = None
-    store: Any = None
-
-    @property
-    def operand(self) -> Any:
-        """What a product reads."""
-        return self.full if self.store is None else self.store
-
-
-@dataclass
-class _Kept:
-    """What a stage keeps for the way back.
-
-    Attributes:
-        z: what its front made, where that is an array of its own.
-        s: standard deviations, of rows or of columns.
-        slope: the activation's, where it cannot be computed from what comes out.
-        learned: the derivative by alpha.
-    """
-
-    z: Any = None
-    s: Any = None
-    slope: Any = None
-    learned: Any = None
-
-
-@dataclass
-class _Arrays:
-    """The arrays of a network's stages.
-
-    Attributes:
-        values: by their numbers.
-        kept: by stage.
-        lent: for derivatives, each as large as the widest.
-    """
-
-    values: dict[int, _Value]
-    kept: list[_Kept]
-    lent: list[Any]
-
-
-def _arrays(
-    layout: Layout, is_16_bit: bool, training: bool, full: Make, store: Make, outputs: Any
-) -> _Arrays:
-    """The arrays that stages need; `outputs` is that of the last value."""
-    stages = layout.stages
-    by_products = {stage.sources[0] for stage in stages if stage.is_product}
-    others = {source for stage in stages if not stage.is_product for source in stage.sources}
-    units = {0: layout.inputs, **{stage.target: stage.layer.units for stage in stages}}
-    values = {}
-    for number, columns in units.items():
-        value = values[number] = _Value()
-        if number == stages[-1].target:
-            value.full = outputs
-        elif number in others:
-            value.full = full(columns)
-        if number in by_products and (is_16_bit or value.full is None):
-            value.store = store(columns)
-    kept = []
-    for stage in stages:
-        own, layer = _Kept(), stage.layer
-        if stage.keeps_z:
-            own.z = full(layer.units)
-        if training and stage.is_activated and (stage.alpha or not layer.slope_from_output):
-            own.slope = full(layer.units)
-        elif training and stage.is_activated and is_16_bit and values[stage.target].full is None:
-            own.slope = full(layer.units)  # in 16 bits, what comes out is not exact enough
-        if training and stage.alpha:
-            own.learned = full(layer.units)
-        if training and isinstance(stage.front, plan.Normalize):
-            own.s = full(1)
-        kept.append(own)
-    lent = [full(layout.widest) for _ in range(_most_lent(layout) if training else 0)]
-    return _Arrays(values, kept, lent)
-
-
-def _most_lent(layout: Layout) -> int:
-    """Derivatives that there are at a time, at most.
-
-    They are those by values that are made before a stage and read behind it, and three of the stage
-    itself: by what it makes, by what goes in, and besides that either the one before its activation
-    or the sum with what other stages have found.
-    """
-    last = {source: at for at, stage in enumerate(layout.stages) for source in stage.sources}
-    made = {stage.target: at for at, stage in enumerate(layout.stages)}
-    waiting = [
-        sum(first < at < last.get(value, at) for value, first in made.items())
-        for at in range(len(layout.stages))
-    ]
-    return max(waiting) + 3
 
 
 @dataclass
@@ -141,11 +41,12 @@ class StagedPass(BatchPass):
         layout, number = context.layout, context.number
         self.stages = layout.stages
         full, store = partial(context.real, rows), partial(context.store, rows)
-        made = _arrays(layout, number.is_16_bit, training, full, store, self.out)
+        made = arrays_of(layout, number.is_16_bit, training, full, store, self.out)
         self.values, self.kept, self.arrays = made.values, made.kept, made.lent
         self.lent: list[Any] = []
         widest, products = layout.widest, [stage for stage in self.stages if stage.is_product]
-        self.z = full(max((stage.layer.units for stage in products), default=1))
+        # Of products, before what comes out and what goes back is rounded to 16 bits.
+        self.z = full(widest) if number.is_16_bit else None
         self.d_in_16_bit = store(widest) if training and number.is_16_bit else None
         self.part_rows = max(PART_ROWS, math.ceil(rows / MOST_PARTS))
         self.parts = math.ceil(rows / self.part_rows)
@@ -193,11 +94,12 @@ class StagedPass(BatchPass):
             each += columns * number.bytes
             return True
 
-        _arrays(layout, number.is_16_bit, training, full, store, full(2 * layout.outputs))
-        full(layout.widest)
+        arrays_of(layout, number.is_16_bit, training, full, store, full(2 * layout.outputs))
+        if number.is_16_bit:
+            full(layout.widest)
+            store(layout.widest)
         if not training:
             return 0, each
-        store(layout.widest if number.is_16_bit else 0)
         full(math.ceil(layout.widest / PART_ROWS))
         of_parts = layout.widest * MOST_PARTS * (2 * number.real_bytes + 2 * 8)
         return of_parts + layout.gradient_size * number.real_bytes, each
@@ -221,7 +123,7 @@ class StagedPass(BatchPass):
         values = self.values
         x = values[0]
         if not self.context.number.is_16_bit and self._is_whole(request.source):
-            x = _Value(request.source.x)
+            x = Value(request.source.x)
         else:
             self._gather(request, x.store, x.full)
         for index, stage in enumerate(self.stages):
@@ -229,7 +131,7 @@ class StagedPass(BatchPass):
             self._stage(request, index, stage, read)
         return x
 
-    def _stage(self, request: Request, index: int, stage: Stage, read: list[_Value]) -> None:
+    def _stage(self, request: Request, index: int, stage: Stage, read: list[Value]) -> None:
         """The value that a stage makes."""
         parameters, layer, kept = request.parameters, stage.layer, self.kept[index]
         made, bias, other = self.values[stage.target], layer.bias_of(parameters), None
@@ -238,8 +140,7 @@ class StagedPass(BatchPass):
             product, biased = self.forward[stage.target]
             z = made.full
             if z is None:
-                is_16_bit = self.context.number.is_16_bit
-                z = self._matrix(self.z, layer.units) if is_16_bit else made.store
+                z = made.store if self.z is None else self._matrix(self.z, layer.units)
             product(read[0].operand, layer.weight_of(request.weights), z, bias if biased else None,
                     None)  # fmt: skip
             bias = None if biased else bias
@@ -266,7 +167,7 @@ class StagedPass(BatchPass):
         )  # fmt: skip
 
     def _batch_normalize(
-        self, request: Request, op: plan.BatchNormalize, x: Any, kept: _Kept
+        self, request: Request, op: plan.BatchNormalize, x: Any, kept: Kept
     ) -> None:
         """z of a batch norm, and the statistics of the batch in the gradient."""
         control, columns, each = request.block, np.int32(op.units), np.int32(self.part_rows)
@@ -332,7 +233,7 @@ class StagedPass(BatchPass):
         self._over("transform_back", entries, *tables, np.int64(entries), *given)
 
     def _back(
-        self, request: Request, x: _Value, index: int, d: _Derivative,
+        self, request: Request, x: Value, index: int, d: _Derivative,
         found: dict[int, _Derivative],
     ) -> _Derivative | None:  # fmt: skip
         """A stage's part of the gradient, and the derivative by each of its sources, if needed."""
@@ -399,7 +300,7 @@ class StagedPass(BatchPass):
         return onward
 
     def _product_back(
-        self, request: Request, index: int, d: _Derivative, read: _Value, steep: dict[str, Any]
+        self, request: Request, index: int, d: _Derivative, read: Value, steep: dict[str, Any]
     ) -> _Derivative | None:
         """The gradient of a product's weight and bias, and the derivative by what it reads."""
         stage, layer = self.stages[index], self.stages[index].layer
