@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError
 from fastnet.many.fitting import PreparedFit
 from fastnet.training.distributed.world import Distributed
@@ -83,8 +84,8 @@ def spread(
     def rows_alike() -> None:
         if any(other != everyone[0] for other in everyone):
             raise DataError(
-                "x or y differ between the processes, which have the members divided, not the "
-                "rows: give all rows to each."
+                "x, y or the rows of a member differ between the processes, which divide the "
+                "members, not the rows: give all rows to each (and a seed, if rows are drawn by it)."
             )
 
     check_alike(ranks, {"the settings of members": repr(prepared.settings)})
@@ -94,15 +95,23 @@ def spread(
     found: tuple[Any, ...] | None = None
     if len(mine):
         part = population.take(mine)
-        fit(part, prepared.take(mine))
+        try:
+            fit(part, prepared.take(mine))
+        finally:  # also of a fit that is interrupted
+            _put(population, mine, part.parameters, part._last)
         diverged = {int(mine[place]): error for place, error in part.diverged.items()}
-        found = mine, part.parameters, part.histories, part._last, diverged
+        found = mine, part.parameters, part._last, part.histories, diverged
     population.diverged = {}
     histories: dict[int, Any] = {}
-    for members, flats, of_members, last, diverged in filter(None, ranks.all_of(found)):
-        population.parameters[members] = flats
+    for members, flats, last, of_members, of_diverged in filter(None, ranks.all_of(found)):
+        _put(population, members, flats, last)
         histories |= zip(members.tolist(), of_members, strict=True)
-        for member, one in zip(members.tolist(), last, strict=True):
-            population._last[member] = one
-        population.diverged |= diverged
+        population.diverged |= of_diverged
     population.histories = [histories[member] for member in range(len(population))]
+
+
+def _put(population: "Population", members: Array, flats: Array, last: list[Any]) -> None:
+    """Give members their parameters, and what their next fit may go on from."""
+    population.parameters[members] = flats
+    for member, one in zip(members.tolist(), last, strict=True):
+        population._last[member] = one
