@@ -519,7 +519,7 @@ def fit_on_disk(path, recipe, folder, world):
     beside = folder / str(world.rank) / "model"
     beside.parent.mkdir()
     kept, large._GROWTH[".csv"] = large._GROWTH[".csv"], 10**9
-    shared = {"among": sharing.Shared(world), "beside": beside}
+    shared = {"among": sharing.shared_by(world), "beside": beside}
     with fit_of(path, "y", recipe, memory="100MB", **shared) as fit:
         assert isinstance(fit, large.LargeTableFit)
         found = fit.run()
@@ -554,7 +554,8 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
     )  # fmt: skip
     wanted = tables.train(frame, "y", recipe)
     for source in (*paths, frame):
-        found = tables.train(source, "y", recipe, communicator=world)
+        joined = world if source is not frame else fn.Distributed(world, average_every=2)
+        found = tables.train(source, "y", recipe, communicator=joined)
         everyone_has(world, found.model.parameters.flat)
         schema = [replace(one.table, training=None) for one in (found, wanted)]
         assert schema[0] == schema[1], source
@@ -585,7 +586,7 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
     assert found.table.columns == wanted.table.columns  # learned from all rows but those for tests
     everyone_has(world, list(found.test.metrics.values()))
     # Of the file each rank has read a part, in whole rows, and none has read another's.
-    shared = sharing.Shared(world)
+    shared = sharing.shared_by(world)
     for source in paths:
         part = shared.read(source, None, lambda reader: reader.whole())
         heights = world.allgather(part.height)

@@ -84,8 +84,8 @@ def spread(
     def rows_alike() -> None:
         if any(other != everyone[0] for other in everyone):
             raise DataError(
-                "x, y or the rows of a member differ between the processes, which divide the "
-                "members, not the rows: give all rows to each (and a seed, if rows are drawn by it)."
+                "x, y or the rows of a member differ between the processes, which divide members, "
+                "not rows: give all rows to each, and a seed where rows are drawn by it."
             )
 
     check_alike(ranks, {"the settings of members": repr(prepared.settings)})

@@ -255,7 +255,7 @@ class TableFit:
         if several and communicator is not None:
             raise DefinitionError(
                 "several networks, of members or a search, are trained by one process, not by "
-                f"{communicator.size}; leave members and search out, or the communicator."
+                f"{self.among.size}; leave members and search out, or the communicator."
             )
         found = self._search(checkpoint, resume, progress) if self.recipe.search else ()
         recipe, learned, held_out = self.recipe, self.training, self.validation

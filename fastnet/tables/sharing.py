@@ -22,6 +22,7 @@ from fastnet.tables.inspecting import ColumnStore
 from fastnet.tables.on_disk import EncodedRows
 from fastnet.tables.reading import Reader
 from fastnet.tables.schema import Table
+from fastnet.training.distributed.world import Distributed
 
 T = TypeVar("T")
 
@@ -84,13 +85,13 @@ class Shared(Whole):
     """The ranks of a communicator; all of them call each method, in the same order.
 
     Args:
-        communicator: of mpi4py, with more than one rank.
+        options: how they train together.
     """
 
-    def __init__(self, communicator: Any) -> None:
+    def __init__(self, options: Distributed) -> None:
         from fastnet.training.distributed.ranks import Ranks
 
-        self.communicator, self.ranks = communicator, Ranks.of(communicator)
+        self.communicator, self.ranks = options, Ranks.of(options.communicator)
         self.size, self.rank = self.ranks.size, self.ranks.rank
 
     def read(self, source: Any, separator: str | None, take: Callable[[Reader], T]) -> T:
@@ -218,7 +219,14 @@ def _dealt_back(parts: Sequence[Any]) -> Any:
 
 
 def shared_by(communicator: Any) -> Whole:
-    """Those who train on a table together."""
-    if communicator is None or communicator.size == 1:
+    """Those who train on a table together: of `train(communicator=...)`.
+
+    Raises:
+        DefinitionError: if it is no communicator.
+    """
+    if communicator is None:
         return Whole()
-    return Shared(communicator)
+    options = communicator
+    if not isinstance(options, Distributed):
+        options = Distributed(communicator)
+    return Whole() if options.communicator.size == 1 else Shared(options)
