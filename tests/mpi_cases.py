@@ -549,8 +549,8 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
         frame.write_parquet(paths[2], row_group_size=40)
     world.Barrier()
     recipe = tables.Recipe(
-        hidden=(8,), epochs=3, date=("day",), weights="weight", test=0.1, backend="numpy",
-        dtype="float64", batch_size=16, refit=False,
+        hidden=(8,), epochs=2, date=("day",), weights="weight", test=0.1, backend="numpy",
+        dtype="float64", batch_size=64, refit=False,
     )  # fmt: skip
     wanted = tables.train(frame, "y", recipe)
     for source in (*paths, frame):
