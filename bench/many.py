@@ -32,8 +32,8 @@ from fastnet.contract.program import Data, Inputs, Run, State
 XOR = NAMED["xor"]
 
 #: Networks, and epochs of each, as many as take a moment.
-TINY, TINY_STEPS, TINY_EPOCHS = 1_024, (200, 1_200), 20_000
-SMALL, SMALL_STEPS = 64, 8
+TINY, TINY_STEPS, TINY_EPOCHS = 1_024, (500, 5_500), 20_000
+SMALL, SMALL_BATCHES, SMALL_EPOCHS = 64, 8, 4
 SHORT, SHORT_ROWS, SHORT_BATCH = 200, 1_024, 32
 
 
@@ -159,10 +159,12 @@ def tiny(threads: int, rounds: int) -> dict[str, Any]:
 
 def small(threads: int, rounds: int) -> dict[str, Any]:
     """64 networks 32-64-64-1, 256 rows a batch."""
-    x, y = (array[: SMALL_STEPS * TAB.batch] for array in TAB.data())
+    x, y = (array[: SMALL_BATCHES * TAB.batch] for array in TAB.data())
+    steps = SMALL_BATCHES * SMALL_EPOCHS
     some, alone = population(TAB, SMALL, threads), population(TAB, SMALL, 1)
     rate = float(TAB.optimizer.learning_rate)
-    options: dict[str, Any] = {"optimizer": fn.SGD(rate), "epochs": 1, "batch_size": TAB.batch}
+    options: dict[str, Any] = {"optimizer": fn.SGD(rate), "batch_size": TAB.batch}
+    options["epochs"] = SMALL_EPOCHS
     models = list(alone)
 
     def one_after_another() -> None:
@@ -170,15 +172,17 @@ def small(threads: int, rounds: int) -> dict[str, Any]:
             model.fit(x, y, shuffle=False, **options)
 
     calls = {
-        "run": run_alone(some, x, y, SMALL_STEPS, TAB.batch, rate),
+        "run": run_alone(some, x, y, steps, TAB.batch, rate),
         "fit": lambda: some.fit(x, y, shuffle=False, **options),
         "one after another, 1 thread": one_after_another,
     }
     if contestants.missing("jax") is None:
-        check(TAB, some, x, y, SMALL_STEPS)
-        calls["jax vmap"] = vmapped(TAB, some, x, y, SMALL_STEPS)
-    each = _scaled(least(calls, rounds), 1e6 / SMALL / SMALL_STEPS)
-    return _result("64 networks 32-64-64-1, 256 rows: us a network-step", each, "fit")
+        check(TAB, some, x, y, steps)
+        calls["jax vmap"] = vmapped(TAB, some, x, y, steps)
+    each = _scaled(least(calls, rounds), 1e6 / SMALL / steps)
+    return _result(
+        "64 networks 32-64-64-1, 256 rows, 4 epochs of 8 steps: us a network-step", each, "fit"
+    )
 
 
 def short(threads: int, rounds: int) -> dict[str, Any]:
@@ -294,7 +298,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.only or "search" in given.only:
         found["search"] = search(given.threads, given.candidates)
     if given.output:
-        machine = f"{platform.platform()}, {processor.available()} processors"
+        from llvmlite import binding
+
+        kind = binding.get_host_cpu_name()
+        machine = f"{platform.platform()}, {processor.available()} processors of {kind}"
         facts = {"machine": machine, "threads": given.threads, "rounds": given.rounds}
         facts["versions"] = _versions()
         with open(given.output, "w", encoding="utf-8") as file:

@@ -19,7 +19,6 @@ from fastnet.training.history import History
 from fastnet.training.pacing import (
     COMMIT_TIMES,
     LONGEST_RUN_SECONDS,
-    RUN_SECONDS,
     Pacing,
 )
 from fastnet.training.saving import Saver
@@ -73,6 +72,10 @@ def uploader(program: Program) -> Callable[[Data], Data]:
     return upload
 
 
+#: About how many seconds a round takes, at the least: a few in a second are enough for progress and
+#: for Ctrl-C, and at the end of each, threads wait for the last one (a choice).
+ROUND_SECONDS = 0.2
+
 #: Members of the first round, by which the pace of the others is found.
 FIRST = 16
 
@@ -80,7 +83,7 @@ FIRST = 16
 class Pace:
     """How long the runs of a round are, by what the rounds before took.
 
-    As for one fit (`pacing.py`): a round takes about RUN_SECONDS, and where there are so many
+    As for one fit (`pacing.py`): a round takes about ROUND_SECONDS, and where there are so many
     members that what is done for each in between takes long, more.
     """
 
@@ -93,7 +96,7 @@ class Pace:
         if self.seconds_of_row is None:
             return Pacing(batch_size, products).rows // members
         between = self.seconds_of_member * members
-        wanted = max(RUN_SECONDS, min(COMMIT_TIMES * between, LONGEST_RUN_SECONDS))
+        wanted = max(ROUND_SECONDS, min(COMMIT_TIMES * between, LONGEST_RUN_SECONDS))
         return int(wanted / self.seconds_of_row / members)
 
     def measured(self, members: int, rows: int, seconds: float, between: float) -> None:
