@@ -154,8 +154,14 @@ def test_a_skewed_target_is_learned_by_its_logarithm_and_predicted_in_its_unit(
     assert "R²" in said
     assert "standard deviation" in run("show", "p")[1]
     assert "of its logarithm" in run("show", "p")[1]
-    with pytest.raises(DataError, match=r"the target 'price' is -1 in a training row"):
+    with pytest.raises(DataError, match=r"the target 'price' is -1 in a row to train on"):
         tables.TableFit(other, "price", tables.Recipe(log_target=True, validation=0))
+    # Rows held out for validation are trained on by a refit, so they decide too.
+    last = table.with_columns(price=pl.Series([*table["price"][:-1], 0.0]), day=np.arange(300))
+    for refit in (True, False):
+        fit = tables.TableFit(last, "price", tables.Recipe(time="day", refit=refit))
+        assert fit.table.log_target is not refit
+        assert np.isfinite(fit.validation.y).all()
     with pytest.raises(DefinitionError, match="log_target is for a regression"):
         tables.TableFit(voyage(), "survived", tables.Recipe(log_target=True))
     for symmetric in (table["a"] - table["a"].min() + 1, table["a"] ** 3):

@@ -159,9 +159,12 @@ class TableFit:
         )
         if self.refits:
             self._all_rows = inspected, rest, tested, None, test
-        impute = recipe.missing == "impute"
+        learned = rest if self.refits else training
         self.table, self.columns = inspected.fit_encoding(
-            training, recipe.categories, impute, recipe.log_target
+            training,
+            recipe.categories,
+            recipe.missing == "impute",
+            inspected.learns_logarithm(learned, recipe.log_target),
         )
         self.without_target = inspected.without_target
         self.model = untrained(recipe, self.table)

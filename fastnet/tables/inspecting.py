@@ -113,7 +113,7 @@ class InspectedTable:
     remarks: tuple[str, ...] = ()
 
     def fit_encoding(
-        self, rows: Array, max_categories: int, impute: bool, log_target: bool | None = False
+        self, rows: Array, max_categories: int, impute: bool, log_target: bool = False
     ) -> tuple[Table, tuple[ColumnReport, ...]]:
         """Choose the columns, and learn their encoding from the training rows.
 
@@ -121,7 +121,7 @@ class InspectedTable:
             rows: the training rows' indices.
             max_categories: of a text column.
             impute: replace missing values; else they are refused.
-            log_target: learn the target's logarithm; None: if `targets.suits_logarithm`.
+            log_target: what `learns_logarithm` returned.
 
         Returns:
             The schema, and a report on each column in the table's order.
@@ -176,20 +176,34 @@ class InspectedTable:
         )
         reports = _with_features(reports, table)
         if self.task == "classification":
-            if log_target:
-                raise DefinitionError("log_target is for a regression; leave it out.")
             return table, tuple(reports)
-        y = self.y[rows]
-        if log_target and y.min() <= 0:
-            raise DataError(
-                f"{self.name}: the target {self.target!r} is {y.min():g} in a training row, which "
-                "has no logarithm; leave log_target out."
-            )
-        if log_target is None:
-            log_target = targets.suits_logarithm(y)
-        mean, scale = moments(np.log(y) if log_target else y, self.target)
+        y = np.log(self.y[rows]) if log_target else self.y[rows]
+        mean, scale = moments(y, self.target)
         table = replace(table, target_mean=mean, target_scale=scale, log_target=log_target)
         return table, tuple(reports)
+
+    def learns_logarithm(self, rows: Array, wanted: bool | None) -> bool:
+        """Whether the logarithm of the target is learned.
+
+        Args:
+            rows: the indices of all rows that a model is going to be trained on.
+            wanted: what the recipe says; None: if `targets.suits_logarithm`.
+
+        Raises:
+            DataError: if it is wanted, and there is none.
+            DefinitionError: if it is wanted of classes.
+        """
+        if self.task == "classification":
+            if wanted:
+                raise DefinitionError("log_target is for a regression; leave it out.")
+            return False
+        y = self.y[rows]
+        if wanted and y.min() <= 0:
+            raise DataError(
+                f"{self.name}: the target {self.target!r} is {y.min():g} in a row to train on, "
+                "which has no logarithm; leave log_target out."
+            )
+        return targets.suits_logarithm(y) if wanted is None else wanted
 
     def _reason(self, name: str, values: Any, rows: Array) -> str:
         """Why a column is left out; empty if it is not."""
