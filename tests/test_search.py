@@ -203,14 +203,14 @@ def test_a_refit_takes_as_many_epochs_as_the_folds_needed():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 2))
     y = x[:, 0] + rng.standard_normal(60)  # mostly noise, so that it soon overfits
+    weight = rng.uniform(0.5, 2, 60)
 
     def make(units):
         return fn.Network(2, [fn.Dense(units, "tanh"), fn.Dense(1)])
 
     options = {"optimizer": fn.Adam(0.05), "early_stopping": 3, "epochs": 200, "reduction": None}
-    found = fn.search(
-        make, {"units": [64]}, x, y, folds=3, candidates=1, backend="numpy", **options
-    )
+    options |= {"folds": 3, "candidates": 1, "backend": "numpy", "sample_weight": weight}
+    found = fn.search(make, {"units": [64]}, x, y, **options)
     best = found.best
     losses = [model.history.validation_loss for model in best.members]
     assert max(map(len, losses)) < 100
@@ -219,7 +219,8 @@ def test_a_refit_takes_as_many_epochs_as_the_folds_needed():
     refitted = found.refit(x, y)
     assert len(refitted.history) == best.best_epoch
     alone = fn.Model(best.network, seed=0, backend="numpy")
-    alone.fit(x, y, optimizer=fn.Adam(0.05), epochs=best.best_epoch)
+    rule = fn.Adam(0.05)
+    alone.fit(x, y, sample_weight=weight, optimizer=rule, epochs=best.best_epoch)
     assert_same_bits(refitted.parameters.flat, alone.parameters.flat)
 
 

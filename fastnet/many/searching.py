@@ -64,12 +64,12 @@ class Search:
     def refit(self, x: Any, y: Any, sample_weight: Any = None) -> Model:
         """Train the best candidate on all rows, for `best_epoch` epochs.
 
-        As many as its folds needed: with early stopping nothing is held out here that could tell.
+        As many as its folds needed: here no rows are held out that could stop it early.
 
         Args:
             x: `(rows, inputs)`.
             y: as for `Model.fit`.
-            sample_weight: as for `Model.fit`.
+            sample_weight: as for `Model.fit`; None: that of the search.
 
         Raises:
             DataError: if the arrays do not fit.
@@ -77,7 +77,9 @@ class Search:
         """
         best = self.best
         one = Population(best.network, members=1, seed=self._seed, **self._options)
-        settings = {**self._settings(best.values), "sample_weight": sample_weight}
+        settings = self._settings(best.values)
+        if sample_weight is not None:
+            settings["sample_weight"] = sample_weight
         for held_out in ("validation", "early_stopping"):
             settings.pop(held_out, None)
         one.fit(x, y, epochs=best.best_epoch, **settings)
