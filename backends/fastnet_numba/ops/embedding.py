@@ -8,22 +8,25 @@ import math
 
 import numpy as np
 
-from fastnet_numba.ops.products import Matrix, Rows, Shape, multiply
+from fastnet_numba.ops.products import Matrix, Rows, Shape, multiply_small
 from fastnet_numba.ops.table import (
     BASIS,
     BASIS_ROW,
     BIAS,
     CODE,
     CONSTANTS,
+    EMBED,
     INPUTS,
     KIND,
     LAYER,
+    NEEDS_INPUT_GRADIENT,
     ONES,
     OTHER,
     PERIODIC,
     SLOPE,
     SOURCE,
     SOURCE_ROW,
+    STAY,
     TARGET,
     TARGET_ROW,
     TILES,
@@ -104,7 +107,7 @@ def ways(m, p, x, at, edges, count):
 
 
 @kernel
-def numeric(ops, o, p, m, rows, room):
+def numeric(ops, o, p, m, rows):
     """Each of the first columns becomes several: its basis, times its weights."""
     zero, one = np.int64(0), np.int64(1)
     count, each, functions = ops[o, INPUTS], ops[o, UNITS], ops[o, CODE]
@@ -125,21 +128,21 @@ def numeric(ops, o, p, m, rows, room):
     made = each - 1 if periodic else each
     for i in range(count):
         out = Rows(m, target + i * each, length)
-        multiply(
+        multiply_small(
             ops[0, TILES], out, Matrix(m, basis + i * functions, basis_row, one),
             Rows(p, ops[o, WEIGHT] + i * functions * made, made), Shape(rows, made, functions),
-            np.int64(BEGIN_BIAS), np.int64(KEEP), Rows(p, ops[o, BIAS] + i * made, zero), room,
+            np.int64(BEGIN_BIAS), np.int64(KEEP), Rows(p, ops[o, BIAS] + i * made, zero),
         )  # fmt: skip
         if not periodic:
-            multiply(
+            multiply_small(
                 ops[0, TILES], out, Matrix(m, source + i, row, one),
                 Rows(p, ops[o, OTHER] + i * made, made), Shape(rows, made, one),
-                np.int64(ADD), np.int64(KEEP), Rows(m, zero, zero), room,
+                np.int64(ADD), np.int64(KEEP), Rows(m, zero, zero),
             )  # fmt: skip
 
 
 @kernel
-def numeric_back(ops, o, p, g, g_at, m, d, rows, more, room):
+def numeric_back(ops, o, p, g, g_at, m, d, rows, more):
     """The gradient; nothing needs the derivative by x, an input."""
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
     begin, tiles, none = ADD if more else ZERO, ops[0, TILES], Rows(m, zero, zero)
@@ -151,19 +154,18 @@ def numeric_back(ops, o, p, g, g_at, m, d, rows, more, room):
     for i in range(count):
         weight, bias = ops[o, WEIGHT] + i * functions * made, ops[o, BIAS] + i * made
         into = Rows(m, d + i * each, length)
-        multiply(
+        multiply_small(
             tiles, Rows(g, g_at + weight, made), Matrix(m, basis + i * functions, one, basis_row),
-            into, Shape(functions, made, rows), begin, keep, none, room,
+            into, Shape(functions, made, rows), begin, keep, none,
         )  # fmt: skip
-        multiply(
+        multiply_small(
             tiles, Rows(g, g_at + bias, made), ones, into, Shape(one, made, rows), begin, keep,
-            none, room,
+            none,
         )  # fmt: skip
         if not periodic:
-            multiply(
+            multiply_small(
                 tiles, Rows(g, g_at + ops[o, OTHER] + i * made, made),
                 Matrix(m, source + i, one, row), into, Shape(one, made, rows), begin, keep, none,
-                room,
             )  # fmt: skip
             edges = g_at + ops[o, LAYER] + i * (functions + 1)
             g[edges : edges + functions + 1] = 0
@@ -173,18 +175,51 @@ def numeric_back(ops, o, p, g, g_at, m, d, rows, more, room):
             for j in range(made):
                 m[turned + j * functions + k] = p[weight + k * made + j]
         of_t = Rows(m, slopes + i * functions, basis_row)
-        multiply(
+        multiply_small(
             tiles, of_t, Matrix(m, d + i * each, length, one), Rows(m, turned, functions),
-            Shape(rows, functions, made), np.int64(ZERO), np.int64(TIMES), of_t, room,
+            Shape(rows, functions, made), np.int64(ZERO), np.int64(TIMES), of_t,
         )  # fmt: skip
         for r in range(rows):
             m[ops[o, CONSTANTS] + r] = m[source + r * row + i] * m.dtype.type(_TWO_PI)
-        multiply(
+        multiply_small(
             tiles, Rows(g, g_at + ops[o, OTHER] + i * functions, functions),
             Matrix(m, ops[o, CONSTANTS], one, one), of_t, Shape(one, functions, rows), begin, keep,
-            none, room,
+            none,
         )  # fmt: skip
-        multiply(
+        multiply_small(
             tiles, Rows(g, g_at + ops[o, LAYER] + i * functions, functions), ones, of_t,
-            Shape(one, functions, rows), begin, keep, none, room,
+            Shape(one, functions, rows), begin, keep, none,
         )  # fmt: skip
+
+
+@kernel
+def embedding(ops, o, p, m, rows):
+    """What a row of an embedding does."""
+    kind = ops[o, KIND]
+    if kind == EMBED:
+        embed(ops, o, p, m, rows)
+    elif kind == STAY:
+        source, row, target, length = (
+            ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET], ops[o, TARGET_ROW],
+        )  # fmt: skip
+        copy_columns(m, target, length, source, row, rows, ops[o, UNITS])
+    else:
+        numeric(ops, o, p, m, rows)
+
+
+@kernel
+def embedding_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
+    """Its gradient, and at `m[d_next]` the derivative by what goes in, if that is needed."""
+    kind = ops[o, KIND]
+    if kind == EMBED:
+        if ops[o, WEIGHT] >= 0:
+            embed_back(ops, o, g, g_at, m, d, rows, more)
+    elif kind == STAY:
+        if ops[o, NEEDS_INPUT_GRADIENT] != 0:
+            # Beside a numeric embedding, whose row comes next: to behind its inputs.
+            copy_columns(
+                m, d_next + ops[o, OTHER], ops[o, SOURCE_ROW], d + ops[o, CODE],
+                ops[o, TARGET_ROW], rows, ops[o, UNITS],
+            )  # fmt: skip
+    else:
+        numeric_back(ops, o, p, g, g_at, m, d, rows, more)

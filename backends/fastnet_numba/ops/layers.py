@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.dropout import draw
-from fastnet_numba.ops.embedding import copy_columns, embed, embed_back, numeric, numeric_back
+from fastnet_numba.ops.embedding import embedding, embedding_back
 from fastnet_numba.ops.normalizing import (
     add_values,
     copy_values,
@@ -162,12 +162,8 @@ def forward(ops, p, m, rows, factor, first, seed, step):
             add_values(m, ops[o, TARGET], ops[o, OTHER], source, rows * row)
         elif kind == FORK and ops[o, TARGET] != source:
             copy_values(m, ops[o, TARGET], source, rows * row)
-        elif kind == EMBED:
-            embed(ops, o, p, m, rows)
-        elif kind == PERIODIC or kind == PIECEWISE_LINEAR:
-            numeric(ops, o, p, m, rows, room_of(ops, m))
-        elif kind == STAY:
-            copy_columns(m, ops[o, TARGET], ops[o, TARGET_ROW], source, row, rows, units)
+        elif kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
+            embedding(ops, o, p, m, rows)
 
 
 @kernel
@@ -263,20 +259,12 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue
-        if kind == EMBED:
-            if ops[o, WEIGHT] >= 0:
-                embed_back(ops, o, g, g_at, m, d, rows, more)
-            continue
-        if kind == STAY:
-            if ops[o, NEEDS_INPUT_GRADIENT] != 0:
-                # Beside a numeric embedding, whose row comes next: to behind its inputs.
-                copy_columns(m, d_next + ops[o, OTHER], row, d + ops[o, CODE], d_row, rows, units)
-            continue
-        if kind == PERIODIC or kind == PIECEWISE_LINEAR:
-            numeric_back(ops, o, p, g, g_at, m, d, rows, more, room)
-            if ops[o, NEEDS_INPUT_GRADIENT] == 0:
-                return
-            d, d_next, d_row = d_next, d, row
+        if kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
+            embedding_back(ops, o, p, g, g_at, m, d, d_next, rows, more)
+            if kind == PERIODIC or kind == PIECEWISE_LINEAR:
+                if ops[o, NEEDS_INPUT_GRADIENT] == 0:
+                    return
+                d, d_next, d_row = d_next, d, row
             continue
         if not fused:
             if kind == ELEMENTWISE or (kind == DROPOUT and dropping):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnet_numba.ops.panels import PANEL, WORTH_PACKING
-from fastnet_numba.simd.compiled import entry, kernel
+from fastnet_numba.simd.compiled import entry, inlined, kernel
 from fastnet_numba.simd.tiles import ADD, KEEP
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
@@ -77,6 +77,15 @@ class Room(NamedTuple):
     plain: Any
 
 
+@inlined
+def multiply_small(tiles, c, a, b, shape, begin, end, e):
+    """C = A B from tiles alone; the arguments are those of `multiply`."""
+    product(
+        tiles, c.data, c.at, c.row, a.data, a.at, a.row, a.column, b.data, b.at, b.row,
+        shape.rows, shape.columns, shape.depth, begin, end, e.data, e.at, e.row,
+    )  # fmt: skip
+
+
 @kernel
 def multiply(tiles, c, a, b, shape, begin, end, e, room):
     """C = A B: see `tiles.py`.
@@ -97,10 +106,7 @@ def multiply(tiles, c, a, b, shape, begin, end, e, room):
     ):
         multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
     else:
-        product(
-            tiles, c.data, c.at, c.row, a.data, a.at, a.row, a.column, b.data, b.at, b.row,
-            shape.rows, shape.columns, shape.depth, begin, end, e.data, e.at, e.row,
-        )  # fmt: skip
+        multiply_small(tiles, c, a, b, shape, begin, end, e)
 
 
 @kernel
