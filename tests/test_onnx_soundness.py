@@ -16,7 +16,8 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 UNARY = ["Relu", "Sigmoid", "Tanh", "Exp", "Log", "Erf", "Softplus", "Abs", "Neg", "Elu", "Selu",
-         "LeakyRelu", "Gelu", "Reciprocal", "Softmax", "Identity"]  # fmt: skip
+         "LeakyRelu", "Gelu", "Reciprocal", "Softmax", "Identity", "HardSigmoid",
+         "HardSwish", "Mish"]  # fmt: skip
 BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min"]
 CONSTANTS = [0.0, 1.0, 2.0, 0.5, -1.0, 0.2, 20.0, math.sqrt(0.5), math.sqrt(2), 0.044715, 3.0,
              math.sqrt(2 / math.pi)]  # fmt: skip
@@ -27,10 +28,14 @@ NEAR = 1e-4
 
 @st.composite
 def graphs(draw):
-    """A matrix product, and some arithmetic on its outputs and on constants."""
+    """A matrix product, and some arithmetic and layers on its outputs and on constants."""
     units = draw(st.integers(1, 3))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    arrays = {"w": generator.standard_normal((2, units)), "b": generator.standard_normal(units)}
+    arrays = {
+        "w": generator.standard_normal((2, units)),
+        "b": generator.standard_normal(units),
+        "q": generator.standard_normal((units, units)),
+    }
     nodes, values = [onnx.helper.make_node("Gemm", ["x", "w", "b"], ["v0"])], ["v0"]
 
     def constant():
@@ -42,8 +47,11 @@ def graphs(draw):
     for _ in range(draw(st.integers(1, 5))):
         made = f"v{len(values)}"
         one = draw(st.sampled_from([values[-1], *values]))
-        kind = draw(st.sampled_from(["unary", "binary", "choice"]))
-        if kind == "unary":
+        kind = draw(st.sampled_from(["unary", "binary", "choice", "layer"]))
+        if kind == "layer":
+            layer = draw(st.sampled_from([("MatMul", "q"), ("PRelu", "b"), ("Mul", "b")]))
+            nodes.append(onnx.helper.make_node(layer[0], [one, layer[1]], [made]))
+        elif kind == "unary":
             nodes.append(onnx.helper.make_node(draw(st.sampled_from(UNARY)), [one], [made]))
         else:
             other = constant() if draw(st.booleans()) else draw(st.sampled_from(values))
