@@ -262,7 +262,7 @@ def _resuming(checkpoint: str, epochs: int, refits: bool) -> str:
         return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
     done = opening.checkpoint(checkpoint)["epochs"]
     if done >= epochs:
-        left = "the second training is left" if refits else "nothing left to train"
+        left = "nothing left to train" + " but the second time, on all rows" * refits
         return f"the checkpoint has {done} epochs, and --epochs is {epochs}: {left}"
     return f"continuing after epoch {done} of the checkpoint"
 
