@@ -48,9 +48,19 @@ class Kernels:
         return _ready(training.narrow_run, self.dtype)
 
     @cached_property
+    def graph_run(self) -> Any:
+        """The same for networks with more than dense layers, dropout and activations."""
+        return _ready(training.graph_run, self.dtype)
+
+    @cached_property
     def predict_at_once(self) -> Any:
         """Predictions for few rows."""
         return _ready(prediction.predict_at_once, self.dtype)
+
+    @cached_property
+    def predict_graph_at_once(self) -> Any:
+        """The same for networks as of `graph_run`."""
+        return _ready(prediction.predict_graph_at_once, self.dtype)
 
     @cached_property
     def tiny(self) -> Any:
@@ -120,7 +130,9 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         (products.tiles_for, (written,)),
         (training.run, run),
         (training.narrow_run, run),
+        (training.graph_run, run),
         (prediction.predict_at_once, few),
+        (prediction.predict_graph_at_once, few),
         (tiny.steps, steps),
         (lanes.steps, together),
         (shuffling.shuffle, shuffle),

@@ -51,6 +51,7 @@ from fastnet_numba.ops.table import (
     OUTPUT_WIDTH,
     PACKED,
     PLAIN,
+    PLAIN_KINDS,
     ROW_WEIGHTS,
     ROWS_IN_LANES,
     STATISTICS,
@@ -98,6 +99,7 @@ class Layout:
         prediction: that for the operations that lead to the prediction, without dropout.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
+        graph: whether there is more than `PLAIN_KINDS`.
     """
 
     training: Array
@@ -105,6 +107,7 @@ class Layout:
     prediction: Array
     constants: dict[int, float]
     arena: int
+    graph: bool
 
     @property
     def narrow(self) -> bool:
@@ -235,4 +238,5 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         prediction=_by_statistics(np.array([first_row(fewest), *prediction], np.int64)),
         constants=arena.constants,
         arena=arena.length,
+        graph=any(row[KIND] not in PLAIN_KINDS for row in [*training, *prediction]),
     )

@@ -44,7 +44,7 @@ def narrow_predict_rows(ops, p, m, x, out, low, high):
 
 
 @spliced
-def predict_rows(ops, p, m, x, out, low, high):
+def predict_rows(graph, ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
     outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
@@ -53,7 +53,7 @@ def predict_rows(ops, p, m, x, out, low, high):
         rows = min(ops[0, CHUNK], high - at)
         for r in range(rows):
             take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
-        forward(ops, p, m, rows, no_dropout, none, none, none)
+        forward(graph, ops, p, m, rows, no_dropout, none, none, none)
         for r in range(rows):
             here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
             for j in range(outputs):
@@ -75,8 +75,8 @@ def codes_fit(ops, x):
     return True
 
 
-@entry(nogil=False)
-def predict_at_once(ops, p, m, x, out):
+@inlined
+def predict_few(graph, ops, p, m, x, out):
     """Write the predictions for the rows of `x` `(rows, inputs)` into `out` `(rows, outputs)`.
 
     The GIL is held: for a few rows that takes less time than to release it, and one arena serves
@@ -88,7 +88,21 @@ def predict_at_once(ops, p, m, x, out):
     """
     if x.shape[1] != ops[0, INPUT_WIDTH] or not 0 < len(x) <= ops[0, CHUNK]:
         return False
-    if not codes_fit(ops, x):
+    if graph is None:
+        pass
+    elif not codes_fit(ops, x):
         return False
-    predict_rows(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
+    predict_rows(graph, ops, p, m, flat(x), flat(out), np.int64(0), len(x))
     return True
+
+
+@entry(nogil=False)
+def predict_at_once(ops, p, m, x, out):
+    """`predict_few` for tables of `PLAIN_KINDS` alone."""
+    return predict_few(None, ops, p, m, x, out)
+
+
+@entry(nogil=False)
+def predict_graph_at_once(ops, p, m, x, out):
+    """`predict_few` for all others."""
+    return predict_few(True, ops, p, m, x, out)

@@ -124,17 +124,10 @@ class NumbaProgram(Program):
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...], bool], list[_Pass]] = {}
         # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
+        self.predict_few: Callable[..., bool] = _no_rows
         self.outputs = plan.outputs
         classes = plan.loss.kind in Crossentropy.kinds
         self.target_dtypes = (dtype, np.dtype(np.intp)) if classes else (dtype,)
-
-    @cached_property
-    def predict_few(self) -> Callable[..., bool]:
-        """What `predict_at_once` asks."""
-        if numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
-            return lambda *arguments: False
-        compiled: Callable[..., bool] = self.kernels.predict_at_once
-        return compiled
 
     @cached_property
     def _chunk_rows(self) -> Callable[[int], int]:
@@ -199,8 +192,11 @@ class NumbaProgram(Program):
         """Make the table and the arena of `predict_at_once`."""
         most = min(max(FEW_PRODUCTS // self.plan.products, FEWEST), MOST)
         few = self.for_rows(most)
-        # In this order: another thread may read both now, the table first.
+        kernels, graph = self.kernels, few.layout.graph
+        # In this order: another thread may read all three now, the table before the arena.
         self.few_arena = few.borrow()
+        if not numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
+            self.predict_few = kernels.predict_graph_at_once if graph else kernels.predict_at_once
         self.few_table = few.layout.prediction
 
     def loss_at_once(self, parameters: Array, x: Any, y: Any) -> float | None:
@@ -446,7 +442,9 @@ class NumbaProgram(Program):
 
     def kernel_for(self, layout: Layout) -> Any:
         """The compiled function that follows the tables of this layout."""
-        return self.kernels.narrow_run if layout.narrow else self.kernels.run
+        if layout.narrow:
+            return self.kernels.narrow_run
+        return self.kernels.graph_run if layout.graph else self.kernels.run
 
     def numbers(
         self, task: int, run: Run, rows: int, updates: int, parts: int, workers: int
@@ -466,6 +464,11 @@ class NumbaProgram(Program):
             training.SIZE_OF_PART: self.stride,
             training.SEGMENTS: len(self.segments) // 3,
         }
+
+
+def _no_rows(*arguments: Any) -> bool:
+    """What `predict_at_once` asks where the GIL is not held, and before it has a table."""
+    return False
 
 
 def _writable(parameters: Array) -> Array:

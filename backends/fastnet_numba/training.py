@@ -79,7 +79,7 @@ def gathered(shared, parts, column):
 
 @inlined
 def follow(
-    narrow, ops, steps, int_table, float_table, p, memory, g, m, losses,
+    narrow, graph, ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
     """The steps of a run.
@@ -89,6 +89,8 @@ def follow(
     Args:
         narrow: None, or True for the rows in the lanes. Numba leaves out what is not for None, or
             what is only for it, so neither is compiled with the other.
+        graph: likewise, None for tables of `PLAIN_KINDS` alone, or True: most networks need no
+            others, which take as long to compile as all the rest.
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
@@ -148,7 +150,7 @@ def follow(
                     count = min(places[CHUNK], end - at)
                     if narrow is None:
                         gather(places, m, x, y, weights, order, ahead + at, count)
-                        forward(ops, p, m, count, factor, at - start, int_table[SEED], step)
+                        forward(graph, ops, p, m, count, factor, at - start, int_table[SEED], step)
                     else:
                         narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
                         narrow_forward(ops, p, m, count)
@@ -158,7 +160,7 @@ def follow(
                     if task == LOSS_ONLY:
                         pass
                     elif narrow is None:
-                        backward(ops, p, g, own, m, count, waiting > 0, factor > 0)
+                        backward(graph, ops, p, g, own, m, count, waiting > 0, factor > 0)
                     else:
                         narrow_backward(ops, p, g, own, m, count, waiting > 0)
                     waiting += count
@@ -170,7 +172,9 @@ def follow(
                         g[own : own + size] = 0
                     elif len(wide):
                         take_wide(g, wide, own, size, waiting > 0)
-                    if places[STATISTICS] != 0:
+                    if graph is None:
+                        pass
+                    elif places[STATISTICS] != 0:
                         note_statistics(ops, m, g, own)
                 shared[part * CACHE_LINE_STRIDE] = found
 
@@ -230,7 +234,9 @@ def follow(
                 steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
                 float_table[SEGMENT_TABLE:], int_table[SEGMENTS],
             )  # fmt: skip
-        if places[STATISTICS] != 0:
+        if graph is None:
+            pass
+        elif places[STATISTICS] != 0:
             move_statistics(ops, p, g)
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
@@ -240,7 +246,7 @@ def follow(
     if task == PREDICT:  # no steps then
         begin, end = rows * first // parts, rows * last // parts
         if narrow is None:
-            predict_rows(ops, p, m, x, g, begin, end)
+            predict_rows(graph, ops, p, m, x, g, begin, end)
         else:
             narrow_predict_rows(ops, p, m, x, g, begin, end)
     return int_table[STEPS]
@@ -266,10 +272,10 @@ def run(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
-    """The steps of a run: see `follow`."""
+    """The steps of a run of a network of `PLAIN_KINDS` alone: see `follow`."""
     before = flushed(int_table, weights)
     made = follow(
-        None, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        None, None, ops, steps, int_table, float_table, p, memory, g, m, losses,
         x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)
@@ -284,7 +290,22 @@ def narrow_run(
     """The same with the rows in the lanes."""
     before = flushed(int_table, weights)
     made = follow(
-        True, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        True, None, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        x, y, labels, weights, order, shared, signals, wide, worker,
+    )  # fmt: skip
+    set_control_word(before)
+    return made
+
+
+@entry
+def graph_run(
+    ops, steps, int_table, float_table, p, memory, g, m, losses,
+    x, y, labels, weights, order, shared, signals, wide, worker,
+):  # fmt: skip
+    """The same for networks of all kinds."""
+    before = flushed(int_table, weights)
+    made = follow(
+        None, True, ops, steps, int_table, float_table, p, memory, g, m, losses,
         x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)

@@ -99,8 +99,10 @@ def room_of(ops, m):
 
 
 @kernel
-def forward(ops, p, m, rows, factor, first, seed, step):
+def forward(graph, ops, p, m, rows, factor, first, seed, step):
     """Row `first` of the batch and those behind it, from X to the output.
+
+    `graph` is None for tables of `PLAIN_KINDS` alone; see `follow`.
 
     `factor` multiplies the dropout rates; nothing is dropped where it is 0. Where other chunks have
     their rows in the lanes, sums are in the same order as there, so that a row has the same bits.
@@ -139,6 +141,8 @@ def forward(ops, p, m, rows, factor, first, seed, step):
                 rate, ops[o, LAYER], seed, step,
             )  # fmt: skip
             times(m, source, ops[o, SLOPE], rows * row)
+        elif graph is None:
+            pass
         elif kind == NORMALIZE:
             epsilon = np.int64(ops[o, EPSILON]).view(np.float64)
             normalize(
@@ -185,8 +189,11 @@ def transpose_weights(ops, p, m):
 
 
 @kernel
-def backward(ops, p, g, g_at, m, rows, more, dropping):
-    """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there."""
+def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
+    """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there.
+
+    `graph` is as for `forward`.
+    """
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
     tiles, room = ops[0, TILES], room_of(ops, m)
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
@@ -259,7 +266,9 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue
-        if kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
+        if graph is None:
+            pass
+        elif kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
             embedding_back(ops, o, p, g, g_at, m, d, d_next, rows, more)
             if kind == PERIODIC or kind == PIECEWISE_LINEAR:
                 if ops[o, NEEDS_INPUT_GRADIENT] == 0:
@@ -273,6 +282,8 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 where_positive(m, d, source, rows * row)
             elif kind == SOFTMAX:
                 softmax_back(m, d, ops[o, SLOPE], rows, row, units)
+            elif graph is None:
+                pass
             elif kind == NORMALIZE:
                 normalize_back(
                     p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, ops[o, KEPT],
@@ -293,7 +304,9 @@ def backward(ops, p, g, g_at, m, rows, more, dropping):
                 copy_values(m, ops[o, KEPT], d, rows * row)
             elif kind == FORK and ops[o, KEPT] >= 0:
                 add_values(m, d, d, ops[o, KEPT], rows * row)
-            if kind >= NORMALIZE and ops[o, NEEDS_INPUT_GRADIENT] == 0:
+            if graph is None:
+                pass
+            elif kind >= NORMALIZE and ops[o, NEEDS_INPUT_GRADIENT] == 0:
                 if kind == NORMALIZE or kind == SCALE or kind == PARAMETRIC:
                     return
         fused = False

@@ -30,6 +30,9 @@ BY_STATISTICS = len(OPERATIONS) + 2
 #: Columns that stay as they are, where an embedding makes others of those beside them.
 STAY = len(OPERATIONS) + 3
 
+#: What networks of dense layers, dropout and activations have.
+PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
+
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
 #: BIAS into the parameters; -1 is none. CODE is the activation's. RATE and EPSILON have the bits
 #: of a float64. A normalization has factors and shifts at WEIGHT and BIAS, as SCALE has, and keeps
