@@ -4,8 +4,6 @@ Letters are those of `layers.py`; `row` is how far rows are apart. Vectors run a
 rows of one unit only the first lane counts.
 """
 
-import math
-
 import numpy as np
 
 from fastnet_numba.ops.table import (
@@ -31,6 +29,7 @@ from fastnet_numba.simd.vectors import (
     lanes,
     load,
     load_first,
+    square_root,
     store,
     total,
 )
@@ -91,9 +90,9 @@ def normalize_units(ops, o, p, m, rows):
     number, step = m.dtype.type, lanes(m)
     units, source, row, target = ops[o, UNITS], ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET]
     mean_at, variance_at, inverse_at = ops[o, KEPT], ops[o, OTHER], ops[o, CONSTANTS]
-    epsilon = np.int64(ops[o, EPSILON]).view(np.float64)
+    epsilon = number(np.int64(ops[o, EPSILON]).view(np.float64))
     of_batch = ops[o, KIND] == BATCH_NORMALIZE and rows > 1
-    share, unbiased = number(1 / rows), number(rows / (rows - 1)) if rows > 1 else number(1)
+    share, unbiased = number(1 / rows), number(rows / (rows - 1)) if of_batch else number(1)
     for j in range(0, units, step):
         if of_batch:
             mean = over_rows(m, source + j, -1, row, rows) * share
@@ -102,12 +101,9 @@ def normalize_units(ops, o, p, m, rows):
             mean = load_first(p, ops[o, WEIGHT] + j, units - j)
             variance = load_first(p, ops[o, BIAS] + j, units - j)
         store(m, mean_at + j, mean)
-        store(m, variance_at + j, variance)
-    for j in range(units):
-        variance = m[variance_at + j]
-        m[inverse_at + j] = number(1 / math.sqrt(np.float64(variance) + epsilon))
-        if of_batch:
-            m[variance_at + j] = variance * unbiased
+        store(m, variance_at + j, variance * unbiased)
+        inverse = 1.0 / square_root(variance + epsilon)
+        store(m, inverse_at + j, keep_first(inverse, units - j))
     for r in range(0, rows * row, row):
         for j in range(0, units, step):
             centered = load(m, source + r + j) - load(m, mean_at + j)
