@@ -92,7 +92,7 @@ def test_a_refit_and_an_ensemble_of_what_was_found_predict_well(found):
     ensemble = found.ensemble(x, y)
     assert np.mean(ensemble.predict(fresh).argmax(axis=1) == truth) > 0.9
     assert len(ensemble) % 3 == 0
-    with pytest.raises(fn.DefinitionError, match="x has 1000 rows and the search had 240"):
+    with pytest.raises(fn.DataError, match="x has 1000 rows and the search had 240"):
         found.ensemble(fresh, truth)
 
 
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.search(network, {"units": 3}, x, y)
     with pytest.raises(fn.DefinitionError, match=r"rows is not for fn\.search"):
         fn.search(network, SPACE, x, y, rows=[[0]])
-    with pytest.raises(fn.DefinitionError, match="metric is 'auc'"):
+    with pytest.raises(fn.DefinitionError, match="unknown metric 'auc'"):
         fn.search(network, SPACE, x, y, metric="auc")
     with pytest.raises(fn.DefinitionError, match="network returned None"):
         fn.search(lambda units: None, {"units": [1]}, x, y)

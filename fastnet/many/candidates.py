@@ -1,5 +1,6 @@
 """The candidates of a search: drawn from a space, and what they are as networks and settings."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,9 +108,17 @@ def network_of(make: Callable[..., Network], values: Mapping[str, Any]) -> Netwo
     """Make the network of a candidate.
 
     Raises:
-        DefinitionError: if `make` returns something else.
+        DefinitionError: if `make` does not take the values, or returns something else.
     """
-    made = make(**{name: value for name, value in values.items() if name not in SETTINGS})
+    own = {name: value for name, value in values.items() if name not in SETTINGS}
+    try:
+        inspect.signature(make).bind(**own)
+    except TypeError as error:
+        raise DefinitionError(
+            f"the names in space are not those that network takes: {error}. Settings of a fit are "
+            f"{', '.join(SETTINGS)}."
+        ) from error
+    made = make(**own)
     if not isinstance(made, Network):
         raise DefinitionError(f"network returned {made!r}; it must return an fn.Network(...).")
     return made

@@ -12,7 +12,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.network import Network
-from fastnet.errors import DefinitionError
+from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.many.candidates import Candidate, draw, network_of, settings_of
 from fastnet.many.ensemble import Ensemble
 from fastnet.many.fitting import bar_of
@@ -109,7 +109,7 @@ class Search:
         x = network.features(x, dtype)
         targets = checks.targets(y, len(x), network.targets, network.loss.targets, dtype)
         if len(x) != len(self.folds):
-            raise DefinitionError(
+            raise DataError(
                 f"x has {len(x)} rows and the search had {len(self.folds)}; give the same ones."
             )
         rows = np.flatnonzero(self.folds >= 0)
@@ -235,11 +235,7 @@ def search(
     if reduction is not None:
         reduction = checks.integer(reduction, "reduction", least=2)
     if metric != "loss" and metric not in metrics.METRICS:
-        raise DefinitionError(
-            f"metric is {metric!r}; it must be 'loss', "
-            + ", ".join(repr(name) for name in metrics.METRICS)
-            + "."
-        )
+        raise DefinitionError(unknown("metric", metric, ("loss", *metrics.METRICS)))
     for name in _OF_SEARCH:
         if name in settings:
             raise DefinitionError(f"{name} is not for fn.search, which decides it; leave it out.")

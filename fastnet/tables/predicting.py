@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError
 from fastnet.extras import polars
@@ -170,7 +171,7 @@ def _check_interval(model: "Model | Ensemble", table: Table, interval: float) ->
             "members (--members 8, or tables.Recipe(members=8)) with validation rows, and without "
             "a refit."
         )
-    model.check_coverage(interval)
+    model.check_coverage(checks.number(interval, "interval", above=0, below=1))
 
 
 class Stream:
