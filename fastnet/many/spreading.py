@@ -27,9 +27,7 @@ def ranks_of(communicator: Any, checkpoint: Any) -> "Ranks | None":
     """
     if communicator is None:
         return None
-    options = communicator
-    if not isinstance(options, Distributed):
-        options = Distributed(communicator)
+    options = Distributed.of(communicator)
     if options.communicator.size == 1:
         return None
     if checkpoint is not None:
@@ -66,7 +64,7 @@ def spread(
     prepared: PreparedFit,
     fit: Callable[["Population", PreparedFit], Any],
 ) -> None:
-    """Train every so many-th member here, and have the others' results too.
+    """Train every n-th member here, of n ranks, and gather the results of all.
 
     An error is this rank's alone, as it is outside of a fit: one that nobody catches ends all.
 

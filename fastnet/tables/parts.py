@@ -4,7 +4,7 @@
   ends a row, or stands in a quoted field, is known from the number of quotes before it: each rank
   counts those in its own bytes, and all add the numbers up.
 - Of a Parquet file, and of a frame, it is as many rows: Polars reads the row groups that hold them.
-- A file in gzip has no parts: each rank unpacks all of it, and takes every so many-th block.
+- A file in gzip has no parts: each rank unpacks all of it, and takes every n-th block, of n ranks.
 
 An error names the row of the table, as it does when one process reads it: the rank that finds it
 reads the file once more, from its beginning.

@@ -1,9 +1,9 @@
 """Who has which rows of a table: one process all of them, or each of several its part.
 
-Several processes (`Shared`) read a part each. Then a column at a time, as a whole, is on all of
-them: so what it holds, its median and its categories come from the same code as in one process, and
-are the same everywhere. Of what is inspected a rank keeps every so many-th row, which is as even a
-share of each part, such as the training rows, however the file is sorted.
+Several processes (`Shared`) read a part each. Then one whole column at a time is gathered on all of
+them, so its median and its categories come from the same code as in one process, and are the same
+everywhere. Each of n ranks then keeps every n-th row: however the file is sorted, that is an even
+share of the training rows and of every other part.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -171,7 +171,7 @@ class _FrameOfAll:
 
 
 class _ValuesOfAll(MutableMapping[str, Any]):
-    """Inspected columns, of which each rank keeps every so many-th row.
+    """Inspected columns, of which each of n ranks keeps every n-th row.
 
     Args:
         shared: the ranks.
@@ -187,7 +187,7 @@ class _ValuesOfAll(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         own = self.own[name]
-        return None if own is None else _dealt_back(self._ranks.all_of(own))
+        return None if own is None else _interleaved(self._ranks.all_of(own))
 
     def __delitem__(self, name: str) -> None:
         del self.own[name]
@@ -206,8 +206,8 @@ def _joined(parts: Sequence[Any]) -> Any:
     return polars().concat(parts)
 
 
-def _dealt_back(parts: Sequence[Any]) -> Any:
-    """The values of which the ranks have every so many-th each, in their order."""
+def _interleaved(parts: Sequence[Any]) -> Any:
+    """All values in their order, from ranks that have every n-th each."""
     whole, size = _joined(parts), len(parts)
     rows = len(whole)
     place = np.empty(rows, np.intp)
@@ -226,7 +226,5 @@ def shared_by(communicator: Any) -> Whole:
     """
     if communicator is None:
         return Whole()
-    options = communicator
-    if not isinstance(options, Distributed):
-        options = Distributed(communicator)
+    options = Distributed.of(communicator)
     return Whole() if options.communicator.size == 1 else Shared(options)

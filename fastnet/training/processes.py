@@ -175,9 +175,7 @@ def joined(communicator: Any) -> OneProcess:
     """
     if communicator is None:
         return _ALONE
-    options = communicator
-    if not isinstance(options, Distributed):
-        options = Distributed(communicator)
+    options = Distributed.of(communicator)
     if options.communicator.size == 1:
         return OneProcess(resumable_by_many=True)
     return SeveralProcesses(options)

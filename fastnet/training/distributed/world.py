@@ -86,6 +86,15 @@ class Distributed:
                 "mpi4py, or fn.Distributed(...)."
             )
 
+    @classmethod
+    def of(cls, communicator: Any) -> "Distributed":
+        """What `fit(communicator=...)` was given, with the defaults for a plain communicator.
+
+        Raises:
+            DefinitionError: if it is no communicator.
+        """
+        return communicator if isinstance(communicator, cls) else cls(communicator)
+
 
 def world() -> Any:
     """The communicator of all processes that `mpiexec` started; one that stands alone without it.
