@@ -96,7 +96,7 @@ def _check_codes(codes: Array, sizes: tuple[int, ...], first_row: int) -> None:
         )
 
 
-#: Rows of a pair that are put together without a look at them.
+#: The most rows of a pair that are joined for `predict_at_once`, which checks them itself.
 _FEW = 16
 
 

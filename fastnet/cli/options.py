@@ -309,8 +309,8 @@ Refit = Annotated[
     bool | None,
     typer.Option(
         "--refit/--no-refit",
-        help="Train once more on training and validation rows, for as many epochs as these say "
-        "(default: with up to 20,000 rows in memory).",
+        help="Train once more on training and validation rows, for as many epochs as the "
+        "validation rows have shown to be good (default: with up to 20,000 rows in memory).",
         show_default=False,
         rich_help_panel="Rows",
     ),
@@ -320,8 +320,8 @@ LogTarget = Annotated[
     bool | None,
     typer.Option(
         "--log-target/--no-log-target",
-        help="Learn the logarithm of a number; predictions and metrics stay in its unit (default: "
-        "if all are above 0 and very skewed, as prices may be).",
+        help="Learn the logarithm of a numeric target; predictions and metrics stay in its unit "
+        "(default: if all are above 0 and very skewed, as prices may be).",
         show_default=False,
         rich_help_panel="Columns",
     ),

@@ -39,7 +39,9 @@ def show(trained: Any) -> None:
     best = f", best epoch {trained.best_epoch}" if history.validation_loss else ""
     columns = report.count(len(trained.table.columns), "column")
     members = opening.sizes(trained.model).get("members")
-    classes += "" if members is None else f"; {report.count(members, 'member')}"
+    if members is not None:
+        classes += f"; {report.count(members, 'member')}"
+        best += " on average" if best else ""
     say(f"{columns}{classes}; {len(history)} epochs{best}; {sum(history.seconds):.2f} s")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnet import plots
 from fastnet.definition.layers import Dropout
+from fastnet.many.ensemble import Ensemble
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.reporting import METRICS, figure, short
 from fastnet.tables.schema import Table
@@ -102,7 +103,10 @@ def _losses(trained: "Trained", axes: Any) -> None:
     if any(isinstance(layer, Dropout) for layer in trained.model.network.layers):
         axes.lines[0].set_label("training, with dropout")
     if trained.validation is not None:
-        axes.axvline(trained.best_epoch, color="gray", linestyle=":", label="best epoch")
+        label = "best epoch"
+        if isinstance(trained.model, Ensemble):
+            label += ", mean of members"
+        axes.axvline(trained.best_epoch, color="gray", linestyle=":", label=label)
         axes.legend(frameon=False)
 
 

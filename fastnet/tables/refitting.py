@@ -1,14 +1,15 @@
 """Training once more on the rows that chose the epoch.
 
-Rows that are held out for validation are missing in the training. So once they have said how many
-epochs are good, another model with the same start is trained for as many, on these rows too.
+Rows that are held out for validation are missing in the training. So once they have shown how many
+epochs are good, another model with the same start is trained for that many, on these rows too.
 
-For classes these are as many as the best epoch had: after it, probabilities become too sure. For
-numbers, as many as the last epoch had whose validation loss is less than one standard error above
-the lowest, because until there few rows do not tell losses apart (Breiman et al., "Classification
-and Regression Trees", 1984, section 3.4.3), and with more rows to learn from, and a learning rate
-that falls, later is the better guess. The standard error is that of losses whose deviation is their
-mean.
+For classes the number is that of the best epoch: after it, probabilities become overconfident. For
+numbers it is that of the last epoch whose validation loss is at most one standard error above the
+lowest, because few rows do not tell such losses apart (Breiman et al., "Classification and
+Regression Trees", 1984, section 3.4.3), and with more rows to learn from, and a learning rate that
+falls, later is the better guess. If that is where the first training ended, even by early stopping,
+the second one has all epochs of the recipe. The standard error is that of losses whose deviation is
+their mean.
 
 An ensemble of numbers is not trained again unless that is asked for: its validation rows calibrate
 intervals, and those of one training do not hold for another.
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from fastnet.tables.fitting import TableFit
     from fastnet.tables.trained import Trained
 
-#: The most rows with which a refit is the default: of more, one in five is missed less, and a
-#: second training takes longer. A choice.
+#: The most rows with which a refit is the default: with more, a fifth more
+#: improves a model less, and a second training takes longer. A choice.
 MOST_ROWS = 20_000
 
 

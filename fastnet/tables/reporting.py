@@ -191,16 +191,17 @@ def _count(value: float) -> str:
 
 
 def notes(table: Table) -> tuple[str, ...]:
-    """What a reader of the figures must know of the training, in lines."""
+    """What a reader must know about the training to understand the figures, in lines."""
     facts = table.training or {}
     found = []
     if isinstance(epochs := facts.get("refit_epochs"), int):
         found += [
             f"trained once more on training and validation rows, for {epochs:,} epochs;",
-            "the figures of these two are from before that",
+            "the figures of these rows are of the model before that",
         ]
     if table.log_target:
-        found.append(f"learned is the logarithm of {short(table.target)}; figures are in its unit")
+        name = short(table.target)
+        found.append(f"the logarithm of {name} is learned; figures are in its own unit")
     return tuple(found)
 
 
