@@ -185,6 +185,8 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.search(network, SPACE, x, y, metric="auc")
     with pytest.raises(fn.DefinitionError, match="network returned None"):
         fn.search(lambda units: None, {"units": [1]}, x, y)
+    with pytest.raises(fn.DefinitionError, match=r"names in space \(unit\): missing .*'units'"):
+        fn.search(lambda units: None, {"unit": [1]}, x, y)
     explodes = fn.Network(2, [fn.Dense(8, "relu"), fn.Dense(1)])
     with pytest.raises(fn.Diverged, match="every candidate"):
         fn.search(

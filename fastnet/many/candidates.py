@@ -115,8 +115,8 @@ def network_of(make: Callable[..., Network], values: Mapping[str, Any]) -> Netwo
         inspect.signature(make).bind(**own)
     except TypeError as error:
         raise DefinitionError(
-            f"the names in space are not those that network takes: {error}. Settings of a fit are "
-            f"{', '.join(SETTINGS)}."
+            f"network cannot be called with the names in space ({', '.join(own)}): {error}. "
+            f"Other names there can only be those of settings: {', '.join(SETTINGS)}."
         ) from error
     made = make(**own)
     if not isinstance(made, Network):
