@@ -35,12 +35,14 @@ def prices(rows=300, seed=0):
 
 
 def test_epochs_are_those_of_the_best_one_or_the_last_one_that_is_as_good():
-    losses = [5.0, 1.0, 1.09, 1.11, 1.05, 1.2]
+    losses = [0.5, 0.1, 0.109, 0.111, 0.105, 0.12]
     assert epochs_of(losses, "classification", 100, 50) == 2
     assert epochs_of(losses, "regression", 100, 50) == 5
     assert epochs_of(losses, "regression", 4, 50) == 50  # all are, and it may go on
     assert epochs_of(losses, "regression", 10**9, 50) == 2
     assert epochs_of(losses[:2], "regression", 100, 2) == 2
+    assert epochs_of([1.0, 0.95, 0.952, 0.96], "regression", 100, 50) == 3  # little is learned
+    assert epochs_of([1.2, 1.1, 1.15], "regression", 100, 50) == 2  # nothing is
 
 
 @pytest.mark.parametrize("members", [1, 2])

@@ -9,7 +9,8 @@ lowest, because few rows do not tell such losses apart (Breiman et al., "Classif
 Regression Trees", 1984, section 3.4.3), and with more rows to learn from, and a learning rate that
 falls, later is the better guess. If that is where the first training ended, even by early stopping,
 the second one has all epochs of the recipe. The standard error is that of losses whose deviation is
-their mean.
+their mean. Where little can be learned, it may be larger than all that the training has gained, and
+later epochs overfit: so no more than a small part of that gain counts.
 
 An ensemble of numbers is not trained again unless that is asked for: its validation rows calibrate
 intervals, and those of one training do not hold for another.
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 #: The most rows with which a refit is the default: with more, a fifth more
 #: improves a model less, and a second training takes longer. A choice.
 MOST_ROWS = 20_000
+
+#: The most that a validation loss may be above the lowest, as a part of what the training has
+#: gained over predicting the mean, whose loss is 1 for a standardized target. A choice.
+MOST_OF_GAIN = 0.05
 
 
 def wanted(
@@ -79,15 +84,16 @@ def epochs_of(losses: Sequence[float], task: str, rows: int, most: int) -> int:
     """How many epochs a refit has.
 
     Args:
-        losses: of the validation rows, by epoch.
+        losses: of the validation rows, by epoch; for a regression of a standardized target.
         task: "classification" or "regression".
         rows: of validation.
         most: epochs that the first training would have had if it had not stopped early.
     """
     if task == "classification":
         return losses.index(min(losses)) + 1
-    bound = min(losses) * (1 + 1 / math.sqrt(rows))
-    last = max(epoch for epoch, loss in enumerate(losses, 1) if loss <= bound)
+    lowest = min(losses)
+    margin = min(lowest / math.sqrt(rows), MOST_OF_GAIN * max(1 - lowest, 0))
+    last = max(epoch for epoch, loss in enumerate(losses, 1) if loss <= lowest + margin)
     return most if last == len(losses) else last
 
 
