@@ -9,6 +9,7 @@ from simulated import building, compiled
 if building.absence() is not None:
     pytest.skip(building.absence(), allow_module_level=True)
 
+import cuda_cases_embedding
 import cuda_cases_layered
 import cuda_cases_narrow
 import cuda_cases_staged
@@ -24,6 +25,7 @@ CASES = [
     *cuda_cases_step.cases(),
     *cuda_cases_layered.cases(),
     *cuda_cases_staged.cases(),
+    *cuda_cases_embedding.cases(),
     *cuda_cases_tiny.cases(),
     *cuda_cases_narrow.cases(),
 ]

@@ -25,8 +25,10 @@ NETWORKS = {
     ),
     # Norms bring some entries near to zero: a kink there would make much of a rounding.
     "blocks": fn.Network(
-        20, [fn.Dense(33), fn.BatchNorm(), fn.Mish(), fn.Residual([fn.LayerNorm(), fn.Dropout(0.2),
-             fn.Dense(24, fn.Parametric("tanh")), fn.Dense(33)]), fn.LayerNorm(), fn.Dense(5)],
+        fn.Inputs(10, (12, 30)),
+        [fn.Embed((3, 8), fn.Periodic(3, 6)), fn.Dense(33), fn.BatchNorm(), fn.Mish(),
+         fn.Residual([fn.LayerNorm(), fn.Dropout(0.2), fn.Dense(24, fn.Parametric("tanh")),
+         fn.Dense(33)]), fn.LayerNorm(), fn.Dense(5)],
     ),
 }  # fmt: skip
 #: Ways through them; what is no chain has one.

@@ -10,6 +10,7 @@ from simulated import building
 if building.absence() is not None:
     pytest.skip(building.absence(), allow_module_level=True)
 
+import cuda_cases_embedding
 import cuda_cases_layered
 import cuda_cases_narrow
 import cuda_cases_staged
@@ -31,12 +32,18 @@ KIND = {"step.cu": BF16, "layered.cu": BF16, "staged.cu": BF16, "tiny.cu": FLOAT
 FEW, FEW_THREADS, FEW_IN_ALL = 4, 64, 1024
 ALL_THREADS = (
     "narrow", "sum_columns", "sum_parts", "update_by_parts", "sum_products", "batch_sums",
-    "batch_squares", "batch_normalize", "batch_normalize_back",
+    "batch_squares", "batch_normalize", "batch_normalize_back", "embed_back", "sum_by_number",
 )  # fmt: skip
 
 SIMPLE = [
     case
-    for cases in (cuda_cases_step, cuda_cases_layered, cuda_cases_staged, cuda_cases_tiny)
+    for cases in (
+        cuda_cases_step,
+        cuda_cases_layered,
+        cuda_cases_staged,
+        cuda_cases_embedding,
+        cuda_cases_tiny,
+    )
     for case in cases.cases()
 ]
 #: The narrow kernel's products are written three times: plain, for TF32 and for 16 bits.

@@ -18,9 +18,10 @@ missing = absence()
 pytestmark = pytest.mark.skipif(missing is not None, reason=missing or "")
 
 NETWORK = fn.Network(
-    5,
-    [fn.Dense(12), fn.BatchNorm(), fn.Mish(), fn.Residual([fn.LayerNorm(), fn.Dropout(0.1),
-     fn.Dense(20, fn.PReLU()), fn.Dense(12)]), fn.Scale(), fn.Dense(3, "softmax")],
+    fn.Inputs(2, (40, 3)),
+    [fn.Embed((5, "one_hot"), fn.Periodic(3, 4)), fn.Dense(12), fn.BatchNorm(), fn.Mish(),
+     fn.Residual([fn.LayerNorm(), fn.Dropout(0.1), fn.Dense(20, fn.PReLU()), fn.Dense(12)]),
+     fn.Scale(), fn.Dense(3, "softmax")],
     "crossentropy",
 )  # fmt: skip
 LOWERED = plan.lower(NETWORK)

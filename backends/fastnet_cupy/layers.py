@@ -73,7 +73,7 @@ class Stage:
             one its `inputs` are 0.
         sources: the values that it reads.
         target: the value that it makes.
-        front: `Affine`, `Normalize` or `BatchNormalize`; None: z is the source, or the sum of two.
+        front: `Affine`, a norm or an embedding; None: z is the source, or the sum of two.
         scale, shift, alpha: parameters of each unit, or None.
         complement: see above.
     """
@@ -100,9 +100,12 @@ class Stage:
     @property
     def keeps_z(self) -> bool:
         """Whether z is an array of its own, which the way back reads."""
-        return self.front is not None and not self.is_product
+        return isinstance(self.front, plan.Normalize | plan.BatchNormalize)
 
     @property
     def is_trained(self) -> bool:
         """Whether it has parameters that are trained."""
-        return self.is_product or self.scale is not None or self.alpha is not None
+        learned = isinstance(self.front, plan.Periodic | plan.PiecewiseLinear)
+        tables = self.front.tables if isinstance(self.front, plan.Embed) else ()
+        own = self.is_product or learned or any(table is not None for table in tables)
+        return own or self.scale is not None or self.alpha is not None

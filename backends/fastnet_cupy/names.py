@@ -187,6 +187,17 @@ class Network(IntEnum):
     LOSSES = 10
 
 
+class Category(IntEnum):
+    """A row of the table of an embedding's categories, which has one more row for their end."""
+
+    #: The first of its columns in what comes out.
+    FIRST = 0
+    #: Where its table begins in the flat vector; -1: it is one-hot.
+    TABLE = 1
+    #: The first of the blocks that sum up its gradient; they are none where it is one-hot.
+    FIRST_BLOCK = 2
+
+
 #: How each enumeration is called in the kernels: before its names, and the number of them.
 _ENUMERATIONS = {
     Mode: ("", "MODES"),
@@ -197,6 +208,7 @@ _ENUMERATIONS = {
     Table: ("TABLE_", "TABLE_HEAD"),
     Layer: ("LAYER_", "LAYER_COLUMNS"),
     Network: ("NETWORK_", "NETWORK_COLUMNS"),
+    Category: ("CATEGORY_", "CATEGORY_COLUMNS"),
 }
 
 _MACROS = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastnet.contract import plan
+from fastnet_cupy.embedding import functions_of
 from fastnet_cupy.layout import Layout
 
 #: Makes an array of so many columns, a row for each row of a batch.
@@ -33,12 +34,14 @@ class Kept:
         s: standard deviations, of rows or of columns.
         slope: the activation's, where it cannot be computed from what comes out.
         learned: the derivative by alpha.
+        basis: the functions of numbers that become several.
     """
 
     z: Any = None
     s: Any = None
     slope: Any = None
     learned: Any = None
+    basis: Any = None
 
 
 @dataclass
@@ -87,6 +90,8 @@ def arrays_of(
         own, layer = Kept(), stage.layer
         if stage.keeps_z:
             own.z = full(layer.units)
+        if isinstance(stage.front, plan.Periodic | plan.PiecewiseLinear):
+            own.basis = full(stage.front.numbers * functions_of(stage.front))
         if training and stage.is_activated and (stage.alpha or not layer.slope_from_output):
             own.slope = full(layer.units)
         elif training and stage.is_activated and is_16_bit and values[stage.target].full is None:

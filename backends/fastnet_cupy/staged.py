@@ -1,4 +1,4 @@
-"""Networks that are no chain of layers, stage by stage: products, norms, factors, residual sums.
+"""Networks that are no chain of layers, by stages: embeddings, products, norms, residual sums.
 
 Values stay where they are until the way back has read them. What a stage reads besides products is
 kept in float32 or float64, whatever products read: norms, sums and learned activations are as exact
@@ -16,6 +16,7 @@ from fastnet.contract import plan
 from fastnet_cupy.batch_pass import PART_ROWS, BatchPass
 from fastnet_cupy.context import Context, Request, lanes_of
 from fastnet_cupy.device import Product
+from fastnet_cupy.embedding import Embedding
 from fastnet_cupy.layers import Stage
 from fastnet_cupy.names import SUM_COLUMNS, THREADS
 from fastnet_cupy.stage_arrays import Kept, Value, arrays_of
@@ -76,6 +77,11 @@ class StagedPass(BatchPass):
                 self.weight_gradient[stage.target] = self._product_with_sums(stage.layer)
                 if stage.layer.needs_input_gradient:
                     self.back[stage.target] = self._product(self._spec_back(stage.layer))
+        self.embeddings = {
+            stage.target: Embedding(context, rows, stage.front, kept.basis)
+            for stage, kept in zip(self.stages, self.kept, strict=True)
+            if isinstance(stage.front, plan.Embed | plan.Periodic | plan.PiecewiseLinear)
+        }
         self.kernels = {name: context.kernel("staged.cu", name) for name in _KERNELS}
 
     @staticmethod
@@ -135,15 +141,18 @@ class StagedPass(BatchPass):
         """The value that a stage makes."""
         parameters, layer, kept = request.parameters, stage.layer, self.kept[index]
         made, bias, other = self.values[stage.target], layer.bias_of(parameters), None
-        z = kept.z
-        if stage.is_product:
-            product, biased = self.forward[stage.target]
+        z, embedding = kept.z, self.embeddings.get(stage.target)
+        if stage.is_product or embedding:
             z = made.full
             if z is None:
                 z = made.store if self.z is None else self._matrix(self.z, layer.units)
+        if stage.is_product:
+            product, biased = self.forward[stage.target]
             product(read[0].operand, layer.weight_of(request.weights), z, bias if biased else None,
                     None)  # fmt: skip
             bias = None if biased else bias
+        elif embedding:
+            embedding.forward(parameters, read[0].full, z)
         elif isinstance(stage.front, plan.Normalize):
             epsilon = np.float64(stage.front.epsilon)
             self._by_rows("normalize", layer.units, epsilon, read[0].full, z, kept.s)
@@ -261,6 +270,8 @@ class StagedPass(BatchPass):
         if stage.scale or batch:
             plain = batch or stage.shift is not None
             sums = self._sum_products(du.array, z, plain, stage.scale, gradient)
+        if embedding := self.embeddings.get(stage.target):
+            embedding.back(request.parameters, read.full, du.array, gradient)
         if needed:
             onward = self._onward(request, index, du, z, sums, steep, found)
         if du is not d:
@@ -281,7 +292,8 @@ class StagedPass(BatchPass):
         if stage.front is None and scale is None and not stage.is_activated:
             du.holders += 1
             return du
-        onward, before = self._lend(units), None
+        embedding = self.embeddings.get(stage.target)
+        onward, before = self._lend(embedding.inputs if embedding else units), None
         if len(stage.sources) == 1:
             before = found.pop(stage.sources[0], None)
         end = (scale, None if before is None else before.array, onward.array)
@@ -292,6 +304,8 @@ class StagedPass(BatchPass):
                 shape = (self.rows, units, self.part_rows, self.parts)
                 given = (request.block, du.array, z, kept.s, scale, *map(np.int32, shape))
                 self._by_columns("batch_normalize_back", units, *given, sums, *end[1:])
+            case _ if embedding:
+                embedding.onward(du.array, *end[1:])
             case _:
                 last = dict(zip(("scale", "before", "onward"), end, strict=True))
                 self._over_back(index, du.array, **steep, **last)

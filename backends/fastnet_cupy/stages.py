@@ -89,6 +89,9 @@ OPERATIONS: dict[type[plan.Operation], Callable[[_Stages, Any], None]] = {
     plan.Add: _Stages.add,
     plan.Parametric: _Stages.parametric,
     plan.BatchNormalize: _Stages.front,
+    plan.Embed: _Stages.front,
+    plan.Periodic: _Stages.front,
+    plan.PiecewiseLinear: _Stages.front,
 }
 
 

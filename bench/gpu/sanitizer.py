@@ -40,9 +40,10 @@ NETWORK = fn.Network(
 )  # fmt: skip
 #: One with all others.
 BLOCKS = fn.Network(
-    6,
-    [fn.Dense(17), fn.BatchNorm(), fn.GELU(), fn.Residual([fn.LayerNorm(), fn.Dropout(0.2),
-     fn.Dense(17, fn.PReLU())]), fn.Scale(), fn.Dense(3, "softmax")],
+    fn.Inputs(4, (5, 3)),
+    [fn.Embed((2, "one_hot"), fn.Periodic(3, 4)), fn.Dense(17), fn.BatchNorm(), fn.GELU(),
+     fn.Residual([fn.LayerNorm(), fn.Dropout(0.2), fn.Dense(17, fn.PReLU())]), fn.Scale(),
+     fn.Dense(3, "softmax")],
     "crossentropy",
 )  # fmt: skip
 
@@ -60,6 +61,8 @@ def train(device: Device, path: str, precision: str | None, steps: int = 3) -> n
     program = CudaProgram(lowered, np.dtype("float32"), precision, device, regimes)
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(37, 6)).astype("f4"), rng.integers(0, 3, 37)
+    for column, size in enumerate(network.categories, 6 - len(network.categories)):
+        x[:, column] = rng.integers(size, size=37)
     put = program.to_device
     flat = plan.initial_parameters(network, 1).astype("f4")
     state = State(put(flat), put(fn.Adam().memory(lowered.trained, flat.dtype)))

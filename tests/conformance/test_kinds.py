@@ -15,9 +15,6 @@ from fastnet.definition.activations import ACTIVATIONS
 from fastnet.definition.losses import LOSSES
 from fastnet.definition.optimizers import OPTIMIZERS, Optimizer
 
-#: What CuPy refuses by name.
-EMBEDDING = {"embed", "periodic", "piecewiselinear"}
-
 NETWORK = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dropout(0.5), fn.Dense(2)])
 LOWERED = plan.lower(NETWORK)
 FLOAT64 = np.dtype(np.float64)
@@ -95,9 +92,7 @@ def test_our_backends_have_every_kind_of_the_table(backend):
     found = loading.load(backend).kinds
     for table, known in kinds.TABLES.items():
         # Identity is left out of plans.
-        on_cuda = backend.startswith(("cupy", "simulated"))
-        lacking = EMBEDDING if table == "operation" and on_cuda else set()
-        assert set(found[table]) - {"identity"} == set(known) - {"identity"} - lacking
+        assert set(found[table]) - {"identity"} == set(known) - {"identity"}
 
 
 def test_the_samples_hold_every_activation_loss_and_optimizer():

@@ -1,5 +1,5 @@
 // What networks that are no chain of layers do between their matrix products: norms, factors, sums,
-// learned activations, and the derivatives.
+// learned activations, embeddings, and the derivatives.
 //
 // A stage makes z by its front (layers.py), u = z scale + shift and a = f(u). Values that only
 // products read are kept as these read them (`store`), all others and all derivatives in full.
@@ -237,6 +237,147 @@ extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
   for (int r = piece.first + piece.line; r < piece.last; r += FN_THREADS / SUM_COLUMNS) {
     int64_t item = (int64_t)r * columns + j;
     real dx = r < rows ? factor * (du[item] - mean - z[item] * along) : (real)0;
+    onward[item] = before ? dx + before[item] : dx;
+  }
+}
+
+// Embeddings. x `(rows, inputs)` has numbers, and behind them a code for each category; what comes
+// out has `units` columns. Letters are those of fastnet_numpy/embedding.py: n is the `numbers`, f the
+// `functions` of each, which make `made` of the `each` columns that a number becomes.
+
+// The last category whose number in `column` is not beyond `place`.
+__device__ __forceinline__ int category_at(const int *categories, int column, int place) {
+  int k = 0;
+  while (categories[(k + 1) * CATEGORY_COLUMNS + column] <= place) k++;
+  return k;
+}
+
+// z: the numbers, and for each code its row of a table in p, or all 0 but for a 1 at code - 1.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    embed(const int *categories, int numbers, int inputs, int units, int64_t count, const real *p,
+          const real *x, real *z) {
+  EACH_ENTRY(item, count) {
+    int64_t r = quotient(item, units);
+    int j = (int)(item - r * units);
+    const real *row = x + r * inputs;
+    if (j < numbers) {
+      z[item] = row[j];
+      continue;
+    }
+    int k = category_at(categories, CATEGORY_FIRST, j), code = (int)row[numbers + k];
+    const int *own = categories + k * CATEGORY_COLUMNS;
+    int first = own[CATEGORY_FIRST], width = own[CATEGORY_COLUMNS + CATEGORY_FIRST] - first;
+    int table = own[CATEGORY_TABLE], unit = j - first;
+    z[item] = table < 0 ? (real)(unit + 1 == code) : p[table + (int64_t)code * width + unit];
+  }
+}
+
+// The tables' gradient in g: for each code the sum of d `(rows, units)` over the rows that have it.
+// A block walks all rows for SUM_COLUMNS columns of one code.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    embed_back(const int *categories, int numbers, int inputs, int units, int rows, const real *x,
+               const real *d, real *g) {
+  int k = category_at(categories, CATEGORY_FIRST_BLOCK, blockIdx.x);
+  const int *own = categories + k * CATEGORY_COLUMNS;
+  int first = own[CATEGORY_FIRST], width = own[CATEGORY_COLUMNS + CATEGORY_FIRST] - first;
+  int blocks = (width + SUM_COLUMNS - 1) / SUM_COLUMNS;
+  int place = blockIdx.x - own[CATEGORY_FIRST_BLOCK], code = place / blocks;
+  int j = (place - code * blocks) * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
+  double sum = sum_of_lines<double>(0, j < width ? rows : 0, [&](int r) {
+    bool has = (int)x[(int64_t)r * inputs + numbers + k] == code;
+    return has ? (double)d[(int64_t)r * units + first + j] : 0.0;
+  });
+  if (threadIdx.x < SUM_COLUMNS && j < width)
+    g[own[CATEGORY_TABLE] + (int64_t)code * width + j] = sum;
+}
+
+// t = 2 pi x frequency + phase, k counting all functions of all numbers.
+__device__ __forceinline__ real angle(real x, const real *frequency, const real *phase, int k) {
+  return x * (real)6.283185307179586 * frequency[k] + phase[k];
+}
+
+// e `(rows, n, f)`: the ways between `edges` `(n, f + 1)`, or cos(t) where these are null.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    functions_of_numbers(int numbers, int functions, int inputs, int64_t count, const real *x,
+                         const real *frequency, const real *phase, const real *edges, real *e) {
+  EACH_ENTRY(item, count) {
+    int64_t r = quotient(item, numbers * functions);
+    int k = (int)(item - r * numbers * functions), i = k / functions;
+    real value = x[r * inputs + i];
+    if (!edges) {
+      e[item] = cos_(angle(value, frequency, phase, k));
+      continue;
+    }
+    const real *own = edges + i * (functions + 1);
+    real left = own[k - i * functions], right = own[k - i * functions + 1];
+    real way = (value - left) * (left < right ? 1 / (right - left) : (real)0);
+    if (way < 0 && left > own[0]) way = 0;
+    if (way > 1 && right < own[functions]) way = 1;
+    e[item] = way;
+  }
+}
+
+// z: e w + bias + x slope of each number, w `(n, f, made)`, where `each` is one more x itself, and
+// the other columns of x; slope may be null.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    embed_numbers(int numbers, int functions, int each, int made, int inputs, int units,
+                  int64_t count, const real *e, const real *w, const real *bias, const real *slope,
+                  const real *x, real *z) {
+  EACH_ENTRY(item, count) {
+    int64_t r = quotient(item, units);
+    int j = (int)(item - r * units), i = j / each, u = j - i * each;
+    const real *row = x + r * inputs;
+    if (i >= numbers || u == made) {
+      z[item] = row[i < numbers ? i : j - numbers * (each - 1)];
+      continue;
+    }
+    const real *own = e + (r * numbers + i) * functions, *to = w + i * functions * made + u;
+    real sum = 0;
+    for (int k = 0; k < functions; k++) sum += own[k] * to[k * made];
+    if (slope) sum += row[i] * slope[i * made + u];
+    z[item] = sum + bias[i * made + u];
+  }
+}
+
+// dt = -sin(t) d w' `(rows, n, f)`, of d `(rows, units)`.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    angles_back(int numbers, int functions, int each, int made, int inputs, int units,
+                int64_t count, const real *x, const real *frequency, const real *phase,
+                const real *w, const real *d, real *dt) {
+  EACH_ENTRY(item, count) {
+    int64_t r = quotient(item, numbers * functions);
+    int k = (int)(item - r * numbers * functions), i = k / functions;
+    const real *of = d + r * units + i * each, *to = w + (int64_t)k * made;
+    real sum = 0;
+    for (int u = 0; u < made; u++) sum += of[u] * to[u];
+    dt[item] = -sin_(angle(x[r * inputs + i], frequency, phase, k)) * sum;
+  }
+}
+
+// g `(n, f, made)` = factor a' d, number by number: a has rows `a_length` apart, of n f columns, d
+// rows `length` apart, of `each` columns a number. Where a is null, all of it is 1.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    sum_by_number(int rows, int numbers, int functions, int made, double factor, const real *a,
+                  int a_length, const real *d, int length, int each, real *g) {
+  int j = blockIdx.x * SUM_COLUMNS + threadIdx.x % SUM_COLUMNS;
+  bool here = j < numbers * functions * made;
+  int k = j / made, at = k / functions * each + j - k * made;
+  double sum = sum_of_lines<double>(0, here ? rows : 0, [&](int r) {
+    double value = d[(int64_t)r * length + at];
+    return a ? value * a[(int64_t)r * a_length + k] : value;
+  });
+  if (threadIdx.x < SUM_COLUMNS && here) g[j] = factor * sum;
+}
+
+// The derivative by x as training needs it: none by numbers, which are inputs, and that of the other
+// columns + before.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    past_numbers(int numbers, int each, int inputs, int units, int64_t count, const real *d,
+                 const real *before, real *onward) {
+  EACH_ENTRY(item, count) {
+    int64_t r = quotient(item, inputs);
+    int j = (int)(item - r * inputs);
+    real dx = j < numbers ? (real)0 : d[r * units + j + numbers * (each - 1)];
     onward[item] = before ? dx + before[item] : dx;
   }
 }
