@@ -197,7 +197,7 @@ def notes(table: Table) -> tuple[str, ...]:
     if isinstance(epochs := facts.get("refit_epochs"), int):
         found += [
             f"trained once more on training and validation rows, for {epochs:,} epochs;",
-            "the figures of these rows are of the model before that",
+            "the figures for these rows are those of the first model",
         ]
     if table.log_target:
         name = short(table.target)
