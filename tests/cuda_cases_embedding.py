@@ -109,14 +109,12 @@ def _numbers(number: Any, numeric: Any) -> list[Case]:
         arguments = {**both, "count": basis.size, "x": x, **waves, "w": weight, "d": d, "dt": dt}
         found.append(_case(name, "angles_back", number, arguments))
     products = np.einsum("rif,riu->ifu", basis.reshape(e.shape).astype("f8"), du)
-    for part, a, of_each, wanted in [
-        ("weight", basis, functions, products),
-        ("slope", x, 1, 2.5 * (numbers * du).sum(0)),
-        ("bias", None, 1, du.sum(0)),
-        ("nothing", None, 1, 0 * du.sum(0)),
-    ]:
+    sums: list[Any] = [("slope", x, 1, 2.5 * (numbers * du).sum(0))]
+    if periodic:
+        sums = [("weight", basis, functions, products), ("bias", None, 1, du.sum(0))]
+    for part, a, of_each, wanted in sums:
         arguments = {
-            "rows": 0 if part == "nothing" else ROWS, "numbers": op.numbers, "functions": of_each,
+            "rows": ROWS, "numbers": op.numbers, "functions": of_each,
             "made": made, "factor": np.float64(2.5 if part == "slope" else 1), "a": a,
             "a_length": 0 if a is None else a.shape[1], "d": d, "length": op.units,
             "each": op.each, "g": Out(wanted, number.real, near=summed),

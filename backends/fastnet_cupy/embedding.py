@@ -70,10 +70,8 @@ class Embedding:
         """z `(rows, units)` of x `(rows, inputs)`."""
         op = self.op
         if isinstance(op, plan.Embed):
-            wide = (op.numbers, self.inputs, op.units)
-            entries = self.rows * op.units
-            read = (self.categories, *map(np.int32, wide), np.int64(entries), parameters, x, z)
-            self.kernels["embed"](self.context.blocks(entries), THREADS, read)
+            sizes = (op.numbers, self.inputs, op.units)
+            self._over("embed", op.units, sizes, self.categories, parameters, x, z)
             return
         numbers, functions = op.numbers, functions_of(op)
         frequency = phase = edges = slope = None
@@ -102,7 +100,8 @@ class Embedding:
         self._sum(op.bias, gradient, 1, self.made, (None, *of_d))
         if isinstance(op, plan.PiecewiseLinear):
             self._sum(op.slope, gradient, 1, self.made, (x, *of_d))
-            if self.context.layout.shares is not None:  # among statistics, which edges are not
+            if self.context.layout.shares is not None:
+                # Statistics stand in the gradient too, and edges among them: they stay.
                 self._sum(op.edges, gradient, 1, op.edges.shape[1], (None, *of_d), rows=0)
             return
         dt, columns = self.basis, op.numbers * functions

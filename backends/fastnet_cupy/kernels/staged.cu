@@ -254,7 +254,7 @@ __device__ __forceinline__ int category_at(const int *categories, int column, in
 
 // z: the numbers, and for each code its row of a table in p, or all 0 but for a 1 at code - 1.
 extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
-    embed(const int *categories, int numbers, int inputs, int units, int64_t count, const real *p,
+    embed(int numbers, int inputs, int units, int64_t count, const int *categories, const real *p,
           const real *x, real *z) {
   EACH_ENTRY(item, count) {
     int64_t r = quotient(item, units);
