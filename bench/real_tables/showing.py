@@ -13,11 +13,12 @@ _WHAT = """\
 Each row is a real table, with the mean score of random splits, 80 % of the rows for training and
 20 % for the score (accuracy for classes, R² for numbers), its standard deviation, and the
 processor's seconds for a fit. All have their default parameters, one thread, and the same splits;
-small tables have more of them. fastnet is there once more with eight networks in place of one
-(`--members 8`). fastnet's defaults were chosen on other tables, and on other splits of these.
-Below, what fastnet is behind by is the mean over the splits and its standard error. Splits of a
-table share rows: the error says how far other splits would move the mean, not how far a new sample
-of rows would, which is further."""
+small tables have more of them. Where some have fewer ("5 splits"), the means of a row are of
+different splits, and none is bold as the best; the lines below compare splits that both have.
+fastnet is there once more with eight networks in place of one (`--members 8`). fastnet's defaults
+were chosen on other tables, and on other splits of these. Below, what fastnet is behind by is the
+mean over the splits and its standard error. Splits of a table share rows: the error says how far
+other splits would move the mean, not how far a new sample of rows would, which is further."""
 
 
 def report(path: Path) -> list[str]:
@@ -47,7 +48,8 @@ def report(path: Path) -> list[str]:
     }
     for name in shown:
         best = max(round(mean.get((who, name), -np.inf), 3) for who in names)
-        splits = max(len(scores[who].get(name, ())) for who in names)
+        counts = {len(scores[who][name]) for who in names if (who, name) in mean}
+        splits = max(counts)
         cells = []
         for who in names:
             if (who, name) not in mean:
@@ -55,7 +57,8 @@ def report(path: Path) -> list[str]:
                 continue
             spread = np.std([one["score"] for one in scores[who][name]])
             text = f"{mean[who, name]:.3f}"
-            text = f"**{text}**" if round(mean[who, name], 3) == best else text
+            if len(counts) == 1 and round(mean[who, name], 3) == best:
+                text = f"**{text}**"
             text = f"{text} ± {spread:.3f}, {_mean(scores[who][name], 'seconds'):.2g} s"
             count = len(scores[who][name])
             cells.append(f"{text}, {count} splits" if count < splits else text)
