@@ -21,7 +21,13 @@ import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.errors import DefinitionError, FileAccessError, ModelFileError, ModelFileMissing
+from fastnet.errors import (
+    DefinitionError,
+    FileAccessError,
+    ModelFileError,
+    ModelFileMissing,
+    UnknownName,
+)
 from fastnet.migrations import migrate
 from fastnet.version import __version__
 
@@ -223,6 +229,26 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return migrate(head["format"], kind, head["facts"], load(bytes(whole)))
     except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+
+
+@contextlib.contextmanager
+def decoding(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """A `with` block that makes a model, or what else `kind` says, of what a file holds.
+
+    Raises:
+        ModelFileError: naming the file, for every error of what does not fit in it.
+    """
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except UnknownName as error:
+        raise ModelFileError(
+            f"{str(path)!r} needs something that is not here: {error} If it was added from outside "
+            "of fastnet, import that module first."
+        ) from error
+    except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
+        raise ModelFileError(f"{str(path)!r} holds no {kind}: {error}.") from error
 
 
 def contents(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import lower
 from fastnet.definition.network import Network, attach, detach
-from fastnet.errors import DefinitionError, ModelFileError, UnknownName
+from fastnet.errors import DefinitionError
 from fastnet.parameters import Parameters
 
 
@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> Saved:
         ModelFileMissing: if there is none.
     """
     facts, arrays = files.read(path, "model")
-    try:
+    with files.decoding(path, "model"):
         attach(facts["network"], arrays)
         network = Network.from_spec(facts["network"])
         dtype, seed = checks.dtype(facts["dtype"]).name, checks.seed(facts["seed"])
@@ -68,10 +68,3 @@ def read(path: str | os.PathLike[str]) -> Saved:
                 raise DefinitionError(f"{name} is {array.dtype} {array.shape}")
             pieces[name][...] = array
         return Saved(network, flat, dtype, seed, facts.get("table"))
-    except UnknownName as error:
-        raise ModelFileError(
-            f"{str(path)!r} needs something that is not here: {error} If it was added from outside "
-            "of fastnet, import that module first."
-        ) from error
-    except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no model: {error}.") from error

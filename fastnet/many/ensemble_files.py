@@ -8,7 +8,6 @@ import numpy as np
 
 from fastnet import files
 from fastnet.arrays.checks import Array
-from fastnet.errors import ModelFileError
 from fastnet.many.population_files import SavedPopulation, facts_and_arrays, of_facts
 
 #: What such a file is called.
@@ -54,7 +53,7 @@ def read(path: str | os.PathLike[str]) -> SavedEnsemble:
         ModelFileMissing: if there is none.
     """
     facts, arrays = files.read(path, KIND)
-    try:
+    with files.decoding(path, KIND):
         weights, scores = arrays.pop("weights"), arrays.pop("scores", None)
         populations = []
         for number, part in enumerate(facts["populations"]):
@@ -74,7 +73,3 @@ def read(path: str | os.PathLike[str]) -> SavedEnsemble:
         if scores is not None and (scores.ndim != 2 or scores.shape[1] != targets):
             raise ValueError(f"its calibration is {scores.shape}")
         return SavedEnsemble(populations, weights, scores)
-    except ModelFileError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no ensemble: {error}.") from error

@@ -11,7 +11,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import lower
 from fastnet.definition.network import Network, attach, detach
-from fastnet.errors import DefinitionError, ModelFileError, UnknownName
+from fastnet.errors import DefinitionError
 
 #: What such a file is called.
 KIND = "population"
@@ -74,7 +74,7 @@ def of_facts(
     Raises:
         ModelFileError: if facts or arrays are no population's; it names the file.
     """
-    try:
+    with files.decoding(path, KIND):
         attach(facts["network"], arrays)
         network = Network.from_spec(facts["network"])
         dtype = checks.dtype(facts["dtype"]).name
@@ -90,10 +90,3 @@ def of_facts(
                 raise DefinitionError(f"{piece.name} is {array.dtype} {array.shape}")
             flats[:, piece.offset : piece.offset + piece.size] = array.reshape(len(seeds), -1)
         return SavedPopulation(network, flats, dtype, seeds, facts.get("table"))
-    except UnknownName as error:
-        raise ModelFileError(
-            f"{str(path)!r} needs something that is not here: {error} If it was added from outside "
-            "of fastnet, import that module first."
-        ) from error
-    except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no population: {error}.") from error
