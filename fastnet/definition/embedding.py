@@ -84,17 +84,17 @@ class Inputs:
 
 
 class Numeric(Named):
-    """A numeric embedding: several numbers made of each one, by functions that are learned.
+    """A numeric embedding: learned functions make several numbers of each one.
 
-    Of each feature's number, with parameters of its own; their first axis is the features'.
+    Each feature has parameters of its own: the first axis of every parameter is the features'.
     """
 
-    #: How many numbers are made of one.
+    #: How many numbers are made of each one.
     units: int
     learning_rate_factor: float
 
     def parameters(self, numbers: int) -> dict[str, tuple[int, ...]]:
-        """The shapes of its parameters for so many features."""
+        """The shapes of its parameters, by name, for that many features."""
         raise NotImplementedError
 
     def start(self, name: str, seed: int, stream: int, shape: tuple[int, ...]) -> Array:
@@ -109,7 +109,7 @@ def _uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Ar
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Periodic(Numeric):
-    """Of a number x: cos(2 pi x frequency + phase) @ weight + bias, and x itself ("PBLD").
+    """A number x becomes cos(2 pi x frequency + phase) @ weight + bias, and x itself ("PBLD").
 
     Holzmueller et al. 2024 (RealMLP), after Gorishniy et al. 2022. Parameters, for `n` features:
     `frequency` and `phase` `(n, frequencies)`, started from N(0, scale^2) and U(-pi, pi); `weight`
@@ -153,7 +153,7 @@ class Periodic(Numeric):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PiecewiseLinear(Numeric):
-    """Of a number x: x slope + bias + e @ weight, e how far x has come in each of its bins.
+    """A number x becomes x slope + bias + e @ weight, e how far x has come in each of its bins.
 
     Gorishniy et al. 2022 (version B of their package): e_i = (x - edge_i) / (edge_(i+1) - edge_i),
     cut to [0, 1], but for the first bin, which is open below, and the last, which is open above.
