@@ -80,11 +80,8 @@ class Model(Differentiable):
         precision: str | None = None,
         init_rows: Any = None,
     ) -> None:
-        if not isinstance(network, Network):
-            raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
-        dtype = checks.dtype(dtype).name
+        dtype, lowered, rows = starting.checked(network, dtype, init_rows)
         seed = random.fresh_seed() if seed is None else checks.seed(seed)
-        lowered, rows = plan.lower(network), starting.checked_rows(network, init_rows)
         try:
             flat = starting.parameters_from_rows(network, lowered, seed, rows)
         except (MemoryError, ValueError) as error:  # NumPy's, for what no machine could hold
@@ -159,19 +156,14 @@ class Model(Differentiable):
         self._parameters = Parameters(self._plan.parameters, flat)
         chosen = choosing.choose(backend)
         self.backend = chosen.name
-        self._program: Program = program or chosen.compile(
-            self._plan,
-            np.dtype(dtype),
-            choosing.requested_threads(threads),
-            choosing.requested_precision(precision, chosen, dtype),
-        )
+        self._program = program or choosing.compiled(chosen, self._plan, dtype, threads, precision)
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once: Callable[..., Any] = self._program.predict_at_once
         #: Whether every finite number may be a target, so that the backend may look at rows itself.
         self._any_target = network.loss.targets == "real" and network.targets == network.outputs
         if network.categories:  # whose codes have to be looked at
             self._any_target, columns = False, network.both_inputs.numbers
-            self._predict_at_once = pairs.before(self._predict_at_once, columns, dtype)
+            self._predict_at_once = pairs.accepted_by(self._predict_at_once, columns, dtype)
         self._flat = flat
         self._fits = Fits(last)
 

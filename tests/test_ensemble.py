@@ -126,6 +126,15 @@ def test_metrics_agree_with_their_definitions():
         metrics.negative_log_likelihood(y, mean, np.zeros(20))
 
 
+def test_the_mean_history_does_not_jump_where_a_member_has_ended():
+    whole = fn.History([1, 2, 3], [4, 3, 2], [6, 5, 4], [0.1] * 3, [1] * 3, {"r2": [0, 0.5, 1]})
+    short = fn.History([1], [2], [4], [0.3], [1], {"r2": [0.5]})
+    found = fn.History.mean([short, whole])
+    assert (found.epoch, found.loss, found.validation_loss) == ([1, 2, 3], [3, 2.5, 2], [5, 4.5, 4])
+    assert (found.seconds, found.metrics) == ([1, 0.5, 0.5], {"r2": [0.25, 0.5, 0.75]})
+    assert fn.History.mean([fn.History(), whole]) == whole
+
+
 def test_a_file_holds_all_and_no_other_reader_takes_it(tmp_path):
     x, y, _ = noisy(60, 1)
     ensemble = fn.Ensemble(of_normals(), members=5, seed=3, bootstrap=True, backend="numpy")

@@ -129,6 +129,7 @@ def codes(value, row=2, column=1):
         ((pair()[0], codes(1)[:, :1]), r"categories have shape \(60, 1\); they must be"),
         ((pair()[0][:9], codes(1)), r"numbers have shape \(9, 3\), and categories \(60, 2\)"),
         ((pair()[0], codes(1), None), "x is 3 arrays; it must be a pair"),
+        ((None, codes(1)), "numbers is None; x must be a pair .*, of 3 and 2 columns"),
         (pair()[0], r"x has 3 columns \(shape \(60, 3\)\); the network has 5 inputs"),
         ((pair()[0], np.array([["a", "b"]] * 60)), "categories has dtype <U1; it must hold real"),
         ((np.zeros((0, 3)), np.zeros((0, 2))), "x has no rows"),

@@ -58,6 +58,11 @@ def features(
         )
     if given is None and not count:
         given = np.empty((len(codes), 0), to)
+    if given is None:
+        raise DataError(
+            f"numbers is None; x must be a pair (numbers, categories), of {count} and "
+            f"{len(sizes)} columns."
+        )
     given = checks.numbers(given, "numbers", None)
     if given.ndim != 2 or given.shape[1] != count or len(given) != len(codes):
         raise DataError(
@@ -100,7 +105,7 @@ def _check_codes(codes: Array, sizes: tuple[int, ...], first_row: int) -> None:
 _FEW = 16
 
 
-def before(
+def accepted_by(
     predict: Callable[[Array, Any], Any], numbers: int, dtype: str
 ) -> Callable[[Array, Any], Any]:
     """`Program.predict_at_once`, made to take few rows of a pair too.

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import numpy as np
+
 from fastnet.arrays import checks
 from fastnet.contract.loading import load
-from fastnet.contract.program import Backend, Probe
+from fastnet.contract.plan import Plan
+from fastnet.contract.program import Backend, Probe, Program
 from fastnet.errors import BackendUnavailable, DefinitionError, unknown
 
 #: What `auto` means: the first of these that is usable here. A GPU is used when asked for.
@@ -119,6 +122,23 @@ def requested_threads(threads: int | None = None) -> int | None:
         return None
     asked = checks.integer(int(text) if text.isdecimal() else text, "FASTNET_NUM_THREADS")
     return min(asked, processors())
+
+
+def compiled(
+    backend: Backend, plan: Plan, dtype: str, threads: int | None, precision: str | None
+) -> Program:
+    """The plan, made runnable by `backend` with what was asked for.
+
+    Raises:
+        DefinitionError: if the threads or the precision are invalid.
+        BackendUnavailable: if the backend lacks the precision, or an operation of the plan.
+    """
+    return backend.compile(
+        plan,
+        np.dtype(dtype),
+        requested_threads(threads),
+        requested_precision(precision, backend, dtype),
+    )
 
 
 def processors() -> int:

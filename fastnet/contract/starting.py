@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastnet import random
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.loading import load
-from fastnet.contract.plan import Plan, initial_parameters
+from fastnet.contract.plan import Plan, initial_parameters, lower
 from fastnet.definition.embedding import Embedding, PiecewiseLinear
 from fastnet.definition.initializers import FromData
 from fastnet.definition.layers import Layer
@@ -24,6 +25,18 @@ from fastnet.errors import DefinitionError
 ROWS, ROWS_OF_BIAS = 1024, 5
 
 _FLOAT64 = np.dtype(np.float64)
+
+
+def checked(network: Any, dtype: Any, init_rows: Any) -> tuple[str, Plan, Array | None]:
+    """What one model or many start with: the dtype's name, the plan, rows for `init="data"`.
+
+    Raises:
+        DefinitionError: if there is no network, or no such dtype; and as `checked_rows`.
+        DataError: if the rows do not fit.
+    """
+    if not isinstance(network, Network):
+        raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
+    return checks.dtype(dtype).name, lower(network), checked_rows(network, init_rows)
 
 
 def checked_rows(network: Network, init_rows: Any) -> Array | None:

@@ -476,9 +476,7 @@ def load_ensemble(
         threads: as for `Model`.
 
     Raises:
-        ModelFileError: if the file is truncated, altered, foreign or of a newer version.
-        ModelFileMissing: if there is none.
-        BackendUnavailable: if the backend cannot run here.
+        ModelFileError, BackendUnavailable: as for `fn.load`.
     """
     saved = ensemble_files.read(path)
     populations = []

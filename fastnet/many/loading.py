@@ -22,9 +22,7 @@ def load_population(
         precision: as for `Model`.
 
     Raises:
-        ModelFileError: if the file is truncated, altered, foreign or of a newer version.
-        ModelFileMissing: if there is none.
-        BackendUnavailable: if the backend cannot run here.
+        ModelFileError, BackendUnavailable: as for `fn.load`.
     """
     saved = population_files.read(path)
     population = Population.__new__(Population)

@@ -17,7 +17,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract import choosing, plan, starting
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
-from fastnet.errors import DataError, DefinitionError, Diverged, FastnetError
+from fastnet.errors import DataError, Diverged, FastnetError
 from fastnet.many import population_files
 from fastnet.many.fitting import PreparedFit, bar_of
 from fastnet.many.population_files import SavedPopulation
@@ -82,11 +82,8 @@ class Population:
         precision: str | None = None,
         init_rows: Any = None,
     ) -> None:
-        if not isinstance(network, Network):
-            raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
+        dtype, lowered, rows = starting.checked(network, dtype, init_rows)
         seeds = seeds_of_members(members, seed)
-        dtype = checks.dtype(dtype).name
-        lowered, rows = plan.lower(network), starting.checked_rows(network, init_rows)
         each = lowered.size * np.dtype(dtype).itemsize
         memory.check_room(len(seeds), each, "parameters")
         flats = np.empty((len(seeds), lowered.size), dtype)
@@ -161,12 +158,7 @@ class Population:
         self._pace = Pace()
         chosen = choosing.choose(backend)
         self.backend = chosen.name
-        self._program: Program = program or chosen.compile(
-            self._plan,
-            np.dtype(dtype),
-            choosing.requested_threads(threads),
-            choosing.requested_precision(precision, chosen, dtype),
-        )
+        self._program = program or choosing.compiled(chosen, self._plan, dtype, threads, precision)
 
     def _check_parameters(self) -> None:
         checks.finite(

@@ -29,7 +29,7 @@ from fastnet.tables.reading import STANDARD_INPUT, Reader
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, Table, class_name
 from fastnet.tables.searching import Found, search, search_folder
-from fastnet.tables.sharing import Whole, shared_by
+from fastnet.tables.sharing import WholeTable, shared_by
 from fastnet.tables.splitting import folds, hold_out
 from fastnet.tables.trained import Trained, best_epoch
 from fastnet.training.blocks import BlockShuffle
@@ -75,7 +75,7 @@ class TableFit:
     shuffle: bool | BlockShuffle = True
 
     #: As for the argument.
-    among = Whole()
+    among = WholeTable()
 
     #: Whether all rows, as they were read, stay in memory.
     in_memory = True
@@ -91,7 +91,7 @@ class TableFit:
         *,
         validation: Any = None,
         test: Any = None,
-        among: Whole | None = None,
+        among: WholeTable | None = None,
     ) -> None:
         self.among = among or self.among
         _check(recipe)

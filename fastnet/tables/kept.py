@@ -28,7 +28,7 @@ from fastnet.tables.on_disk import EncodedRows
 from fastnet.tables.reading import STANDARD_INPUT
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
-from fastnet.tables.sharing import Whole
+from fastnet.tables.sharing import WholeTable
 from fastnet.training.blocks import BlockShuffle
 
 #: The version of the folder's contents.
@@ -138,7 +138,7 @@ class KeptTableFit(TableFit):
         target: str | None,
         recipe: Recipe,
         memory: str | int | None = None,
-        among: Whole | None = None,
+        among: WholeTable | None = None,
     ) -> None:
         self.among = among or self.among
         path = Path(folder)
@@ -188,7 +188,7 @@ def fit_of(
     memory: str | int | None = None,
     beside: str | os.PathLike[str] | None = None,
     report: Report | None = None,
-    among: Whole | None = None,
+    among: WholeTable | None = None,
     **held_out: Any,
 ) -> Iterator[TableFit]:
     """A `TableFit` in bounded memory, for as long as the context lasts.
@@ -221,7 +221,7 @@ def fit_of(
     if target is None:
         raise DefinitionError("target is None; name the column to predict.")
     room = None if memory is None else memory_bytes(memory)
-    among = among or Whole()
+    among = among or WholeTable()
     if room is None or fits(source, room, among.size):
         if beside is not None:
             among.on_first(partial(files.sweep_scratch, Path(beside)))

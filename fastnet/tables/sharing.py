@@ -1,9 +1,9 @@
 """Who has which rows of a table: one process all of them, or each of several its part.
 
-Several processes (`Shared`) read a part each. Then one whole column at a time is gathered on all of
-them, so its median and its categories come from the same code as in one process, and are the same
-everywhere. Each of n ranks then keeps every n-th row: however the file is sorted, that is an even
-share of the training rows and of every other part.
+Several processes (`DividedTable`) read a part each. Then one whole column at a time is gathered on
+all of them, so its median and its categories come from the same code as in one process, and are the
+same everywhere. Each of n ranks then keeps every n-th row: however the file is sorted, that is an
+even share of the training rows and of every other part.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -27,7 +27,7 @@ from fastnet.training.distributed.world import Distributed
 T = TypeVar("T")
 
 
-class Whole:
+class WholeTable:
     """One process, which has all rows.
 
     Attributes:
@@ -81,7 +81,7 @@ class Whole:
         return judge(model, table, rows)
 
 
-class Shared(Whole):
+class DividedTable(WholeTable):
     """The ranks of a communicator; all of them call each method, in the same order.
 
     Args:
@@ -155,7 +155,7 @@ class Shared(Whole):
 class _FrameOfAll:
     """A table whose rows the ranks have read, as `ColumnStore.frame`."""
 
-    def __init__(self, shared: Shared, own: Any) -> None:
+    def __init__(self, shared: DividedTable, own: Any) -> None:
         self._ranks, self._own = shared.ranks, own
         self.columns: list[str] = own.columns
         self.width = len(self.columns)
@@ -178,7 +178,7 @@ class _ValuesOfAll(MutableMapping[str, Any]):
         own: where this one keeps its rows.
     """
 
-    def __init__(self, shared: Shared, own: MutableMapping[str, Any]) -> None:
+    def __init__(self, shared: DividedTable, own: MutableMapping[str, Any]) -> None:
         self._ranks, self.own = shared.ranks, own
 
     def __setitem__(self, name: str, values: Any) -> None:
@@ -218,13 +218,13 @@ def _interleaved(parts: Sequence[Any]) -> Any:
     return whole[place]
 
 
-def shared_by(communicator: Any) -> Whole:
+def shared_by(communicator: Any) -> WholeTable:
     """Those who train on a table together: of `train(communicator=...)`.
 
     Raises:
         DefinitionError: if it is no communicator.
     """
     if communicator is None:
-        return Whole()
+        return WholeTable()
     options = Distributed.of(communicator)
-    return Whole() if options.communicator.size == 1 else Shared(options)
+    return WholeTable() if options.communicator.size == 1 else DividedTable(options)

@@ -108,15 +108,26 @@ class History:
 
     @classmethod
     def mean(cls, histories: Sequence["History"]) -> "History":
-        """The mean of several fits, epoch by epoch, over those that had the epoch."""
+        """The mean of several fits, epoch by epoch.
+
+        A fit that has ended counts with the values of its last epoch, so that the mean does not
+        jump there, and takes no more seconds.
+        """
         longest = max(histories, key=len)
 
-        def means(columns: list[list[float]]) -> list[float]:
-            epochs = range(max(map(len, columns)))
-            having = ([one[epoch] for one in columns if len(one) > epoch] for epoch in epochs)
-            return [sum(values) / len(values) for values in having]
+        def means(columns: list[list[float]], after: float | None = None) -> list[float]:
+            begun = [column for column in columns if column]
+            epochs = max(map(len, begun), default=0)
+            filled = [
+                column + [column[-1] if after is None else after] * (epochs - len(column))
+                for column in begun
+            ]
+            return [sum(values) / len(begun) for values in zip(*filled, strict=True)]
 
-        lists = {name: means([one._list(name) for one in histories]) for name in COLUMNS[1:]}
+        lists = {
+            name: means([one._list(name) for one in histories], 0.0 if name == "seconds" else None)
+            for name in COLUMNS[1:]
+        }
         metrics = {
             name: means([one.metrics.get(name, []) for one in histories])
             for name in longest.metrics
