@@ -62,6 +62,7 @@ def test_commands_take_what_a_search_found_and_a_stopped_search_goes_on(folder, 
     assert code == 0, err
     assert "continuing the search" in err
     assert "the best settings found, by cross-validation" in out
+    assert len(out.splitlines()) <= 40  # one screen
     assert_same_bits(fn.load("stopped").parameters.flat, model.parameters.flat)
     assert not list(folder.glob("stopped.*"))
 

@@ -13,8 +13,9 @@ from fastnet.tables.reporting import Grid, short
 #: A table with more columns is summarized.
 MOST_LINES = 40
 
-#: The same where the columns are not all that is shown.
-FEW_LINES = 14
+#: The same where the columns are not all that is shown, and where settings were searched for too:
+#: with them, a report on two classes has 40 lines.
+FEW_LINES, FEWEST_LINES = 14, 6
 
 Line = tuple[str, str, int, int | None, str]
 

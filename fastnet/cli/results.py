@@ -27,7 +27,7 @@ def show(trained: Any) -> None:
     say()
     report.columns(
         [(c.name, c.kind, len(c.inputs), c.missing, c.remark) for c in trained.columns],
-        most=report.FEW_LINES,
+        most=report.FEWEST_LINES if trained.search else report.FEW_LINES,
     )
     say()
     if trained.without_target:

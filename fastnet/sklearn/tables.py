@@ -1,9 +1,6 @@
 """Estimators on tables: frames that mix numbers, text and missing values."""
 
-import contextlib
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Self
 
@@ -15,16 +12,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnet.arrays.checks import Array
-from fastnet.errors import FastnetError
 from fastnet.extras import polars
-from fastnet.tables.fitting import train
+from fastnet.tables import advice
 from fastnet.tables.frames import to_polars
 from fastnet.tables.predicting import predict
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Class, class_name
-
-#: The parameters that are lists of columns.
-_LISTS = ("drop", "categorical", "date")
+from fastnet.tables.training import train
 
 
 class TableEstimator(BaseEstimator):
@@ -53,7 +47,7 @@ class TableEstimator(BaseEstimator):
         name = _free(name if isinstance(name, str) and name else "target", frame)
         known = {field.name for field in fields(Recipe)}
         settings = {key: value for key, value in self.get_params().items() if key in known} | more
-        for columns in _LISTS:
+        for columns in advice.LISTS:
             names = settings[columns]
             settings[columns] = (names,) if isinstance(names, str) else tuple(names)
         if isinstance(values[0], str):
@@ -64,7 +58,7 @@ class TableEstimator(BaseEstimator):
             weights = _check_sample_weight(sample_weight, frame, ensure_non_negative=True)
             frame = frame.with_columns(polars().Series(settings["weights"], weights))
         recipe = Recipe(task=task, seed=self._seed(), members=self.n_members, **settings)
-        with _in_python():
+        with advice.in_python():
             self.trained_ = train(frame, name, recipe)
         self.model_ = self.trained_.model
         self.n_iter_ = len(self.trained_.history)
@@ -104,7 +98,7 @@ class TableEstimator(BaseEstimator):
     def _predictions(self, X: Any) -> Any:
         """The frame that `fastnet.tables.predict` makes."""
         check_is_fitted(self)
-        with _in_python():
+        with advice.in_python():
             return predict(self.model_, self._frame(X, reset=False), allow_unknown=True)
 
     def __sklearn_tags__(self) -> Any:
@@ -281,28 +275,6 @@ class TableRegressor(RegressorMixin, TableEstimator):
         """The number predicted for each row, `(rows,)` float64."""
         found: Array = self._predictions(X)["prediction"].to_numpy()
         return found
-
-
-#: Options of `fastnet train` that errors about tables recommend, with a value.
-_OPTION = re.compile(
-    r"--(drop|categorical|date|missing|decimal|thousands) "
-    r"""('[^']*'|"[^"]*"|[^\s'"(),;]*[^\s'"(),;.])"""
-)
-
-
-@contextlib.contextmanager
-def _in_python() -> Iterator[None]:
-    """Errors that recommend parameters, as in date=['day'], in place of options of a command."""
-    try:
-        yield
-    except FastnetError as error:
-        error.args = (_OPTION.sub(_as_parameter, str(error)), *error.args[1:])
-        raise
-
-
-def _as_parameter(option: re.Match[str]) -> str:
-    name, value = option[1], shlex.split(option[2])[0]
-    return f"{name}={[value] if name in _LISTS else value!r}"
 
 
 def _target(estimator: TableEstimator, y: Any, dtype: Any = None) -> Array:

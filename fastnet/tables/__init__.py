@@ -11,12 +11,13 @@ May import the model and what is below it. Needs Polars.
 
 from fastnet.tables.crossing import CrossValidation, cross_validate
 from fastnet.tables.evaluating import Evaluation
-from fastnet.tables.fitting import TableFit, train
+from fastnet.tables.fitting import TableFit
 from fastnet.tables.permutation import importances
 from fastnet.tables.predicting import Stream, evaluate, predict, stream
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
 from fastnet.tables.trained import Trained
+from fastnet.tables.training import train
 
 __all__ = [
     "CrossValidation",

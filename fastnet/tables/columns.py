@@ -9,7 +9,6 @@ the column and the row.
 - In a column of text only an empty field is a missing value; NA is a text like any other.
 """
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import notation as notations
+from fastnet.tables.advice import setting
 from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
@@ -81,25 +81,20 @@ class Place:
         return f"data row {self.rows_before + index + 1}"
 
     @property
-    def quoted(self) -> str:
-        """The column's name, quoted for a shell."""
-        return shlex.quote(self.name)
-
-    @property
     def otherwise(self) -> str:
         """The remedies other than correcting some values."""
         if self.role == "target":
             return "take every value as a class (--task classification)"
         return (
-            f"leave the column out (--drop {self.quoted}), or treat all of it as text "
-            f"(--categorical {self.quoted})"
+            f"leave the column out ({setting('drop', self.name)}), or treat all of it as text "
+            f"({setting('categorical', self.name)})"
         )
 
     @property
     def leave_out(self) -> str:
         """The remedy other than converting the values."""
         if self.role == "optional":
-            return f"leave it out (--drop {self.quoted}), or "
+            return f"leave it out ({setting('drop', self.name)}), or "
         return "the model needs it: " if self.role == "needed" else ""
 
 
@@ -365,12 +360,16 @@ def check_type(column: "pl.Series", place: Place) -> None:
 
 def _dates(place: Place, shown: str, written: bool = False) -> DataError:
     """`written`: as text, which may be something else, such as the ratio 1:10."""
-    take = f"take it as dates (--date {place.quoted}), " if place.role == "optional" else ""
-    option = "--task classification" if place.role == "target" else f"--categorical {place.quoted}"
+    take = ""
+    if place.role == "optional":
+        take = f"take it as dates ({setting('date', place.name)}), "
+    codes = setting("categorical", place.name)
+    if place.role == "target":
+        codes = "--task classification"
     return DataError(
         f"{place} holds dates or times ({shown}), which have no scale of their own; "
         f"{take}{place.leave_out}convert it to numbers, such as days since a start date, the "
-        f"month, or the weekday{f'; if they are codes or ratios, add {option}' if written else ''}."
+        f"month, or the weekday{f'; if they are codes or ratios, add {codes}' if written else ''}."
     )
 
 

@@ -28,6 +28,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import dates
+from fastnet.tables.advice import setting
 from fastnet.tables.columns import (
     USUAL,
     Place,
@@ -107,7 +108,7 @@ class Number:
         """
         values = numbers(column, place, notation)
         if self.fill is None:
-            refuse_missing(values, place, _REFUSED)
+            refuse_missing(values, place, _refused())
         return values
 
     def encode(self, values: Array, out: Array) -> None:
@@ -195,7 +196,7 @@ class Categories:
         one = self.spelling == "one"
         values = spelled(column, place, notation) if one else texts(column, place)
         if self.missing == "error":
-            refuse_missing(values, place, _REFUSED)
+            refuse_missing(values, place, _refused())
         return values
 
     def encode(self, values: "pl.Series", out: Array) -> None:
@@ -303,7 +304,7 @@ class Dates:
         """
         values, _ = dates.parse(column, place, self.form)
         if self.fill is None:
-            refuse_missing(values, place, _REFUSED)
+            refuse_missing(values, place, _refused())
         return values
 
     def encode(self, values: Array, out: Array) -> None:
@@ -351,9 +352,12 @@ _KINDS: dict[str, type[Number] | type[Categories] | type[Dates]] = {
 #: The facts that a model file must have of each; looking them up is slow in a wide table.
 _KEYS = {kind: frozenset(one.name for one in fields(kind)) for kind in (Number, Categories, Dates)}
 
-_REFUSED = (
-    "the model was trained without missing values there: fill it in, or train with --missing impute"
-)
+
+def _refused() -> str:
+    return (
+        "the model was trained without missing values there: fill it in, or train with "
+        f"{setting('missing', 'impute')}"
+    )
 
 
 def to_plain(column: Column) -> dict[str, Any]:

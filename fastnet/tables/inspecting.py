@@ -29,6 +29,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.extras import polars
 from fastnet.tables import columns, dates, reading, targets
+from fastnet.tables.advice import setting
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Dates, Number, moments
 from fastnet.tables.notation import Notation
@@ -44,8 +45,6 @@ MAX_DISTINCT = 0.5
 
 #: What is remarked on whole numbers that are all different.
 ROW_NUMBER = "a row number? if so, --drop it"
-
-_REMEDY = "fill it in, leave those rows out, or have it imputed (--missing impute)"
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,9 @@ class InspectedTable:
                 reports.append(ColumnReport(name, "left out", (), gaps, reason))
                 continue
             if not impute:
-                columns.refuse_missing(values, Place(self.name, name), _REMEDY)
+                imputed = f"have it imputed ({setting('missing', 'impute')})"
+                remedy = f"fill it in, leave those rows out, or {imputed}"
+                columns.refuse_missing(values, Place(self.name, name), remedy)
             column: Column
             if isinstance(values, np.ndarray) and name in self.dates:
                 column = Dates.fit(name, values[rows], impute, self.dates[name])
@@ -308,7 +309,7 @@ def inspect_table(
         also = f" ({count:,} rows have none)" if count > 1 else ""
         raise DataError(
             f"{place} has no value in data row {row}{also}; fill it in, leave those rows out, or "
-            "have them left out (--missing impute)."
+            f"have them left out ({setting('missing', 'impute')})."
         )
     labels = {**opened.labels, **{name: REMARKS[role] for role, name in roles}}
     inputs = {target, *categorical, *date}

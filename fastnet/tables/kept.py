@@ -21,7 +21,7 @@ from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError, FileAccessError
 from fastnet.tables import refitting
 from fastnet.tables.evaluating import Rows
-from fastnet.tables.fitting import PARTS, TableFit, untrained
+from fastnet.tables.fitting import TableFit
 from fastnet.tables.inspecting import ColumnReport
 from fastnet.tables.large import LargeTableFit, Report, fits, memory_bytes
 from fastnet.tables.on_disk import EncodedRows
@@ -29,6 +29,7 @@ from fastnet.tables.reading import STANDARD_INPUT
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table
 from fastnet.tables.sharing import WholeTable
+from fastnet.tables.split_table import PARTS
 from fastnet.training.blocks import BlockShuffle
 
 #: The version of the folder's contents.
@@ -156,8 +157,7 @@ class KeptTableFit(TableFit):
         reports = [{**one, "inputs": tuple(one["inputs"])} for one in facts["columns"]]
         self.columns = tuple(ColumnReport(**one) for one in reports)
         self.without_target, self.remarks = facts["without_target"], tuple(facts["remarks"])
-        self.model = untrained(self.recipe, self.table)
-        self._class_weight = self._weights_of_classes()
+        self._begin()
         parts = [self._part(path, name, facts["parts"].get(name)) for name in PARTS]
         if parts[0] is None:
             raise _incomplete(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastnet.errors import DefinitionError
 from fastnet.extras import polars
+from fastnet.tables.advice import setting
 
 if TYPE_CHECKING:
     import polars as pl
@@ -153,16 +154,11 @@ def _options(words: "pl.Series", notation: Notation) -> str:
         comma = ","
     options = []
     if comma and comma != notation.decimal:
-        options.append(f"--decimal {_quoted(comma)}")
+        options.append(setting("decimal", comma))
     if group and group != notation.thousands:
-        options.append(f"--thousands {_quoted(group)}")
+        options.append(setting("thousands", group))
     if not options:
         return ""
     if group and not sure and len(options) == 1:
-        return f"add {options[0]} (or --decimal {_quoted(group)} if a fraction follows it)"
+        return f"add {options[0]} (or {setting('decimal', group)} if a fraction follows it)"
     return f"add {' '.join(options)}"
-
-
-def _quoted(mark: str) -> str:
-    """A mark as a shell takes it."""
-    return f'"{mark}"'

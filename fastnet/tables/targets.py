@@ -14,6 +14,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import columns
+from fastnet.tables.advice import setting
 from fastnet.tables.columns import Place, shorten
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import Class, fits_int64
@@ -184,7 +185,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
             row = int(np.argmax(inexact))
             raise DataError(
                 f"{place} is {values[row]:g} in data row {rows[row] + 1}; classes are integers or "
-                f"text. If each value is a class, add --categorical {place.quoted}."
+                f"text. If each value is a class, add {setting('categorical', place.name)}."
             )
         column = pl.Series(values).cast(pl.Int64)
     classes = tuple(column.unique().sort().to_list())
@@ -196,7 +197,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
     if column.dtype.is_integer() and not fits_int64(classes):
         raise DataError(
             f"{place} holds integers beyond 64 bits with a sign (above 2**63 - 1); if they are "
-            f"classes, add --categorical {place.quoted}, which takes them as text."
+            f"classes, add {setting('categorical', place.name)}, which takes them as text."
         )
     # The dense rank of a value is the index of its class.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)
