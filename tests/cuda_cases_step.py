@@ -1,4 +1,4 @@
-"""Cases for kernels/step.cu: the weights' sum, penalties, loss, update, recast."""
+"""Cases for kernels/step.cu: rows, orders, the weights' sum, penalties, loss, update, recast."""
 
 import math
 from typing import Any
@@ -25,6 +25,7 @@ from cuda_cases import (
 from tolerances import FORWARD
 
 import fastnet as fn
+from fastnet import random
 from fastnet.definition import optimizers
 from fastnet_cupy import control
 from fastnet_cupy.names import Control
@@ -63,7 +64,53 @@ def cases() -> list[Case]:
         *_moves(),
         *(case for number in BOTH for case in _statistics(number)),
         *_conversions(),
+        *(case for number in BOTH for case in _looks(number)),
+        *_orders(),
     ]
+
+
+def _looks(number: Any) -> list[Case]:
+    """Rows that are good to learn from, and others."""
+    largest = float(np.finfo(number.real).max)
+    values = np.abs(draw(11, 333, number, 0.1))
+    values[:4] = 0, 1, largest, -largest
+    made = []
+    for name, bad, least, most, wrong in [
+        ("finite", [], -largest, largest, 0),
+        ("not-finite", [np.nan, np.inf, -np.inf], -largest, largest, 3),
+        ("counts", [-1e-30], 0, largest, 2),
+        ("shares", [np.nan, 1.0000002, -0.0], 0, 1, 4),
+    ]:
+        given = values.copy()
+        given[330 - 50 * len(bad) : 330 : 50] = bad
+        arguments = {
+            "values": given, "count": 333, "least": least, "most": most,
+            "found": Out([7 + wrong], "i8", [7]),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "count_outside", number, arguments, 3, 64))
+    return made
+
+
+def _orders() -> list[Case]:
+    """Whole numbers, whatever the kind of number."""
+    labels = np.arange(333) % 5
+    labels[[9, 99, 332]] = -1, 5, 2**40
+    arguments = {"labels": labels, "count": 333, "classes": 5, "found": Out([3], "i8", [0])}
+    made = [Case("labels", "step.cu", "count_unknown", BF16, arguments, 3, 64)]
+    for name, seed, first, epochs, rows in [
+        ("one-row", 3, 0, 1, 1), ("later", 2**64 - 1, 2**32 - 1, 3, 333), ("fours", 0, 7, 2, 64),
+    ]:  # fmt: skip
+        numbers = range(first, first + epochs)
+        words = np.array([random.words(seed, random.SHUFFLE, epoch, rows) for epoch in numbers])
+        keys = (words.astype(np.int64) - 2**31 << 32) + np.arange(rows)
+        arguments = {
+            "seed": seed, "first": first, "epochs": epochs, "rows": rows, "keys": Out(keys, "i8"),
+        }  # fmt: skip
+        made.append(Case(name, "step.cu", "draw_keys", BF16, arguments, 3, 64))
+        kept = Out(keys % 2**32, "i8", keys)
+        arguments = {"keys": kept, "count": keys.size}
+        made.append(Case(name, "step.cu", "keep_rows", BF16, arguments, 3, 64))
+    return made
 
 
 def _masses(number: Any) -> list[Case]:

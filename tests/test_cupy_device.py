@@ -18,7 +18,7 @@ import fastnet as fn
 from fastnet.arrays import dlpack
 from fastnet.contract import plan
 from fastnet.contract.program import Data, Inputs, Run, State
-from fastnet_cupy import cupy_device, streaming
+from fastnet_cupy import cupy_device, pinned, streaming
 from fastnet_cupy.cupy_device import CupyDevice
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import PATHS
@@ -46,8 +46,9 @@ RUNS = (7, 29)
 
 @pytest.fixture(autouse=True)
 def small_buffers(monkeypatch):
-    """Streamed data passes in pieces of a few batches."""
+    """Streamed data passes in pieces of a few batches, and all of the host in small ones."""
     monkeypatch.setattr(streaming, "BUFFER_BYTES", 3000)
+    monkeypatch.setattr(pinned, "PIECE_BYTES", 1024)
 
 
 def opened(monkeypatch, schedule="late", **settings):
@@ -75,7 +76,8 @@ def results(device, path, precision, streamed):
     state = State(program.to_device(flat.copy()), program.to_device(memory))
     batches, first, found = math.ceil(ROWS / BATCH), 0, []
     epochs = math.ceil(sum(RUNS) / batches)
-    order = np.stack([np.random.default_rng(e).permutation(ROWS) for e in range(epochs)])
+    order = program.orders(5, range(epochs), ROWS)
+    assert device.holds(order)
     for steps in RUNS:
         own = order[first // batches :]
         run = Run(first, steps, BATCH, own, fn.Adam(), 0.01, l2=0.01, clip_norm=5.0, seed=3)
@@ -153,6 +155,7 @@ def hasty_copies(monkeypatch, device):
 
 def hasty_host(monkeypatch, device):
     """The host gathers the next rows before the last ones are copied."""
+    monkeypatch.setattr(pinned, "PIECE_BYTES", 2**20)  # no copy but that of rows waits
     monkeypatch.setattr(cupy_device.CupyEvent, "wait", lambda self: None)
 
 
@@ -193,6 +196,27 @@ def test_copies_are_done_when_the_host_may_go_on(schedule, monkeypatch):
     device.copy(other[1:], there[:2])
     assert_same_bits(device.download(other[1:]), np.arange(8, dtype="f4").reshape(2, 4))
     assert device.download(there[:0]).shape == (0, 4)
+    assert not uploaded_wrongly(device)
+
+
+def uploaded_wrongly(device):
+    """Whether arrays that fill pieces of pinned memory, or more of them, arrive otherwise."""
+    wanted = [np.full(n, n, "f4").reshape(-1, 1)[::2] for n in (9, 400, 401, 402, 2000)]
+    found = [device.upload(array) for array in wanted]
+    pairs = zip(found, wanted, strict=True)
+    return any(device.download(a).tobytes() != b.tobytes() for a, b in pairs)
+
+
+def test_pinned_memory_that_is_filled_too_early_is_found_out_and_so_is_memory_that_is_not_pinned(
+    monkeypatch,
+):
+    _, device = opened(monkeypatch)
+    with monkeypatch.context() as planted:
+        planted.setattr(cupy_device.CupyEvent, "wait", lambda self: None)
+        assert uploaded_wrongly(device)
+    monkeypatch.setattr(pinned.Pinned, "copy", lambda self, to, source: self._send(to, source))
+    with pytest.raises(AssertionError, match="not pinned"):
+        device.upload(np.ones(3))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -127,6 +127,8 @@ def test_tiny_networks_share_a_launch_and_have_the_bits_of_each_alone(monkeypatc
         state = State(program.to_device(flat), program.to_device(memory), n)
         data = some_rows(rows=rows)
         run = a_run(4 + n % 2, n, shuffled=n % 4 > 0, rows=rows, l2=0.1 * n)
+        if n % 4 > 1:
+            run = replace(run, order=program.to_device(run.order))
         return state, on_device(program, data if n % 2 else replace(data, weight=None)), run
 
     networks = [a_network(n) for n in range(17)]
@@ -140,6 +142,38 @@ def test_tiny_networks_share_a_launch_and_have_the_bits_of_each_alone(monkeypatc
         assert_same_bits(program.to_host(state.memory), program.to_host(alone.memory))
     assert len(found[7]) == 1
     assert launched == [6, 11] + 17 * [1]
+
+
+@pytest.mark.parametrize("regimes", [LAYERED, TINY], ids=["layered", "tiny"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_order_on_the_device_does_what_one_on_the_host_does(monkeypatch, regimes, streamed):
+    program, run = a_program(regimes), a_run(23)
+    data = some_rows() if streamed else on_device(program, some_rows())
+    there = replace(run, order=program.to_device(run.order))
+    downloaded = []
+    download = program.device.download
+    monkeypatch.setattr(
+        program.device, "download", lambda array: downloaded.append(array.shape) or download(array)
+    )
+    runs = [replace(there, steps=5, order=there.order[:1]) for _ in range(3)]
+    found, wanted = (trained(program, data, one, *runs) for one in (there, run))
+    for array, other in zip(found, wanted, strict=True):
+        assert_same_bits(array, other)
+    assert downloaded.count(run.order.shape) == downloaded.count((1, ROWS)) / 2 == streamed
+    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    (loss, mass, gradient), right = (
+        program.batch_gradient(State(flat, None), data, one, 7) for one in (there, run)
+    )
+    assert (loss, mass) == right[:2]
+    assert_same_bits(program.to_host(gradient), program.to_host(right[2]))
+
+
+def test_an_order_without_room_on_the_device_is_drawn_on_the_host():
+    small, large = a_program(memory_bytes=2**16), a_program()
+    found, other = (program.orders(3, range(2), 6_000) for program in (small, large))
+    assert type(found) is np.ndarray
+    assert large.device.holds(other)
+    assert_same_bits(found, large.to_host(other))
 
 
 @pytest.mark.parametrize("regimes", [LAYERED, NARROW, TINY], ids=["layered", "narrow", "tiny"])

@@ -18,6 +18,7 @@ from fastnet.arrays.checks import Array
 from fastnet_cupy import compiler, cublaslt
 from fastnet_cupy.device import Product, ProductSpec
 from fastnet_cupy.finding import cuda_major
+from fastnet_cupy.pinned import Pinned
 
 #: cudaError_t.
 _OUT_OF_MEMORY = 2
@@ -39,6 +40,8 @@ class CupyDevice:
             self._copies = cupy.cuda.Stream(non_blocking=True)
         self._capturing = threading.local()
         self._lock = threading.RLock()
+        self._pinned: Pinned | None = None
+        self._copying = threading.Lock()
         self._modules: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
         self._kernels: dict[tuple[str, str, tuple[tuple[str, str], ...]], CupyKernel] = {}
         self._products: dict[ProductSpec, cublaslt.PreparedProduct | None] = {}
@@ -126,15 +129,30 @@ class CupyDevice:
         if not target.size:
             return
         queue = self._queue()
+        if isinstance(source, np.ndarray):
+            assert queue is self._stream, "a copy from the host cannot be captured"
+            assert target.flags.c_contiguous
+            assert target.nbytes == source.nbytes
+            with self._copying:
+                if self._pinned is None:
+                    self._pinned = Pinned(self.pinned, self._send, self.event)
+                self._pinned.copy(target.data.ptr, np.ascontiguousarray(source))
+            return
         with self.current(), queue:
-            if isinstance(source, np.ndarray):
-                target.set(np.asarray(source, order="C"), stream=queue)
-                # From pinned memory, and on some machines from any, the copy goes on after set.
-                queue.synchronize()
-            elif target.flags.c_contiguous and source.flags.c_contiguous:
+            if target.flags.c_contiguous and source.flags.c_contiguous:
                 target.data.copy_from_device_async(source.data, target.nbytes, queue)
             else:
                 target[...] = source
+
+    def _send(self, target: int, source: Array) -> None:
+        """Begin to copy pinned memory to an address, in the device's stream."""
+        with self.current():
+            self._begin_copy(target, source, self._stream)
+
+    def _begin_copy(self, target: int, source: Array, stream: Any) -> None:
+        self._runtime.memcpyAsync(
+            target, source.ctypes.data, source.nbytes, self._runtime.memcpyHostToDevice, stream.ptr
+        )
 
     def download(self, array: Any) -> Array:
         # With `out`, because with CUPY_ENABLE_UMP=1 CuPy returns the device's own memory otherwise,
@@ -144,6 +162,11 @@ class CupyDevice:
             with self.current(), self._stream:
                 array.get(stream=self._stream, out=host, blocking=True)
         return host
+
+    def sort(self, keys: Any) -> None:
+        with self._making_room(keys.nbytes):
+            # One row alone by its bits; several CuPy compares, each entry with its row's number.
+            (keys[0] if len(keys) == 1 else keys).sort()
 
     def kernel(
         self, file: str, name: str, defines: tuple[tuple[str, str], ...] = ()
@@ -230,10 +253,7 @@ class CupyDevice:
             after = self.event()
         with self.current():
             self._copies.wait_event(after.recorded)
-            self._runtime.memcpyAsync(
-                target.data.ptr, source.ctypes.data, source.nbytes,
-                self._runtime.memcpyHostToDevice, self._copies.ptr,
-            )  # fmt: skip
+            self._begin_copy(target.data.ptr, source, self._copies)
             return CupyEvent(self._copies, keep=(target, source))
 
     def wait_for(self, event: Any) -> None:

@@ -183,6 +183,14 @@ class Device(Protocol):
         """A new host array with what a device array holds, once all work before is done."""
         ...
 
+    def sort(self, keys: Any) -> None:
+        """Sort each row of a device array `(rows, entries)` int64, none of them empty, in place.
+
+        Raises:
+            MemoryError: if there is no room for it.
+        """
+        ...
+
     def kernel(self, file: str, name: str, defines: tuple[tuple[str, str], ...] = ()) -> Kernel:
         """The kernel `name` of `kernels/<file>`, compiled with `defines` as macros.
 

@@ -69,16 +69,18 @@ def _in_blocks(
             [control.step_table(layout, run, state.updates) for state, _, run in networks],
         ),
     ]
-    nothing = np.zeros((0, 0), np.int64)
-    orders = [nothing if run.order is None else run.order for _, _, run in networks]
-    if any(order.size for order in orders):
-        kept.append(send(Network.ORDER, orders))
-        table[[not order.size for order in orders], Network.ORDER] = 0
+    orders: list[Any] = [run.order for _, _, run in networks]
+    on_host = [order is not None and not device.holds(order) for order in orders]
+    if any(on_host):
+        nothing, pairs = np.zeros(0, np.int64), zip(on_host, orders, strict=True)
+        kept.append(send(Network.ORDER, [order if here else nothing for here, order in pairs]))
     lengths = [run.steps for _, _, run in networks]
     losses = device.empty((sum(lengths),), "float64")
     table[:, Network.LOSSES] = _addresses(device, losses, lengths)
-    for row, (state, data, _) in zip(table, networks, strict=True):
+    for row, (state, data, _), order, here in zip(table, networks, orders, on_host, strict=True):
         source = program.source(data)
+        if not here:
+            row[Network.ORDER] = 0 if order is None else device.address(order)
         row[Network.PARAMETERS] = device.address(state.parameters)
         row[Network.MEMORY] = device.address(state.memory) if slots else 0
         row[[Network.X, Network.Y, Network.LABELS, Network.WEIGHTS]] = [

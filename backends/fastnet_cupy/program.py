@@ -1,5 +1,6 @@
 """A plan, run on a device: prediction, loss, gradient, and whole runs of training steps."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
 from fastnet_cupy.layout import lay_out
 from fastnet_cupy.names import Control
+from fastnet_cupy.orders import ARRAYS_OF_ORDER, draw_orders
 from fastnet_cupy.precision import number_for
 from fastnet_cupy.regimes import REGIMES, Regimes
 from fastnet_cupy.steps import Collector
@@ -70,22 +72,36 @@ class CudaProgram(Program):
         self.context = Context(device, self.layout, self.number)
         self.lock = threading.RLock()
         self.buffers = Buffers(self.context, regimes)
-        self._downloaded: list[tuple[Any, Array]] = []
+        #: Copies on the host of streamed data's parts that are on the device, by their addresses.
+        self._downloaded: dict[Any, tuple[Any, Array]] = {}
 
     def to_device(self, array: Array) -> Any:
         """A copy on the device; the array itself where that is too large for it."""
         if self.device.holds(array):
             return array
-        if array.nbytes >= LARGE_BYTES:
-            free, _ = self.device.memory()
-            if array.nbytes > DATA_SHARE * free:
-                _log.warning(
-                    "%s bytes of data stay in the processor's memory and stream through the GPU's, "
-                    "of which %s bytes are free.", f"{array.nbytes:,}", f"{free:,}",
-                )  # fmt: skip
-                return array
+        if not self._fits(array.nbytes):
+            _log.warning(
+                "%s bytes of data stay in the processor's memory and stream through the GPU's, "
+                "of which %s bytes are free.", f"{array.nbytes:,}", f"{self.device.memory()[0]:,}",
+            )  # fmt: skip
+            return array
         with self.lock:
             return self.device.upload(np.ascontiguousarray(array))
+
+    def _fits(self, bytes_: int) -> bool:
+        """Whether so many bytes on the device leave room for steps."""
+        return bytes_ < LARGE_BYTES or bytes_ <= DATA_SHARE * self.device.memory()[0]
+
+    def orders(self, seed: int, epochs: range, rows: int) -> Any:
+        """The orders of the rows in some epochs, `(len(epochs), rows)`, on the device if they fit.
+
+        To draw them there takes less time than to bring them over, even where data is streamed.
+        """
+        entries = len(epochs) * rows
+        if entries and self._fits(ARRAYS_OF_ORDER * 8 * entries):
+            with self.lock, contextlib.suppress(MemoryError):
+                return draw_orders(self.context, seed, epochs, rows)
+        return super().orders(seed, epochs, rows)
 
     def parameters_to_device(self, flat: Array) -> Any:
         """A copy on the device that is only read: the last one, if `flat` has the same bits.
@@ -202,12 +218,14 @@ class CudaProgram(Program):
             self.device.copy(gradient, steps.gradient[: self.layout.gradient_size])
             return loss, mass * self.plan.loss.each, gradient
 
-    def _take(self, data: Data, rows: slice | Array) -> tuple[Data, Any]:
+    def _take(self, data: Data, rows: Any) -> tuple[Data, Any]:
         """Some rows as a batch: the rows themselves, or all rows and the order on the device."""
         if isinstance(rows, slice):
             return _each(data, itemgetter(rows)), None
         if all(map(self.device.holds, _arrays(data))):
-            return data, self.device.upload(rows.astype(np.int64))
+            there = self.device.holds(rows)
+            return data, rows if there else self.device.upload(rows.astype(np.int64))
+        rows = self.to_host(rows)
         return _each(data, lambda array: self.to_host(array)[rows]), None
 
     def _derive(
@@ -283,14 +301,14 @@ class CudaProgram(Program):
             collecting = bool(run.l1 or np.any(run.l2) or run.clip_norm is not None)
             weighted = data.weight is not None
             training = self.buffers.training(batch, slots, collecting, weighted)
-            data = self._on_host(data) if streamed else data
-            self._downloaded = self._downloaded if streamed else []
             if streamed:
+                data, run = self._on_host(data, run)
                 stream = self.buffers.stream(data, batch)
                 block[Control.STREAMED] = stream.steps
                 training.load(state, run, block)
                 stream.train(training, data, run)
             else:
+                self._downloaded = {}
                 training.load(state, run, block)
                 source = self.source(data)
                 if run.order is not None:
@@ -380,13 +398,20 @@ class CudaProgram(Program):
         fitting = int(self.device.memory()[0] * DATA_SHARE) // each
         return max(min(size, fitting), 16)
 
-    def _on_host(self, data: Data) -> Data:
-        """Streamed data, of which some may be on the device: that is downloaded once."""
-        there = [array for array in _arrays(data) if self.device.holds(array)]
-        if [id(array) for array in there] != [id(array) for array, _ in self._downloaded]:
-            self._downloaded = [(array, self.to_host(array)) for array in there]
-        on_host = {id(array): host for array, host in self._downloaded}
-        return _each(data, lambda array: on_host.get(id(array), array))
+    def _on_host(self, data: Data, run: Run) -> tuple[Data, Run]:
+        """Streamed data and its order, of which some may be on the device: downloaded once."""
+        kept, self._downloaded = self._downloaded, {}
+
+        def on_host(array: Any) -> Array:
+            if not self.device.holds(array):
+                return np.asarray(array)
+            key = self.device.address(array), array.shape
+            found = kept.get(key) or (array, self.to_host(array))
+            self._downloaded[key] = found  # with the array, so that no other has its address
+            return found[1]
+
+        order = None if run.order is None else on_host(run.order)
+        return _each(data, on_host), replace(run, order=order)
 
     def _all(self, data: Data) -> Data:
         """All rows on the device."""

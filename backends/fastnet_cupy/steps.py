@@ -88,8 +88,8 @@ class Growing:
         self.context, self.dtype = context, dtype
         self.array = context.device.empty((1,), dtype)
 
-    def fill(self, values: Array) -> bool:
-        """Hold `values`, flat; return whether the array had to be replaced."""
+    def fill(self, values: Any) -> bool:
+        """Hold `values`, flat, of the host or the device; return whether the array was replaced."""
         flat = values.reshape(-1)
         grown = self.room(flat.size)
         self.context.device.copy(self.array[: flat.size], flat)
@@ -108,18 +108,22 @@ class Order(Growing):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "int64")
-        self._last: Array | None = None
+        self._last: tuple[Any, Any] = None, None
 
-    def take(self, order: Array) -> bool:
-        """Hold an order, `(epochs, rows)`; return whether the array had to be replaced."""
-        last = self._last
-        # Both are views of one array, which is kept alive here: so its memory is not used again.
-        if last is not None and order.base is not None and order.base is last.base:
-            same = order.ctypes.data == last.ctypes.data and order.shape == last.shape
-            if same:
-                return False
+    def take(self, order: Any) -> bool:
+        """Hold an order `(epochs, rows)` of the host or the device.
+
+        Returns:
+            Whether the array had to be replaced.
+        """
+        device = self.context.device
+        address = device.address(order) if device.holds(order) else order.ctypes.data
+        place = address, order.shape, order.strides
+        # Runs have views of one array, which is kept alive here: so its memory is not used again.
+        if place == self._last[0]:
+            return False
         grown = self.fill(order)
-        self._last = order
+        self._last = place, order
         return grown
 
 
@@ -311,7 +315,7 @@ class Training(Collector):
         device.copy(self.memory, state.memory)
         self.update_copy(self.parameters)
 
-    def take_order(self, order: Array) -> Any:
+    def take_order(self, order: Any) -> Any:
         """The order of the rows, on the device."""
         if self.order.take(order):
             self.graphs.clear()

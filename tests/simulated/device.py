@@ -124,6 +124,13 @@ class HostDevice:
             self._not_while_recording("copying from the host")
             np.copyto(plain(target), source)
 
+    def sort(self, keys: Any) -> None:
+        self._not_while_recording("sorting")
+        self._own(keys, "what is sorted")
+        if keys.ndim != 2 or keys.dtype != "int64" or not keys.flags.c_contiguous or not keys.size:
+            raise ValueError(f"sort takes int64 (rows, entries); given: {keys.dtype} {keys.shape}.")
+        plain(keys).sort(axis=1)
+
     def download(self, array: Any) -> Array:
         self._not_while_recording("downloading")
         self._own(array, "what is downloaded")

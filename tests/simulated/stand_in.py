@@ -58,6 +58,8 @@ class Machine:
         self.streams: dict[int, Stream] = {}
         self.numbers = itertools.count(0x1000, 16)
         self.functions: dict[int, Function] = {}
+        #: Where pinned memory begins and ends.
+        self.pinned: list[tuple[int, int, bytearray]] = []
         #: Freed, but perhaps still to be read by what is late.
         self.freed: list[Any] = []
         self._thread = threading.local()
@@ -80,7 +82,7 @@ class Machine:
         cuda.Module = bound(Module)
         cuda.get_current_stream = lambda: self.stack()[-1]
         cuda.get_elapsed_time = lambda first, then: 1.0
-        cuda.alloc_pinned_memory = lambda size: bytearray(b"\xff" * size)
+        cuda.alloc_pinned_memory = self._pin
         cuda.driver = types.SimpleNamespace(
             CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=_DYNAMIC_SHARED,
             funcSetAttribute=self._allow,
@@ -158,8 +160,17 @@ class Machine:
         if stream.captured is None:
             stream.add(lambda: memory.fill(0xFF))
 
+    def _pin(self, size: int) -> bytearray:
+        memory = bytearray(b"\xff" * size)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.pinned.append((start, start + size, memory))
+        return memory
+
     def _copy(self, to: int, source: int, size: int, kind: int, pointer: int) -> None:
         assert kind == _TO_DEVICE
+        assert any(start <= source and source + size <= end for start, end, _ in self.pinned), (
+            "what is copied is not pinned: CUDA may copy it late, and may wait for the stream"
+        )
         stream = self.streams[pointer]
         stream.check()
         stream.add(lambda: ctypes.memmove(to, source, size))
@@ -321,6 +332,7 @@ class Array:
         self.data = Memory(plain.__array_interface__["data"][0])
         self.shape, self.dtype, self.size = plain.shape, plain.dtype, plain.size
         self.ndim, self.nbytes, self.flags = plain.ndim, plain.nbytes, plain.flags
+        self.strides = plain.strides
 
     @property
     def device(self) -> Device:
@@ -351,6 +363,13 @@ class Array:
         to, source = made.plain, self.plain
         self.machine.stack()[-1].add(lambda: np.copyto(to, source, "unsafe"))
         return made
+
+    def sort(self) -> None:
+        """Sort along the last axis, in the current stream."""
+        self._check()
+        assert self.flags.c_contiguous
+        keys = self.plain
+        self.machine.stack()[-1].add(lambda: keys.sort(axis=-1))
 
     def get(self, stream: Any = None, out: Any = None, blocking: bool = True) -> Any:
         """Copy to the host; without `out` it would be a view in unified memory."""

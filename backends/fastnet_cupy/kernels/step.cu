@@ -1,9 +1,56 @@
-// What a training step needs besides the network: the weights' sum before it, the loss, the
-// penalties and the update behind it. Sums are of fixed parts in a fixed order.
+// What training needs besides the network. Before a run: a look at the rows, and their orders. In a
+// step: the weights' sum before it, the loss, the penalties and the update behind it. Sums are of
+// fixed parts in a fixed order.
 #include "control.cuh"
 #include "layout.cuh"
 #include "optimizers.cuh"
 #include "sums.cuh"
+
+// found[0] is raised by the number of values that are not in [least, most], as NaN is not.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    count_outside(const real *values, int64_t count, double least, double most, int64_t *found) {
+  real low = (real)least, high = (real)most;
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += apart)
+    if (!(values[i] >= low && values[i] <= high)) atomicAdd((unsigned long long *)found, 1ull);
+}
+
+// The same for class indices, which are 0 to `classes` - 1.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    count_unknown(const int64_t *labels, int64_t count, int64_t classes, int64_t *found) {
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += apart)
+    if (labels[i] < 0 || labels[i] >= classes) atomicAdd((unsigned long long *)found, 1ull);
+}
+
+// keys `(epochs, rows)`: of each row in each epoch, from epoch `first` on, a random word above the
+// row's number. Sorted, they stand in the order of `fastnet.random.permutation`. They are signed: so
+// the word's first bit is turned.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    draw_keys(uint64_t seed, int64_t first, int64_t epochs, int64_t rows, int64_t *keys) {
+  int64_t groups = quotient(rows + 3, 4), apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < epochs * groups;
+       i += apart) {
+    int64_t epoch = quotient(i, groups), group = i - epoch * groups;
+    Words drawn = random_words(seed, FN_SHUFFLE, (uint64_t)(first + epoch), 0, (uint32_t)group);
+    uint32_t words[4] = {drawn.first, drawn.second, drawn.third, drawn.fourth};
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      int64_t row = 4 * group + k;
+      if (row < rows)
+        keys[epoch * rows + row] =
+            (int64_t)((uint64_t)(words[k] ^ 0x80000000u) << 32 | (uint64_t)row);
+    }
+  }
+}
+
+// Sorted keys become their rows' numbers.
+extern "C" __global__ void __launch_bounds__(FN_THREADS, 1)
+    keep_rows(int64_t *keys, int64_t count) {
+  int64_t apart = (int64_t)gridDim.x * blockDim.x;
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += apart)
+    keys[i] &= 0xFFFFFFFFll;
+}
 
 // sums[block] = a part of the sum of the weights of the batch's rows.
 extern "C" __global__ void __launch_bounds__(MASS_THREADS)
