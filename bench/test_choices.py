@@ -267,8 +267,7 @@ def test_spins(
     [
         {"PATIENCE": (1, 1)},
         {"PATIENCE": (1, 64)},
-        {"PATIENCE": (16, 64)},
-        {"PATIENCE": (4, 1024)},
+        {"PATIENCE": (4, 16)},
         {"IN_A_ROW": 1},
         {"IN_A_ROW": 4},
         {"QUIET": 0.5},

@@ -39,8 +39,9 @@ SEED = 1
 #: of the second-level cache of most current processors, or of their share of the third.
 CACHE_BYTES = 2**20
 
-#: Seconds before each timed run, in which the threads of the run before it go to sleep.
-PAUSE = 0.02
+#: Seconds before each timed run, in which the threads of the run before it go to sleep: those of
+#: OpenBLAS look for work for 2^26 cycles, some 30 milliseconds.
+PAUSE = 0.1
 
 #: Approximate seconds of one contestant's run in a round: long enough that the clock's resolution
 #: of a microsecond and the variation between shuffles do not matter.

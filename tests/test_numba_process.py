@@ -229,6 +229,27 @@ def test_beside_busy_processes_the_bits_are_the_same():
             one.wait()
 
 
+def test_one_worker_goes_on_alone_for_as_long_as_others_took_the_processors():
+    from fastnet_numba.threads import LoadMonitor
+
+    now = 0.0
+    monitor = LoadMonitor(clock=lambda: now)
+    monitor.note(2, 0.05, 0.05)  # one processor for two workers
+    assert monitor.workers(2) == 2
+    monitor.note(2, 0.05, 0.05)
+    for alone in (0.1, 0.1, 0.2):  # what was lost, once; then again after each trial, doubled
+        assert monitor.workers(2) == 1
+        now += alone * 0.99
+        assert monitor.workers(2) == 1
+        now += alone * 0.02
+        assert monitor.workers(2) == 2
+        monitor.note(2, 0.05, 0.05)
+    now += 1.0
+    monitor.note(2, 0.1, 0.05)  # quiet again
+    monitor.note(2, 0.05, 0.05)
+    assert monitor.workers(2) == 2
+
+
 def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
     wanted = fitted(threads=3)
     start, begun = threading.Thread.start, []

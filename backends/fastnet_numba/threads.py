@@ -1,6 +1,8 @@
 """Threads: how many a step is divided among, and how they are started."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -138,11 +140,11 @@ OCCUPIED = Occupied()
 class LoadMonitor:
     """Notices other load on the processors, beside which threads that wait for each other are slow.
 
-    Workers never sleep, so on a quiet machine each has a processor all the time. Where they had
-    not twice in a row (once may be anything that passes), one worker does all parts of the next
-    runs, with the same bits: few runs at first, because the load may have been NumPy's matrix
-    library, whose threads spin for a moment after a product, and twice as many each time that the
-    load was still there afterwards.
+    Workers hardly ever sleep, so on a quiet machine each has a processor all the time. Where they
+    had not twice in a row (once may be anything that passes), one worker does all parts of the next
+    runs, with the same bits: for as long as those two took, because the load may have been NumPy's
+    matrix library, whose threads spin for a moment after a product, and for twice as long each time
+    that the load was still there afterwards.
 
     `bench/test_choices.py` compares other constants with these, alone and beside a process that
     computes.
@@ -154,33 +156,34 @@ class LoadMonitor:
     #: Runs in a row whose workers were short of a processor before one worker goes on alone.
     IN_A_ROW = 2
 
-    #: Runs that one worker does alone before several are tried again: at first, and at most.
-    PATIENCE = (4, 64)
+    #: How long one worker goes on alone before several are tried again, in times of what the last
+    #: trial took: at first, and at most. What trials lose beside lasting load is a share of it.
+    PATIENCE = (1, 16)
 
     #: Runs of fewer seconds are not judged: starting the threads is too much of them. A run may be
     #: a single step, so this is longer than a step of 64-256-256-256-1 with 256 rows.
     LEAST = 0.005
 
-    def __init__(self) -> None:
-        self.waiting = 0
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
         self.short = 0
+        self.lost = 0.0
+        self.alone_until = -math.inf
         self.patience = self.PATIENCE[0]
 
     def workers(self, parts: int) -> int:
         """How many workers to use for so many parts."""
-        if self.waiting:
-            self.waiting -= 1
-            return 1
-        return parts
+        return parts if parts == 1 or self.clock() >= self.alone_until else 1
 
     def note(self, workers: int, busy: float, seconds: float) -> None:
         """Judge a run by the processor time of all workers and the seconds it took."""
         if workers == 1 or seconds < self.LEAST:
             return
         if busy >= self.QUIET * workers * seconds:
-            self.short, self.patience = 0, self.PATIENCE[0]
+            self.short, self.lost, self.patience = 0, 0.0, self.PATIENCE[0]
             return
         self.short += 1
+        self.lost += seconds
         if self.short >= self.IN_A_ROW:
-            self.waiting = self.patience
-            self.patience = min(2 * self.patience, self.PATIENCE[1])
+            self.alone_until = self.clock() + self.patience * self.lost
+            self.lost, self.patience = 0.0, min(2 * self.patience, self.PATIENCE[1])

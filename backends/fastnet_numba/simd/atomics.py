@@ -17,15 +17,27 @@ from fastnet_numba.simd.vector import call
 _I = ir.IntType(64)
 _VOID = ir.VoidType()
 
-#: The system's function that lets another thread run, bound to a name of our own, so that compiled
-#: code from the cache finds it on every system.
+#: The system's functions, bound to names of our own, so that compiled code from the cache finds
+#: them on every system: one that lets another thread run, one that sleeps for so many microseconds
+#: (the system adds some fifty), and one that tells the thread's processor. Where a system has not
+#: both of the latter by these names, neither is used.
 _YIELD = "fastnet_yield_thread"
-if os.name == "nt":
-    _library, _name = ctypes.WinDLL("kernel32"), "SwitchToThread"  # type: ignore[attr-defined]
-else:
-    _library, _name = ctypes.CDLL(None), "sched_yield"
-_address = ctypes.cast(getattr(_library, _name), ctypes.c_void_p).value
-llvm.add_symbol(_YIELD, _address)
+_SLEEP = "fastnet_sleep_microseconds"
+_PROCESSOR = "fastnet_current_processor"
+
+
+def _bind(symbol: str, name: str) -> bool:
+    """Give the system's function of this name to compiled code; False if there is none."""
+    library = ctypes.WinDLL("kernel32") if os.name == "nt" else ctypes.CDLL(None)  # type: ignore[attr-defined]
+    function = getattr(library, name, None)
+    if function is not None:
+        llvm.add_symbol(symbol, ctypes.cast(function, ctypes.c_void_p).value)
+    return function is not None
+
+
+_bind(_YIELD, "SwitchToThread" if os.name == "nt" else "sched_yield")
+#: Whether a thread can know its processor, and sleep (Linux).
+_PLACED = _bind(_PROCESSOR, "sched_getcpu") and _bind(_SLEEP, "usleep")
 
 
 def pause(builder: Any, triple: str) -> None:
@@ -87,6 +99,32 @@ def yield_thread(typing: Any) -> tuple[Any, Any]:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         call(builder, _YIELD, ir.IntType(32), [])
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@intrinsic
+def current_processor(typing: Any) -> tuple[Any, Any]:
+    """The processor's number that this thread runs on now; -1 where the system does not tell."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not _PLACED:
+            return _I(-1)
+        return builder.sext(call(builder, _PROCESSOR, ir.IntType(32), []), _I)
+
+    return types.int64(), build
+
+
+@intrinsic
+def sleep_briefly(typing: Any) -> tuple[Any, Any]:
+    """Leave the processor, and let the system choose one anew."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _PLACED:
+            call(builder, _SLEEP, ir.IntType(32), [ir.IntType(32)(1)])
+        else:
+            call(builder, _YIELD, ir.IntType(32), [])
         return context.get_dummy_value()
 
     return types.void(), build

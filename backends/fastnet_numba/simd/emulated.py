@@ -284,6 +284,16 @@ def yield_thread() -> None:
     time.sleep(0)
 
 
+def current_processor() -> int:
+    """-1: not known here."""
+    return -1
+
+
+def sleep_briefly() -> None:
+    """Let another thread run."""
+    time.sleep(0)
+
+
 def publish(array: Array, at: int, value: int) -> None:
     """array[at] = value."""
     array[at] = value
