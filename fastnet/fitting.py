@@ -107,7 +107,11 @@ class Fits:
         processes = joined(communicator)
         model.seed = processes.begin(model.seed, model.parameters.flat)
         network, dtype = model.network, np.dtype(model.dtype)
-        checked = partial(rows_of, network, dtype)
+        # Whatever else looks at rows does so on the host: then none stay on a backend's device.
+        alone = communicator is None and saver is None and class_weight is None
+        given = validation is None or isinstance(validation, tuple | list)
+        stay = alone and given and isinstance(metrics, tuple | list) and not metrics
+        checked = partial(rows_of, network, dtype, program=model.program if stay else None)
 
         def rows() -> Any:
             found = checked(x, y, sample_weight, of_settings["shuffle"])

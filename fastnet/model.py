@@ -238,7 +238,8 @@ class Model(Differentiable):
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
-        data = stored_rows.rows_of(self.network, np.dtype(self.dtype), x, y, sample_weight)
+        given = x, y, sample_weight, True, self._program
+        data = stored_rows.rows_of(self.network, np.dtype(self.dtype), *given)
         if isinstance(data, Data):
             if data.weight is None:
                 found = self._program.loss_at_once(self._flat, data.x.numbers, data.y)
@@ -327,7 +328,9 @@ class Model(Differentiable):
 
         Args:
             x: `(rows, inputs)`. An array that stays in a file and is read by slices, such as
-                `np.memmap`, an HDF5 dataset or a Zarr array, may be larger than memory.
+                `np.memmap`, an HDF5 dataset or a Zarr array, may be larger than memory. Rows on
+                the GPU that the backend computes on stay there, if `y` is there too; with weights,
+                metrics, a fraction to validate on or a checkpoint they go by way of the host.
             y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot; likewise.
             optimizer: a name ("sgd") or an instance (`fn.SGD(0.1, momentum=0.9)`).
             epochs: passes over all rows, counted from the beginning of the training.

@@ -139,6 +139,31 @@ def test_predictions_are_made_in_the_order_of_the_callers_stream(path, schedule,
     assert_same_bits(found, plain.predict(plain.to_device(flat), Inputs(x)))
 
 
+def given(machine, device):
+    """Rows as a program takes them over that are filled in a stream of the caller's own."""
+    program = program_on(device, "layered")
+    x, y = rows_for(NETWORK, ROWS)
+    with machine.Device(1), machine.cuda.Stream() as stream:
+        rows, labels = machine.cupy.empty(x.shape, "f8"), machine.cupy.empty((ROWS, 1), "i4")
+        rows.set(x, stream)
+        labels.set(y.reshape(-1, 1).astype("i4"), stream)
+        data = program.data_at_once(rows, labels, None)
+    return program, data, x.astype("f4"), y
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rows_that_the_caller_still_fills_are_taken_over(schedule, monkeypatch):
+    program, data, x, y = given(*opened(monkeypatch, schedule))
+    assert_same_bits(program.to_host(data.x.numbers), x)
+    assert_same_bits(program.to_host(data.y), y.astype("i8"))
+
+
+def test_rows_that_are_looked_at_too_early_are_found_out(monkeypatch):
+    machine, device = opened(monkeypatch)
+    monkeypatch.setattr(CupyDevice, "join", lambda self: None)
+    assert given(machine, device)[1] is None
+
+
 def without(name):
     """The device without one of its methods."""
 

@@ -15,7 +15,7 @@ from fastnet.contract import loading
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State
 from fastnet.errors import DoesNotFit
-from fastnet_cupy import control, many, names, tiny
+from fastnet_cupy import control, given, many, names, tiny
 from fastnet_cupy.buffers import Buffers, layers_pass
 from fastnet_cupy.context import Context, Source
 from fastnet_cupy.device import Device
@@ -157,6 +157,11 @@ class CudaProgram(Program):
             finally:  # also after an error: the caller may then free x
                 self.device.hand_back()
             return out
+
+    def data_at_once(self, x: Any, y: Any, bounds: tuple[float, float] | None) -> Data | None:
+        """Rows to learn from that are on the device, and may stay there."""
+        with self.lock, self.buffers.report_out_of_memory(1):
+            return given.data_at_once(self.context, x, y, bounds)
 
     def _predicted(self, parameters: Any, source: Source, out: Any = None) -> Any:
         """Predictions on the device."""

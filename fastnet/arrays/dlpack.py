@@ -87,10 +87,10 @@ def as_cupy(value: Any, what: str) -> Any:
     return cupy.from_dlpack(_plain(value))
 
 
-def as_rows(value: Any, dtype: str) -> Any:
-    """Rows on a GPU as a CuPy array; numbers are cast to `dtype`, C-contiguous."""
-    rows = as_cupy(value, "x")
-    if rows.dtype.kind not in "biuf":
+def as_rows(value: Any, dtype: Any, what: str = "x", kinds: str = "biuf") -> Any:
+    """Rows on a GPU as a CuPy array; numbers of these kinds are cast to `dtype`, C-contiguous."""
+    rows = as_cupy(value, what)
+    if rows.dtype.kind not in kinds:
         return rows
     with rows.device:  # CuPy casts on the GPU that is current
         return rows.astype(dtype, order="C", copy=False)

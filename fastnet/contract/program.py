@@ -374,6 +374,19 @@ class Program(ABC):
         """
         return None
 
+    def data_at_once(self, x: Any, y: Any, bounds: tuple[float, float] | None) -> Data | None:
+        """Rows to learn from that a user handed over, if they may stay on the backend's device.
+
+        Args:
+            x: the inputs.
+            y: the targets, in `bounds`, as many as outputs; where that is None, class indices.
+            bounds: the least and the largest target.
+
+        Returns:
+            The rows, which the backend has looked at; None where that has to be done on the host.
+        """
+        return None
+
     def to_device(self, array: Array) -> Any:
         """Hand over a host array; the backend may keep it or copy it."""
         return array

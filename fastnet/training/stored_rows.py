@@ -15,7 +15,7 @@ from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError
 from fastnet.training.blocks import BlockShuffle, block_counts
-from fastnet.training.rows import as_outputs, checked_rows, checked_targets
+from fastnet.training.rows import as_outputs, checked_rows, checked_targets, rows_at_once
 
 Item = TypeVar("Item")
 
@@ -263,6 +263,7 @@ def rows_of(
     y: Any,
     sample_weight: Any,
     shuffle: object = True,
+    program: Program | None = None,
 ) -> Data | StoredRows:
     """Rows as `checked_rows` makes them; those in files stay there, unless one buffer holds all.
 
@@ -273,10 +274,15 @@ def rows_of(
         y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
         sample_weight: `(rows,)`, or None.
         shuffle: as for `Model.fit`.
+        program: where rows may stay that are on its device, without weights; None: not there.
 
     Raises:
         DataError: if an array is invalid, or they do not fit together.
     """
+    if program is not None and sample_weight is None and type(x) is not np.ndarray:
+        found = rows_at_once(network, program, x, y)
+        if found is not None:
+            return found
     if not is_stored(x):
         return checked_rows(network, dtype, x, y, sample_weight)
     checks.feature_shape(tuple(x.shape), network.inputs)
