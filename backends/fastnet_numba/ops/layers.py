@@ -98,7 +98,7 @@ def room_of(ops, m):
     )  # fmt: skip
 
 
-@kernel
+@inlined
 def forward(graph, ops, p, m, rows, factor, first, seed, step):
     """Row `first` of the batch and those behind it, from X to the output.
 
@@ -188,7 +188,7 @@ def transpose_weights(ops, p, m):
                     )  # fmt: skip
 
 
-@kernel
+@inlined
 def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
     """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there.
 

@@ -166,7 +166,7 @@ def pack(m, at, b, transposed, k0, j0, deep, wide):
                 store(m, there + j, load_first(b.data, here + j, wide - j))
 
 
-@kernel
+@inlined
 def column(p, weight, bias, m, x, row, inputs, z, rows, end):
     """z = x w + b for one unit: a sum along each row of x."""
     step = lanes(m)
@@ -186,7 +186,7 @@ def column(p, weight, bias, m, x, row, inputs, z, rows, end):
         m[z + r] = value if end == KEEP or not value < 0 else zero
 
 
-@kernel
+@inlined
 def outer(g, at, m, x, inputs, d, units):
     """dw = x' d of one row, where the units are whole vectors."""
     step = lanes(m)

@@ -9,7 +9,7 @@ from fastnet_numba.ops.table import (
     X,
     Y,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined
 from fastnet_numba.simd.vectors import fetch, lanes, load, load_first, store
 
 #: How far ahead shuffled rows are fetched, which lie anywhere in memory: so many rows, or vectors
@@ -37,7 +37,7 @@ def take(m, at, length, x, row, width):
         copy_row(m, at, x, row * width, width)
 
 
-@kernel
+@inlined
 def gather(places, m, x, y, weights, order, first, rows):
     """Copy rows `first` to `first + rows` of the order (without one: of the data) to the arena."""
     x_row, y_row = places[X_ROW], places[OUTPUT_ROW]

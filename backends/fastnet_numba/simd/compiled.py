@@ -1,15 +1,19 @@
 """How the kernels are compiled."""
 
 import contextlib
+import copy
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 from numba.core import compiler
 from numba.core.codegen import JITCodeLibrary
+from numba.core.types import Function, Type
+from numba.core.typing import Context
 
 #: For every kernel: the GIL is released, a division by zero gives infinity or NaN as in NumPy, and
 #: no rule of arithmetic is relaxed (no `fastmath`): NaN must be noticed, and sums have an order.
@@ -38,6 +42,25 @@ def _interrupts_held() -> Iterator[None]:
 class _EntryLibrary(JITCodeLibrary):
     """The code of a kernel that Python calls."""
 
+    def finalize(self) -> None:
+        """Link it with all kernels that it calls, be it through others, and make machine code."""
+        # Callers first: of what nothing calls yet LLVM would leave out the code.
+        all_of_them = self._linking_libraries
+        for library in all_of_them:  # grows meanwhile
+            more = dict.fromkeys(library._linking_libraries)
+            all_of_them += [one for one in more if one not in all_of_them]
+        super().finalize()
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """The machine code and, instead of what it was made from, the names that are in it."""
+        functions, variables = self._final_module.functions, self._final_module.global_variables
+        lines = [f'@"{one.name}" = global i8 0' for one in variables if not one.is_declaration]
+        for one in functions:
+            if not one.is_declaration:
+                lines.append(f'define void @"{one.name}"() {{ unreachable }}')
+        module = llvm.parse_assembly("\n".join(lines))
+        return self.name, "object", (self._get_compiled_object(), module.as_bitcode())
+
     def _finalize_specific(self) -> None:
         # Machine code is handed over to a callback, where an exception would be lost.
         with _interrupts_held():
@@ -47,17 +70,15 @@ class _EntryLibrary(JITCodeLibrary):
 class _InnerLibrary(JITCodeLibrary):
     """The code of a kernel that only kernels call, as LLVM has it before any work on it.
 
-    Its callers contain it, so that it is optimized and becomes machine code as part of an entry,
-    once. Numba's own library does both for each kernel again, which takes a quarter of the time.
+    Entries are linked with it, so that it is optimized and becomes machine code as part of them,
+    once. Numba's own library does both, and links, for each kernel again.
     """
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        """Leave everything to the entries."""
         self._finalize_dynamic_globals()
         self._finalized = True
 
@@ -74,17 +95,67 @@ class _InnerLibrary(JITCodeLibrary):
         """Do nothing: kernels raise nothing, for which they would need it."""
 
 
+class _Typing(Context):
+    """What Numba knows of types, and remembers: it asks anew in each kernel, and several times."""
+
+    _found: dict[Any, Any]
+
+    @staticmethod
+    @cache
+    def of(context: Context) -> "_Typing":
+        """Another view of the same context."""
+        made: _Typing = copy.copy(context)
+        made.__class__ = _Typing
+        made._found = {}
+        return made
+
+    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+        """The signature of a function, or operator, of Numba's or ours for these arguments."""
+        plain = not kws and (isinstance(func, Function) or not isinstance(func, Type))
+        try:
+            found = self._found.get((func, args)) if plain else None
+        except TypeError:  # a slice among them
+            plain, found = False, None
+        if found is None:
+            found = super().resolve_function_type(func, args, kws)
+            if plain:
+                self._found[func, args] = found
+        return found
+
+
+#: Passes of Numba's that look for what is not in these kernels, or that only describe them.
+_NEEDLESS = {
+    "with_lifting",
+    "inline_closure_likes",
+    "Rewrite dynamic raises",
+    "make_function_op_code_to_jit_function",
+    "find_literally",
+    "literal_unroll",
+    "LiteralPropagation",
+    "inline_overloads",
+    "nopython_rewrites",
+    "nopython_supported_feature_validation",
+    "annotate_types",
+    "dump_parfor_diagnostics",
+}
+
+
 class _EntryCompiler(compiler.Compiler):
-    """Numba's compiler, with a library of ours."""
+    """Numba's compiler, with a library of ours and without the passes that are needless here."""
 
     library: type[JITCodeLibrary] = _EntryLibrary
 
     def define_pipelines(self) -> Any:
-        """The passes: Numba's."""
+        """The passes."""
+        self.state.typingctx = _Typing.of(self.state.typingctx)
         name = self.state.func_id.func_qualname
         self.state.library = self.library(self.state.targetctx.codegen(), name)
         self.state.library.enable_object_caching()
-        return super().define_pipelines()
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes = [one for one in pipeline.passes if one[0].name() not in _NEEDLESS]
+            pipeline.finalize()
+        return pipelines
 
 
 class _InnerCompiler(_EntryCompiler):
@@ -97,8 +168,10 @@ entry: Callable[..., Any] = partial(
 )
 
 #: For kernels that only kernels call: without the wrappers for Python, which take longer to compile
-#: than most kernels do.
-kernel: Callable[..., Any] = partial(entry, no_cpython_wrapper=True, pipeline_class=_InnerCompiler)
+#: than most kernels do. Unless it is told not to, Numba inlines whatever an inlined kernel calls.
+kernel: Callable[..., Any] = partial(
+    entry, no_cpython_wrapper=True, forceinline=False, pipeline_class=_InnerCompiler
+)
 
 #: For kernels in inner loops or with one caller: inlined, because a call takes long where arrays
 #: are handed over (each is seven numbers, written to the stack and read back).
