@@ -1,7 +1,7 @@
 """Activations and their slopes, and softmax, on a layer's output in the arena.
 
 `z` what goes in, `a` what comes out and takes its place; `slope` = da / dz, kept for the way
-back. To add an activation, declare its code and add its branch to `apply`.
+back. To add an activation, declare its code, write its function and name both in `apply`.
 """
 
 import math
@@ -17,6 +17,7 @@ from fastnet_numba.simd.elementwise import (
     softplus,
     tanh,
 )
+from fastnet_numba.simd.traced import by_code
 from fastnet_numba.simd.vectors import (
     choose,
     every,
@@ -48,61 +49,118 @@ HARDSIGMOID = code("activation", "hardsigmoid")
 MOST_CONSTANTS = 2
 
 
-@inlined
+def identity(z, c0, c1):
+    """a = z."""
+    return z, every(z, 1.0)
+
+
+def relu(z, c0, c1):
+    """a = max(z, 0)."""
+    return choose(z < 0.0, 0.0, z), choose(z > 0.0, every(z, 1.0), 0.0)
+
+
+def logistic(z, c0, c1):
+    """a = sigmoid(z)."""
+    a = sigmoid(z)
+    return a, a * (1.0 - a)
+
+
+def hyperbolic(z, c0, c1):
+    """a = tanh(z)."""
+    a = tanh(z)
+    return a, 1.0 - a * a
+
+
+def leaky_relu(z, c0, c1):
+    """a = z, or c0 z below 0."""
+    slope = choose(z <= 0.0, c0, 1.0)
+    return z * slope, slope
+
+
+def elu(z, curve, scale):
+    """a = scale z, or curve (exp(z) - 1) below 0."""
+    a = choose(z > 0.0, scale * z, curve * expm1(z))
+    return a, choose(z > 0.0, scale, curve * exp(z))
+
+
+def soft(z, c0, c1):
+    """a = log(1 + exp(z))."""
+    return softplus(z), sigmoid(z)
+
+
+def silu(z, c0, c1):
+    """a = z sigmoid(z)."""
+    s = sigmoid(z)
+    a = z * s
+    return a, fma(a, 1.0 - s, s)
+
+
+def gelu(z, c0, c1):
+    """a = z Phi(z)."""
+    cdf = normal_cdf(z)
+    return z * cdf, fma(z, normal_pdf(z), cdf)
+
+
+def mish(z, c0, c1):
+    """a = z tanh(softplus(z)), by e = exp(z); from 20 on its tanh is 1 to the last digit."""
+    e = exp(choose(z > 20.0, 20.0, z))
+    n = e * (e + 2.0)
+    h = n / (n + 2.0)
+    return z * h, fma(z, 4.0 * e * (1.0 + e) / ((n + 2.0) * (n + 2.0)), h)
+
+
 def between_0_and_6(z):
     """min(max(z, 0), 6); NaN stays."""
     return choose(z < 0.0, 0.0, choose(z > 6.0, 6.0, z))
 
 
-@inlined
-def apply(kind, z, c0, c1):
-    """a = f(z) and da / dz; `c0` and `c1` are the kind's constants, vectors like z."""
-    if kind == IDENTITY:
-        return z, every(z, 1.0)
-    if kind == RELU:
-        return choose(z < 0.0, 0.0, z), choose(z > 0.0, every(z, 1.0), 0.0)
-    if kind == SIGMOID:
-        a = sigmoid(z)
-        return a, a * (1.0 - a)
-    if kind == TANH:
-        a = tanh(z)
-        return a, 1.0 - a * a
-    if kind == LEAKY_RELU:
-        slope = choose(z <= 0.0, c0, 1.0)
-        return z * slope, slope
-    if kind == ELU:
-        curve, scale = c0, c1
-        a = choose(z > 0.0, scale * z, curve * expm1(z))
-        return a, choose(z > 0.0, scale, curve * exp(z))
-    if kind == SOFTPLUS:
-        return softplus(z), sigmoid(z)
-    if kind == SILU:
-        s = sigmoid(z)
-        a = z * s
-        return a, fma(a, 1.0 - s, s)
-    if kind == GELU:
-        cdf = normal_cdf(z)
-        return z * cdf, fma(z, normal_pdf(z), cdf)
-    if kind == MISH:
-        # z tanh(softplus(z)), by e = exp(z); from 20 on its tanh is 1 to the last digit.
-        e = exp(choose(z > 20.0, 20.0, z))
-        n = e * (e + 2.0)
-        h = n / (n + 2.0)
-        return z * h, fma(z, 4.0 * e * (1.0 + e) / ((n + 2.0) * (n + 2.0)), h)
-    if kind == HARDSWISH:
-        slope = choose(z <= -3.0, 0.0, choose(z >= 3.0, every(z, 1.0), z / 3.0 + 0.5))
-        return z * (between_0_and_6(z + 3.0) / 6.0), slope
-    if kind == RELU6:
-        return between_0_and_6(z), choose(z > 0.0, choose(z < 6.0, every(z, 1.0), 0.0), 0.0)
-    if kind == HARDSIGMOID:
-        slope = choose(z > -3.0, choose(z < 3.0, every(z, 1.0 / 6.0), 0.0), 0.0)
-        return between_0_and_6(z + 3.0) / 6.0, slope
-    # TANH_GELU. Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
-    slope, cubic = c0, c1
+def hardswish(z, c0, c1):
+    """a = z min(max(z + 3, 0), 6) / 6."""
+    slope = choose(z <= -3.0, 0.0, choose(z >= 3.0, every(z, 1.0), z / 3.0 + 0.5))
+    return z * (between_0_and_6(z + 3.0) / 6.0), slope
+
+
+def relu6(z, c0, c1):
+    """a = min(max(z, 0), 6)."""
+    return between_0_and_6(z), choose(z > 0.0, choose(z < 6.0, every(z, 1.0), 0.0), 0.0)
+
+
+def hardsigmoid(z, c0, c1):
+    """a = min(max(z + 3, 0), 6) / 6."""
+    slope = choose(z > -3.0, choose(z < 3.0, every(z, 1.0 / 6.0), 0.0), 0.0)
+    return between_0_and_6(z + 3.0) / 6.0, slope
+
+
+def tanh_gelu(z, slope, cubic):
+    """a = z / 2 (1 + h), h = tanh(slope (z + cubic z^3)).
+
+    Beyond 30 h is 1 to the last digit; z^2 could overflow there, and infinity times 0.
+    """
     u = choose(z > 30.0, 30.0, choose(z < -30.0, -30.0, z))
     h = tanh(slope * fma(cubic * u * u, u, u))
     curve = slope * fma(3.0 * cubic * u, u, 1.0)
     return 0.5 * z * (1.0 + h), fma(0.5 * u * (1.0 - h * h), curve, 0.5 * (1.0 + h))
+
+
+#: For a code, a = f(z) and da / dz; of the activation's constants there are two vectors like z.
+apply = by_code(
+    {
+        IDENTITY: identity,
+        RELU: relu,
+        SIGMOID: logistic,
+        TANH: hyperbolic,
+        LEAKY_RELU: leaky_relu,
+        ELU: elu,
+        SOFTPLUS: soft,
+        SILU: silu,
+        GELU: gelu,
+        MISH: mish,
+        HARDSWISH: hardswish,
+        RELU6: relu6,
+        HARDSIGMOID: hardsigmoid,
+        TANH_GELU: tanh_gelu,
+    }
+)
 
 
 @kernel

@@ -2,8 +2,8 @@
 
 Where the loss is computed from logits, the output is those. The derivatives are multiplied by
 each row's weight and divided by `mass`, all weights of the batch (times its outputs): so the
-gradient of the mean comes out at the end. To add a loss, declare its code and add its branch to
-`term`.
+gradient of the mean comes out at the end. To add a loss, declare its code, write its function and
+name both in `term`.
 """
 
 import numpy as np
@@ -25,6 +25,7 @@ from fastnet_numba.ops.table import (
 )
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.elementwise import exp, log, sigmoid, softplus
+from fastnet_numba.simd.traced import by_code, traced
 from fastnet_numba.simd.vectors import (
     absolute,
     choose,
@@ -67,48 +68,76 @@ def sum_of_losses(narrow, places, m, rows, order, first, labels, weighted, mass)
     return elementwise_loss(places, m, rows, weighted, mass)
 
 
-@kernel
-def term(kind, p, y, constant):
-    """The loss of one entry and its derivative by the prediction p, lane by lane."""
+def squared_error(p, y, constant):
+    """(p - y)^2."""
     r = p - y
-    if kind == MSE:
-        return r * r, r + r
-    if kind == MAE:
-        return absolute(r), sign(r)
-    if kind == HUBER:
-        c = choose(r > constant, constant, choose(r < -constant, -constant, r))
-        return c * (r - 0.5 * c), c
-    if kind == POISSON:
-        rate = exp(p)
-        return rate - y * p, rate - y
-    if kind == POISSON_RATE:
-        # In this order, so that 0 log(0 + e) is 0.
-        near = p + constant
-        return p - y * log(near), 1.0 - y / near
-    if kind == BINARY_CROSSENTROPY or kind == SMOOTHED_BINARY_CROSSENTROPY:
-        if kind == SMOOTHED_BINARY_CROSSENTROPY:
-            y = y + constant * (0.5 - y)
-        # max(z, 0) - z y + log(1 + exp(-|z|)): where the prediction is certain and right, the first
-        # two cancel exactly, and what is left is small.
-        positive = choose(p < 0.0, 0.0, p)
-        return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
-    return pinball(r, constant)  # QUANTILE
+    return r * r, r + r
 
 
-@inlined
-def pinball(r, q):
-    """The loss of a quantile, of r = p - y, and its derivative by p, lane by lane."""
+def absolute_error(p, y, constant):
+    """|p - y|."""
+    r = p - y
+    return absolute(r), choose(r > 0.0, 1.0, choose(r < 0.0, -1.0, r))
+
+
+def huber(p, y, constant):
+    """Half the square of r = p - y, beyond `constant` the tangent there."""
+    r = p - y
+    c = choose(r > constant, constant, choose(r < -constant, -constant, r))
+    return c * (r - 0.5 * c), c
+
+
+def poisson(p, y, constant):
+    """Of the logarithm of a rate."""
+    rate = exp(p)
+    return rate - y * p, rate - y
+
+
+def poisson_rate(p, y, constant):
+    """Of a rate; in this order, so that 0 log(0 + e) is 0."""
+    near = p + constant
+    return p - y * log(near), 1.0 - y / near
+
+
+def binary_crossentropy(p, y, constant):
+    """max(z, 0) - z y + log(1 + exp(-|z|)) of a logit z.
+
+    Where the prediction is certain and right, the first two cancel exactly, and what is left is
+    small.
+    """
+    positive = choose(p < 0.0, 0.0, p)
+    return softplus(-absolute(p)) + (positive - p * y), sigmoid(p) - y
+
+
+def smoothed_binary_crossentropy(p, y, constant):
+    """The same with y nearer to 1 / 2."""
+    return binary_crossentropy(p, y + constant * (0.5 - y), constant)
+
+
+@traced
+def pinball(p, y, q):
+    """The loss of the quantile q."""
+    r = p - y
     slope = choose(r < 0.0, -q, choose(r > 0.0, 1.0 - q, r))
     return r * slope, slope
 
 
+#: For a code, the loss of one entry and its derivative by the prediction, lane by lane.
+term = by_code(
+    {
+        MSE: squared_error,
+        MAE: absolute_error,
+        HUBER: huber,
+        POISSON: poisson,
+        POISSON_RATE: poisson_rate,
+        BINARY_CROSSENTROPY: binary_crossentropy,
+        SMOOTHED_BINARY_CROSSENTROPY: smoothed_binary_crossentropy,
+        QUANTILE: pinball,
+    }
+)
+
+
 @inlined
-def sign(x):
-    """1, -1, 0 or NaN."""
-    return choose(x > 0.0, 1.0, choose(x < 0.0, -1.0, x))
-
-
-@kernel
 def elementwise_loss(places, m, rows, weighted, mass):
     """The weighted sum of an elementwise loss over `rows` rows; D becomes its derivative."""
     step = lanes(m)
@@ -168,7 +197,7 @@ def quantiles(places, m, rows, weighted, mass):
                 q = load(m, places[LOSS_CONSTANT] + j)
                 if weighted:
                     w = every(m, m[w_at + r])
-            t, d = pinball(load(m, p_at + i) - load(m, y_at + i), q)
+            t, d = pinball(load(m, p_at + i), load(m, y_at + i), q)
             summed = summed + keep_first(choose(w > 0.0, t * w, 0.0), width - j)
             d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
             store(m, d_at + i, keep_first(d, width - j))

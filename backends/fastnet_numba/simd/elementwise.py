@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from fastnet.definition.activations import NORMAL_TAIL
-from fastnet_numba.simd.compiled import inlined
+from fastnet_numba.simd.traced import traced
 from fastnet_numba.simd.vectors import (
     absolute,
     choose,
@@ -116,7 +116,7 @@ _SIN64 = tuple(
 _COS32, _SIN32 = _COS64[:6], _SIN64[:5]
 
 
-@inlined
+@traced
 def _reduced(x: Vector) -> tuple[Vector, Vector]:
     """n, r: x = n log(2) + r, n whole, |r| <= log(2) / 2."""
     magic = pick(x, _MAGIC32, _MAGIC64)
@@ -125,14 +125,14 @@ def _reduced(x: Vector) -> tuple[Vector, Vector]:
     return n, fma(n, pick(x, -_LOW32, -_LOW64), r)
 
 
-@inlined
+@traced
 def _scaled_exp(x: Vector, rest: Vector) -> Vector:
     """exp(x - rest) times 2^24 in float32, 2^53 in float64: normal, for x <= 0 and a small rest."""
     n, r = _reduced(x)
     return polynomial(r - rest, _EXP32, _EXP64) * power_of_two(n + pick(x, _UP32, _UP64))
 
 
-@inlined
+@traced
 def exp(x: Vector) -> Vector:
     """e^x = 2^n e^r: 1.3 ulp in float32, 1.4 in float64."""
     least, most = pick(x, -104.0, -745.2), pick(x, 89.0, 709.8)
@@ -145,7 +145,7 @@ def exp(x: Vector) -> Vector:
     return polynomial(r, _EXP32, _EXP64) * scale * choose(low, every(x, 2.0**-64), 2.0)
 
 
-@inlined
+@traced
 def expm1(x: Vector) -> Vector:
     """e^x - 1 = 2^n (e^r - 1) + (2^n - 1): 1.9 ulp in float32, 1.9 in float64."""
     most = pick(x, 89.0, 709.8)
@@ -158,7 +158,7 @@ def expm1(x: Vector) -> Vector:
     return choose(absolute(x) < 2.0**-60, x, y + y)
 
 
-@inlined
+@traced
 def log(x: Vector) -> Vector:
     """k ln(2) + ln(1 + f), x = 2^k (1 + f): 0.9 ulp in float32, 0.9 in float64.
 
@@ -181,7 +181,7 @@ def log(x: Vector) -> Vector:
     return choose(x < _INF, y, x)
 
 
-@inlined
+@traced
 def log1p(x: Vector) -> Vector:
     """log(u) + (1 + x - u) / u, u = 1 + x rounded: 1.3 ulp in float32, 1.2 in float64.
 
@@ -192,7 +192,7 @@ def log1p(x: Vector) -> Vector:
     return choose(x < _INF, copy_sign(y, x), x)
 
 
-@inlined
+@traced
 def sigmoid(z: Vector) -> Vector:
     """1 / (1 + exp(-z)): 2 ulp in float32, 2 in float64.
 
@@ -209,7 +209,7 @@ def sigmoid(z: Vector) -> Vector:
     return one / (e + fma(e * r, polynomial(r, _P32, _P64), one))
 
 
-@inlined
+@traced
 def tanh(x: Vector) -> Vector:
     """(q - p) / (q + p) with the sign of x, q / p = exp(2|x|): 2.2 ulp in float32, 2.7 in float64.
 
@@ -232,7 +232,7 @@ def tanh(x: Vector) -> Vector:
     return copy_sign(difference / (difference + fma(2.0, g - r, 2.0)), x)
 
 
-@inlined
+@traced
 def softplus(z: Vector) -> Vector:
     """log(1 + exp(z)) = max(z, 0) + log(1 + e), e = exp(-|z|): 2.1 ulp in float32, 2.4 in float64.
 
@@ -248,7 +248,7 @@ def softplus(z: Vector) -> Vector:
     return choose(z > 0.0, z + y, y)
 
 
-@inlined
+@traced
 def _bell(x: Vector) -> Vector:
     """exp(-x^2 / 2), scaled like `_scaled_exp`, for 0 <= x <= 14.4 in float32, 38.6 in float64.
 
@@ -259,7 +259,7 @@ def _bell(x: Vector) -> Vector:
     return _scaled_exp(-0.5 * a * a, 0.5 * (x - a) * (x + a))
 
 
-@inlined
+@traced
 def normal_pdf(z: Vector) -> Vector:
     """exp(-z^2 / 2) / sqrt(2 pi): 2.2 ulp in float32, 2.2 in float64."""
     most = pick(z, 14.4, 38.6)
@@ -269,7 +269,7 @@ def normal_pdf(z: Vector) -> Vector:
     return _bell(x) * pick(z, c * _DOWN32, c * _DOWN64)
 
 
-@inlined
+@traced
 def normal_cdf(z: Vector) -> Vector:
     """erfc(-z / sqrt(2)) / 2: 7 ulp in float32, 10 in float64.
 
@@ -285,7 +285,7 @@ def normal_cdf(z: Vector) -> Vector:
     return choose(z > 0.0, 1.0 - tail, tail)
 
 
-@inlined
+@traced
 def on_circle(quarters: Vector) -> tuple[Vector, Vector]:
     """cos and sin of pi / 2 times `quarters`: 2 ulp, and where the result is near 0, of 1.
 

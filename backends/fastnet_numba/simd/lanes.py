@@ -11,9 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from fastnet_numba.simd.traced import block
 from fastnet_numba.simd.vector import (
     Vector,
     address,
@@ -35,7 +35,7 @@ _LANE = ir.IntType(32)
 _Typed = tuple[Any, Any]
 
 
-@intrinsic
+@block
 def lanes(typing: Any, array: Any) -> _Typed:
     """How many lanes a vector from this array has."""
 
@@ -45,7 +45,7 @@ def lanes(typing: Any, array: Any) -> _Typed:
     return types.intp(array), build
 
 
-@intrinsic
+@block
 def flat(typing: Any, array: Any) -> _Typed:
     """An array in one piece as an array of one dimension, which does not keep it alive.
 
@@ -68,7 +68,7 @@ def flat(typing: Any, array: Any) -> _Typed:
     return types.Array(array.dtype, 1, "C", readonly=not array.mutable)(array), build
 
 
-@intrinsic
+@block
 def load(typing: Any, array: Any, at: Any) -> _Typed:
     """The vector that begins at `array[at]`."""
 
@@ -80,7 +80,7 @@ def load(typing: Any, array: Any, at: Any) -> _Typed:
     return Vector(array.dtype)(array, types.intp), build
 
 
-@intrinsic
+@block
 def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     """Write a vector to where `array[at]` begins."""
 
@@ -92,7 +92,7 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     return types.void(array, types.intp, Vector(array.dtype)), build
 
 
-@intrinsic
+@block
 def fetch(typing: Any, array: Any, at: Any) -> _Typed:
     """Begin to bring the cache line of `array[at]`, needed soon, into the second cache."""
 
@@ -106,7 +106,7 @@ def fetch(typing: Any, array: Any, at: Any) -> _Typed:
     return types.void(array, types.intp), build
 
 
-@intrinsic
+@block
 def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     """The first `count` lanes from `array[at]` on, zero in the others (all, if count is more)."""
 
@@ -118,7 +118,7 @@ def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     return Vector(array.dtype)(array, types.intp, types.intp), build
 
 
-@intrinsic
+@block
 def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     """The first `count` lanes of `value`, zero in the others."""
 
@@ -130,7 +130,7 @@ def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     return value(value, types.intp), build
 
 
-@intrinsic
+@block
 def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     """A vector of the kind of `like` (an array or a vector) with `scalar` in every lane."""
     element = like.element if isinstance(like, Vector) else like.dtype
@@ -141,7 +141,7 @@ def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     return Vector(element)(like, scalar), build
 
 
-@intrinsic
+@block
 def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     """x y + z, one rounding or two: see `multiply_add`. Scalars go into every lane."""
     vector = vector_of((x, y, z))
@@ -158,7 +158,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     return vector(x, y, z), build
 
 
-@intrinsic
+@block
 def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     """x where the mask is true, else y. Scalars go into every lane."""
     vector = vector_of((x, y))
@@ -175,7 +175,7 @@ def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     return vector(mask, x, y), build
 
 
-@intrinsic
+@block
 def absolute(typing: Any, x: Any) -> _Typed:
     """|x|."""
 
@@ -186,7 +186,7 @@ def absolute(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic
+@block
 def square_root(typing: Any, x: Any) -> _Typed:
     """The root lane by lane, NaN below 0."""
 
@@ -197,7 +197,7 @@ def square_root(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic
+@block
 def copy_sign(typing: Any, x: Any, sign: Any) -> _Typed:
     """The size of x with the sign of `sign`."""
 
@@ -215,7 +215,7 @@ def _integers(kind: Any) -> tuple[Any, int, int]:
     return ir.VectorType(ir.IntType(64), kind.count), 52, 1023
 
 
-@intrinsic
+@block
 def power_of_two(typing: Any, n: Any) -> _Typed:
     """2^n for integers n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
 
@@ -234,7 +234,7 @@ def power_of_two(typing: Any, n: Any) -> _Typed:
     return n(n), build
 
 
-@intrinsic
+@block
 def exponent(typing: Any, x: Any) -> _Typed:
     """The binary exponent of a positive normal x, as an integer in a vector of x's kind."""
 
@@ -249,7 +249,7 @@ def exponent(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic
+@block
 def mantissa(typing: Any, x: Any) -> _Typed:
     """x / 2^exponent(x), in [1, 2), for a positive normal x."""
 
@@ -264,7 +264,7 @@ def mantissa(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@intrinsic
+@block
 def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
     """A constant that depends on the dtype: `single` in float32, `double` in float64."""
     vector = like if isinstance(like, Vector) else Vector(like.dtype)
@@ -276,7 +276,7 @@ def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
     return vector(like, single, double), build
 
 
-@intrinsic
+@block
 def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
 
@@ -298,7 +298,7 @@ def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
     return x(x, single, double), build
 
 
-@intrinsic
+@block
 def total(typing: Any, x: Any) -> _Typed:
     """The sum of the lanes, halves onto halves: always in the same order."""
 
@@ -308,7 +308,7 @@ def total(typing: Any, x: Any) -> _Typed:
     return x.element(x), build
 
 
-@intrinsic
+@block
 def highest(typing: Any, x: Any) -> _Typed:
     """The largest lane, NaN if there is one."""
 
@@ -359,7 +359,7 @@ def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
     return vectors
 
 
-@intrinsic
+@block
 def transpose(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at: Any, row: Any, rows: Any,
     columns: Any,
@@ -462,7 +462,7 @@ def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
     return types.void(out, i, i, x, order, i, i, i, i, i), build
 
 
-@intrinsic
+@block
 def spread(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,
@@ -477,7 +477,7 @@ def spread(
     return _spread(out, x, order, 1 << 30)
 
 
-@intrinsic
+@block
 def spread_few(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,

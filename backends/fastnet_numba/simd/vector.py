@@ -185,8 +185,13 @@ def vector_of(args: tuple[Any, ...]) -> Vector | None:
     return vectors.pop()
 
 
+#: What writes each operator, and whether it compares.
+OPERATORS: dict[Any, tuple[Any, bool]] = {}
+
+
 def _operator(symbol: Any, build: Any, compares: bool = False) -> None:
     """Teach Numba `vector symbol vector`, with a scalar on either side."""
+    OPERATORS[symbol] = build, compares
 
     class Template(AbstractTemplate):
         def generic(self, args: tuple[Any, ...], kws: Any) -> Any:
