@@ -159,10 +159,10 @@ class Model(Differentiable):
         self._program = program or choosing.compiled(chosen, self._plan, dtype, threads, precision)
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once: Callable[..., Any] = self._program.predict_at_once
-        #: Whether every finite number may be a target, so that the backend may look at rows itself.
-        self._any_target = network.loss.targets == "real" and network.targets == network.outputs
+        #: The kind of targets with which the backend may look at rows itself, or None.
+        self._kind = network.loss.targets if network.targets == network.outputs else None
         if network.categories:  # whose codes have to be looked at
-            self._any_target, columns = False, network.both_inputs.numbers
+            self._kind, columns = None, network.both_inputs.numbers
             self._predict_at_once = pairs.accepted_by(self._predict_at_once, columns, dtype)
         self._flat = flat
         self._fits = Fits(last)
@@ -234,7 +234,7 @@ class Model(Differentiable):
             DataError: if the arrays do not fit.
         """
         check_encoded(self.table, encoded, "evaluate")
-        if sample_weight is None and self._any_target:
+        if sample_weight is None and checks.few_fit(y, self._kind, self.network.outputs):
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
@@ -280,7 +280,7 @@ class Model(Differentiable):
         check_encoded(self.table, encoded, "loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
         plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
-        if plain and self._any_target:
+        if plain and checks.few_fit(y, self._kind, self.network.outputs):
             found = self._program.gradient_at_once(self._flat, x, y)
             if found is not None:
                 return found

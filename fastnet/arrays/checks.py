@@ -398,6 +398,30 @@ def targets(
     return array
 
 
+def few_fit(y: Any, kind: str | None, outputs: int) -> bool:
+    """Whether few targets, if they are finite, have values that `targets` takes as they are.
+
+    Args:
+        y: the targets.
+        kind: as for `targets`; None: of these nothing can be said at once.
+        outputs: the number of units of the last layer.
+
+    Returns:
+        False, too, where it takes longer to tell.
+    """
+    if kind == "real":
+        return True
+    if kind is None or type(y) is not np.ndarray or not 0 < y.size <= _FEW_ENTRIES:
+        return False
+    if kind == "class":
+        # Without a sign, what is negative is larger than all others: one look for both ends.
+        indices = y.dtype == np.intp
+        return indices and bool(np.maximum.reduce(y.view(np.uintp), None) < outputs)
+    if y.dtype.kind != "f" or not np.minimum.reduce(y, None) >= 0:
+        return False
+    return kind == "count" or bool(np.maximum.reduce(y, None) <= 1)
+
+
 def _classes(given: Array, outputs: int, first_row: int) -> Array:
     if given.dtype.kind == "f":
         finite(given, "y", first_row=first_row)

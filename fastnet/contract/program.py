@@ -366,8 +366,8 @@ class Program(ABC):
     def gradient_at_once(self, parameters: Any, x: Any, y: Any) -> tuple[float, Array] | None:
         """The loss and its gradient for what a user handed over, if that needs no change.
 
-        As `predict_at_once`, but asked only where every finite number may be a target, or with rows
-        and targets as in `Data`, checked; whether `x` and `y` are finite the backend looks itself.
+        As `predict_at_once`, but asked only where all values of `y` that are finite may be targets,
+        or with rows as in `Data`, checked; whether `x` and `y` are finite the backend looks itself.
 
         Returns:
             The same as `gradient`; None where the rows have to be looked at first.

@@ -17,6 +17,7 @@ NETWORKS = {
     "deep": fn.Network(6, [fn.Dense(9, "tanh"), fn.Dropout(0.5), fn.Dense(2)], "mae"),
     "classes": fn.Network(5, [fn.Dense(7, "relu"), fn.Dense(3, "softmax")], "crossentropy"),
     "shares": fn.Network(4, [fn.Dense(3, "tanh"), fn.Dense(1, "sigmoid")], "binary_crossentropy"),
+    "counts": fn.Network(2, [fn.Dense(2)], "poisson"),
 }
 
 
@@ -87,6 +88,20 @@ def test_what_is_not_finite_is_refused(where, bad, backend, dtype):
     (x if where == "x" else y)[3, 0] = bad
     for call in (model.loss_and_gradient, model.evaluate):
         with pytest.raises(fn.DataError, match=f"{where} holds .* in row 3"):
+            call(x, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("classes", -1), ("classes", 3), ("shares", -0.1), ("shares", 1.5), ("shares", np.nan),
+     ("counts", -1), ("counts", np.inf)],
+)  # fmt: skip
+def test_targets_that_the_loss_does_not_take_are_refused(name, bad, backend, dtype):
+    model, x, y = made(name, backend, dtype)
+    model.loss_and_gradient(x, y)
+    y[3] = bad
+    for call in (model.loss_and_gradient, model.evaluate):
+        with pytest.raises(fn.DataError, match="row 3"):
             call(x, y)
 
 
