@@ -12,21 +12,21 @@ import numpy as np
 
 
 @cache
-def _compile_kernels() -> None:
+def compile_kernels(dtype: str) -> None:
     """Once for all: a process whose kernels are not in the cache says that it compiles them."""
     if importlib.util.find_spec("numba") is not None:
         from fastnet_numba.kernels import Kernels, load
 
-        entries = [name for name, found in vars(Kernels).items() if type(found) is cached_property]
-        for dtype in ("float32", "float64"):
-            for entry in entries:
-                getattr(load(np.dtype(dtype)), entry)
+        for name, found in vars(Kernels).items():
+            if type(found) is cached_property:
+                getattr(load(np.dtype(dtype)), name)
 
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment with the import path of this interpreter, and `variables`."""
     if variables.get("FASTNET_BACKEND", "numba") == "numba":
-        _compile_kernels()
+        compile_kernels("float32")
+        compile_kernels("float64")
     # A test run of its own in the child does not belong to this one's workers.
     ours = ("FASTNET_", "PYTEST_")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}

@@ -1,10 +1,12 @@
 """What all tests share: the backend under test, a clean environment, an untouched np.random."""
 
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
 
+import child
 import numpy as np
 import pytest
 from roster import BACKENDS, Entry, absence
@@ -48,7 +50,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     kept = [item for item in items if is_for_its_backend(item)]
     config.hook.pytest_deselected(items=[item for item in items if not is_for_its_backend(item)])
-    items[:] = kept
+    items[:] = sorted(kept, key=lambda item: item.path.stem not in LONG)
+
+
+#: Files that take longest. Several workers begin with them, and so end at about the same time.
+LONG = (
+    "test_distributed", "test_bench_suite", "test_cupy_sanitized", "test_numba_hosts",
+    "test_numba_process", "test_gpu_script", "test_numba_borders",
+)  # fmt: skip
+
+#: Tests of a run that needs all kernels of the Numba backend.
+MANY = 1_000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist take files in the order that they stand in."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let two workers compile the kernels of a dtype each: later, one would wait for the other."""
+    dtype = {"gw0": "float32", "gw1": "float64"}.get(os.environ.get("PYTEST_XDIST_WORKER", ""))
+    if dtype is not None and len(session.items) > MANY:
+        child.compile_kernels(dtype)
 
 
 @pytest.fixture(autouse=True)

@@ -159,9 +159,25 @@ FULL = [
 ]
 
 
-def test_charts_are_shown_described_and_the_same_each_time(tmp_path):
-    found = results.read(stored(tmp_path, run(FULL, left_out=["no\nGPU <here>"])))
-    first, again = report(found, tmp_path), report(found, tmp_path)
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The files of a report, the same made again, and each figure's texts with their boxes."""
+    folder, boxes, draw = tmp_path_factory.mktemp("full"), {}, Text.draw
+    found = results.read(stored(folder, run(FULL, left_out=["no\nGPU <here>"])))
+
+    def record(text, renderer):
+        draw(text, renderer)
+        if text.get_text() and text.get_visible():
+            boxes.setdefault(text.figure, {})[text] = text.get_window_extent(renderer)
+
+    first = report(found, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        return first, report(found, folder), boxes
+
+
+def test_charts_are_shown_described_and_the_same_each_time(drawn):
+    first, again = map(dict, drawn[:2])
     assert first == again
     page = first.pop("REPORT.md").decode()
     assert "- no GPU &lt;here&gt;" in page
@@ -177,16 +193,8 @@ def test_charts_are_shown_described_and_the_same_each_time(tmp_path):
     assert "published: 164 µs, by [SimpleChains.jl]" in page
 
 
-def test_text_lies_within_the_chart_and_not_on_other_text(tmp_path, monkeypatch):
-    boxes, draw = {}, Text.draw
-
-    def record(text, renderer):
-        draw(text, renderer)
-        if text.get_text() and text.get_visible():
-            boxes.setdefault(text.figure, {})[text] = text.get_window_extent(renderer)
-
-    monkeypatch.setattr(Text, "draw", record)
-    texts(tmp_path, run(FULL))
+def test_text_lies_within_the_chart_and_not_on_other_text(drawn):
+    boxes = drawn[2]
     assert len(boxes) == 12
     for figure, found in boxes.items():
         for text, box in found.items():

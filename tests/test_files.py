@@ -100,15 +100,14 @@ def test_no_byte_can_change_unnoticed(whole, tmp_path):
     path = tmp_path / "model"
     generator = np.random.default_rng(0)
     for place in range(len(whole)):
-        for change in (0xFF, 1 << int(generator.integers(8))):
-            damaged = bytearray(whole)
-            damaged[place] ^= change
-            path.write_bytes(damaged)
-            try:
-                fn.load(path, backend="numpy")
-            except fn.ModelFileError:
-                continue
-            pytest.fail(f"byte {place} changed by {change:#x} and the file still loads")
+        damaged, change = bytearray(whole), 1 << int(generator.integers(8))
+        damaged[place] ^= change
+        path.write_bytes(damaged)
+        try:
+            fn.load(path, backend="numpy")
+        except fn.ModelFileError:
+            continue
+        pytest.fail(f"byte {place} changed by {change:#x} and the file still loads")
 
 
 def test_a_file_that_was_cut_short_or_grew_is_refused(whole, tmp_path):

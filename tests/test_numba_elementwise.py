@@ -66,7 +66,7 @@ DTYPES = ("float32", "float64")
 
 #: float32 has 2^32 numbers; between 2^-12 and 2^7, where the functions bend, more are taken.
 STEP, DENSE_STEP, SAMPLES = (
-    (60_013, 20_011, 600) if numba.config.DISABLE_JIT else (4_001, 97, 2_000)
+    (200_003, 60_013, 200) if numba.config.DISABLE_JIT else (4_001, 97, 2_000)
 )
 
 
