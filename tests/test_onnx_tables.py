@@ -62,8 +62,8 @@ def ask(path, model, frame):
 def test_onnxruntime_answers_as_predict(tmp_path, target, task, dtype):
     frame = passengers()
     coded = () if target == "class" else ("class",)
-    recipe = tables.Recipe(task=task, date=("when",), categorical=coded, categories=2, dtype=dtype,
-                           hidden=(8,), epochs=3, backend="numpy")  # fmt: skip
+    recipe = tables.Recipe(task=task, date=("when",), categorical=coded, categories=2, bins=4,
+                           dtype=dtype, hidden=(8,), epochs=3, backend="numpy")  # fmt: skip
     model = tables.train(frame, target, recipe).model
     unknown = pl.when(pl.col("id") % 7 == 0).then(pl.lit("nowhere")).otherwise(pl.col("port"))
     rows = frame.with_columns(port=unknown)

@@ -13,7 +13,7 @@ import fastnet as fn
 from fastnet import tables
 from fastnet.errors import DataError, DefinitionError
 from fastnet.tables.refitting import epochs_of, refit_checkpoint
-from fastnet.tables.splitting import RowFacts, hold_out
+from fastnet.tables.splitting import RowFacts, folds, hold_out
 from fastnet.training.progress import Bar
 
 QUICK = {
@@ -59,9 +59,20 @@ def test_a_refit_is_a_training_on_all_rows_that_are_not_for_tests(members):
     settings = tables.Recipe(members=members, seed=3, validation=0, **QUICK)
     fit = tables.TableFit(table[rest.tolist()], "survived", settings)
     models = list(found.model) if members > 1 else [found.model]
-    first = list(once.model) if members > 1 else [once.model]
-    for model, chosen in zip(models, first, strict=True):
-        losses = chosen.history.validation_loss
+    x, labels, losses = fit.training.x, fit.training.y, []
+    for kept, held_out in folds(RowFacts(len(rest), y[rest]), 3, 5):
+        fold = fn.Model(models[0].network, seed=3, backend="numpy", dtype="float64")
+        fold.fit(
+            x[kept],
+            labels[kept],
+            optimizer=recipe.build_optimizer(),
+            epochs=12,
+            validation=(x[held_out], labels[held_out]),
+            l2=recipe.l2_for(once.training.rows, "classification"),
+        )
+        losses.append(fold.history.validation_loss)
+    losses = np.mean(losses, axis=0).tolist()
+    for model in models:
         alone = fn.Model(model.network, seed=model.seed, backend="numpy", dtype="float64")
         alone.fit(
             fit.training.x,

@@ -90,7 +90,7 @@ def test_the_search_sees_training_rows_only_and_keeps_groups_together(folder, mo
     assert isinstance(trained.model, fn.Ensemble)
     assert trained.search[0].settings.keys() == {"hidden", "dropout", "learning_rate", "l2"}
     assert len(seen["x"]) == len(fit.training)
-    groups = fit._facts.groups
+    groups = fit.facts.groups
     for kept, held_out in seen["folds"]:
         assert not set(groups[kept]) & set(groups[held_out])
     # The same training without a search, with what was found.

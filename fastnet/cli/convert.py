@@ -17,6 +17,7 @@ def command(
     task: options.Task = None,
     missing: options.Missing = None,
     categories: options.Categories = None,
+    bins: options.Bins = None,
     drop: options.Drop = None,
     categorical: options.Categorical = None,
     date: options.Date = None,

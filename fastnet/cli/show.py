@@ -106,7 +106,8 @@ def _facts(column: Any) -> str:
     """How a column is encoded, in a few words."""
     if column.kind == "number":
         fill = "" if column.fill is None else f"; {column.fill:.4g} if missing"
-        return f"mean {column.mean:.4g} ± {column.scale:.4g}{fill}"
+        bins = f"; {len(column.edges) - 1} bins" if column.edges else ""
+        return f"mean {column.mean:.4g} ± {column.scale:.4g}{fill}{bins}"
     if column.kind == "dates":
         return ", ".join(dict.fromkeys(part.partition(" ")[0] for part in column.parts))
     return report.categories(column)

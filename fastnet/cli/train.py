@@ -17,6 +17,7 @@ def command(
     task: options.Task = None,
     missing: options.Missing = None,
     categories: options.Categories = None,
+    bins: options.Bins = None,
     drop: options.Drop = None,
     categorical: options.Categorical = None,
     date: options.Date = None,
@@ -75,7 +76,9 @@ def command(
     cross-validation of the training rows. A search that is stopped goes on with --resume.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
-    NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it.
+    NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it. To
+    predict a number, inputs may be added that say how far each number has come in bins between
+    quantiles, from which jumps are learned; folds of a small table show whether they help (--bins).
 
     Text is one-hot encoded: one input for each of the most frequent categories, and one for all
     others, including those that are not in the training rows. Missing text (an empty field) is a

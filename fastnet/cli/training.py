@@ -171,8 +171,11 @@ def _run(
             note(f"{recipe.members} members, trained at once; losses are their means")
         if recipe.search is not None:
             note(f"searching for settings, for {recipe.search:g} s at most")
+        if len(fit.bins_to_try) > 1:
+            note("five folds choose whether numbers are given by bins too")
         if fit.refits:
-            note("then once more on training and validation rows together")
+            long = ", as long as five folds of them show to be good" * fit.by_folds
+            note(f"then once more on training and validation rows together{long}")
         for remark in fit.remarks:
             note(remark)
         rows = sum(sizes.values())

@@ -98,8 +98,19 @@ class TableColumns:
 
     def _number(self, column: Number) -> list[str]:
         known, gaps = self._filled(column.name, column.fill, column.indicator)
-        standard = self._standardized(known, column.mean, column.scale)
-        return [self._column(value) for value in (standard, *gaps)]
+        standard = self._column(self._standardized(known, column.mean, column.scale))
+        return [standard, *self._bins(known, column), *map(self._column, gaps)]
+
+    def _bins(self, known: str, column: Number) -> list[str]:
+        """How far numbers `(rows,)` have come in each bin, `(rows, bins)`; nothing without bins."""
+        if not column.edges:
+            return []
+        edges = np.array(column.edges)
+        low = self._writer.constant(f"{column.name}: edges", edges[:-1])
+        width = self._writer.constant(f"{column.name}: widths", np.diff(edges))
+        shifted = self._writer.node("Sub", self._column(known), low)
+        share = self._writer.node("Div", shifted, width)
+        return [self._writer.node("Clip", share, self.number(0.0), self.number(1.0))]
 
     def _categories(self, column: Categories) -> str:
         """One input for each category: whether its place is the text's."""

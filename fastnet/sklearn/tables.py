@@ -119,8 +119,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 
     Args:
         hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, refit, group,
-        time, backend, dtype, dropout, l2, patience, layers, missing, categories, drop, categorical,
-        date, decimal, thousands: as of `fastnet.tables.Recipe`.
+        time, backend, dtype, dropout, l2, patience, layers, missing, categories, bins, drop,
+        categorical, date, decimal, thousands: as of `fastnet.tables.Recipe`.
         class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
             proportion to its rows. It multiplies `sample_weight`.
         n_members: how many networks are trained at once, as the recipe's `members`.
@@ -160,6 +160,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         layers: Any = Recipe.layers,
         missing: str = Recipe.missing,
         categories: int = Recipe.categories,
+        bins: int | None = Recipe.bins,
         drop: Any = Recipe.drop,
         categorical: Any = Recipe.categorical,
         date: Any = Recipe.date,
@@ -244,6 +245,7 @@ class TableRegressor(RegressorMixin, TableEstimator):
         layers: Any = Recipe.layers,
         missing: str = Recipe.missing,
         categories: int = Recipe.categories,
+        bins: int | None = Recipe.bins,
         drop: Any = Recipe.drop,
         categorical: Any = Recipe.categorical,
         date: Any = Recipe.date,

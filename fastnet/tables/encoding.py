@@ -2,8 +2,11 @@
 
 A column of numbers is one input: minus the mean of the training rows, divided by their standard
 deviation. A missing number is replaced by the median of the training rows; if any training row
-lacks the number, a second input is 1 where it is missing and 0 elsewhere, because its absence may
-carry information.
+lacks the number, another input is 1 where it is missing and 0 elsewhere, because its absence may
+carry information. Where bins are asked for, there is an input for each: how far the number has come
+in it, 0 below and 1 above (Gorishniy et al. 2022, section 3.2, "piecewise linear encoding"). Edges
+of bins are quantiles of the training rows. From them jumps and bends are learned that a network
+would need many more steps to make of the number itself.
 
 A column of text is one-hot encoded: one input for each category, 1 in the rows of that category
 and 0 in the others. The most frequent texts of the training rows are the categories. The others
@@ -20,6 +23,7 @@ missing date is treated like a missing number.
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -58,7 +62,8 @@ class Number:
         name: the column's.
         mean, scale: what is subtracted from each number, and what it is then divided by.
         fill: replaces a missing number; None: missing numbers are refused.
-        indicator: whether a second input tells where a number is missing.
+        indicator: whether the last input tells where a number is missing.
+        edges: of its bins, ascending; empty: there are none.
     """
 
     name: str
@@ -66,39 +71,47 @@ class Number:
     scale: float
     fill: float | None = None
     indicator: bool = False
+    edges: tuple[float, ...] = ()
 
     kind: ClassVar[str] = "number"
 
     @classmethod
-    def fit(cls, name: str, values: Array, impute: bool) -> "Number":
+    def fit(cls, name: str, values: Array, impute: bool, bins: int = 0) -> "Number":
         """Learn the encoding from training rows `(rows,)`, NaN where missing.
+
+        Args:
+            name: the column's.
+            values: of the training rows.
+            impute: replace missing numbers.
+            bins: at most; a column of two different numbers has none.
 
         Raises:
             DataError: if the numbers are too large to be squared.
         """
         gaps = np.isnan(values)
-        fill = None
+        fill, edges = None, _edges(values[~gaps], bins) if bins else ()
         if impute:
             with np.errstate(over="ignore"):
                 fill = float(np.median(values[~gaps]))
             values = np.where(gaps, fill, values)
         mean, scale = moments(values, name)
-        return cls(name, mean, scale, fill, bool(gaps.any()))
+        return cls(name, mean, scale, fill, bool(gaps.any()), edges)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its inputs."""
-        return (self.name, f"{self.name}=missing") if self.indicator else (self.name,)
+        bins = (f"{self.name}: {a:.6g} to {b:.6g}" for a, b in pairwise(self.edges))
+        return (self.name, *bins, *[f"{self.name}=missing"] * self.indicator)
 
     @property
     def means(self) -> tuple[float, ...]:
         """What is subtracted from each of its inputs."""
-        return (self.mean, 0.0) if self.indicator else (self.mean,)
+        return (self.mean, *(0.0 for _ in self.inputs[1:]))
 
     @property
     def scales(self) -> tuple[float, ...]:
         """What each of its inputs is then divided by."""
-        return (self.scale, 1.0) if self.indicator else (self.scale,)
+        return (self.scale, *(1.0 for _ in self.inputs[1:]))
 
     def convert(self, column: "pl.Series", place: Place, notation: Notation = USUAL) -> Array:
         """Convert a column of another table to `(rows,)` float64, NaN where missing.
@@ -117,8 +130,10 @@ class Number:
         if self.fill is not None and gaps.any():
             values = np.where(gaps, self.fill, values)
         out[:, 0] = (values - self.mean) / self.scale
+        for place, (low, high) in enumerate(pairwise(self.edges), 1):
+            out[:, place] = np.clip((values - low) / (high - low), 0, 1)
         if self.indicator:
-            out[:, 1] = gaps
+            out[:, -1] = gaps
 
     def unseen(self, values: Array) -> Array:
         """Which rows hold an unknown value, `(rows,)` bool: none, all numbers are known."""
@@ -129,7 +144,9 @@ class Number:
         fill = self.fill is None or finite(self.fill)
         moments = finite(self.mean) and finite(self.scale) and self.scale > 0
         indicator = isinstance(self.indicator, bool) and not (self.indicator and self.fill is None)
-        return text(self.name) and fill and moments and indicator
+        edges = isinstance(self.edges, tuple) and all(map(finite, self.edges))
+        widths = (0 < high - low < math.inf for low, high in pairwise(self.edges if edges else ()))
+        return text(self.name) and fill and moments and indicator and edges and all(widths)
 
 
 @dataclass(frozen=True)
@@ -378,12 +395,23 @@ def from_plain(plain: Any) -> Column:
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "kind"}
     if kind is Categories:
         facts.setdefault("spelling", "exact")  # of files written before there was a choice
+    if kind is Number:
+        facts.setdefault("edges", ())  # of files written before there were bins
     if facts.keys() != _KEYS[kind]:
         raise ValueError(f"a column has the keys {shorten(sorted(map(str, facts)))}")
     column: Column = kind(**facts)
     if not column.valid():
         raise ValueError(f"a column is {shorten(plain)}, which is invalid")
     return column
+
+
+def _edges(values: Array, bins: int) -> tuple[float, ...]:
+    """Those of at most so many bins: all values if they are few, else quantiles."""
+    edges = np.unique(values)
+    if len(edges) > bins + 1:
+        fractions = np.linspace(0, 1, bins + 1)
+        edges = np.unique(np.quantile(values, fractions, method="inverted_cdf"))
+    return tuple(edges.tolist()) if len(edges) > 2 else ()
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

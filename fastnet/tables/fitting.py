@@ -11,11 +11,12 @@ import numpy as np
 from fastnet.errors import DefinitionError, unknown
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
-from fastnet.tables import metrics, refitting
+from fastnet.tables import folding, metrics, refitting
 from fastnet.tables.evaluating import Evaluation, Rows
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.schema import Table, class_name
 from fastnet.tables.searching import Found, search, search_folder
+from fastnet.tables.sharing import WholeTable
 from fastnet.tables.split_table import PARTS, SplitTable
 from fastnet.tables.trained import Trained, best_epoch
 from fastnet.training.blocks import BlockShuffle
@@ -71,17 +72,62 @@ class TableFit(SplitTable):
         """
         if self.refits and checkpoint is not None:
             refitting.check_checkpoint(checkpoint, resume)
+        losses = self.choose_bins(progress)
         trained = self.train(checkpoint, resume, progress)
         if not self.refits:
             return trained
-        return refitting.refit(self, trained, checkpoint, resume, progress)
+        if self.by_folds and (trained.search or not losses):
+            losses = folding.losses(self, self.recipe.bins or 0, bool(progress))
+        return refitting.refit(self, trained, losses, checkpoint, resume, progress)
 
-    def with_all_rows(self) -> "TableFit":
-        """A fit without validation rows: they are training rows too, and all is encoded anew."""
-        fit = self.again = TableFit.__new__(TableFit)
-        fit.among = self.among
-        recipe = replace(self.recipe, validation=0.0, test=0.0, refit=False, epochs=self.epochs)
-        fit._set_up(recipe, *self._all_rows)
+    @property
+    def bins_to_try(self) -> tuple[int, ...]:
+        """The numbers of bins of a column of numbers that `run` chooses from."""
+        if not self.by_folds:
+            return (self.recipe.bins or 0,)
+        return folding.bins_to_try(self.recipe, self.table.task, len(self.table.columns))
+
+    def choose_bins(self, progress: Any = False) -> list[float]:
+        """Encode numbers by bins too, if the recipe leaves that open and folds show that it helps.
+
+        Args:
+            progress: as for `run`.
+
+        Returns:
+            The losses of the folds, if there were any: `folding.losses`.
+        """
+        choices = self.bins_to_try
+        if len(choices) == 1:
+            return []
+        found = {bins: folding.losses(self, bins, bool(progress)) for bins in choices}
+        best = min(choices, key=lambda bins: min(found[bins], default=math.inf))
+        self.recipe = replace(self.recipe, bins=best)
+        if best:
+            inspected, rest, tested, test = self._source
+            self._set_up(self.recipe, inspected, rest, tested, None, test)
+        return found[best]
+
+    def with_all_rows(self, bins: int | None = None, alone: bool = False) -> "TableFit":
+        """A fit without validation rows: they are training rows too, and all is encoded anew.
+
+        Args:
+            bins: of a column of numbers; None: those of the recipe.
+            alone: whether every process has all rows, and no test rows.
+        """
+        inspected, rest, tested, test = self._source
+        fit = TableFit.__new__(TableFit)
+        fit.among = WholeTable() if alone else self.among
+        recipe = replace(
+            self.recipe,
+            validation=0.0,
+            test=0.0,
+            refit=False,
+            epochs=self.epochs,
+            bins=self.recipe.bins if bins is None else bins,
+        )
+        if alone:
+            tested, test = rest[:0], None
+        fit._set_up(recipe, inspected, rest, tested, None, test)
         return fit
 
     def train(
@@ -102,7 +148,7 @@ class TableFit(SplitTable):
         found = self._search(checkpoint, resume, progress) if self.recipe.search else ()
         recipe, learned, held_out = self.recipe, self.training, self.validation
         settings = {
-            **self._settings(),
+            **self.settings(),
             "callbacks": callbacks,
             "progress": progress,
             "checkpoint": checkpoint,
@@ -158,7 +204,7 @@ class TableFit(SplitTable):
             found,
         )
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Those of `Model.fit` that the recipe decides, but for validation."""
         size = self.recipe.batch_size
         return {
@@ -178,10 +224,10 @@ class TableFit(SplitTable):
             self.recipe,
             self.table,
             self.training,
-            self._facts,
+            self.facts,
             None if checkpoint is None else search_folder(checkpoint),
             resume,
-            settings=self._settings(),
+            settings=self.settings(),
             progress=bool(progress),
         )
         self.recipe = replace(self.recipe, search=None, **found[0].settings)

@@ -112,7 +112,12 @@ class InspectedTable:
     remarks: tuple[str, ...] = ()
 
     def fit_encoding(
-        self, rows: Array, max_categories: int, impute: bool, log_target: bool = False
+        self,
+        rows: Array,
+        max_categories: int,
+        impute: bool,
+        log_target: bool = False,
+        bins: int = 0,
     ) -> tuple[Table, tuple[ColumnReport, ...]]:
         """Choose the columns, and learn their encoding from the training rows.
 
@@ -121,6 +126,7 @@ class InspectedTable:
             max_categories: of a text column.
             impute: replace missing values; else they are refused.
             log_target: what `learns_logarithm` returned.
+            bins: of a column of numbers, at most.
 
         Returns:
             The schema, and a report on each column in the table's order.
@@ -147,7 +153,7 @@ class InspectedTable:
             if isinstance(values, np.ndarray) and name in self.dates:
                 column = Dates.fit(name, values[rows], impute, self.dates[name])
             elif isinstance(values, np.ndarray):
-                column = Number.fit(name, values[rows], impute)
+                column = Number.fit(name, values[rows], impute, bins)
             else:
                 spelling = "exact" if name in self.exact else "one"
                 known = values.gather(rows)

@@ -41,6 +41,7 @@ _FACTS = "table.json"
 FIXED = (
     "task", "validation", "test", "group", "time", "weights", "id", "dtype", "missing",
     "categories", "drop", "categorical", "date", "separator", "decimal", "thousands", "log_target",
+    "bins",
 )  # fmt: skip
 
 
@@ -247,7 +248,8 @@ def _check_alone(recipe: Recipe) -> None:
 
 def _with_fixed(recipe: Recipe, settings: Mapping[str, Any], path: Path) -> Recipe:
     defaults = {field.name: field.default for field in fields(Recipe)}
-    fixed: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    every = {**{name: defaults[name] for name in FIXED}, **settings}  # older folders lack some
+    fixed: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in every.items()}
     for name, value in fixed.items():
         given = getattr(recipe, name)
         if given not in (value, defaults[name]):

@@ -1,7 +1,10 @@
 """Training once more on the rows that chose the epoch.
 
-Rows that are held out for validation are missing in the training. So once they have shown how many
+Rows that are held out for validation are missing in the training. So once it is known how many
 epochs are good, another model with the same start is trained for that many, on these rows too.
+
+That is read off the losses of the validation rows, or of the folds of a small table
+(`fastnet.tables.folding`).
 
 For classes the number is that of the best epoch: after it, probabilities become overconfident. For
 numbers it is that of the last epoch whose validation loss is at most one standard error above the
@@ -84,9 +87,9 @@ def epochs_of(losses: Sequence[float], task: str, rows: int, most: int) -> int:
     """How many epochs a refit has.
 
     Args:
-        losses: of the validation rows, by epoch; for a regression of a standardized target.
+        losses: of rows not trained on, by epoch; for a regression of a standardized target.
         task: "classification" or "regression".
-        rows: of validation.
+        rows: how many these are.
         most: epochs that the first training would have had if it had not stopped early.
     """
     if task == "classification":
@@ -100,6 +103,7 @@ def epochs_of(losses: Sequence[float], task: str, rows: int, most: int) -> int:
 def refit(
     fit: "TableFit",
     trained: "Trained",
+    losses: Sequence[float],
     checkpoint: str | os.PathLike[str] | None,
     resume: bool,
     progress: Any,
@@ -109,15 +113,19 @@ def refit(
     Args:
         fit: the one that chose the epochs.
         trained: its result.
+        losses: of folds, by epoch; empty: those of the validation rows choose.
         checkpoint: its checkpoint; the refit has another one beside it meanwhile.
         resume: as for `TableFit.run`.
         progress: as for `TableFit.run`.
     """
     chosen, again = trained.model, fit.with_all_rows()
+    fit.again = again
     models = list(chosen) if isinstance(chosen, Ensemble) else [chosen]
-    how = trained.table.task, fit.rows["validation"], fit.epochs
+    rows = again.rows["training"] if losses else fit.rows["validation"]
     epochs = {
-        model.seed: epochs_of(model.history.validation_loss, *how)
+        model.seed: epochs_of(
+            losses or model.history.validation_loss, trained.table.task, rows, fit.epochs
+        )
         for model in models
         if model.history is not None
     }

@@ -10,7 +10,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract import choosing
 from fastnet.errors import DataError, DefinitionError
-from fastnet.tables import reading, refitting
+from fastnet.tables import folding, reading, refitting
 from fastnet.tables.evaluating import Rows, encoded, read
 from fastnet.tables.inspecting import ColumnReport, ColumnStore, InspectedTable, inspect_table
 from fastnet.tables.reading import STANDARD_INPUT, Reader
@@ -37,10 +37,12 @@ class SplitTable:
     Attributes:
         recipe: the settings.
         refits: whether the model is trained again, on training and validation rows.
+        by_folds: whether folds of these rows choose the epochs of that, and bins.
         table: what the model must know of the table.
         columns: how each column is used.
         without_target: how many rows were left out because they have no target.
         remarks: what may not be as its owner means it, a sentence each.
+        facts: what decides which training rows are held out together.
         training: the training rows that this process has.
         validation, test: likewise rows that are held out, or None.
         rows: how many each part has, over all processes.
@@ -56,6 +58,8 @@ class SplitTable:
 
     #: Whether all rows, as they were read, stay in memory.
     in_memory = True
+
+    by_folds = False
 
     recipe: Recipe
     table: Table
@@ -132,7 +136,7 @@ class SplitTable:
         fraction = recipe.validation if validation is None else 0
         kept, chosen = hold_out(inspected.facts.take(rest), recipe.seed, fraction, "validation")
         training, validated = rest[kept], rest[chosen]
-        self._facts = inspected.facts.take(training)
+        self.facts = inspected.facts.take(training)
         self.refits = refitting.wanted(
             recipe,
             len(rest),
@@ -141,14 +145,22 @@ class SplitTable:
             own_table=validation is not None,
             intervals=recipe.members > 1 and not inspected.classes,
         )
-        if self.refits:
-            self._all_rows = inspected, rest, tested, None, test
+        self.by_folds = folding.wanted(
+            recipe,
+            inspected.facts.take(rest),
+            in_memory=self.in_memory,
+            held_out=len(validated) > 0,
+            own_table=validation is not None,
+        )
+        if self.refits or self.by_folds:
+            self._source = inspected, rest, tested, test
         learned = rest if self.refits else training
         self.table, self.columns = inspected.fit_encoding(
             training,
             recipe.categories,
             recipe.missing == "impute",
             inspected.learns_logarithm(learned, recipe.log_target),
+            recipe.bins or 0,
         )
         self.without_target = inspected.without_target
         self._begin()

@@ -1,0 +1,108 @@
+"""What the folds of a small table choose: the epochs of a refit, and whether numbers are binned.
+
+The validation rows of a small table are few, and others would choose otherwise. So five folds of
+the training and validation rows are trained besides, each on the rows of the others, and the mean
+of their losses, by epoch, chooses. The inputs of all folds are encoded as those of all these rows.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnet.errors import DataError, Diverged
+from fastnet.many.population import Population
+from fastnet.tables.recipe import Recipe
+from fastnet.tables.splitting import RowFacts, folds
+from fastnet.training.progress import Bar
+
+if TYPE_CHECKING:
+    from fastnet.tables.fitting import TableFit
+
+FOLDS = 5
+
+#: The fewest and the most rows that are divided into folds: of fewer, folds tell nothing; more
+#: have validation rows enough. A choice.
+ROWS = 50, 10_000
+
+#: Bins of a column of numbers, and the most columns of a table with which they are tried: every
+#: bin is an input, which takes time. A choice.
+BINS, MOST_COLUMNS = 32, 20
+
+
+def wanted(
+    recipe: Recipe, facts: RowFacts, *, in_memory: bool, held_out: bool, own_table: bool
+) -> bool:
+    """Whether folds choose.
+
+    Args:
+        recipe: the settings.
+        facts: of the training and validation rows.
+        in_memory: whether all of them are, as they were read.
+        held_out: whether some of the table's rows are held out for validation.
+        own_table: whether validation rows have a table of their own.
+    """
+    if recipe.refit is False or not in_memory or not held_out or own_table:
+        return False
+    if facts.times is not None:  # the last rows choose, as they are what is to be predicted
+        return False
+    groups = FOLDS if facts.groups is None else len(np.unique(facts.groups))
+    return ROWS[0] <= facts.count <= ROWS[1] and groups >= FOLDS
+
+
+def bins_to_try(recipe: Recipe, task: str, columns: int) -> tuple[int, ...]:
+    """The numbers of bins that folds choose from, of a table with so many columns."""
+    if recipe.bins is not None or task == "classification" or columns > MOST_COLUMNS:
+        return (recipe.bins or 0,)
+    return 0, BINS
+
+
+def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
+    """The mean loss of the folds, by epoch; a fold that has stopped early keeps its last one.
+
+    Args:
+        fit: whose settings they have, and whose training and validation rows they are.
+        bins: of a column of numbers.
+        progress: whether to show a bar meanwhile.
+
+    Returns:
+        Nothing, if the loss of a fold stops being finite, or a fold has no rows, as where most
+        classes have one, or rows without weight.
+    """
+    whole = fit.with_all_rows(bins=bins, alone=True)
+    rows, recipe = whole.training, whole.recipe
+    try:
+        parts = list(folds(whole.facts, recipe.seed, FOLDS))
+    except DataError:
+        return []
+    if rows.weight is not None and not all(
+        rows.weight[part].any() for pair in parts for part in pair
+    ):
+        return []
+    population = Population(
+        whole.model.network,
+        seed=[recipe.seed] * FOLDS,
+        backend=recipe.backend,
+        dtype=recipe.dtype,
+    )
+    settings = {**fit.settings(), "sample_weight": rows.weight}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of folds that diverge
+            histories = population.fit(
+                rows.x,
+                rows.y,
+                rows=[kept for kept, _ in parts],
+                validation="rest",
+                early_stopping=recipe.patience,
+                progress=Bar(transient=True) if progress else False,
+                **settings,
+            )
+    except Diverged:
+        return []
+    if population.diverged:
+        return []
+    curves = [history.validation_loss for history in histories]
+    longest = max(map(len, curves))
+    filled = [curve + curve[-1:] * (longest - len(curve)) for curve in curves]
+    return [float(loss) for loss in np.mean(filled, axis=0)]
