@@ -117,7 +117,8 @@ def least(number: Number, *, classes: bool = False, pairs: bool = False) -> Case
     net, layout = network(3, (4, "gelu"), 0.5, last, loss=loss)
     shape = Shape(
         widths=(16, 16, 16), codes=tuple(layer.code for layer in layout.layers), slopes=True,
-        output_slopes=not (classes or pairs), masks=True, row_warps=2, column_warps=2, tiles=1,
+        output_slopes=not (classes or pairs), masks=True, row_warps=2,
+        column_warps=1 if number.is_16_bit else 2, tiles=1, fragments=4,
     )  # fmt: skip
     maker = Maker(net, layout, number, shape)
     return maker.case("least", Mode.GRADIENT, tiles=1, dropping=True, blocks=1)

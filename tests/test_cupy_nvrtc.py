@@ -211,7 +211,7 @@ def test_narrow_networks_have_a_kernel_that_spills_nothing(compiled, number, lay
     dynamic = shape.shared_bytes(number)
     assert_room(use, shape.threads, architecture, dynamic, narrow.OWN_BYTES, shape.together)
     if number.is_16_bit and not shape.slopes and architecture == "sm_90":
-        assert shape.column_warps == 2, "the benchmarks' networks have the quicker shapes there"
+        assert shape.column_warps <= 2, "the benchmarks' networks have the quicker shapes there"
 
 
 @pytest.mark.parametrize("number", [FP16, TF32, FLOAT32], ids=lambda number: number.name)
@@ -348,9 +348,11 @@ def test_product_loops_do_little_but_products(compiled, number, tmp_path):
     loops = [*product_loops(machine_code(given.cubin, tmp_path), product)]
     if product != "HMMA":  # other loops multiply, too: those of losses and activations
         loops = [(all_, own) for all_, own in loops if own >= 16 and 2.5 * own > all_]
-    assert len(loops) >= 2 * len(shape.codes) - 1, "a layer's products are missing"
+    # Where rows stay in registers, only products of weight gradients are loops, and not of all.
+    least = 1 if shape.chained else 2 * len(shape.codes) - 1
+    assert len(loops) >= least, "a layer's products are missing"
     all_, own = map(sum, zip(*loops, strict=True))
-    assert all_ / own <= budget, loops
+    assert all_ / own <= budget, (all_ / own, loops)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,16 @@ WIDTHS = (16, 32, 64, 128)
 MOST_LAYERS = 12
 
 #: How a layer's output is divided among warps: warps along the rows and along the columns, and
-#: tiles of 16 rows of a warp, the fastest first. Two tiles let tensor cores use each weight twice
-#: from one reading; four warps along the columns leave room for more layers.
-SHARES = ((4, 2, 2), (4, 2, 1), (2, 4, 1))
+#: tiles of 16 rows of a warp, the fastest first; side by side those in which a block has the same
+#: rows. A warp that has all columns keeps its rows in registers from one product to the next (16
+#: bits). Two tiles let tensor cores use each weight twice from one reading; four warps along the
+#: columns leave room for more layers.
+SHARES = (((8, 1, 1), (4, 2, 2)), ((4, 2, 1),), ((2, 4, 1),))
+
+#: The widest layer of a network whose rows stay in a warp's registers. For 128 rows, a product of
+#: 32 by 32 then reads 32 tiles of 16 x 16 from shared memory instead of 48; one of 64 by 64 reads
+#: 128 either way, and waits for no other warp; one of 128 by 128 would read 512 instead of 384.
+WIDEST_KEPT = 64
 
 #: Registers for a thread's sums, at most, of the 255 that it can have: the compiler needs some
 #: thirty more. With fewer it depends on the network, the architecture and the compiler's version
@@ -34,12 +41,21 @@ MOST_SUMS = 224
 #: With fewer, what spills is compiled again without unrolling, so a wrong figure costs time only.
 ROOMY_SUMS = 76
 
+#: Fragments of a layer's weight gradient that a warp has at the least, where tensor cores compute
+#: it: with eight, five readings of shared memory give eight products, with four, three give four,
+#: with one, two give one.
+FRAGMENTS = (8, 4, 2, 1)
+
 #: Blocks of a multiprocessor, at most: while one waits at a barrier or for memory, another works.
 TOGETHER = 2
 
 #: Sums of a thread up to which two blocks may have registers enough, 128 for each thread: with more
-#: it would be compiled in vain. In NVRTC 13.0, 63 have.
-TOGETHER_SUMS = 64
+#: it would be compiled in vain. In NVRTC 13.0, 64 have, and in 16 bits 72.
+TOGETHER_SUMS, TOGETHER_SUMS_16_BIT = 64, 72
+
+#: Sums of a thread up to which it has more fragments than it must, in 16 bits, where its block is
+#: alone. In NVRTC 13.0, 176 leave registers enough.
+ALONE_SUMS_16_BIT = 176
 
 #: Bytes of shared memory that a multiprocessor keeps for each of its blocks (CUDA C++ Programming
 #: Guide, "Compute Capability 8.x"); it has room for one block of the largest size with them.
@@ -67,6 +83,8 @@ class Shape:
         row_warps, column_warps, tiles: as `SHARES`.
         unrolled: whether loops of 32-bit and 64-bit products are unrolled.
         together: blocks that a multiprocessor is to have at once.
+        ahead: whether there is room for the x of the rows that come next.
+        fragments: as `FRAGMENTS`.
     """
 
     widths: tuple[int, ...]
@@ -79,6 +97,8 @@ class Shape:
     tiles: int
     unrolled: bool = True
     together: int = 1
+    ahead: bool = True
+    fragments: int = 1
 
     @property
     def rows(self) -> int:
@@ -89,6 +109,11 @@ class Shape:
     def threads(self) -> int:
         """Of a block."""
         return WARP * self.row_warps * self.column_warps
+
+    @property
+    def chained(self) -> bool:
+        """Whether a warp has all columns of its rows."""
+        return self.column_warps == 1
 
     @property
     def macros(self) -> dict[str, str]:
@@ -105,33 +130,49 @@ class Shape:
             "FN_TILES": str(self.tiles),
             "FN_UNROLLED": str(int(self.unrolled)),
             "FN_TOGETHER": str(self.together),
+            "FN_AHEAD": str(int(self.ahead)),
+            "FN_FRAGMENTS": str(self.fragments),
         }
 
     def shared_bytes(self, number: Number) -> int:
-        """Dynamic shared memory of a block: the arrays of kernels/narrow.cu, in its order."""
+        """Dynamic shared memory of a block: `Chip` in kernels/narrow_chip.cuh, in its order."""
         padding = 16 // number.bytes
         weights = sum(
             i * (j + padding) for i, j in zip(self.widths[:-1], self.widths[1:], strict=True)
         )
         inputs = self.rows * sum(w + padding for w in self.widths[:-1])
         slopes = self.rows * sum(w + padding for w in self.widths[1:-1]) if self.slopes else 0
-        d = self.rows * (max(self.widths[1:]) + padding)
-        biases = sum(self.widths[1:])
-        output = self.rows * (self.widths[-1] + 1)
-        reals = biases + output * (1 + self.output_slopes) + self.threads
         itemsize = number.real_bytes
-        return (weights + inputs + slopes + d) * number.bytes + reals * itemsize
+        d = self.rows * (max(self.widths[1:]) + padding) * number.bytes * (1 + self.chained)
+        targets = self.rows * (self.widths[-1] + 1) * itemsize
+        x = self.rows * self.widths[0] if self.ahead else 0
+        places = 2 * self.rows * np.dtype(np.int64).itemsize
+        output = self.rows * (self.widths[-1] + 1) * (1 + self.output_slopes)
+        biases = sum(self.widths[1:])
+        column = 0 if number.on_tensor_cores else self.threads
+        stored = (weights + inputs + slopes) * number.bytes + max(d, targets) + places
+        return stored + (x + output + biases + column) * itemsize
 
     def sums(self, number: Number) -> int:
         """Registers for what a thread adds up: gradients, and a layer's output."""
-        warps = self.row_warps * self.column_warps
-        kept = 0
-        for inputs, units in zip(self.widths[:-1], self.widths[1:], strict=True):
-            row_warps = min(inputs // 16, warps)
-            columns = max(units // 8 // (warps // row_warps), 1)
-            kept += inputs // 16 // row_warps * columns * 4 + 1
+        kept = sum(
+            self._share(inputs // 16, units // 8, number)
+            for inputs, units in zip(self.widths[:-1], self.widths[1:], strict=True)
+        )
         output = self.tiles * max(self.widths[1:]) // 8 // self.column_warps * 4
-        return (kept + output) * number.real_bytes // 4
+        rows = self.tiles * max(self.widths) // 4 if self.chained else 0
+        return (kept + output) * number.real_bytes // 4 + rows
+
+    def _share(self, tall: int, broad: int, number: Number) -> int:
+        """A thread's sums of a layer's gradient: `Share` in kernels/narrow_gradient.cuh."""
+        warps, groups = self.row_warps * self.column_warps, 1
+        if number.on_tensor_cores:
+            most = min(warps, self.rows // 16, self.fragments * warps // (tall * broad))
+            groups = 1 << max(most, 1).bit_length() - 1
+        row_warps = min(tall, warps // groups)
+        columns = max(broad // (warps // groups // row_warps), 1)
+        bias = math.ceil(columns / row_warps) * 4 if number.on_tensor_cores else 1
+        return tall // row_warps * columns * 4 + bias
 
 
 def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Shape]:
@@ -142,38 +183,65 @@ def shapes_for(layout: Layout, number: Number, shared_bytes: int) -> Iterator[Sh
         number: the kind of number.
         shared_bytes: what a block may have.
     """
-    hidden = layout.layers[:-1]
     if not layout.is_plain or len(layout.layers) > MOST_LAYERS:
         return
-    for row_warps, column_warps, tiles in SHARES:
-        least = 8 * column_warps
-        inputs = _padded(layout.inputs, least)
-        units = [_padded(layer.units, least) for layer in layout.layers]
-        widths = tuple(width for width in (inputs, *units) if width is not None)
-        if len(widths) <= len(units):
-            return
-        shape = Shape(
-            widths=widths,
-            codes=tuple(layer.code for layer in layout.layers),
-            slopes=not all(layer.slope_from_output for layer in hidden),
-            output_slopes=layout.softmax or layout.layers[-1].code != IDENTITY,
-            masks=any(layer.masks for layer in hidden),
-            row_warps=row_warps,
-            column_warps=column_warps,
-            tiles=tiles,
-        )
-        if tiles > 1 and (shape.slopes or not number.is_16_bit):
-            continue
-        sums, bytes_ = shape.sums(number), shape.shared_bytes(number) + OWN_BYTES
-        if sums > MOST_SUMS or bytes_ > shared_bytes:
-            continue
-        whole = shared_bytes + BLOCK_BYTES
-        if sums <= TOGETHER_SUMS and TOGETHER * (bytes_ + BLOCK_BYTES) <= whole:
-            yield replace(shape, together=TOGETHER)
-        if number.is_16_bit or sums <= ROOMY_SUMS:
-            yield shape
-        if not number.is_16_bit:
-            yield replace(shape, unrolled=False)
+    for same_rows in SHARES:
+        shapes = [shape for share in same_rows for shape in _shapes(layout, number, share)]
+        for together in (TOGETHER, 1):
+            room = (shared_bytes + BLOCK_BYTES) // together - BLOCK_BYTES - OWN_BYTES
+            for shape in shapes:
+                options = (
+                    replace(shape, together=together, ahead=ahead) for ahead in (True, False)
+                )
+                fits = next((one for one in options if one.shared_bytes(number) <= room), None)
+                if fits is not None:
+                    yield from _with_registers(fits, number)
+
+
+def _shapes(layout: Layout, number: Number, share: tuple[int, int, int]) -> Iterator[Shape]:
+    """The shape that a network has with one of `SHARES`, where it has one."""
+    hidden = layout.layers[:-1]
+    row_warps, column_warps, tiles = share
+    least = 8 * column_warps
+    columns = (layout.inputs, *(layer.units for layer in layout.layers))
+    widths = tuple(width for own in columns if (width := _padded(own, least)) is not None)
+    if len(widths) < len(columns):
+        return
+    shape = Shape(
+        widths=widths,
+        codes=tuple(layer.code for layer in layout.layers),
+        slopes=not all(layer.slope_from_output for layer in hidden),
+        output_slopes=layout.softmax or layout.layers[-1].code != IDENTITY,
+        masks=any(layer.masks for layer in hidden),
+        row_warps=row_warps,
+        column_warps=column_warps,
+        tiles=tiles,
+    )
+    if tiles > 1 and (shape.slopes or not number.is_16_bit):
+        return
+    if shape.chained and not (number.is_16_bit and max(widths) <= WIDEST_KEPT):
+        return
+    if shape.sums(number) <= MOST_SUMS:
+        yield shape
+
+
+def _with_registers(shape: Shape, number: Number) -> Iterator[Shape]:
+    """The shape with as many fragments, and loops as far unrolled, as there are registers for."""
+    if shape.together > 1:
+        most = TOGETHER_SUMS_16_BIT if number.is_16_bit else TOGETHER_SUMS
+    else:
+        most = ALONE_SUMS_16_BIT if number.is_16_bit else ROOMY_SUMS
+    options = (
+        replace(shape, fragments=fragments)
+        for fragments in (FRAGMENTS if number.on_tensor_cores else FRAGMENTS[-1:])
+    )
+    found = next((one for one in options if one.sums(number) <= most), None)
+    if found is not None:
+        yield found
+    elif number.is_16_bit and shape.together == 1:
+        yield shape
+    if shape.together == 1 and not number.is_16_bit:
+        yield replace(shape, unrolled=False)
 
 
 def shape_for(

@@ -32,6 +32,11 @@ class Number:
         return self.store != self.real
 
     @property
+    def on_tensor_cores(self) -> bool:
+        """Whether they compute its products."""
+        return self.name in NUMBERS
+
+    @property
     def real_bytes(self) -> int:
         """Of a number that sums are kept in."""
         return np.dtype(self.real).itemsize

@@ -121,5 +121,6 @@ static inline void __syncwarp(unsigned mask = 0xffffffffu, fn_host::Place place 
   fn_host::sync_warp(mask, place);
 }
 
+#include "copies.h"
 #include "shuffles.h"
 #include "tensor_cores.h"

@@ -81,6 +81,7 @@ static const char *launch(unsigned blocks, unsigned threads, size_t shared, unsi
   for (unsigned b = 0; b < blocks && !wrong; b++) {
     blockIdx.x = order[b];
     poison_shared();
+    forget_copies(threads);
     wrong = run_block(threads);
   }
   free(order);

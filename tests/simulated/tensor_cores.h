@@ -21,6 +21,14 @@ static inline uint16_t fn_float_to_bf16(float value) {
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+static inline uint32_t fn_pair_to_fp16(float first, float second) {
+  return fn_float_to_fp16(first) | (uint32_t)fn_float_to_fp16(second) << 16;
+}
+
+static inline uint32_t fn_pair_to_bf16(float first, float second) {
+  return fn_float_to_bf16(first) | (uint32_t)fn_float_to_bf16(second) << 16;
+}
+
 // As machine code has it for `cvt.rna.tf32`: a NaN whose bits all lie below the tenth is infinite.
 static inline float fn_round_tf32(float value) {
   uint32_t bits = __float_as_uint(value);

@@ -38,6 +38,19 @@ __device__ __forceinline__ uint16_t fn_float_to_bf16(float value) {
   return bits;
 }
 
+// Two at once, likewise; `first` in the lower half.
+__device__ __forceinline__ uint32_t fn_pair_to_fp16(float first, float second) {
+  uint32_t bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
+}
+
+__device__ __forceinline__ uint32_t fn_pair_to_bf16(float first, float second) {
+  uint32_t bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
+}
+
 // To the nearest with 10 bits of significand, ties away from zero, the bits below it zero. A NaN
 // whose own bits all lie below becomes infinite: of one that is computed the first is set.
 __device__ __forceinline__ float fn_round_tf32(float value) {
@@ -93,6 +106,23 @@ __device__ __forceinline__ void fn_load_matrices_transposed(uint32_t (&m)[4], co
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
                : "r"(address)
                : "memory");
+}
+
+// Copy BYTES, 4, 8 or 16, from global to shared memory, both aligned to as many, while this thread
+// goes on. Until `fn_wait_for_copies` neither may be written, nor what is copied be read; other
+// threads may read it behind a barrier after that (section 9.7.9.25.3).
+template <int BYTES>
+__device__ __forceinline__ void fn_copy(void *to, const void *from) {
+  uint32_t address = (uint32_t)__cvta_generic_to_shared(to);
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;"
+               :
+               : "r"(address), "l"(from), "n"(BYTES)
+               : "memory");
+}
+
+// Wait for all copies that this thread has asked for.
+__device__ __forceinline__ void fn_wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 #else

@@ -19,6 +19,13 @@ typedef uint16_t store;
 typedef real store;
 #endif
 
+// Whether products go through tensor cores.
+#if FN_16_BIT || defined(FN_TF32)
+#define FN_TENSOR_CORES 1
+#else
+#define FN_TENSOR_CORES 0
+#endif
+
 __device__ __forceinline__ real to_real(store value) {
 #if defined(FN_BF16)
   return fn_bf16_to_float(value);
@@ -41,15 +48,16 @@ __device__ __forceinline__ store to_store(real value) {
 #endif
 }
 
-// A derivative, as it is stored. fp16 ends at 65504: what is beyond is cut, not made infinite,
-// because the loss's scale is chosen by the derivatives at the output, and may be too large for
-// a layer further down.
-__device__ __forceinline__ store to_store_cut(real value) {
+// fp16 ends at 65504: a derivative beyond is cut, not made infinite, because the loss's scale is
+// chosen by the derivatives at the output, and may be too large for a layer further down.
+__device__ __forceinline__ real cut(real value) {
 #ifdef FN_FP16
   value = value > 65504.f ? 65504.f : (value < -65504.f ? -65504.f : value);
 #endif
-  return to_store(value);
+  return value;
 }
+
+__device__ __forceinline__ store to_store_cut(real value) { return to_store(cut(value)); }
 
 // Entries that are read at once.
 struct __align__(16) Four {
@@ -57,12 +65,32 @@ struct __align__(16) Four {
 };
 
 // Two neighboring entries, as they are stored.
+#if FN_16_BIT
+__device__ __forceinline__ uint32_t to_store_pair(real first, real second) {
+#ifdef FN_BF16
+  return fn_pair_to_bf16(first, second);
+#else
+  return fn_pair_to_fp16(first, second);
+#endif
+}
+#endif
 __device__ __forceinline__ void store_pair(store *to, real first, real second) {
 #if FN_16_BIT
-  *(uint32_t *)to = (uint32_t)to_store(first) | (uint32_t)to_store(second) << 16;
+  *(uint32_t *)to = to_store_pair(first, second);
 #else
   to[0] = to_store(first);
   to[1] = to_store(second);
+#endif
+}
+
+__device__ __forceinline__ void load_pair(const store *from, real &first, real &second) {
+#if FN_16_BIT
+  uint32_t pair = *(const uint32_t *)from;
+  first = to_real((store)pair);
+  second = to_real((store)(pair >> 16));
+#else
+  first = to_real(from[0]);
+  second = to_real(from[1]);
 #endif
 }
 

@@ -22,14 +22,6 @@
 __device__ __forceinline__ int lane_group() { return (threadIdx.x & 31) >> 2; }
 __device__ __forceinline__ int lane_pair() { return (threadIdx.x & 3) * 2; }
 
-__device__ __forceinline__ void store_pair_cut(store *to, real first, real second) {
-#if FN_16_BIT
-  *(uint32_t *)to = (uint32_t)to_store_cut(first) | (uint32_t)to_store_cut(second) << 16;
-#else
-  store_pair(to, first, second);
-#endif
-}
-
 template <int M, int N>
 __device__ __forceinline__ void clear(real (&c)[M][N][4]) {
 #pragma unroll
@@ -40,48 +32,135 @@ __device__ __forceinline__ void clear(real (&c)[M][N][4]) {
       for (int i = 0; i < 4; i++) c[m][n][i] = 0;
 }
 
-#if FN_16_BIT
+template <int M, int N>
+__device__ __forceinline__ void scale_fragments(real (&c)[M][N][4], real factor) {
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) c[m][n][i] *= factor;
+}
 
-#ifdef FN_BF16
+#if FN_TENSOR_CORES
+
+#if defined(FN_TF32)
+#define FN_MMA fn_mma_tf32
+#elif defined(FN_BF16)
 #define FN_MMA fn_mma_bf16
 #else
 #define FN_MMA fn_mma_fp16
 #endif
 
-template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
-__device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
+// c += a b, where a is all ones: the sums of b's columns, in each row of c.
+__device__ __forceinline__ void add_columns(real (&c)[4], const uint32_t (&b)[2]) {
+#if FN_16_BIT
+  uint32_t one = to_store_pair(1.f, 1.f);
+#else
+  uint32_t one = __float_as_uint(1.f);
+#endif
+  uint32_t a[4] = {one, one, one, one};
+  FN_MMA(c, a, b);
+}
+
+// What `multiply` does with each fragment of b beside the product.
+struct NothingElse {
+  __device__ __forceinline__ void operator()(int, const uint32_t (&)[2]) const {}
+};
+
+#endif
+
+#if FN_16_BIT
+
+// Where a lane begins to read: four 8 x 8 pieces come at once, each by the rows of eight lanes. Of a
+// they are the two halves of rows, then of depth; of b the two halves of depth, then of columns,
+// which belong to two fragments.
+template <bool TRANSPOSE, int LD>
+__device__ __forceinline__ const store *lane_of_a(const store *a) {
   int lane = threadIdx.x & 31, row = lane & 7, second = (lane >> 3) & 1, third = lane >> 4;
-  // Four 8 x 8 pieces come at once: of a the two halves of rows, then of depth; of b the two
-  // halves of depth, then of columns, which belong to two fragments.
-  const store *from_a = TRANSPOSE_A ? a + (row + 8 * third) * LDA + 8 * second
-                               : a + (row + 8 * second) * LDA + 8 * third;
+  return TRANSPOSE ? a + (row + 8 * third) * LD + 8 * second
+                   : a + (row + 8 * second) * LD + 8 * third;
+}
+template <int N, bool TRANSPOSE, int LD>
+__device__ __forceinline__ const store *lane_of_b(const store *b) {
+  int lane = threadIdx.x & 31, row = lane & 7, second = (lane >> 3) & 1, third = lane >> 4;
   int beside = N > 1 ? 8 * third : 0;  // one fragment alone has no neighbor
-  const store *from_b = TRANSPOSE_B ? b + (row + beside) * LDB + 8 * second
-                               : b + (row + 8 * second) * LDB + beside;
+  return TRANSPOSE ? b + (row + beside) * LD + 8 * second
+                   : b + (row + 8 * second) * LD + beside;
+}
+
+// c += a b for 16 entries of depth, of which `a` has the fragments; `b` is where the lane reads.
+template <int M, int N, bool TRANSPOSE_B, int LDB, class Also>
+__device__ __forceinline__ void multiply_fragments(const uint32_t (&a)[M][4], const store *b,
+                                                   real (&c)[M][N][4], Also &also) {
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    uint32_t fb[4];
+    if (TRANSPOSE_B)
+      fn_load_matrices(fb, b + n * 8 * LDB);
+    else
+      fn_load_matrices_transposed(fb, b + n * 8);
+    uint32_t left[2] = {fb[0], fb[1]}, right[2] = {fb[2], fb[3]};
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+      FN_MMA(c[m][n], a[m], left);
+      if (n + 1 < N) FN_MMA(c[m][n + 1 < N ? n + 1 : n], a[m], right);
+    }
+    also(n, left);
+    if (n + 1 < N) also(n + 1, right);
+  }
+}
+
+template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB,
+          class Also = NothingElse>
+__device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4],
+                                         Also also = {}) {
+  a = lane_of_a<TRANSPOSE_A, LDA>(a);
+  b = lane_of_b<N, TRANSPOSE_B, LDB>(b);
 #pragma unroll(M *N < 8 ? 4 : 2)
   for (int k = 0; k < K; k += 16) {
-    uint32_t fa[M][4], fb[4];
+    uint32_t fa[M][4];
 #pragma unroll
     for (int m = 0; m < M; m++)
       if (TRANSPOSE_A)
-        fn_load_matrices_transposed(fa[m], from_a + k * LDA + m * 16);
+        fn_load_matrices_transposed(fa[m], a + m * 16);
       else
-        fn_load_matrices(fa[m], from_a + m * 16 * LDA + k);
-#pragma unroll
-    for (int n = 0; n < N; n += 2) {
-      if (TRANSPOSE_B)
-        fn_load_matrices(fb, from_b + n * 8 * LDB + k);
-      else
-        fn_load_matrices_transposed(fb, from_b + k * LDB + n * 8);
-      uint32_t left[2] = {fb[0], fb[1]}, right[2] = {fb[2], fb[3]};
-#pragma unroll
-      for (int m = 0; m < M; m++) {
-        FN_MMA(c[m][n], fa[m], left);
-        if (n + 1 < N) FN_MMA(c[m][n + 1 < N ? n + 1 : n], fa[m], right);
-      }
-    }
+        fn_load_matrices(fa[m], a + m * 16 * LDA);
+    multiply_fragments<M, N, TRANSPOSE_B, LDB>(fa, b, c, also);
+    a += TRANSPOSE_A ? 16 * LDA : 16;
+    b += TRANSPOSE_B ? 16 : 16 * LDB;
   }
 }
+
+// Rows of a warp, as many as M fragments have, in its registers: as a product reads them, and as
+// one leaves them.
+template <int M, int WIDTH>
+struct Kept {
+  uint32_t fragments[WIDTH / 16][M][4];
+
+  template <int LD>
+  __device__ __forceinline__ void load(const store *rows) {
+    rows = lane_of_a<false, LD>(rows);
+#pragma unroll
+    for (int k = 0; k < WIDTH / 16; k++)
+#pragma unroll
+      for (int m = 0; m < M; m++) fn_load_matrices(fragments[k][m], rows + m * 16 * LD + k * 16);
+  }
+  // What lies at c[m][n][2 h] and behind it in the sums of a product.
+  __device__ __forceinline__ void keep(int m, int n, int h, real first, real second) {
+    fragments[n / 2][m][n % 2 * 2 + h] = to_store_pair(first, second);
+  }
+  // c += these rows times b.
+  template <int N, bool TRANSPOSE_B, int LDB>
+  __device__ __forceinline__ void add_product(const store *b, real (&c)[M][N][4]) const {
+    b = lane_of_b<N, TRANSPOSE_B, LDB>(b);
+    NothingElse nothing;
+#pragma unroll
+    for (int k = 0; k < WIDTH / 16; k++)
+      multiply_fragments<M, N, TRANSPOSE_B, LDB>(
+          fragments[k], b + k * 16 * (TRANSPOSE_B ? 1 : LDB), c, nothing);
+  }
+};
 
 #else
 
@@ -97,8 +176,10 @@ __device__ __forceinline__ real entry(const store *matrix, int row, int column) 
 // and 2 t + 1. As rows are 4 entries longer than a multiple of 16, no two lanes then find theirs in
 // one bank, but in `a` where both matrices are as they are stored: an entry of `a` is read for all
 // fragments of b.
-template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB>
-__device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4]) {
+template <int M, int N, int K, bool TRANSPOSE_A, bool TRANSPOSE_B, int LDA, int LDB,
+          class Also = NothingElse>
+__device__ __forceinline__ void multiply(const store *a, const store *b, real (&c)[M][N][4],
+                                         Also also = {}) {
   constexpr bool APART = !TRANSPOSE_A && (TRANSPOSE_B || N == 1);
   constexpr int NEXT = APART ? 4 : 1;
   int g = lane_group(), t = threadIdx.x & 3, depth = APART ? t : 2 * t;
@@ -124,7 +205,8 @@ __device__ __forceinline__ void multiply(const store *a, const store *b, real (&
         fb[i] = __float_as_uint(from_b[TRANSPOSE_B ? column * LDB + entry : entry * LDB + column]);
       }
 #pragma unroll
-      for (int m = 0; m < M; m++) fn_mma_tf32(c[m][n], fa[m], fb);
+      for (int m = 0; m < M; m++) FN_MMA(c[m][n], fa[m], fb);
+      also(n, fb);
     }
   }
 }
