@@ -1,10 +1,8 @@
 """Models as ONNX graphs: onnxruntime computes what `predict` does."""
 
-import importlib.util
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,16 +241,3 @@ def test_without_onnx_the_error_has_the_pip_command(tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(fn.MissingExtra, match='pip install "onnx>='):
         fn.from_onnx(tmp_path / "model.onnx")
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("on_numpy")
-def test_the_readmes_example_runs(tmp_path, monkeypatch, capsys):
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    section = readme.split("## From and to other libraries")[1]
-    code = section.split("```python\n")[1].split("```")[0]
-    if importlib.util.find_spec("torch") is None:
-        code = code.split("module = ")[0]
-    monkeypatch.chdir(tmp_path)
-    exec(code, {})
-    assert float(capsys.readouterr().out.splitlines()[-1]) < 1e-5
