@@ -92,6 +92,8 @@ def test_compiled_lanes_do_what_their_twins_say(array):
 
     from fastnet_numba.simd import emulated, lanes
 
+    bits = 23 if array.itemsize == 4 else 52  # of the mantissa
+
     def through(v):
         def steps(m, out, count, order):
             i = v.lanes(m)
@@ -111,6 +113,10 @@ def test_compiled_lanes_do_what_their_twins_say(array):
             v.spread(out, at, i, m, order, 1, min(count, i), 9, 2, min(count, 7))
             v.spread(out, at + i * i, i, m, order[:0], 1, min(count, i), 9, 2, min(count, 7))
             v.spread_few(out, at + 2 * i * i, i, m, order, 1, min(count, i), 9, 2, min(count, 4))
+            at += 2 * i * i + 4 * i
+            block = v.choose(v.load_block(m, 3) < 0.5, 2.0, v.in_rows(x))
+            v.store(out, at, v.low(block) * v.high(block))
+            v.store(out, at + 2 * i, v.raised(v.every(block, 1.5 * 2.0**bits + 3.0)))
 
         return steps
 

@@ -10,10 +10,11 @@ from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS
-from fastnet_numba.ops.lanes import AT_ONCE, CODE, CONSTANTS
+from fastnet_numba.ops.lanes import CODE, CONSTANTS
 from fastnet_numba.ops.losses import CROSSENTROPY, OF_ROWS
 from fastnet_numba.ops.optimizers import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.lanes import ROWS
 from fastnet_numba.training import LEAST_WEIGHT
 
 #: The most units of a layer, inputs and rows of a network that is trained this way.
@@ -40,7 +41,7 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
     factors = {factor for one in plan.parameters for factor in (one.rate_factor, one.decay_factor)}
     if not plan.is_chain or factors != {1}:
         return None
-    width = LANES[dtype.itemsize] * AT_ONCE
+    width = ROWS * LANES[dtype.itemsize]
     layers: list[list[int]] = []
     constants: list[float] = []
     room = 0

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.choosing import processors
 from fastnet.contract.program import Data, Run, State
@@ -16,6 +19,10 @@ from fastnet_numba.threads import WORTH_STARTING, in_turn
 
 if TYPE_CHECKING:
     from fastnet_numba.program import NumbaProgram
+
+#: Vectors of networks whose numbers are prepared together, at most, which saves calls of NumPy (a
+#: choice).
+MOST_GROUPS = 8
 
 
 def train(
@@ -32,16 +39,17 @@ def train(
     def train_alone(place: int) -> None:
         found[place] = program.train_alone(states[place], data[place], runs[place], alone=True)
 
-    def train_side_by_side(places: list[int]) -> None:
+    def train_side_by_side(places: list[int], room: Array) -> None:
         assert lanes is not None
-        block = side_by_side.Block(
+        some = side_by_side.Groups(
             program.plan,
             lanes,
             [states[place] for place in places],
             [data[place] for place in places],
             [runs[place] for place in places],
+            room,
         )
-        for place, losses in zip(places, block.train(program.kernels.side_by_side), strict=True):
+        for place, losses in zip(places, some.train(program.kernels.side_by_side), strict=True):
             found[place] = losses
 
     for place, (state, one, run) in enumerate(zip(states, data, runs, strict=True)):
@@ -62,10 +70,17 @@ def train(
     width = LANES[program.dtype.itemsize]
     for places in groups.values():
         places.sort(key=lambda place: -runs[place].steps)  # those that end together
-        # Where there are vectors enough for all threads; bits are the same.
-        each = width * side_by_side.IN_TURNS if len(places) > width * threads else width
-        for first in range(0, len(places), each):
-            jobs.append(partial(train_side_by_side, places[first : first + each]))
+        # Several groups together where there are enough for all threads; bits are the same.
+        vectors = -(-len(places) // width)
+        each = width * min(max(vectors // (2 * threads), 1), MOST_GROUPS)
+        # All in one piece, which the next run is given again: new memory takes as long as a step.
+        steps = [runs[places[first]].steps for first in range(0, len(places), each)]
+        sizes = [n * min(each, vectors * width - i * each) for i, n in enumerate(steps)]
+        ends = np.cumsum(sizes).tolist()
+        room = cache_lines.zeros(ends[-1], program.dtype)
+        for i, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            some = places[i * each : (i + 1) * each]
+            jobs.append(partial(train_side_by_side, some, room[end - size : end]))
     _share_out(program, jobs, products)
     return found
 

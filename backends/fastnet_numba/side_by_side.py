@@ -18,7 +18,6 @@ from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba.lane_plan import LanePlan
 from fastnet_numba.ops.lanes import (
-    AT_ONCE,
     BLOCKS,
     BY_STEP,
     CONSTANTS,
@@ -28,7 +27,6 @@ from fastnet_numba.ops.lanes import (
     DERIVATIVE,
     EPSILON,
     FACTORS,
-    GROUPS,
     INTEGERS,
     L2,
     LENGTHEN,
@@ -46,18 +44,17 @@ from fastnet_numba.ops.lanes import (
     Y,
 )
 from fastnet_numba.simd.host import LANES
-
-#: Groups that are trained in turns, at most.
-IN_TURNS = 2
+from fastnet_numba.simd.lanes import ROWS
 
 
-class Block:
-    """Networks side by side: as many as IN_TURNS vectors have lanes, at most.
+class Groups:
+    """Groups of networks: those of a group are side by side, as many as a vector has lanes.
 
     Args:
         plan: of all.
         lane_plan: the same, for this path.
         states, data, runs: of each, alike.
+        losses: room for the losses of all lanes in all steps, group by group.
     """
 
     def __init__(
@@ -67,6 +64,7 @@ class Block:
         states: list[State],
         data: list[Data],
         runs: list[Run],
+        losses: Array,
     ) -> None:
         self.states, self.runs = states, runs
         dtype = states[0].parameters.dtype
@@ -74,6 +72,8 @@ class Block:
         self.lanes = LANES[dtype.itemsize]
         self.groups = -(-count // self.lanes)
         width = self.groups * self.lanes
+        steps = max(run.steps for run in runs)
+        self.losses = losses.reshape(self.groups, steps, self.lanes)
         kind, constants = runs[0].optimizer.canonical()
         slots = runs[0].optimizer.slots
         self.w = cache_lines.zeros((2 + slots) * plan.size * width, dtype)
@@ -82,17 +82,18 @@ class Block:
         for slot in range(slots):
             self._put(1 + slot, [state.memory[slot] for state in states])
         self._arrange(plan, lane_plan, data, rows, dtype)
-        steps = max(run.steps for run in runs)
-        self.losses = cache_lines.zeros(steps * width, dtype).reshape(steps, width)
         names = ("learning_rate", "l2", "weight_decay")
         by_step = any(isinstance(getattr(run, n), np.ndarray) for run in runs for n in names)
-        self.rates = np.zeros((steps if by_step else 1, BY_STEP, width), dtype)
+        rates = np.zeros((steps if by_step else 1, BY_STEP, width), dtype)
         for place, name in enumerate(names):
             if by_step:
                 for lane, run in enumerate(runs):
-                    self.rates[: run.steps, place, lane] = getattr(run, name)
+                    rates[: run.steps, place, lane] = getattr(run, name)
             else:
-                self.rates[0, place, :count] = [getattr(run, name) for run in runs]
+                rates[0, place, :count] = [getattr(run, name) for run in runs]
+        self.rates = (
+            rates.reshape(-1, BY_STEP, self.groups, self.lanes).transpose(2, 0, 1, 3).copy()
+        )
         self.factors = np.zeros((steps if kind == "adam" else 0, FACTORS), dtype)
         if kind == "adam":
             beta1, beta2, epsilon, before_correction = constants
@@ -106,9 +107,9 @@ class Block:
             own[:count] = [run.optimizer.canonical()[1][0] for run in runs]
             self.momenta[:, 0] = own.reshape(self.groups, self.lanes)
         self.numbers[OPTIMIZER] = OPTIMIZERS[kind]
-        self.numbers[PENALIZED] = self.rates[:, L2].any()
-        self.numbers[DECAYED] = self.rates[:, DECAY].any()
-        self.numbers[PER_STEP], self.numbers[GROUPS] = by_step, self.groups
+        self.numbers[PENALIZED] = rates[:, L2].any()
+        self.numbers[DECAYED] = rates[:, DECAY].any()
+        self.numbers[PER_STEP] = by_step
 
     def _put(self, place: int, rows: list[Array]) -> None:
         """Lay out the networks' parameters, or what is as long, each in its lane."""
@@ -120,11 +121,11 @@ class Block:
         self, plan: Plan, lane_plan: LanePlan, data: list[Data], rows: int, dtype: np.dtype[Any]
     ) -> None:
         """Lay out rows, targets, weights, constants and room in `m`."""
-        size, blocks = self.lanes, -(-rows // AT_ONCE)
+        size, blocks = self.lanes, -(-rows // ROWS)
         sizes = [
-            blocks * plan.inputs * AT_ONCE * size,
-            blocks * plan.outputs * AT_ONCE * size,
-            blocks * AT_ONCE * size,
+            blocks * plan.inputs * ROWS * size,
+            blocks * plan.outputs * ROWS * size,
+            blocks * ROWS * size,
             4 * size,
             -(-len(lane_plan.constants) // size) * size,
             lane_plan.room,
@@ -132,9 +133,9 @@ class Block:
         x, y, shares, momenta, constants, room = np.cumsum([0, *sizes[:-1]]).tolist()
         self.m = cache_lines.zeros(self.groups * sum(sizes), dtype).reshape(self.groups, -1)
         m = self.m
-        xs = m[:, x:y].reshape(-1, blocks, plan.inputs, AT_ONCE, size)
-        ys = m[:, y:shares].reshape(-1, blocks, plan.outputs, AT_ONCE, size)
-        self.shares = m[:, shares:momenta].reshape(-1, blocks * AT_ONCE, size)
+        xs = m[:, x:y].reshape(-1, blocks, plan.inputs, ROWS, size)
+        ys = m[:, y:shares].reshape(-1, blocks, plan.outputs, ROWS, size)
+        self.shares = m[:, shares:momenta].reshape(-1, blocks * ROWS, size)
         places: dict[int, list[int]] = {}  # lanes with the same rows, which are laid out once
         for lane, one in enumerate(data):
             places.setdefault(id(one), []).append(lane)
@@ -164,33 +165,39 @@ class Block:
 
     def train(self, compiled: Any) -> list[Array]:
         """Do all steps; return each network's losses."""
-        made = [0] * len(self.runs)
+        found: list[Array] = []
+        for group in range(self.groups):
+            found += self._train(group, compiled)
+        return found
+
+    def _train(self, group: int, compiled: Any) -> list[Array]:
+        runs = self.runs[group * self.lanes : (group + 1) * self.lanes]
+        losses = self.losses[group]
+        given = (self.w[group], self.m[group], self.rates[group], self.factors, losses)
+        buffers = [each.reshape(-1) for each in given]
+        made = [0] * len(runs)
         last: list[tuple[int, int, float]] = []  # losses that are not finite
-        left = list(range(len(self.runs)))
+        left = list(range(len(runs)))
         at = 0
         while left:
-            end = min(self.runs[lane].steps for lane in left)
-            at = compiled(
-                self.table, self.numbers, self.w.reshape(-1), self.m.reshape(-1),
-                self.rates.reshape(-1), self.factors.reshape(-1), self.losses.reshape(-1), at, end,
-            )  # fmt: skip
+            end = min(runs[lane].steps for lane in left)
+            at = compiled(self.table, self.numbers, *buffers, at, end)
             if at < end:  # a loss is not finite: that network stops before the update
-                gone = [lane for lane in left if not np.isfinite(self.losses[at, lane])]
-                last += [(at, lane, self.losses[at, lane]) for lane in gone]
+                gone = [lane for lane in left if not np.isfinite(losses[at, lane])]
+                last += [(at, lane, losses[at, lane]) for lane in gone]
             else:
-                gone = [lane for lane in left if self.runs[lane].steps == end]
+                gone = [lane for lane in left if runs[lane].steps == end]
             left = [lane for lane in left if lane not in gone]
             for lane in gone:
                 made[lane] = at + (at < end)
-                self._take_out(lane, at, goes_on=bool(left))
+                self._take_out(group, lane, at, goes_on=bool(left))
         for step, lane, loss in last:  # the others have done that step once more
-            self.losses[step, lane] = loss
-        return [self.losses[:steps, lane] for lane, steps in enumerate(made)]
+            losses[step, lane] = loss
+        return [losses[:steps, lane] for lane, steps in enumerate(made)]
 
-    def _take_out(self, lane: int, updates: int, goes_on: bool) -> None:
+    def _take_out(self, group: int, lane: int, updates: int, goes_on: bool) -> None:
         """Hand back a network that is done; where others go on, leave zeros, with a finite loss."""
-        state, group, lane = self.states[lane], lane // self.lanes, lane % self.lanes
-        own = self.w[group, ..., lane]
+        state, own = self.states[group * self.lanes + lane], self.w[group, ..., lane]
         state.parameters[...] = own[0]
         if len(state.memory):
             state.memory[...] = own[1:-1]
@@ -201,7 +208,7 @@ class Block:
 
 
 def _in_blocks(rows: Array, blocks: int) -> Array:
-    """Rows as `(blocks, columns, AT_ONCE)`, zeros behind the last."""
-    padded = np.zeros((blocks * AT_ONCE, rows.shape[1]), rows.dtype)
+    """Rows as `(blocks, columns, ROWS)`, zeros behind the last."""
+    padded = np.zeros((blocks * ROWS, rows.shape[1]), rows.dtype)
     padded[: len(rows)] = rows
-    return padded.reshape(blocks, AT_ONCE, -1).transpose(0, 2, 1)
+    return padded.reshape(blocks, ROWS, -1).transpose(0, 2, 1)

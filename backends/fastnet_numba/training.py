@@ -119,7 +119,7 @@ def follow(
     first_epoch = int_table[FIRST_STEP] // batches
     weighted = len(weights) > 0
     generation = signals[worker * CACHE_LINE_STRIDE]
-    if task == GRADIENT or task == TRAIN:
+    if narrow is None and (task == GRADIENT or task == TRAIN):
         transpose_weights(ops, p, m)
     for s in range(int_table[STEPS]):
         loss = 0.0
@@ -241,7 +241,7 @@ def follow(
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
             return s
-        if task == TRAIN:
+        if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then
         begin, end = rows * first // parts, rows * last // parts

@@ -168,8 +168,10 @@ def elementwise_loss(places, m, rows, weighted, mass):
                 d = choose(w > 0.0, d * (w / every(m, mass)), 0.0)
             else:
                 d = d * scale
-            summed = summed + keep_first(t, width - j)
-            store(m, d_at + i, keep_first(d, width - j))
+            if j + step > width:
+                t, d = keep_first(t, width - j), keep_first(d, width - j)
+            summed = summed + t
+            store(m, d_at + i, d)
         weighted_sum += total(summed)
     return weighted_sum
 

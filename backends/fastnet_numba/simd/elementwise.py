@@ -26,6 +26,7 @@ from fastnet_numba.simd.vectors import (
     pick,
     polynomial,
     power_of_two,
+    raised,
 )
 
 Vector = Any  # as `vectors.py` has it
@@ -37,6 +38,9 @@ _SQRT_2 = math.sqrt(2)
 #: Adding and subtracting it rounds to a whole number: where numbers are this large, the spacing
 #: is 1.
 _MAGIC32, _MAGIC64 = 1.5 * 2**23, 1.5 * 2**52
+
+#: With the exponent's bias added to it, the whole number stands where `raised` makes 2^n of it.
+_RAISING32, _RAISING64 = _MAGIC32 + 127, _MAGIC64 + 1023
 
 #: log(2) in two parts (Cody and Waite, 1980); the first has so few bits (16, and 32 as in
 #: fdlibm's e_exp.c) that whole multiples of it are exact, fused or not.
@@ -62,6 +66,11 @@ _Q64 = (
 #: (exp(r) - 1) / r and exp(r).
 _P32, _P64 = (1.0, *_Q32), (1.0, *_Q64)
 _EXP32, _EXP64 = (1.0, *_P32), (1.0, *_P64)
+
+#: (exp(-r) - 1) / r.
+_FALL32, _FALL64 = (
+    tuple(c if n % 2 else -c for n, c in enumerate(coefficients)) for coefficients in (_P32, _P64)
+)
 
 #: (sqrt(w) coth(sqrt(w)) - 1) / w for sqrt(w) <= log(2) / 4.
 _COTH32 = (0.3333325, -0.022133702)
@@ -196,17 +205,19 @@ def log1p(x: Vector) -> Vector:
 def sigmoid(z: Vector) -> Vector:
     """1 / (1 + exp(-z)): 2 ulp in float32, 2 in float64.
 
-    1 + exp(-z) = 2^n + (2^n (exp(r) - 1) + 1), all scaled down, so that 2^n does not overflow
-    where the result is subnormal.
+    1 + exp(-z) = 2^n + (2^n (exp(-r) - 1) + 1), r = z + n log(2), all scaled down, so that 2^n does
+    not overflow where the result is subnormal.
     """
-    most = pick(z, 104.0, 745.2)
-    y = -z
-    y = choose(y > most, most, y)
-    y = choose(y < -60.0, -60.0, y)
-    n, r = _reduced(y)
+    least, magic = pick(z, -104.0, -745.2), pick(z, _RAISING32 - _UP32, _RAISING64 - _UP64)
+    x = choose(z < least, least, z)
+    x = choose(x > 60.0, 60.0, x)
+    t = fma(x, -_LOG2_E, magic)
+    n = t - magic
+    r = fma(n, pick(z, _HIGH32, _HIGH64), x)
+    r = fma(n, pick(z, _LOW32, _LOW64), r)
     one = pick(z, _DOWN32, _DOWN64)
-    e = power_of_two(n - pick(z, _UP32, _UP64))
-    return one / (e + fma(e * r, polynomial(r, _P32, _P64), one))
+    e = raised(t)
+    return one / (e + fma(e * r, polynomial(r, _FALL32, _FALL64), one))
 
 
 @traced
@@ -219,12 +230,13 @@ def tanh(x: Vector) -> Vector:
     subtract n log(2) / 2 in parts: its error grows with n, but tanh's slope falls faster. Without
     fused multiply-adds it is 2.9 ulp in float32, 2.7 in float64.
     """
-    magic, most = pick(x, _MAGIC32, _MAGIC64), pick(x, 9.5, 20.0)
+    magic, most = pick(x, _RAISING32, _RAISING64), pick(x, 9.5, 20.0)
     y = absolute(x)
     y = choose(y > most, most, y)
-    n = fma(y, 2 * _LOG2_E, magic) - magic
+    t = fma(y, 2 * _LOG2_E, magic)
+    n = t - magic
     r = fma(n, -0.5 / _LOG2_E, y)
-    e = power_of_two(n)
+    e = raised(t)
     w = r * r
     g = w * polynomial(w, _COTH32, _COTH64)
     down = e - 1.0

@@ -12,10 +12,15 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
-from fastnet_numba.simd.lanes import FEW
+from fastnet_numba.simd.lanes import FEW, ROWS
 from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
 
 Vector = Array
+
+
+class Lanes(np.ndarray[Any, np.dtype[Any]]):
+    """A vector's numbers, told from those of an array that it is loaded from."""
+
 
 #: NumPy computes with subnormal numbers.
 FLUSHING = 0
@@ -36,11 +41,35 @@ def flat(array: Array) -> Array:
     return array.reshape(-1)
 
 
+def _load_several(count: int, array: Array, at: int) -> Vector:
+    lanes = count * LANES[array.itemsize]
+    _inside(array, at, lanes)
+    return array[at : at + lanes].copy().view(Lanes)
+
+
 def load(array: Array, at: int) -> Vector:
     """The vector that begins at `array[at]`."""
-    lanes = LANES[array.itemsize]
-    _inside(array, at, lanes)
-    return array[at : at + lanes].copy()
+    return _load_several(1, array, at)
+
+
+def load_block(array: Array, at: int) -> Vector:
+    """The block that begins at `array[at]`."""
+    return _load_several(ROWS, array, at)
+
+
+def in_rows(x: Vector) -> Vector:
+    """The block whose rows are all `x`."""
+    return np.tile(x, ROWS).view(Lanes)
+
+
+def low(x: Vector) -> Vector:
+    """The first half of the lanes."""
+    return x[: len(x) // 2]
+
+
+def high(x: Vector) -> Vector:
+    """The second half of the lanes."""
+    return x[len(x) // 2 :]
 
 
 def store(array: Array, at: int, value: Vector) -> None:
@@ -59,19 +88,21 @@ def load_first(array: Array, at: int, count: int) -> Vector:
     lanes = LANES[array.itemsize]
     count = max(min(count, lanes), 0)
     _inside(array, at, count)
-    value = np.zeros(lanes, array.dtype)
+    value = np.zeros(lanes, array.dtype).view(Lanes)
     value[:count] = array[at : at + count]
     return value
 
 
 def keep_first(value: Vector, count: int) -> Vector:
     """The first `count` lanes of `value`, zero in the others."""
-    return np.where(np.arange(len(value)) < count, value, value.dtype.type(0))
+    kept = np.where(np.arange(len(value)) < count, value, value.dtype.type(0))
+    return kept.view(Lanes)
 
 
 def every(like: Array, scalar: float) -> Vector:
     """A vector of the kind of `like` with `scalar` in every lane."""
-    return np.full(LANES[like.itemsize], scalar, like.dtype)
+    count = len(like) if isinstance(like, Lanes) else LANES[like.itemsize]
+    return np.full(count, scalar, like.dtype).view(Lanes)
 
 
 def fma(x: Any, y: Any, z: Any) -> Vector:
@@ -79,14 +110,14 @@ def fma(x: Any, y: Any, z: Any) -> Vector:
     like = next(value for value in (x, y, z) if isinstance(value, np.ndarray))
     x, y, z = (np.asarray(value, like.dtype) for value in (x, y, z))
     result: Array = x * y + z
-    return result
+    return result.view(Lanes)
 
 
 def choose(mask: Array, x: Any, y: Any) -> Vector:
     """x where the mask is true, else y."""
     like = x if isinstance(x, np.ndarray) else y
     chosen: Array = np.where(mask, x, y).astype(like.dtype)
-    return chosen
+    return chosen.view(Lanes)
 
 
 def absolute(x: Vector) -> Vector:
@@ -108,6 +139,13 @@ def copy_sign(x: Vector, sign: Vector) -> Vector:
 def power_of_two(n: Vector) -> Vector:
     """2^n for integers n; NaN gives some number."""
     return np.ldexp(np.ones_like(n), np.where(np.isnan(n), 0, n).astype(np.int32))
+
+
+def raised(t: Vector) -> Vector:
+    """2^n of n + 1.5 * 2^mantissa + bias."""
+    if t.itemsize == 4:
+        return np.left_shift(t.view(np.int32), 23).view(t.dtype)
+    return np.left_shift(t.view(np.int64), 52).view(t.dtype)
 
 
 def exponent(x: Vector) -> Vector:

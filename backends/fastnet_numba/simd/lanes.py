@@ -68,16 +68,34 @@ def flat(typing: Any, array: Any) -> _Typed:
     return types.Array(array.dtype, 1, "C", readonly=not array.mutable)(array), build
 
 
+#: Vectors of a block.
+ROWS = 4
+
+
+def _load_several(count: int, array: Any) -> _Typed:
+    vector = Vector(array.dtype, count * Vector(array.dtype).lanes)
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        align = sig.args[0].dtype.bitwidth // 8
+        return builder.load(pointer, typ=vector_type(vector), align=align)
+
+    return vector(array, types.intp), build
+
+
 @block
 def load(typing: Any, array: Any, at: Any) -> _Typed:
     """The vector that begins at `array[at]`."""
+    return _load_several(1, array)
 
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = vector_type(sig.return_type)
-        pointer = address(context, builder, sig.args[0], args[0], args[1])
-        return builder.load(pointer, typ=kind, align=sig.args[0].dtype.bitwidth // 8)
 
-    return Vector(array.dtype)(array, types.intp), build
+@block
+def load_block(typing: Any, array: Any, at: Any) -> _Typed:
+    """The block that begins at `array[at]`: ROWS vectors, as one.
+
+    What is done with it is an instruction for each of them, and none waits for another.
+    """
+    return _load_several(ROWS, array)
 
 
 @block
@@ -89,7 +107,44 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
         builder.store(args[2], pointer, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, Vector(array.dtype)), build
+    return types.void(array, types.intp, value), build
+
+
+@block
+def in_rows(typing: Any, x: Any) -> _Typed:
+    """The block whose rows are all `x`."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _lanes_of(builder, args[0], list(range(args[0].type.count)) * ROWS)
+
+    return Vector(x.element, ROWS * x.lanes)(x), build
+
+
+@block
+def low(typing: Any, x: Any) -> _Typed:
+    """The first half of the lanes."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _lanes_of(builder, args[0], list(range(args[0].type.count // 2)))
+
+    return Vector(x.element, x.lanes // 2)(x), build
+
+
+@block
+def high(typing: Any, x: Any) -> _Typed:
+    """The second half of the lanes."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = args[0].type.count
+        return _lanes_of(builder, args[0], list(range(count // 2, count)))
+
+    return Vector(x.element, x.lanes // 2)(x), build
+
+
+def _lanes_of(builder: Any, vector: Any, lanes: list[int]) -> Any:
+    """A vector of these lanes."""
+    index = ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes)
+    return builder.shuffle_vector(vector, vector, index)
 
 
 @block
@@ -133,12 +188,12 @@ def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
 @block
 def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     """A vector of the kind of `like` (an array or a vector) with `scalar` in every lane."""
-    element = like.element if isinstance(like, Vector) else like.dtype
+    vector = like if isinstance(like, Vector) else Vector(like.dtype)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return widen(context, builder, vector_type(sig.return_type), sig.args[1], args[1])
+        return widen(context, builder, vector_type(vector), sig.args[1], args[1])
 
-    return Vector(element)(like, scalar), build
+    return vector(like, scalar), build
 
 
 @block
@@ -226,12 +281,27 @@ def power_of_two(typing: Any, n: Any) -> _Typed:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = args[0].type
-        whole, mantissa, bias = _integers(kind)
-        magic = constant(kind, 1.5 * 2.0**mantissa + bias)
-        bits = builder.bitcast(builder.fadd(args[0], magic), whole)
-        return builder.bitcast(builder.shl(bits, ir.Constant(whole, [mantissa] * kind.count)), kind)
+        _, mantissa, bias = _integers(kind)
+        return _raised(builder, builder.fadd(args[0], constant(kind, 1.5 * 2.0**mantissa + bias)))
 
     return n(n), build
+
+
+@block
+def raised(typing: Any, t: Any) -> _Typed:
+    """2^n of t = n + 1.5 * 2^mantissa + bias, as `power_of_two` of n, for one addition less."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _raised(builder, args[0])
+
+    return t(t), build
+
+
+def _raised(builder: Any, t: Any) -> Any:
+    whole, mantissa, _ = _integers(t.type)
+    bits = builder.bitcast(t, whole)
+    shift = ir.Constant(whole, [mantissa] * t.type.count)
+    return builder.bitcast(builder.shl(bits, shift), t.type)
 
 
 @block
@@ -326,12 +396,8 @@ def _fold(builder: Any, vector: Any, join: Any) -> Any:
     lanes = vector.type.count
     while lanes > 1:
         lanes //= 2
-        half = ir.VectorType(_LANE, lanes)
-        low, high = (
-            builder.shuffle_vector(vector, vector, ir.Constant(half, list(range(n, n + lanes))))
-            for n in (0, lanes)
-        )
-        vector = join(low, high)
+        halves = (_lanes_of(builder, vector, list(range(n, n + lanes))) for n in (0, lanes))
+        vector = join(*halves)
     return builder.extract_element(vector, _LANE(0))
 
 

@@ -23,11 +23,14 @@ _LANE = ir.IntType(32)
 
 
 class Vector(types.Type):
-    """A vector of `lanes` numbers of the type `element`."""
+    """A vector of `lanes` numbers of the type `element`: as many as a register holds, or told.
 
-    def __init__(self, element: Any) -> None:
+    The compiler makes a longer one of several registers, and an instruction for each of them.
+    """
+
+    def __init__(self, element: Any, lanes: int | None = None) -> None:
         self.element = element
-        self.lanes = LANES[element.bitwidth // 8]
+        self.lanes = lanes or LANES[element.bitwidth // 8]
         super().__init__(name=f"Vector({element}, {self.lanes})")
 
 
