@@ -188,9 +188,11 @@ def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(fn.DefinitionError, match=r"names in space \(unit\): missing .*'units'"):
         fn.search(lambda units: None, {"unit": [1]}, x, y)
     explodes = fn.Network(2, [fn.Dense(8, "relu"), fn.Dense(1)])
+    with pytest.raises(fn.DefinitionError, match=r"space has units, and network is an fn\.Network"):
+        fn.search(explodes, {"units": [1], "l2": [0.0]}, x, y)
     with pytest.raises(fn.Diverged, match="every candidate"):
         fn.search(
-            lambda: explodes,
+            explodes,
             {"learning_rate": [1e20, 1e25]},
             x,
             x[:, 0],

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,16 @@ from fastnet.definition.optimizers import OPTIMIZERS
 from fastnet.definition.schedules import Schedule, WarmUp
 from fastnet.errors import DefinitionError
 from fastnet.model import Model
+from fastnet.training.settings import Settings
+
+#: Settings of a fit that a search decides itself, or that all candidates share.
+_OF_SEARCH = ("shuffle", "seed", "epochs", "early_stopping")
 
 #: Names in a search space that are settings of a fit; all others are arguments of the network.
 SETTINGS = (
-    "learning_rate", "optimizer", "batch_size", "l1", "l2", "clip_norm", "clip_value",
-    "dropout_factor",
-)  # fmt: skip
+    "learning_rate",
+    *(one.name for one in fields(Settings) if one.name not in _OF_SEARCH),
+)
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,21 @@ def draw(
             yield values
 
 
-def network_of(make: Callable[..., Network], values: Mapping[str, Any]) -> Network:
+def network_of(make: Network | Callable[..., Network], values: Mapping[str, Any]) -> Network:
     """Make the network of a candidate.
 
     Raises:
         DefinitionError: if `make` does not take the values, or returns something else.
     """
     own = {name: value for name, value in values.items() if name not in SETTINGS}
+    if isinstance(make, Network):
+        if own:
+            raise DefinitionError(
+                f"space has {', '.join(own)}, and network is an fn.Network, of which these cannot "
+                "change; give a function that makes a network of them. What a network keeps are "
+                f"settings: {', '.join(SETTINGS)}."
+            )
+        return make
     try:
         inspect.signature(make).bind(**own)
     except TypeError as error:

@@ -162,7 +162,7 @@ class Search:
 
 @explained("fn.search")
 def search(
-    network: Callable[..., Network],
+    network: Network | Callable[..., Network],
     space: Mapping[str, Any],
     x: Any,
     y: Any,
@@ -191,7 +191,8 @@ def search(
     folds at once, as a `Population`.
 
     Args:
-        network: makes a network of the values that are no settings of a fit, given by name.
+        network: makes a network of the values that are no settings of a fit, given by name; or a
+            network, where the space has settings alone.
         space: what to choose from, by name: a sequence of values, or a distribution with `rvs`,
             such as `scipy.stats.loguniform(1e-4, 1e-1)`. The names `learning_rate`, `optimizer`,
             `batch_size`, `l1`, `l2`, `clip_norm`, `clip_value` and `dropout_factor` are settings
