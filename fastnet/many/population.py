@@ -60,6 +60,7 @@ class Population:
         parameters: `(members, size)` of the dtype, each row as `Model.parameters.flat`; writing
             into it changes the members.
         histories: of the last fit, one a member; empty before the first.
+        last_fits: what the next fit may go on from, one a member; None before the first.
         diverged: the errors of the members that diverged in the last fit, by their numbers.
         table: how the columns of a table become inputs and outputs, or None.
 
@@ -152,7 +153,7 @@ class Population:
         self.histories = histories or []
         self.diverged: dict[int, Diverged] = {}
         self._threads = threads
-        self._last: list[LastFit | None] = last or [None] * len(seeds)
+        self.last_fits: list[LastFit | None] = last or [None] * len(seeds)
         self._plan = plan.lower(network)
         self._training = threading.Lock()
         self._pace = Pace()
@@ -192,7 +193,7 @@ class Population:
             self.precision,
             self.table,
             self.histories[member] if self.histories else None,
-            self._last[member],
+            self.last_fits[member],
             self._program,
         )
         return model
@@ -227,7 +228,7 @@ class Population:
             self.precision,
             self.table,
             [self.histories[place] for place in places] if self.histories else None,
-            [self._last[place] for place in places],
+            [self.last_fits[place] for place in places],
             self._program,
         )
         taken.diverged = {
@@ -411,8 +412,7 @@ class Population:
         return self.histories
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> list[Data]:
-        dtype = np.dtype(self.dtype)
-        return rows_of_members(self.network, dtype, len(self), x, y, sample_weight)
+        return rows_of_members(self.network, np.dtype(self.dtype), len(self), x, y, sample_weight)
 
     def _fit(
         self,
@@ -423,7 +423,7 @@ class Population:
         saver: Checkpoint | None,
         resume: bool,
     ) -> None:
-        begun = prepared.begin(self.parameters, first, self._last, saver, resume)
+        begun = prepared.begin(self.parameters, first, self.last_fits, saver, resume)
         self.histories = [state.history for state in begun.states]
         bar = bar_of(progress)
         together = prepared.together(
@@ -439,7 +439,7 @@ class Population:
             with bar or nullcontext():
                 together.run()
         finally:
-            self._last = [
+            self.last_fits = [
                 ended(one.optimizer, state)
                 for one, state in zip(prepared.settings, begun.states, strict=True)
             ]
@@ -477,7 +477,7 @@ class Population:
             "precision": self.precision,
             "table": self.table,
             "histories": self.histories,
-            "last": self._last,
+            "last": self.last_fits,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -54,7 +54,9 @@ def begin(population: "Population", ranks: "Ranks") -> None:
         "dtype": population.dtype,
     }
     check_alike(ranks, facts)
-    population.seeds, population._last = ranks.from_first((population.seeds, population._last))
+    population.seeds, population.last_fits = ranks.from_first(
+        (population.seeds, population.last_fits)
+    )
     ranks.copy_first(population.parameters)
 
 
@@ -96,9 +98,9 @@ def spread(
         try:
             fit(part, prepared.take(mine))
         finally:  # also of a fit that is interrupted
-            _put(population, mine, part.parameters, part._last)
+            _put(population, mine, part.parameters, part.last_fits)
         diverged = {int(mine[place]): error for place, error in part.diverged.items()}
-        found = mine, part.parameters, part._last, part.histories, diverged
+        found = mine, part.parameters, part.last_fits, part.histories, diverged
     population.diverged = {}
     histories: dict[int, Any] = {}
     for members, flats, last, of_members, of_diverged in filter(None, ranks.all_of(found)):
@@ -112,4 +114,4 @@ def _put(population: "Population", members: Array, flats: Array, last: list[Any]
     """Give members their parameters, and what their next fit may go on from."""
     population.parameters[members] = flats
     for member, one in zip(members.tolist(), last, strict=True):
-        population._last[member] = one
+        population.last_fits[member] = one
