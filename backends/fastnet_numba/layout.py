@@ -198,18 +198,20 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         table.add(op)
     source, source_row = table.source, table.source_row
     widest = max(plan.inputs, *(op.units for op in plan.operations))
+    # The last rows of a chunk are transposed as a whole block (`ops.losses.crossentropy`).
+    block = lanes * max(row_length(plan.outputs, dtype.itemsize), lanes)
     found = {
         CHUNK: rows,
         INPUT_WIDTH: plan.inputs,
         OUTPUT_WIDTH: plan.outputs,
         X: x,
         X_ROW: x_row,
-        Y: table.place(plan.outputs, whole=True),
+        Y: table.place(plan.outputs, whole=True, more=block),
         ROW_WEIGHTS: arena.place(rows),
         OUTPUT: source,
         OUTPUT_ROW: source_row,
-        D: table.place(widest),
-        D_NEXT: table.place(widest, more=8),  # and dropout's words, by four at once
+        D: table.place(widest, more=block),
+        D_NEXT: table.place(widest, more=block),  # also for dropout's words, by four at once
         ONES: ones,
         STATISTICS: int(bool(plan.statistics)),
         TILES: tiles,

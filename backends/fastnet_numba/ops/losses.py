@@ -8,13 +8,12 @@ name both in `term`.
 
 import numpy as np
 
-from fastnet_numba.ops.activations import peak
 from fastnet_numba.ops.declared import code
 from fastnet_numba.ops.narrow import highest_of_units, stride
 from fastnet_numba.ops.table import (
+    D_NEXT,
     LOSS,
     LOSS_CONSTANT,
-    ONES,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
@@ -35,6 +34,7 @@ from fastnet_numba.simd.vectors import (
     load,
     store,
     total,
+    transpose,
 )
 
 MSE = code("loss", "mse")
@@ -252,107 +252,105 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
 
     With class indices they are `labels[row]`; else `labels` is empty, and Y holds one-hot rows or
     probabilities. Those sum to 1 up to their rounding, by which both are taken as they are.
+
+    A row has few outputs, and its sums would wait for each other: so as many rows as a vector has
+    lanes are transposed to D and Y, the derivatives are found behind D, and transposed back.
+    """
+    step, number = lanes(m), m.dtype.type
+    units, row, turned = places[OUTPUT_WIDTH], places[OUTPUT_ROW], places[D_NEXT]
+    weighted_sum = 0.0
+    for r in range(0, rows, step):
+        count = min(rows - r, step)
+        z_at, y_at, d_at = places[OUTPUT] + r * row, places[Y] + r * row, places[D] + r * row
+        if len(labels):
+            for i in range(first + r, first + r + count):
+                label = labels[order[i] if len(order) else i]
+                m[y_at + i - first - r] = number(label)
+        else:
+            turn(m, turned, step, y_at, row, count, units)
+            for j in range(units):
+                store(m, y_at + j * step, load(m, turned + j * step))
+        turn(m, d_at, step, z_at, row, count, units)
+        w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
+        losses = crossentropy_of_lanes(
+            places, m, d_at, y_at, turned, step, units, count, len(labels) > 0, w, mass
+        )
+        weighted_sum += np.float64(total(losses))
+        turn(m, d_at, row, turned, step, units, step)
+    return weighted_sum
+
+
+@inlined
+def turn(m, out, out_row, x, row, rows, columns):
+    """Transpose `rows` by `columns` entries, either of them at most as many as a vector has lanes.
+
+    Whole vectors are written.
     """
     step = lanes(m)
-    columns, row = places[OUTPUT_WIDTH], places[OUTPUT_ROW]
-    weighted_sum = 0.0
-    for r in range(rows):
-        z_at, y_at, d_at = places[OUTPUT] + r * row, places[Y] + r * row, places[D] + r * row
-        top = peak(m, z_at, columns)
-        summed = every(m, 0.0)
+    for i in range(0, rows, step):
         for j in range(0, columns, step):
-            e = keep_first(exp(load(m, z_at + j) - top), columns - j)
-            summed = summed + e
-            store(m, d_at + j, e)
-        share = every(m, total(summed))
-        log_share = log(share)
-        w = m[places[ROW_WEIGHTS] + r] if weighted else m[places[ONES]]
-        factor = every(m, w / mass)
-        if len(labels):
-            label = labels[order[first + r] if len(order) else first + r]
-            sure, picked = every(m, 1.0), every(m, m[z_at + label]) - top
-            for j in range(0, columns, step):
-                one = every(m, 1.0)
-                hot = keep_first(one, label - j + 1) - keep_first(one, label - j)
-                store(m, d_at + j, (load(m, d_at + j) / share - hot) * factor)
-        else:
-            sure, picked = every(m, 0.0), every(m, 0.0)
-            for j in range(0, columns, step):
-                y = keep_first(load(m, y_at + j), columns - j)
-                sure = sure + y
-                picked = picked + choose(y > 0.0, y * (load(m, z_at + j) - top), 0.0)
-            sure, picked = every(m, total(sure)), every(m, total(picked))
-            for j in range(0, columns, step):
-                y = keep_first(load(m, y_at + j), columns - j)
-                p = keep_first(load(m, d_at + j), columns - j) / share * sure
-                store(m, d_at + j, (p - y) * factor)
-        loss = total(keep_first(sure * log_share - picked, 1))
-        if places[LOSS] == SMOOTHED_CROSSENTROPY:
-            # From the targets y to (1 - e) y + e sum(y) / columns.
-            e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
-            even = e * sure / every(m, 1.0 * columns)
-            for j in range(0, columns, step):
-                spread = spread + keep_first(load(m, z_at + j) - top, columns - j)
-                if len(labels):
-                    one = every(m, 1.0)
-                    y = keep_first(one, label - j + 1) - keep_first(one, label - j)
-                else:
-                    y = load(m, y_at + j)
-                moved = load(m, d_at + j) + (e * y - even) * factor
-                store(m, d_at + j, keep_first(moved, columns - j))
-            loss += total(keep_first(e * picked - even * every(m, total(spread)), 1))
-        if w > 0:
-            weighted_sum += loss * w
-        else:
-            for j in range(0, columns, step):
-                store(m, d_at + j, every(m, 0.0))
-    return weighted_sum
+            transpose(
+                m, out + j * out_row + i, out_row, m, x + i * row + j, row,
+                min(rows - i, step), min(columns - j, step),
+            )  # fmt: skip
 
 
 @kernel
 def narrow_crossentropy(places, m, rows, indexed, weighted, mass):
     """The same as `crossentropy` with rows in the lanes; where `indexed`, Y holds class indices."""
-    step, number, length = lanes(m), m.dtype.type, stride(m, rows)
-    units = places[OUTPUT_WIDTH]
+    step, length = lanes(m), stride(m, rows)
     summed_losses = every(m, 0.0)
     for r in range(0, rows, step):
-        z_at, y_at, d_at = places[OUTPUT] + r, places[Y] + r, places[D] + r
-        top = highest_of_units(m, z_at, length, units)
-        summed = every(m, 0.0)
-        for j in range(units):
-            e = exp(load(m, z_at + j * length) - top)
-            summed = summed + e
-            store(m, d_at + j * length, e)
         w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
-        factor = w / every(m, mass)
-        sure, picked = every(m, 1.0), every(m, 0.0)
-        if not indexed:
-            sure = every(m, 0.0)
-            for j in range(units):
-                sure = sure + load(m, y_at + j * length)
+        losses = crossentropy_of_lanes(
+            places, m, places[OUTPUT] + r, places[Y] + r, places[D] + r,
+            length, places[OUTPUT_WIDTH], rows - r, indexed, w, mass,
+        )  # fmt: skip
+        summed_losses = summed_losses + losses
+    return np.float64(total(summed_losses))
+
+
+@kernel
+def crossentropy_of_lanes(places, m, z_at, y_at, d_at, length, units, rows, indexed, w, mass):
+    """The weighted losses of `rows` rows, each in a lane, 0 in the others; d their derivatives.
+
+    Outputs, targets and derivatives of a unit are `length` behind those of the one before it. Where
+    `indexed`, y holds class indices. `w` are the rows' weights.
+    """
+    number = m.dtype.type
+    top = highest_of_units(m, z_at, length, units)
+    summed = every(m, 0.0)
+    for j in range(units):
+        e = exp(load(m, z_at + j * length) - top)
+        summed = summed + e
+        store(m, d_at + j * length, e)
+    factor = w / every(m, mass)
+    sure, picked = every(m, 1.0), every(m, 0.0)
+    if not indexed:
+        sure = every(m, 0.0)
         for j in range(units):
-            z = load(m, z_at + j * length) - top
+            sure = sure + load(m, y_at + j * length)
+    for j in range(units):
+        z = load(m, z_at + j * length) - top
+        if indexed:
+            hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
+        else:
+            hot = load(m, y_at + j * length)
+        picked = picked + choose(hot > 0.0, hot * z, 0.0)
+        d = (load(m, d_at + j * length) / summed * sure - hot) * factor
+        store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows))
+    if places[LOSS] == SMOOTHED_CROSSENTROPY:
+        # From the targets y to (1 - e) y + e sum(y) / units.
+        e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
+        even = e * sure / every(m, 1.0 * units)
+        for j in range(units):
+            spread = spread + (load(m, z_at + j * length) - top)
             if indexed:
                 hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
             else:
                 hot = load(m, y_at + j * length)
-            picked = picked + choose(hot > 0.0, hot * z, 0.0)
-            d = (load(m, d_at + j * length) / summed * sure - hot) * factor
-            store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows - r))
-        if places[LOSS] == SMOOTHED_CROSSENTROPY:
-            # From the targets y to (1 - e) y + e sum(y) / units.
-            e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
-            even = e * sure / every(m, 1.0 * units)
-            for j in range(units):
-                spread = spread + (load(m, z_at + j * length) - top)
-                if indexed:
-                    hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
-                else:
-                    hot = load(m, y_at + j * length)
-                d = (e * hot - even) * factor
-                d = keep_first(choose(w > 0.0, d, 0.0), rows - r)
-                store(m, d_at + j * length, load(m, d_at + j * length) + d)
-            picked = picked - (e * picked - even * spread)
-        loss = choose(w > 0.0, (sure * log(summed) - picked) * w, 0.0)
-        summed_losses = summed_losses + keep_first(loss, rows - r)
-    return np.float64(total(summed_losses))
+            d = (e * hot - even) * factor
+            d = keep_first(choose(w > 0.0, d, 0.0), rows)
+            store(m, d_at + j * length, load(m, d_at + j * length) + d)
+        picked = picked - (e * picked - even * spread)
+    return keep_first(choose(w > 0.0, (sure * log(summed) - picked) * w, 0.0), rows)
