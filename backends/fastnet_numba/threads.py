@@ -52,6 +52,9 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
     Raises:
         BaseException: what `work` raised in any thread, or Ctrl-C here.
     """
+    if workers == 1:  # the lines below take longer than the steps of a tiny network
+        work(0)
+        return True
     failed: list[BaseException] = []
 
     def join_in(worker: int) -> None:
@@ -110,27 +113,40 @@ class Occupied:
 
     Whoever trains several networks in threads of their own, as a search does, has a processor busy
     with each. A run that were divided among several threads all the same would have them wait for
-    each other, and for the others' processors.
+    each other, and for the others' processors. So a thread counts for a moment longer than its run:
+    between two runs a fit has other work to do.
     """
+
+    #: Seconds that a thread counts after a run (a choice: about as long as a run, `RUN_SECONDS`).
+    MOMENT = 0.05
 
     def __init__(self) -> None:
         self.threads = 0
         self.lock = threading.Lock()
+        #: When each thread's last run ended, by its number; infinite while one is going on.
+        self.until: dict[int, float] = {}
 
     @contextmanager
     def by(self, workers: int) -> Iterator[None]:
         """Count so many threads inside a `with` block."""
+        own = threading.get_ident()
         with self.lock:
             self.threads += workers
+            self.until[own] = math.inf
         try:
             yield
         finally:
             with self.lock:
                 self.threads -= workers
+                self.until[own] = time.monotonic() + self.MOMENT
 
     def left(self) -> int:
-        """The processors that are left, but at least one."""
-        return max(processors() - self.threads, 1)
+        """The processors that are left for a run of this thread, but at least one."""
+        own, now = threading.get_ident(), time.monotonic()
+        with self.lock:
+            self.until = {thread: until for thread, until in self.until.items() if until > now}
+            between = sum(until < math.inf for other, until in self.until.items() if other != own)
+        return max(processors() - self.threads - between, 1)
 
 
 #: Those of this process.
