@@ -1,6 +1,8 @@
 """Populations: what members share, how they stop, what is kept of them."""
 
 import pickle
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +16,14 @@ X = np.random.default_rng(0).standard_normal((30, 3))
 Y = np.sin(X[:, :1]) + X[:, 1:2]
 
 
-def made(members=4, seed=7, **options):
-    return fn.Population(NETWORK, members=members, seed=seed, backend="numpy", **options)
+#: Of these Numba trains each in a thread.
+WIDE = fn.Network(3, [fn.Dense(17, "tanh"), fn.Dense(1)], "mse")
+
+every_way = pytest.mark.parametrize(("network", "backend"), [(NETWORK, "numpy"), (WIDE, "numba")])
+
+
+def made(members=4, seed=7, network=NETWORK, backend="numpy", **options):
+    return fn.Population(network, members=members, seed=seed, backend=backend, **options)
 
 
 def test_a_member_starts_like_the_model_of_its_seed():
@@ -47,16 +55,17 @@ def test_targets_of_their_own():
     assert losses.tolist() == [both[0][n].evaluate(X, y[n]) for n in range(4)]
 
 
-def test_a_member_stops_alone_and_the_rest_validates():
+@every_way
+def test_a_member_stops_alone_and_the_rest_validates(network, backend):
     rows = [np.arange(30) % 5 != fold for fold in range(4)]
-    population = made()
+    population = made(network=network, backend=backend)
     histories = population.fit(
         X, Y, optimizer="adam", rows=rows, validation="rest", epochs=40, batch_size=4,
         early_stopping=[1, 3, None, 2], metrics=["r2"],
     )  # fmt: skip
     assert len(histories[2]) == 40
     for n, patience in ((0, 1), (1, 3), (3, 2)):
-        model = fn.Model(NETWORK, seed=7 + n, backend="numpy")
+        model = fn.Model(network, seed=7 + n, backend=backend)
         rest = X[~rows[n]], Y[~rows[n]]
         model.fit(X[rows[n]], Y[rows[n]], epochs=40, batch_size=4, validation=rest,
                   early_stopping=patience, metrics=["r2"])  # fmt: skip
@@ -65,20 +74,24 @@ def test_a_member_stops_alone_and_the_rest_validates():
         assert_same_bits(population.parameters[n], model.parameters.flat)
 
 
-def test_a_member_diverges_alone():
-    population = made(3)
+@every_way
+def test_a_member_diverges_alone(network, backend):
+    population = made(3, network=network, backend=backend)
     with pytest.warns(
         RuntimeWarning, match=r"1 of 3 members diverged \(1\); member 1: the loss"
     ) as told:
         histories = population.fit(X, Y, optimizer=fn.SGD([0.01, 1e30, 0.01]), epochs=3)
     assert [len(history) for history in histories][::2] == [3, 3]
     assert list(population.diverged) == [1]
-    model = fn.Model(NETWORK, seed=8, backend="numpy")
-    with pytest.raises(fn.Diverged) as caught:
-        model.fit(X, Y, optimizer=fn.SGD(1e30), epochs=3)
+    for n, rate in enumerate([0.01, 1e30, 0.01]):
+        model = fn.Model(network, seed=7 + n, backend=backend)
+        with pytest.raises(fn.Diverged) if n == 1 else nullcontext() as caught:
+            model.fit(X, Y, optimizer=fn.SGD(rate), epochs=3)
+        if n == 1:
+            assert str(population.diverged[1]) == str(caught.value)
+        assert histories[n].loss == model.history.loss
+        assert_same_bits(population.parameters[n], model.parameters.flat)
     assert told[0].filename == __file__
-    assert str(population.diverged[1]) == str(caught.value)
-    assert_same_bits(population.parameters[1], model.parameters.flat)
     with pytest.raises(fn.Diverged, match="2 of 2 members"):
         made(2).fit(X, Y, optimizer=fn.SGD(1e30), epochs=3)
 
@@ -95,13 +108,15 @@ def test_ten_epochs_and_ten_more_are_twenty():
     assert_same_bits(model.parameters.flat, once.parameters[0])
 
 
+@every_way
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
-def test_a_fit_that_was_broken_off_resumes_bit_for_bit(tmp_path, stop):
+def test_a_fit_that_was_broken_off_resumes_bit_for_bit(tmp_path, stop, network, backend):
     options = {
         "optimizer": fn.Adam([0.01, 0.02, 0.03]), "epochs": [6, 3, 8], "rows": [range(9), range(5),
         range(30)], "batch_size": 4, "validation": (X, Y), "early_stopping": 5,
     }  # fmt: skip
-    whole = made(3)
+    make = partial(made, network=network, backend=backend)
+    whole = make(3)
     wanted = whole.fit(X, Y, **options)
 
     def breaks(model, history):
@@ -109,17 +124,17 @@ def test_a_fit_that_was_broken_off_resumes_bit_for_bit(tmp_path, stop):
             raise stop
 
     path = tmp_path / "fit.ckpt"
-    broken = made(3)
+    broken = make(3)
     with pytest.raises(stop):
         broken.fit(X, Y, **options, callbacks=[breaks], checkpoint=path)
-    resumed = made(3)
+    resumed = make(3)
     found = resumed.fit(X, Y, **options, checkpoint=path, resume=True)
     assert_same_bits(resumed.parameters, whole.parameters)
     assert [h.validation_loss for h in found] == [h.validation_loss for h in wanted]
     with pytest.raises(fn.ModelFileError, match=r"its members\[2\] l2 was 0.0, now it is 0.5"):
-        made(3).fit(X, Y, **options, l2=[0, 0, 0.5], checkpoint=path, resume=True)
+        make(3).fit(X, Y, **options, l2=[0, 0, 0.5], checkpoint=path, resume=True)
     with pytest.raises(fn.ModelFileError, match=r"its members\[0\] training rows were different"):
-        made(3).fit(X, -Y, **options, checkpoint=path, resume=True)
+        make(3).fit(X, -Y, **options, checkpoint=path, resume=True)
 
 
 def test_what_is_saved_is_read_again(tmp_path):

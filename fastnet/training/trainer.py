@@ -367,8 +367,8 @@ class Trainer:
             return losses
         if self.batches > 1:
             masses = self._masses(run, whole)
-            losses = (losses.reshape(whole, self.batches) * masses).sum(axis=1)
-            losses /= masses.sum(axis=-1)
+            losses = np.add.reduce(losses.reshape(whole, self.batches) * masses, axis=1)
+            losses /= np.add.reduce(masses, axis=-1)
         rate = run.learning_rate
         if isinstance(rate, np.ndarray):
             end = (first + 1) * self.batches - 1 - run.first_step
