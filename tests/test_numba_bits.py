@@ -1,5 +1,7 @@
 """The Numba backend's bits: the same for a row alone, for the same run again, for fewer workers."""
 
+import threading
+
 import numpy as np
 import pytest
 from compare import assert_same_bits
@@ -91,6 +93,26 @@ def test_a_run_takes_no_more_workers_than_other_runs_leave_processors(monkeypatc
         assert_same_bits(trained(), alone)
     assert set(taken) == {1}
     assert threads.OCCUPIED.threads == 0
+
+
+@pytest.mark.parametrize(("moment", "left"), [(60.0, 2), (0.0, 3)])
+def test_a_thread_counts_for_a_moment_after_its_run(moment, left, monkeypatch):
+    from fastnet_numba import threads
+
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+    monkeypatch.setattr(threads.Occupied, "MOMENT", moment)
+    occupied = threads.Occupied()
+
+    def run():
+        with occupied.by(1):
+            pass
+
+    run()
+    assert occupied.left() == 3  # but not for its own next run
+    other = threading.Thread(target=run)
+    other.start()
+    other.join()
+    assert occupied.left() == left
 
 
 @pytest.mark.parametrize(("seed", "step"), [(2**64 - 1, 0), (2**63, 2**32 + 5), (7, 2**40)])
