@@ -4,16 +4,18 @@ import contextlib
 import copy
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import llvmlite.binding as llvm
 import numba
 from numba.core import compiler
 from numba.core.codegen import JITCodeLibrary
-from numba.core.types import Function, Type
+from numba.core.compiler_machinery import PassManager, _pass_registry
+from numba.core.types import Function
 from numba.core.typing import Context
+from numba.extending import models, register_model
 
 #: For every kernel: the GIL is released, a division by zero gives infinity or NaN as in NumPy, and
 #: no rule of arithmetic is relaxed (no `fastmath`): NaN must be noticed, and sums have an order.
@@ -66,6 +68,9 @@ class _EntryLibrary(JITCodeLibrary):
         with _interrupts_held():
             super()._finalize_specific()
 
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout  # all is optimized together
+
 
 class _InnerLibrary(JITCodeLibrary):
     """The code of a kernel that only kernels call, as LLVM has it before any work on it.
@@ -95,32 +100,50 @@ class _InnerLibrary(JITCodeLibrary):
         """Do nothing: kernels raise nothing, for which they would need it."""
 
 
-class _Typing(Context):
-    """What Numba knows of types, and remembers: it asks anew in each kernel, and several times."""
+class _Function(Function):
+    """A function or operator that remembers what it gives for arguments of which types.
+
+    Numba goes through all its ways to add, say, for each sum, and again when it writes its code.
+    """
 
     _found: dict[Any, Any]
 
     @staticmethod
     @cache
-    def of(context: Context) -> "_Typing":
-        """Another view of the same context."""
-        made: _Typing = copy.copy(context)
-        made.__class__ = _Typing
+    def like(function: Function) -> "_Function":
+        """The same function."""
+        made = cast(_Function, copy.copy(function))
+        made.__class__ = _Function
         made._found = {}
         return made
 
-    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
-        """The signature of a function, or operator, of Numba's or ours for these arguments."""
-        plain = not kws and (isinstance(func, Function) or not isinstance(func, Type))
-        try:
-            found = self._found.get((func, args)) if plain else None
-        except TypeError:  # a slice among them
-            plain, found = False, None
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """The signature for arguments of these types."""
+        if kws:
+            return super().get_call_type(context, args, kws)
+        found = self._found.get(args)
         if found is None:
-            found = super().resolve_function_type(func, args, kws)
-            if plain:
-                self._found[func, args] = found
+            found = self._found[args] = super().get_call_type(context, args, kws)
         return found
+
+
+register_model(_Function)(models.OpaqueModel)
+
+
+class _Typing(Context):
+    """What Numba knows of types, with functions that remember."""
+
+    @staticmethod
+    @cache
+    def like(context: Context) -> "_Typing":
+        """The same context."""
+        made: _Typing = copy.copy(context)
+        made.__class__ = _Typing
+        return made
+
+    def _lookup_global(self, value: Any) -> Any:
+        found = super()._lookup_global(value)
+        return _Function.like(found) if type(found) is Function else found
 
 
 #: Passes of Numba's that look for what is not in these kernels, or that only describe them.
@@ -140,6 +163,22 @@ _NEEDLESS = {
 }
 
 
+class _Passes(PassManager):
+    """Runs passes without telling listeners of each."""
+
+    def __init__(self, passes: Iterable[Any]) -> None:
+        super().__init__("fastnet")
+        self.passes = list(passes)
+        self.finalize()
+
+    def run(self, state: Any) -> None:
+        """All of them, one after the other."""
+        for kind, _ in self.passes:
+            one = _pass_registry.get(kind).pass_inst
+            one.analysis = self._analysis
+            one.run_pass(state)
+
+
 class _EntryCompiler(compiler.Compiler):
     """Numba's compiler, with a library of ours and without the passes that are needless here."""
 
@@ -147,15 +186,14 @@ class _EntryCompiler(compiler.Compiler):
 
     def define_pipelines(self) -> Any:
         """The passes."""
-        self.state.typingctx = _Typing.of(self.state.typingctx)
+        self.state.typingctx = self.state.targetctx.typing_context = _Typing.like(
+            self.state.typingctx
+        )
         name = self.state.func_id.func_qualname
         self.state.library = self.library(self.state.targetctx.codegen(), name)
         self.state.library.enable_object_caching()
-        pipelines = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.passes = [one for one in pipeline.passes if one[0].name() not in _NEEDLESS]
-            pipeline.finalize()
-        return pipelines
+        (passes,) = super().define_pipelines()
+        return [_Passes(one for one in passes.passes if one[0].name() not in _NEEDLESS)]
 
 
 class _InnerCompiler(_EntryCompiler):
