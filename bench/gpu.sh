@@ -45,11 +45,12 @@ export XLA_PYTHON_CLIENT_PREALLOCATE=false
 "$PYTHON" -c 'import threadpoolctl' 2>/dev/null || PYTHONPATH=$PYTHONPATH:bench/gpu/stand_ins
 if [ "$backend" = cupy ]; then
     export FASTNET_REQUIRE_GPU=1
-    kind=cupy tried=() precisions=(fp16 tf32 float32 bf16)
+    kind=cupy tried=() suite=tests/conformance precisions=(fp16 tf32 float32 bf16)
 else # tools that do no more than run what they are given, and a few of the tests
     all=900 PYTHONPATH=$PYTHONPATH:tests:tests/simulated
     PATH=$PWD/bench/gpu/stand_ins:$PATH
-    kind="simulated and test_kinds" tried=(-k "simulated and tiny and twice") precisions=(fp16)
+    kind=simulated tried=(-k "simulated and tiny and twice") precisions=(fp16)
+    suite=tests/conformance/test_kinds.py
 fi
 
 failed=0 summary=()
@@ -117,7 +118,7 @@ second() {
     local parallel=()
     "$PYTHON" -c 'import xdist' 2>/dev/null && [ "$backend" = cupy ] && parallel=(-n 12)
     pytest 120 "the conformance suite" --continue-on-collection-errors "${parallel[@]}" \
-        -k "$kind" tests/conformance
+        -k "$kind" "$suite"
     sanitizer 40 racecheck
     sanitizer 30 synccheck
     contests 200

@@ -18,6 +18,9 @@ from bench.gpu import __main__ as script
 from bench.gpu import ceilings, machine, measuring, sanitizer, table
 from bench.gpu.contests import Contest, Goal, contests, small
 from bench.gpu.ours import Fastnet, Fit
+from fastnet.contract import plan
+from fastnet_cupy.program import CudaProgram
+from fastnet_cupy.regimes import REGIMES
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,6 +81,10 @@ def test_all_of_it_runs_on_a_simulated_gpu(call, steps, tmp_path):
         assert list(rows) == [one.name for one in small()]
         assert rows["16-2-2^7"]["fastnet layered"]["microseconds"] > 0
         assert set(stored["weight_gradient_microseconds"]) == {"none", "sums"}
+        assert stored["bytes_from_host_per_second"] > 0
+        assert stored["rows_shuffled_per_second"] > 0
+        assert rows["16-2-2^7"]["fastnet"]["narrow"] is True
+        assert stored["layered_from"] in ([], [["fp16", 16, 128]])
     else:
         assert list(rows) == ["xor"]
 
@@ -222,6 +229,29 @@ def test_goals_are_held_against_what_was_measured():
     row = table.row(one, 1e-6, who)
     assert row["over_floor"] == pytest.approx(10)
     assert " 6.00 |" in table.line(row)
+
+
+@simulated
+def test_where_layers_one_by_one_are_faster_is_found_by_size_and_goes_into_the_regimes():
+    def rows(hidden, batch, narrow, layered, fits=True):
+        one = replace(small()[1], units=(64, *[128] * hidden, 16), batch=batch)
+        ours = {"microseconds": narrow, **({"narrow": True} if fits else {})}
+        return table.row(one, 1e-6, {"fastnet": ours, "fastnet layered": {"microseconds": layered}})
+
+    slower = [rows(2, 2**7, 9.0, 8.0), rows(2, 2**14, 5.0, 6.0), rows(5, 2**17, 5.0, 4.0, False)]
+    assert table.layered_from(slower) == {}
+    some = [*slower, rows(2, 2**17, 5.0, 4.0), rows(2, 2**19, 5.0, 4.0), rows(5, 2**19, 5.0, 4.0)]
+    assert table.layered_from(some) == {("fp16", 128): 2**17}
+    assert table.layered_from([*some, rows(5, 2**17, 5.0, 6.0)]) == {("fp16", 128): 2**19}
+
+    from simulated.device import HostDevice
+
+    regimes = replace(REGIMES, layered_from={("fp16", 16): 100})
+    lowered = plan.lower(small()[1].network)
+    program = CudaProgram(lowered, np.dtype("float32"), "fp16", HostDevice(), regimes)
+    assert [program.buffers.shape_from(n, 64) is None for n in (63, 64, 99, 100)] == [
+        True, False, False, True,
+    ]  # fmt: skip
 
 
 @simulated

@@ -1,5 +1,6 @@
 """The buffers of a program: made for batches of a size, and kept for the next call."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,7 +12,7 @@ from fastnet.errors import DoesNotFit
 from fastnet_cupy.context import Context
 from fastnet_cupy.layered import LayeredPass
 from fastnet_cupy.layout import Layout
-from fastnet_cupy.narrow import NarrowPass, Shape, kernel_for, shape_for
+from fastnet_cupy.narrow import WIDTHS, NarrowPass, Shape, kernel_for, shape_for
 from fastnet_cupy.regimes import Regimes
 from fastnet_cupy.staged import StagedPass
 from fastnet_cupy.steps import (
@@ -69,8 +70,10 @@ class Buffers:
         return shape_for(self.layout, self.number, self.device.shared_bytes, spills)
 
     def shape_from(self, rows: int, least: int) -> Shape | None:
-        """That kernel, for so many rows or more."""
-        return self.shape if rows >= least else None
+        """That kernel, for so many rows or more, up to where layers take less time one by one."""
+        widest = next((width for width in WIDTHS if width >= self.layout.widest), 0)
+        most = self.regimes.layered_from.get((self.number.name, widest), math.inf)
+        return self.shape if least <= rows < most else None
 
     def evaluation(self, rows: int) -> Steps:
         """For predictions and losses of so many rows: buffers for the next power of two."""

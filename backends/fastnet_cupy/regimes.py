@@ -4,7 +4,13 @@ All figures here are estimates, derived in the comments: no GPU was at hand when
 `bench/gpu.sh` measures what they decide.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Rows of a batch from which on a network that the narrow kernel fits is trained faster layer by
+#: layer, by the kind of number and the widest layer, padded: `bash bench/gpu.sh first` prints what
+#: belongs here. None are known yet.
+LAYERED_FROM: dict[tuple[str, int], int] = {}
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,14 @@ class Regimes:
         narrow_training: rows of a batch from which on training takes the kernel that is made for
             one network; to compile it takes some seconds, the first time on a machine.
         narrow_evaluation: rows from which on predictions, losses and gradients take it.
+        layered_from: rows from which on nothing takes it, though it fits: see `LAYERED_FROM`.
     """
 
     tiny_products: int = 2**16
     tiny_products_alone: int = 2**18
     narrow_training: int = 64
     narrow_evaluation: int = 4096
+    layered_from: Mapping[tuple[str, int], int] = field(default_factory=lambda: LAYERED_FROM)
 
 
 REGIMES = Regimes()
@@ -35,5 +43,5 @@ _NEVER = 2**62
 
 #: One path for all sizes (narrow: where it fits), to be tested by itself.
 LAYERED = Regimes(-1, -1, _NEVER, _NEVER)
-NARROW = Regimes(-1, -1, 1, 1)
+NARROW = Regimes(-1, -1, 1, 1, {})
 PATHS = {"tiny": REGIMES, "narrow": NARROW, "layered": LAYERED}

@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.results is not None:
             asked.results.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
-    device: Any = Fastnet(small()[0], asked.backend).program.device
+    program = Fastnet(small()[0], asked.backend).program
+    device: Any = program.device
     found = ceilings.measure(device, *((2**16, 64) if asked.small else (2**28, 8192)))
     rates = ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in found.items() if name != "copy")
     print(f"Ceilings: copy {found['copy'] / 1e9:,.3g} GB/s; products in TFLOP/s: {rates}.\n")
@@ -132,6 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         apart = ceilings.sums(device, *((64, 64, 64) if asked.small else (4096, 4096, 8192)))
         print(f"Microseconds of a weight's gradient, without and with the bias's: {apart}.\n")
         keep(weight_gradient_microseconds=apart)
+        size = 2**12 if asked.small else 2**26
+        host = ceilings.sent(device, 4 * size), ceilings.shuffled(program, size)
+        print(f"From the host {host[0] / 1e9:.3g} GB/s; {host[1]:.3g} rows/s are shuffled.\n")
+        keep(bytes_from_host_per_second=host[0], rows_shuffled_per_second=host[1])
     every = small() if asked.small else contests()
     if asked.call == "second":
         every = [contest for contest in every if contest.goals]
@@ -140,6 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = all_results(
         every, rounds_of(asked), found, until, spent, lambda results: keep(results=results)
     )
+    if asked.call == "first":
+        found_from = table.layered_from(results)
+        print(f"\nFor regimes.py: LAYERED_FROM = {found_from}")
+        keep(layered_from=[[*kind, batch] for kind, batch in found_from.items()])
     if asked.call == "second" and not asked.small:
         for row in results:
             if row["contest"] in measuring.FITTED:

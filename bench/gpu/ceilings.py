@@ -1,12 +1,14 @@
 """What this machine does at best: copies, and large matrix products. Floors are counted by them."""
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bench.gpu.contests import Contest
+from fastnet.contract.program import Program
 from fastnet_cupy.device import Device, Epilogue, ProductSpec
 from fastnet_cupy.precision import BF16, FLOAT32, FP16, TF32, Number, float32_to_bf16
 
@@ -86,6 +88,29 @@ def sums(
             else 1e6 * _median(device, lambda turn, call=multiply, of=given: call(*of))  # type: ignore[misc]
         )  # fmt: skip
     return found
+
+
+def sent(device: Device, bytes_: int) -> float:
+    """Bytes a second of a copy from the host, by the processor's clock."""
+    array = np.ones(bytes_, np.uint8)
+    target = device.empty(array.shape, array.dtype)
+    seconds = []
+    for _ in range(TIMES // 2):
+        begun = time.perf_counter()
+        device.copy(target, array)
+        device.download(target[:1])
+        seconds.append(time.perf_counter() - begun)
+    return bytes_ / statistics.median(seconds)
+
+
+def shuffled(program: Program, rows: int) -> float:
+    """Rows a second that `program.orders` shuffles, by the processor's clock; they stay there."""
+    seconds = []
+    for epoch in range(TIMES // 2):
+        begun = time.perf_counter()
+        program.to_host(program.orders(1, range(epoch, epoch + 1), rows)[:, :1])
+        seconds.append(time.perf_counter() - begun)
+    return rows / statistics.median(seconds)
 
 
 def measure(device: Device, entries: int = 2**28, size: int = 8192) -> dict[str, float]:

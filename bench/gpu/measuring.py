@@ -143,6 +143,8 @@ def contest_of(
                 one = make(contest)
             results[name] = timed(one, run_milliseconds)
             results[name] |= {"change apart": change, "losses apart": loss}
+            if getattr(one, "is_narrow", False):
+                results[name]["narrow"] = True
             del one
         except Exception as error:  # a peer's trouble is told, and the rest goes on
             results[name] = {"failed": f"{type(error).__name__}: {error}"[:300]}

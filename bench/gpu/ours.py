@@ -49,6 +49,15 @@ class Fastnet:
         self.data = Data(Inputs(put(x)), put(y))
         self.begin()
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the narrow kernel trains it."""
+        held = getattr(self.program, "buffers", None)
+        if held is None:
+            return False
+        batch, regimes = self.contest.batch, self.program.regimes
+        return held.shape_from(batch, regimes.narrow_training) is not None
+
     def begin(self) -> None:
         """Go back to the first weights."""
         put = self.program.to_device

@@ -1,6 +1,6 @@
 """A run's results as a table, and which goals it reached."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.gpu.contests import Contest, Goal
@@ -46,6 +46,31 @@ def row(contest: Contest, floor: float, who: Mapping[str, Any]) -> dict[str, Any
         "bytes": contest.bytes, "floor_microseconds": floor * 1e6, **counted,
         "contestants": dict(who), "goals": goals,
     }  # fmt: skip
+
+
+def layered_from(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
+    """From how many rows on contests took less time layer by layer, though narrow ones.
+
+    Returns:
+        What `LAYERED_FROM` in `fastnet_cupy/regimes.py` should hold, besides what it has: all
+        contests of a kind of number and a widest layer, of as many rows or more, were faster so.
+    """
+    faster: dict[tuple[str, int], dict[int, bool]] = {}
+    for row in rows:
+        who = row["contestants"]
+        ours, layered = (who.get(name, {}) for name in ("fastnet", "fastnet layered"))
+        if not ours.get("narrow") or "microseconds" not in layered:
+            continue
+        by_batch = faster.setdefault((row["precision"], max(row["units"])), {})
+        better = layered["microseconds"] < ours["microseconds"]
+        by_batch[row["batch"]] = by_batch.get(row["batch"], True) and better
+    found = {}
+    for kind, by_batch in faster.items():
+        for batch in sorted(by_batch, reverse=True):
+            if not by_batch[batch]:
+                break
+            found[kind] = batch
+    return found
 
 
 def _short(number: float) -> str:
