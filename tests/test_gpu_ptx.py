@@ -124,6 +124,23 @@ def test_numbers_between_are_rounded_as_numpy_rounds_them(launch):
     assert_same_numbers(tf32, round_tf32(x))
 
 
+def test_pairs_are_rounded_as_each_of_them(launch):
+    x = edges()
+    x = x[: len(x) // 512 * 512]
+    n = len(x) // 2
+    half, brain = np.zeros(n, "u4"), np.zeros(n, "u4")
+    launch("convert_pairs", -(-n // 256), 256, x.copy(), half, brain, np.int32(n))
+    with np.errstate(all="ignore"):
+        assert_same_numbers(half.view("f2"), x.astype("f2"))
+    assert_same_numbers(bf16_to_float32(brain.view("u2")), bf16_to_float32(float32_to_bf16(x)))
+
+
+def test_copies_beside_a_thread_are_there_after_waiting(launch):
+    x, out = np.arange(224, dtype="f4"), np.zeros(224, "f4")
+    launch("copy", 1, 32, x.copy(), out, np.int32(1))
+    assert_same_bits(out, x[::-1].copy())
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["fp16", "bf16", "tf32"])
 def test_tensor_cores_multiply_as_numpy_does(launch, kind, seed):

@@ -80,6 +80,24 @@ extern "C" __global__ void convert(const float *x, uint16_t *half, float *half_b
   brain_back[i] = fn_bf16_to_float(brain[i]);
   tf32[i] = fn_round_tf32(x[i]);
 }
+// A number and the next one, as a pair.
+extern "C" __global__ void convert_pairs(const float *x, uint32_t *half, uint32_t *brain, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  half[i] = fn_pair_to_fp16(x[2 * i], x[2 * i + 1]);
+  brain[i] = fn_pair_to_bf16(x[2 * i], x[2 * i + 1]);
+}
+// x (224,) by copies of every size; what a lane gives out another one has copied.
+extern "C" __global__ void copy(const float *x, float *out, int waits) {
+  __shared__ __align__(16) float chip[224];
+  int lane = threadIdx.x;
+  fn_copy<4>(chip + lane, x + lane);
+  fn_copy<8>(chip + 32 + 2 * lane, x + 32 + 2 * lane);
+  fn_copy<16>(chip + 96 + 4 * lane, x + 96 + 4 * lane);
+  if (waits) fn_wait_for_copies();
+  __syncthreads();
+  for (int i = lane; i < 224; i += 32) out[i] = chip[223 - i];
+}
 // a (16, 16), b (16, 8), c (16, 8), row by row.
 __device__ uint32_t pair(const uint16_t *a, const uint16_t *b) { return *a | (uint32_t)*b << 16; }
 #define FRAGMENTS                                                                \
@@ -257,6 +275,23 @@ def test_conversions_round_as_numpy_and_the_backend_do():
     assert round_tf32(np.array([one_and_a_tie, -one_and_a_tie])).tolist() == [
         1 + 2.0**-10, -1 - 2.0**-10,
     ]  # fmt: skip
+
+
+def test_pairs_are_rounded_as_each_of_them():
+    x = np.random.default_rng(4).normal(size=2 * 256).astype("f4")
+    half, brain = np.zeros(256, "u4"), np.zeros(256, "u4")
+    launch("convert_pairs", x, half, brain, np.int32(256), threads=256)
+    np.testing.assert_array_equal(half.view("f2"), x.astype("f2"))
+    np.testing.assert_array_equal(brain.view("u2"), float32_to_bf16(x))
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_copies_are_there_after_waiting_and_not_before(seed):
+    x, out = np.arange(224, dtype="f4"), np.zeros(224, "f4")
+    launch("copy", x, out, np.int32(1), seed=seed)
+    np.testing.assert_array_equal(out, x[::-1])
+    launch("copy", x, out, np.int32(0), seed=seed)
+    assert np.isnan(out).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])

@@ -23,11 +23,12 @@ static inline void forget_copies(unsigned threads) {
 }
 
 static inline void copy_later(void *to, const void *from, unsigned bytes, Place place) {
-  const char *at = (const char *)to;
+  const char *at = (const char *)to, *end = at + bytes;
   if ((uintptr_t)to % bytes || (uintptr_t)from % bytes)
     fail_at(place, "a copy is not aligned to its size");
-  if (at < shared_memory || at + bytes > shared_memory + shared_size)
-    fail_at(place, "a copy does not go to dynamic shared memory");
+  bool dynamic = at >= shared_memory && end <= shared_memory + shared_size;
+  bool fixed = at >= __start_fn_shared && end <= __stop_fn_shared;
+  if (!dynamic && !fixed) fail_at(place, "a copy does not go to shared memory");
   Copies &mine = copies[threadIdx.x];
   if (mine.count == MOST_COPIES) fail_at(place, "a thread has too many copies on their way");
   memset(to, 0xff, bytes);  // who reads before it has waited reads NaN

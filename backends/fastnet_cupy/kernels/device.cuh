@@ -109,8 +109,8 @@ __device__ __forceinline__ void fn_load_matrices_transposed(uint32_t (&m)[4], co
 }
 
 // Copy BYTES, 4, 8 or 16, from global to shared memory, both aligned to as many, while this thread
-// goes on. Until `fn_wait_for_copies` neither may be written, nor what is copied be read; other
-// threads may read it behind a barrier after that (section 9.7.9.25.3).
+// goes on (cp.async). Until `fn_wait_for_copies` neither place may be written to, and the copy not
+// be read; other threads may read it behind a barrier after that.
 template <int BYTES>
 __device__ __forceinline__ void fn_copy(void *to, const void *from) {
   uint32_t address = (uint32_t)__cvta_generic_to_shared(to);
