@@ -88,6 +88,7 @@ def test_folds_choose_bins_where_a_target_jumps():
         ("year", "year: 1920 to 1922"),
         ("year",),
     ]
+    assert [one.columns[0].remark for one in found.values()] == ["also in 32 bins", ""]
     plain = tables.Recipe(**settings, drop=("line",), bins=0)
     assert found["jumps"].test.score > tables.train(houses(), "jumps", plain).test.score + 0.1
     # The same as asking for them.

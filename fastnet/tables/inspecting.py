@@ -451,10 +451,12 @@ def _with_features(reports: list[ColumnReport], table: Table) -> list[ColumnRepo
 def _remark(column: Column, values: Any) -> str:
     """How a column is encoded, in a few words."""
     if isinstance(column, Number):
+        found = [ROW_NUMBER] if _all_different(values) else []
         if column.indicator:
-            labels = f"{ROW_NUMBER}; " if _all_different(values) else ""
-            return f"{labels}median {column.fill:.6g} imputed, plus an indicator"
-        return ROW_NUMBER if _all_different(values) else ""
+            found.append(f"median {column.fill:.6g} imputed, plus an indicator")
+        if column.edges:
+            found.append(f"also in {len(column.edges) - 1} bins")
+        return "; ".join(found)
     if isinstance(column, Dates):
         return _date_remark(column)
     return listed(column.values, 3) + (", the rest as other" if column.other else "")
