@@ -165,7 +165,7 @@ class CupyDevice:
 
     def sort(self, keys: Any) -> None:
         with self._making_room(keys.nbytes):
-            # One row alone by its bits; several CuPy compares, each entry with its row's number.
+            # One row it sorts by digits; entries of several it compares, with their rows' numbers.
             (keys[0] if len(keys) == 1 else keys).sort()
 
     def kernel(

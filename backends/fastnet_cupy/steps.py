@@ -89,7 +89,11 @@ class Growing:
         self.array = context.device.empty((1,), dtype)
 
     def fill(self, values: Any) -> bool:
-        """Hold `values`, flat, of the host or the device; return whether the array was replaced."""
+        """Hold `values` of the host or the device, flat.
+
+        Returns:
+            Whether the array had to be replaced.
+        """
         flat = values.reshape(-1)
         grown = self.room(flat.size)
         self.context.device.copy(self.array[: flat.size], flat)
