@@ -231,7 +231,7 @@ def test_chunks(
     compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
 
 
-@pytest.mark.parametrize("spins", [0, 30, 3_000, 100_000])
+@pytest.mark.parametrize("spins", [0, 300, 30_000])
 @pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
 def test_spins(
     busy: bool, spins: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]

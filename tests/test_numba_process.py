@@ -231,24 +231,31 @@ def test_beside_busy_processes_the_bits_are_the_same():
             one.wait()
 
 
-def test_one_worker_goes_on_alone_for_as_long_as_others_took_the_processors():
+@pytest.mark.parametrize("speed", [1.1, 0.9])
+def test_beside_other_load_one_worker_goes_on_alone_for_a_time_if_it_is_faster(speed):
     from fastnet_numba.threads import LoadMonitor
 
     now = 0.0
     monitor = LoadMonitor(clock=lambda: now)
-    monitor.note(2, 0.05, 0.05)  # one processor for two workers
-    assert monitor.workers(2) == 2
-    monitor.note(2, 0.05, 0.05)
-    for alone in (0.1, 0.1, 0.2):  # what was lost, once; then again after each trial, doubled
-        assert monitor.workers(2) == 1
-        now += alone * 0.99
-        assert monitor.workers(2) == 1
-        now += alone * 0.02
+    crew = 1 if speed > 1 else 2
+
+    def short():
         assert monitor.workers(2) == 2
-        monitor.note(2, 0.05, 0.05)
+        monitor.note(2, 2, 100, 0.05, 0.05)  # one processor for two workers
+
+    short()
+    for held in (0.1, 0.1, 0.2):  # what was lost, once; then again after each trial, doubled
+        short()
+        assert monitor.workers(2) == 1
+        monitor.note(1, 1, 1, 0.0, 0.05)  # a batch that cannot be divided tells nothing
+        monitor.note(2, 1, 100, 0.0, 0.05 / speed)
+        assert monitor.workers(2) == crew
+        now += held * 0.99
+        assert monitor.workers(2) == crew
+        now += held * 0.02
     now += 1.0
-    monitor.note(2, 0.1, 0.05)  # quiet again
-    monitor.note(2, 0.05, 0.05)
+    monitor.note(2, 2, 100, 0.1, 0.05)  # quiet again
+    short()
     assert monitor.workers(2) == 2
 
 

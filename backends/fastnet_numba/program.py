@@ -389,10 +389,9 @@ class NumbaProgram(Program):
         table = layout.training if updating or run.training else layout.evaluation
         if task == training.PREDICT:
             table = layout.prediction
+        gradient = out.reshape(-1)
         if task in _WITH_GRADIENTS:
             gradient = np.empty(parts * self.stride, self.dtype)
-        else:
-            gradient = out.reshape(-1)
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = tables_of(
@@ -420,7 +419,8 @@ class NumbaProgram(Program):
             started = in_threads(work, workers, given_up)
         if not started:  # nothing is changed yet
             return self._run(task, state, data, run, out, alone=True)
-        self.load_monitor.note(workers, sum(busy), time.perf_counter() - began)
+        done = batch * run.steps * (3 if task in _WITH_GRADIENTS else 1)  # passes over rows
+        self.load_monitor.note(parts, workers, done, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
             out[...] = gradient[: len(out)]

@@ -156,11 +156,12 @@ OCCUPIED = Occupied()
 class LoadMonitor:
     """Notices other load on the processors, beside which threads that wait for each other are slow.
 
-    Workers hardly ever sleep, so on a quiet machine each has a processor all the time. Where they
-    had not twice in a row (once may be anything that passes), one worker does all parts of the next
-    runs, with the same bits: for as long as those two took, because the load may have been NumPy's
-    matrix library, whose threads spin for a moment after a product, and for twice as long each time
-    that the load was still there afterwards.
+    On a quiet machine each worker has a processor nearly all the time. Where they had not twice in
+    a row (once may be anything that passes), one worker does all parts of the next run, with the
+    same bits. If that is faster, one worker does those after it too, for as long as those two runs
+    took, because what disturbs may pass (NumPy's matrix library has threads that spin for a moment
+    after a product), and for twice as long each time that the load was still there afterwards. If
+    it is not, it is tried again after such a time.
 
     `bench/test_choices.py` compares other constants with these, alone and beside a process that
     computes.
@@ -169,11 +170,11 @@ class LoadMonitor:
     #: The share of its time in which a worker has a processor, on a quiet machine.
     QUIET = 0.85
 
-    #: Runs in a row whose workers were short of a processor before one worker goes on alone.
+    #: Runs in a row whose workers were short of a processor before one worker is tried.
     IN_A_ROW = 2
 
-    #: How long one worker goes on alone before several are tried again, in times of what the last
-    #: trial took: at first, and at most. What trials lose beside lasting load is a share of it.
+    #: How long what was found holds, in times of what the runs took that were short of a processor:
+    #: at first, and at most. What trials lose beside lasting load is a share of it.
     PATIENCE = (1, 16)
 
     #: Runs of fewer seconds are not judged: starting the threads is too much of them. A run may be
@@ -184,22 +185,40 @@ class LoadMonitor:
         self.clock = clock
         self.short = 0
         self.lost = 0.0
-        self.alone_until = -math.inf
         self.patience = self.PATIENCE[0]
+        #: What was found, that one worker is faster, and until when it holds.
+        self.alone, self.until = False, -math.inf
+        #: What several workers did in a second when they were short; None where nothing is tried.
+        self.together: float | None = None
 
     def workers(self, parts: int) -> int:
         """How many workers to use for so many parts."""
-        return parts if parts == 1 or self.clock() >= self.alone_until else 1
+        if parts == 1 or self.together is not None:
+            return 1
+        return 1 if self.alone and self.clock() < self.until else parts
 
-    def note(self, workers: int, busy: float, seconds: float) -> None:
-        """Judge a run by the processor time of all workers and the seconds it took."""
-        if workers == 1 or seconds < self.LEAST:
+    def note(self, parts: int, workers: int, work: int, busy: float, seconds: float) -> None:
+        """Judge a run.
+
+        Args:
+            parts, workers: of it.
+            work: how much was done, in any unit.
+            busy: the processor time of all workers, in seconds; not used for one of them.
+            seconds: how long it took.
+        """
+        if parts == 1 or seconds < self.LEAST:
+            return
+        if workers == 1:
+            if self.together is not None:
+                self.alone = work / seconds > self.together
+                self.until = self.clock() + self.patience * self.lost
+                self.together, self.lost = None, 0.0
+                self.patience = min(2 * self.patience, self.PATIENCE[1])
             return
         if busy >= self.QUIET * workers * seconds:
             self.short, self.lost, self.patience = 0, 0.0, self.PATIENCE[0]
             return
         self.short += 1
         self.lost += seconds
-        if self.short >= self.IN_A_ROW:
-            self.alone_until = self.clock() + self.patience * self.lost
-            self.lost, self.patience = 0.0, min(2 * self.patience, self.PATIENCE[1])
+        if self.short >= self.IN_A_ROW and self.clock() >= self.until:
+            self.together = work / seconds

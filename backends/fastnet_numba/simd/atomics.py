@@ -5,6 +5,8 @@ The twins are in `emulated.py`.
 
 import ctypes
 import os
+import platform
+import sys
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -17,27 +19,27 @@ from fastnet_numba.simd.vector import call
 _I = ir.IntType(64)
 _VOID = ir.VoidType()
 
-#: The system's functions, bound to names of our own, so that compiled code from the cache finds
-#: them on every system: one that lets another thread run, one that sleeps for so many microseconds
-#: (the system adds some fifty), and one that tells the thread's processor. Where a system has not
-#: both of the latter by these names, neither is used.
+#: The system's function that lets another thread run, bound to a name of our own, so that compiled
+#: code from the cache finds it on every system.
 _YIELD = "fastnet_yield_thread"
-_SLEEP = "fastnet_sleep_microseconds"
-_PROCESSOR = "fastnet_current_processor"
+if os.name == "nt":
+    _library, _name = ctypes.WinDLL("kernel32"), "SwitchToThread"  # type: ignore[attr-defined]
+else:
+    _library, _name = ctypes.CDLL(None), "sched_yield"
+_address = ctypes.cast(getattr(_library, _name), ctypes.c_void_p).value
+llvm.add_symbol(_YIELD, _address)
 
+#: Linux's number of the system call "futex", by which a thread sleeps until a number changes; None
+#: elsewhere. Its arguments are integers, and go through the function "syscall".
+_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
+_LINUX = sys.platform == "linux" and sys.maxsize > 2**32
+_FUTEX = _NUMBERS.get(platform.machine()) if _LINUX else None
+_CALL = "fastnet_system_call"
+if _FUTEX is not None:
+    llvm.add_symbol(_CALL, ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value)
 
-def _bind(symbol: str, name: str) -> bool:
-    """Give the system's function of this name to compiled code; False if there is none."""
-    library = ctypes.WinDLL("kernel32") if os.name == "nt" else ctypes.CDLL(None)  # type: ignore[attr-defined]
-    function = getattr(library, name, None)
-    if function is not None:
-        llvm.add_symbol(symbol, ctypes.cast(function, ctypes.c_void_p).value)
-    return function is not None
-
-
-_bind(_YIELD, "SwitchToThread" if os.name == "nt" else "sched_yield")
-#: Whether a thread can know its processor, and sleep (Linux).
-_PLACED = _bind(_PROCESSOR, "sched_getcpu") and _bind(_SLEEP, "usleep")
+#: Its operations, and how long a thread sleeps at most, in nanoseconds.
+_WAIT, _WAKE, _NAP = 0, 1, 1_000_000
 
 
 def pause(builder: Any, triple: str) -> None:
@@ -61,11 +63,15 @@ def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> 
 
 @intrinsic
 def publish(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
-    """array[at] = value; a thread that observes it sees all that was written before."""
+    """array[at] = value; a thread that observes it sees all that was written before.
+
+    What this thread observes afterwards is not from before.
+    """
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _place(context, builder, sig.args[0], args[0], args[1])
         builder.store_atomic(args[2], pointer, "release", 8)
+        builder.fence("seq_cst")
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.int64), build
@@ -94,37 +100,36 @@ def spin(typing: Any) -> tuple[Any, Any]:
 
 
 @intrinsic
-def yield_thread(typing: Any) -> tuple[Any, Any]:
-    """Let the operating system run another thread."""
+def doze(typing: Any, array: Any, at: Any, seen: Any) -> tuple[Any, Any]:
+    """Sleep while array[at] is `seen`, until `wake` or for a millisecond; or let the operating
+    system run another thread, where it has no such call.
+    """
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        call(builder, _YIELD, ir.IntType(32), [])
-        return context.get_dummy_value()
-
-    return types.void(), build
-
-
-@intrinsic
-def current_processor(typing: Any) -> tuple[Any, Any]:
-    """The processor's number that this thread runs on now; -1 where the system does not tell."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not _PLACED:
-            return _I(-1)
-        return builder.sext(call(builder, _PROCESSOR, ir.IntType(32), []), _I)
-
-    return types.int64(), build
-
-
-@intrinsic
-def sleep_briefly(typing: Any) -> tuple[Any, Any]:
-    """Leave the processor, and let the system choose one anew."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if _PLACED:
-            call(builder, _SLEEP, ir.IntType(32), [ir.IntType(32)(1)])
-        else:
+        if _FUTEX is None:
             call(builder, _YIELD, ir.IntType(32), [])
+            return context.get_dummy_value()
+        kind = ir.ArrayType(_I, 2)
+        nap = ir.GlobalVariable(builder.module, kind, builder.module.get_unique_name("nap"))
+        nap.linkage, nap.global_constant = "internal", True
+        nap.initializer = ir.Constant(kind, [0, _NAP])
+        pointer = builder.ptrtoint(_place(context, builder, sig.args[0], args[0], args[1]), _I)
+        given = [_I(_FUTEX), pointer, _I(_WAIT), args[2], builder.ptrtoint(nap, _I), _I(0), _I(0)]
+        call(builder, _CALL, _I, given)
         return context.get_dummy_value()
 
-    return types.void(), build
+    return types.void(array, types.intp, types.int64), build
+
+
+@intrinsic
+def wake(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
+    """Wake the threads, of all processes that share the array, that doze at array[at]."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _FUTEX is not None:
+            pointer = builder.ptrtoint(_place(context, builder, sig.args[0], args[0], args[1]), _I)
+            given = [_I(_FUTEX), pointer, _I(_WAKE), _I(2**31 - 1), _I(0), _I(0), _I(0)]
+            call(builder, _CALL, _I, given)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build

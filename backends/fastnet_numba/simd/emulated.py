@@ -314,22 +314,16 @@ def descend(
 
 
 def spin() -> None:
-    """Nothing: a waiting thread yields instead."""
+    """Nothing: a waiting thread dozes instead."""
 
 
-def yield_thread() -> None:
+def doze(array: Array, at: int, seen: int) -> None:
     """Let another thread run."""
     time.sleep(0)
 
 
-def current_processor() -> int:
-    """-1: not known here."""
-    return -1
-
-
-def sleep_briefly() -> None:
-    """Let another thread run."""
-    time.sleep(0)
+def wake(array: Array, at: int) -> None:
+    """Nothing: nobody sleeps long."""
 
 
 def publish(array: Array, at: int, value: int) -> None:
