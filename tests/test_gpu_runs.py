@@ -144,3 +144,16 @@ def test_rows_of_zero_weight_and_evaluation_agree_with_numpy(device, path, preci
     right_loss, right = plain.gradient(flat, exact)
     assert loss == pytest.approx(right_loss, rel=near)
     assert np.linalg.norm(gradient - right) <= near * np.linalg.norm(right)
+
+
+def test_rows_on_the_device_stay_there_if_they_are_good_to_learn_from(device):
+    program = compiled(device, "layered", None)
+    x, y = rows_for(NETWORK, 300)
+    x, put = x.astype("f4"), program.to_device
+    there = put(x), put(y)
+    data = program.data_at_once(*there, None)
+    assert data.x.numbers is there[0]
+    assert_same_bits(program.to_host(data.y), y)
+    x[299, 5], wrong = np.nan, np.where(np.arange(300) == 9, 3, y)
+    assert program.data_at_once(put(x), put(y), None) is None
+    assert program.data_at_once(there[0], put(wrong), None) is None
