@@ -35,7 +35,7 @@ from fastnet import files  # noqa: E402
 SMALL = 10_000
 
 #: Splits of a small table, 80% of the rows for training and 20% for the score, by seed: as many as
-#: all contestants go through in a quarter of an hour.
+#: all contestants go through in half an hour.
 MANY = 20
 
 #: Those of a larger table, the first of these: it has thousands of test rows, and a fit takes up to
