@@ -383,17 +383,19 @@ def test_kept_layouts(
 
 
 @pytest.mark.parametrize("rows", [1, 4, 8, 16, 32])
-@pytest.mark.parametrize("width", [64, 128, 512])
+@pytest.mark.parametrize("width", [64, 128, 512, 2048])
 def test_weights_as_they_lie(
     width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights transposed for each step over weights read as they lie (`tabulating.FEW_ROWS`)."""
+    """Weights transposed for each step, or packed, over weights read as they lie
+    (`tabulating.FEW_ROWS`, `FEW_ROWS_OF_LARGE`).
+    """
     from fastnet_numba import tabulating
 
     network = relu(32, width, width, 1)
 
     def with_few(rows_at_most: int) -> float:
-        with constants(tabulating, FEW_ROWS=rows_at_most):
+        with constants(tabulating, FEW_ROWS=rows_at_most, FEW_ROWS_OF_LARGE=rows_at_most):
             return fit(network, 100 * rows, rows, 3e8)
 
     what = f"32-{width}-{width}-1 x {rows}: weights transposed over as they lie"

@@ -21,16 +21,15 @@ pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not
 
 def _packed(**values: int) -> Any:
     """A matrix product with packed blocks, compiled; with blocks of other sizes."""
-    import numba
-
     from fastnet_numba.ops.panels import blocks_for
     from fastnet_numba.ops.products import Matrix, Room, Rows, Shape, multiply_packed
+    from fastnet_numba.simd.compiled import entry
     from fastnet_numba.simd.host import caches
 
     sizes = replace(blocks_for(4, caches()), **values)
     block_depth, block_columns, block_rows = sizes.depth, sizes.columns, sizes.rows
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @entry
     def packed(
         tiles: Any, c: Any, a: Any, b: Any, m: Any, rows: Any, columns: Any, depth: Any, times: Any
     ) -> None:
@@ -49,11 +48,10 @@ def _packed(**values: int) -> Any:
 @cache
 def _products() -> tuple[Any, Any]:
     """A matrix product as it is, and with packed panels."""
-    import numba
-
+    from fastnet_numba.simd.compiled import entry
     from fastnet_numba.simd.vectors import product
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @entry
     def plain(
         tiles: Any, c: Any, a: Any, b: Any, m: Any, rows: Any, columns: Any, depth: Any, times: Any
     ) -> None:
@@ -110,6 +108,8 @@ class Product:
         (128, 768, 768),
         (128, 1024, 1024),
         (512, 2048, 2048),
+        (8, 2048, 2048),
+        (16, 2048, 2048),
         (8, 1024, 1024),
         (16, 1024, 1024),
         (32, 1024, 1024),
@@ -123,7 +123,9 @@ def test_packing(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time divided by a packed one's (`panels.PACKED_FROM`, `WORTH_PACKING`)."""
+    """A plain product's time divided by a packed one's (`panels.PACKED_FROM`, `WORTH_PACKING`,
+    `WORTH_PARTING`).
+    """
     plain, packed = _products()
     made, tiles = Product(rows, columns, depth), _tiles()
     what = f"{rows} x {depth} x {columns}, B of {columns * depth * 4 >> 10} KiB: plain over packed"

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba", reason="numba is not installed")
+pytest.importorskip("numba", reason="numba is not installed")
 
-from fastnet_numba.ops.panels import PANEL, blocks_for  # noqa: E402
-from fastnet_numba.ops.products import (  # noqa: E402
+from fastnet_numba.ops.panels import PANEL, blocks_for
+from fastnet_numba.ops.products import (
     Matrix,
     Room,
     Rows,
@@ -15,11 +15,12 @@ from fastnet_numba.ops.products import (  # noqa: E402
     multiply_packed,
     tiles_for,
 )
-from fastnet_numba.simd.host import LANES, Caches  # noqa: E402
-from fastnet_numba.simd.tiles import ADD, BIAS, HEIGHTS, KEEP, RELU, TIMES, ZERO  # noqa: E402
+from fastnet_numba.simd.compiled import entry
+from fastnet_numba.simd.host import LANES, Caches
+from fastnet_numba.simd.tiles import ADD, BIAS, HEIGHTS, KEEP, RELU, TIMES, ZERO
 
 
-@numba.njit
+@entry
 def plain(tiles, c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, begin, end, e, m):
     zero = np.int64(0)
     multiply(
@@ -29,7 +30,7 @@ def plain(tiles, c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, b
     )  # fmt: skip
 
 
-@numba.njit
+@entry
 def packed(
     tiles, c, c_row, a, a_row, a_column, b, b_row, transposed, rows, columns, depth, begin, end, e,
     m, blocks,

@@ -68,10 +68,12 @@ from fastnet_numba.ops.table import (
 from fastnet_numba.simd.host import LANES, caches
 
 #: Rows of a chunk up to which the backward pass reads whole vectors of weights as they lie, instead
-#: of their transpose, made once a step. Measured on a busy machine (bench/test_choices.py,
+#: of their transpose, made once a step; and those of weights so large that they would be transposed
+#: as they are packed. Measured on a busy machine (bench/test_choices.py,
 #: test_weights_as_they_lie), transposing takes 1.2 to 1.4 times as long for one row, 1.0 to 1.2
-#: times for 8, and 0.9 to 1.0 times for 32.
-FEW_ROWS = 8
+#: times for 8, and 0.9 to 1.0 times for 32; with 512 and 2,048 units, where weights are packed, 1.0
+#: to 1.1 times for 16 and for 32.
+FEW_ROWS, FEW_ROWS_OF_LARGE = 8, 32
 
 #: Units from which a layer's rows are long. Likewise: with none the same; other processors' caches
 #: have fewer ways.
@@ -344,7 +346,8 @@ class TableRows:
         transposed = -1
         large = op.weight.size > blocks_for(self.itemsize, caches()).plain
         if op.needs_input_gradient and op.inputs > 1 and op.units > 1:
-            if self.chunk <= FEW_ROWS and op.units % lanes == 0:
+            few = FEW_ROWS_OF_LARGE if large else FEW_ROWS
+            if self.chunk <= few and op.units % lanes == 0:
                 transposed = AS_THEY_LIE
             elif not large:
                 transposed = self.arena.place(-(-op.units // lanes) * lanes * self.source_row)

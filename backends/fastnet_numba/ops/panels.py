@@ -15,6 +15,11 @@ from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
 #: over a packed one's: 0.9 at 8 and 16 rows, 1.1 at 32 and 64.
 WORTH_PACKING = 32
 
+#: Rows of A from which it pays already where B's rows lie multiples of a page apart, so that those
+#: of a panel share a few sets of the caches, and B has more than so many rows of panels. Likewise,
+#: 1.1 at 8 and 16 rows of 2048 x 2048.
+WORTH_PARTING, PAGE, MANY_PIECES = 8, 4096, 2**15
+
 #: Vectors in a row of a panel.
 PANEL = WIDTHS[0]
 

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnet_numba.ops.panels import PANEL, WORTH_PACKING
+from fastnet_numba.ops.panels import (
+    MANY_PIECES,
+    PAGE,
+    PANEL,
+    WORTH_PACKING,
+    WORTH_PARTING,
+)
 from fastnet_numba.simd.compiled import entry, inlined, kernel
 from fastnet_numba.simd.tiles import ADD, KEEP
 from fastnet_numba.simd.vectors import (
@@ -99,10 +105,12 @@ def multiply(tiles, c, a, b, shape, begin, end, e, room):
         e: the bias or the slope for that, `Rows` like C.
         room: for packed blocks of B.
     """
+    panel, entries = PANEL * lanes(room.m), shape.columns * shape.depth
+    crowded = b.row * room.m.itemsize % PAGE == 0 and entries > MANY_PIECES * panel
     if (
-        shape.columns * shape.depth > room.plain
-        and shape.rows >= WORTH_PACKING
-        and b.row > PANEL * lanes(room.m)
+        entries > room.plain
+        and shape.rows >= (WORTH_PARTING if crowded else WORTH_PACKING)
+        and b.row > panel
     ):
         multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
     else:
