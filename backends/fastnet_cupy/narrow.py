@@ -50,8 +50,8 @@ FRAGMENTS = (8, 4, 2, 1)
 TOGETHER = 2
 
 #: Sums of a thread up to which two blocks may have registers enough, 128 for each thread: with more
-#: it would be compiled in vain. In NVRTC 13.0, 64 have, and in 16 bits 72.
-TOGETHER_SUMS, TOGETHER_SUMS_16_BIT = 64, 72
+#: it would be compiled in vain. In NVRTC 13.0, 60 have in 16 bits and in TF32; 68 and 72 have not.
+TOGETHER_SUMS = 64
 
 #: Sums of a thread up to which it has more fragments than it must, in 16 bits, where its block is
 #: alone. In NVRTC 13.0, 176 leave registers enough.
@@ -227,10 +227,8 @@ def _shapes(layout: Layout, number: Number, share: tuple[int, int, int]) -> Iter
 
 def _with_registers(shape: Shape, number: Number) -> Iterator[Shape]:
     """The shape with as many fragments, and loops as far unrolled, as there are registers for."""
-    if shape.together > 1:
-        most = TOGETHER_SUMS_16_BIT if number.is_16_bit else TOGETHER_SUMS
-    else:
-        most = ALONE_SUMS_16_BIT if number.is_16_bit else ROOMY_SUMS
+    alone = ALONE_SUMS_16_BIT if number.is_16_bit else ROOMY_SUMS
+    most = TOGETHER_SUMS if shape.together > 1 else alone
     options = (
         replace(shape, fragments=fragments)
         for fragments in (FRAGMENTS if number.on_tensor_cores else FRAGMENTS[-1:])
