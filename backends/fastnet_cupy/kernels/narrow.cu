@@ -26,13 +26,23 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
     int inputs = task.table.layer(L, LAYER_INPUTS), units = task.table.layer(L, LAYER_UNITS);
     const real *w = parameters + task.table.layer(L, LAYER_WEIGHT);
     int bias = task.table.layer(L, LAYER_BIAS);
+    constexpr int WIDTH = width(L + 1), LD = row_length(L + 1);
+    if (come_in<4>(w, units)) {
+      int j = threadIdx.x % (WIDTH / 4) * 4;
 #pragma unroll 8
-    for (int item = threadIdx.x; item < width(L) * width(L + 1); item += THREADS) {
-      int i = item / width(L + 1), j = item % width(L + 1);
-      real value = i < inputs && j < units ? w[i * units + j] : (real)0;
-      chip.weight<L>()[i * row_length(L + 1) + j] = to_store(value);
+      for (int i = threadIdx.x / (WIDTH / 4); i < width(L); i += THREADS / (WIDTH / 4)) {
+        Four four = i < inputs && j < units ? *(const Four *)(w + i * units + j) : Four{};
+        store_pair(chip.weight<L>() + i * LD + j, four.entry[0], four.entry[1]);
+        store_pair(chip.weight<L>() + i * LD + j + 2, four.entry[2], four.entry[3]);
+      }
+    } else {
+      int j = threadIdx.x % WIDTH;
+#pragma unroll 8
+      for (int i = threadIdx.x / WIDTH; i < width(L); i += THREADS / WIDTH)
+        chip.weight<L>()[i * LD + j] =
+            to_store(i < inputs && j < units ? w[i * units + j] : (real)0);
     }
-    for (int j = threadIdx.x; j < width(L + 1); j += THREADS)
+    for (int j = threadIdx.x; j < WIDTH; j += THREADS)
       chip.biases[biases_before(L) + j] =
           bias >= 0 && j < units ? parameters[bias + j] : (real)0;
     fetch_weights<L + 1>(task, parameters, chip);
