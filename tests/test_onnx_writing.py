@@ -146,7 +146,9 @@ def of_a_table(task, dtype):
         frame["y"] = np.array(["no", "perhaps", "ja"])[np.digitize(bent, [-500, 500])]
     else:
         frame["y"] = 1e6 + 3 * bent
-    how = tables.Recipe(hidden=(8,), activation="tanh", epochs=5, dtype=dtype, backend="numpy")
+    how = tables.Recipe(
+        hidden=(8,), activation="tanh", epochs=5, bins=0, dtype=dtype, backend="numpy"
+    )
     model = tables.train(frame, "y", how).model
     answers = tables.predict(model, frame)
     columns = [name for name in answers.columns if name.startswith("probability_")]

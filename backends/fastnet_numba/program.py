@@ -231,7 +231,7 @@ class NumbaProgram(Program):
             one = free.pop()
         except IndexError:
             one = _Pass(self, task, len(x), self._parts(len(x)))
-        found = one(parameters, x.reshape(-1), y.reshape(-1)), one.gradient.copy()
+        found = one(parameters, x.ravel(), y.ravel()), one.gradient.copy()  # in one piece
         free.append(one)
         return found
 

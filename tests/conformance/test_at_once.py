@@ -79,6 +79,21 @@ def test_rows_in_another_form_give_the_same(backend, dtype):
         assert_same_bits(model.predict(a), model.predict(x))
 
 
+@pytest.mark.parametrize("step", [2, -1])
+@pytest.mark.parametrize("classes", [False, True])
+def test_single_numbers_need_not_lie_one_behind_the_other(classes, step, backend, dtype):
+    last, loss = (fn.Dense(2, "softmax"), "crossentropy") if classes else (fn.Dense(1), "mse")
+    model = fn.Model(fn.Network(1, [fn.Dense(3), last], loss), backend=backend, seed=5, dtype=dtype)
+    x, y = rows_for(model.network, 12)
+    x, y = x.astype(dtype), y.ravel().astype(np.intp if classes else dtype)
+    apart, together = (x[::step], y[::step]), (x[::step].copy(), y[::step].copy())
+    assert model.evaluate(*apart) == model.evaluate(*together)
+    for found, wanted in zip(
+        model.loss_and_gradient(*apart), model.loss_and_gradient(*together), strict=True
+    ):
+        assert_same_bits(np.asarray(found), np.asarray(wanted))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["x", "y"])
 def test_what_is_not_finite_is_refused(where, bad, backend, dtype):
