@@ -21,7 +21,7 @@ from tolerances import TRAJECTORY
 
 import fastnet as fn
 from fastnet import tables
-from fastnet.tables import large, sharing
+from fastnet.tables import folding, large, sharing
 from fastnet.tables.kept import fit_of
 from fastnet.training.distributed import memory, sums
 from fastnet.training.distributed.ranks import Ranks
@@ -619,7 +619,11 @@ def case_a_table_is_read_in_parts_and_encoded_as_by_one_process(world):
     assert os.listdir(folder / str(world.rank)) == []
     recipe = replace(recipe, refit=True)
     wanted = tables.train(frame, "y", recipe)
+    losses, folded = folding._losses, []
+    folding._losses = lambda *given: folded.append(given) or losses(*given)
     found = tables.train(paths[0], "y", recipe, communicator=world)
+    folding._losses = losses
+    assert bool(folded) == (world.rank == 0)  # what it finds all choose by
     everyone_has(world, found.model.parameters.flat)
     assert found.columns == wanted.columns
     assert found.table.columns == wanted.table.columns  # learned from all rows but those for tests

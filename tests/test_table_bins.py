@@ -35,14 +35,15 @@ def test_edges_are_all_values_if_they_are_few_and_else_quantiles():
 def test_folds_of_small_tables_choose_unless_the_recipe_does():
     recipe, facts = tables.Recipe(), RowFacts(10_000)
     usual = {"in_memory": True, "held_out": True, "own_table": False}
-    assert folding.wanted(recipe, facts, **usual)
-    assert folding.wanted(recipe, RowFacts(50, groups=np.arange(50) % 5), **usual)
+    assert folding.wanted(recipe, facts, 1_677, **usual)
+    assert not folding.wanted(recipe, facts, 1_678, **usual)  # too many numbers
+    assert folding.wanted(recipe, RowFacts(50, groups=np.arange(50) % 5), 9, **usual)
     for other in (RowFacts(10_001), RowFacts(49), RowFacts(50, groups=np.arange(50) % 4),
                   RowFacts(50, times=np.arange(50))):  # fmt: skip
-        assert not folding.wanted(recipe, other, **usual)
+        assert not folding.wanted(recipe, other, 9, **usual)
     for name, value in usual.items():
-        assert not folding.wanted(recipe, facts, **{**usual, name: not value})
-    assert not folding.wanted(tables.Recipe(refit=False), facts, **usual)
+        assert not folding.wanted(recipe, facts, 9, **{**usual, name: not value})
+    assert not folding.wanted(tables.Recipe(refit=False), facts, 9, **usual)
     assert folding.bins_to_try(recipe, "regression", 20) == (0, 32)
     assert folding.bins_to_try(recipe, "regression", 21) == (0,)
     assert folding.bins_to_try(recipe, "classification", 20) == (0,)

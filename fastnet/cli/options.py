@@ -102,8 +102,8 @@ Bins = Annotated[
     int | None,
     typer.Option(
         help="Bins of a column of numbers, each an input that says how far a number has come in "
-        "it; 0: none (default: 32 if a number is predicted from up to 10,000 rows and 20 columns, "
-        "and five folds show that it helps; else none).",
+        "it; 0: none (default: 32 if a number is predicted from up to 10,000 rows in memory, of up "
+        "to 20 columns, and five folds show that it helps; else none).",
         min=0,
         show_default=False,
         rich_help_panel="Columns",

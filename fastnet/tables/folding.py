@@ -6,7 +6,8 @@ of their losses, by epoch, chooses. The inputs of all folds are encoded as those
 """
 
 import warnings
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,19 +26,30 @@ FOLDS = 5
 #: have validation rows enough. A choice.
 ROWS = 50, 10_000
 
+#: The most numbers that these rows are as a network takes them, which folds copy five times. A
+#: choice.
+MOST_NUMBERS = 2**24
+
 #: Bins of a column of numbers, and the most columns of a table with which they are tried: every
 #: bin is an input, which takes time. A choice.
 BINS, MOST_COLUMNS = 32, 20
 
 
 def wanted(
-    recipe: Recipe, facts: RowFacts, *, in_memory: bool, held_out: bool, own_table: bool
+    recipe: Recipe,
+    facts: RowFacts,
+    inputs: int,
+    *,
+    in_memory: bool,
+    held_out: bool,
+    own_table: bool,
 ) -> bool:
     """Whether folds choose.
 
     Args:
         recipe: the settings.
         facts: of the training and validation rows.
+        inputs: of the network, without bins that folds choose.
         in_memory: whether all of them are, as they were read.
         held_out: whether some of the table's rows are held out for validation.
         own_table: whether validation rows have a table of their own.
@@ -46,8 +58,9 @@ def wanted(
         return False
     if facts.times is not None:  # the last rows choose, as they are what is to be predicted
         return False
-    groups = FOLDS if facts.groups is None else len(np.unique(facts.groups))
-    return ROWS[0] <= facts.count <= ROWS[1] and groups >= FOLDS
+    if not ROWS[0] <= facts.count <= ROWS[1] or facts.count * inputs > MOST_NUMBERS:
+        return False
+    return facts.groups is None or len(np.unique(facts.groups)) >= FOLDS
 
 
 def bins_to_try(recipe: Recipe, task: str, columns: int) -> tuple[int, ...]:
@@ -60,6 +73,8 @@ def bins_to_try(recipe: Recipe, task: str, columns: int) -> tuple[int, ...]:
 def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
     """The mean loss of the folds, by epoch; a fold that has stopped early keeps its last one.
 
+    Of several processes the first one trains them: so all choose alike, whatever their machines.
+
     Args:
         fit: whose settings they have, and whose training and validation rows they are.
         bins: of a column of numbers.
@@ -69,7 +84,12 @@ def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
         Nothing, if the loss of a fold stops being finite, or a fold has no rows, as where most
         classes have one, or rows without weight.
     """
-    whole = fit.with_all_rows(bins=bins, alone=True)
+    whole, settings = fit.with_all_rows(bins=bins, alone=True), fit.settings()
+    return fit.among.on_first(partial(_losses, whole, settings, progress))
+
+
+def _losses(whole: "TableFit", settings: dict[str, Any], progress: bool) -> list[float]:
+    """The same, of a fit without validation rows; settings are those of `Model.fit`."""
     rows, recipe = whole.training, whole.recipe
     try:
         parts = list(folds(whole.facts, recipe.seed, FOLDS))
@@ -85,7 +105,7 @@ def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
         backend=recipe.backend,
         dtype=recipe.dtype,
     )
-    settings = {**fit.settings(), "sample_weight": rows.weight}
+    settings = {**settings, "sample_weight": rows.weight}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of folds that diverge

@@ -145,15 +145,6 @@ class SplitTable:
             own_table=validation is not None,
             intervals=recipe.members > 1 and not inspected.classes,
         )
-        self.by_folds = folding.wanted(
-            recipe,
-            inspected.facts.take(rest),
-            in_memory=self.in_memory,
-            held_out=len(validated) > 0,
-            own_table=validation is not None,
-        )
-        if self.refits or self.by_folds:
-            self._source = inspected, rest, tested, test
         learned = rest if self.refits else training
         self.table, self.columns = inspected.fit_encoding(
             training,
@@ -162,6 +153,16 @@ class SplitTable:
             inspected.learns_logarithm(learned, recipe.log_target),
             recipe.bins or 0,
         )
+        self.by_folds = folding.wanted(
+            recipe,
+            inspected.facts.take(rest),
+            len(self.table.features),
+            in_memory=self.in_memory,
+            held_out=len(validated) > 0,
+            own_table=validation is not None,
+        )
+        if self.refits or self.by_folds:
+            self._source = inspected, rest, tested, test
         self.without_target = inspected.without_target
         self._begin()
 
