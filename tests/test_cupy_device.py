@@ -151,6 +151,28 @@ def given(machine, device):
     return program, data, x.astype("f4"), y
 
 
+def test_a_piece_of_pinned_memory_is_waited_for_again_after_ctrl_c():
+    waits = []
+
+    class Event:
+        def wait(self):
+            waits.append(self)
+            if len(waits) == 1:
+                raise KeyboardInterrupt
+
+    def sent(target, part):
+        if target == 3:
+            assert len(waits) == 2, "it is filled while the device may still read it"
+
+    one = pinned.Pinned(np.empty, sent, Event)
+    piece = np.zeros(pinned.PIECE_BYTES, np.uint8)
+    one.copy(1, piece)
+    one.copy(2, piece)
+    with pytest.raises(KeyboardInterrupt):
+        one.copy(3, piece)
+    one.copy(3, piece)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_rows_that_the_caller_still_fills_are_taken_over(schedule, monkeypatch):
     program, data, x, y = given(*opened(monkeypatch, schedule))

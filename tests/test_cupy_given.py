@@ -101,6 +101,19 @@ def test_rows_that_are_not_good_to_learn_from_are_refused_by_row(name):
         model.fit(put(x), put(y))
 
 
+def test_rows_that_leave_no_room_to_look_at_them_go_by_way_of_the_host(monkeypatch):
+    from fastnet_cupy import given
+
+    def full(*_):
+        raise MemoryError
+
+    x, y = rows_of("classes")
+    one, other = a_model("classes"), a_model("classes")
+    put = other.program.device.upload
+    monkeypatch.setattr(given, "data_at_once", full)
+    assert other.fit(put(x), put(y), epochs=2).loss == one.fit(x, y, epochs=2).loss
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -56,9 +56,10 @@ class Pinned:
         """Pinned memory that the device does not read any more."""
         if self._used + bytes_ > PIECE_BYTES:
             self._read[self._at] = self._mark()
-            self._at, self._used = 1 - self._at, 0
-            if self._read[self._at] is not None:
-                self._read[self._at].wait()
+            other = 1 - self._at
+            if self._read[other] is not None:
+                self._read[other].wait()  # before they change places: Ctrl-C may end it
+            self._at, self._used = other, 0
         first = self._used
         self._used += -(-bytes_ // _LINE) * _LINE
         return self._pieces[self._at][first : first + bytes_]

@@ -95,7 +95,7 @@ class CudaProgram(Program):
     def orders(self, seed: int, epochs: range, rows: int) -> Any:
         """The orders of the rows in some epochs, `(len(epochs), rows)`, on the device if they fit.
 
-        To draw them there takes less time than to bring them over, even where data is streamed.
+        The same numbers as by default; drawn there, they need not be copied over.
         """
         entries = len(epochs) * rows
         if entries and self._fits(ARRAYS_OF_ORDER * 8 * entries):
@@ -160,8 +160,9 @@ class CudaProgram(Program):
 
     def data_at_once(self, x: Any, y: Any, bounds: tuple[float, float] | None) -> Data | None:
         """Rows to learn from that are on the device, and may stay there."""
-        with self.lock, self.buffers.report_out_of_memory(1):
+        with self.lock, contextlib.suppress(MemoryError):
             return given.data_at_once(self.context, x, y, bounds)
+        return None  # by way of the host they may come in parts
 
     def _predicted(self, parameters: Any, source: Source, out: Any = None) -> Any:
         """Predictions on the device."""
