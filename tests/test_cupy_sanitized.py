@@ -198,7 +198,7 @@ SOFTMAX, LOSS = "row[j] = exp_(", "real y = target.y ?"
 READ = "// this block's threads have read it"
 OTHERS = "// derivatives were put for other lanes too"
 
-#: By these only the narrow kernel in 16 bits comes.
+#: Only the narrow kernel in 16 bits has these.
 CHAINED = (
     "// all warps have put their rows",
     "// all groups' sums are there",

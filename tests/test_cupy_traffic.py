@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(32) hand_out(int64_t *counts) {{
 """
 
 
-def test_a_tile_reads_few_fragments_for_its_products_and_meets_seldom():
+def test_a_tile_reads_few_fragments_for_its_products_and_has_few_barriers():
     net, layout = network(32, (32, "relu"), (32, "relu"), (16, "identity"))
     shape = next(shapes_for(layout, FP16, cuda_cases_narrow.SHARED_BYTES))
     maker = cuda_cases_narrow.Maker(net, layout, FP16, shape)
@@ -50,7 +50,7 @@ def test_a_tile_reads_few_fragments_for_its_products_and_meets_seldom():
 
     loads, products, barriers = counted(2) - counted(1)
     hidden = 2
-    assert barriers == shape.threads * (7 + hidden), "hidden layers meet once, on the way back"
+    assert barriers == shape.threads * (7 + hidden), "a hidden layer has one, on the way back"
     # Tiles of 16 x 16 from shared memory: with all rows read anew, and a fragment of a weight's
     # gradient for each warp, they were 1.29 a product.
     assert loads <= 0.63 * products

@@ -60,9 +60,9 @@ def command(
         fastnet train digits.csv --target digit -o digits.safetensors
 
     Some rows, chosen at random, are held out for validation, and choose the best epoch. Then a
-    model is trained as long on these rows too, and kept (--no-refit: that of the best epoch). New
-    rows are predicted slightly worse than validation rows: --test holds rows out that the training
-    never sees. The report shows the metrics of all parts, and how each column is used. Medians,
+    model is trained on these rows too, and kept (--no-refit: that of the best epoch). New rows are
+    predicted slightly worse than validation rows: --test holds rows out that the training never
+    sees. The report shows the metrics of all parts, and how each column is used. Medians,
     means and categories come from the rows that a model is trained on, and are stored with it.
 
     --cross-validate 5 says how good such models are, and how much that varies: each of five models
@@ -72,8 +72,8 @@ def command(
     prediction; of numbers there are intervals too (`fastnet predict --interval 0.9`).
 
     With --search 60s hidden layers, dropout, learning rate and l2 are chosen within a minute before
-    the training, those that are not their defaults here excepted: choices are tried by
-    cross-validation of the training rows. A search that is stopped goes on with --resume.
+    the training, by cross-validation of the training rows; those that are given here stay as they
+    are. A search that is stopped goes on with --resume.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it. To

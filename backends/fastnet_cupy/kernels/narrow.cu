@@ -27,7 +27,7 @@ __device__ __forceinline__ void fetch_weights(const Task &task, const real *para
     const real *w = parameters + task.table.layer(L, LAYER_WEIGHT);
     int bias = task.table.layer(L, LAYER_BIAS);
     constexpr int WIDTH = width(L + 1), LD = row_length(L + 1);
-    if (come_in<4>(w, units)) {
+    if (readable_in<4>(w, units)) {
       int j = threadIdx.x % (WIDTH / 4) * 4;
 #pragma unroll 8
       for (int i = threadIdx.x / (WIDTH / 4); i < width(L); i += THREADS / (WIDTH / 4)) {

@@ -26,9 +26,9 @@ __device__ __forceinline__ void ask_for_places(const Task &task, const Data &dat
   }
 }
 
-// Whether rows of `count` entries begin where several can be read at once.
+// Whether rows of `count` entries can be read ENTRIES at a time, by their lengths and alignment.
 template <int ENTRIES>
-__device__ __forceinline__ bool come_in(const real *rows, int count) {
+__device__ __forceinline__ bool readable_in(const real *rows, int count) {
   return count % ENTRIES == 0 && (uint64_t)rows % 16 == 0;
 }
 
@@ -49,7 +49,7 @@ template <int WIDTH>
 __device__ __forceinline__ void ask_for_rows(const real *rows, int count, const int64_t *places,
                                              real *to) {
   constexpr int AT_ONCE = 16 / sizeof(real);
-  if (come_in<AT_ONCE>(rows, count))
+  if (readable_in<AT_ONCE>(rows, count))
     ask_for_entries<WIDTH, AT_ONCE>(rows, count, places, to);
   else
     ask_for_entries<WIDTH, 1>(rows, count, places, to);
@@ -81,7 +81,7 @@ __device__ __forceinline__ void put_x(const Task &task, const Data &data, int fi
   };
   Masks masks = input_masks(task.table, task.control, task.steps, task.control[NEXT],
                             task.batch.step);
-  if (masks.count || !(FN_AHEAD || come_in<4>(data.x, inputs))) {
+  if (masks.count || !(FN_AHEAD || readable_in<4>(data.x, inputs))) {
     int i = threadIdx.x % width(0);
 #pragma unroll 1
     for (int r = threadIdx.x / width(0); r < ROWS; r += THREADS / width(0)) {
