@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import llvmlite.binding as llvm
 import numba
@@ -106,16 +106,19 @@ class _Function(Function):
     Numba goes through all its ways to add, say, for each sum, and again when it writes its code.
     """
 
-    _found: dict[Any, Any]
+    def __init__(self, templates: tuple[Any, ...]) -> None:
+        super().__init__(templates)
+        self._found: dict[Any, Any] = {}
 
     @staticmethod
     @cache
     def like(function: Function) -> "_Function":
-        """The same function."""
-        made = cast(_Function, copy.copy(function))
-        made.__class__ = _Function
-        made._found = {}
-        return made
+        """The same function; Numba's own, which other code uses, stays as it is."""
+        return _Function(function.templates)
+
+    def augment(self, other: Any) -> Any:
+        """Numba's function with what other code has registered for it meanwhile."""
+        return Function(self.templates).augment(other)
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
         """The signature for arguments of these types."""
