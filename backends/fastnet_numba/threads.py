@@ -112,8 +112,8 @@ class Occupied:
     """Counts the threads of this process that are at work on runs.
 
     Whoever trains several networks in threads of their own, as a search does, has a processor busy
-    with each. A run that were divided among several threads all the same would have them wait for
-    each other, and for the others' processors. So a thread counts for a moment longer than its run:
+    with each. If a run were divided among several threads all the same, they would wait for each
+    other, and for the others' processors. A thread counts for a moment longer than its run, because
     between two runs a fit has other work to do.
     """
 
@@ -156,12 +156,12 @@ OCCUPIED = Occupied()
 class LoadMonitor:
     """Notices other load on the processors, beside which threads that wait for each other are slow.
 
-    On a quiet machine each worker has a processor nearly all the time. Where they had not twice in
-    a row (once may be anything that passes), one worker does all parts of the next run, with the
-    same bits. If that is faster, one worker does those after it too, for as long as those two runs
-    took, because what disturbs may pass (NumPy's matrix library has threads that spin for a moment
-    after a product), and for twice as long each time that the load was still there afterwards. If
-    it is not, it is tried again after such a time.
+    On a quiet machine each worker has a processor nearly all the time. If workers were short of one
+    in two runs in a row (in one run it may be anything that passes), one worker does all parts of
+    the next run, with the same bits. If that is faster, one worker does the runs after it too, for
+    as long as those two runs took, because the load may pass (NumPy's matrix library has threads
+    that spin for a moment after a product), and for twice as long each time that the load is still
+    there afterwards. If it is slower, it is tried again after such a time.
 
     `bench/test_choices.py` compares other constants with these, alone and beside a process that
     computes.
@@ -173,8 +173,8 @@ class LoadMonitor:
     #: Runs in a row whose workers were short of a processor before one worker is tried.
     IN_A_ROW = 2
 
-    #: How long what was found holds, in times of what the runs took that were short of a processor:
-    #: at first, and at most. What trials lose beside lasting load is a share of it.
+    #: How long a finding holds, as a multiple of what the runs before the trial took: at first, and
+    #: at most. So beside lasting load trials take a small share of the time.
     PATIENCE = (1, 16)
 
     #: Runs of fewer seconds are not judged: starting the threads is too much of them. A run may be
@@ -209,8 +209,9 @@ class LoadMonitor:
         if parts == 1 or seconds < self.LEAST:
             return
         if workers == 1:
-            if self.together is not None:
-                self.alone = work / seconds > self.together
+            together = self.together  # once: another thread may clear it
+            if together is not None:
+                self.alone = work / seconds > together
                 self.until = self.clock() + self.patience * self.lost
                 self.together, self.lost = None, 0.0
                 self.patience = min(2 * self.patience, self.PATIENCE[1])
@@ -218,7 +219,9 @@ class LoadMonitor:
         if busy >= self.QUIET * workers * seconds:
             self.short, self.lost, self.patience = 0, 0.0, self.PATIENCE[0]
             return
+        if self.clock() < self.until:  # what was found still holds
+            return
         self.short += 1
         self.lost += seconds
-        if self.short >= self.IN_A_ROW and self.clock() >= self.until:
+        if self.short >= self.IN_A_ROW:
             self.together = work / seconds
