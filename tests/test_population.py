@@ -3,6 +3,7 @@
 import pickle
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,10 +17,22 @@ X = np.random.default_rng(0).standard_normal((30, 3))
 Y = np.sin(X[:, :1]) + X[:, 1:2]
 
 
-#: Of these Numba trains each in a thread.
+#: Too wide to be trained side by side: Numba trains each of these in a thread of its own.
 WIDE = fn.Network(3, [fn.Dense(17, "tanh"), fn.Dense(1)], "mse")
 
-every_way = pytest.mark.parametrize(("network", "backend"), [(NETWORK, "numpy"), (WIDE, "numba")])
+with_numba = pytest.param(
+    WIDE,
+    "numba",
+    marks=pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
+)
+every_way = pytest.mark.parametrize(("network", "backend"), [(NETWORK, "numpy"), with_numba])
+
+
+@pytest.fixture(autouse=True)
+def _threads_for_short_fits(monkeypatch):
+    """Have Numba start threads for fits that are too short to be worth it."""
+    if find_spec("numba") is not None:
+        monkeypatch.setattr("fastnet_numba.many.WORTH_STARTING", 0)
 
 
 def made(members=4, seed=7, network=NETWORK, backend="numpy", **options):
