@@ -39,7 +39,7 @@ SHARE = 1.0
 
 @pytest.fixture(autouse=True)
 def _little_work(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is timed, little shows that it runs."""
+    """Do little where nothing is timed: it shows that all of it runs."""
     if benchmark.disabled:
         monkeypatch.setattr(sys.modules[__name__], "SHARE", 0.02)
 

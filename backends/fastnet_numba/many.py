@@ -73,7 +73,7 @@ def train(
         # Several groups together where there are enough for all threads; bits are the same.
         vectors = -(-len(places) // width)
         each = width * min(max(vectors // (2 * threads), 1), MOST_GROUPS)
-        # All in one piece, which the next run is given again: new memory takes as long as a step.
+        # One array for all, whose memory the next run reuses: new memory takes as long as a step.
         steps = [runs[places[first]].steps for first in range(0, len(places), each)]
         sizes = [n * min(each, vectors * width - i * each) for i, n in enumerate(steps)]
         ends = np.cumsum(sizes).tolist()

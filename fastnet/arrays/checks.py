@@ -399,15 +399,15 @@ def targets(
 
 
 def few_fit(y: Any, kind: str | None, outputs: int) -> bool:
-    """Whether few targets, if they are finite, have values that `targets` takes as they are.
+    """Whether `targets` would surely take these as they are, if they are few and finite.
 
     Args:
         y: the targets.
-        kind: as for `targets`; None: of these nothing can be said at once.
+        kind: as for `targets`; None: unknown, so not surely.
         outputs: the number of units of the last layer.
 
     Returns:
-        False, too, where it takes longer to tell.
+        True only if that is seen at once; False also where it takes a longer look.
     """
     if kind == "real":
         return True

@@ -127,7 +127,7 @@ def requested_threads(threads: int | None = None) -> int | None:
 def compiled(
     backend: Backend, plan: Plan, dtype: str, threads: int | None, precision: str | None
 ) -> Program:
-    """The plan, made runnable by `backend` with what was asked for.
+    """Compile a plan for a backend, with the threads and the precision that were asked for.
 
     Raises:
         DefinitionError: if the threads or the precision are invalid.

@@ -44,7 +44,7 @@ __all__ = [
 class Inputs:
     """Rows of input, as host or device arrays.
 
-    It is a record, so that the methods of `Program` stay as they are when there is more to a row.
+    A record, so that the methods of `Program` stay the same if rows come to hold more.
 
     Attributes:
         numbers: `(rows, inputs)`; the last of them are codes of categories, where a plan has some.

@@ -118,9 +118,9 @@ def network_of(make: Network | Callable[..., Network], values: Mapping[str, Any]
     if isinstance(make, Network):
         if own:
             raise DefinitionError(
-                f"space has {', '.join(own)}, and network is an fn.Network, of which these cannot "
-                "change; give a function that makes a network of them. What a network keeps are "
-                f"settings: {', '.join(SETTINGS)}."
+                f"space has {', '.join(own)}, and network is an fn.Network, which they cannot "
+                "change: give a function that makes a network of them. For one network, space has "
+                f"settings alone: {', '.join(SETTINGS)}."
             )
         return make
     try:

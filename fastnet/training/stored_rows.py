@@ -274,7 +274,8 @@ def rows_of(
         y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
         sample_weight: `(rows,)`, or None.
         shuffle: as for `Model.fit`.
-        program: where rows may stay that are on its device, without weights; None: not there.
+        program: on whose device rows without weights stay if they are there already; None: all
+            rows go to the host.
 
     Raises:
         DataError: if an array is invalid, or they do not fit together.
