@@ -37,8 +37,8 @@ from fastnet_numba.ops.table import (
 )
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.elementwise import exp
-from fastnet_numba.simd.lanes import FEW
 from fastnet_numba.simd.tiles import ADD, COLUMN_BIAS, KEEP, MASK, RELU, TIMES, ZERO
+from fastnet_numba.simd.transposing import FEW
 from fastnet_numba.simd.vectors import (
     choose,
     dots,

@@ -1,5 +1,5 @@
-"""The twins of `lanes.py`, `tiles.py`, `dots.py`, `groups.py`, `modes.py` and `atomics.py` in
-NumPy: a vector is a short array.
+"""The twins of `lanes.py`, `transposing.py`, `tiles.py`, `dots.py`, `groups.py`, `modes.py` and
+`atomics.py` in NumPy: a vector is a short array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -12,8 +12,9 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
-from fastnet_numba.simd.lanes import FEW, ROWS
+from fastnet_numba.simd.lanes import ROWS
 from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
+from fastnet_numba.simd.transposing import FEW
 
 Vector = Array
 

@@ -20,3 +20,4 @@ else:
     from fastnet_numba.simd.lanes import *  # noqa: F403
     from fastnet_numba.simd.modes import *  # noqa: F403
     from fastnet_numba.simd.tiles import *  # noqa: F403
+    from fastnet_numba.simd.transposing import *  # noqa: F403
