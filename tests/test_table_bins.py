@@ -44,6 +44,10 @@ def test_folds_of_small_tables_choose_unless_the_recipe_does():
     for name, value in usual.items():
         assert not folding.wanted(recipe, facts, 9, **{**usual, name: not value})
     assert not folding.wanted(tables.Recipe(refit=False), facts, 9, **usual)
+    assert folding.wanted(tables.Recipe(hidden=(2047, 2039)), facts, 9, **usual)
+    assert not folding.wanted(tables.Recipe(hidden=(2047, 2041)), facts, 9, **usual)  # too large
+    large = [{"type": "dense", "units": 2047}, {"type": "dense", "units": 2041}]
+    assert not folding.wanted(tables.Recipe(layers=large), facts, 9, **usual)
     assert folding.bins_to_try(recipe, "regression", 20) == (0, 32)
     assert folding.bins_to_try(recipe, "regression", 21) == (0,)
     assert folding.bins_to_try(recipe, "classification", 20) == (0,)

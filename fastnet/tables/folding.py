@@ -7,6 +7,7 @@ of their losses, by epoch, chooses. The inputs of all folds are encoded as those
 
 import warnings
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,10 @@ ROWS = 50, 10_000
 #: The most numbers that these rows are as a network takes them, which folds copy five times. A
 #: choice.
 MOST_NUMBERS = 2**24
+
+#: The most weights of a network of which folds train five at once: with gradients and an
+#: optimizer's memory they take half a gigabyte. A choice.
+MOST_WEIGHTS = 2**22
 
 #: Bins of a column of numbers, and the most columns of a table with which they are tried: every
 #: bin is an input, which takes time. A choice.
@@ -59,6 +64,13 @@ def wanted(
     if facts.times is not None:  # the last rows choose, as they are what is to be predicted
         return False
     if not ROWS[0] <= facts.count <= ROWS[1] or facts.count * inputs > MOST_NUMBERS:
+        return False
+    hidden = (
+        recipe.hidden
+        if recipe.layers is None
+        else [int(layer["units"]) for layer in recipe.layers if "units" in layer]
+    )
+    if sum(a * b for a, b in pairwise((inputs, *hidden))) > MOST_WEIGHTS:
         return False
     return facts.groups is None or len(np.unique(facts.groups)) >= FOLDS
 

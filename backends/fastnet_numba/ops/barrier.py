@@ -9,8 +9,8 @@ unimportant, for milliseconds, but gives it back at once to one that is woken.
 from fastnet_numba.simd.compiled import kernel
 from fastnet_numba.simd.vectors import doze, observe, publish, spin, wake
 
-#: How often a thread looks before it sleeps: for some 30 microseconds, about what it takes to
-#: be woken.
+#: How often a thread looks before it sleeps: for some 30 microseconds on the machine where it was
+#: chosen, about what it took to be woken.
 SPINS = 3_000
 
 #: Places between two threads' numbers, so that they lie in cache lines (and pairs of them) apart.
@@ -45,6 +45,8 @@ def barrier(signals, worker, workers, generation):
             else:
                 if observe(signals, workers * CACHE_LINE_STRIDE) != 0:
                     return False
+                # Of three threads the last to come may put a smaller one there: then others, who
+                # are not woken, sleep for a millisecond at most.
                 publish(signals, place + AWAITED, generation)
                 doze(signals, place, seen)
             seen = observe(signals, place)

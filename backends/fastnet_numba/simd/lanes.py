@@ -100,6 +100,8 @@ def load_block(typing: Any, array: Any, at: Any) -> _Typed:
 @block
 def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     """Write a vector to where `array[at]` begins."""
+    assert isinstance(value, Vector)
+    assert value.element == array.dtype, (value, array)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = address(context, builder, sig.args[0], args[0], args[1])

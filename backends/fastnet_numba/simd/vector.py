@@ -23,7 +23,7 @@ _LANE = ir.IntType(32)
 
 
 class Vector(types.Type):
-    """A vector of `lanes` numbers of the type `element`: as many as a register holds, or told.
+    """A vector of `lanes` numbers of the type `element`: as many as a register holds, or as given.
 
     The compiler makes a longer one of several registers, and an instruction for each of them.
     """
