@@ -90,7 +90,7 @@ def array(request):
 def test_compiled_lanes_do_what_their_twins_say(array):
     import numba
 
-    from fastnet_numba.simd import emulated, lanes
+    from fastnet_numba.simd import emulated, vectors
 
     bits = 23 if array.itemsize == 4 else 52  # of the mantissa
 
@@ -120,7 +120,7 @@ def test_compiled_lanes_do_what_their_twins_say(array):
 
         return steps
 
-    compiled = numba.njit(through(lanes))
+    compiled = numba.njit(through(vectors))
     order = np.random.default_rng(1).permutation(70)[:40]
     for count in (0, 1, emulated.lanes(array) - 1, emulated.lanes(array), 99):
         found, wanted = np.full((2, 1200), 5, array.dtype)
