@@ -86,7 +86,7 @@ def fit(network: fn.Network, rows: int, batch: int | None, work: float, threads:
     model = fn.Model(network, backend="numba", seed=1, threads=threads)
     began = time.perf_counter()
     model.fit(
-        x, y, optimizer=fn.SGD(1e-3), epochs=max(int(SHARE * work / each), 1), batch_size=batch,
+        x, y, optimizer=fn.SGD(1e-5), epochs=max(int(SHARE * work / each), 1), batch_size=batch,
         shuffle=False,
     )  # fmt: skip
     return time.perf_counter() - began
