@@ -353,6 +353,16 @@ def target_shape(shape: tuple[int, ...], rows: int, outputs: int, kind: str) -> 
     raise DataError(f"y has shape {shape}; it must be {wanted}.")
 
 
+#: The least and the largest target of a loss, by its kind of targets; of a class they are those of
+#: its probabilities, one-hot or not.
+BOUNDS = {
+    "real": (-math.inf, math.inf),
+    "count": (0.0, math.inf),
+    "probability": (0.0, 1.0),
+    "class": (0.0, 1.0),
+}
+
+
 def targets(
     y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any], first_row: int = 0
 ) -> Array:
@@ -380,11 +390,12 @@ def targets(
         return _classes(given, outputs, first_row)
     array = _cast(given, to)
     finite(array, "y", given, first_row=first_row)
-    if kind == "count":
-        _refuse(array < 0, array, "must be 0 or more for the Poisson loss", first_row)
-    if kind in ("probability", "class"):
-        wrong = (array < 0) | (array > 1)
-        _refuse(wrong, array, "must be in [0, 1] for a cross-entropy", first_row)
+    if kind != "real":
+        low, high = BOUNDS[kind]
+        rule = "in [0, 1] for a cross-entropy"
+        if kind == "count":
+            rule = "0 or more for the Poisson loss"
+        _refuse((array < low) | (array > high), array, f"must be {rule}", first_row)
     if kind == "class":
         total = array.sum(axis=1, dtype=np.float64)
         off = np.abs(total - 1) > 1e-3
@@ -417,9 +428,10 @@ def few_fit(y: Any, kind: str | None, outputs: int) -> bool:
         # Without a sign, what is negative is larger than all others: one look for both ends.
         indices = y.dtype == np.intp
         return indices and bool(np.maximum.reduce(y.view(np.uintp), None) < outputs)
-    if y.dtype.kind != "f" or not np.minimum.reduce(y, None) >= 0:
+    low, high = BOUNDS[kind]
+    if y.dtype.kind != "f" or not np.minimum.reduce(y, None) >= low:
         return False
-    return kind == "count" or bool(np.maximum.reduce(y, None) <= 1)
+    return high == math.inf or bool(np.maximum.reduce(y, None) <= high)
 
 
 def _classes(given: Array, outputs: int, first_row: int) -> Array:

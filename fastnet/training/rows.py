@@ -1,6 +1,5 @@
 """The rows of a fit: checked, and split into those to train on and those held out."""
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -13,9 +12,6 @@ from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError
 from fastnet.training.splitting import split_rows
-
-#: The least and the largest target, by `Loss.targets`; classes may be indices, without any.
-_BOUNDS = {"real": (-math.inf, math.inf), "count": (0.0, math.inf), "probability": (0.0, 1.0)}
 
 
 def check_encoded(table: dict[str, Any] | None, encoded: bool, method: str) -> None:
@@ -57,7 +53,8 @@ def rows_at_once(network: Network, program: Program, x: Any, y: Any) -> Data | N
     """Rows that a user has where the backend computes, and that may stay there; else None."""
     if network.categories or network.targets < network.outputs:
         return None
-    return program.data_at_once(x, y, _BOUNDS.get(network.loss.targets))
+    kind = network.loss.targets
+    return program.data_at_once(x, y, None if kind == "class" else checks.BOUNDS[kind])
 
 
 def checked_targets(network: Network, dtype: np.dtype[Any], y: Any, rows: int) -> Array:
