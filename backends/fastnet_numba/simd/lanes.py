@@ -13,8 +13,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.np.arrayobj import populate_array
 
-from fastnet_numba.simd.traced import block
+from fastnet_numba.simd.traced import Typed, traceable
 from fastnet_numba.simd.vector import (
+    INDEX,
+    LANE,
     Vector,
     address,
     call,
@@ -28,24 +30,19 @@ from fastnet_numba.simd.vector import (
     widen,
 )
 
-_INDEX = ir.IntType(64)
-_LANE = ir.IntType(32)
 
-_Typed = tuple[Any, Any]
-
-
-@block
-def lanes(typing: Any, array: Any) -> _Typed:
+@traceable
+def lanes(typing: Any, array: Any) -> Typed:
     """How many lanes a vector from this array has."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _INDEX(Vector(sig.args[0].dtype).lanes)
+        return INDEX(Vector(sig.args[0].dtype).lanes)
 
     return types.intp(array), build
 
 
-@block
-def flat(typing: Any, array: Any) -> _Typed:
+@traceable
+def flat(typing: Any, array: Any) -> Typed:
     """An array in one piece as an array of one dimension, which does not keep it alive.
 
     Numba's own `reshape` takes as long as a small network.
@@ -71,7 +68,7 @@ def flat(typing: Any, array: Any) -> _Typed:
 ROWS = 4
 
 
-def _load_several(count: int, array: Any) -> _Typed:
+def _load_several(count: int, array: Any) -> Typed:
     vector = Vector(array.dtype, count * Vector(array.dtype).lanes)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -82,14 +79,14 @@ def _load_several(count: int, array: Any) -> _Typed:
     return vector(array, types.intp), build
 
 
-@block
-def load(typing: Any, array: Any, at: Any) -> _Typed:
+@traceable
+def load(typing: Any, array: Any, at: Any) -> Typed:
     """The vector that begins at `array[at]`."""
     return _load_several(1, array)
 
 
-@block
-def load_block(typing: Any, array: Any, at: Any) -> _Typed:
+@traceable
+def load_block(typing: Any, array: Any, at: Any) -> Typed:
     """The block that begins at `array[at]`: ROWS vectors, as one.
 
     What is done with it is an instruction for each of them, and none waits for another.
@@ -97,8 +94,8 @@ def load_block(typing: Any, array: Any, at: Any) -> _Typed:
     return _load_several(ROWS, array)
 
 
-@block
-def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
+@traceable
+def store(typing: Any, array: Any, at: Any, value: Any) -> Typed:
     """Write a vector to where `array[at]` begins."""
     assert isinstance(value, Vector)
     assert value.element == array.dtype, (value, array)
@@ -111,8 +108,8 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> _Typed:
     return types.void(array, types.intp, value), build
 
 
-@block
-def in_rows(typing: Any, x: Any) -> _Typed:
+@traceable
+def in_rows(typing: Any, x: Any) -> Typed:
     """The block whose rows are all `x`."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -121,8 +118,8 @@ def in_rows(typing: Any, x: Any) -> _Typed:
     return Vector(x.element, ROWS * x.lanes)(x), build
 
 
-@block
-def low(typing: Any, x: Any) -> _Typed:
+@traceable
+def low(typing: Any, x: Any) -> Typed:
     """The first half of the lanes."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -131,8 +128,8 @@ def low(typing: Any, x: Any) -> _Typed:
     return Vector(x.element, x.lanes // 2)(x), build
 
 
-@block
-def high(typing: Any, x: Any) -> _Typed:
+@traceable
+def high(typing: Any, x: Any) -> Typed:
     """The second half of the lanes."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -144,26 +141,26 @@ def high(typing: Any, x: Any) -> _Typed:
 
 def _lanes_of(builder: Any, vector: Any, lanes: list[int]) -> Any:
     """A vector of these lanes."""
-    index = ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes)
+    index = ir.Constant(ir.VectorType(LANE, len(lanes)), lanes)
     return builder.shuffle_vector(vector, vector, index)
 
 
-@block
-def fetch(typing: Any, array: Any, at: Any) -> _Typed:
+@traceable
+def fetch(typing: Any, array: Any, at: Any) -> Typed:
     """Begin to bring the cache line of `array[at]`, needed soon, into the second cache."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = address(context, builder, sig.args[0], args[0], args[1])
         # To be read, near but not nearest, of data.
-        given = [pointer, _LANE(0), _LANE(2), _LANE(1)]
+        given = [pointer, LANE(0), LANE(2), LANE(1)]
         call(builder, "llvm.prefetch.p0", ir.VoidType(), given)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), build
 
 
-@block
-def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
+@traceable
+def load_first(typing: Any, array: Any, at: Any, count: Any) -> Typed:
     """The first `count` lanes from `array[at]` on, zero in the others (all, if count is more)."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -174,8 +171,8 @@ def load_first(typing: Any, array: Any, at: Any, count: Any) -> _Typed:
     return Vector(array.dtype)(array, types.intp, types.intp), build
 
 
-@block
-def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
+@traceable
+def keep_first(typing: Any, value: Any, count: Any) -> Typed:
     """The first `count` lanes of `value`, zero in the others."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -186,8 +183,8 @@ def keep_first(typing: Any, value: Any, count: Any) -> _Typed:
     return value(value, types.intp), build
 
 
-@block
-def every(typing: Any, like: Any, scalar: Any) -> _Typed:
+@traceable
+def every(typing: Any, like: Any, scalar: Any) -> Typed:
     """A vector of the kind of `like` (an array or a vector) with `scalar` in every lane."""
     vector = like if isinstance(like, Vector) else Vector(like.dtype)
 
@@ -197,8 +194,8 @@ def every(typing: Any, like: Any, scalar: Any) -> _Typed:
     return vector(like, scalar), build
 
 
-@block
-def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
+@traceable
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Typed:
     """x y + z, one rounding or two: see `multiply_add`. Scalars go into every lane."""
     vector = vector_of((x, y, z))
     assert vector is not None, "one of the three must be a vector"
@@ -214,8 +211,8 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> _Typed:
     return vector(x, y, z), build
 
 
-@block
-def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
+@traceable
+def choose(typing: Any, mask: Any, x: Any, y: Any) -> Typed:
     """x where the mask is true, else y. Scalars go into every lane."""
     vector = vector_of((x, y))
     assert vector is not None, "one of the two must be a vector"
@@ -231,8 +228,8 @@ def choose(typing: Any, mask: Any, x: Any, y: Any) -> _Typed:
     return vector(mask, x, y), build
 
 
-@block
-def absolute(typing: Any, x: Any) -> _Typed:
+@traceable
+def absolute(typing: Any, x: Any) -> Typed:
     """|x|."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -242,8 +239,8 @@ def absolute(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@block
-def square_root(typing: Any, x: Any) -> _Typed:
+@traceable
+def square_root(typing: Any, x: Any) -> Typed:
     """The root lane by lane, NaN below 0."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -253,8 +250,8 @@ def square_root(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@block
-def copy_sign(typing: Any, x: Any, sign: Any) -> _Typed:
+@traceable
+def copy_sign(typing: Any, x: Any, sign: Any) -> Typed:
     """The size of x with the sign of `sign`."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -271,8 +268,8 @@ def _integers(kind: Any) -> tuple[Any, int, int]:
     return ir.VectorType(ir.IntType(64), kind.count), 52, 1023
 
 
-@block
-def power_of_two(typing: Any, n: Any) -> _Typed:
+@traceable
+def power_of_two(typing: Any, n: Any) -> Typed:
     """2^n for integers n with a normal result: -126 to 127 in float32, -1022 to 1023 in float64.
 
     By adding 1.5 * 2^mantissa, n comes to stand in the low bits, from where it is shifted into
@@ -288,8 +285,8 @@ def power_of_two(typing: Any, n: Any) -> _Typed:
     return n(n), build
 
 
-@block
-def raised(typing: Any, t: Any) -> _Typed:
+@traceable
+def raised(typing: Any, t: Any) -> Typed:
     """2^n of t = n + 1.5 * 2^mantissa + bias, as `power_of_two` of n, for one addition less."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -305,8 +302,8 @@ def _raised(builder: Any, t: Any) -> Any:
     return builder.bitcast(builder.shl(bits, shift), t.type)
 
 
-@block
-def exponent(typing: Any, x: Any) -> _Typed:
+@traceable
+def exponent(typing: Any, x: Any) -> Typed:
     """The binary exponent of a positive normal x, as an integer in a vector of x's kind."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -320,8 +317,8 @@ def exponent(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@block
-def mantissa(typing: Any, x: Any) -> _Typed:
+@traceable
+def mantissa(typing: Any, x: Any) -> Typed:
     """x / 2^exponent(x), in [1, 2), for a positive normal x."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -335,8 +332,8 @@ def mantissa(typing: Any, x: Any) -> _Typed:
     return x(x), build
 
 
-@block
-def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
+@traceable
+def pick(typing: Any, like: Any, single: Any, double: Any) -> Typed:
     """A constant that depends on the dtype: `single` in float32, `double` in float64."""
     vector = like if isinstance(like, Vector) else Vector(like.dtype)
 
@@ -347,8 +344,8 @@ def pick(typing: Any, like: Any, single: Any, double: Any) -> _Typed:
     return vector(like, single, double), build
 
 
-@block
-def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
+@traceable
+def polynomial(typing: Any, x: Any, single: Any, double: Any) -> Typed:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
 
     `single` are the coefficients in float32, `double` those in float64: tuples of floats.
@@ -369,8 +366,8 @@ def polynomial(typing: Any, x: Any, single: Any, double: Any) -> _Typed:
     return x(x, single, double), build
 
 
-@block
-def total(typing: Any, x: Any) -> _Typed:
+@traceable
+def total(typing: Any, x: Any) -> Typed:
     """The sum of the lanes, halves onto halves: always in the same order."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -379,8 +376,8 @@ def total(typing: Any, x: Any) -> _Typed:
     return x.element(x), build
 
 
-@block
-def highest(typing: Any, x: Any) -> _Typed:
+@traceable
+def highest(typing: Any, x: Any) -> Typed:
     """The largest lane, NaN if there is one."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -399,4 +396,4 @@ def _fold(builder: Any, vector: Any, join: Any) -> Any:
         lanes //= 2
         halves = (_lanes_of(builder, vector, list(range(n, n + lanes))) for n in (0, lanes))
         vector = join(*halves)
-    return builder.extract_element(vector, _LANE(0))
+    return builder.extract_element(vector, LANE(0))

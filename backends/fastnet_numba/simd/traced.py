@@ -19,6 +19,9 @@ from numba.extending import _Intrinsic
 
 from fastnet_numba.simd.vector import OPERATORS, Mask, vector_of, vector_type, widen
 
+#: What an intrinsic returns to Numba: its signature, and what writes its code.
+Typed = tuple[Any, Any]
+
 
 class Traced:
     """A vector, mask or number of code that is being written.
@@ -71,7 +74,7 @@ for _symbol in (operator.add, operator.sub, operator.mul, operator.truediv):
     setattr(Traced, f"__r{_symbol.__name__}__", _operator(_symbol, turned=True))
 
 
-class _Block(_Intrinsic):
+class _Traceable(_Intrinsic):
     """An intrinsic that traced functions may call, too."""
 
     def __call__(self, *given: Any) -> Any:
@@ -90,9 +93,9 @@ class _TracedFunction(_Intrinsic):
         return self._function(*given)
 
 
-def block(define: Any) -> Any:
+def traceable(define: Any) -> Any:
     """As Numba's `intrinsic`: LLVM instructions for kernels, and for traced functions."""
-    made = _Block(define.__name__, define)
+    made = _Traceable(define.__name__, define)
     made._register()
     return made
 
@@ -181,4 +184,4 @@ def by_code(functions: dict[int, Any]) -> Any:
         return results
 
     names = ["code", *inspect.signature(first).parameters]
-    return block(_defined(names, lambda kinds: _results(first, kinds[1:]), write))
+    return traceable(_defined(names, lambda kinds: _results(first, kinds[1:]), write))

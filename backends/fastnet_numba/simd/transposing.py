@@ -8,8 +8,10 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from fastnet_numba.simd.traced import block
+from fastnet_numba.simd.traced import Typed, traceable
 from fastnet_numba.simd.vector import (
+    INDEX,
+    LANE,
     Vector,
     address,
     call,
@@ -20,11 +22,6 @@ from fastnet_numba.simd.vector import (
     vector_type,
 )
 
-_INDEX = ir.IntType(64)
-_LANE = ir.IntType(32)
-
-_Typed = tuple[Any, Any]
-
 
 def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
     """Transpose blocks: lane `b + j` of vector i and lane `b + i` of vector j change places.
@@ -32,7 +29,7 @@ def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
     As many rows and columns as there are vectors are a block, and b is where one begins.
     """
     lanes = vectors[0].type.count
-    index = ir.VectorType(_LANE, lanes)
+    index = ir.VectorType(LANE, lanes)
     # In turn blocks of 1, 2, 4, ... lanes change places between pairs of vectors.
     size = 1
     while size < len(vectors):
@@ -50,11 +47,11 @@ def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
     return vectors
 
 
-@block
+@traceable
 def transpose(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at: Any, row: Any, rows: Any,
     columns: Any,
-) -> _Typed:  # fmt: skip
+) -> Typed:  # fmt: skip
     """Transpose a block of up to LANES by LANES entries: out[j, i] = x[i, j].
 
     `out_row` and `row` are the distances between rows. Rows and columns beyond `rows` and
@@ -66,17 +63,17 @@ def transpose(
         kind = vector_type(Vector(sig.args[3].dtype))
         lanes = kind.count
         within = first_lanes(builder, kind, columns)
-        nothing = first_lanes(builder, kind, _INDEX(0))
+        nothing = first_lanes(builder, kind, INDEX(0))
         vectors = []
         for i in range(lanes):
-            place = builder.add(at, builder.mul(row, _INDEX(i)))
+            place = builder.add(at, builder.mul(row, INDEX(i)))
             pointer = address(context, builder, sig.args[3], x, place)
-            inside = builder.icmp_signed("<", _INDEX(i), rows)
+            inside = builder.icmp_signed("<", INDEX(i), rows)
             mask = builder.select(inside, within, nothing)
             vectors.append(load_masked(builder, kind, pointer, mask))
         vectors = _exchanged(builder, vectors)
         for i, vector in enumerate(vectors):
-            place = builder.add(out_at, builder.mul(out_row, _INDEX(i)))
+            place = builder.add(out_at, builder.mul(out_row, INDEX(i)))
             pointer = address(context, builder, sig.args[0], out, place)
             builder.store(vector, pointer, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -89,7 +86,7 @@ def transpose(
 FEW = 4
 
 
-def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
+def _spread(out: Any, x: Any, order: Any, most: int) -> Typed:
     """The types of a function that spreads blocks of `most` columns, and what builds it."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -99,16 +96,16 @@ def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
         wide = min(most, lanes)
         short = ir.VectorType(kind.element, wide)
         # The places of the rows, in a vector and then in memory, from where each is read.
-        many = ir.VectorType(_INDEX, lanes)
+        many = ir.VectorType(INDEX, lanes)
         given = context.make_array(sig.args[4])(context, builder, order)
         counted = builder.add(splat(builder, many, first), ir.Constant(many, list(range(lanes))))
         inside = first_lanes(builder, kind, rows)
-        with builder.if_else(builder.icmp_signed(">", given.nitems, _INDEX(0))) as (some, none):
+        with builder.if_else(builder.icmp_signed(">", given.nitems, INDEX(0))) as (some, none):
             with some:
-                data = builder.inttoptr(builder.ptrtoint(given.data, _INDEX), ir.PointerType())
-                pointer = builder.gep(data, [first], source_etype=_INDEX)
+                data = builder.inttoptr(builder.ptrtoint(given.data, INDEX), ir.PointerType())
+                pointer = builder.gep(data, [first], source_etype=INDEX)
                 nothing = ir.Constant(many, [0] * lanes)
-                arguments = [pointer, _LANE(8), inside, nothing]
+                arguments = [pointer, LANE(8), inside, nothing]
                 listed = call(builder, f"llvm.masked.load.v{lanes}i64.p0", many, arguments)
                 listed_in = builder.block
             with none:
@@ -117,18 +114,18 @@ def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
         numbers.add_incoming(listed, listed_in)
         numbers.add_incoming(counted, counted_in)
         # Where there are no more rows the first one is read again, and its numbers become 0 below.
-        again = splat(builder, many, builder.extract_element(numbers, _LANE(0)))
+        again = splat(builder, many, builder.extract_element(numbers, LANE(0)))
         numbers = builder.select(inside, numbers, again)
         places = builder.add(
             builder.mul(numbers, splat(builder, many, width)), splat(builder, many, column)
         )
         kept = cgutils.alloca_once(builder, many)
         builder.store(places, kept)
-        kept = builder.inttoptr(builder.ptrtoint(kept, _INDEX), ir.PointerType())
+        kept = builder.inttoptr(builder.ptrtoint(kept, INDEX), ir.PointerType())
         within = first_lanes(builder, short, columns)
         loaded = []
         for i in range(lanes):
-            place = builder.load(builder.gep(kept, [_INDEX(i)], source_etype=_INDEX), typ=_INDEX)
+            place = builder.load(builder.gep(kept, [INDEX(i)], source_etype=INDEX), typ=INDEX)
             pointer = address(context, builder, sig.args[3], x, place)
             loaded.append(load_masked(builder, short, pointer, within))
         # Vector k gets rows k, k + wide, k + 2 wide, ..., so that lanes come out in order.
@@ -137,14 +134,14 @@ def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
             parts = loaded[k::wide]
             while len(parts) > 1:
                 both = list(range(2 * parts[0].type.count))
-                index = ir.Constant(ir.VectorType(_LANE, len(both)), both)
+                index = ir.Constant(ir.VectorType(LANE, len(both)), both)
                 pairs = zip(parts[::2], parts[1::2], strict=True)
                 parts = [builder.shuffle_vector(low, high, index) for low, high in pairs]
             vectors.append(parts[0])
         nothing = constant(kind, 0.0)
         for j, given in enumerate(_exchanged(builder, vectors)):
             vector = builder.select(inside, given, nothing)
-            place = builder.add(out_at, builder.mul(out_row, _INDEX(j)))
+            place = builder.add(out_at, builder.mul(out_row, INDEX(j)))
             pointer = address(context, builder, sig.args[0], out, place)
             builder.store(vector, pointer, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -153,11 +150,11 @@ def _spread(out: Any, x: Any, order: Any, most: int) -> _Typed:
     return types.void(out, i, i, x, order, i, i, i, i, i), build
 
 
-@block
+@traceable
 def spread(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,
-) -> _Typed:  # fmt: skip
+) -> Typed:  # fmt: skip
     """Transpose up to LANES rows of x, number `first` of `order` and those behind it.
 
     Without an order (of no entries) they are x's own rows. x `(n, width)` is flat; of each row up
@@ -168,10 +165,10 @@ def spread(
     return _spread(out, x, order, 1 << 30)
 
 
-@block
+@traceable
 def spread_few(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,
-) -> _Typed:  # fmt: skip
+) -> Typed:  # fmt: skip
     """The same for up to FEW columns, and no more than LANES: fewer instructions."""
     return _spread(out, x, order, FEW)

@@ -18,8 +18,8 @@ from numba.extending import register_model
 
 from fastnet_numba.simd.host import LANES
 
-_INDEX = ir.IntType(64)
-_LANE = ir.IntType(32)
+INDEX = ir.IntType(64)
+LANE = ir.IntType(32)
 
 
 class Vector(types.Type):
@@ -81,19 +81,19 @@ class Builder(ir.IRBuilder):
         head, body, done = (self.append_basic_block(name) for name in ("head", "body", "done"))
         self.branch(head)
         self.position_at_end(head)
-        i = self.phi(_INDEX)
+        i = self.phi(INDEX)
         i.add_incoming(start, before)
-        self.cbranch(self.icmp_signed("<=", self.add(i, _INDEX(step)), within), body, done)
+        self.cbranch(self.icmp_signed("<=", self.add(i, INDEX(step)), within), body, done)
         self.position_at_end(body)
         yield i, lambda: i
-        i.add_incoming(self.add(i, _INDEX(step)), self.block)
+        i.add_incoming(self.add(i, INDEX(step)), self.block)
         self.branch(head)
         self.position_at_end(done)
 
 
 def function_of(module: Any, name: str, arguments: int, pointers: tuple[int, ...]) -> Any:
     """A new function of so many integers, or pointers where `pointers` names their places."""
-    kinds = [ir.PointerType() if i in pointers else _INDEX for i in range(arguments)]
+    kinds = [ir.PointerType() if i in pointers else INDEX for i in range(arguments)]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -124,8 +124,8 @@ def constant(kind: Any, value: float) -> Any:
 def splat(builder: Any, kind: Any, scalar: Any) -> Any:
     """A scalar in every lane."""
     empty = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(empty, scalar, _LANE(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_LANE, kind.count), None))
+    first = builder.insert_element(empty, scalar, LANE(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(LANE, kind.count), None))
 
 
 def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
@@ -135,17 +135,17 @@ def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 def first_lanes(builder: Any, kind: Any, count: Any) -> Any:
     """The mask of the lanes below `count`, an i64."""
-    index = ir.VectorType(_LANE, kind.count)
+    index = ir.VectorType(LANE, kind.count)
     most = builder.select(
-        builder.icmp_signed("<", count, _INDEX(kind.count)), count, _INDEX(kind.count)
+        builder.icmp_signed("<", count, INDEX(kind.count)), count, INDEX(kind.count)
     )
-    limit = splat(builder, index, builder.trunc(most, _LANE))
+    limit = splat(builder, index, builder.trunc(most, LANE))
     return builder.icmp_signed("<", ir.Constant(index, list(range(kind.count))), limit)
 
 
 def load_masked(builder: Any, kind: Any, pointer: Any, mask: Any) -> Any:
     """Load the lanes of the mask; the others are zero and their memory is not touched."""
-    align = _LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
+    align = LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
     given = [pointer, align, mask, constant(kind, 0.0)]
     return call(builder, f"llvm.masked.load.{suffix(kind)}.p0", kind, given)
 
@@ -153,7 +153,7 @@ def load_masked(builder: Any, kind: Any, pointer: Any, mask: Any) -> Any:
 def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     """Store the lanes of the mask; the others' memory is not touched."""
     kind = value.type
-    align = _LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
+    align = LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
     given = [value, pointer, align, mask]
     call(builder, f"llvm.masked.store.{suffix(kind)}.p0", ir.VoidType(), given)
 
@@ -162,7 +162,7 @@ def address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) ->
     """The address of element `at` of a one-dimensional contiguous array."""
     data = context.make_array(array_type)(context, builder, array).data
     # By way of an integer, because Numba's pointer has the element's type and ours has none.
-    data = builder.inttoptr(builder.ptrtoint(data, _INDEX), ir.PointerType())
+    data = builder.inttoptr(builder.ptrtoint(data, INDEX), ir.PointerType())
     return builder.gep(data, [at], source_etype=element_type(array_type.dtype))
 
 
