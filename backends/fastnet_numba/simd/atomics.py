@@ -14,9 +14,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.vector import call
+from fastnet_numba.simd.vector import INDEX, LANE, call
 
-_I = ir.IntType(64)
 _VOID = ir.VoidType()
 
 #: The system's function that lets another thread run, bound to a name of our own, so that compiled
@@ -51,14 +50,19 @@ def pause(builder: Any, triple: str) -> None:
     if "86" in architecture:
         call(builder, "llvm.x86.sse2.pause", _VOID, [])
     elif architecture.startswith(("aarch64", "arm64")):
-        call(builder, "llvm.aarch64.isb", _VOID, [ir.IntType(32)(15)])
+        call(builder, "llvm.aarch64.isb", _VOID, [LANE(15)])
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    first = builder.ptrtoint(data, _I)
+    first = builder.ptrtoint(data, INDEX)
     # llvmlite's atomic instructions take a typed pointer.
-    return builder.inttoptr(builder.add(first, builder.mul(at, _I(8))), _I.as_pointer())
+    return builder.inttoptr(builder.add(first, builder.mul(at, INDEX(8))), INDEX.as_pointer())
+
+
+def _futex(builder: Any, pointer: Any, operation: int, number: Any, nap: Any) -> None:
+    given = [INDEX(_FUTEX), pointer, INDEX(operation), number, nap, INDEX(0), INDEX(0)]
+    call(builder, _CALL, INDEX, given)
 
 
 @intrinsic
@@ -83,7 +87,7 @@ def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _place(context, builder, sig.args[0], args[0], args[1])
-        return builder.load_atomic(pointer, "acquire", 8, typ=_I)
+        return builder.load_atomic(pointer, "acquire", 8, typ=INDEX)
 
     return types.int64(array, types.intp), build
 
@@ -109,13 +113,12 @@ def doze(typing: Any, array: Any, at: Any, seen: Any) -> tuple[Any, Any]:
         if _FUTEX is None:
             call(builder, _YIELD, ir.IntType(32), [])
             return context.get_dummy_value()
-        kind = ir.ArrayType(_I, 2)
+        kind = ir.ArrayType(INDEX, 2)
         nap = ir.GlobalVariable(builder.module, kind, builder.module.get_unique_name("nap"))
         nap.linkage, nap.global_constant = "internal", True
         nap.initializer = ir.Constant(kind, [0, _NAP])
-        pointer = builder.ptrtoint(_place(context, builder, sig.args[0], args[0], args[1]), _I)
-        given = [_I(_FUTEX), pointer, _I(_WAIT), args[2], builder.ptrtoint(nap, _I), _I(0), _I(0)]
-        call(builder, _CALL, _I, given)
+        pointer = builder.ptrtoint(_place(context, builder, sig.args[0], args[0], args[1]), INDEX)
+        _futex(builder, pointer, _WAIT, args[2], builder.ptrtoint(nap, INDEX))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.int64), build
@@ -127,9 +130,8 @@ def wake(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if _FUTEX is not None:
-            pointer = builder.ptrtoint(_place(context, builder, sig.args[0], args[0], args[1]), _I)
-            given = [_I(_FUTEX), pointer, _I(_WAKE), _I(2**31 - 1), _I(0), _I(0), _I(0)]
-            call(builder, _CALL, _I, given)
+            place = _place(context, builder, sig.args[0], args[0], args[1])
+            _futex(builder, builder.ptrtoint(place, INDEX), _WAKE, INDEX(2**31 - 1), INDEX(0))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), build

@@ -14,6 +14,8 @@ from numba.extending import intrinsic
 
 from fastnet_numba.simd.host import registers
 from fastnet_numba.simd.vector import (
+    INDEX,
+    LANE,
     Builder,
     address,
     constant,
@@ -28,7 +30,6 @@ DOTS = 4
 DOTS_HEIGHTS = (4, 2, 1) if registers() == 32 else (2, 1)
 DOTS_WIDTHS = (4, 2, 1)
 
-_I = ir.IntType(64)
 _VOID = ir.VoidType()
 
 
@@ -44,14 +45,14 @@ def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
     cells = [(i, j) for i in range(height) for j in range(width)]
 
     def load(pointer: Any, row: Any, n: int, at: Any) -> Any:
-        place = builder.place(pointer, builder.add(builder.mul(row, _I(n)), at), kind)
+        place = builder.place(pointer, builder.add(builder.mul(row, INDEX(n)), at), kind)
         return builder.load(place, typ=kind, align=align)
 
     entry, loop, done = builder.block, *(function.append_basic_block(n) for n in ("loop", "done"))
     builder.branch(loop)
     builder.position_at_end(loop)
-    k = builder.phi(_I)
-    k.add_incoming(_I(0), entry)
+    k = builder.phi(INDEX)
+    k.add_incoming(INDEX(0), entry)
     sums = {cell: builder.phi(kind) for cell in cells}
     a_k = builder.mul(k, a_step)
     down = [load(a, a_row, i, a_k) for i in range(height)]
@@ -60,18 +61,18 @@ def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
         across = load(b, b_row, j, k)
         for i in range(height):
             finished[i, j] = multiply_add(builder, down[i], across, sums[i, j])
-    following = builder.add(k, _I(kind.count))
+    following = builder.add(k, INDEX(kind.count))
     k.add_incoming(following, loop)
     for cell in cells:
         sums[cell].add_incoming(constant(kind, 0.0), entry)
         sums[cell].add_incoming(finished[cell], loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
     builder.position_at_end(done)
-    adding = builder.icmp_signed("!=", begin, _I(0))
+    adding = builder.icmp_signed("!=", begin, INDEX(0))
     for i in range(height):
         j = 0
         for totals in _totals(builder, [finished[i, j] for j in range(width)]):
-            at = builder.add(builder.mul(c_row, _I(i)), _I(j))
+            at = builder.add(builder.mul(c_row, INDEX(i)), INDEX(j))
             place = builder.place(c, at, kind)
             before = builder.load(place, typ=totals.type, align=align)
             before = builder.select(adding, before, constant(totals.type, 0.0))
@@ -97,7 +98,7 @@ def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         lower = [n for n in range(lanes) if not n & size]
         low, high = (
-            ir.Constant(ir.VectorType(ir.IntType(32), len(lower)), [n + more for n in lower])
+            ir.Constant(ir.VectorType(LANE, len(lower)), [n + more for n in lower])
             for more in (0, size)
         )
         vectors = [
@@ -110,10 +111,10 @@ def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
 def cover_with_dots(builder: Any, module: Any, kind: Any, given: Any) -> None:
     """Cover C with tiles of `dots`, for the arguments of `tiles.py`'s product."""
     c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _, _, _, begin = given
-    j: Any = _I(0)
+    j: Any = INDEX(0)
     for width in DOTS_WIDTHS:
         with builder.loop(j, width, columns) as (column, after_columns):
-            i: Any = _I(0)
+            i: Any = INDEX(0)
             for height in DOTS_HEIGHTS:
                 with builder.loop(i, height, rows) as (row, after_rows):
                     at = builder.add(builder.mul(row, c_row), column)
@@ -153,7 +154,7 @@ def dots(
         c_row, a_row, a_step, b_row = args[2], args[5], args[6], args[9]
         rows, columns, depth, begin = args[10:]
         given = [
-            c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _I(DOTS), c, c_row, begin
+            c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, INDEX(DOTS), c, c_row, begin
         ]  # fmt: skip
         kind = ir.FunctionType(_VOID, [value.type for value in given])
         builder.call(builder.inttoptr(tiles, kind.as_pointer()), given)

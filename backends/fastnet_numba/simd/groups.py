@@ -13,17 +13,23 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.vector import Vector, address, constant, multiply_add, splat, vector_type
+from fastnet_numba.simd.vector import (
+    INDEX,
+    LANE,
+    Vector,
+    address,
+    constant,
+    multiply_add,
+    splat,
+    vector_type,
+)
 
 #: How many lanes an example may have.
 EXAMPLE_WIDTHS = (4, 8)
 
-_I = ir.IntType(64)
-_LANE = ir.IntType(32)
-
 
 def _shuffle(builder: Any, x: Any, lanes: list[int]) -> Any:
-    index = ir.VectorType(_LANE, x.type.count)
+    index = ir.VectorType(LANE, x.type.count)
     return builder.shuffle_vector(x, x, ir.Constant(index, lanes))
 
 
@@ -54,7 +60,7 @@ def _for_each_width(builder: Any, width: Any, kind: Any, build: Any) -> Any:
     results = []
     for each in _fitting(kind):
         this, other = builder.append_basic_block("this"), builder.append_basic_block("other")
-        builder.cbranch(builder.icmp_signed("==", width, _I(each)), this, other)
+        builder.cbranch(builder.icmp_signed("==", width, INDEX(each)), this, other)
         builder.position_at_end(this)
         results.append((build(each), builder.block))
         builder.branch(done)
@@ -81,7 +87,7 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
             # Two sums, so that half as many multiply-adds wait for each other.
             sums = [z, constant(kind, 0.0)]
             for q in range(width):
-                place = builder.add(at, _I(q * kind.count))
+                place = builder.add(at, INDEX(q * kind.count))
                 pointer = address(context, builder, sig.args[2], m, place)
                 align = sig.args[2].dtype.bitwidth // 8
                 row = builder.load(pointer, typ=kind, align=align)
@@ -118,10 +124,10 @@ def descend(
             loop, done = builder.append_basic_block("loop"), builder.append_basic_block("summed")
             builder.branch(loop)
             builder.position_at_end(loop)
-            g = builder.phi(_I)
+            g = builder.phi(INDEX)
             sums = [builder.phi(kind) for _ in range(width)]
-            g.add_incoming(_I(0), before)
-            offset = builder.mul(g, _I(kind.count))
+            g.add_incoming(INDEX(0), before)
+            offset = builder.mul(g, INDEX(kind.count))
             x = builder.load(place(builder.add(x_at, offset)), typ=kind, align=align)
             d = builder.load(place(builder.add(d_at, offset)), typ=kind, align=align)
             for q, total in enumerate(sums):
@@ -129,13 +135,13 @@ def descend(
                 more = multiply_add(builder, _spread(builder, x, width, q), d, total)
                 sums[q] = more
                 total.add_incoming(more, loop)
-            following = builder.add(g, _I(1))
+            following = builder.add(g, INDEX(1))
             g.add_incoming(following, loop)
             builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
             builder.position_at_end(done)
             step = splat(builder, kind, rate)
             for q, total in enumerate(sums):
-                at = builder.add(w_at, _I(q * kind.count))
+                at = builder.add(w_at, INDEX(q * kind.count))
                 pointer = address(context, builder, sig.args[0], w, at)
                 now = builder.load(pointer, typ=kind, align=align)
                 moved = multiply_add(builder, _over_examples(builder, total, width), step, now)

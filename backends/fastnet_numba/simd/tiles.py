@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from fastnet_numba.simd.dots import DOTS, cover_with_dots
 from fastnet_numba.simd.host import register_bytes, registers
 from fastnet_numba.simd.vector import (
+    INDEX,
     Builder,
     Vector,
     address,
@@ -63,7 +64,6 @@ AHEAD = 8
 #: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
 ROW_WIDTH = 8
 
-_I = ir.IntType(64)
 _VOID = ir.VoidType()
 
 
@@ -80,14 +80,15 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
         return module.globals[name]
     function = function_of(module, name, 13, pointers=(0, 2, 5, 10))
     c, c_row, a, a_row, a_column, b, b_row, depth, begin, end, e, e_row, lanes = function.args
-    a_row, a_column = (_I(1) if form == "down" else a_row), (_I(1) if form == "along" else a_column)
+    a_row = INDEX(1) if form == "down" else a_row
+    a_column = INDEX(1) if form == "along" else a_column
     builder = Builder(function.append_basic_block("entry"))
     lanes_mask = first_lanes(builder, kind, lanes) if masked else None
     cells = [(i, j) for i in range(height) for j in range(width)]
     align = 4 if isinstance(kind.element, ir.FloatType) else 8
 
     def offset(row: Any, i: int, j: int) -> Any:
-        return builder.add(builder.mul(row, _I(i)), _I(kind.count * j))
+        return builder.add(builder.mul(row, INDEX(i)), INDEX(kind.count * j))
 
     def load(pointer: Any, at: Any) -> Any:
         place = builder.place(pointer, at, kind)
@@ -99,7 +100,7 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
         place = builder.place(pointer, at, kind)
         return splat(builder, kind, builder.load(place, typ=kind.element, align=align))
 
-    places = [builder.place(a, builder.mul(a_row, _I(i)), kind) for i in range(height)]
+    places = [builder.place(a, builder.mul(a_row, INDEX(i)), kind) for i in range(height)]
     if form == "along":
         places = [on_its_own(builder, place) for place in places]
 
@@ -111,24 +112,24 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
         (entry, {cell: constant(kind, 0.0) for cell in cells})
     ]
     switch = builder.switch(begin, blocks["start"])
-    switch.add_case(_I(ADD), blocks["add"])
-    switch.add_case(_I(BIAS), blocks["bias"])
-    switch.add_case(_I(COLUMN_BIAS), blocks["column"])
+    switch.add_case(INDEX(ADD), blocks["add"])
+    switch.add_case(INDEX(BIAS), blocks["bias"])
+    switch.add_case(INDEX(COLUMN_BIAS), blocks["column"])
     builder.position_at_end(blocks["add"])
     starts.append((builder.block, {(i, j): load(c, offset(c_row, i, j)) for i, j in cells}))
     builder.branch(blocks["start"])
     builder.position_at_end(blocks["bias"])
-    row = [load(e, _I(kind.count * j)) for j in range(width)]
+    row = [load(e, INDEX(kind.count * j)) for j in range(width)]
     starts.append((builder.block, {(i, j): row[j] for i, j in cells}))
     builder.branch(blocks["start"])
     builder.position_at_end(blocks["column"])
-    column = [scalar(e, _I(i)) for i in range(height)]
+    column = [scalar(e, INDEX(i)) for i in range(height)]
     starts.append((builder.block, {(i, j): column[i] for i, j in cells}))
     builder.branch(blocks["start"])
 
     # The loop over depth: several steps at once, then single ones.
     def phis(sources: list[tuple[Any, Any, dict[tuple[int, int], Any]]]) -> tuple[Any, Any]:
-        k = builder.phi(_I)
+        k = builder.phi(INDEX)
         sums = {cell: builder.phi(kind) for cell in cells}
         for block, at, values in sources:
             join(k, sums, block, at, values)
@@ -141,12 +142,12 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
 
     def multiply(k: Any, sums: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
         a_k, b_k = builder.mul(k, a_column), builder.mul(k, b_row)
-        across = [load(b, builder.add(b_k, _I(kind.count * j))) for j in range(width)]
+        across = [load(b, builder.add(b_k, INDEX(kind.count * j))) for j in range(width)]
         if form != "any":
-            then = builder.add(k, _I(AHEAD))
+            then = builder.add(k, INDEX(AHEAD))
             ahead = builder.mul(then, b_row)
             for j in range(0, width * kind.count * align, 64):
-                prefetch(builder, builder.place(b, builder.add(ahead, _I(j // align)), kind))
+                prefetch(builder, builder.place(b, builder.add(ahead, INDEX(j // align)), kind))
             if form == "down":
                 prefetch(builder, builder.place(a, builder.mul(then, a_column), kind))
         found = {}
@@ -158,31 +159,31 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
         return found
 
     builder.position_at_end(blocks["start"])
-    _, sums = phis([(block, _I(0), values) for block, values in starts])
+    _, sums = phis([(block, INDEX(0), values) for block, values in starts])
     first = sums
-    steps = _I(STEPS if form == "down" else 1)
+    steps = INDEX(STEPS if form == "down" else 1)
     several = builder.sub(depth, builder.urem(depth, steps))
-    builder.cbranch(builder.icmp_signed(">", several, _I(0)), blocks["steps"], blocks["rest"])
+    builder.cbranch(builder.icmp_signed(">", several, INDEX(0)), blocks["steps"], blocks["rest"])
     builder.position_at_end(blocks["steps"])
-    k, sums = phis([(blocks["start"], _I(0), first)])
+    k, sums = phis([(blocks["start"], INDEX(0), first)])
     values = sums
     for step in range(steps.constant):
         if step > 0:
             in_order(builder)
-        values = multiply(builder.add(k, _I(step)), values)
+        values = multiply(builder.add(k, INDEX(step)), values)
     following = builder.add(k, steps)
     join(k, sums, blocks["steps"], following, values)
     after = values
     more = builder.icmp_signed("<", following, several)
     builder.cbranch(more, blocks["steps"], blocks["rest"])
     builder.position_at_end(blocks["rest"])
-    _, sums = phis([(blocks["start"], _I(0), first), (blocks["steps"], following, after)])
+    _, sums = phis([(blocks["start"], INDEX(0), first), (blocks["steps"], following, after)])
     before = sums
     builder.cbranch(builder.icmp_signed("<", several, depth), blocks["step"], blocks["done"])
     builder.position_at_end(blocks["step"])
     k, sums = phis([(blocks["rest"], several, before)])
     values = multiply(k, sums)
-    following = builder.add(k, _I(1))
+    following = builder.add(k, INDEX(1))
     join(k, sums, blocks["step"], following, values)
     more = builder.icmp_signed("<", following, depth)
     builder.cbranch(more, blocks["step"], blocks["done"])
@@ -208,7 +209,7 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     switch = builder.switch(end, targets[KEEP])
     for which, ending in endings.items():
         if which != KEEP:
-            switch.add_case(_I(which), targets[which])
+            switch.add_case(INDEX(which), targets[which])
         builder.position_at_end(targets[which])
         for i, j in cells:
             place = builder.place(c, offset(c_row, i, j), kind)
@@ -233,26 +234,26 @@ def _product(module: Any, kind: Any) -> Any:
     builder = Builder(function.append_basic_block("entry"))
     of_rows = builder.append_basic_block("of_rows")
     of_tiles = builder.append_basic_block("of_tiles")
-    builder.cbranch(builder.icmp_signed("==", ends, _I(DOTS)), of_rows, of_tiles)
+    builder.cbranch(builder.icmp_signed("==", ends, INDEX(DOTS)), of_rows, of_tiles)
     builder.position_at_end(of_rows)
     cover_with_dots(builder, module, kind, function.args)
     builder.ret_void()
     builder.position_at_end(of_tiles)
     # A bias has no rows, or no columns: e's place depends on the other alone.
-    by_row = builder.icmp_signed("==", begin, _I(COLUMN_BIAS))
-    e_down = builder.select(builder.icmp_signed("==", begin, _I(BIAS)), _I(0), e_row)
-    e_down = builder.select(by_row, _I(1), e_down)
+    by_row = builder.icmp_signed("==", begin, INDEX(COLUMN_BIAS))
+    e_down = builder.select(builder.icmp_signed("==", begin, INDEX(BIAS)), INDEX(0), e_row)
+    e_down = builder.select(by_row, INDEX(1), e_down)
 
     # The largest tile, which does most of the work, in the form that fits A.
     large = [
         _tile(module, kind, HEIGHTS[0], WIDTHS[0], False, form) for form in ("along", "down", "any")
     ]
-    form = builder.select(builder.icmp_signed("==", a_row, _I(1)), large[1], large[2])
-    form = builder.select(builder.icmp_signed("==", a_column, _I(1)), large[0], form)
+    form = builder.select(builder.icmp_signed("==", a_row, INDEX(1)), large[1], large[2])
+    form = builder.select(builder.icmp_signed("==", a_column, INDEX(1)), large[0], form)
 
     def panel(j: Any, width: int, lanes: Any, heights: tuple[int, ...] = HEIGHTS) -> None:
-        i: Any = _I(0)
-        e_j = builder.select(by_row, _I(0), j)
+        i: Any = INDEX(0)
+        e_j = builder.select(by_row, INDEX(0), j)
         for height in heights:
             tile = _tile(module, kind, height, width, lanes is not None)
             if (height, width) == (HEIGHTS[0], WIDTHS[0]) and lanes is None:
@@ -270,14 +271,14 @@ def _product(module: Any, kind: Any) -> Any:
                         builder.place(b, j, kind), b_row,
                         depth, begin, ends,
                         builder.place(e, builder.add(builder.mul(row, e_down), e_j), kind), e_row,
-                        _I(0) if lanes is None else lanes,
+                        INDEX(0) if lanes is None else lanes,
                     ],
                 )  # fmt: skip
             i = after()
 
-    j: Any = _I(0)
+    j: Any = INDEX(0)
     # One row alone waits for its own sums, and for B, so it takes more columns at once.
-    single = builder.select(builder.icmp_signed("==", rows, _I(1)), columns, _I(0))
+    single = builder.select(builder.icmp_signed("==", rows, INDEX(1)), columns, INDEX(0))
     with builder.loop(j, ROW_WIDTH * kind.count, single) as (column, after):
         panel(column, ROW_WIDTH, None, heights=(1,))
     j = after()
@@ -305,7 +306,7 @@ def address_of_tiles(typing: Any, like: Any) -> tuple[Any, Any]:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         function = _product(builder.module, vector_type(Vector(sig.args[0].dtype)))
-        return builder.ptrtoint(function, _I)
+        return builder.ptrtoint(function, INDEX)
 
     return types.intp(like), build
 
