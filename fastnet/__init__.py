@@ -12,6 +12,10 @@ CuPy; the environment variable `FASTNET_BACKEND` chooses.
 """
 
 from fastnet import startup  # noqa: F401, I001  # the first of all
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastnet import datasets
 from fastnet.contract.choosing import using
 from fastnet.definition.activations import (
@@ -79,8 +83,6 @@ from fastnet.definition.schedules import (
     Step,
     WarmUp,
 )
-from fastnet.many.candidates import Candidate
-from fastnet.many.ensemble import Ensemble, load_ensemble
 from fastnet.errors import (
     ArgumentError,
     BackendUnavailable,
@@ -95,17 +97,21 @@ from fastnet.errors import (
     ModelFileError,
     ModelFileMissing,
 )
-from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
 from fastnet.model import Model, load
-from fastnet.many.loading import load_population
-from fastnet.many.population import Population
-from fastnet.many.searching import Search, search
 from fastnet.training.blocks import BlockShuffle
-from fastnet.training.checkpoints import Checkpoint
-from fastnet.training.distributed.world import Distributed, world
 from fastnet.training.history import History
 from fastnet.training.settings import EarlyStopping
 from fastnet.version import __version__
+
+if TYPE_CHECKING:  # imported when they are first used: see `_LATER`
+    from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
+    from fastnet.many.candidates import Candidate
+    from fastnet.many.ensemble import Ensemble, load_ensemble
+    from fastnet.many.loading import load_population
+    from fastnet.many.population import Population
+    from fastnet.many.searching import Search, search
+    from fastnet.training.checkpoints import Checkpoint
+    from fastnet.training.distributed.world import Distributed, world
 
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
@@ -123,3 +129,33 @@ __all__ = [
     "from_keras", "from_onnx", "from_sklearn", "from_torch", "load", "load_ensemble",
     "load_population", "search", "using", "world",
 ]  # fmt: skip
+
+#: Where the names are that few programs need: `import fastnet` would take longer with them.
+_LATER = {
+    "Candidate": "fastnet.many.candidates",
+    "Checkpoint": "fastnet.training.checkpoints",
+    "Distributed": "fastnet.training.distributed.world",
+    "Ensemble": "fastnet.many.ensemble",
+    "Population": "fastnet.many.population",
+    "Search": "fastnet.many.searching",
+    "from_keras": "fastnet.interchange.importing",
+    "from_onnx": "fastnet.interchange.importing",
+    "from_sklearn": "fastnet.interchange.importing",
+    "from_torch": "fastnet.interchange.importing",
+    "load_ensemble": "fastnet.many.ensemble",
+    "load_population": "fastnet.many.loading",
+    "search": "fastnet.many.searching",
+    "world": "fastnet.training.distributed.world",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what few programs need when it is first used (PEP 562)."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -19,8 +19,6 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, FastnetError
 from fastnet.parameters import Parameters
-from fastnet.training import checkpoints
-from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import LastFit, beginning, ended
 from fastnet.training.history import History
 from fastnet.training.metrics import named as metrics_by_name
@@ -29,9 +27,10 @@ from fastnet.training.processes import OneProcess, joined
 from fastnet.training.rows import split
 from fastnet.training.settings import Settings, make_settings
 from fastnet.training.stored_rows import StoredRows, rows_of
-from fastnet.training.streaming import trainer_of
+from fastnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
+    from fastnet.training.checkpoints import Checkpoint
     from fastnet.training.progress import Bar
 
 #: Rows that a fit has seen before its first step, over all epochs, at most: backends count them in
@@ -97,7 +96,11 @@ class Fits:
         `of_settings` are those of `make_settings`, always in the same order.
         """
         first = checks.integer(initial_epoch, "initial_epoch", least=0)
-        saver = checkpoints.requested(checkpoint, resume)
+        saver = None
+        if checkpoint is not None or resume:
+            from fastnet.training import checkpoints
+
+            saver = checkpoints.requested(checkpoint, resume)
         called = checks.functions(callbacks, "callbacks")
         if of_settings["early_stopping"] is not None and validation is None:
             raise DefinitionError(
@@ -183,7 +186,7 @@ class Fits:
         callbacks: list[Callable[[Any, History], Any]],
         metrics: Mapping[str, Callable[[Array], float]],
         progress: "bool | Bar",
-        saver: Checkpoint | None,
+        saver: "Checkpoint | None",
         resume: bool,
     ) -> History:
         flat, program = model.parameters.flat, model.program
@@ -194,6 +197,8 @@ class Fits:
         save: Callable[[], None] | None = None
         due: tuple[float | None, int | None] = (None, None)
         if saver is not None:
+            from fastnet.training import checkpoints
+
             due = saver.seconds, saver.epochs
             path = processes.on_first(partial(saver.checked, resume))
             same = checkpoints.identity(model.network, flat, settings, data, held_out)
@@ -210,7 +215,7 @@ class Fits:
             from fastnet.training.progress import Bar
 
             bar = progress if isinstance(progress, Bar) else Bar()
-        trainer = processes.trainer(trainer_of(data, held_out))(
+        trainer = processes.trainer(_trainer_of(data, held_out))(
             program,
             flat,
             data,
@@ -234,3 +239,12 @@ class Fits:
         finally:
             self.last = ended(settings.optimizer, fit_state)
         return fit_state.history
+
+
+def _trainer_of(data: Data | StoredRows, held_out: Data | StoredRows | None) -> type[Trainer]:
+    """The trainer for rows in memory, or for those in files."""
+    if isinstance(data, StoredRows) or isinstance(held_out, StoredRows):
+        from fastnet.training.streaming import StreamingTrainer
+
+        return StreamingTrainer
+    return Trainer

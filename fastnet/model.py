@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from fastnet import model_files, random
+from fastnet import html, random
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack, pairs
 from fastnet.arrays.checks import Array
@@ -21,17 +19,18 @@ from fastnet.definition.schedules import Schedule
 from fastnet.derivatives import Differentiable
 from fastnet.errors import DataError, DefinitionError
 from fastnet.fitting import Fits
-from fastnet.model_files import Saved
 from fastnet.parameters import Parameters
 from fastnet.training import stored_rows
 from fastnet.training.blocks import BlockShuffle
-from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import LastFit
 from fastnet.training.history import History
 from fastnet.training.rows import check_encoded, checked_rows
 from fastnet.training.settings import EarlyStopping
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastnet.training.checkpoints import Checkpoint
     from fastnet.training.progress import Bar
 
 
@@ -319,7 +318,7 @@ class Model(Differentiable):
         clip_value: float | None = None,
         dropout_factor: float | Schedule | Mapping[str, Any] = 1.0,
         initial_epoch: int = 0,
-        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        checkpoint: "str | os.PathLike[str] | Checkpoint | None" = None,
         resume: bool = False,
         encoded: bool = False,
         communicator: Any = None,
@@ -414,14 +413,16 @@ class Model(Differentiable):
             dropout_factor=dropout_factor,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> "Path":
         """Write network, parameters, dtype and seed to a safetensors file, whole or not at all.
 
         Raises:
             FileAccessError: if it cannot be written.
         """
-        saved = Saved(self.network, self._parameters.flat, self.dtype, self.seed, self.table)
-        return model_files.write(path, saved)
+        from fastnet import model_files
+
+        facts = self.network, self._parameters.flat, self.dtype, self.seed, self.table
+        return model_files.write(path, model_files.Saved(*facts))
 
     def to_onnx(self, path: str | os.PathLike[str], *, encoded: bool = False) -> None:
         """Write a standard ONNX graph: see `fastnet.interchange.exporting.to_onnx`."""
@@ -440,7 +441,7 @@ class Model(Differentiable):
         print(f"{self!r}\n\n{self.network}")
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>{self.network._repr_html_()}"
+        return html.paragraph(repr(self)) + self.network._repr_html_()
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: everything but the program, which is made anew."""
@@ -487,6 +488,8 @@ def load(
         ModelFileMissing: if there is none.
         BackendUnavailable: if the backend cannot run here.
     """
+    from fastnet import model_files
+
     saved = model_files.read(path)
     model = Model.__new__(Model)
     model._set_up(

@@ -1,7 +1,13 @@
 """`import fastnet` imports NumPy and nothing heavier; other libraries follow when needed."""
 
+import ast
+import importlib
+from pathlib import Path
+
 import child
 import pytest
+
+import fastnet
 
 HEAVY = [
     "numba", "cupy", "scipy", "sklearn", "onnx", "onnxruntime", "torch", "keras", "matplotlib",
@@ -13,6 +19,15 @@ LOADED = f"""
 import sys
 print(*sorted(set({HEAVY}) & {{name.partition('.')[0] for name in sys.modules}}))
 """
+
+#: What importing may load of Python's library that NumPy has not loaded: it takes under 4 ms.
+LIBRARY = {"_weakrefset", "copy", "dataclasses", "keyword", "mmap", "signal", "threading"}
+
+#: What few programs need of fastnet, and so not all import.
+NEEDED_LATER = [
+    "benchmark", "cli", "files", "interchange", "many", "model_files", "plots", "sklearn", "tables",
+    "training.checkpoints", "training.distributed", "training.streaming", "training.together",
+]  # fmt: skip
 
 TRAIN = """
 import fastnet as fn
@@ -26,6 +41,27 @@ model.predict(x)
 def test_import_loads_nothing_heavy():
     assert child.run("import numpy" + LOADED) == "\n", "a startup file loads something here"
     assert child.run("import fastnet" + LOADED) == "\n"
+
+
+def test_import_loads_only_what_most_programs_need():
+    new = "import numpy, sys; before = set(sys.modules)\nimport fastnet\n"
+    loaded = child.run(new + "print(*sorted(set(sys.modules) - before))").split()
+    assert {name for name in loaded if name.partition(".")[0] != "fastnet"} <= LIBRARY
+    assert not {f"fastnet.{name}" for name in NEEDED_LATER} & set(loaded)
+
+
+def test_names_that_are_imported_later_are_public_like_all_others():
+    said = {}  # to type checkers
+    for block in ast.parse(Path(fastnet.__file__).read_text()).body:
+        if isinstance(block, ast.If):
+            for line in block.body:
+                said |= {alias.name: line.module for alias in line.names}
+    assert said == fastnet._LATER
+    assert set(fastnet.__all__) <= set(dir(fastnet))
+    for name, module in said.items():
+        assert getattr(fastnet, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'Modell'"):
+        fastnet.Modell  # noqa: B018
 
 
 def test_defining_a_network_loads_nothing_heavy():

@@ -5,16 +5,18 @@ Each function returns the value in the form that the rest of the code assumes.
 
 import math
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnet.arrays import dlpack
 from fastnet.errors import DataError, DefinitionError
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: As `numpy.typing.NDArray[Any]`, which is slow to import.
+Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
 #: Rows that are searched for NaN at a time, so that the mask stays small.
 _BLOCK_ROWS = 65_536
@@ -111,7 +113,7 @@ def functions(value: Any, what: str) -> list[Any]:
     return found
 
 
-def path(value: Any, what: str = "path") -> Path:
+def path(value: Any, what: str = "path") -> "Path":
     """Check the path of a file.
 
     Raises:
@@ -119,6 +121,8 @@ def path(value: Any, what: str = "path") -> Path:
     """
     if not isinstance(value, str | os.PathLike):
         raise DefinitionError(f"{what} is {value!r}; it must be the path of a file.")
+    from pathlib import Path  # slow to import, and needed for files only
+
     return Path(value)
 
 

@@ -1,6 +1,5 @@
 """What a network is: layers, shapes and a loss. Frozen data, to and from JSON and TOML."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -204,6 +203,8 @@ class Network:
 
     def to_json(self) -> str:
         """The definition as JSON text."""
+        import json
+
         return json.dumps(self.spec(), indent=2, allow_nan=False)
 
     @classmethod
@@ -213,6 +214,8 @@ class Network:
         Raises:
             DefinitionError: if the text is no JSON or describes no network.
         """
+        import json
+
         try:
             spec = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -272,6 +275,8 @@ def attach(spec: Any, arrays: dict[str, Array]) -> None:
 
 def _toml(value: Any) -> str:
     """A value as TOML: JSON's form serves for all but tables."""
+    import json
+
     if isinstance(value, dict):
         inside = ", ".join(f"{key} = {_toml(v)}" for key, v in value.items() if v is not None)
         return f"{{ {inside} }}"

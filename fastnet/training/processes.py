@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Inputs
 from fastnet.training.class_weights import BALANCED, balanced, class_counts, weigh_classes
-from fastnet.training.distributed.shares import digest_of_rows
-from fastnet.training.distributed.world import Distributed
 from fastnet.training.stored_rows import StoredRows
 from fastnet.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from fastnet.training.distributed.world import Distributed
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class OneProcess:
                 same[name] = self._digest(rows)
 
     def _digest(self, rows: Any) -> str:
+        from fastnet.training.distributed.shares import digest_of_rows
+
         return f"{digest_of_rows(rows):016x} of {len(rows)}"
 
     def on_first(self, action: Callable[[], T]) -> T:
@@ -77,7 +80,7 @@ class SeveralProcesses(OneProcess):
     Errors are raised on all of them, and are the first's.
     """
 
-    def __init__(self, options: Distributed) -> None:
+    def __init__(self, options: "Distributed") -> None:
         from fastnet.training.distributed.ranks import Ranks
 
         super().__init__(resumable_by_many=True)
@@ -138,6 +141,8 @@ class SeveralProcesses(OneProcess):
         check_alike(self.ranks, {name: repr(value) for name, value in mine.items()})
 
     def _digest(self, rows: Any) -> str:
+        from fastnet.training.distributed.shares import digest_of_rows
+
         own = getattr(rows, "own", rows)
         digests, counts = zip(*self.ranks.all_of((digest_of_rows(own), len(own))), strict=True)
         return f"{sum(digests) % 2**64:016x} of {sum(counts)}"
@@ -175,6 +180,8 @@ def joined(communicator: Any) -> OneProcess:
     """
     if communicator is None:
         return _ALONE
+    from fastnet.training.distributed.world import Distributed
+
     options = Distributed.of(communicator)
     if options.communicator.size == 1:
         return OneProcess(resumable_by_many=True)

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -348,6 +347,8 @@ def slice_of(data: Data, start: int, stop: int) -> Data:
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Iterate; the next item is made in a thread while one is used."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and needed for files only
+
     end = object()
     with ThreadPoolExecutor(1, "fastnet-read") as reader:
         coming: Any = reader.submit(next, items, end)

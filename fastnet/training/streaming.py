@@ -13,7 +13,7 @@ Several processes train so, too, each on its own rows (`distributed.streaming`):
 many of them as the shares say.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,12 +253,6 @@ class StreamingTrainer(Trainer):
         rows: Any = self.validation
         stored = isinstance(rows, StoredRows)
         return stored_rows.predict(self.program, flat, rows if stored else rows.x)
-
-
-def trainer_of(data: Any, validation: Any) -> Callable[..., Trainer]:
-    """The trainer for rows in memory, or for those in files."""
-    stored = isinstance(data, StoredRows) or isinstance(validation, StoredRows)
-    return StreamingTrainer if stored else Trainer
 
 
 def check_batch(data: StoredRows, settings: Settings, batch: int) -> None:
