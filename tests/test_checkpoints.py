@@ -149,7 +149,7 @@ def test_without_resume_a_checkpoint_that_is_there_is_never_lost(tmp_path):
     make().fit(X, Y, epochs=3, checkpoint=path, **options())
     before, model = path.read_bytes(), make()
     start = model.parameters.flat.copy()
-    with pytest.raises(fn.DefinitionError, match="already exists: resume=True"):
+    with pytest.raises(fn.DefinitionError, match="already exists: add resume=True"):
         model.fit(X, Y, epochs=2, checkpoint=path, **options())
     assert path.read_bytes() == before
     np.testing.assert_array_equal(model.parameters.flat, start)

@@ -368,7 +368,7 @@ def test_configurations_that_are_refused(table, text, message):
         (("--task", "regresion"), "did you mean 'regression'?", 2),
         (("--task", "regression"), "the target 'kind' holds text", 1),
         (("--backend", "nunpy"), "did you mean 'numpy'?", 2),
-        (("--resume", "--optimizer", "lbfgs"), "resume needs a checkpoint", 2),
+        (("--resume", "--optimizer", "lbfgs"), "--resume needs --checkpoint", 2),
         (("--config", "missing.toml"), "no configuration 'missing.toml'", 1),
         (("--checkpoint", "k.safetensors"), "are the same file; choose another output", 2),
         (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written", 1),

@@ -57,7 +57,7 @@ def test_the_report_says_what_became_of_each_column(folder):
     code, out, err = run(*TRAIN, "--plot", "loss.png")
     assert code == 0, err
     lines = dict(re.findall(r"^(\w+) +(.+)$", out, re.MULTILINE))
-    assert lines["id"].startswith("number           1           a row number? if so, --drop it")
+    assert lines["id"].startswith("number           1           a row number? if so, --drop id")
     assert lines["name"].startswith("left out                     text, 400 different in 400 rows")
     assert re.match(r"categories +2 +'(fe)?male', '(fe)?male'", lines["sex"])
     assert re.match(r"number +2 +80 +median [\d.]+ imputed, plus an indicator", lines["age"])
@@ -209,7 +209,8 @@ def test_a_quantity_needs_a_task(folder):
     found = json.loads(out)
     assert (code, found["task"]) == (0, "regression")
     assert found["remarks"] == [
-        "'id': whole numbers, all different; if they number or identify the rows, --drop them"
+        "'id': whole numbers, all different; if they number or identify the rows, "
+        "leave them out (--drop)"
     ]
     code, _, err = run("train", *options, "--task", "classification")
     assert code == 0

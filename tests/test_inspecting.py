@@ -45,13 +45,13 @@ def test_the_target_decides_the_task():
 @pytest.mark.parametrize(("values", "rows"), [(31, 400), (10, 49), (3, 14)])
 def test_integers_that_look_like_a_quantity_are_not_made_classes_unasked(values, rows):
     table = pl.DataFrame({"a": np.arange(rows) / 2, "y": np.arange(rows) % values})
-    remedies = "--task regression to .*--task classification to"
+    remedies = "task='regression' to .*task='classification' to"
     with pytest.raises(DataError, match=f"{values} different whole numbers in {rows}.*{remedies}"):
         inspect_table(table, "y")
     assert len(inspect_table(table, "y", "classification").classes) == values
     assert inspect_table(table, "y", "regression").classes == ()
     text = table.with_columns(pl.col("y").cast(pl.String))  # as a CSV file holds it
-    with pytest.raises(DataError, match="--task regression"):
+    with pytest.raises(DataError, match="task='regression'"):
         inspect_table(text, "y")
 
 
@@ -77,7 +77,7 @@ def test_few_whole_floats_are_remarked_and_decimals_of_scale_0_are_integers():
     for target in (floats, ["0.0", "1.0"] * 10):
         found = inspect_table(twenty_rows(y=target), "y")
         assert found.task == "regression"
-        assert "add --task classification" in found.remarks[0]
+        assert "add task='classification'" in found.remarks[0]
     assert inspect_table(twenty_rows(y=floats + 0.5), "y").remarks == ()
     assert inspect_table(twenty_rows(y=np.arange(20.0)), "y").remarks == ()
     for scale, classes in ((0, (0, 1)), (1, ())):
@@ -127,7 +127,7 @@ def test_numbers_are_classes_as_they_are_spelled_on_request(tmp_path):
         1,
         2,
     ]
-    with pytest.raises(DefinitionError, match="leave out --task regression"):
+    with pytest.raises(DefinitionError, match="leave out task='regression'"):
         inspect_table(twenty_rows(), "y", "regression", categorical=["y"])
 
 
@@ -266,13 +266,13 @@ def test_codes_that_look_like_numbers_are_remarked(tmp_path):
     """A 0 in front says that it is none, but not that of 0.5."""
     text = "zip,share,y\n01234,0.5,u\n8001,0,v\n10001,0.7,u\n8002,-0.1,v\n"
     told = read(text, tmp_path).fit_encoding(np.arange(4), 20, True)[1]
-    assert [one.remark for one in told] == ["codes such as 01? if so, --categorical", ""]
+    assert [one.remark for one in told] == ["codes such as 01? if so, categorical=['zip']", ""]
 
 
 def test_requests_that_cannot_be_met():
     with pytest.raises(DataError, match=r"no column 'nmae' to leave out; did you mean 'name'\?"):
         inspect_table(twenty_rows(name=1), "y", drop=["nmae"])
-    with pytest.raises(DataError, match=r"columns: 'a:y'; it has one column: .*\(--separator\)\.$"):
+    with pytest.raises(DataError, match=r"'a:y'; it has one column: .*\(separator=\.\.\.\)\.$"):
         inspect_table({"a:y": ["1:2", "3:4"]}, "y")
     with pytest.raises(DataError, match="no column 'c' to treat as categories"):
         inspect_table(twenty_rows(), "y", categorical=["c"])
@@ -318,11 +318,11 @@ def test_missing_values_are_refused_on_request():
         ("a,y\n1,\n2,\n", "the target 'y' has no values at all"),
         (
             "a,y\n" + "1,u\n" * 9 + "foo,v\n",
-            "'foo' in data row 10, and numbers in 9 others.*--drop a",
+            "'foo' in data row 10, and numbers in 9 others.*drop=\\['a'\\]",
         ),
         (
             "my a,y\n" + "1,u\n" * 18 + "foo,v\nbar,v\n",
-            "'foo' in data row 19 and no number in 1 more, and.*--drop 'my a'",
+            "'foo' in data row 19 and no number in 1 more, and.*drop=\\['my a'\\]",
         ),
         ("a,y\n" + "1,1.5\n" * 9 + "1,foo\n", "target 'y' holds 'foo' in data row 10, and numbers"),
         ("a,y\n2020-01-01,u\n2020-01-02,v\n", r"dates or times \('2020-01-01' in data row 1\)"),
@@ -332,8 +332,8 @@ def test_missing_values_are_refused_on_request():
         ("a,y\n12:30,u\n9:15 pm,v\n", "dates or times"),
         ("a,y\n2020-01,u\n1999-12,v\n", "dates or times"),
         ("a,y\n1,2020-01-01\n2,2020-01-02\n", "target 'y' holds dates"),
-        ("a,y\n1:10,u\n2:10,v\n", "codes or ratios, add --categorical a"),
-        ("a,y\n1,02:01\n2,03:01\n", "codes or ratios, add --task classification"),
+        ("a,y\n1:10,u\n2:10,v\n", "codes or ratios, add categorical=\\['a'\\]"),
+        ("a,y\n1,02:01\n2,03:01\n", "codes or ratios, add task='classification'"),
         ("a,y\n1,u\n-inf,v\n", "column 'a' holds -inf in data row 2"),
         ("a,y\n1,u\n1e999,v\n", "column 'a' holds inf in data row 2"),
         ("a,y\n1,1.5\n2,inf\n", "target 'y' holds inf in data row 2"),
@@ -360,7 +360,7 @@ def test_text_that_is_not_a_date(tmp_path, text):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([datetime.date(2020, 1, 1)] * 20, r"dates or times \(Date\).*--drop a"),
+        ([datetime.date(2020, 1, 1)] * 20, r"dates or times \(Date\).*drop=\['a'\]"),
         ([datetime.timedelta(1)] * 20, "dates or times"),
         ([[1, 2]] * 20, "it must hold numbers or text"),
         ([{"k": 1}] * 20, "it must hold numbers or text"),
@@ -395,15 +395,15 @@ def test_targets_that_are_refused(target, task, message):
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        (["12.5", "1,234.50"], "'1,234.50' in data row 2.*add --thousands \",\""),
-        (["1,234", "5,678"], 'add --thousands "," .or --decimal ","'),
-        (["2,50", "3,75"], 'add --decimal ","'),
-        (["1.234,5", "7"], 'add --decimal "," --thousands "."'),
-        (["1.234.567", "7"], 'add --decimal "," --thousands "."'),
-        (["1 234,5", "1\u00a0000"], 'add --decimal "," --thousands " "'),
-        (["1'234", "2'000.5"], 'add --thousands "\'"'),
+        (["12.5", "1,234.50"], "'1,234.50' in data row 2.*add thousands=','"),
+        (["1,234", "5,678"], "add thousands=',' .or decimal=','"),
+        (["2,50", "3,75"], "add decimal=','"),
+        (["1.234,5", "7"], "add decimal=',' thousands='.'"),
+        (["1.234.567", "7"], "add decimal=',' thousands='.'"),
+        (["1 234,5", "1\u00a0000"], "add decimal=',' thousands=' '"),
+        (["1'234", "2'000.5"], 'add thousands="\'"'),
         (["26%", "5%"], "strip '%'"),
-        (["$6.41", "US$1,200.00"], "strip '\\$' and add --thousands"),
+        (["$6.41", "US$1,200.00"], "strip '\\$' and add thousands="),
         (["1", "<1.0"], "'<1.0' in data row 2.*strip '<'"),
         (["(5.5)", "1"], r"write -1 for \(1\)"),
         (["\u22125", "1"], "write - for \u2212"),
@@ -411,7 +411,7 @@ def test_targets_that_are_refused(target, task, message):
 )
 def test_numbers_as_people_write_them_are_recognized(words, remedy):
     """And the two remedies of a target do not point at each other."""
-    with pytest.raises(DataError, match=f"column 'a' holds .*{remedy}.*--categorical a"):
+    with pytest.raises(DataError, match=f"column 'a' holds .*{remedy}.*categorical=\\['a'\\]"):
         inspect_table(twenty_rows(a=words * 10), "y")
     for task in (None, "regression"):
         with pytest.raises(DataError, match=f"target 'y' holds .*{remedy}"):

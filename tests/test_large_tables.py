@@ -242,7 +242,7 @@ def test_errors_of_a_table_are_those_of_one_in_memory(tmp_path):
 def test_more_rows_than_the_memory_allows_are_refused(table, tmp_path):
     with (
         files.scratch_folder(tmp_path / "m") as folder,
-        pytest.raises(DataError, match=r"more than 78 rows.*--memory"),
+        pytest.raises(DataError, match=r"more than 78 rows.*memory="),
     ):
         LargeTableFit(table, "likes", RECIPE, 10_000, folder)
 

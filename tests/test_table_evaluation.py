@@ -108,7 +108,7 @@ def test_columns_that_name_rows_are_repeated(folder):
     found = pl.read_csv("p.csv", infer_schema_length=0)
     assert found.columns[:3] == ["port", "id", "prediction"]
     assert found["port"].to_list() == pl.read_csv("some.csv")["port"].to_list()
-    assert "no column 'berth' for --id" in refuse(
+    assert "no column 'berth' to name rows by" in refuse(
         "predict", "v.safetensors", "some.csv", "--id", "berth"
     )
     odd = voyage(9).with_columns(probability_1=pl.lit("x"))

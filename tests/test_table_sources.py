@@ -289,7 +289,7 @@ def test_a_schema_without_a_spelling_matches_the_text_as_it_is_written():
 def test_a_column_without_one_known_category_is_refused_unless_it_is_allowed():
     done = tables.train(twenty_rows(c=["p", "q"] * 10), "y", QUICK)
     unknown = twenty_rows(c=[None, "r"] * 10)
-    with pytest.raises(DataError, match=r"'c' holds no category .*'r', say.*--allow-unknown"):
+    with pytest.raises(DataError, match=r"'c' holds no category .*'r', say.*allow_unknown=True"):
         tables.predict(done.model, unknown)
     found = tables.stream(done.model, unknown, allow_unknown=True)
     assert sum(block.height for block in found) == 20

@@ -142,7 +142,7 @@ def test_groups_and_times_are_columns_of_any_kind(tmp_path):
         ),
         ({"time": "day"}, {"day": ["2026-01-02"] * 400}, "too few different times"),
         ({"group": "day"}, {"day": ["2026"] * 400}, "leaves 1 group for training and test"),
-        ({"group": "clinic"}, {}, "no column 'clinic' for --group"),
+        ({"group": "clinic"}, {}, "no column 'clinic' to group rows by"),
     ],
 )
 def test_columns_that_cannot_split_a_table(recipe, changed, message):

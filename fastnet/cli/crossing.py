@@ -9,6 +9,7 @@ from fastnet.cli import training
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, note
 from fastnet.errors import DefinitionError, Diverged
+from fastnet.training.checkpoints import Checkpoint
 
 
 def run(paths: training.Paths, settings: dict[str, Any], recipe: Any, folds: int) -> Any:
@@ -23,11 +24,7 @@ def run(paths: training.Paths, settings: dict[str, Any], recipe: Any, folds: int
 
     if paths.checkpoint is not None and not paths.resume:
         for path in checkpoints(paths, folds):
-            if path.exists():
-                raise DefinitionError(
-                    f"checkpoint {str(path)!r} already exists: add --resume to continue from it, "
-                    "remove it to start again, or give another name."
-                )
+            Checkpoint(path).checked(resume=False)
     if paths.read.get("test") is not None:
         raise DefinitionError("a cross-validation tests every row; leave out --test.")
     began = 0

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from fastnet.advice import as_options
 from fastnet.contract import loading
 from fastnet.errors import DefinitionError, FastnetError, unknown
 from fastnet.training.distributed.world import FIRST_SPEAKS_SECONDS, end_all, is_everywhere
@@ -147,7 +148,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            done = super().invoke(ctx)
+            with as_options():
+                done = super().invoke(ctx)
             sys.stdout.flush()
             return done
         except FastnetError as error:

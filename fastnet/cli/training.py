@@ -17,6 +17,7 @@ from fastnet.cli.terminal import INTERRUPTED, note, phases, run_together
 from fastnet.contract import choosing
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
+from fastnet.training.checkpoints import requested
 from fastnet.training.distributed.world import mpi, world
 
 #: More classes than this, with fewer rows for each, are worth a word.
@@ -279,17 +280,9 @@ def _check_paths(output: Path | None, checkpoint: str | None, resume: bool) -> N
     """
     if output is not None:
         _check_output(output)
-    if checkpoint is None:
-        if resume:
-            raise DefinitionError("resume needs a checkpoint, the file to continue from.")
-        return
-    kept = Path(checkpoint)
-    files.check_writable(kept, "checkpoint")
-    if kept.exists() and not resume:
-        raise DefinitionError(
-            f"checkpoint {checkpoint!r} already exists: add --resume to continue from it, remove "
-            "it to start again, or give another name."
-        )
+    kept = requested(checkpoint, resume)
+    if kept is not None:
+        kept.checked(resume)
 
 
 def _check_output(output: Path) -> None:

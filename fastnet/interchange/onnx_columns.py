@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.errors import DefinitionError
 from fastnet.tables.encoding import Categories, Dates, Number
 from fastnet.tables.schema import Table
@@ -43,7 +44,7 @@ class TableColumns:
         if "" in table.names:
             raise DefinitionError(
                 "a column of the model's table has no name, which an input of an ONNX graph needs; "
-                "export it with encoded=True (--encoded), or name the column and train again."
+                f"export it with {setting('encoded', True)}, or name the column and train again."
             )
         self._writer, self._table = writer, table
         self._prediction, self._probabilities = (

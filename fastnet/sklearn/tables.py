@@ -11,9 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.extras import polars
-from fastnet.tables import advice
 from fastnet.tables.frames import to_polars
 from fastnet.tables.predicting import predict
 from fastnet.tables.recipe import Recipe
@@ -47,7 +47,7 @@ class TableEstimator(BaseEstimator):
         name = _free(name if isinstance(name, str) and name else "target", frame)
         known = {field.name for field in fields(Recipe)}
         settings = {key: value for key, value in self.get_params().items() if key in known} | more
-        for columns in advice.LISTS:
+        for columns in ("drop", "categorical", "date"):
             names = settings[columns]
             settings[columns] = (names,) if isinstance(names, str) else tuple(names)
         if isinstance(values[0], str):
@@ -57,16 +57,16 @@ class TableEstimator(BaseEstimator):
             settings["weights"] = _free("sample_weight", frame)
             weights = _check_sample_weight(sample_weight, frame, ensure_non_negative=True)
             frame = frame.with_columns(polars().Series(settings["weights"], weights))
-        recipe = Recipe(task=task, seed=self._seed(), members=self.n_members, **settings)
-        with advice.in_python():
-            self.trained_ = train(frame, name, recipe)
+        members = checks.integer(self.n_members, "n_members")
+        recipe = Recipe(task=task, seed=self._seed(), members=members, **settings)
+        self.trained_ = train(frame, name, recipe)
         self.model_ = self.trained_.model
         self.n_iter_ = len(self.trained_.history)
 
     def _seed(self) -> int:
         given = self.random_state
         if isinstance(given, int | np.integer):
-            return int(given)
+            return checks.integer(given, "random_state", least=0)
         return int(check_random_state(given).randint(2**31))
 
     def _frame(self, X: Any, reset: bool) -> Any:
@@ -98,8 +98,7 @@ class TableEstimator(BaseEstimator):
     def _predictions(self, X: Any) -> Any:
         """The frame that `fastnet.tables.predict` makes."""
         check_is_fitted(self)
-        with advice.in_python():
-            return predict(self.model_, self._frame(X, reset=False), allow_unknown=True)
+        return predict(self.model_, self._frame(X, reset=False), allow_unknown=True)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import notation as notations
-from fastnet.tables.advice import setting
 from fastnet.tables.notation import Notation
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 #: What people and programs write for a missing number, in lower case.
 MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-", ".")
-
-#: What may be wrong with a table that should have more columns.
-ONE_COLUMN = "it has one column: if another mark separates the values, name it (--separator)"
 
 #: From this fraction of numbers, or dates, on, the other values of a column are mistakes.
 MOSTLY = 0.9
@@ -84,17 +81,17 @@ class Place:
     def otherwise(self) -> str:
         """The remedies other than correcting some values."""
         if self.role == "target":
-            return "take every value as a class (--task classification)"
+            return f"take every value as a class ({setting('task', 'classification')})"
         return (
-            f"leave the column out ({setting('drop', self.name)}), or treat all of it as text "
-            f"({setting('categorical', self.name)})"
+            f"leave the column out ({setting('drop', [self.name])}), or treat all of it as text "
+            f"({setting('categorical', [self.name])})"
         )
 
     @property
     def leave_out(self) -> str:
         """The remedy other than converting the values."""
         if self.role == "optional":
-            return f"leave it out ({setting('drop', self.name)}), or "
+            return f"leave it out ({setting('drop', [self.name])}), or "
         return "the model needs it: " if self.role == "needed" else ""
 
 
@@ -362,10 +359,10 @@ def _dates(place: Place, shown: str, written: bool = False) -> DataError:
     """`written`: as text, which may be something else, such as the ratio 1:10."""
     take = ""
     if place.role == "optional":
-        take = f"take it as dates ({setting('date', place.name)}), "
-    codes = setting("categorical", place.name)
+        take = f"take it as dates ({setting('date', [place.name])}), "
+    codes = setting("categorical", [place.name])
     if place.role == "target":
-        codes = "--task classification"
+        codes = setting("task", "classification")
     return DataError(
         f"{place} holds dates or times ({shown}), which have no scale of their own; "
         f"{take}{place.leave_out}convert it to numbers, such as days since a start date, the "
@@ -385,6 +382,12 @@ def _check_length(column: "pl.Series", place: Place) -> None:
                 "if it is a measurement, write it with a decimal point; if it is an identifier, "
                 f"{place.otherwise}."
             )
+
+
+def one_column() -> str:
+    """What may be wrong with a table that should have more columns."""
+    mark = setting("separator")
+    return f"it has one column: if another mark separates the values, name it ({mark})"
 
 
 def shorten(value: object, limit: int = 60) -> str:

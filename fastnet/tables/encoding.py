@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import dates
-from fastnet.tables.advice import setting
 from fastnet.tables.columns import (
     USUAL,
     Place,

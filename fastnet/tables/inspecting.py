@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.extras import polars
 from fastnet.tables import columns, dates, reading, targets
-from fastnet.tables.advice import setting
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Dates, Number, moments
 from fastnet.tables.notation import Notation
-from fastnet.tables.roles import READ, REMARKS
+from fastnet.tables.roles import PURPOSES, READ, REMARKS
 from fastnet.tables.schema import TASKS, Class, Table
 from fastnet.tables.splitting import RowFacts
 
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 #: Text with more distinct values than this fraction of the rows that have one is left out.
 MAX_DISTINCT = 0.5
-
-#: What is remarked on whole numbers that are all different.
-ROW_NUMBER = "a row number? if so, --drop it"
 
 
 @dataclass(frozen=True)
@@ -159,10 +156,7 @@ class InspectedTable:
                 known = values.gather(rows)
                 column = Categories.fit(name, known, max_categories, impute, spelling)
             used.append(column)
-            remark = _remark(column, values)
-            if name in self.leading_zeros and isinstance(column, Number):
-                rest = remark.removeprefix(ROW_NUMBER).removeprefix("; ")
-                remark = "codes such as 01? if so, --categorical" + (f"; {rest}" if rest else "")
+            remark = _remark(column, values, name in self.leading_zeros)
             reports.append(ColumnReport(name, column.kind, column.inputs, gaps, remark))
         if not used:
             raise DataError(
@@ -302,7 +296,8 @@ def inspect_table(
     _check_names(frame, table_name, target, drop, categorical, date, roles)
     if target in categorical and task == "regression":
         raise DefinitionError(
-            f"categorical names the target {target!r}, so it is text; leave out --task regression."
+            f"categorical names the target {target!r}, so it is text, and a regression needs "
+            f"numbers; take it out of categorical, or leave out {setting('task', 'regression')}."
         )
     place = Place(table_name, target, role="target")
     goal = targets.values(frame[target], task, place, notation, target in categorical)
@@ -390,7 +385,7 @@ def _check_names(
 ) -> None:
     for name, role in [
         (target, "to be the target"),
-        *((name, f"for --{role}") for role, name in roles),
+        *((name, PURPOSES[role]) for role, name in roles),
         *((name, "to leave out") for name in drop),
         *((name, "to treat as categories") for name in categorical),
         *((name, "to treat as dates") for name in date),
@@ -398,7 +393,7 @@ def _check_names(
         if name not in frame.columns:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             guess = f"; did you mean {near[0]!r}?" if near else "."
-            single = f"; {columns.ONE_COLUMN}" if frame.width == 1 else ""
+            single = f"; {columns.one_column()}" if frame.width == 1 else ""
             raise DataError(
                 f"{table_name} has no column {name!r} {role}{guess} "
                 f"Its columns: {listed(frame.columns)}{single}."
@@ -438,7 +433,7 @@ def _row_numbers(values: Mapping[str, Any], dates: Iterable[str]) -> list[str]:
         return []
     return [
         f"{listed(found)}: whole numbers, all different; if they number or identify the rows, "
-        "--drop them"
+        f"leave them out ({setting('drop')})"
     ]
 
 
@@ -448,10 +443,14 @@ def _with_features(reports: list[ColumnReport], table: Table) -> list[ColumnRepo
     return [replace(one, inputs=tuple(next(names) for _ in one.inputs)) for one in reports]
 
 
-def _remark(column: Column, values: Any) -> str:
+def _remark(column: Column, values: Any, leading_zeros: bool) -> str:
     """How a column is encoded, in a few words."""
     if isinstance(column, Number):
-        found = [ROW_NUMBER] if _all_different(values) else []
+        found = []
+        if leading_zeros:
+            found.append(f"codes such as 01? if so, {setting('categorical', [column.name])}")
+        elif _all_different(values):
+            found.append(f"a row number? if so, {setting('drop', [column.name])}")
         if column.indicator:
             found.append(f"median {column.fill:.6g} imputed, plus an indicator")
         if column.edges:

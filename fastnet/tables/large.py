@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import Stored
 from fastnet.errors import DataError, DefinitionError
@@ -128,7 +129,7 @@ class LargeTableFit(TableFit):
                 if spool.height * self.among.size > most:
                     raise DataError(
                         f"{reader.name} has more than {most:,} rows, for each of which some "
-                        "numbers stay in memory; give more --memory, or fewer rows."
+                        f"numbers stay in memory; give more ({setting('memory')}), or fewer rows."
                     )
             if state_of(source) != before:
                 raise DataError(

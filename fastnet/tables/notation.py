@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastnet.advice import setting
 from fastnet.errors import DefinitionError
 from fastnet.extras import polars
-from fastnet.tables.advice import setting
 
 if TYPE_CHECKING:
     import polars as pl

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError
@@ -25,6 +26,7 @@ from fastnet.many.ensemble import Ensemble
 from fastnet.tables import columns, reading
 from fastnet.tables.encoding import Categories, Number
 from fastnet.tables.evaluating import Evaluation, Judge, known_rows, of_encoded
+from fastnet.tables.roles import PURPOSES
 from fastnet.tables.schema import Table
 
 if TYPE_CHECKING:
@@ -168,8 +170,7 @@ def _check_interval(model: "Model | Ensemble", table: Table, interval: float) ->
     if not isinstance(model, Ensemble) or model.scores is None:
         raise DefinitionError(
             "intervals are of an ensemble that was calibrated on validation rows; train several "
-            "members (--members 8, or tables.Recipe(members=8)) with validation rows, and without "
-            "a refit."
+            f"members ({setting('members', 8)}) with validation rows, and without a refit."
         )
     model.check_coverage(checks.number(interval, "interval", above=0, below=1))
 
@@ -290,7 +291,7 @@ class Stream:
         for one in ids:
             if one not in names:
                 raise DataError(
-                    f"{self.name} has no column {one!r} for --id. Its columns: "
+                    f"{self.name} has no column {one!r} {PURPOSES['id']}. Its columns: "
                     f"{columns.listed(names)}."
                 )
             of_interval = self._interval is not None and one in _ENDS
@@ -336,7 +337,7 @@ class Stream:
                     f"{self.name}: column {column.name!r} holds no category that the model "
                     f"knows in its {count:,} rows: {columns.shorten(first)}, say, where training "
                     f"rows held {columns.listed(getattr(column, 'values', ()), 4)}; correct it, or "
-                    "predict all the same with --allow-unknown."
+                    f"predict all the same with {setting('allow_unknown', True)}."
                 )
 
     def _overflow(self, frame: "pl.DataFrame", x: Array, row: int) -> DataError:

@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnet.advice import setting
 from fastnet.errors import DefinitionError
 from fastnet.many.ensemble import Ensemble
 from fastnet.tables.recipe import Recipe
@@ -77,9 +78,9 @@ def wanted(
     elif not held_out:
         reason = "no rows are held out for validation, which would choose the epochs"
     elif not in_memory:
-        reason = "the table is not read into memory as a whole; leave refit out"
+        reason = "the table is not read into memory as a whole; leave that out"
     if reason:
-        raise DefinitionError(f"refit is True, but {reason}.")
+        raise DefinitionError(f"{setting('refit', True)} is given, but {reason}.")
     return True
 
 

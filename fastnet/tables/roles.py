@@ -25,6 +25,14 @@ REMARKS = {
     "id": "names the rows in predictions",
 }
 
+#: What a column of each role is for, as errors say it.
+PURPOSES = {
+    "group": "to group rows by",
+    "time": "to order rows by",
+    "weights": "to weight rows by",
+    "id": "to name rows by",
+}
+
 _REMEDY = "fill it in, or leave those rows out"
 
 

@@ -210,7 +210,7 @@ class Table:
             if extra:
                 them = "it" if len(extra) == 1 else "them"
                 parts.append(f"the model does not know {listed(extra)}: leave {them} out")
-            parts += [columns.ONE_COLUMN] if len(given) == 1 < len(self.names) else []
+            parts += [columns.one_column()] if len(given) == 1 < len(self.names) else []
             raise DataError(
                 f"{table_name} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."

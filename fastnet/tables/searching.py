@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import files
+from fastnet.advice import setting
 from fastnet.contract.program import Data, Inputs
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS
@@ -110,8 +111,8 @@ def search(
     """
     if folder is not None and folder.exists() and not resume:
         raise DefinitionError(
-            f"{str(folder)!r}, of a search that was stopped, already exists: add --resume "
-            "(resume=True) to continue it, or remove it to start again."
+            f"{str(folder)!r}, of a search that was stopped, already exists: add "
+            f"{setting('resume', True)} to continue it, or remove it to start again."
         )
     open_to, given = space(recipe, settings["l2"])
     same = _identity(recipe, rows)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
 from fastnet.tables import columns
-from fastnet.tables.advice import setting
 from fastnet.tables.columns import Place, shorten
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import Class, fits_int64
@@ -158,7 +158,8 @@ def encode(column: "pl.Series", task: str | None, place: Place, rows: Array) -> 
         if not _is_quantity(count, len(y)):
             remark = (
                 f"{place.name!r} holds {count} different whole numbers with a decimal point, and "
-                "is predicted as a number: if they are classes, add --task classification"
+                "is predicted as a number: if they are classes, add "
+                f"{setting('task', 'classification')}"
             )
     return Target((), y, remark)
 
@@ -171,7 +172,8 @@ def _is_quantity(count: int, rows: int) -> bool:
 def _quantity(column: "pl.Series", place: Place) -> DataError:
     return DataError(
         f"{place} holds {column.n_unique():,} different whole numbers in {len(column):,} rows: add "
-        "--task regression to predict a number, or --task classification to make each a class."
+        f"{setting('task', 'regression')} to predict a number, or "
+        f"{setting('task', 'classification')} to make each a class."
     )
 
 
@@ -185,7 +187,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
             row = int(np.argmax(inexact))
             raise DataError(
                 f"{place} is {values[row]:g} in data row {rows[row] + 1}; classes are integers or "
-                f"text. If each value is a class, add {setting('categorical', place.name)}."
+                f"text. If each value is a class, add {setting('categorical', [place.name])}."
             )
         column = pl.Series(values).cast(pl.Int64)
     classes = tuple(column.unique().sort().to_list())
@@ -197,7 +199,7 @@ def _classes(column: "pl.Series", place: Place, rows: Array) -> tuple[tuple[Clas
     if column.dtype.is_integer() and not fits_int64(classes):
         raise DataError(
             f"{place} holds integers beyond 64 bits with a sign (above 2**63 - 1); if they are "
-            f"classes, add {setting('categorical', place.name)}, which takes them as text."
+            f"classes, add {setting('categorical', [place.name])}, which takes them as text."
         )
     # The dense rank of a value is the index of its class.
     return classes, (column.rank("dense").cast(pl.Int64) - 1).to_numpy().astype(np.intp)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastnet import files
+from fastnet.advice import setting
 from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
@@ -64,8 +65,8 @@ class Checkpoint:
         files.check_writable(path, "checkpoint")
         if path.exists() and not resume:
             raise DefinitionError(
-                f"checkpoint {str(path)!r} already exists: resume=True continues from it; "
-                "remove it to start again, or name another file."
+                f"checkpoint {str(path)!r} already exists: add {setting('resume', True)} "
+                "to continue from it; remove it to start again, or name another file."
             )
         return path
 
@@ -82,7 +83,9 @@ def requested(checkpoint: Any, resume: bool) -> Checkpoint | None:
     if found is not None and not isinstance(found, Checkpoint):
         raise DefinitionError(f"checkpoint is {found!r}; it must be a path or fn.Checkpoint(...).")
     if resume and found is None:
-        raise DefinitionError("resume=True needs checkpoint=..., the file to resume from.")
+        raise DefinitionError(
+            f"{setting('resume', True)} needs {setting('checkpoint')}, the file to resume from."
+        )
     return found
 
 
