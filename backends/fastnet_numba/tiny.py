@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
+from fastnet_numba.ops.lanes import cleared
 from fastnet_numba.ops.losses import OF_ROWS, term
-from fastnet_numba.ops.optimizers import SGD
+from fastnet_numba.ops.optimizers import DOUBLE, SGD, SINGLE
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
 from fastnet_numba.simd.host import LANES
@@ -46,6 +48,9 @@ from fastnet_numba.simd.vectors import (
 #: the general path takes 3.0 times as long at 4 rows and still 2.0 times at 512, the most that
 #: were tried; with 8 it is 1.9 times at 4 rows, 1.1 at 16, and no more than the same from 64 on.
 MOST_ROWS = {4: 512, 8: 32}
+
+#: Steps that take as long as it does to make room that begins at a cache line.
+MANY_STEPS = 100
 
 #: Columns of the table of layers: the activation's code, whether there is a bias.
 CODE, HAS_BIAS, FIELDS = range(3)
@@ -105,15 +110,15 @@ def _places(plan: Plan, layers: list[Affine], width: int, examples: int) -> Arra
     """Where the kernel's numbers of the layers come from: `TinyPlan.places`."""
     zero, one = plan.size, plan.size + 1
     numbers = np.arange(plan.size)
-    # A layer: w, v, b and the mask of its units, each row repeated for every example.
-    places = np.full((len(layers), 2 * width + 2, examples, width), zero, np.intp)
+    # A layer: w, v, and then for every example b and the mask of its units.
+    places = np.full((len(layers), 2 * (width + examples), width), zero, np.intp)
     for layer, op in zip(places, layers, strict=True):
         w = op.weight.of(numbers)
-        layer[: op.inputs, :, : op.units] = w[:, None]
-        layer[width : width + op.units, :, : op.inputs] = w.T[:, None]
+        layer[: op.inputs, : op.units] = w
+        layer[width : width + op.units, : op.inputs] = w.T
         if op.bias is not None:
-            layer[2 * width, :, : op.units] = op.bias.of(numbers)
-        layer[2 * width + 1, :, : op.units] = one
+            layer[2 * width : 2 * width + examples, : op.units] = op.bias.of(numbers)
+        layer[2 * width + examples :, : op.units] = one
     return places.reshape(-1)
 
 
@@ -144,38 +149,30 @@ def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run
 
     numbers = np.empty(plan.size + 2, dtype)
     numbers[:-2], numbers[-2], numbers[-1] = flat, 0, 1
-    layers = numbers.take(tiny.places)
-    sizes, empty = _room(depth, width, groups, examples, rows, plan.outputs, plan.loss.kind, dtype)
-    values = empty.copy()
+    size, values_size = len(tiny.places), 4 * (depth + 1) * groups * examples * width
+    # A step takes longer where vectors lie across two cache lines.
+    zeros = cache_lines.zeros if run.steps >= MANY_STEPS else np.zeros
+    room = zeros(size + values_size, dtype)
+    layers, values = room[:size], room[size:].reshape(-1, groups * examples, width)
+    numbers.take(tiny.places, out=layers, mode="clip")  # checks no places, which it would copy for
     values[0, :rows, : plan.inputs] = x
+    values[-2, :rows, : plan.outputs] = 1
     values[-1, :rows, : plan.outputs] = y
     losses = np.empty(run.steps)
     rates = np.array(run.learning_rate, np.float64, order="C", ndmin=1)
     constant = sum(plan.loss.constants)  # one or none
     made = kernel(
-        tiny.table, tiny.constants, sizes, layers, values.reshape(-1),
-        rates, losses, 1 / y.size, float(constant),
+        tiny.table, tiny.constants, _sizes(depth, width, groups, plan.loss.kind), layers,
+        values.reshape(-1), rates, losses, 1 / y.size, float(constant),
     )  # fmt: skip
     flat[:] = layers.take(tiny.back)
     return losses[:made]
 
 
-@lru_cache(maxsize=8)  # of a fit of few steps, to make them takes as long as these
-def _room(
-    depth: int,
-    width: int,
-    groups: int,
-    examples: int,
-    rows: int,
-    outputs: int,
-    loss: str,
-    dtype: np.dtype[Any],
-) -> tuple[Array, Array]:
-    """The kernel's sizes, and its numbers of the rows, 0 but for the mask of outputs."""
-    sizes = np.array([depth, width, groups, LOSSES[loss]], np.int64)
-    values = np.zeros((4 * (depth + 1), groups * examples, width), dtype)
-    values[-2, :rows, :outputs] = 1
-    return sizes, values
+@lru_cache(maxsize=8)  # of a fit of few steps, to make it takes as long as these
+def _sizes(depth: int, width: int, groups: int, loss: str) -> Array:
+    """The kernel's sizes."""
+    return np.array([depth, width, groups, LOSSES[loss]], np.int64)
 
 
 @entry
@@ -197,13 +194,14 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     depth, width, groups, loss = numbers[0], numbers[1], numbers[2], numbers[3]
     size = lanes(m)
     scale, constant = every(m, scale_), every(m, constant_)
-    layer = (2 * width + 2) * size
-    v, b, mask = width * size, 2 * width * size, (2 * width + 1) * size
+    v, b = width * width, 2 * width * width
+    mask, layer = b + size, b + 2 * size
     row = groups * size
     s, d = (depth + 1) * row, 2 * (depth + 1) * row
     y = (4 * (depth + 1) - 1) * row
     outputs = y - row
     number = m.dtype.type
+    least = number(SINGLE[0] if m.itemsize == 4 else DOUBLE[0])
     before = control_word()
     set_control_word(before | FLUSHING)
     made = len(losses)
@@ -239,13 +237,13 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
             here = n * layer
             a_at, d_at = n * row, d + (n + 1) * row
             if n > 0:
-                descend(w, here + v, m, d_at, a_at, groups, width, rate)
-            descend(w, here, m, a_at, d_at, groups, width, rate)
+                descend(w, here + v, m, d_at, a_at, groups, width, rate, least)
+            descend(w, here, m, a_at, d_at, groups, width, rate, least)
             if table[n, HAS_BIAS] != 0:
                 e = every(m, 0.0)
                 for g in range(0, row, size):
                     e = e + load(m, d_at + g)
                 moved = fma(over_examples(e, width), every(m, rate), load(w, here + b))
-                store(w, here + b, moved)
+                store(w, here + b, cleared(moved, every(m, least)))
     set_control_word(before)
     return made

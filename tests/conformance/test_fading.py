@@ -8,7 +8,7 @@ from tolerances import FADING
 
 import fastnet as fn
 from fastnet.contract import loading, plan
-from fastnet.contract.program import Run, State
+from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition.optimizers import negligible
 
 #: Every kind of update; means forget nine tenths a step, so that they fade soon.
@@ -90,3 +90,25 @@ def test_a_negligible_gradient_has_no_sign(backend, optimizer, dtype):
     gradient[::2] *= -1
     program.update(state, program.to_device(gradient), Run(0, 1, 1, None, optimizer, RATE), 0)
     np.testing.assert_array_equal(program.to_host(state.parameters), start)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", [1, 5])  # for both widths of Numba's tiny networks
+def test_plain_steps_of_tiny_networks_clear_too(backend, units, dtype):
+    lowered = plan.lower(fn.Network(1, [fn.Dense(units)]))
+    program = loading.load(backend).compile(lowered, np.dtype(dtype), None, None)
+    # A first step takes weights and biases to half of the targets, where they stay, or back to 0.
+    least = negligible(dtype).parameter
+    halves = least * np.array([0.9, 1.1, 1e6, -0.9, -1.1])[:units]
+    x, y = np.ones((3, 1), dtype), np.tile(2 * halves, (3, 1)).astype(dtype)
+    data = program.upload(Data(Inputs(x), y))
+    run = Run(0, 4, 3, None, fn.SGD(), units / 4)
+    starts = [np.zeros(lowered.size, dtype) for _ in range(4)]
+    memory = fn.SGD().memory(lowered.size, dtype)
+    alone, *several = (State(program.to_device(p), program.to_device(memory)) for p in starts)
+    program.train(alone, data, run)
+    program.train_many(several, [data] * 3, [run] * 3)
+    wanted = np.tile(np.where(np.abs(halves) < least, 0, halves), 2)
+    for state in [alone, *several]:
+        found = program.to_host(state.parameters)
+        np.testing.assert_allclose(found, wanted, rtol=FADING[dtype], atol=0)

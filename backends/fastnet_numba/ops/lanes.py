@@ -212,10 +212,7 @@ def update(numbers, w, m, rate, decay, factors, at):
     if numbers[DECAYED] != 0 and kind != ADAM:
         for k in range(0, length, size):
             store(w, k, load(w, k) * stay)
-    if kind == SGD and numbers[DECAYED] == 0 and numbers[PENALIZED] == 0:
-        for k in range(0, length, size):  # nothing fades away
-            store(w, k, fma(-rate, load(w, g + k), load(w, k)))
-    elif kind == SGD:
+    if kind == SGD:
         for k in range(0, length, size):
             store(w, k, cleared(fma(-rate, load(w, g + k), load(w, k)), least_p))
     elif kind == ADAM:

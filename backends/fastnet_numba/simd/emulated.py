@@ -286,7 +286,9 @@ def mix(z: Vector, x: Vector, m: Array, at: int, width: int) -> Vector:
     """z + x w for every example, with the matrix w at `m[at]`."""
     for q in range(width):
         spread = np.repeat(_grouped(x, width)[:, q], width)
-        z = z + spread * load(m, at + q * len(x))
+        _inside(m, at + q * width, width)
+        row = m[at + q * width : at + (q + 1) * width]
+        z = z + spread * np.tile(row, len(x) // width)
     return z
 
 
@@ -300,9 +302,12 @@ def over_examples(x: Vector, width: int) -> Vector:
 
 
 def descend(
-    w: Array, w_at: int, m: Array, x_at: int, d_at: int, groups: int, width: int, rate: float
-) -> None:
-    """w = w + rate x' d, summed over the examples of all `groups` vectors of x and d."""
+    w: Array, w_at: int, m: Array, x_at: int, d_at: int, groups: int, width: int,
+    rate: float, least: float,
+) -> None:  # fmt: skip
+    """w = w + rate x' d, summed over the examples of all `groups` vectors of x and d; then 0 where
+    the magnitude is less than `least`.
+    """
     size = lanes(m)
     sums = [every(m, 0.0) for _ in range(width)]
     for g in range(groups):
@@ -310,8 +315,10 @@ def descend(
         for q in range(width):
             sums[q] = sums[q] + np.repeat(_grouped(x, width)[:, q], width) * d
     for q in range(width):
-        moved = load(w, w_at + q * size) + m.dtype.type(rate) * over_examples(sums[q], width)
-        store(w, w_at + q * size, moved)
+        at = w_at + q * width
+        _inside(w, at, width)
+        moved = w[at : at + width] + m.dtype.type(rate) * over_examples(sums[q], width)[:width]
+        w[at : at + width] = np.where(np.abs(moved) < least, 0, moved)
 
 
 def spin() -> None:

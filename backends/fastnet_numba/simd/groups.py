@@ -1,8 +1,8 @@
 """Very small matrices in the lanes of vectors, made of LLVM instructions.
 
 The lanes of a vector are divided among examples, `width` lanes each: 16 lanes hold 4 examples of
-4 units, or 2 of 8. A matrix (width, width) is `width` vectors, one for each of its rows, which
-stands in the lanes of every example alike. `width` is 4 or 8.
+4 units, or 2 of 8. `width` is 4 or 8. A matrix (width, width) lies row by row in memory, without
+gaps, and each row is loaded into the lanes of every example.
 
 The twins are in `emulated.py`.
 """
@@ -18,9 +18,11 @@ from fastnet_numba.simd.vector import (
     LANE,
     Vector,
     address,
+    call,
     constant,
     multiply_add,
     splat,
+    suffix,
     vector_type,
 )
 
@@ -28,24 +30,43 @@ from fastnet_numba.simd.vector import (
 EXAMPLE_WIDTHS = (4, 8)
 
 
-def _shuffle(builder: Any, x: Any, lanes: list[int]) -> Any:
-    index = ir.VectorType(LANE, x.type.count)
-    return builder.shuffle_vector(x, x, ir.Constant(index, lanes))
+def _shuffle(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
+    """A vector of these lanes of x and, counted on from its last, of y."""
+    index = ir.VectorType(LANE, len(lanes))
+    return builder.shuffle_vector(x, y, ir.Constant(index, lanes))
 
 
 def _spread(builder: Any, x: Any, width: int, q: int) -> Any:
     """Lane q of every example in all its lanes."""
-    return _shuffle(builder, x, [n // width * width + q for n in range(x.type.count)])
+    return _shuffle(builder, x, x, [n // width * width + q for n in range(x.type.count)])
 
 
 def _over_examples(builder: Any, x: Any, width: int) -> Any:
     """The sum over the examples, in the lanes of each of them."""
     distance = width
     while distance < x.type.count:
-        other = _shuffle(builder, x, [n ^ distance for n in range(x.type.count)])
+        other = _shuffle(builder, x, x, [n ^ distance for n in range(x.type.count)])
         x = builder.fadd(x, other)
         distance *= 2
     return x
+
+
+def _each_over_examples(builder: Any, sums: list[Any], width: int) -> Any:
+    """The same of as many vectors as there are examples: that of the nth in the nth's lanes.
+
+    Two at a time, each of which leaves half of its lanes to the other, so that it takes half as
+    many additions as one after the other.
+    """
+    distance, lanes = width, range(sums[0].type.count)
+    while len(sums) > 1:
+        here = [n + len(lanes) * (n & distance > 0) for n in lanes]
+        there = [(n ^ distance) + len(lanes) * (n & distance > 0) for n in lanes]
+        sums = [
+            builder.fadd(_shuffle(builder, x, y, here), _shuffle(builder, x, y, there))
+            for x, y in zip(sums[::2], sums[1::2], strict=True)
+        ]
+        distance *= 2
+    return sums[0]
 
 
 def _fitting(kind: Any) -> list[int]:
@@ -87,10 +108,11 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
             # Two sums, so that half as many multiply-adds wait for each other.
             sums = [z, constant(kind, 0.0)]
             for q in range(width):
-                place = builder.add(at, INDEX(q * kind.count))
+                place = builder.add(at, INDEX(q * width))
                 pointer = address(context, builder, sig.args[2], m, place)
                 align = sig.args[2].dtype.bitwidth // 8
-                row = builder.load(pointer, typ=kind, align=align)
+                row = builder.load(pointer, typ=ir.VectorType(kind.element, width), align=align)
+                row = _shuffle(builder, row, row, [n % width for n in range(kind.count)])
                 spread = _spread(builder, x, width, q)
                 sums[q % 2] = multiply_add(builder, spread, row, sums[q % 2])
             return builder.fadd(*sums)
@@ -103,16 +125,18 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
 
 @intrinsic
 def descend(
-    typing: Any, w: Any, w_at: Any, m: Any, x_at: Any, d_at: Any, groups: Any, width: Any, rate: Any
-) -> tuple[Any, Any]:
+    typing: Any, w: Any, w_at: Any, m: Any, x_at: Any, d_at: Any, groups: Any, width: Any,
+    rate: Any, least: Any,
+) -> tuple[Any, Any]:  # fmt: skip
     """w = w + rate x' d, summed over the examples of all `groups` vectors of x and d.
 
-    The matrix is at `w[w_at]`, x and d begin at `m[x_at]` and `m[d_at]`.
+    The matrix is at `w[w_at]`, x and d begin at `m[x_at]` and `m[d_at]`. Where the magnitude is
+    less than `least`, w becomes 0.
     """
     number = m.dtype
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        w, w_at, m, x_at, d_at, groups, width, rate = args
+        w, w_at, m, x_at, d_at, groups, width, rate, least = args
         kind = vector_type(Vector(number))
         align = number.bitwidth // 8
 
@@ -139,19 +163,25 @@ def descend(
             g.add_incoming(following, loop)
             builder.cbranch(builder.icmp_signed("<", following, groups), loop, done)
             builder.position_at_end(done)
-            step = splat(builder, kind, rate)
-            for q, total in enumerate(sums):
-                at = builder.add(w_at, INDEX(q * kind.count))
-                pointer = address(context, builder, sig.args[0], w, at)
+            step, bound = splat(builder, kind, rate), splat(builder, kind, least)
+            examples = kind.count // width
+            for q in range(0, width, examples):
+                pointer = address(
+                    context, builder, sig.args[0], w, builder.add(w_at, INDEX(q * width))
+                )
                 now = builder.load(pointer, typ=kind, align=align)
-                moved = multiply_add(builder, _over_examples(builder, total, width), step, now)
+                total = _each_over_examples(builder, sums[q : q + examples], width)
+                moved = multiply_add(builder, total, step, now)
+                size = call(builder, f"llvm.fabs.{suffix(kind)}", kind, [moved])
+                small = builder.fcmp_ordered("<", size, bound)
+                moved = builder.select(small, constant(kind, 0.0), moved)
                 builder.store(moved, pointer, align=align)
 
         _for_each_width(builder, width, kind, summed)
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(w, i, m, i, i, i, i, number), build
+    return types.void(w, i, m, i, i, i, i, number, number), build
 
 
 @intrinsic
