@@ -73,7 +73,8 @@ def test_the_report_says_what_became_of_each_column(folder):
     assert sum(map(int, matrix.groups())) == 80
     assert re.search(r"^most important columns \(log loss .*:\n  sex \+[\d.]+, ", out, re.MULTILINE)
     assert len(out.splitlines()) < 30
-    assert "the columns are encoded as 10 inputs" in err
+    assert "the columns are encoded as 10 inputs of the network\n" in err
+    assert "columns as 10 inputs, 2 classes; " in out
     assert max(map(len, out.splitlines())) <= 80
     assert "chart written to 'loss.png'" in err
     assert 0.001 < (imread("loss.png")[..., :3].min(axis=2) < 0.5).mean() < 0.3
@@ -205,7 +206,8 @@ def test_a_quantity_needs_a_task(folder):
     assert "80 different whole numbers in 400 rows" in error
     assert "--task regression" in error
     assert "--task classification" in error
-    code, out, _ = run("train", *options, "--task", "regression", "--json")
+    code, out, err = run("train", *options, "--task", "regression", "--json")
+    assert "inputs of the network; more if five folds show that bins of numbers help" in err
     found = json.loads(out)
     assert (code, found["task"]) == (0, "regression")
     assert found["remarks"] == [

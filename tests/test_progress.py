@@ -12,7 +12,7 @@ from rich.console import Console
 import fastnet as fn
 from fastnet import plots
 from fastnet.training import progress
-from fastnet.training.progress import Bar, losses
+from fastnet.training.progress import Bar, losses, numbered
 
 
 def terminal(width=80):
@@ -96,7 +96,28 @@ def test_measurements_are_shown_and_take_little_of_the_time(monkeypatch, takes, 
             bar.update(1, 10, losses_so_far)
             now += 0.125
     assert "accuracy 0.5" in plain(written)
-    assert measured == wanted
+    assert measured[:-1] == wanted  # and once more at the end
+
+
+def test_fits_that_follow_each_other_are_named_and_end_full_as_measured_last(monkeypatch):
+    console, written = terminal()
+    now = 0.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    given = Bar(lambda: f"R2 {measured}", console=console)
+    for bar in numbered(given, ["folds", "training"]):
+        measured = 0.125
+        with bar:
+            bar.update(1, 10, fn.History(epoch=[1], loss=[1.0]))
+            bar.update(4, 10, fn.History(epoch=[1], loss=[0.5]))  # nothing is drawn so soon
+            measured, now = 0.75, now + 9
+    assert given.label == ""
+    for label in ("[1/2] folds", "[2/2] training"):
+        last = re.search(
+            rf"{re.escape(label)}: epoch 4/10 (━+) (\S+) loss 0.500, R2 0.75 ", plain(written)
+        )
+        assert last is not None
+    assert [bar.label for bar in numbered(given, ["training"])] == [""]
+    assert list(numbered(None, ["folds", "training"])) == [None, None]
 
 
 def test_nothing_is_drawn_where_there_is_no_terminal(fit, capfd):

@@ -10,6 +10,7 @@ from fastnet.errors import DefinitionError
 from fastnet.tables import folding
 from fastnet.tables.encoding import Number, from_plain, to_plain
 from fastnet.tables.splitting import RowFacts
+from fastnet.training.progress import Bar
 
 
 def test_bins_say_how_far_a_number_has_come():
@@ -83,7 +84,23 @@ def houses(rows=300):
     return pl.DataFrame({"year": year, "jumps": jumps, "line": 3.0 * year + noise})
 
 
-def test_folds_choose_bins_where_a_target_jumps():
+class Ended(Bar):
+    """Ctrl-C in an epoch of a training; and the names of all fits so far."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.names = at, []
+
+    def __enter__(self):
+        self.names.append(self.label)
+        return self
+
+    def update(self, done, epochs, history):
+        if "training" in self.label and done >= self.at:
+            raise KeyboardInterrupt
+
+
+def test_folds_choose_bins_where_a_target_jumps(tmp_path):
     settings = {"test": 0.25, "epochs": 40, "backend": "numpy"}
     found = {
         target: tables.train(houses(), target, tables.Recipe(**settings, drop=(other,)))
@@ -95,8 +112,22 @@ def test_folds_choose_bins_where_a_target_jumps():
     ]
     assert [one.columns[0].remark for one in found.values()] == ["also in 32 bins", ""]
     plain = tables.Recipe(**settings, drop=("line",), bins=0)
-    assert found["jumps"].test.score > tables.train(houses(), "jumps", plain).test.score + 0.1
+    without = tables.train(houses(), "jumps", plain)
+    assert found["jumps"].test.score > without.test.score + 0.1
     # The same as asking for them.
     chosen = tables.Recipe(**settings, drop=("line",), bins=32)
+    usual = tables.Recipe(**settings, drop=("line",))
     asked = tables.train(houses(), "jumps", chosen)
     assert_same_bits(asked.model.parameters.flat, found["jumps"].model.parameters.flat)
+    # A training goes on with what it was begun with, whatever folds would choose today.
+    for begun, wanted, names in (
+        (plain, without, ["[1/3] training", "[2/3] folds", "[3/3] training on all rows"]),
+        (chosen, asked, ["[1/3] folds with bins", "[2/3] training", "[3/3] training on all rows"]),
+    ):
+        path, bar = tmp_path / f"{begun.bins}", Ended(at=np.inf)
+        with pytest.raises(KeyboardInterrupt):
+            tables.train(houses(), "jumps", begun, checkpoint=path, progress=Ended(at=3))
+        found = tables.train(houses(), "jumps", usual, checkpoint=path, resume=True, progress=bar)
+        assert found.table == wanted.table
+        assert_same_bits(found.model.parameters.flat, wanted.model.parameters.flat)
+        assert bar.names == names

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from fastnet import files
-from fastnet.training import checkpoints, population_checkpoints
+from fastnet.training import population_checkpoints
 
 
 def opened(path: str | os.PathLike[str], backend: str | None = None) -> Any:
@@ -34,15 +34,3 @@ def sizes(model: Any) -> dict[str, int]:
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a checkpoint, of one network or of several."""
     return files.kind_of(path) in ("checkpoint", population_checkpoints.KIND)
-
-
-def checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Summarize a checkpoint, of one network or of several, which then has `members`.
-
-    Raises:
-        ModelFileError: if the file is damaged, or no checkpoint.
-        ModelFileMissing: if there is none.
-    """
-    if files.kind_of(path) == population_checkpoints.KIND:
-        return population_checkpoints.describe(path)
-    return checkpoints.describe(path)

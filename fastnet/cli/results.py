@@ -38,6 +38,8 @@ def show(trained: Any) -> None:
     classes = f", {len(trained.table.classes)} classes" if trained.table.classes else ""
     best = f", best epoch {trained.best_epoch}" if history.validation_loss else ""
     columns = report.count(len(trained.table.columns), "column")
+    if len(trained.table.features) != len(trained.table.columns):
+        columns += f" as {report.count(len(trained.table.features), 'input')}"
     members = opening.sizes(trained.model).get("members")
     if members is not None:
         classes += f"; {report.count(members, 'member')}"

@@ -8,6 +8,7 @@ import typer
 from fastnet.cli import opening, report
 from fastnet.cli.terminal import JsonOption, document, say
 from fastnet.tables import reporting
+from fastnet.training.population_checkpoints import summary
 
 #: The most classes, and columns left out, that are named.
 _MOST_NAMED = 20
@@ -149,7 +150,7 @@ def _show_training(table: Any) -> None:
 def _show_checkpoint(file: Path, as_json: bool) -> None:
     from fastnet.definition.network import Network
 
-    found = opening.checkpoint(file)
+    found = summary(file)
     if as_json:
         facts = {"file": str(file), "kind": "checkpoint", "bytes": file.stat().st_size}
         document({**facts, **found})

@@ -11,7 +11,6 @@ import numpy as np
 import typer
 
 from fastnet import files
-from fastnet.cli import opening
 from fastnet.cli.report import count
 from fastnet.cli.terminal import INTERRUPTED, note, phases, run_together
 from fastnet.contract import choosing
@@ -19,6 +18,7 @@ from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.training.checkpoints import requested
 from fastnet.training.distributed.world import mpi, world
+from fastnet.training.population_checkpoints import summary
 
 #: More classes than this, with fewer rows for each, are worth a word.
 _MANY_CLASSES = 20
@@ -159,8 +159,10 @@ def _run(
         note(
             f"{table.task} of {table.target!r}{classes} from {count(len(table.columns), 'column')}"
         )
-        if len(table.features) != len(table.columns):
-            note(f"the columns are encoded as {len(table.features):,} inputs of the network")
+        open_bins = len(fit.bins_to_try) > 1
+        if open_bins or len(table.features) != len(table.columns):
+            more = "; more if five folds show that bins of numbers help" * open_bins
+            note(f"the columns are encoded as {len(table.features):,} inputs of the network{more}")
         if fit.without_target:
             note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
@@ -172,8 +174,6 @@ def _run(
             note(f"{recipe.members} members, trained at once; losses are their means")
         if recipe.search is not None:
             note(f"searching for settings, for {recipe.search:g} s at most")
-        if len(fit.bins_to_try) > 1:
-            note("five folds choose whether numbers are given by bins too")
         if fit.refits:
             long = ", as long as five folds of them show to be good" * fit.by_folds
             note(f"then once more on training and validation rows together{long}")
@@ -264,7 +264,7 @@ def _resuming(checkpoint: str, epochs: int, refits: bool) -> str:
         return f"continuing the search in {str(search_folder(checkpoint))!r}"
     if not Path(checkpoint).exists():
         return f"there is no checkpoint {checkpoint!r} yet: starting from the beginning"
-    done = opening.checkpoint(checkpoint)["epochs"]
+    done = summary(checkpoint)["epochs"]
     if done >= epochs:
         left = "nothing left to train" + " but the second time, on all rows" * refits
         return f"the checkpoint has {done} epochs, and --epochs is {epochs}: {left}"

@@ -2,14 +2,17 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastnet.errors import DefinitionError, unknown
 from fastnet.many.ensemble import Ensemble
+from fastnet.many.fitting import bar_of
 from fastnet.model import Model
 from fastnet.tables import folding, metrics, refitting
 from fastnet.tables.evaluating import Evaluation, Rows
@@ -22,6 +25,8 @@ from fastnet.tables.trained import Trained, best_epoch
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.history import History
 from fastnet.training.metrics import r2
+from fastnet.training.population_checkpoints import summary
+from fastnet.training.progress import Bar, numbered
 from fastnet.version import __version__
 
 
@@ -72,13 +77,23 @@ class TableFit(SplitTable):
         """
         if self.refits and checkpoint is not None:
             refitting.check_checkpoint(checkpoint, resume)
-        losses = self.choose_bins(progress)
-        trained = self.train(checkpoint, resume, progress)
+        choices = self.bins_to_try
+        if resume and checkpoint is not None and len(choices) > 1:
+            choices = self.among.on_first(partial(self._bins_of, checkpoint, choices))
+        chosen, folded = choices != (self.recipe.bins or 0,), self.refits and self.by_folds
+        search = self.recipe.search is not None
+        names = [f"folds{' with bins' * bool(bins)}" for bins in choices if chosen]
+        names += ["search"] * search + ["training"]
+        names += ["folds"] * (folded and (search or not chosen))
+        names += ["training on all rows"] * self.refits
+        bars = numbered(bar_of(progress), names)
+        losses = self._choose_bins(choices, bars) if chosen else []
+        trained = self.train(checkpoint, resume, bars)
         if not self.refits:
             return trained
-        if self.by_folds and (trained.search or not losses):
-            losses = folding.losses(self, self.recipe.bins or 0, bool(progress))
-        return refitting.refit(self, trained, losses, checkpoint, resume, progress)
+        if folded and (search or not chosen):
+            losses = folding.losses(self, self.recipe.bins or 0, next(bars))
+        return refitting.refit(self, trained, losses, checkpoint, resume, bars)
 
     @property
     def bins_to_try(self) -> tuple[int, ...]:
@@ -87,19 +102,22 @@ class TableFit(SplitTable):
             return (self.recipe.bins or 0,)
         return folding.bins_to_try(self.recipe, self.table.task, len(self.table.columns))
 
-    def choose_bins(self, progress: Any = False) -> list[float]:
-        """Encode numbers by bins too, if the recipe leaves that open and folds show that it helps.
+    def _bins_of(
+        self, checkpoint: str | os.PathLike[str], choices: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Which of these numbers of bins, the first of which are none, a checkpoint has."""
+        if not Path(checkpoint).exists():
+            return choices
+        begun = summary(checkpoint)["network"]["inputs"]
+        return choices[:1] if begun == len(self.table.features) else choices[1:]
 
-        Args:
-            progress: as for `run`.
+    def _choose_bins(self, choices: tuple[int, ...], bars: Iterator[Bar | None]) -> list[float]:
+        """Encode numbers by so many bins as folds show to be the best.
 
         Returns:
-            The losses of the folds, if there were any: `folding.losses`.
+            The losses of the folds with these: `folding.losses`.
         """
-        choices = self.bins_to_try
-        if len(choices) == 1:
-            return []
-        found = {bins: folding.losses(self, bins, bool(progress)) for bins in choices}
+        found = {bins: folding.losses(self, bins, next(bars)) for bins in choices}
         best = min(choices, key=lambda bins: min(found[bins], default=math.inf))
         self.recipe = replace(self.recipe, bins=best)
         if best:
@@ -134,10 +152,17 @@ class TableFit(SplitTable):
         self,
         checkpoint: str | os.PathLike[str] | None,
         resume: bool,
-        progress: Any,
+        bars: Iterator[Bar | None],
         callbacks: tuple[Callable[[Any, History], Any], ...] = (),
     ) -> Trained:
-        """Train once, without a refit; the arguments are those of `Model.fit`."""
+        """Train once, without a refit.
+
+        Args:
+            checkpoint: as for `Model.fit`.
+            resume: likewise.
+            bars: the next ones show the search, if there is one, and the training.
+            callbacks: as for `Model.fit`.
+        """
         communicator = self.among.communicator
         several = self.recipe.search is not None or isinstance(self.model, Ensemble)
         if several and communicator is not None:
@@ -145,12 +170,12 @@ class TableFit(SplitTable):
                 "several networks, of members or a search, are trained by one process, not by "
                 f"{self.among.size}; leave members and search out, or the communicator."
             )
-        found = self._search(checkpoint, resume, progress) if self.recipe.search else ()
+        found = self._search(checkpoint, resume, next(bars)) if self.recipe.search else ()
         recipe, learned, held_out = self.recipe, self.training, self.validation
         settings = {
             **self.settings(),
             "callbacks": callbacks,
-            "progress": progress,
+            "progress": next(bars) or False,
             "checkpoint": checkpoint,
             "resume": resume,
         }
@@ -217,7 +242,7 @@ class TableFit(SplitTable):
         }
 
     def _search(
-        self, checkpoint: str | os.PathLike[str] | None, resume: bool, progress: Any
+        self, checkpoint: str | os.PathLike[str] | None, resume: bool, bar: Bar | None
     ) -> tuple[Found, ...]:
         """Find settings, and make the model that has them."""
         found = search(
@@ -228,7 +253,7 @@ class TableFit(SplitTable):
             None if checkpoint is None else search_folder(checkpoint),
             resume,
             settings=self.settings(),
-            progress=bool(progress),
+            bar=bar,
         )
         self.recipe = replace(self.recipe, search=None, **found[0].settings)
         self.model = untrained(self.recipe, self.table)

@@ -82,7 +82,7 @@ def bins_to_try(recipe: Recipe, task: str, columns: int) -> tuple[int, ...]:
     return 0, BINS
 
 
-def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
+def losses(fit: "TableFit", bins: int, bar: Bar | None) -> list[float]:
     """The mean loss of the folds, by epoch; a fold that has stopped early keeps its last one.
 
     Of several processes the first one trains them: so all choose alike, whatever their machines.
@@ -90,17 +90,17 @@ def losses(fit: "TableFit", bins: int, progress: bool) -> list[float]:
     Args:
         fit: whose settings they have, and whose training and validation rows they are.
         bins: of a column of numbers.
-        progress: whether to show a bar meanwhile.
+        bar: what shows them, or None.
 
     Returns:
         Nothing, if the loss of a fold stops being finite, or a fold has no rows, as where most
         classes have one, or rows without weight.
     """
     whole, settings = fit.with_all_rows(bins=bins, alone=True), fit.settings()
-    return fit.among.on_first(partial(_losses, whole, settings, progress))
+    return fit.among.on_first(partial(_losses, whole, settings, bar))
 
 
-def _losses(whole: "TableFit", settings: dict[str, Any], progress: bool) -> list[float]:
+def _losses(whole: "TableFit", settings: dict[str, Any], bar: Bar | None) -> list[float]:
     """The same, of a fit without validation rows; settings are those of `Model.fit`."""
     rows, recipe = whole.training, whole.recipe
     try:
@@ -127,7 +127,7 @@ def _losses(whole: "TableFit", settings: dict[str, Any], progress: bool) -> list
                 rows=[kept for kept, _ in parts],
                 validation="rest",
                 early_stopping=recipe.patience,
-                progress=Bar(transient=True) if progress else False,
+                progress=bar.replace(measure=None) if bar else False,
                 **settings,
             )
     except Diverged:

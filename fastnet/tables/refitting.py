@@ -21,10 +21,10 @@ intervals, and those of one training do not hold for another.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastnet.advice import setting
 from fastnet.errors import DefinitionError
@@ -32,6 +32,7 @@ from fastnet.many.ensemble import Ensemble
 from fastnet.tables.recipe import Recipe
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.history import History
+from fastnet.training.progress import Bar
 
 if TYPE_CHECKING:
     from fastnet.model import Model
@@ -107,7 +108,7 @@ def refit(
     losses: Sequence[float],
     checkpoint: str | os.PathLike[str] | None,
     resume: bool,
-    progress: Any,
+    bars: Iterator[Bar | None],
 ) -> "Trained":
     """Train anew on training and validation rows.
 
@@ -117,7 +118,7 @@ def refit(
         losses: of folds, by epoch; empty: those of the validation rows choose.
         checkpoint: its checkpoint; the refit has another one beside it meanwhile.
         resume: as for `TableFit.run`.
-        progress: as for `TableFit.run`.
+        bars: the next one shows it.
     """
     chosen, again = trained.model, fit.with_all_rows()
     fit.again = again
@@ -136,7 +137,7 @@ def refit(
         return len(history) >= epochs.get(model.seed, fit.epochs)
 
     path = None if checkpoint is None else refit_checkpoint(checkpoint)
-    done = again.train(path, resume, progress, (enough,))
+    done = again.train(path, resume, bars, (enough,))
     if path is not None:
         path.unlink(missing_ok=True)
     facts = {**(trained.table.training or {}), "test": (done.table.training or {})["test"]}

@@ -31,6 +31,7 @@ from fastnet.tables.schema import Table
 from fastnet.tables.splitting import RowFacts, folds
 from fastnet.training import checkpoints
 from fastnet.training.class_weights import weigh_classes
+from fastnet.training.progress import Bar
 
 #: What is tried of what a recipe leaves open. Rates and penalties are multiples of those that a
 #: training without a search has.
@@ -87,7 +88,7 @@ def search(
     resume: bool,
     *,
     settings: dict[str, Any],
-    progress: bool,
+    bar: Bar | None,
 ) -> tuple[Found, ...]:
     """Find settings.
 
@@ -99,7 +100,7 @@ def search(
         folder: what a search that is stopped goes on from, or None.
         resume: whether to go on.
         settings: of the training, as for `Model.fit`.
-        progress: whether to show a bar of the seconds.
+        bar: what shows the seconds, or None.
 
     Returns:
         The best, best first.
@@ -140,7 +141,7 @@ def search(
         backend=recipe.backend,
         dtype=recipe.dtype,
         checkpoint=folder,
-        progress=progress,
+        progress=bar.replace(measure=None, unit="second") if bar else False,
         optimizer=settings["optimizer"],
         batch_size=settings["batch_size"],
         early_stopping=recipe.patience,

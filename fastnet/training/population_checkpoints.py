@@ -134,5 +134,15 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         return {**found[0], "members": len(found), "epochs": epochs, **losses}
 
 
+def summary(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Summarize a checkpoint, of one network or of several, which then has `members`.
+
+    Raises:
+        ModelFileError: if the file is damaged, or no checkpoint.
+        ModelFileMissing: if there is none.
+    """
+    return (describe if files.kind_of(path) == KIND else checkpoints.describe)(path)
+
+
 def _known(found: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [one[name] for one in found if one[name] is not None]
