@@ -124,7 +124,7 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
     unsigned = types.uint64
     shuffle = (
         array(unsigned), array(unsigned), index, index,
-        array(types.uint32), array(unsigned), array(index), array(unsigned, 2),
+        array(unsigned, 2), array(unsigned), array(unsigned, 2),
     )  # fmt: skip
     return [
         (products.tiles_for, (written,)),

@@ -23,6 +23,7 @@ from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.table import COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
+from fastnet_numba.simd.sorting import DRAWN
 from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
@@ -320,9 +321,8 @@ class NumbaProgram(Program):
             np.arange(epochs.start, epochs.stop, dtype=np.uint64),
             first,
             second,
-            np.empty(rows + 3, np.uint32),
-            np.empty(rows, np.uint64),
-            np.empty(2**first + 2**second, np.int64),
+            np.empty((2, rows + DRAWN), np.uint64),
+            np.empty(2**first + 2**second + 2, np.uint64),
             found,
         )
         return found.view(np.intp)

@@ -1,5 +1,5 @@
-"""The twins of `lanes.py`, `transposing.py`, `tiles.py`, `dots.py`, `groups.py`, `modes.py` and
-`atomics.py` in NumPy: a vector is a short array.
+"""The twins of `lanes.py`, `transposing.py`, `tiles.py`, `dots.py`, `groups.py`, `sorting.py`,
+`modes.py` and `atomics.py` in NumPy: a vector is a short array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.lanes import ROWS
+from fastnet_numba.simd.sorting import COMPARED, DRAWN
 from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
 from fastnet_numba.simd.transposing import FEW
 
@@ -183,6 +185,21 @@ def total(x: Vector) -> Any:
 def highest(x: Vector) -> Any:
     """The largest lane, NaN if there is one."""
     return x.max()
+
+
+def draw_pairs(pairs: Array, at: Any, *address: Any) -> None:
+    """Pair rows `at` to `at` + DRAWN with their words."""
+    c1, c2, c3, k0, k1 = map(int, address)
+    _inside(pairs, int(at), DRAWN)
+    rows = np.arange(at, int(at) + DRAWN, dtype=np.uint64)
+    words = random.philox((rows[::4] // 4, c1, c2, c3), (k0, k1)).reshape(-1)
+    pairs[rows] = words.astype(np.uint64) << 32 | rows
+
+
+def count_less(pairs: Array, at: int, than: Any) -> Any:
+    """How many of the COMPARED pairs from `pairs[at]` on are less than this one."""
+    _inside(pairs, int(at), COMPARED)
+    return np.uint64((pairs[int(at) : int(at) + COMPARED] < than).sum())
 
 
 def transpose(
