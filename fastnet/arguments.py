@@ -116,26 +116,28 @@ def explained(what: str, missing: str = "") -> Callable[[F], F]:
     """
 
     def decorate(target: F) -> F:
-        if isinstance(target, type):
-            initialize: Any = target.__init__  # type: ignore[misc]
-            target.__init__ = explained(what, missing)(initialize)  # type: ignore[misc]
-            return target
+        cls = target if isinstance(target, type) else None
+        # Records share one `__init__`, which another's explanation may already be around.
+        called: Any = target if cls is None else inspect.unwrap(cls.__init__)  # type: ignore[misc]
 
-        @functools.wraps(target)
+        @functools.wraps(called)
         def call(*given: Any, **named: Any) -> Any:
             try:
-                return target(*given, **named)
+                return called(*given, **named)
             except TypeError:
                 # Only where the call itself does not fit: not for errors inside of it.
                 signature = inspect.signature(target)
                 try:
-                    signature.bind(*given, **named)
+                    signature.bind(*(given if cls is None else given[1:]), **named)
                 except TypeError as error:
                     known = [name for name in signature.parameters if name != "self"]
                     raise _unfit(what, named, known, missing, error) from None
                 raise
 
-        return cast(F, call)
+        if cls is None:
+            return cast(F, call)
+        cls.__init__ = call  # type: ignore[misc]
+        return target
 
     return decorate
 

@@ -1,7 +1,7 @@
 """Derivatives of a trained network: by its inputs, and second ones by its parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,14 +12,14 @@ from fastnet.contract.choosing import choose
 from fastnet.contract.program import Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError, DefinitionError
+from fastnet.records import Record
 from fastnet.training.rows import check_encoded, checked_rows
 
 #: Rows whose derivatives are computed together: what is kept of all layers stays small.
 BLOCK_ROWS = 8192
 
 
-@dataclass(frozen=True)
-class Derivatives:
+class Derivatives(Record):
     """Those of a network with its parameters; `Differentiable` documents the methods.
 
     Attributes:

@@ -10,7 +10,6 @@ constants, GELU by tanh is a kind of its own, identity disappears.
 """
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,10 +25,10 @@ from fastnet.definition.layers import Dropout as DropoutLayer
 from fastnet.definition.layers import Scale as ScaleLayer
 from fastnet.definition.network import Network
 from fastnet.definition.placing import Placed
+from fastnet.records import Record
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(Record):
     """A named piece of the flat vector: `flat[offset : offset + size].reshape(shape)`.
 
     Attributes:
@@ -60,8 +59,7 @@ class Parameter:
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(Record):
     """A step from values to a value.
 
     Attributes:
@@ -84,7 +82,6 @@ class Operation:
         return any(isinstance(part, Parameter) and part.role != "statistic" for part in parts)
 
 
-@dataclass(frozen=True)
 class Affine(Operation):
     """z = x @ weight + bias, `inputs` the columns of x."""
 
@@ -93,7 +90,6 @@ class Affine(Operation):
     bias: Parameter | None
 
 
-@dataclass(frozen=True)
 class Elementwise(Operation):
     """a = f(z), entry by entry: `kind` names f, `fastnet.contract.kinds` lists them.
 
@@ -104,7 +100,6 @@ class Elementwise(Operation):
     constants: tuple[float, ...]
 
 
-@dataclass(frozen=True)
 class Parametric(Operation):
     """a = (1 - w) z + w f(z), w one number for each unit: alpha, or 1 - alpha if `complement`.
 
@@ -117,12 +112,10 @@ class Parametric(Operation):
     complement: bool
 
 
-@dataclass(frozen=True)
 class Softmax(Operation):
     """a_j = exp(z_j) / sum_k exp(z_k), row by row."""
 
 
-@dataclass(frozen=True)
 class Dropout(Operation):
     """In training: zero where the mask says so, the rest times 1 / (1 - r), r = rate * factor.
 
@@ -135,7 +128,6 @@ class Dropout(Operation):
     layer: int
 
 
-@dataclass(frozen=True)
 class Normalize(Operation):
     """a = (x - m) / sqrt(v + epsilon), m the mean of a row over its units, v its variance (the mean
     of the squares of x - m).
@@ -144,7 +136,6 @@ class Normalize(Operation):
     epsilon: float
 
 
-@dataclass(frozen=True)
 class BatchNormalize(Operation):
     """a = (x - m) / sqrt(v + epsilon), unit by unit.
 
@@ -161,7 +152,6 @@ class BatchNormalize(Operation):
     variance: Parameter
 
 
-@dataclass(frozen=True)
 class Scale(Operation):
     """a = x * scale + shift, unit by unit."""
 
@@ -169,12 +159,10 @@ class Scale(Operation):
     shift: Parameter | None
 
 
-@dataclass(frozen=True)
 class Add(Operation):
     """a = x + f, with sources x and f, of which x was made first."""
 
 
-@dataclass(frozen=True)
 class Embed(Operation):
     """Codes of categories become numbers; it reads value 0.
 
@@ -189,7 +177,6 @@ class Embed(Operation):
     tables: tuple[Parameter | None, ...]
 
 
-@dataclass(frozen=True)
 class Periodic(Operation):
     """Each x of the first `numbers` columns becomes `each`: c @ weight + bias, and x behind them.
 
@@ -205,7 +192,6 @@ class Periodic(Operation):
     bias: Parameter
 
 
-@dataclass(frozen=True)
 class PiecewiseLinear(Operation):
     """Each x of the first `numbers` columns becomes `each`: x slope + e @ weight + bias.
 
@@ -222,8 +208,7 @@ class PiecewiseLinear(Operation):
     edges: Parameter
 
 
-@dataclass(frozen=True)
-class LossFunction:
+class LossFunction(Record):
     """The loss: `kind` names its formula, `constants` are in the order of its definition.
 
     Those of "quantiles" are one for each output.
@@ -238,8 +223,7 @@ class LossFunction:
     each: int
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """A network, lowered.
 
     Attributes:

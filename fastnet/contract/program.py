@@ -23,6 +23,7 @@ from fastnet.contract.penalties import add_penalty_gradient, penalty
 from fastnet.contract.plan import Plan
 from fastnet.contract.run import BY_STEP, Run, State
 from fastnet.errors import BackendUnavailable
+from fastnet.records import Record
 
 #: All that a backend has to name stands here, with what is defined in rooms of its own.
 __all__ = [
@@ -90,8 +91,7 @@ class Data:
         return self.x.numbers, self.y, self.weight
 
 
-@dataclass(frozen=True)
-class Team:
+class Team(Record):
     """Processes that share memory and do the steps of runs together, each on rows of its own.
 
     Attributes:
@@ -105,8 +105,7 @@ class Team:
     meet: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class TeamRun:
+class TeamRun(Record):
     """A run, as a process of a team has it.
 
     Attributes:
@@ -121,8 +120,7 @@ class TeamRun:
     masses: Array
 
 
-@dataclass(frozen=True)
-class TeamWork:
+class TeamWork(Record):
     """How a backend does the steps of a team.
 
     Attributes:
@@ -407,8 +405,7 @@ class Program(ABC):
         )
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(Record):
     """Whether a backend can run here; if not, why, and what to do about it."""
 
     usable: bool

@@ -9,6 +9,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.definition.optimizers import SGD, Optimizer
 from fastnet.errors import DefinitionError
+from fastnet.records import Record
 
 
 @dataclass(slots=True)
@@ -33,8 +34,7 @@ BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
 _NO_UPDATE = SGD()
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Record):
     """Some training steps in a row, with all they need, computed beforehand on the host.
 
     Step `s` (counted over the whole training) is batch `s % batches` of its epoch, where

@@ -7,7 +7,6 @@ Letters: `z` a pre-activation, `a` an activation.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastnet.arrays import checks
@@ -54,7 +53,6 @@ class ReLU(Activation):
     initializer: ClassVar[str] = "he_uniform"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class LeakyReLU(Activation):
     """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013)."""
 
@@ -67,7 +65,6 @@ class LeakyReLU(Activation):
         checks.number(self.slope, "leaky_relu slope", least=0)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ELU(Activation):
     """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15)."""
 
@@ -113,7 +110,6 @@ class SiLU(Activation):
     initializer: ClassVar[str] = "he_uniform"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GELU(Activation):
     """a = z * Phi(z), Phi the standard normal's distribution function (Hendrycks, Gimpel 2016).
 
@@ -167,7 +163,6 @@ class Hardsigmoid(Activation):
     name: ClassVar[str] = "hardsigmoid"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class PReLU(Activation):
     """a = z where z > 0, else alpha_j z, alpha_j learned, one for each unit (He et al., ICCV 2015).
 
@@ -191,7 +186,6 @@ class PReLU(Activation):
         return "relu", ()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Parametric(Activation):
     """a = z + alpha_j (f(z) - z), alpha_j learned, one for each unit, 1 at the start (Holzmueller
     et al., NeurIPS 2024).

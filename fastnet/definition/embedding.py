@@ -8,7 +8,6 @@ buffers, processes, backends) handles both alike, and one operation of a plan re
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from fastnet.arrays.checks import Array
 from fastnet.definition.layers import LAYERS, Layer
 from fastnet.definition.named import Named, registry, resolve
 from fastnet.errors import DefinitionError
+from fastnet.records import Record
 
 #: Codes of a category at most: whole numbers up to here are exact in float32.
 MOST_CODES = 2**24
@@ -30,8 +30,7 @@ MOST_ONE_HOT, AUTO_UNITS = 9, 8
 
 
 @explained("fn.Inputs")
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(Record):
     """The inputs of a network that takes numbers and categories: x is then such a pair of arrays.
 
     Args:
@@ -89,9 +88,15 @@ class Numeric(Named):
     Each feature has parameters of its own: the first axis of every parameter is the features'.
     """
 
-    #: How many numbers are made of each one.
-    units: int
-    learning_rate_factor: float
+    @property
+    def units(self) -> int:
+        """How many numbers are made of each one."""
+        raise NotImplementedError
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """What the learning rate is multiplied with for its parameters."""
+        raise NotImplementedError
 
     def parameters(self, numbers: int) -> dict[str, tuple[int, ...]]:
         """The shapes of its parameters, by name, for that many features."""
@@ -107,7 +112,6 @@ def _uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Ar
     return limit * (2 * draws - 1).reshape(shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Periodic(Numeric):
     """A number x becomes cos(2 pi x frequency + phase) @ weight + bias, and x itself ("PBLD").
 
@@ -151,7 +155,6 @@ class Periodic(Numeric):
         return _uniform(seed, stream, shape, limit)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class PiecewiseLinear(Numeric):
     """A number x becomes x slope + bias + e @ weight, e how far x has come in each of its bins.
 
@@ -201,7 +204,6 @@ NUMERIC = registry(Periodic, PiecewiseLinear)
 
 
 @explained("fn.Embed")
-@dataclass(frozen=True)
 class Embed(Layer):
     """The first layer of a network with categories: each of them becomes several numbers.
 
@@ -288,7 +290,6 @@ def _units(value: Any) -> int:
 LAYERS[Embed.type] = Embed
 
 
-@dataclass(frozen=True)
 class Embedding(Layer):
     """An `Embed` in its network, where it knows the inputs.
 

@@ -1,7 +1,6 @@
 """Initializers: how weights and biases start. Drawn once, on the host, in float64."""
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -89,7 +88,6 @@ class LecunNormal(Initializer):
         return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Normal(Initializer):
     """N(0, scale^2)."""
 
@@ -126,7 +124,6 @@ class Zeros(Initializer):
         return np.zeros((inputs, units))
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Arrays(Initializer):
     """Given weights `(inputs, units)` and bias `(units,)`; a missing bias is zero."""
 

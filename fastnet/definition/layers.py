@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,12 +13,13 @@ from fastnet.definition.activations import ACTIVATIONS, Activation
 from fastnet.definition.initializers import INITIALIZERS, Arrays, Initializer, default_initializer
 from fastnet.definition.named import resolve
 from fastnet.errors import DefinitionError
+from fastnet.records import Record
 
 #: A number, or one for the weight and one for the bias.
 Factor = float | tuple[float, float]
 
 
-class Layer:
+class Layer(Record):
     """What every layer has."""
 
     #: Its name in files.
@@ -69,7 +69,6 @@ class Layer:
 
 
 @explained("fn.Dense")
-@dataclass(frozen=True, init=False)
 class Dense(Layer):
     """A dense layer: activation(x @ weight + bias), weight `(inputs, units)`, bias `(units,)`.
 
@@ -193,7 +192,6 @@ class Dense(Layer):
 
 
 @explained("fn.Dropout")
-@dataclass(frozen=True)
 class Dropout(Layer):
     """Sets a unit to zero with probability `rate` while training, and scales the rest by
     1 / (1 - rate), so that prediction needs no change (Srivastava et al. 2014, "inverted").
@@ -219,7 +217,6 @@ class Dropout(Layer):
 
 
 @explained("fn.Activate")
-@dataclass(frozen=True)
 class Activate(Layer):
     """An activation as a layer of its own: `Activate("relu")`, or `fn.ReLU()` among the layers.
 
@@ -255,7 +252,6 @@ class Activate(Layer):
 
 
 @explained("fn.LayerNorm")
-@dataclass(frozen=True)
 class LayerNorm(Layer):
     """(x - mean) / sqrt(variance + epsilon) * scale + shift, with the mean and the variance of each
     row over its units (Ba, Kiros and Hinton 2016).
@@ -288,7 +284,6 @@ class LayerNorm(Layer):
 
 
 @explained("fn.BatchNorm")
-@dataclass(frozen=True)
 class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + epsilon) * scale + shift, unit by unit (Ioffe and Szegedy 2015).
 
@@ -330,7 +325,6 @@ class BatchNorm(Layer):
 
 
 @explained("fn.Scale")
-@dataclass(frozen=True)
 class Scale(Layer):
     """x * scale: one factor for each unit, learned, 1 at the start."""
 
@@ -350,7 +344,6 @@ class Scale(Layer):
 
 
 @explained("fn.Residual")
-@dataclass(frozen=True)
 class Residual(Layer):
     """x + f(x), f the layers inside, which may hold further residual blocks (He et al. 2016).
 

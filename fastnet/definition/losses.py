@@ -8,7 +8,6 @@ Letters: `z` a pre-activation, `y` a target, `p` a prediction.
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastnet.arrays import checks
@@ -53,7 +52,6 @@ class MAE(Loss):
     name: ClassVar[str] = "mae"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Huber(Loss):
     """r^2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), r = p - y (Huber 1964)."""
 
@@ -64,7 +62,6 @@ class Huber(Loss):
         checks.number(self.delta, "huber delta", above=0)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Poisson(Loss):
     """exp(p) - y * p, for counts y: the network predicts the logarithm of the rate.
 
@@ -89,7 +86,6 @@ class Poisson(Loss):
         return ("poisson", ()) if self.log_input else ("poisson_rate", (self.EPSILON,))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Quantile(Loss):
     """max(q * r, (q - 1) * r), r = y - p: the pinball loss (Koenker and Bassett 1978).
 
@@ -134,7 +130,6 @@ class Quantile(Loss):
         return ("quantile" if len(several) == 1 else "quantiles"), several
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GaussianNLL(Loss):
     """(log v + (m - y)^2 / v) / 2, v = max(exp(s), epsilon): for each target a mean m and s.
 
@@ -161,7 +156,6 @@ class GaussianNLL(Loss):
         return self.name, (math.log(self.epsilon),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class BinaryCrossentropy(Loss):
     """-y log p - (1 - y) log(1 - p), p = sigmoid(z); each output a label of its own.
 
@@ -186,7 +180,6 @@ class BinaryCrossentropy(Loss):
         return super().spec() if self.label_smoothing else self.name
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Crossentropy(Loss):
     """-log p_y, p = softmax(z), for class indices; -sum_j y_j log p_j for one-hot rows.
 

@@ -5,61 +5,33 @@ In Python it is an instance (`LeakyReLU(slope=0.2)`); in JSON and TOML it is its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastnet.arguments import explained, remedy
 from fastnet.errors import DefinitionError, UnknownName, plain_name, unknown
+from fastnet.records import Record, names_of, values_of
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Named:
-    """The root of everything that has a name and constants. Frozen, comparable, hashable.
-
-    `__eq__` and `__repr__` are written once here, because generating them for each of some thirty
-    classes slows `import fastnet`.
-    """
+class Named(Record):
+    """The root of everything that has a name and constants. Frozen, comparable, hashable."""
 
     name: ClassVar[str]
     #: The kinds that `canonical` may give, where these are not the name alone.
     kinds: ClassVar[tuple[str, ...] | None] = None
-
-    def _constants(self) -> tuple[Any, ...]:
-        cls: Any = self.__class__  # mypy takes its `__hash__` for that of an instance
-        return tuple([getattr(self, name) for name in _names_of(cls)])
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Named) or other.__class__ is not self.__class__:
-            return NotImplemented
-        return self._constants() == other._constants()
-
-    def __hash__(self) -> int:
-        return hash((self.name, self._constants()))
-
-    def __repr__(self) -> str:
-        named = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
-        return f"{self.__class__.__name__}({', '.join(named)})"
 
     def canonical(self) -> tuple[str, tuple[float, ...]]:
         """The kind by which backends know it, and that kind's constants.
 
         Mostly its name and its own constants; what is another kind with other constants says so.
         """
-        return self.name, self._constants()
+        return self.name, values_of(self)
 
     def spec(self) -> str | dict[str, Any]:
         """The plain form: the name alone where there are no constants, else a table."""
-        constants = {field.name: as_plain(getattr(self, field.name)) for field in fields(self)}
+        constants = {name: as_plain(getattr(self, name)) for name in names_of(self.__class__)}
         return {"name": self.name, **constants} if constants else self.name
-
-
-@cache
-def _names_of(cls: Any) -> tuple[str, ...]:
-    """The names of a class's constants; `fields` takes as long as making a small array."""
-    return tuple(field.name for field in fields(cls))
 
 
 def as_plain(value: Any) -> Any:
@@ -113,7 +85,7 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
         raise DefinitionError(unknown(kind, name, known))
     if name not in known:
         raise UnknownName(unknown(kind, name, known))
-    allowed = [field.name for field in fields(known[name])]
+    allowed = names_of(known[name])
     for constant in constants:
         if constant not in allowed:
             takes = f"it takes {', '.join(allowed)}." if allowed else "it takes none."

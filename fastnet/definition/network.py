@@ -1,7 +1,6 @@
 """What a network is: layers, shapes and a loss. Frozen data, to and from JSON and TOML."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -19,11 +18,11 @@ from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.definition.placing import Placed, placed
 from fastnet.errors import DataError, DefinitionError
+from fastnet.records import Record, names_of, values_of
 
 
 @explained("fn.Network", "the number of inputs comes first, as in fn.Network(3, [fn.Dense(1)])")
-@dataclass(frozen=True, init=False, repr=False)
-class Network:
+class Network(Record):
     """A dense network: what goes in, its layers, and the loss it is trained with.
 
     Args:
@@ -99,7 +98,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: what was given, without what is kept of it."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return dict(zip(names_of(Network), values_of(self), strict=True))
 
     @cached_property
     def both_inputs(self) -> Inputs:

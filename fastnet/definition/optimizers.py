@@ -23,7 +23,7 @@ only, so a run that is resumed goes on as before, and what is subnormal in an ol
 gone after the first update.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -68,7 +68,6 @@ def negligible(dtype: Any) -> Negligible:
     return _NEGLIGIBLE[np.dtype(dtype).itemsize]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Optimizer(Named):
     """A rule that updates the parameters by their gradient.
 
@@ -150,7 +149,6 @@ class Optimizer(Named):
         return cache_lines.zeros(self.slots * size, dtype).reshape(self.slots, size)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class SGD(Optimizer):
     """v = momentum * v + g; p -= lr * v, or p -= lr * (g + momentum * v) with Nesterov.
 
@@ -182,7 +180,6 @@ class SGD(Optimizer):
         return ("nesterov" if self.nesterov else "momentum"), (float(self.momentum),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Adam(Optimizer):
     """m and v: running means of g and g^2; p -= lr * m' / (sqrt(v') + epsilon).
 
@@ -211,7 +208,6 @@ class Adam(Optimizer):
         return "adam", (*own, float(self.epsilon_before_correction))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class AdamW(Adam):
     """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2).
 
@@ -227,7 +223,6 @@ class AdamW(Adam):
         object.__setattr__(self, "weight_decay", scheduled(self.weight_decay, "adamw weight_decay"))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class RMSprop(Optimizer):
     """v = alpha * v + (1 - alpha) * g^2; step = g / (sqrt(v) + epsilon); p -= lr * step.
 
@@ -249,7 +244,6 @@ class RMSprop(Optimizer):
         checks.number(self.momentum, "rmsprop momentum", least=0, below=1)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Adagrad(Optimizer):
     """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1)."""
 
@@ -263,7 +257,6 @@ class Adagrad(Optimizer):
         checks.number(self.epsilon, "adagrad epsilon", above=0)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Rprop(Optimizer):
     """Each parameter has a step size of its own, adapted by g's sign alone. For full batches.
 
@@ -308,7 +301,6 @@ class Rprop(Optimizer):
         return memory
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Lion(Optimizer):
     """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
     m = beta2 * m + (1 - beta2) * g (Chen et al. 2023, algorithm 2).
@@ -330,7 +322,6 @@ class Lion(Optimizer):
         object.__setattr__(self, "weight_decay", scheduled(self.weight_decay, "lion weight_decay"))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class LBFGS(Named):
     """L-BFGS with a line search, by SciPy: for full batches and smooth losses.
 

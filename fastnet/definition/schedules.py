@@ -6,7 +6,6 @@ A schedule depends on the step alone: it gives the rates of any steps at once, s
 are planned ahead. Only `ReduceOnPlateau` also depends on the losses.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,7 +32,6 @@ class Schedule(Named):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Constant(Schedule):
     """The same rate throughout."""
 
@@ -47,7 +45,6 @@ class Constant(Schedule):
         return np.full(len(epochs), float(self.rate))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Step(Schedule):
     """rate * gamma^floor(epoch / step_size)."""
 
@@ -69,7 +66,6 @@ class Step(Schedule):
         return self.rate * self.gamma ** np.where(near, whole, np.floor(done))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Exponential(Schedule):
     """rate * gamma^epoch, smoothly."""
 
@@ -85,7 +81,6 @@ class Exponential(Schedule):
         return self.rate * self.gamma**epochs
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class InverseScaling(Schedule):
     """rate / (1 + epoch)^power_t."""
 
@@ -101,7 +96,6 @@ class InverseScaling(Schedule):
         return self.rate / (1 + epochs) ** self.power_t
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Cosine(Schedule):
     """From rate to eta_min along half a cosine (Loshchilov and Hutter 2017, eq. 5), then constant.
 
@@ -126,7 +120,6 @@ class Cosine(Schedule):
         return self.eta_min + (self.rate - self.eta_min) * (1 + np.cos(np.pi * done)) / 2
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class FlatCosine(Schedule):
     """The rate for a while, then from it to eta_min along half a cosine, then constant.
 
@@ -157,7 +150,6 @@ class FlatCosine(Schedule):
         return self.eta_min + (self.rate - self.eta_min) * (1 + np.cos(np.pi * falling)) / 2
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class CosLog(Schedule):
     """Waves from 0 to the rate and back, each twice as long as the one before.
 
@@ -187,7 +179,6 @@ class CosLog(Schedule):
         return self.rate * (1 - np.cos(2 * np.pi * waves)) / 2
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(Schedule):
     """A linear rise to the first rate of another schedule, then that schedule.
 
@@ -216,7 +207,6 @@ class WarmUp(Schedule):
         return after * (self.start_factor + (1 - self.start_factor) * done)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class OneCycle(Schedule):
     """Up from a low rate to the highest, then down to the lowest, along half cosines.
 
@@ -256,7 +246,6 @@ class OneCycle(Schedule):
         return np.where(done < start, rise, fall)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
     """Multiply the rate with `factor` whenever the loss has not fallen for `patience` epochs.
 

@@ -9,7 +9,6 @@ each buffer gets one, at random. So also in a sorted file each buffer holds rows
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Program
+from fastnet.records import Record
 from fastnet.training.orders import RowOrder, Shuffled
 
 #: Bytes of a block, about, where its rows are not given. A choice: a random read of so many bytes
@@ -27,8 +27,7 @@ BLOCK_BYTES = 2**20
 
 
 @explained("fn.BlockShuffle")
-@dataclass(frozen=True)
-class BlockShuffle:
+class BlockShuffle(Record):
     """Shuffle in blocks of rows, as `fit` does with data on a disk: `fit(shuffle=BlockShuffle())`.
 
     In each epoch a buffer is filled with up to `buffer_blocks` blocks of rows, drawn at random from

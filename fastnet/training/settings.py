@@ -1,7 +1,6 @@
 """The settings of a fit, checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, SGD, Optimizer, Rprop
 from fastnet.definition.schedules import Schedule, scheduled
 from fastnet.errors import DefinitionError
+from fastnet.records import Record
 from fastnet.training.blocks import BlockShuffle
 
 #: Rows of a batch by default: as in Keras, and near the best for small tables.
@@ -21,8 +21,7 @@ BATCH_ROWS = 32
 
 
 @explained("fn.EarlyStopping")
-@dataclass(frozen=True)
-class EarlyStopping:
+class EarlyStopping(Record):
     """Stop after `patience` epochs in a row without a better validation loss.
 
     As in Keras and Lightning: with 3, the third such epoch is the last; 0 stops like 1.
@@ -42,8 +41,7 @@ class EarlyStopping:
         checks.number(self.min_delta, "early_stopping min_delta", least=0)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Record):
     """What decides the outcome of a fit, beside the rows.
 
     `Model.fit` documents each; `dropout_factor` is that of `Run`.

@@ -1,6 +1,6 @@
 """A backend does what the contract's table of kinds names, or refuses it by its name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +20,10 @@ LOWERED = plan.lower(NETWORK)
 FLOAT64 = np.dtype(np.float64)
 
 
-@dataclass(frozen=True)
 class Shuffled(Operation):
     """An operation that no backend has."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Unheard(Optimizer):
     """An optimizer that no backend has."""
 

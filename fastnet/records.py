@@ -1,0 +1,99 @@
+"""Records: frozen dataclasses that take next to no time to define.
+
+`dataclasses.dataclass` writes and compiles up to six methods for each class. For all the classes
+that a network and its training are made of, that takes as long as importing a third of NumPy. So
+records share theirs, which are written once, here.
+"""
+
+import inspect
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
+from typing import Any, ClassVar, NoReturn, dataclass_transform
+
+
+class _Signature:
+    """What `inspect.signature` says of a record that has no `__init__` of its own."""
+
+    def __get__(self, record: object, cls: type["Record"]) -> inspect.Signature:
+        if inspect.unwrap(cls.__init__) is not Record.__init__:
+            raise AttributeError
+        return signature_of(cls)
+
+
+@dataclass_transform(frozen_default=True)
+class Record:
+    """A class whose annotated names are its fields, as `dataclass(frozen=True)` makes of one.
+
+    Its base class alone makes it one: no decorator is needed. `__post_init__` may check the fields.
+    `dataclasses.fields`, `replace` and `asdict` take it; `default_factory` is not for it.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __signature__ = _Signature()
+    #: All fields with their defaults, `MISSING` where there is none, and the names of the latter.
+    _defaults: ClassVar[dict[str, Any]] = {}
+    _required: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(init=False, repr=False, eq=False)(cls)
+        cls._defaults = {field.name: field.default for field in fields(cls)}
+        cls._required = frozenset(k for k, value in cls._defaults.items() if value is MISSING)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        given = dict(zip(self._defaults, values))  # noqa: B905  # too many values are found below
+        given.update(named)
+        state = {**self._defaults, **given}
+        twice_or_too_many = len(given) < len(values) + len(named)
+        unknown = len(state) > len(self._defaults)
+        if twice_or_too_many or unknown or not self._required <= given.keys():
+            signature_of(type(self)).bind(*values, **named)  # says in a TypeError which it is
+        vars(self).update(state)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Check the fields. There is nothing to check, if a record does not say so."""
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record) or other.__class__ is not self.__class__:
+            return NotImplemented
+        return values_of(self) == values_of(other)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, values_of(self)))
+
+    def __repr__(self) -> str:
+        named = zip(self.__match_args__, values_of(self), strict=True)
+        shown = ", ".join(f"{name}={value!r}" for name, value in named)
+        return f"{self.__class__.__qualname__}({shown})"
+
+
+def names_of(cls: type[Record]) -> tuple[str, ...]:
+    """The names of a record's fields, in order. `dataclasses.fields` takes much longer."""
+    return cls.__match_args__
+
+
+def values_of(record: Record) -> tuple[Any, ...]:
+    """The values of a record's fields."""
+    return tuple([getattr(record, name) for name in record.__match_args__])
+
+
+def signature_of(cls: type[Record]) -> inspect.Signature:
+    """How a record is made of its fields."""
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=field.type,
+            )
+            for field in fields(cls)
+        ]
+    )
