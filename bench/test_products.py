@@ -27,7 +27,7 @@ def _packed(**values: int) -> Any:
     from fastnet_numba.simd.host import caches
 
     sizes = replace(blocks_for(4, caches()), **values)
-    block_depth, block_columns, block_rows = sizes.depth, sizes.columns, sizes.rows
+    depth_of_block, entries, strip, high = sizes.depth, sizes.entries, sizes.strip, sizes.rows
 
     @entry
     def packed(
@@ -35,7 +35,7 @@ def _packed(**values: int) -> Any:
     ) -> None:
         zero: Any = np.int64(0)
         one: Any = np.int64(1)
-        room = Room(m, zero, block_depth, block_columns, block_rows, zero)
+        room = Room(m, zero, depth_of_block, entries, strip, high, zero)
         for _ in range(times):
             multiply_packed(
                 tiles, Rows(c, zero, columns), Matrix(a, zero, depth, one), Rows(b, zero, columns),
@@ -138,18 +138,16 @@ def test_packing(
     )
 
 
-@pytest.mark.parametrize(("part", "factor"), [("depth", 0.5), ("columns", 0.5), ("rows", 2)])
+@pytest.mark.parametrize(("part", "factor"), [("depth", 0.25), ("depth", 0.5), ("entries", 0.5)])
 def test_blocks(
     part: str, factor: float, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A packed product's time with other blocks divided by ours (`panels.blocks_for`)."""
-    from fastnet_numba.ops.panels import PANEL, blocks_for
-    from fastnet_numba.simd.host import LANES, caches
+    from fastnet_numba.ops.panels import blocks_for
+    from fastnet_numba.simd.host import caches
 
     usual = getattr(blocks_for(4, caches()), part)
     changed = int(usual * factor)
-    if part == "columns":
-        changed = max(changed // (PANEL * LANES[4]), 1) * PANEL * LANES[4]
     other, ours = _packed(**{part: changed}), _products()[1]
     made, tiles = Product(128, 2048, 2048), _tiles()
     what = f"128 x 2048 x 2048, blocks with {part} {changed} over {usual}"

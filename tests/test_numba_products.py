@@ -26,7 +26,7 @@ def plain(tiles, c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, b
     multiply(
         tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
         Shape(rows, columns, depth), begin, end, Rows(e, zero, zero if begin == BIAS else c_row),
-        Room(m, zero, zero, zero, zero, columns * depth),
+        Room(m, zero, zero, zero, zero, zero, columns * depth),
     )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def packed(
         tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
         transposed, Shape(rows, columns, depth), begin, end,
         Rows(e, zero, zero if begin == BIAS else c_row),
-        Room(m, zero, blocks[0], blocks[1], blocks[2], zero),
+        Room(m, zero, blocks[0], blocks[1], blocks[2], blocks[3], zero),
     )  # fmt: skip
 
 
@@ -77,17 +77,18 @@ def test_packed_products_have_the_bits_of_plain_ones(dtype, begin, end, shape):
             expected = found
         assert np.array_equal(found, expected)
         panel = PANEL * lanes
-        for deep, panels, high in ((16, 1, 6), (32, 2, 12), (512, 8, 60)):
-            blocks = np.array([deep, panels * panel, high])
+        for deep, panels, strip, high in ((16, 1, 0, 0), (32, 2, 16, 6), (512, 8, 64, 18)):
+            entries = deep * panels * panel
+            blocks = np.array([deep, entries, strip, high])
             for transposed in (0, 1):
                 other, row = (flat_bt, bt_row) if transposed else (flat_b, b_row)
                 found = started.ravel().copy()
-                m = np.full(deep * panels * panel + lanes, np.nan, dtype)
+                m = np.full(entries + strip * (rows + HEIGHTS[0]) + 2 * lanes, np.nan, dtype)
                 packed(
                     tiles, found, columns, *where, other, row, transposed, *shape, begin, end,
                     flat_e, m, blocks,
                 )  # fmt: skip
-                assert np.array_equal(found, expected), (deep, panels, high, transposed)
+                assert np.array_equal(found, expected), (*blocks, transposed)
                 assert np.isnan(m[-lanes:]).all()
     product = a.astype(float) @ b
     first = {ZERO: 0.0, ADD: started, BIAS: e.ravel()[:columns]}[begin]
@@ -100,8 +101,13 @@ def test_packed_products_have_the_bits_of_plain_ones(dtype, begin, end, shape):
 @pytest.mark.parametrize("second", [2**17, 2**18, 2**20, 2**21, 3 * 2**20])
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_blocks_are_whole_tiles_and_fit_in_the_cache(second, itemsize):
-    blocks = blocks_for(itemsize, Caches(2**15, second))
-    assert blocks.columns % (PANEL * LANES[itemsize]) == 0 < blocks.columns
-    assert blocks.rows % HEIGHTS[0] == 0 < blocks.rows
-    panel = PANEL * LANES[itemsize] * blocks.depth * itemsize
-    assert blocks.columns * blocks.depth * itemsize <= max(second // 2, panel)
+    blocks, panel = blocks_for(itemsize, Caches(2**15, second)), PANEL * LANES[itemsize]
+    assert blocks.depth % LANES[itemsize] == 0 < blocks.depth
+    assert (
+        blocks.depth * panel
+        <= blocks.entries
+        <= max(second // 2 // itemsize, panel * LANES[itemsize])
+    )
+    if blocks.rows:
+        assert blocks.rows % HEIGHTS[0] == blocks.strip % LANES[itemsize] == 0 < blocks.strip
+        assert (panel + HEIGHTS[0]) * blocks.strip * itemsize <= 2**15

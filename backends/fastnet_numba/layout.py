@@ -33,9 +33,8 @@ from fastnet.contract.plan import (
 from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
     BATCH_NORMALIZE,
-    BLOCK_COLUMNS,
     BLOCK_DEPTH,
-    BLOCK_ROWS,
+    BLOCK_ENTRIES,
     BY_STATISTICS,
     CHUNK,
     COLUMNS,
@@ -55,6 +54,8 @@ from fastnet_numba.ops.table import (
     ROW_WEIGHTS,
     ROWS_IN_LANES,
     STATISTICS,
+    STRIP_DEPTH,
+    STRIP_ROWS,
     TERMS,
     TILES,
     X_ROW,
@@ -63,6 +64,7 @@ from fastnet_numba.ops.table import (
     Y,
 )
 from fastnet_numba.simd.host import LANES, caches
+from fastnet_numba.simd.tiles import HEIGHTS
 from fastnet_numba.tabulating import Arena, TableRows, basis_of, row_length
 
 #: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
@@ -200,6 +202,7 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     widest = max(plan.inputs, *(op.units for op in plan.operations))
     # The last rows of a chunk are transposed as a whole block (`ops.losses.crossentropy`).
     block = lanes * max(row_length(plan.outputs, dtype.itemsize), lanes)
+    strips = blocks.rows and min(blocks.strip, rows) * -(-widest // HEIGHTS[0]) * HEIGHTS[0]
     found = {
         CHUNK: rows,
         INPUT_WIDTH: plan.inputs,
@@ -218,10 +221,11 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         LOSS: LOSSES[plan.loss.kind],
         TERMS: plan.loss.each,
         LOSS_CONSTANT: arena.keep(plan.loss.constants, max(len(plan.loss.constants), 1)),
-        PACKED: arena.place(blocks.depth * blocks.columns),
+        PACKED: arena.place(blocks.entries + strips),
         BLOCK_DEPTH: blocks.depth,
-        BLOCK_COLUMNS: blocks.columns,
-        BLOCK_ROWS: blocks.rows,
+        BLOCK_ENTRIES: blocks.entries,
+        STRIP_DEPTH: blocks.strip,
+        STRIP_ROWS: blocks.rows,
         PLAIN: blocks.plain,
     }
 

@@ -39,9 +39,8 @@ from fastnet_numba.ops.table import (
     AS_THEY_LIE,
     BATCH_NORMALIZE,
     BIAS,
-    BLOCK_COLUMNS,
     BLOCK_DEPTH,
-    BLOCK_ROWS,
+    BLOCK_ENTRIES,
     BY_STATISTICS,
     CODE,
     CONSTANTS,
@@ -75,6 +74,8 @@ from fastnet_numba.ops.table import (
     SOURCE,
     SOURCE_ROW,
     STAY,
+    STRIP_DEPTH,
+    STRIP_ROWS,
     TARGET,
     TARGET_ROW,
     TILES,
@@ -93,8 +94,8 @@ from fastnet_numba.simd.vectors import dots, lanes, transpose
 def room_of(ops, m):
     """Where products pack their second operand."""
     return Room(
-        m, ops[0, PACKED], ops[0, BLOCK_DEPTH], ops[0, BLOCK_COLUMNS], ops[0, BLOCK_ROWS],
-        ops[0, PLAIN],
+        m, ops[0, PACKED], ops[0, BLOCK_DEPTH], ops[0, BLOCK_ENTRIES], ops[0, STRIP_DEPTH],
+        ops[0, STRIP_ROWS], ops[0, PLAIN],
     )  # fmt: skip
 
 

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnet_numba.ops.panels import (
+    FETCHED_COLUMNS,
+    FETCHED_ROWS,
+    LINE,
     MANY_PIECES,
     PAGE,
     PANEL,
@@ -18,10 +21,11 @@ from fastnet_numba.ops.panels import (
     WORTH_PARTING,
 )
 from fastnet_numba.simd.compiled import entry, inlined, kernel
-from fastnet_numba.simd.tiles import ADD, KEEP
+from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
     every,
+    fetch,
     fma,
     keep_first,
     lanes,
@@ -32,6 +36,9 @@ from fastnet_numba.simd.vectors import (
     total,
     transpose,
 )
+
+#: Rows of the largest tile.
+HEIGHT = HEIGHTS[0]
 
 
 class Rows(NamedTuple):
@@ -69,16 +76,18 @@ class Room(NamedTuple):
     """Where B is packed, and in what blocks (see `panels.py`).
 
     Attributes:
-        m, at: the blocks go to `m[at]`.
-        depth, columns: rows and columns of a block: whole vectors and whole panels.
-        rows: of A and C, for which a block is read in turn.
+        m, at: the blocks go to `m[at]`, and what is packed of A behind them.
+        depth, entries: the most rows of a block, and its entries.
+        strip, rows: where A is a transpose, the most columns of it that are packed too, and the
+            rows for which a block is used in turn; 0 rows: A is not packed.
         plain: how many entries of B need no packing.
     """
 
     m: Any
     at: Any
     depth: Any
-    columns: Any
+    entries: Any
+    strip: Any
     rows: Any
     plain: Any
 
@@ -124,54 +133,100 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
     Where `transposed` is not 0, b is the transpose of B.
     """
     m = room.m
-    panel = PANEL * lanes(m)
-    for k0 in range(0, shape.depth, room.depth):
-        deep = min(room.depth, shape.depth - k0)
+    size = lanes(m)
+    panel = PANEL * size
+    # Of a transpose, as in a gradient of weights, rows of C are long and far apart: many of them
+    # for each panel, and the next ones are fetched ahead.
+    down = a.row == 1
+    strips = down and room.rows > 0
+    deepest = room.strip if strips else room.depth
+    high, step = room.rows if strips else shape.rows, HEIGHT if down else shape.rows
+    for k0 in range(0, shape.depth, deepest):
+        deep = min(deepest, shape.depth - k0)
         opening = begin if k0 == 0 else ADD
         closing = end if k0 + deep == shape.depth else KEEP
-        for first in range(0, shape.columns, room.columns):
-            after = min(first + room.columns, shape.columns)
-            for j0 in range(first, after, panel):
-                pack(m, room.at + (j0 - first) * deep, b, transposed, k0, j0,
-                     deep, min(panel, after - j0))  # fmt: skip
-            for i0 in range(0, shape.rows, room.rows):
-                high = min(room.rows, shape.rows - i0)
+        if strips:
+            pack_strips(m, room.at + room.entries, a, k0, shape.rows, deep)
+        columns = max(room.entries // (-(-deep // size) * size * panel), 1) * panel
+        for first in range(0, shape.columns, columns):
+            after = min(first + columns, shape.columns)
+            pack(m, room.at, b, transposed, k0, first, deep, after - first)
+            for i0 in range(0, shape.rows, high):
+                last = min(i0 + high, shape.rows)
                 for j0 in range(first, after, panel):
-                    # A bias begins with the columns, a slope with the rows too: both move with j0.
-                    product(
-                        tiles, c.data, c.at + i0 * c.row + j0, c.row,
-                        a.data, a.at + i0 * a.row + k0 * a.column, a.row, a.column,
-                        m, room.at + (j0 - first) * deep, panel,
-                        high, min(panel, after - j0), deep, opening, closing,
-                        e.data, e.at + i0 * e.row + j0, e.row,
-                    )  # fmt: skip
+                    wide = min(panel, after - j0)
+                    for i in range(i0, last, step):
+                        place, row, column = a.at + i * a.row + k0 * a.column, a.row, a.column
+                        if strips:
+                            place, column = room.at + room.entries + i * deep, HEIGHT
+                        elif down:
+                            fetch_rows(c, i + step, min(i + 2 * step, last), j0, wide)
+                        # A bias begins with the columns, a slope with the rows too: both move.
+                        product(
+                            tiles, c.data, c.at + i * c.row + j0, c.row,
+                            m if strips else a.data, place, row, column,
+                            m, room.at + (j0 - first) * deep, panel,
+                            min(step, last - i), wide, deep, opening, closing,
+                            e.data, e.at + i * e.row + j0, e.row,
+                        )  # fmt: skip
 
 
 @kernel
 def pack(m, at, b, transposed, k0, j0, deep, wide):
-    """Copy a panel of B, or of the transpose of b, into one piece at `m[at]`: its entry (k0, j0)
-    and those `deep` rows and `wide` columns behind it. The panel's rows are whole; what stands
-    behind `wide` is never used.
+    """Copy a block of B, or of the transpose of b, panel by panel to `m[at]`: its entry (k0, j0)
+    and those `deep` rows and `wide` columns behind it. A panel's rows are whole; what stands
+    behind the last columns is never used.
     """
     size = lanes(m)
-    panel = PANEL * size
+    panel, line = PANEL * size, LINE // m.itemsize
     if transposed != 0:
         for j in range(0, wide, size):
+            there = at + j // panel * panel * deep + j % panel
             for k in range(0, deep, size):
+                here = b.at + (j0 + j) * b.row + k0 + k + FETCHED_COLUMNS
+                for i in range(min(wide - j, size)):
+                    fetch(b.data, here + i * b.row)
                 transpose(
-                    m, at + k * panel + j, panel, b.data, b.at + (j0 + j) * b.row + k0 + k, b.row,
+                    m, there + k * panel, panel, b.data, b.at + (j0 + j) * b.row + k0 + k, b.row,
                     min(wide - j, size), min(deep - k, size),
                 )  # fmt: skip
-    elif wide == panel:
+        return
+    for k in range(deep):
+        here = b.at + (k0 + k) * b.row + j0
+        for j in range(0, wide, line):
+            fetch(b.data, here + FETCHED_ROWS * b.row + j)
+        for first in range(0, wide, panel):
+            there = at + first * deep + k * panel - first
+            if first + panel <= wide:
+                for j in range(first, first + panel, size):
+                    store(m, there + j, load(b.data, here + j))
+            else:
+                for j in range(first, wide, size):
+                    store(m, there + j, load_first(b.data, here + j, wide - j))
+
+
+@kernel
+def pack_strips(m, at, a, k0, rows, deep):
+    """Copy `deep` columns of A, from `k0` on, to `m[at]`: HEIGHT rows at a time, column by column.
+
+    What stands behind the last of these strips is overwritten, by a vector at most.
+    """
+    size = lanes(m)
+    for i in range(0, rows, HEIGHT):
+        some = min(HEIGHT, rows - i)
         for k in range(deep):
-            here, there = b.at + (k0 + k) * b.row + j0, at + k * panel
-            for j in range(0, panel, size):
-                store(m, there + j, load(b.data, here + j))
-    else:
-        for k in range(deep):
-            here, there = b.at + (k0 + k) * b.row + j0, at + k * panel
-            for j in range(0, wide, size):
-                store(m, there + j, load_first(b.data, here + j, wide - j))
+            here, there = a.at + i + (k0 + k) * a.column, at + i * deep + k * HEIGHT
+            for j in range(0, HEIGHT, size):
+                store(m, there + j, load_first(a.data, here + j, some - j))
+
+
+@inlined
+def fetch_rows(c, first, last, column, wide):
+    """Begin to bring rows `first` to `last` of C near, `wide` columns of them."""
+    line = LINE // c.data.itemsize
+    for i in range(first, last):
+        for j in range(column, column + wide, line):
+            fetch(c.data, c.at + i * c.row + j)
 
 
 @inlined
