@@ -16,6 +16,7 @@ from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
 from fastnet.definition.losses import Crossentropy
 from fastnet_numba import many, shuffling, team, tiny, training
+from fastnet_numba.gradients import gradient_room
 from fastnet_numba.kernels import load
 from fastnet_numba.lane_plan import LanePlan
 from fastnet_numba.lane_plan import plan_of as lane_plan_of
@@ -391,7 +392,7 @@ class NumbaProgram(Program):
             table = layout.prediction
         gradient = out.reshape(-1)
         if task in _WITH_GRADIENTS:
-            gradient = np.empty(parts * self.stride, self.dtype)
+            gradient = gradient_room(state, parts * self.stride)
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = tables_of(

@@ -4,6 +4,7 @@ NumPy's begin at a multiple of 16 bytes. Where that is no multiple of a vector's
 lies across two lines, and to update all numbers of such an array can take much longer.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,22 @@ LINE = 64
 
 def zeros(entries: int, dtype: np.dtype[Any]) -> Array:
     """Zeros, `(entries,)`, the first of which begins a cache line."""
-    raw = np.zeros(entries + LINE // np.dtype(dtype).itemsize if entries else 0, dtype)
+    return _begun(np.zeros, entries, dtype)
+
+
+def empty(entries: int, dtype: np.dtype[Any]) -> Array:
+    """The same without values."""
+    return _begun(np.empty, entries, dtype)
+
+
+def _begun(make: Callable[..., Array], entries: int, dtype: np.dtype[Any]) -> Array:
+    raw = make(entries + LINE // np.dtype(dtype).itemsize if entries else 0, dtype)
     skip = -raw.ctypes.data % LINE // raw.itemsize if entries else 0  # it takes a microsecond
     return raw[skip : skip + entries]
 
 
 def copy(array: Array) -> Array:
     """A copy in one piece, which begins at a cache line."""
-    made = zeros(array.size, array.dtype).reshape(array.shape)
+    made = empty(array.size, array.dtype).reshape(array.shape)
     made[...] = array
     return made

@@ -221,7 +221,12 @@ def all_finite(array: Array) -> bool:
     # is finite. One that overflowed, which `vdot` does without a warning, is looked at again.
     if array.size <= _FEW_ENTRIES and math.isfinite(np.vdot(array, array)):
         return True
-    return bool(np.isfinite(array).all())
+    if not array.flags.forc:
+        return bool(np.isfinite(array).all())
+    # Block by block, so that the mask stays near.
+    flat = array.ravel(order="K")
+    starts = range(0, len(flat), _BLOCK_ROWS)
+    return all(np.isfinite(flat[at : at + _BLOCK_ROWS]).all() for at in starts)
 
 
 def finite(

@@ -1,6 +1,6 @@
 """Some training steps in a row, and the state that they change."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ class State:
         parameters: the flat vector, `(size,)`.
         memory: the optimizer's, `(slots, trained)`.
         updates: how many updates this memory has seen (Adam's t - 1).
+        room: what a backend works in and keeps from run to run, its own.
     """
 
     parameters: Any
     memory: Any
     updates: int = 0
+    room: Any = field(default=None, repr=False, compare=False)
 
 
 #: What a run may have once for all steps or one for each.

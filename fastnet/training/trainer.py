@@ -226,8 +226,8 @@ class Trainer:
         """The state on the host, as the backend's own copy."""
         put, fit_state = self.program.to_device, self.fit_state
         fit_state.edited = False
-        memory = put(cache_lines.copy(fit_state.memory))
-        return State(put(self.flat.copy()), memory, fit_state.updates)
+        flat, memory = map(cache_lines.copy, (self.flat, fit_state.memory))
+        return State(put(flat), put(memory), fit_state.updates)
 
     def _length(self, steps: int) -> int:
         """How many of so many steps to ask for: up to where something has to be done."""
