@@ -1,13 +1,24 @@
 """How the Numba backend compiles its kernels, beside other code that uses Numba."""
 
+import inspect
 import operator
+import os
+import subprocess
+import sys
 
 import pytest
+
+from fastnet.errors import BackendUnavailable
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT: nothing is compiled")
+compiles = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT: nothing is compiled"
+)
+
+
+@compiles
 def test_other_code_may_extend_numba_after_kernels_were_compiled():
     from numba.extending import overload
 
@@ -28,3 +39,73 @@ def test_other_code_may_extend_numba_after_kernels_were_compiled():
         return x * 3, None * x
 
     assert products(2) == (6, 0)
+
+
+#: First a version of Numba that lacks what is imported, then one that lacks what compiling needs.
+ANOTHER_NUMBA = """
+import numba, numba.extending
+from numba.core.codegen import CPUCodeLibrary
+
+import fastnet as fn
+
+numba.__version__ = "0.99.0"
+network = fn.Network(2, [fn.Dense(1)])
+kept = numba.extending._Intrinsic
+del numba.extending._Intrinsic
+for _ in range(2):
+    try:
+        fn.Model(network, backend="numba")
+    except fn.BackendUnavailable as error:
+        print(error)
+numba.extending._Intrinsic = kept
+del CPUCodeLibrary._finalize_dynamic_globals
+try:
+    fn.Model(network, backend="numba").predict([[1.0, 2.0]])
+except fn.BackendUnavailable as error:
+    print(error)
+"""
+
+
+@compiles
+def test_a_version_of_numba_that_does_not_fit_is_named(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ANOTHER_NUMBA],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    first, again, later = done.stdout.splitlines()
+    assert first == again
+    for line, lacks in ((first, "'_Intrinsic'"), (later, "'_finalize_dynamic_globals'")):
+        assert line.startswith("backend 'numba' cannot compile its kernels with numba 0.99.0 (")
+        assert lacks in line
+        assert 'tried with 0.66.0 and 0.68.1: python -m pip install "numba==0.68.1", or' in line
+
+
+def test_what_goes_wrong_with_a_version_that_was_tried_is_not_blamed_on_it(monkeypatch):
+    from fastnet_numba.versions import TRIED, explained
+
+    for version, error in ((TRIED[0], KeyError), ("0.99.0", OSError), ("0.99.0", KeyError)):
+        monkeypatch.setattr(numba, "__version__", version)
+        told = BackendUnavailable if (version, error) == ("0.99.0", KeyError) else error
+        with pytest.raises(told), explained():
+            raise error("x")
+
+
+def test_this_numba_has_what_we_put_in_the_place_of_its_own():
+    """A method that Numba no longer calls, or a pass of another name, would be lost in silence."""
+    from numba.core.codegen import JITCPUCodegen
+    from numba.core.compiler_machinery import _pass_registry
+
+    from fastnet_numba.simd import compiled
+
+    for one in vars(compiled).values():
+        if getattr(one, "__module__", "") != compiled.__name__ or not isinstance(one, type):
+            continue
+        numbas = [base for base in one.__mro__ if base.__module__.startswith("numba.")]
+        known = {name for base in (*numbas, JITCPUCodegen) for name in dir(base)}
+        own = {name for name, value in vars(one).items() if inspect.isfunction(value)}
+        assert own <= known, one
+    passes = {one.pass_inst.name() for one in _pass_registry._registry.values()}
+    assert passes >= compiled._NEEDLESS

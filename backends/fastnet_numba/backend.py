@@ -2,7 +2,8 @@
 
 import importlib.util
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Backend, Probe, Program
 from fastnet.extras import REQUIREMENTS, pip_install
+from fastnet_numba.versions import explained
 
 
 class NumbaBackend(Backend):
@@ -23,7 +25,7 @@ class NumbaBackend(Backend):
         """What the kernels' files declare; nothing where Numba is not installed."""
         if not self.probe().usable:
             return {}
-        from fastnet_numba import program  # noqa: F401  (imports all files of kernels)
+        _program()  # imports all files of kernels
         from fastnet_numba.ops.declared import KINDS
 
         return {**KINDS, "factor": ["rate", "decay"]}
@@ -38,6 +40,7 @@ class NumbaBackend(Backend):
 
     def describe(self) -> Mapping[str, str]:
         """Numba's version, the processor and its vectors, the threads."""
+        _program()
         import llvmlite
         import numba
 
@@ -55,9 +58,16 @@ class NumbaBackend(Backend):
         self, plan: Plan, dtype: np.dtype[Any], threads: int | None, precision: str | None
     ) -> Program:
         """Make the tables for `plan`; the kernels are the same for all plans."""
+        return _program()(plan, dtype, threads)
+
+
+@cache
+def _program() -> Callable[..., Program]:
+    """The program, which imports Numba."""
+    with explained():
         from fastnet_numba.program import NumbaProgram
 
-        return NumbaProgram(plan, dtype, threads)
+        return NumbaProgram
 
 
 BACKEND = NumbaBackend()

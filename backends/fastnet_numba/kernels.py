@@ -21,6 +21,7 @@ from fastnet.interrupts import HeldSignals
 from fastnet_numba import prediction, shuffling, tiny, training
 from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import lanes, products
+from fastnet_numba.versions import explained
 
 _log = logging.getLogger("fastnet")
 _lock = threading.RLock()
@@ -90,7 +91,7 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     with _lock, HeldSignals() as signals:
         cache = entry._cache = KernelCache(entry, dtype, signals)
         entry.disable_compile(False)
-        with cache, _compiling(dtype):
+        with explained(), cache, _compiling(dtype):
             _compile(entry, signature)
         entry.disable_compile()
     return entry

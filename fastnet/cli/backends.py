@@ -1,6 +1,7 @@
 """`fastnet backends`, and how a backend was chosen."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.table import Table as Grid
 
 from fastnet.cli.terminal import JsonOption, document, say
 from fastnet.contract import choosing, loading
+from fastnet.contract.program import Probe
 from fastnet.errors import BackendUnavailable
 
 #: How a backend was chosen that was not asked for.
@@ -48,9 +50,8 @@ def _show(chosen: str) -> None:
     grid.add_column("usable", no_wrap=True)
     grid.add_column("", overflow="fold")
     for name in _listed(chosen):
-        found = choosing.probe(name)
+        found, facts = _facts(name)
         if found.usable:
-            facts = loading.load(name).describe()
             lines = [f"{key}: {value}" for key, value in facts.items()]
         else:
             lines = [f"reason: {found.reason}", f"remedy: {found.remedy}"]
@@ -59,10 +60,21 @@ def _show(chosen: str) -> None:
     Console().print(grid)
 
 
+def _facts(name: str) -> tuple[Probe, Mapping[str, Any]]:
+    """Whether a backend can run here, and what it says of itself if it can."""
+    found = choosing.probe(name)
+    if not found.usable:
+        return found, {}
+    try:
+        return found, loading.load(name).describe()
+    except BackendUnavailable as error:
+        reason, _, remedy = str(error).partition("; ")
+        return Probe(False, reason, remedy), {}
+
+
 def _plain(name: str, chosen: bool) -> dict[str, Any]:
     """One backend, for programs."""
-    found = choosing.probe(name)
-    facts = loading.load(name).describe() if found.usable else {}
+    found, facts = _facts(name)
     return {
         "name": name,
         "chosen": chosen,
