@@ -17,7 +17,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastnet import datasets
-from fastnet.contract.choosing import using
 from fastnet.definition.activations import (
     ELU,
     GELU,
@@ -97,21 +96,22 @@ from fastnet.errors import (
     ModelFileError,
     ModelFileMissing,
 )
-from fastnet.model import Model, load
-from fastnet.training.blocks import BlockShuffle
-from fastnet.training.history import History
-from fastnet.training.settings import EarlyStopping
 from fastnet.version import __version__
 
 if TYPE_CHECKING:  # imported when they are first used: see `_LATER`
+    from fastnet.contract.choosing import using
     from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
     from fastnet.many.candidates import Candidate
     from fastnet.many.ensemble import Ensemble, load_ensemble
     from fastnet.many.loading import load_population
     from fastnet.many.population import Population
     from fastnet.many.searching import Search, search
+    from fastnet.model import Model, load
+    from fastnet.training.blocks import BlockShuffle
     from fastnet.training.checkpoints import Checkpoint
     from fastnet.training.distributed.world import Distributed, world
+    from fastnet.training.history import History
+    from fastnet.training.settings import EarlyStopping
 
 __all__ = [
     "ELU", "GELU", "LBFGS", "MAE", "MSE", "SELU", "SGD", "Activate", "Adagrad", "Adam", "AdamW",
@@ -130,27 +130,33 @@ __all__ = [
     "load_population", "search", "using", "world",
 ]  # fmt: skip
 
-#: Where the names are that few programs need: `import fastnet` would take longer with them.
+#: Where the names are that `import fastnet` does without: all but a network's definition.
 _LATER = {
+    "BlockShuffle": "fastnet.training.blocks",
     "Candidate": "fastnet.many.candidates",
     "Checkpoint": "fastnet.training.checkpoints",
     "Distributed": "fastnet.training.distributed.world",
+    "EarlyStopping": "fastnet.training.settings",
     "Ensemble": "fastnet.many.ensemble",
+    "History": "fastnet.training.history",
+    "Model": "fastnet.model",
     "Population": "fastnet.many.population",
     "Search": "fastnet.many.searching",
     "from_keras": "fastnet.interchange.importing",
     "from_onnx": "fastnet.interchange.importing",
     "from_sklearn": "fastnet.interchange.importing",
     "from_torch": "fastnet.interchange.importing",
+    "load": "fastnet.model",
     "load_ensemble": "fastnet.many.ensemble",
     "load_population": "fastnet.many.loading",
     "search": "fastnet.many.searching",
+    "using": "fastnet.contract.choosing",
     "world": "fastnet.training.distributed.world",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what few programs need when it is first used (PEP 562)."""
+    """Import what is more than a definition when it is first used (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -20,14 +20,15 @@ import sys
 print(*sorted(set({HEAVY}) & {{name.partition('.')[0] for name in sys.modules}}))
 """
 
-#: What importing may load of Python's library that NumPy has not loaded: it takes under 4 ms.
+#: What may be loaded of Python's library that NumPy has not loaded; the rest of it costs too much.
 LIBRARY = {"_weakrefset", "copy", "dataclasses", "keyword", "mmap", "signal", "threading"}
 
-#: What few programs need of fastnet, and so not all import.
-NEEDED_LATER = [
+#: Rooms that neither importing nor a plain fit needs, and those that importing alone does not need.
+NEEDED_SELDOM = [
     "benchmark", "cli", "files", "interchange", "many", "model_files", "plots", "sklearn", "tables",
     "training.checkpoints", "training.distributed", "training.streaming", "training.together",
 ]  # fmt: skip
+NEEDED_BY_MODELS = ["contract", "model", "training"]
 
 TRAIN = """
 import fastnet as fn
@@ -43,11 +44,19 @@ def test_import_loads_nothing_heavy():
     assert child.run("import fastnet" + LOADED) == "\n"
 
 
-def test_import_loads_only_what_most_programs_need():
-    new = "import numpy, sys; before = set(sys.modules)\nimport fastnet\n"
-    loaded = child.run(new + "print(*sorted(set(sys.modules) - before))").split()
-    assert {name for name in loaded if name.partition(".")[0] != "fastnet"} <= LIBRARY
-    assert not {f"fastnet.{name}" for name in NEEDED_LATER} & set(loaded)
+@pytest.mark.parametrize(
+    ("before", "code", "later"),
+    [
+        ("numpy", "import fastnet", [*NEEDED_SELDOM, *NEEDED_BY_MODELS]),
+        ("numpy, numpy.random, threadpoolctl", TRAIN, NEEDED_SELDOM),
+    ],
+    ids=["import", "fit"],
+)
+def test_nothing_is_loaded_that_is_not_needed(before, code, later):
+    code = f"import sys, {before}; before = set(sys.modules)\n{code}\n"
+    loaded = child.run(code + "print(*sorted(set(sys.modules) - before))").split()
+    assert {name for name in loaded if not name.startswith("fastnet")} <= LIBRARY
+    assert not {f"fastnet.{name}" for name in later} & set(loaded)
 
 
 def test_names_that_are_imported_later_are_public_like_all_others():
