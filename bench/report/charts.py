@@ -263,8 +263,8 @@ def map_cells(
 
 
 def _short(ratio: float) -> str:
-    """Two significant digits."""
-    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+    """Two significant digits, and about 1, where they tell who is ahead, hundredths."""
+    return f"{ratio:.2f}" if ratio < 1.095 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
 
 
 def _on(color: tuple[float, ...]) -> str:
