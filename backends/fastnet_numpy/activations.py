@@ -316,17 +316,16 @@ class NormalCDF:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         above, below, end = NORMAL_TAIL[dtype.itemsize]
-        above = (*above, *(0.0,) * (len(below) - len(above)))
-        # Both polynomials together, the first halved, from the highest power on.
-        pairs = zip(reversed(above), reversed(below), strict=True)
-        self.first, *self.between, self.last = (np.array([[a / 2], [b]]) for a, b in pairs)
-        self.end, self.one, self.minus_half, self.zero = (
-            np.full((), number) for number in (end, 1.0, -0.5, 0.0)
-        )
+        # From the highest power on, and divided by half that of the first, whose own is then 1.
+        self.lead, *self.below = (np.array(b / above[-1] * 2) for b in reversed(below))
+        self.above = [np.array(a / above[-1]) for a in above[-2::-1]]
+        self.end, self.minus_half, self.zero = np.array(end), np.array(-0.5), np.array(0.0)
 
     def __call__(self, z: Array) -> Array:
         """A new array of z's shape and dtype."""
         flat = z.reshape(-1)
+        if len(flat) <= _BLOCK:
+            return self._of_block(flat).astype(z.dtype, copy=False).reshape(z.shape)
         out = np.empty(flat.shape, z.dtype)
         for start in range(0, len(flat), _BLOCK):
             here = slice(start, start + _BLOCK)
@@ -334,19 +333,27 @@ class NormalCDF:
         return out.reshape(z.shape)
 
     def _of_block(self, z: Array) -> Array:
-        x = np.abs(z, dtype=np.float64)
+        x = z.astype(np.float64)
+        positive = np.empty_like(x)
+        np.greater(x, self.zero, positive, casting="unsafe")
+        np.abs(x, x)
         np.minimum(x, self.end, out=x)
-        both = self.first * x
-        for coefficients in self.between:  # Horner's rule, for both polynomials at once
-            np.add(both, coefficients, both)
-            np.multiply(both, x, both)
-        np.add(both, self.last, both)
+        above = x + self.above[0]
+        for coefficient in self.above[1:]:  # Horner's rule
+            np.multiply(above, x, above)
+            np.add(above, coefficient, above)
+        below = self.lead * x
+        for coefficient in self.below[:-1]:
+            np.add(below, coefficient, below)
+            np.multiply(below, x, below)
+        np.add(below, self.below[-1], below)
         np.multiply(x, x, x)
         np.multiply(x, self.minus_half, x)
         np.exp(x, x)
-        np.multiply(x, both[0], x)
-        np.divide(x, both[1], x)
-        return np.where(z > self.zero, self.one - x, x)
+        np.multiply(x, above, x)
+        np.divide(x, below, x)
+        np.subtract(positive, x, x)
+        return np.abs(x, x)  # |0 - Phi(-|z|)|, or 1 - Phi(-|z|)
 
 
 #: The functions of one number that this backend has, by their kinds. To add one is to add a class
