@@ -110,10 +110,12 @@ def test_compiled_lanes_do_what_their_twins_say(array):
             out[6 * i + 1] = v.total(x)
             v.transpose(out, 7 * i, i, m, 40, 9, min(count, i), min(count + 1, i))
             at = 7 * i + i * i
-            v.spread(out, at, i, m, order, 1, min(count, i), 9, 2, min(count, 7))
-            v.spread(out, at + i * i, i, m, order[:0], 1, min(count, i), 9, 2, min(count, 7))
-            v.spread_few(out, at + 2 * i * i, i, m, order, 1, min(count, i), 9, 2, min(count, 4))
-            at += 2 * i * i + 4 * i
+            v.spread(out, at, i, m, order, 1, 9)
+            v.spread(out, at + 8 * i, i, m, order[:0], 1, 9)
+            v.spread_few(out, at + 16 * i, i, m, order, 1, min(count, i), 9, 2, min(count, 4))
+            v.spread_few(out, at + 20 * i, i, m, order[:0], 1, min(count, i), 9, 5, min(count, 4))
+            v.spread_in_order(out, at + 24 * i, i, m, 7)
+            at += 28 * i
             block = v.choose(v.load_block(m, 3) < 0.5, 2.0, v.in_rows(x))
             v.store(out, at, v.low(block) * v.high(block))
             v.store(out, at + 2 * i, v.raised(v.every(block, 1.5 * 2.0**bits + 3.0)))

@@ -48,6 +48,7 @@ from fastnet_numba.simd.vectors import (
     product,
     spread,
     spread_few,
+    spread_in_order,
     store,
 )
 
@@ -87,15 +88,17 @@ def transpose_rows(m, at, length, x, order, first, rows, width):
     few = min(FEW, step)
     for r in range(0, rows, step):
         j = 0
-        while width - j > few:
-            spread(
-                m, at + j * length + r, length, x, order, first + r, rows - r, width, j, width - j
-            )
-            j += step
-        if j < width:
+        if rows - r >= step and width == few and len(order) == 0:
+            spread_in_order(m, at + r, length, x, (first + r) * width)
+            j = width
+        elif rows - r >= step:
+            spread(m, at + r, length, x, order, first + r, width)
+            j = width - width % few
+        while j < width:
             spread_few(
                 m, at + j * length + r, length, x, order, first + r, rows - r, width, j, width - j
             )
+            j += few
 
 
 @kernel

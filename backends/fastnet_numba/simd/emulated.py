@@ -215,27 +215,35 @@ def transpose(
 
 
 def spread(
-    out: Array, out_at: int, out_row: int, x: Array, order: Array, first: int, rows: int,
-    width: int, column: int, columns: int, most: int = 1 << 30,
-) -> None:  # fmt: skip
-    """Transpose up to LANES rows of x, number `first` of `order` and those behind it."""
+    out: Array, out_at: int, out_row: int, x: Array, order: Array, first: int, width: int
+) -> None:
+    """Transpose LANES rows of x, number `first` of `order` and those behind it."""
     lanes = LANES[x.itemsize]
-    block = np.zeros((lanes, min(most, lanes)), x.dtype)
-    for i in range(min(rows, lanes)):
-        row = int(order[first + i]) if len(order) else first + i
-        block[i] = load_first(x, row * width + column, min(columns, block.shape[1]))[
-            : block.shape[1]
-        ]
-    for j in range(block.shape[1]):
-        store(out, out_at + j * out_row, np.ascontiguousarray(block[:, j]))
+    few = min(FEW, lanes)
+    for column in range(0, width - width % few, few):
+        at = out_at + column * out_row
+        spread_few(out, at, out_row, x, order, first, lanes, width, column, few)
+
+
+def spread_in_order(out: Array, out_at: int, out_row: int, x: Array, at: int) -> None:
+    """The same for rows of FEW numbers, or LANES, that lie one behind the other."""
+    few = min(FEW, LANES[x.itemsize])
+    spread(out, out_at, out_row, x[at:], np.zeros(0, np.intp), 0, few)
 
 
 def spread_few(
     out: Array, out_at: int, out_row: int, x: Array, order: Array, first: int, rows: int,
     width: int, column: int, columns: int,
 ) -> None:  # fmt: skip
-    """The same for up to FEW columns."""
-    spread(out, out_at, out_row, x, order, first, rows, width, column, columns, FEW)
+    """The same for up to LANES rows and up to FEW columns, from `column` on."""
+    lanes = LANES[x.itemsize]
+    block = np.zeros((lanes, min(FEW, lanes)), x.dtype)
+    for i in range(min(rows, lanes)):
+        row = int(order[first + i]) if len(order) else first + i
+        few = min(columns, block.shape[1])
+        block[i, :few] = load_first(x, row * width + column, few)[:few]
+    for j in range(block.shape[1]):
+        store(out, out_at + j * out_row, np.ascontiguousarray(block[:, j]))
 
 
 def address_of_tiles(like: Array) -> int:

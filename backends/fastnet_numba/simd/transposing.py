@@ -14,11 +14,9 @@ from fastnet_numba.simd.vector import (
     LANE,
     Vector,
     address,
-    call,
     constant,
     first_lanes,
     load_masked,
-    splat,
     vector_type,
 )
 
@@ -82,87 +80,136 @@ def transpose(
     return types.void(out, i, i, x, i, i, i, i), build
 
 
-#: How many columns `spread_few` spreads, or as many as a vector has lanes if those are fewer.
+#: How many columns are spread together, or as many as a vector has lanes if those are fewer: with
+#: more, more of a block's instructions would be shuffles.
 FEW = 4
 
 
-def _spread(out: Any, x: Any, order: Any, most: int) -> Typed:
-    """The types of a function that spreads blocks of `most` columns, and what builds it."""
+def _keep(builder: Any, numbers: list[Any], place: Any) -> None:
+    """Store numbers one behind the other, and one after the other, because they are read so."""
+    for i, number in enumerate(numbers):
+        builder.store(number, builder.gep(place, [INDEX(i)], source_etype=INDEX))
 
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        out, out_at, out_row, x, order, first, rows, width, column, columns = args
-        kind = vector_type(Vector(sig.args[3].dtype))
-        lanes = kind.count
-        wide = min(most, lanes)
-        short = ir.VectorType(kind.element, wide)
-        # The places of the rows, in a vector and then in memory, from where each is read.
-        many = ir.VectorType(INDEX, lanes)
-        given = context.make_array(sig.args[4])(context, builder, order)
-        counted = builder.add(splat(builder, many, first), ir.Constant(many, list(range(lanes))))
-        inside = first_lanes(builder, kind, rows)
-        with builder.if_else(builder.icmp_signed(">", given.nitems, INDEX(0))) as (some, none):
-            with some:
-                data = builder.inttoptr(builder.ptrtoint(given.data, INDEX), ir.PointerType())
-                pointer = builder.gep(data, [first], source_etype=INDEX)
-                nothing = ir.Constant(many, [0] * lanes)
-                arguments = [pointer, LANE(8), inside, nothing]
-                listed = call(builder, f"llvm.masked.load.v{lanes}i64.p0", many, arguments)
-                listed_in = builder.block
-            with none:
-                counted_in = builder.block
-        numbers = builder.phi(many)
-        numbers.add_incoming(listed, listed_in)
-        numbers.add_incoming(counted, counted_in)
-        # Where there are no more rows the first one is read again, and its numbers become 0 below.
-        again = splat(builder, many, builder.extract_element(numbers, LANE(0)))
-        numbers = builder.select(inside, numbers, again)
-        places = builder.add(
-            builder.mul(numbers, splat(builder, many, width)), splat(builder, many, column)
-        )
-        kept = cgutils.alloca_once(builder, many)
-        builder.store(places, kept)
-        kept = builder.inttoptr(builder.ptrtoint(kept, INDEX), ir.PointerType())
-        within = first_lanes(builder, short, columns)
-        loaded = []
-        for i in range(lanes):
-            place = builder.load(builder.gep(kept, [INDEX(i)], source_etype=INDEX), typ=INDEX)
-            pointer = address(context, builder, sig.args[3], x, place)
-            loaded.append(load_masked(builder, short, pointer, within))
-        # Vector k gets rows k, k + wide, k + 2 wide, ..., so that lanes come out in order.
-        vectors = []
-        for k in range(wide):
-            parts = loaded[k::wide]
-            while len(parts) > 1:
-                both = list(range(2 * parts[0].type.count))
-                index = ir.Constant(ir.VectorType(LANE, len(both)), both)
-                pairs = zip(parts[::2], parts[1::2], strict=True)
-                parts = [builder.shuffle_vector(low, high, index) for low, high in pairs]
-            vectors.append(parts[0])
-        nothing = constant(kind, 0.0)
-        for j, given in enumerate(_exchanged(builder, vectors)):
-            vector = builder.select(inside, given, nothing)
-            place = builder.add(out_at, builder.mul(out_row, INDEX(j)))
-            pointer = address(context, builder, sig.args[0], out, place)
-            builder.store(vector, pointer, align=sig.args[0].dtype.bitwidth // 8)
-        return context.get_dummy_value()
 
-    i = types.intp
-    return types.void(out, i, i, x, order, i, i, i, i, i), build
+def _places(
+    context: Any, builder: Any, kinds: Any, order: Any, first: Any, rows: Any, width: Any
+) -> Any:
+    """Where the numbers of LANES rows begin, in memory.
+
+    Args:
+        context, builder: Numba's and LLVM's.
+        kinds: the types of x and the order.
+        order, first: rows are number `first` of the order and those behind it; without an order
+            (of no entries) they are x's own.
+        rows: how many there are; where there are no more, the first is named again. None for LANES.
+        width: numbers in a row.
+    """
+    lanes = Vector(kinds[0].dtype).lanes
+    kept = cgutils.alloca_once(builder, ir.ArrayType(INDEX, lanes))
+    kept = builder.inttoptr(builder.ptrtoint(kept, INDEX), ir.PointerType())
+    given = context.make_array(kinds[1])(context, builder, order)
+    data = builder.inttoptr(builder.ptrtoint(given.data, INDEX), ir.PointerType())
+    indices = [INDEX(i) for i in range(lanes)]
+    if rows is not None:
+        indices = [builder.select(builder.icmp_signed("<", i, rows), i, INDEX(0)) for i in indices]
+    with builder.if_else(builder.icmp_signed(">", given.nitems, INDEX(0))) as (some, none):
+        with some:
+            listed = builder.gep(data, [first], source_etype=INDEX)
+            numbers = [builder.gep(listed, [i], source_etype=INDEX) for i in indices]
+            begins = [builder.mul(builder.load(n, typ=INDEX), width) for n in numbers]
+            _keep(builder, begins, kept)
+        with none:
+            begin = builder.mul(first, width)
+            _keep(builder, [builder.add(begin, builder.mul(i, width)) for i in indices], kept)
+    return kept
+
+
+def _transposed(
+    context: Any, builder: Any, kind: Any, x: Any, places: Any, column: Any, mask: Any
+) -> list[Any]:
+    """FEW columns of LANES rows, a vector for each column.
+
+    Args:
+        context, builder: Numba's and LLVM's.
+        kind: the type of x.
+        x: the array.
+        places: where rows begin, in memory.
+        column: the first.
+        mask: of the columns to read; None for all of them.
+    """
+    vector = vector_type(Vector(kind.dtype))
+    lanes, align = vector.count, kind.dtype.bitwidth // 8
+    short = ir.VectorType(vector.element, min(FEW, lanes))
+    loaded = []
+    for i in range(lanes):
+        place = builder.load(builder.gep(places, [INDEX(i)], source_etype=INDEX), typ=INDEX)
+        pointer = address(context, builder, kind, x, builder.add(place, column))
+        if mask is None:
+            loaded.append(builder.load(pointer, typ=short, align=align))
+        else:
+            loaded.append(load_masked(builder, short, pointer, mask))
+    # Vector k gets rows k, k + FEW, k + 2 FEW, ..., so that lanes come out in order.
+    vectors = []
+    for k in range(short.count):
+        parts = loaded[k :: short.count]
+        while len(parts) > 1:
+            both = list(range(2 * parts[0].type.count))
+            index = ir.Constant(ir.VectorType(LANE, len(both)), both)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [builder.shuffle_vector(low, high, index) for low, high in pairs]
+        vectors.append(parts[0])
+    return _exchanged(builder, vectors)
 
 
 @traceable
 def spread(
-    typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
-    width: Any, column: Any, columns: Any,
-) -> Typed:  # fmt: skip
-    """Transpose up to LANES rows of x, number `first` of `order` and those behind it.
+    typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, width: Any
+) -> Typed:
+    """Transpose LANES rows of x, number `first` of `order` and those behind it.
 
-    Without an order (of no entries) they are x's own rows. x `(n, width)` is flat; of each row up
-    to LANES numbers are taken, from `column` on: out[j, i] = x[order[first + i], column + j], with
-    rows of `out` `out_row` apart. There is at least one row. Rows and columns beyond `rows` and
-    `columns` are not read, and zero in `out`, of which a whole block is written.
+    Without an order (of no entries) they are x's own rows. x `(n, width)` is flat; of each row as
+    many numbers are taken as whole groups of FEW, or of LANES if those are fewer, have:
+    out[j, i] = x[order[first + i], j], with rows of `out` `out_row` apart.
     """
-    return _spread(out, x, order, 1 << 30)
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        out, out_at, out_row, x, order, first, width = args
+        places = _places(context, builder, sig.args[3:5], order, first, None, width)
+        wide = min(FEW, Vector(sig.args[3].dtype).lanes)
+        stop = builder.sub(width, builder.urem(width, INDEX(wide)))
+        with cgutils.for_range_slice(builder, INDEX(0), stop, INDEX(wide), INDEX) as (column, _):
+            vectors = _transposed(context, builder, sig.args[3], x, places, column, None)
+            for j, vector in enumerate(vectors):
+                row = builder.mul(out_row, builder.add(column, INDEX(j)))
+                pointer = address(context, builder, sig.args[0], out, builder.add(out_at, row))
+                builder.store(vector, pointer, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, x, order, i, i), build
+
+
+@traceable
+def spread_in_order(typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at: Any) -> Typed:
+    """The same for rows of FEW numbers, or LANES, that lie one behind the other from `x[at]` on."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        out, out_at, out_row, x, at = args
+        kind = vector_type(Vector(sig.args[3].dtype))
+        lanes, align = kind.count, sig.args[3].dtype.bitwidth // 8
+        wide = min(FEW, lanes)
+        block = ir.VectorType(kind.element, wide * lanes)
+        pointer = address(context, builder, sig.args[3], x, at)
+        rows = builder.load(pointer, typ=block, align=align)
+        for j in range(wide):
+            index = ir.Constant(ir.VectorType(LANE, lanes), [wide * i + j for i in range(lanes)])
+            place = builder.add(out_at, builder.mul(out_row, INDEX(j)))
+            pointer = address(context, builder, sig.args[0], out, place)
+            builder.store(builder.shuffle_vector(rows, rows, index), pointer, align=align)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, x, i), build
 
 
 @traceable
@@ -170,5 +217,26 @@ def spread_few(
     typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, order: Any, first: Any, rows: Any,
     width: Any, column: Any, columns: Any,
 ) -> Typed:  # fmt: skip
-    """The same for up to FEW columns, and no more than LANES: fewer instructions."""
-    return _spread(out, x, order, FEW)
+    """The same for up to LANES `rows`, at least one, and up to FEW `columns`, from `column` on.
+
+    Rows and columns beyond these are not read, and zero in `out`, of which FEW rows are written (or
+    LANES, if those are fewer).
+    """
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        out, out_at, out_row, x, order, first, rows, width, column, columns = args
+        places = _places(context, builder, sig.args[3:5], order, first, rows, width)
+        kind = vector_type(Vector(sig.args[3].dtype))
+        inside = first_lanes(builder, kind, rows)
+        short = ir.VectorType(kind.element, min(FEW, kind.count))
+        mask = first_lanes(builder, short, columns)
+        vectors = _transposed(context, builder, sig.args[3], x, places, column, mask)
+        for j, vector in enumerate(vectors):
+            place = builder.add(out_at, builder.mul(out_row, INDEX(j)))
+            pointer = address(context, builder, sig.args[0], out, place)
+            kept = builder.select(inside, vector, constant(kind, 0.0))
+            builder.store(kept, pointer, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(out, i, i, x, order, i, i, i, i, i), build
