@@ -149,13 +149,13 @@ def _adam_arrays(size: int) -> tuple[Array, Array, Array, Array]:
 
 @cache
 def _update_kernel() -> Any:
-    from fastnet_numba.ops.optimizers import ADAM, update
+    from fastnet_numba.ops.optimizers import adam
     from fastnet_numba.simd.compiled import entry
 
     @entry
     def updates(constants: Any, p: Any, g: Any, memory: Any, times: Any) -> None:
         for t in range(times):
-            update(ADAM, constants, p, g, memory, 0, len(p), 1e-3, 0.0, t + 1)
+            adam(constants, p, g, memory, 0, len(p), 1e-3, 0.0, t + 1)
 
     return updates
 

@@ -15,11 +15,15 @@ import numpy as np
 def compile_kernels(dtype: str) -> None:
     """Once for all: a process whose kernels are not in the cache says that it compiles them."""
     if importlib.util.find_spec("numba") is not None:
+        from fastnet_numba.addresses import all_parts
         from fastnet_numba.kernels import Kernels, load
 
+        kernels = load(np.dtype(dtype))
         for name, found in vars(Kernels).items():
             if type(found) is cached_property:
-                getattr(load(np.dtype(dtype)), name)
+                getattr(kernels, name)
+        for part in all_parts():
+            kernels.address_of(part)
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -157,6 +157,10 @@ class KernelCache(caching.FunctionCache):
             numba.config.CACHE_DIR = before
         self._lock = _Lock(Path(self.cache_path) / f"{entry.py_func.__name__}.lock", signals)
 
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        # What Numba adds is the same in each file: the folder is for one version of all code.
+        return signature, codegen.magic_tuple()
+
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The code, or None if it has to be compiled, which no other process does meanwhile."""
         found = self._read(signature, target_context)

@@ -1,8 +1,8 @@
 """The compiled kernels of a dtype: made once on a machine, then loaded from a folder.
 
 Nothing is compiled for a network: its layers stand in tables that the kernels read. So there are
-few kernels, and once they are cached, any network of any shape starts at once. Each entry is
-compiled, or loaded, when it is first needed: a tiny network needs few of them.
+few kernels, and once they are cached, any network of any shape starts at once. Each entry, and each
+part (`simd/parts.py`), is compiled, or loaded, when it is first needed: most networks need few.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from fastnet.interrupts import HeldSignals
 from fastnet_numba import prediction, shuffling, tiny, training
 from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import lanes, products
+from fastnet_numba.simd.parts import plain_address, types_of
 from fastnet_numba.versions import explained
 
 _log = logging.getLogger("fastnet")
@@ -32,6 +33,15 @@ class Kernels:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
+        self._addresses: dict[Any, int] = {}
+
+    def address_of(self, part: Any) -> int:
+        """The address of a part of kernels (`simd/parts.py`)."""
+        found = self._addresses.get(part)
+        if found is None:
+            made = _ready(part, self.dtype)
+            found = self._addresses[part] = _address(made, self.dtype)
+        return found
 
     @cached_property
     def tiles_for(self) -> Any:
@@ -59,11 +69,6 @@ class Kernels:
         return _ready(prediction.predict_at_once, self.dtype)
 
     @cached_property
-    def predict_graph_at_once(self) -> Any:
-        """The same for networks as of `graph_run`."""
-        return _ready(prediction.predict_graph_at_once, self.dtype)
-
-    @cached_property
     def tiny(self) -> Any:
         """A run of steps of a tiny network."""
         return _ready(tiny.steps, self.dtype)
@@ -86,7 +91,7 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     """The entry, compiled for the dtype if this machine has not done so before."""
     if numba.config.DISABLE_JIT:
         return entry
-    signature = dict(_signatures(dtype))[entry]
+    signature = _signature(entry, dtype)
     # Numba stays unusable for the rest of the process if it is stopped while it loads or compiles.
     with _lock, HeldSignals() as signals:
         cache = entry._cache = KernelCache(entry, dtype, signals)
@@ -97,9 +102,23 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     return entry
 
 
-def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
-    """Each entry with the types it is compiled for."""
+def _address(part: Any, dtype: np.dtype[Any]) -> int:
+    """The address of compiled code."""
+    if numba.config.DISABLE_JIT:
+        return plain_address(part)
+    found = part.overloads[_signature(part, dtype)]
+    address: int = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+    return address
+
+
+def _signature(entry: Any, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """The types that an entry or a part is compiled for."""
     number = types.float32 if dtype.itemsize == 4 else types.float64
+    return _signatures(number).get(entry) or types_of(entry.py_func, number)
+
+
+def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
+    """The types that each kernel which Python calls is compiled for."""
     index = types.int64
 
     def array(kind: Any, ndim: int = 1, constant: bool = False) -> Any:
@@ -127,17 +146,16 @@ def _signatures(dtype: np.dtype[Any]) -> list[tuple[Any, tuple[Any, ...]]]:
         array(unsigned), array(unsigned), index, index,
         array(unsigned, 2), array(unsigned), array(unsigned, 2),
     )  # fmt: skip
-    return [
-        (products.tiles_for, (written,)),
-        (training.run, run),
-        (training.narrow_run, run),
-        (training.graph_run, run),
-        (prediction.predict_at_once, few),
-        (prediction.predict_graph_at_once, few),
-        (tiny.steps, steps),
-        (lanes.steps, together),
-        (shuffling.shuffle, shuffle),
-    ]
+    return {
+        products.tiles_for: (written,),
+        training.run: run,
+        training.narrow_run: run,
+        training.graph_run: run,
+        prediction.predict_at_once: few,
+        tiny.steps: steps,
+        lanes.steps: together,
+        shuffling.shuffle: shuffle,
+    }
 
 
 def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
@@ -172,7 +190,8 @@ class _Watcher(event.Listener):
 @cache
 def _announce(dtype: str) -> None:
     _log.warning(
-        "fastnet compiles its %s kernels for this machine: some seconds, once for each version.",
+        "fastnet compiles its %s kernels for this machine: up to some seconds, once for each "
+        "version.",
         dtype,
     )
 

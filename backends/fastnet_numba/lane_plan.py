@@ -1,5 +1,6 @@
 """Which networks and runs are done side by side, and the table of their layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run
-from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS
-from fastnet_numba.ops.lanes import CODE, CONSTANTS
-from fastnet_numba.ops.losses import CROSSENTROPY, OF_ROWS
+from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, RELU, SIGMOID, TANH, activation
+from fastnet_numba.ops.lanes import ADDRESS, CODE, CONSTANTS
+from fastnet_numba.ops.losses import CROSSENTROPY, TERMS_OF
 from fastnet_numba.ops.optimizers import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.lanes import ROWS
@@ -36,8 +37,11 @@ class LanePlan:
     room: int
 
 
-def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
-    """The plan for this path, or None if it is not for it."""
+def plan_of(plan: Plan, dtype: np.dtype[Any], address_of: Callable[[Any], int]) -> LanePlan | None:
+    """The plan for this path, or None if it is not for it.
+
+    `address_of` gives the address of a part of the kernels.
+    """
     factors = {factor for one in plan.parameters for factor in (one.rate_factor, one.decay_factor)}
     if not plan.is_chain or factors != {1}:
         return None
@@ -50,7 +54,7 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
             bias = -1 if op.bias is None else op.bias.offset
             places = [room + n * op.units * width for n in range(3)]
             room += 3 * op.units * width
-            layers.append([IDENTITY, 0, op.inputs, op.units, op.weight.offset, bias, *places])
+            layers.append([IDENTITY, 0, op.inputs, op.units, op.weight.offset, bias, *places, 0])
         elif isinstance(op, Elementwise) and layers and layers[-1][CODE] == IDENTITY:
             layers[-1][CODE], layers[-1][CONSTANTS] = ACTIVATIONS[op.kind], len(constants)
             constants += (*op.constants, *(0.0,) * MOST_CONSTANTS)[:MOST_CONSTANTS]
@@ -60,8 +64,11 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> LanePlan | None:
     loss = LOSSES[plan.loss.kind]
     if max(op.units for op in plan.affine) > MOST_UNITS or plan.inputs > MOST_INPUTS:
         return None
-    if loss in OF_ROWS and loss != CROSSENTROPY:
+    if loss not in TERMS_OF and loss != CROSSENTROPY:
         return None
+    for layer in layers:
+        if layer[CODE] not in (IDENTITY, RELU, SIGMOID, TANH):
+            layer[ADDRESS] = address_of(activation(layer[CODE]))
     return LanePlan(np.array(layers, np.int64), constants, room)
 
 

@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from fastnet_numba.ops.layers import forward
-from fastnet_numba.ops.narrow import narrow_forward, stride, transpose_rows
+from fastnet_numba.ops.narrow import stride, transpose_rows
 from fastnet_numba.ops.rows import take
 from fastnet_numba.ops.table import (
     CHUNK,
     EMBED,
+    FORWARD,
     INPUT_WIDTH,
     INPUTS,
     KIND,
@@ -21,30 +22,28 @@ from fastnet_numba.ops.table import (
     X_ROW,
     X,
 )
-from fastnet_numba.simd.compiled import entry, inlined, kernel, spliced
+from fastnet_numba.simd.compiled import entry, inlined, kernel
 from fastnet_numba.simd.vectors import flat
 
 
 @kernel
 def narrow_predict_rows(ops, p, m, x, out, low, high):
-    """The same as `predict_rows` with the rows in the lanes, for many of them.
-
-    Not for `predict_at_once`: it would have all of this compiled once more.
-    """
-    outputs, none = ops[0, OUTPUT_WIDTH], flat(ops)[:0]
+    """The same as `predict_rows` with the rows in the lanes, for many of them."""
+    outputs, no_order = ops[0, OUTPUT_WIDTH], flat(ops)[:0]
+    none, no_dropout = np.int64(0), 0.0
     for at in range(low, high, ops[0, CHUNK]):
         rows = min(ops[0, CHUNK], high - at)
         length = stride(m, rows)
-        transpose_rows(m, ops[0, X], length, x, none, at, rows, ops[0, INPUT_WIDTH])
-        narrow_forward(ops, p, m, rows)
+        transpose_rows(m, ops[0, X], length, x, no_order, at, rows, ops[0, INPUT_WIDTH])
+        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
         for j in range(outputs):
             here = ops[0, OUTPUT] + j * length
             for r in range(rows):
                 out[(at + r) * outputs + j] = m[here + r]
 
 
-@spliced
-def predict_rows(graph, ops, p, m, x, out, low, high):
+@inlined
+def predict_rows(ops, p, m, x, out, low, high):
     """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
     outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
@@ -53,7 +52,7 @@ def predict_rows(graph, ops, p, m, x, out, low, high):
         rows = min(ops[0, CHUNK], high - at)
         for r in range(rows):
             take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
-        forward(graph, ops, p, m, rows, no_dropout, none, none, none)
+        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
         for r in range(rows):
             here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
             for j in range(outputs):
@@ -75,8 +74,8 @@ def codes_fit(ops, x):
     return True
 
 
-@inlined
-def predict_few(graph, ops, p, m, x, out):
+@entry(nogil=False)
+def predict_at_once(ops, p, m, x, out):
     """Write the predictions for the rows of `x` `(rows, inputs)` into `out` `(rows, outputs)`.
 
     The GIL is held: for a few rows that takes less time than to release it, and one arena serves
@@ -88,21 +87,7 @@ def predict_few(graph, ops, p, m, x, out):
     """
     if x.shape[1] != ops[0, INPUT_WIDTH] or not 0 < len(x) <= ops[0, CHUNK]:
         return False
-    if graph is None:
-        pass
-    elif not codes_fit(ops, x):
+    if not codes_fit(ops, x):
         return False
-    predict_rows(graph, ops, p, m, flat(x), flat(out), np.int64(0), len(x))
+    predict_rows(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
     return True
-
-
-@entry(nogil=False)
-def predict_at_once(ops, p, m, x, out):
-    """`predict_few` for tables of `PLAIN_KINDS` alone."""
-    return predict_few(None, ops, p, m, x, out)
-
-
-@entry(nogil=False)
-def predict_graph_at_once(ops, p, m, x, out):
-    """`predict_few` for all others."""
-    return predict_few(True, ops, p, m, x, out)

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy import empty, ndarray, vdot
 
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
@@ -26,6 +27,7 @@ from fastnet_numba.ops.table import COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
 from fastnet_numba.simd.sorting import DRAWN
 from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
+from fastnet_numba.workspace import Workspace
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
@@ -53,22 +55,6 @@ _WITH_GRADIENTS = (training.GRADIENT, training.TRAIN)
 NO_TABLE = np.zeros((1, COLUMNS), np.int64)
 
 
-class _Workspace:
-    """A layout, and the arenas for it that are not in use."""
-
-    def __init__(self, layout: Layout, dtype: np.dtype[Any]) -> None:
-        self.layout = layout
-        self.dtype = dtype
-        self.free: list[Array] = []
-
-    def borrow(self) -> Array:
-        """An arena; the caller appends it to `free` afterwards."""
-        try:  # not `if`: another thread may take the last one in between
-            return self.free.pop()
-        except IndexError:
-            return self.layout.new_arena(self.dtype)
-
-
 class _Pass:
     """One pass over so many rows, in one thread: all that the compiled `run` is given but the rows.
 
@@ -82,13 +68,15 @@ class _Pass:
     def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
         plan, dtype = program.plan, program.dtype
         run = Run.whole_batch(rows)
-        tables = tables_of(run, program.numbers(task, run, rows, 0, parts, 1), ())
+        tables = tables_of(
+            run, program.numbers(task, run, rows, 0, parts, 1), (), program.kernels.address_of
+        )
         workspace = program.for_rows(-(-rows // parts))
-        gradient = np.zeros(parts * program.stride, dtype)
+        gradient = cache_lines.zeros(parts * program.stride, dtype)
         self.kernel = program.kernel_for(workspace.layout)
         self.losses = np.empty(1)
         self.gradient = gradient[: plan.size]  # what is not trained stays 0
-        self.before = (workspace.layout.evaluation, *tables)
+        self.before = (workspace.evaluation, *tables)
         self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
         self.nothing, self.no_indices = program.nothing, program.no_indices
         self.after = (
@@ -122,7 +110,7 @@ class NumbaProgram(Program):
         self.stride = -(-plan.size // CACHE_LINE_STRIDE) * CACHE_LINE_STRIDE + CACHE_LINE_STRIDE
         self.segments = segments_of(plan)
         self.load_monitor = LoadMonitor()
-        self._workspaces: dict[int, _Workspace] = {}
+        self._workspaces: dict[int, Workspace] = {}
         self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...], bool], list[_Pass]] = {}
         # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
@@ -152,17 +140,17 @@ class NumbaProgram(Program):
         """The array itself."""
         return array
 
-    def _workspace(self, rows: int) -> _Workspace:
+    def _workspace(self, rows: int) -> Workspace:
         """The layout for chunks of so many rows."""
         found = self._workspaces.get(rows)
         if found is None:
             layout = lay_out(self.plan, self.dtype, rows, self.tiles)
-            found = _Workspace(layout, self.dtype)
+            found = Workspace(layout, self.dtype, self.kernels.address_of)
             kept = list(self._workspaces.items())[1 - KEPT :]
             self._workspaces = dict([*kept, (rows, found)])
         return found
 
-    def for_rows(self, rows: int) -> _Workspace:
+    def for_rows(self, rows: int) -> Workspace:
         """The workspace for so many rows, of a batch or of a thread's part of one."""
         return self._workspace(self._chunk_rows(rows))
 
@@ -194,12 +182,11 @@ class NumbaProgram(Program):
         """Make the table and the arena of `predict_at_once`."""
         most = min(max(FEW_PRODUCTS // self.plan.products, FEWEST), MOST)
         few = self.for_rows(most)
-        kernels, graph = self.kernels, few.layout.graph
         # In this order: another thread may read all three now, the table before the arena.
         self.few_arena = few.borrow()
         if not numba.config.DISABLE_JIT:  # plain Python does not hold the GIL throughout
-            self.predict_few = kernels.predict_graph_at_once if graph else kernels.predict_at_once
-        self.few_table = few.layout.prediction
+            self.predict_few = self.kernels.predict_at_once
+        self.few_table = few.prediction_at_once
 
     def loss_at_once(self, parameters: Array, x: Any, y: Any) -> float | None:
         """The loss over few rows of the kernel's dtype and layout; None for others."""
@@ -356,7 +343,7 @@ class NumbaProgram(Program):
     @cached_property
     def lane_plan(self) -> LanePlan | None:
         """The plan for tiny networks side by side, or None."""
-        return lane_plan_of(self.plan, self.dtype)
+        return lane_plan_of(self.plan, self.dtype, self.kernels.address_of)
 
     def _run(
         self, task: int, state: State, data: Data, run: Run, out: Array, alone: bool = False
@@ -387,16 +374,22 @@ class NumbaProgram(Program):
             parts, workers = 1, 1
         workspace = self._workspace(batch) if whole else self.for_rows(-(-batch // parts))
         layout = workspace.layout
-        table = layout.training if updating or run.training else layout.evaluation
         if task == training.PREDICT:
-            table = layout.prediction
+            table = workspace.prediction
+        elif updating or run.training:
+            table = workspace.training
+        else:
+            table = workspace.evaluation
         gradient = out.reshape(-1)
         if task in _WITH_GRADIENTS:
             gradient = gradient_room(state, parts * self.stride)
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = tables_of(
-            run, self.numbers(task, run, rows, state.updates, parts, workers), self.segments
+            run,
+            self.numbers(task, run, rows, state.updates, parts, workers),
+            self.segments,
+            self.kernels.address_of,
         )
         rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)

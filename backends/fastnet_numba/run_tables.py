@@ -10,7 +10,10 @@ from fastnet.contract.loading import lacking
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Run
 from fastnet_numba import training
+from fastnet_numba.addresses import AddressOf
 from fastnet_numba.ops.declared import KINDS
+from fastnet_numba.ops.optimizers import UPDATES
+from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
 
 
 def segments_of(plan: Plan) -> tuple[float, ...]:
@@ -31,9 +34,12 @@ def segments_of(plan: Plan) -> tuple[float, ...]:
 
 
 def tables_of(
-    run: Run, numbers: dict[int, int], segments: tuple[float, ...]
+    run: Run, numbers: dict[int, int], segments: tuple[float, ...], address_of: AddressOf
 ) -> tuple[Array, Array, Array]:
-    """The tables of a run for the kernel: what each step has, the integers, the floats."""
+    """The tables of a run for the kernel: what each step has, the integers, the floats.
+
+    `address_of` compiles or loads the parts of kernels that the run needs.
+    """
     steps = np.empty((run.steps, training.PER_STEP))
     steps[:, training.LEARNING_RATE] = run.learning_rate
     steps[:, training.L2] = run.l2
@@ -42,12 +48,19 @@ def tables_of(
     kind, constants = run.optimizer.canonical()
     if kind not in KINDS["optimizer"]:
         raise lacking("numba", "optimizer", kind)
-    int_table = np.empty(training.INTEGERS, np.int64)
+    int_table = np.zeros(training.INTEGERS, np.int64)
     int_table[training.FIRST_STEP] = run.first_step
     int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
-    int_table[training.OPTIMIZER] = OPTIMIZERS[kind]
     for place, number in numbers.items():
         int_table[place] = number
+    if run.l1 > 0 or (steps[:, training.L2] > 0).any():
+        int_table[training.PENALTIES] = address_of(penalties)
+    if numbers[training.TASK] >= training.UPDATE:
+        int_table[training.OPTIMIZER] = address_of(UPDATES[OPTIMIZERS[kind]])
+        if run.clip_value is not None:
+            int_table[training.ENTRIES_CLIPPED] = address_of(entries_clipped)
+        if run.clip_norm is not None:
+            int_table[training.NORM_CLIPPED] = address_of(norm_clipped)
     clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
     floats = [run.l1, *clipping, run.reports_penalty, *constants]
     if segments:

@@ -106,7 +106,9 @@ def _follow(
     layout = workspace.layout
     numbers = program.numbers(training.TRAIN, run, len(data), updates, size, size)
     numbers |= {training.IN_TEAM: 1, training.BATCHES: len(cuts) - 1}
-    steps, int_table, float_table = tables_of(run, numbers, program.segments)
+    steps, int_table, float_table = tables_of(
+        run, numbers, program.segments, program.kernels.address_of
+    )
     batches = np.arange(run.first_step, run.first_step + run.steps) % (len(cuts) - 1)
     steps[:, training.BEGIN] = cuts[batches]
     steps[:, training.END] = cuts[batches + 1]
@@ -114,7 +116,7 @@ def _follow(
     losses = np.empty(run.steps)
     arena = workspace.borrow()
     made = program.kernel_for(layout)(
-        layout.training, steps, int_table, float_table, parameters, memory, gradients, arena,
+        workspace.training, steps, int_table, float_table, parameters, memory, gradients, arena,
         losses, *program.flat_rows(data, run), shared, signals,
         program.wide_sums(training.TRAIN, most * size, size), rank,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
 from fastnet_numba.ops.lanes import cleared
-from fastnet_numba.ops.losses import OF_ROWS, term
+from fastnet_numba.ops.losses import TERMS_OF, term
 from fastnet_numba.ops.optimizers import DOUBLE, SGD, SINGLE
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
@@ -97,7 +97,7 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
             return None
     widest = max(max(op.inputs, op.units) for op in layers)
     fitting = [width for width in EXAMPLE_WIDTHS if widest <= width <= LANES[dtype.itemsize]]
-    if not fitting or LOSSES[plan.loss.kind] in OF_ROWS:
+    if not fitting or LOSSES[plan.loss.kind] not in TERMS_OF:
         return None
     table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]
     width = fitting[0]

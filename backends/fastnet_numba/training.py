@@ -14,16 +14,16 @@ import math
 
 import numpy as np
 
-from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier, bound, gathered
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
-from fastnet_numba.ops.narrow import narrow_backward, narrow_forward, narrow_gather
+from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
 from fastnet_numba.ops.optimizers import update, update_segments
-from fastnet_numba.ops.penalties import add_slice, clip_entries, largest, penalize, scale, squares
+from fastnet_numba.ops.penalties import add_slice, clip_entries, clip_norm, penalize
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
-from fastnet_numba.ops.table import CHUNK, STATISTICS, TERMS
+from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, STATISTICS, TERMS
 from fastnet_numba.prediction import narrow_predict_rows, predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -33,11 +33,12 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
 #: parts' gradients, SEGMENTS how many stretches of the parameters have factors of their own.
-#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0.
+#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0. OPTIMIZER
+#: and those behind it are addresses, 0 for what the run does not need.
 (
     TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
-    OPTIMIZER, TRAINED, SIZE_OF_PART, SEGMENTS, INTEGERS,
-) = range(16)  # fmt: skip
+    TRAINED, SIZE_OF_PART, SEGMENTS, OPTIMIZER, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, INTEGERS,
+) = range(19)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
@@ -60,21 +61,6 @@ LEARNING_RATE, L2, WEIGHT_DECAY, DROPOUT_FACTOR, BEGIN, END, MASS, PER_STEP = ra
 #: Rows whose gradients are summed up in float32, and in batches with more than `MANY_ROWS` (of a
 #: part) added in float64: rounding in a long sum goes the same way again and again.
 ROWS_AT_ONCE, MANY_ROWS = 1024, 4096
-
-
-@inlined
-def bound(size, part, parts):
-    """Where a part of the flat vector begins, on a cache line: no two workers write to one."""
-    return size if part == parts else size * part // parts // CACHE_LINE_STRIDE * CACHE_LINE_STRIDE
-
-
-@inlined
-def gathered(shared, parts, column):
-    """The sum of what the parts have found."""
-    summed = 0.0
-    for part in range(parts):
-        summed += shared[part * CACHE_LINE_STRIDE + column]
-    return summed
 
 
 @inlined
@@ -150,12 +136,13 @@ def follow(
                     count = min(places[CHUNK], end - at)
                     if narrow is None:
                         gather(places, m, x, y, weights, order, ahead + at, count)
-                        forward(graph, ops, p, m, count, factor, at - start, int_table[SEED], step)
                     else:
                         narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
-                        narrow_forward(ops, p, m, count)
+                    forward(
+                        places[FORWARD], ops, p, m, count, factor, at - start, int_table[SEED], step
+                    )
                     found += sum_of_losses(
-                        narrow, places, m, count, order, ahead + at, labels, weighted, mass
+                        places[LOSS], places, m, count, order, ahead + at, labels, weighted, mass
                     )
                     if task == LOSS_ONLY:
                         pass
@@ -189,7 +176,9 @@ def follow(
             if float_table[L1] > 0 or steps[s, L2] > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
-                    penalty = penalize(ops, p, g, here, there, float_table[L1], steps[s, L2])
+                    penalty = penalize(
+                        int_table[PENALTIES], ops, p, g, here, there, float_table[L1], steps[s, L2]
+                    )
                     shared[part * CACHE_LINE_STRIDE + 1] = penalty
                 generation += 1
                 if workers > 1 and not barrier(signals, worker, workers, generation):
@@ -202,27 +191,14 @@ def follow(
             return s + 1
 
         if float_table[CLIP_VALUE] < math.inf:
-            clip_entries(g, low, high, float_table[CLIP_VALUE])
+            clip_entries(int_table[ENTRIES_CLIPPED], g, low, high, float_table[CLIP_VALUE])
         if float_table[CLIP_NORM] < math.inf:
-            # Where the squares overflow, the norm need not: once more, in units of the largest.
-            unit = 1.0
-            for attempt in range(2, 6, 2):
-                for part in range(first, last):
-                    here, there = bound(size, part, parts), bound(size, part + 1, parts)
-                    shared[part * CACHE_LINE_STRIDE + attempt] = squares(g, here, there, unit)
-                    shared[part * CACHE_LINE_STRIDE + attempt + 1] = largest(g, here, there)
-                generation += 1
-                if workers > 1 and not barrier(signals, worker, workers, generation):
-                    return s
-                square, peak = gathered(shared, parts, attempt), 0.0
-                for part in range(parts):
-                    peak = max(peak, shared[part * CACHE_LINE_STRIDE + attempt + 1])
-                norm = unit * math.sqrt(square)
-                if not (math.isinf(square) and math.isfinite(peak)):
-                    break
-                unit = peak
-            if norm > float_table[CLIP_NORM]:
-                scale(g, low, high, float_table[CLIP_NORM] / norm)
+            generation = clip_norm(
+                int_table[NORM_CLIPPED], g, shared, signals, size, parts, worker, workers,
+                generation, float_table[CLIP_NORM],
+            )  # fmt: skip
+            if generation == 0:
+                return s
         if int_table[SEGMENTS] == 0:
             update(
                 int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
@@ -246,7 +222,7 @@ def follow(
     if task == PREDICT:  # no steps then
         begin, end = rows * first // parts, rows * last // parts
         if narrow is None:
-            predict_rows(graph, ops, p, m, x, g, begin, end)
+            predict_rows(ops, p, m, x, g, begin, end)
         else:
             narrow_predict_rows(ops, p, m, x, g, begin, end)
     return int_table[STEPS]

@@ -1,13 +1,17 @@
 """Activations and their slopes, and softmax, on a layer's output in the arena.
 
 `z` what goes in, `a` what comes out and takes its place; `slope` = da / dz, kept for the way
-back. To add an activation, declare its code, write its function and name both in `apply`.
+back. To add an activation, declare its code, write its function and name both in `FUNCTIONS`.
 """
 
 import math
+from functools import cache
+from typing import Any
+
+from numba.core import types
 
 from fastnet_numba.ops.declared import code
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, kernel, part, part_named
 from fastnet_numba.simd.elementwise import (
     exp,
     expm1,
@@ -18,7 +22,8 @@ from fastnet_numba.simd.elementwise import (
     tanh,
 )
 from fastnet_numba.simd.lanes import ROWS
-from fastnet_numba.simd.traced import by_code
+from fastnet_numba.simd.parts import by_address
+from fastnet_numba.simd.traced import by_code, traced
 from fastnet_numba.simd.vectors import (
     choose,
     every,
@@ -144,56 +149,84 @@ def tanh_gelu(z, slope, cubic):
     return 0.5 * z * (1.0 + h), fma(0.5 * u * (1.0 - h * h), curve, 0.5 * (1.0 + h))
 
 
-#: For a code, a = f(z) and da / dz; of the activation's constants there are two vectors like z.
-apply = by_code(
-    {
-        IDENTITY: identity,
-        RELU: relu,
-        SIGMOID: logistic,
-        TANH: hyperbolic,
-        LEAKY_RELU: leaky_relu,
-        ELU: elu,
-        SOFTPLUS: soft,
-        SILU: silu,
-        GELU: gelu,
-        MISH: mish,
-        HARDSWISH: hardswish,
-        RELU6: relu6,
-        HARDSIGMOID: hardsigmoid,
-        TANH_GELU: tanh_gelu,
-    }
-)
+#: By code, a = f(z) and da / dz; of the activation's constants there are two vectors like z.
+FUNCTIONS = {
+    IDENTITY: identity,
+    RELU: relu,
+    SIGMOID: logistic,
+    TANH: hyperbolic,
+    LEAKY_RELU: leaky_relu,
+    ELU: elu,
+    SOFTPLUS: soft,
+    SILU: silu,
+    GELU: gelu,
+    MISH: mish,
+    HARDSWISH: hardswish,
+    RELU6: relu6,
+    HARDSIGMOID: hardsigmoid,
+    TANH_GELU: tanh_gelu,
+}
+
+#: For a code, one of these.
+apply = by_code(FUNCTIONS)
+
+#: Those that are computed of blocks: the commonest of those that take long.
+OF_BLOCKS = (SIGMOID, TANH)
 
 
-#: The same of blocks, for the commonest of those that take long.
-apply_to_block = by_code({SIGMOID: logistic, TANH: hyperbolic})
+@by_address(types.none)
+def activate(m, at, slope_at, count, place):
+    """a = f(z), and its slope, for `count` entries, rounded up to whole vectors.
+
+    The activation's constants are at `m[place]`.
+    """
 
 
-@kernel
-def activate(kind, m, at, slope_at, count, constants):
-    """a = f(z), and its slope, for `count` entries, rounded up to whole vectors."""
-    whole = 0
-    if kind == SIGMOID or kind == TANH:
+@cache
+def activation(code: int) -> Any:
+    """The part for `activate` that computes the activation of this code."""
+    function = traced(FUNCTIONS[code])
+
+    def of_vectors(m, at, slope_at, count, place):
+        c0, c1 = every(m, m[place]), every(m, m[place + 1])
+        for i in range(0, count, lanes(m)):
+            a, slope = function(load(m, at + i), c0, c1)
+            store(m, at + i, a)
+            store(m, slope_at + i, slope)
+
+    def of_blocks(m, at, slope_at, count, place):
         step = ROWS * lanes(m)
         whole = count // step * step
         for i in range(0, whole, step):
             z = load_block(m, at + i)
-            a, slope = apply_to_block(kind, z, z, z)
+            a, slope = function(z, z, z)
             store(m, at + i, a)
             store(m, slope_at + i, slope)
-    c0, c1 = every(m, m[constants]), every(m, m[constants + 1])
-    for i in range(whole, count, lanes(m)):
-        a, slope = apply(kind, load(m, at + i), c0, c1)
-        store(m, at + i, a)
-        store(m, slope_at + i, slope)
+        for i in range(whole, count, lanes(m)):
+            z = load(m, at + i)
+            a, slope = function(z, z, z)
+            store(m, at + i, a)
+            store(m, slope_at + i, slope)
+
+    return part_named(FUNCTIONS[code].__name__, of_blocks if code in OF_BLOCKS else of_vectors)
 
 
-@kernel
+@by_address(types.none)
 def softmax(m, at, copy_at, rows, row, units, in_turn):
-    """a_j = exp(z_j - max z) / sum_k exp(z_k - max z); a copy of a is kept for the way back.
+    """Softmax of rows, `row` apart; a copy is kept for the way back.
 
-    `in_turn`: the sum is that of one entry after another.
+    `in_turn`: sums are those of one entry after another.
     """
+
+
+@by_address(types.none)
+def softmax_back(m, d_at, a_at, rows, row, units):
+    """From the derivatives by what came out of softmax, its copy, to those by what went in."""
+
+
+@part
+def softmax_of_rows(m, at, copy_at, rows, row, units, in_turn):
+    """a_j = exp(z_j - max z) / sum_k exp(z_k - max z)."""
     step = lanes(m)
     for r in range(rows):
         here = at + r * row
@@ -228,8 +261,8 @@ def peak(m, at, units):
     return every(m, highest(top))
 
 
-@kernel
-def softmax_back(m, d_at, a_at, rows, row, units):
+@part
+def softmax_of_rows_back(m, d_at, a_at, rows, row, units):
     """dz_j = a_j (d_j - sum_k a_k d_k)."""
     step = lanes(m)
     for r in range(rows):

@@ -1,4 +1,4 @@
-"""The barrier at which the threads of a run wait for each other.
+"""What the threads of a run share: the barrier at which they wait for each other, their parts.
 
 A waiting thread spins for a moment and then sleeps: pure spinning collapses as soon as another
 process wants the processor, and a call of the system takes longer than most waits last. It does
@@ -6,7 +6,7 @@ not yield, where it can sleep: the system would give its processor to any other 
 unimportant, for milliseconds, but gives it back at once to one that is woken.
 """
 
-from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.vectors import doze, observe, publish, spin, wake
 
 #: How often a thread looks before it sleeps: for some 30 microseconds on the machine where it was
@@ -51,3 +51,18 @@ def barrier(signals, worker, workers, generation):
                 doze(signals, place, seen)
             seen = observe(signals, place)
     return True
+
+
+@inlined
+def bound(size, part, parts):
+    """Where a part of the flat vector begins, on a cache line: no two workers write to one."""
+    return size if part == parts else size * part // parts // CACHE_LINE_STRIDE * CACHE_LINE_STRIDE
+
+
+@inlined
+def gathered(shared, parts, column):
+    """The sum of what the parts have found."""
+    summed = 0.0
+    for part in range(parts):
+        summed += shared[part * CACHE_LINE_STRIDE + column]
+    return summed

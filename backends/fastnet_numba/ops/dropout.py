@@ -1,16 +1,23 @@
 """Dropout's masks: the same bits as `fastnet.random` gives, computed where they are needed."""
 
 import numpy as np
+from numba.core import types
 
 from fastnet import random
 from fastnet_numba.ops.philox import HALF, LOW, fourth, philox
-from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.compiled import part
+from fastnet_numba.simd.parts import by_address
 
 _PURPOSE = np.uint64(random.DROPOUT)
 
 
-@kernel
+@by_address(types.none)
 def draw(m, at, scratch, row, units, rows, first, rate, layer, seed, step):
+    """Draw the masks of a layer: see `masks`."""
+
+
+@part
+def masks(m, at, scratch, row, units, rows, first, rate, layer, seed, step):
     """Masks for `rows` rows from row `first` of the batch on: 0, or 1 / (1 - rate).
 
     `m[scratch]` is room for the masks of all these rows and eight more, one behind the other.
@@ -32,7 +39,7 @@ def draw(m, at, scratch, row, units, rows, first, rate, layer, seed, step):
         words[4 * i + 3] = kept if w3 >= limit else nothing
     offset = begin - 4 * block
     for r in range(rows):
-        masks = words[offset + r * units : offset + (r + 1) * units]
+        some = words[offset + r * units : offset + (r + 1) * units]
         target = m[at + r * row : at + r * row + units]
         for j in range(units):
-            target[j] = masks[j]
+            target[j] = some[j]

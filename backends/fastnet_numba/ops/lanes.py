@@ -33,8 +33,8 @@ from fastnet_numba.simd.vectors import (
 
 #: Columns of the table of layers: the activation's code and the place of its constants, columns in
 #: and out, the places of weights and bias in the parameters (-1: no bias), and those of what comes
-#: out, its slope and its derivative in `m`.
-CODE, CONSTANTS, INPUTS, UNITS, WEIGHT, BIAS, OUTPUT, SLOPE, DERIVATIVE, FIELDS = range(10)
+#: out, its slope and its derivative in `m`; the activation's address, for all but the commonest.
+CODE, CONSTANTS, INPUTS, UNITS, WEIGHT, BIAS, OUTPUT, SLOPE, DERIVATIVE, ADDRESS, FIELDS = range(11)
 
 #: A run's integers. Places are in `m`, in elements; PER_STEP is 1 where rates differ by step.
 (
@@ -78,7 +78,7 @@ def forward(layer, w, m, source):
         or layer[CODE] == RELU
     ):
         count = units * ROWS * size
-        activate(layer[CODE], m, layer[OUTPUT], layer[SLOPE], count, layer[CONSTANTS])
+        activate(layer[ADDRESS], m, layer[OUTPUT], layer[SLOPE], count, layer[CONSTANTS])
 
 
 @inlined

@@ -6,6 +6,7 @@ came out.
 """
 
 import numpy as np
+from numba.core import types
 
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.dropout import draw
@@ -84,7 +85,8 @@ from fastnet_numba.ops.table import (
     WEIGHT,
     D,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, kernel, part
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
 from fastnet_numba.simd.vectors import dots, lanes, transpose
@@ -99,8 +101,25 @@ def room_of(ops, m):
     )  # fmt: skip
 
 
+@by_address(types.none)
+def forward(ops, p, m, rows, factor, first, seed, step):
+    """Row `first` of the batch and those behind it, from X to the output: see `layer_by_layer`."""
+
+
+@part
+def plain_forward(ops, p, m, rows, factor, first, seed, step):
+    """For tables of `PLAIN_KINDS` alone."""
+    layer_by_layer(None, ops, p, m, rows, factor, first, seed, step)
+
+
+@part
+def graph_forward(ops, p, m, rows, factor, first, seed, step):
+    """For all others."""
+    layer_by_layer(True, ops, p, m, rows, factor, first, seed, step)
+
+
 @inlined
-def forward(graph, ops, p, m, rows, factor, first, seed, step):
+def layer_by_layer(graph, ops, p, m, rows, factor, first, seed, step):
     """Row `first` of the batch and those behind it, from X to the output.
 
     `graph` is None for tables of `PLAIN_KINDS` alone; see `follow`.
@@ -134,11 +153,11 @@ def forward(graph, ops, p, m, rows, factor, first, seed, step):
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
         elif kind == SOFTMAX:
             in_turn = ops[0, ROWS_IN_LANES] > 0
-            softmax(m, source, ops[o, SLOPE], rows, row, units, in_turn)
+            softmax(ops[o, CODE], m, source, ops[o, SLOPE], rows, row, units, in_turn)
         elif kind == DROPOUT and factor > 0:
             rate = np.int64(ops[o, RATE]).view(np.float64) * factor
             draw(
-                m, ops[o, SLOPE], ops[0, D_NEXT], row, units, rows, first,
+                ops[o, CODE], m, ops[o, SLOPE], ops[0, D_NEXT], row, units, rows, first,
                 rate, ops[o, LAYER], seed, step,
             )  # fmt: skip
             times(m, source, ops[o, SLOPE], rows * row)
@@ -282,7 +301,7 @@ def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
             elif kind == RECTIFY:
                 where_positive(m, d, source, rows * row)
             elif kind == SOFTMAX:
-                softmax_back(m, d, ops[o, SLOPE], rows, row, units)
+                softmax_back(ops[o, OTHER], m, d, ops[o, SLOPE], rows, row, units)
             elif graph is None:
                 pass
             elif kind == NORMALIZE:

@@ -3,16 +3,19 @@
 Where the loss is computed from logits, the output is those. The derivatives are multiplied by
 each row's weight and divided by `mass`, all weights of the batch (times its outputs): so the
 gradient of the mean comes out at the end. To add a loss, declare its code, write its function and
-name both in `term`.
+name both in `TERMS_OF`, or its part and name that in `loss_part`.
 """
 
+from functools import cache
+from typing import Any
+
 import numpy as np
+from numba.core import types
 
 from fastnet_numba.ops.declared import code
 from fastnet_numba.ops.narrow import highest_of_units, stride
 from fastnet_numba.ops.table import (
     D_NEXT,
-    LOSS,
     LOSS_CONSTANT,
     OUTPUT,
     OUTPUT_ROW,
@@ -22,8 +25,9 @@ from fastnet_numba.ops.table import (
     D,
     Y,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, kernel, part, part_named
 from fastnet_numba.simd.elementwise import exp, log, sigmoid, softplus
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.traced import by_code, traced
 from fastnet_numba.simd.vectors import (
     absolute,
@@ -50,22 +54,14 @@ CROSSENTROPY = code("loss", "crossentropy")
 SMOOTHED_CROSSENTROPY = code("loss", "smoothed_crossentropy")
 GAUSSIAN_NLL = code("loss", "gaussian_nll")
 
-#: Losses that `term` does not compute: not entry by entry, or with a constant for each output.
-OF_ROWS = (QUANTILES, CROSSENTROPY, SMOOTHED_CROSSENTROPY, GAUSSIAN_NLL)
 
+@by_address(types.float64)
+def sum_of_losses(places, m, rows, order, first, labels, weighted, mass):
+    """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled.
 
-@inlined
-def sum_of_losses(narrow, places, m, rows, order, first, labels, weighted, mass):
-    """The weighted sum of a chunk's losses; D becomes their derivative by the output, scaled."""
-    if places[LOSS] == CROSSENTROPY or places[LOSS] == SMOOTHED_CROSSENTROPY:
-        if narrow is None:
-            return crossentropy(places, m, rows, order, first, labels, weighted, mass)
-        return narrow_crossentropy(places, m, rows, len(labels) > 0, weighted, mass)
-    if places[LOSS] == GAUSSIAN_NLL:
-        return gaussian_nll(places, m, rows, weighted, mass)
-    if places[LOSS] == QUANTILES:
-        return quantiles(places, m, rows, weighted, mass)
-    return elementwise_loss(places, m, rows, weighted, mass)
+    Where there are class indices, `labels`, those of the chunk are from place `first` of the order
+    on.
+    """
 
 
 def squared_error(p, y, constant):
@@ -114,34 +110,60 @@ def smoothed_binary_crossentropy(p, y, constant):
     return binary_crossentropy(p, y + constant * (0.5 - y), constant)
 
 
-@traced
-def pinball(p, y, q):
+def quantile(p, y, q):
     """The loss of the quantile q."""
     r = p - y
     slope = choose(r < 0.0, -q, choose(r > 0.0, 1.0 - q, r))
     return r * slope, slope
 
 
-#: For a code, the loss of one entry and its derivative by the prediction, lane by lane.
-term = by_code(
-    {
-        MSE: squared_error,
-        MAE: absolute_error,
-        HUBER: huber,
-        POISSON: poisson,
-        POISSON_RATE: poisson_rate,
-        BINARY_CROSSENTROPY: binary_crossentropy,
-        SMOOTHED_BINARY_CROSSENTROPY: smoothed_binary_crossentropy,
-        QUANTILE: pinball,
-    }
-)
+pinball = traced(quantile)
+
+#: By code, the loss of one entry and its derivative by the prediction, lane by lane.
+TERMS_OF = {
+    MSE: squared_error,
+    MAE: absolute_error,
+    HUBER: huber,
+    POISSON: poisson,
+    POISSON_RATE: poisson_rate,
+    BINARY_CROSSENTROPY: binary_crossentropy,
+    SMOOTHED_BINARY_CROSSENTROPY: smoothed_binary_crossentropy,
+    QUANTILE: quantile,
+}
+
+#: For a code, one of these.
+term = by_code(TERMS_OF)
+
+
+def loss_part(code: int, narrow: bool) -> Any:
+    """The part for `sum_of_losses` that computes this loss; `narrow`: with rows in the lanes."""
+    if code == GAUSSIAN_NLL:
+        return gaussian_nll
+    if code == QUANTILES:
+        return quantiles
+    if code == CROSSENTROPY:
+        return narrow_crossentropy if narrow else crossentropy
+    if code == SMOOTHED_CROSSENTROPY:
+        return narrow_smoothed_crossentropy if narrow else smoothed_crossentropy
+    return _of_entries(code)
+
+
+@cache
+def _of_entries(code: int) -> Any:
+    """The part for a loss of single entries."""
+    function = traced(TERMS_OF[code])
+
+    def loss(places, m, rows, order, first, labels, weighted, mass):
+        return elementwise_loss(function, places, m, rows, weighted, mass)
+
+    return part_named(TERMS_OF[code].__name__, loss)
 
 
 @inlined
-def elementwise_loss(places, m, rows, weighted, mass):
+def elementwise_loss(function, places, m, rows, weighted, mass):
     """The weighted sum of an elementwise loss over `rows` rows; D becomes its derivative."""
     step = lanes(m)
-    kind, columns, row = places[LOSS], places[OUTPUT_WIDTH], places[OUTPUT_ROW]
+    columns, row = places[OUTPUT_WIDTH], places[OUTPUT_ROW]
     p_at, y_at, d_at, w_at = places[OUTPUT], places[Y], places[D], places[ROW_WEIGHTS]
     constant, scale = every(m, m[places[LOSS_CONSTANT]]), every(m, 1 / mass)
     along = row == 1 or places[ROWS_IN_LANES] != 0  # a vector holds rows, not outputs
@@ -158,7 +180,7 @@ def elementwise_loss(places, m, rows, weighted, mass):
             w = every(m, m[w_at + r])
         for j in range(0, width, step):
             i = r * row + j
-            t, d = term(kind, load(m, p_at + i), load(m, y_at + i), constant)
+            t, d = function(load(m, p_at + i), load(m, y_at + i), constant)
             if weighted:
                 if along:
                     w = load(m, w_at + j)
@@ -176,8 +198,8 @@ def elementwise_loss(places, m, rows, weighted, mass):
     return weighted_sum
 
 
-@kernel
-def quantiles(places, m, rows, weighted, mass):
+@part
+def quantiles(places, m, rows, order, first, labels, weighted, mass):
     """The same as `elementwise_loss` of quantiles, each output with its own."""
     step = lanes(m)
     columns, row, along = places[OUTPUT_WIDTH], places[OUTPUT_ROW], places[ROWS_IN_LANES] != 0
@@ -207,8 +229,8 @@ def quantiles(places, m, rows, weighted, mass):
     return weighted_sum
 
 
-@kernel
-def gaussian_nll(places, m, rows, weighted, mass):
+@part
+def gaussian_nll(places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of (c + (mean - y)^2 exp(-c)) / 2, c = max(s, least); D its derivative.
 
     A row's outputs are all means, then all s. First the derivatives by the means are written, then
@@ -246,8 +268,32 @@ def gaussian_nll(places, m, rows, weighted, mass):
     return weighted_sum
 
 
-@kernel
+@part
 def crossentropy(places, m, rows, order, first, labels, weighted, mass):
+    """See `crossentropy_of_rows`."""
+    return crossentropy_of_rows(None, places, m, rows, order, first, labels, weighted, mass)
+
+
+@part
+def smoothed_crossentropy(places, m, rows, order, first, labels, weighted, mass):
+    """See `crossentropy_of_rows`."""
+    return crossentropy_of_rows(True, places, m, rows, order, first, labels, weighted, mass)
+
+
+@part
+def narrow_crossentropy(places, m, rows, order, first, labels, weighted, mass):
+    """See `crossentropy_of_columns`."""
+    return crossentropy_of_columns(None, places, m, rows, len(labels) > 0, weighted, mass)
+
+
+@part
+def narrow_smoothed_crossentropy(places, m, rows, order, first, labels, weighted, mass):
+    """See `crossentropy_of_columns`."""
+    return crossentropy_of_columns(True, places, m, rows, len(labels) > 0, weighted, mass)
+
+
+@inlined
+def crossentropy_of_rows(smoothed, places, m, rows, order, first, labels, weighted, mass):
     """The weighted sum of -log softmax(z)_y over the rows; D becomes softmax(z) - y, scaled.
 
     With class indices they are `labels[row]`; else `labels` is empty, and Y holds one-hot rows or
@@ -255,6 +301,8 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
 
     A row has few outputs, and its sums would wait for each other: so as many rows as a vector has
     lanes are transposed to D and Y, the derivatives are found behind D, and transposed back.
+
+    `smoothed` is None, or True where the targets are: Numba leaves out what is not for None.
     """
     step, number = lanes(m), m.dtype.type
     units, row, turned = places[OUTPUT_WIDTH], places[OUTPUT_ROW], places[D_NEXT]
@@ -273,7 +321,7 @@ def crossentropy(places, m, rows, order, first, labels, weighted, mass):
         turn(m, d_at, step, z_at, row, count, units)
         w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
         losses = crossentropy_of_lanes(
-            places, m, d_at, y_at, turned, step, units, count, len(labels) > 0, w, mass
+            smoothed, places, m, d_at, y_at, turned, step, units, count, len(labels) > 0, w, mass
         )
         weighted_sum += np.float64(total(losses))
         turn(m, d_at, row, turned, step, units, step)
@@ -295,15 +343,15 @@ def turn(m, out, out_row, x, row, rows, columns):
             )  # fmt: skip
 
 
-@kernel
-def narrow_crossentropy(places, m, rows, indexed, weighted, mass):
-    """The same as `crossentropy` with rows in the lanes; where `indexed`, Y holds class indices."""
+@inlined
+def crossentropy_of_columns(smoothed, places, m, rows, indexed, weighted, mass):
+    """The same with rows in the lanes; where `indexed`, Y holds class indices."""
     step, length = lanes(m), stride(m, rows)
     summed_losses = every(m, 0.0)
     for r in range(0, rows, step):
         w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
         losses = crossentropy_of_lanes(
-            places, m, places[OUTPUT] + r, places[Y] + r, places[D] + r,
+            smoothed, places, m, places[OUTPUT] + r, places[Y] + r, places[D] + r,
             length, places[OUTPUT_WIDTH], rows - r, indexed, w, mass,
         )  # fmt: skip
         summed_losses = summed_losses + losses
@@ -311,7 +359,9 @@ def narrow_crossentropy(places, m, rows, indexed, weighted, mass):
 
 
 @kernel
-def crossentropy_of_lanes(places, m, z_at, y_at, d_at, length, units, rows, indexed, w, mass):
+def crossentropy_of_lanes(
+    smoothed, places, m, z_at, y_at, d_at, length, units, rows, indexed, w, mass
+):
     """The weighted losses of `rows` rows, each in a lane, 0 in the others; d their derivatives.
 
     Outputs, targets and derivatives of a unit are `length` behind those of the one before it. Where
@@ -339,7 +389,7 @@ def crossentropy_of_lanes(places, m, z_at, y_at, d_at, length, units, rows, inde
         picked = picked + choose(hot > 0.0, hot * z, 0.0)
         d = (load(m, d_at + j * length) / summed * sure - hot) * factor
         store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows))
-    if places[LOSS] == SMOOTHED_CROSSENTROPY:
+    if smoothed is not None:
         # From the targets y to (1 - e) y + e sum(y) / units.
         e, spread = every(m, m[places[LOSS_CONSTANT]]), every(m, 0.0)
         even = e * sure / every(m, 1.0 * units)

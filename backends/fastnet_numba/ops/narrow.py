@@ -6,7 +6,7 @@ The products are those of `layers.py` with their operands exchanged; letters are
 filled up to a whole vector with rows of zeros, whose derivatives are 0.
 """
 
-from fastnet_numba.ops.activations import activate, times, where_positive
+from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.rows import copy_row
 from fastnet_numba.ops.table import (
     AFFINE,
@@ -21,6 +21,7 @@ from fastnet_numba.ops.table import (
     KIND,
     NEEDS_INPUT_GRADIENT,
     ONES,
+    OTHER,
     OUTPUT_WIDTH,
     RECTIFY,
     ROW_WEIGHTS,
@@ -35,7 +36,7 @@ from fastnet_numba.ops.table import (
     X,
     Y,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, kernel, part
 from fastnet_numba.simd.elementwise import exp
 from fastnet_numba.simd.tiles import ADD, COLUMN_BIAS, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.transposing import FEW
@@ -120,9 +121,9 @@ def narrow_gather(places, m, x, y, labels, weights, order, first, rows):
                 m[places[ROW_WEIGHTS] + r] = weights[row]
 
 
-@kernel
-def narrow_forward(ops, p, m, rows):
-    """From X to the output, without dropout."""
+@part
+def narrow_forward(ops, p, m, rows, factor, first, seed, step):
+    """From X to the output, without dropout: `factor` and what is behind it are not used."""
     length, columns = stride(m, rows), whole(m, rows)
     for o in range(1, len(ops)):
         kind, units, source = ops[o, KIND], ops[o, UNITS], ops[o, SOURCE]
@@ -138,7 +139,7 @@ def narrow_forward(ops, p, m, rows):
         elif kind == ELEMENTWISE:
             activate(ops[o, CODE], m, source, ops[o, SLOPE], units * length, ops[o, CONSTANTS])
         elif kind == SOFTMAX:
-            softmax_of_units(m, source, ops[o, SLOPE], columns, length, units)
+            softmax(ops[o, CODE], m, source, ops[o, SLOPE], columns, length, units, True)
 
 
 @kernel
@@ -183,7 +184,7 @@ def narrow_backward(ops, p, g, g_at, m, rows, more):
             elif kind == RECTIFY:
                 where_positive(m, d, source, units * length)
             elif kind == SOFTMAX:
-                softmax_of_units_back(m, d, ops[o, SLOPE], columns, length, units)
+                softmax_back(ops[o, OTHER], m, d, ops[o, SLOPE], columns, length, units)
         fused = False
 
 
@@ -197,28 +198,28 @@ def highest_of_units(m, at, length, units):
     return top
 
 
-@kernel
-def softmax_of_units(m, at, copy_at, columns, length, units):
-    """Softmax over the units; a copy of it is kept for the way back."""
-    for r in range(0, columns, lanes(m)):
-        top = highest_of_units(m, at + r, length, units)
+@part
+def softmax_of_units(m, at, copy_at, rows, row, units, in_turn):
+    """Softmax over the units, whose rows are `row` apart; the sums are always in turn."""
+    for r in range(0, rows, lanes(m)):
+        top = highest_of_units(m, at + r, row, units)
         summed = every(m, 0.0)
-        for i in range(at + r, at + r + units * length, length):
+        for i in range(at + r, at + r + units * row, row):
             e = exp(load(m, i) - top)
             summed = summed + e
             store(m, i, e)
-        for j in range(r, r + units * length, length):
+        for j in range(r, r + units * row, row):
             a = load(m, at + j) / summed
             store(m, at + j, a)
             store(m, copy_at + j, a)
 
 
-@kernel
-def softmax_of_units_back(m, d_at, a_at, columns, length, units):
+@part
+def softmax_of_units_back(m, d_at, a_at, rows, row, units):
     """dz_j = a_j (d_j - sum_k a_k d_k)."""
-    for r in range(0, columns, lanes(m)):
+    for r in range(0, rows, lanes(m)):
         shared = every(m, 0.0)
-        for j in range(r, r + units * length, length):
+        for j in range(r, r + units * row, row):
             shared = shared + load(m, a_at + j) * load(m, d_at + j)
-        for j in range(r, r + units * length, length):
+        for j in range(r, r + units * row, row):
             store(m, d_at + j, load(m, a_at + j) * (load(m, d_at + j) - shared))

@@ -1,9 +1,14 @@
 """Penalties (L1, L2) and clipping, on the parameters `low` to `high`: a thread's part of them."""
 
-import numpy as np
+import math
 
+import numpy as np
+from numba.core import types
+
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier, bound, gathered
 from fastnet_numba.ops.table import AFFINE, INPUTS, KIND, UNITS, WEIGHT
-from fastnet_numba.simd.compiled import kernel
+from fastnet_numba.simd.compiled import inlined, kernel, part
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.vectors import every, fma, lanes, load, store, total
 
 #: Vectors summed up in the dtype before their total is added in float64: few enough that
@@ -43,8 +48,13 @@ def pull(p, g, first, last, by):
     return square
 
 
-@kernel
+@by_address(types.float64)
 def penalize(ops, p, g, low, high, l1, l2):
+    """Add the penalties' gradient, and return the penalties: see `penalties`."""
+
+
+@part
+def penalties(ops, p, g, low, high, l1, l2):
     """Return l1 sum |w| + l2 / 2 sum w^2 over the weights; dw += l1 sign(w) + l2 w."""
     number = p.dtype.type
     absolute_, square = 0.0, 0.0
@@ -68,8 +78,13 @@ def penalize(ops, p, g, low, high, l1, l2):
     return value
 
 
-@kernel
+@by_address(types.none)
 def clip_entries(g, low, high, most):
+    """Clip entries: see `entries_clipped`."""
+
+
+@part
+def entries_clipped(g, low, high, most):
     """Each entry is cut to [-most, most]; NaN stays."""
     cut = g[low:high]
     limit = g.dtype.type(most)
@@ -80,7 +95,7 @@ def clip_entries(g, low, high, most):
             cut[i] = -limit
 
 
-@kernel
+@inlined
 def squares(g, low, high, unit):
     """The sum of (g / unit)^2, in float64."""
     cut = g[low:high]
@@ -91,7 +106,7 @@ def squares(g, low, high, unit):
     return square
 
 
-@kernel
+@inlined
 def largest(g, low, high):
     """The largest |g|."""
     cut = g[low:high]
@@ -101,10 +116,55 @@ def largest(g, low, high):
     return most
 
 
-@kernel
+@inlined
 def scale(g, low, high, factor):
     """g *= factor."""
     cut = g[low:high]
     by = g.dtype.type(factor)
     for i in range(len(cut)):
         cut[i] *= by
+
+
+@by_address(types.int64)
+def clip_norm(g, shared, signals, size, parts, worker, workers, generation, most):
+    """Clip the gradient's norm: see `norm_clipped`."""
+
+
+@part
+def norm_clipped(g, shared, signals, size, parts, worker, workers, generation, most):
+    """The gradient's norm is cut to `most`.
+
+    Args:
+        g: the gradient, `size` entries.
+        shared: room for what the parts find.
+        signals: see `barrier`.
+        size: of the gradient.
+        parts: of the gradient.
+        worker, workers: which this is, and of how many.
+        generation: how often workers have waited for each other.
+        most: the bound.
+
+    Returns:
+        how often they have now; 0 if they gave up.
+    """
+    first, last = parts * worker // workers, parts * (worker + 1) // workers
+    # Where the squares overflow, the norm need not: once more, in units of the largest.
+    unit, norm = 1.0, 0.0
+    for attempt in range(2, 6, 2):
+        for one in range(first, last):
+            low, high = bound(size, one, parts), bound(size, one + 1, parts)
+            shared[one * CACHE_LINE_STRIDE + attempt] = squares(g, low, high, unit)
+            shared[one * CACHE_LINE_STRIDE + attempt + 1] = largest(g, low, high)
+        generation += 1
+        if workers > 1 and not barrier(signals, worker, workers, generation):
+            return np.int64(0)
+        square, peak = gathered(shared, parts, attempt), 0.0
+        for one in range(parts):
+            peak = max(peak, shared[one * CACHE_LINE_STRIDE + attempt + 1])
+        norm = unit * math.sqrt(square)
+        if not (math.isinf(square) and math.isfinite(peak)):
+            break
+        unit = peak
+    if norm > most:
+        scale(g, bound(size, first, parts), bound(size, last, parts), most / norm)
+    return generation

@@ -33,17 +33,19 @@ STAY = len(OPERATIONS) + 3
 #: What networks of dense layers, dropout and activations have.
 PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
 
-#: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and
-#: BIAS into the parameters; -1 is none. CODE is the activation's. RATE and EPSILON have the bits
-#: of a float64. A normalization has factors and shifts at WEIGHT and BIAS, as SCALE has, and keeps
-#: normalized rows at KEPT, their inverse deviations at CONSTANTS. ADD's first source is at OTHER.
-#: PARAMETRIC has alpha at WEIGHT, f(z) - z at KEPT, and OTHER is 1 for 1 - alpha. The statistics
-#: of BATCH_NORMALIZE are at WEIGHT and BIAS; it keeps those of the batch at KEPT and OTHER, the
-#: inverse deviations at CONSTANTS, and RATE is its momentum. EMBED is a row for each category: its
-#: codes, of which there are INPUTS, are at SOURCE, their table at WEIGHT; it makes UNITS columns,
-#: the first of which is column CODE of the value. PERIODIC and PIECEWISE_LINEAR make UNITS of each
-#: of INPUTS columns: CODE functions of it, at BASIS in rows BASIS_ROW apart, times WEIGHT, with
-#: BIAS; at OTHER and LAYER are frequencies and phases, or slopes and edges. STAY has UNITS columns.
+#: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and BIAS
+#: into the parameters; -1 is none. CODE is the activation's, and becomes the address of what
+#: computes it (`addresses.py`); so it does for softmax, with OTHER for the way back, and for
+#: dropout. RATE and EPSILON have the bits of a float64. A normalization has factors and shifts at
+#: WEIGHT and BIAS, as SCALE has, and keeps normalized rows at KEPT, their inverse deviations at
+#: CONSTANTS. ADD's first source is at OTHER. PARAMETRIC has alpha at WEIGHT, f(z) - z at KEPT, and
+#: OTHER is 1 for 1 - alpha. The statistics of BATCH_NORMALIZE are at WEIGHT and BIAS; it keeps
+#: those of the batch at KEPT and OTHER, the inverse deviations at CONSTANTS, and RATE is its
+#: momentum. EMBED is a row for each category: its codes, of which there are INPUTS, are at SOURCE,
+#: their table at WEIGHT; it makes UNITS columns, the first of which is column CODE of the value.
+#: PERIODIC and PIECEWISE_LINEAR make UNITS of each of INPUTS columns: CODE functions of it, at
+#: BASIS in rows BASIS_ROW apart, times WEIGHT, with BIAS; at OTHER and LAYER are frequencies and
+#: phases, or slopes and edges. STAY has UNITS columns.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON,
@@ -54,14 +56,15 @@ PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
 AS_THEY_LIE = -2
 
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
-#: address of the tiles, the loss's code, its terms in a row, the place of its constant, that of
-#: packed blocks with their sizes (`products.Room`), and from how many rows on these are in the
-#: lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are some.
+#: address of the tiles, the loss's code or address, its terms in a row, the place of its constant,
+#: that of packed blocks with their sizes (`products.Room`), and from how many rows on these are in
+#: the lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are
+#: some. FORWARD: the address of what goes forward through the table.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_ENTRIES, STRIP_DEPTH,
-    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, PLACES,
-) = range(25)  # fmt: skip
+    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, PLACES,
+) = range(26)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)

@@ -208,16 +208,20 @@ entry: Callable[..., Any] = partial(
     numba.njit, **OPTIONS, no_cfunc_wrapper=True, pipeline_class=_EntryCompiler
 )
 
+#: For kernels that kernels call by their address: see `parts.py`.
+part: Callable[..., Any] = partial(entry, no_cpython_wrapper=True)
+
+
+def part_named(name: str, function: Any) -> Any:
+    """A part of which there are several with one text, each with a name of its own."""
+    function.__name__ = function.__qualname__ = name
+    return part(function)
+
+
 #: For kernels that only kernels call: without the wrappers for Python, which take longer to compile
 #: than most kernels do. Unless it is told not to, Numba inlines whatever an inlined kernel calls.
-kernel: Callable[..., Any] = partial(
-    entry, no_cpython_wrapper=True, forceinline=False, pipeline_class=_InnerCompiler
-)
+kernel: Callable[..., Any] = partial(part, forceinline=False, pipeline_class=_InnerCompiler)
 
 #: For kernels in inner loops or with one caller: inlined, because a call takes long where arrays
 #: are handed over (each is seven numbers, written to the stack and read back).
 inlined: Callable[..., Any] = partial(kernel, forceinline=True)
-
-#: For kernels that are copied into their two callers before anything is compiled: else all
-#: that they call would be optimized once more, for nothing.
-spliced: Callable[..., Any] = partial(numba.njit, **OPTIONS, inline="always")

@@ -117,6 +117,14 @@ def _results(function: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(one.kind for one in _run(function, context, builder, kinds, scratch.args))
 
 
+def named(define: Any, names: list[str]) -> Any:
+    """`define`, which takes any number of types, for an intrinsic of arguments of these names."""
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, either) for name in ("typing", *names)]
+    define.__signature__ = inspect.Signature(parameters)
+    return define
+
+
 def _defined(names: list[str], results: Any, write: Any) -> Any:
     """What `_Intrinsic` is given: for arguments of these names, types and what writes the code."""
 
@@ -131,10 +139,7 @@ def _defined(names: list[str], results: Any, write: Any) -> Any:
 
         return (found[0] if len(found) == 1 else BaseTuple.from_types(found))(*kinds), build
 
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, either) for name in ("typing", *names)]
-    define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return define
+    return named(define, names)
 
 
 def traced(function: Any) -> Any:

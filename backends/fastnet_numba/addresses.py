@@ -1,0 +1,78 @@
+"""Which parts of kernels a network and a run need: the tables get their addresses."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastnet.arrays.checks import Array
+from fastnet.contract.kinds import TABLES
+from fastnet_numba.layout import Layout
+from fastnet_numba.ops.activations import (
+    FUNCTIONS,
+    activation,
+    softmax_of_rows,
+    softmax_of_rows_back,
+)
+from fastnet_numba.ops.declared import KINDS
+from fastnet_numba.ops.dropout import masks
+from fastnet_numba.ops.layers import graph_forward, plain_forward
+from fastnet_numba.ops.losses import loss_part
+from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
+from fastnet_numba.ops.optimizers import UPDATES
+from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
+from fastnet_numba.ops.table import (
+    CODE,
+    DROPOUT,
+    ELEMENTWISE,
+    FORWARD,
+    KIND,
+    LOSS,
+    OTHER,
+    PARAMETRIC,
+    SOFTMAX,
+)
+
+#: What gives a part's address.
+AddressOf = Callable[[Any], int]
+
+
+def all_parts() -> list[Any]:
+    """All parts that there are."""
+    codes = [TABLES["loss"][kind] for kind in KINDS["loss"]]
+    losses = {loss_part(code, narrow) for code in codes for narrow in (False, True)}
+    return [
+        *(plain_forward, graph_forward, narrow_forward, masks),
+        *(softmax_of_rows, softmax_of_rows_back, softmax_of_units, softmax_of_units_back),
+        *map(activation, FUNCTIONS),
+        *losses,
+        *UPDATES.values(),
+        *(penalties, entries_clipped, norm_clipped),
+    ]
+
+
+def with_addresses(
+    layout: Layout, table: Array, narrow: bool, training: bool, address_of: AddressOf
+) -> Array:
+    """One of a layout's tables, with addresses instead of codes.
+
+    Args:
+        layout: whose table it is.
+        table: one of its tables.
+        narrow: whether rows go in the lanes.
+        training: whether the table leads to the loss, and back.
+        address_of: compiles or loads a part.
+    """
+    found = table.copy()
+    forward = narrow_forward if narrow else graph_forward if layout.graph else plain_forward
+    found[0, FORWARD] = address_of(forward)
+    if training:
+        found[0, LOSS] = address_of(loss_part(int(table[0, LOSS]), narrow))
+    for row in found[1:]:
+        if row[KIND] == ELEMENTWISE or row[KIND] == PARAMETRIC:
+            row[CODE] = address_of(activation(int(row[CODE])))
+        elif row[KIND] == SOFTMAX:
+            row[CODE] = address_of(softmax_of_units if narrow else softmax_of_rows)
+            if training:
+                row[OTHER] = address_of(softmax_of_units_back if narrow else softmax_of_rows_back)
+        elif row[KIND] == DROPOUT:
+            row[CODE] = address_of(masks)
+    return found

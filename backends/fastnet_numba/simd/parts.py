@@ -1,0 +1,80 @@
+"""Parts of kernels that are compiled by themselves, and called by their address.
+
+A kernel is compiled with all that it calls. What not every network needs is a part: it is
+compiled, or loaded, for the first network that does (`Kernels.address_of`), and the tables that
+kernels follow say where it is.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from numba import config
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastnet_numba.simd.traced import named
+
+#: Where the compiler is switched off, an address is a place in this list.
+_PLAIN: list[Callable[..., Any]] = []
+
+
+def plain_address(function: Callable[..., Any]) -> int:
+    """What stands for the function's address where the compiler is switched off."""
+    if function not in _PLAIN:
+        _PLAIN.append(function)
+    return _PLAIN.index(function)
+
+
+def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
+    """The types of a part's arguments: by its parameters' names, integers for all others.
+
+    Args:
+        function: a part, or what declares it.
+        number: Numba's type of parameters, rows and the arena.
+    """
+
+    def array(kind: Any, ndim: int = 1, constant: bool = False) -> Any:
+        return types.Array(kind, ndim, "C", readonly=constant)
+
+    index, wide = types.int64, types.float64
+    known = {
+        **dict.fromkeys(("p", "g", "m"), array(number)),
+        "memory": array(number, 2),
+        "ops": array(index, 2, True),
+        **dict.fromkeys(("places", "order", "labels"), array(index, 1, True)),
+        **dict.fromkeys(("constants", "shared"), array(wide)),
+        "signals": array(index),
+        **dict.fromkeys(("mass", "factor", "rate", "decay", "l1", "l2", "most"), wide),
+        **dict.fromkeys(("weighted", "in_turn", "more", "dropping"), types.boolean),
+    }
+    return tuple(known.get(name, index) for name in inspect.signature(function).parameters)
+
+
+def by_address(result: Any) -> Callable[[Any], Any]:
+    """Declare a function of kernels that calls parts by their address, its first argument.
+
+    The function that is decorated names the other arguments, which are those of each part; one of
+    them is `p`, `g` or `m`. `result` is Numba's type of what a part returns.
+    """
+
+    def declared(function: Any) -> Any:
+        if config.DISABLE_JIT:
+            return lambda address, *given: _PLAIN[address](*given)
+        names = list(inspect.signature(function).parameters)
+        place = next(n for n, name in enumerate(names) if name in ("p", "g", "m"))
+
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            convention, kinds = context.call_conv, sig.args[1:]
+            kind = convention.get_function_type(sig.return_type, kinds).as_pointer()
+            part = builder.inttoptr(args[0], kind)
+            _, value = convention.call_function(builder, part, sig.return_type, kinds, args[1:])
+            return value
+
+        def define(typing: Any, address: Any, *kinds: Any) -> tuple[Any, Any]:
+            return result(types.intp, *types_of(function, kinds[place].dtype)), build
+
+        define.__doc__ = function.__doc__
+        return intrinsic(named(define, ["address", *names]))
+
+    return declared

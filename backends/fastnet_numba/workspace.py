@@ -1,0 +1,54 @@
+"""What a program keeps for chunks of so many rows: the tables, and the arenas."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fastnet.arrays.checks import Array
+from fastnet_numba.addresses import AddressOf, with_addresses
+from fastnet_numba.layout import Layout
+
+
+class Workspace:
+    """A layout with its tables, which are made when they are needed, and arenas not in use.
+
+    Args:
+        layout: of a plan.
+        dtype: of the arenas.
+        address_of: see `with_addresses`.
+    """
+
+    def __init__(self, layout: Layout, dtype: np.dtype[Any], address_of: AddressOf) -> None:
+        self.layout, self.dtype, self.address_of = layout, dtype, address_of
+        self.free: list[Array] = []
+
+    def _table(self, table: Array, narrow: bool, training: bool) -> Array:
+        return with_addresses(self.layout, table, narrow, training, self.address_of)
+
+    @cached_property
+    def training(self) -> Array:
+        """`layout.training`."""
+        return self._table(self.layout.training, self.layout.narrow, True)
+
+    @cached_property
+    def evaluation(self) -> Array:
+        """`layout.evaluation`."""
+        return self._table(self.layout.evaluation, self.layout.narrow, True)
+
+    @cached_property
+    def prediction(self) -> Array:
+        """`layout.prediction`, for whole chunks."""
+        return self._table(self.layout.prediction, self.layout.narrow, False)
+
+    @cached_property
+    def prediction_at_once(self) -> Array:
+        """The same for few rows, which are never in the lanes."""
+        return self._table(self.layout.prediction, False, False)
+
+    def borrow(self) -> Array:
+        """An arena; the caller appends it to `free` afterwards."""
+        try:  # not `if`: another thread may take the last one in between
+            return self.free.pop()
+        except IndexError:
+            return self.layout.new_arena(self.dtype)
