@@ -1,57 +1,21 @@
-"""The command line: what it prints where, and how it ends."""
+"""The command line by itself: help, versions, backends, and how messages are printed."""
 
 import io
 import os
 import re
-import resource
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from commands import refuse, run, start
-from matplotlib.image import imread
 from rich.console import Console
 
 import fastnet as fn
-from fastnet import random
-from fastnet.cli import terminal
+from fastnet.cli import app, terminal
 from fastnet.contract import loading
-from fastnet.training.progress import Bar
 
-ROWS = 200
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FASTNET_BACKEND", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def table(folder):
-    """A table of two blobs: columns a and b, text `kind`, quantity `size`."""
-    noise = random.normal(5, random.DATA, 0, 2 * ROWS).reshape(ROWS, 2)
-    kind = np.arange(ROWS) % 2
-    a, b = noise[:, 0] + 4 * kind, 100 * noise[:, 1]
-    frame = pl.DataFrame(
-        {
-            "a": a,
-            "b": b,
-            "kind": [("left", "right")[k] for k in kind],
-            "size": 50 + 3 * a - b / 100,
-        }
-    )
-    frame.drop("size").write_csv("kinds.csv")
-    frame.drop("kind").write_csv("sizes.csv")
-    frame.select("b", "a").head(7).write_csv("new.csv")
-    return frame
-
+COMMANDS = [command.name for command in app.registered_commands]
 
 # --- fastnet by itself -------------------------------------------------------------------------
 
@@ -59,7 +23,7 @@ def table(folder):
 def test_alone_it_shows_what_there_is():
     code, out, err = run()
     assert (code, err) == (0, "")
-    for command in ("xor", "backends", "train", "predict", "evaluate", "show", "export", "bench"):
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", out)
 
 
@@ -67,9 +31,7 @@ def test_version():
     assert run("--version") == (0, f"fastnet {fn.__version__}\n", "")
 
 
-@pytest.mark.parametrize(
-    "command", ["xor", "backends", "train", "predict", "evaluate", "show", "export", "bench"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_the_page(command):
     code, out, err = run(command, "--help", COLUMNS="80", TERMINAL_WIDTH="80")
     assert (code, err) == (0, "")
@@ -115,96 +77,6 @@ def test_module_and_command_are_the_same():
     assert (process.returncode, out, err) == (0, f"fastnet {fn.__version__}\n", "")
 
 
-# --- fastnet xor -------------------------------------------------------------------------------
-
-
-def losses(out):
-    """Step, mean squared error and mean |y - prediction|, as printed."""
-    rows = re.findall(r"^ *([\d,]+)  ([\d.e-]+) +([\d.e-]+)$", out, re.MULTILINE)
-    return {int(step.replace(",", "")): (mse, mae) for step, mse, mae in rows}
-
-
-def test_xor_learns_from_the_tutorials_start():
-    code, out, err = run("xor", "--seed", "tutorial", "--backend", "numpy")
-    assert code == 0, err
-    assert err == ""
-    shown = losses(out)
-    assert list(shown) == [0, 1, 10, 100, 1000, 10000]
-    assert shown[0] == ("0.268576074181773", "0.5013730688788007")
-    squared = [float(mse) for mse, _ in shown.values()]
-    reference = {1: 0.2558948628059844, 100: 0.22221116652924525, 1000: 0.16281817069474008}
-    for step, expected in reference.items():
-        assert float(shown[step][0]) == pytest.approx(expected, rel=1e-11)
-    assert squared[-1] == pytest.approx(0.00010782107079601298, rel=1e-11)
-    assert squared == sorted(squared, reverse=True)
-    assert out.count("yes") == 4
-    assert "NO" not in out
-    assert "backend numpy, float64 (chosen by --backend)" in out
-    assert "FASTNET_BACKEND" in out
-    assert float(re.search(r"^([\d.e+]+) µs per step$", out, re.MULTILINE)[1]) > 0
-    assert max(map(len, out.splitlines())) <= 80
-
-
-def test_xor_fails_where_a_row_is_wrong():
-    code, out, err = run("xor", "--steps", "5")
-    assert code == 1
-    assert list(losses(out)) == [0, 1, 5]
-    assert "NO" in out
-    assert err.startswith("error: after 5 steps only ")
-
-
-def test_xor_does_as_its_options_say():
-    base = losses(run("xor", "--steps", "20")[1])
-    other = losses(run("xor", "--steps", "20", "--seed", "3")[1])
-    slower = losses(run("xor", "--steps", "20", "--learning-rate", "0.5")[1])
-    single = losses(run("xor", "--steps", "20", "--dtype", "float32")[1])
-    assert other[0] != base[0]
-    assert slower[0] == base[0]
-    assert float(slower[20][0]) > float(base[20][0])
-    assert single[20] != base[20]
-    assert float(single[20][0]) == pytest.approx(float(base[20][0]), rel=1e-5)
-
-
-def test_environment_chooses_the_backend():
-    assert "(chosen by FASTNET_BACKEND=numpy)" in run("xor", FASTNET_BACKEND="numpy")[1]
-    error = refuse("xor", FASTNET_BACKEND="nunpy")
-    assert "did you mean 'numpy'?" in error
-    code, out, _ = run("xor", "--backend", "numpy", FASTNET_BACKEND="nunpy")
-    assert code == 0
-    assert "chosen by --backend" in out
-
-
-def test_xor_draws_curve_and_surface(folder):
-    assert run("xor", "--plot", "xor.png", "--steps", "3000")[0] == 0
-    picture = imread("xor.png")
-    assert picture.shape[0] > 400
-    assert picture.shape[1] > 1000
-    right = picture[:, picture.shape[1] // 2 :, :3]
-    red = (right[..., 0] > right[..., 2] + 0.2).mean()
-    blue = (right[..., 2] > right[..., 0] + 0.2).mean()
-    assert red > 0.1  # the band of ones
-    assert blue > 0.1  # the two corners of zeros
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message", "code"),
-    [
-        (("--steps", "0"), "steps is 0", 2),
-        (("--learning-rate", "0"), "learning rate is 0.0", 2),
-        (("--seed", "first"), "seed is 'first'; it must be 'tutorial' or an integer", 2),
-        (("--dtype", "float16"), "dtype is 'float16'", 2),
-        (("--plot", "xor.jpg"), "must end in .png", 2),
-        (("--plot", "missing/xor.png"), "No such file or directory", 1),
-    ],
-)
-def test_xor_refuses(folder, arguments, message, code):
-    assert message in refuse("xor", *arguments, code=code)
-
-
-def test_xor_usage_error():
-    assert "--steps" in refuse("xor", "--steps", "many", code=2)
-
-
 # --- fastnet backends --------------------------------------------------------------------------
 
 
@@ -224,308 +96,3 @@ def test_backends_with_an_unknown_choice_lists_them_and_fails():
     assert code == 1
     assert "numpy" in out
     assert err.startswith("error: unknown backend 'nunpy'; did you mean 'numpy'?")
-
-
-# --- fastnet train and predict -----------------------------------------------------------------
-
-
-def test_classes_from_table_to_predictions(table):
-    code, out, err = run("train", "kinds.csv", "--target", "kind", "-o", "kinds.safetensors")
-    assert code == 0, err
-    assert re.search(r"^rows +40 +160$", out, re.MULTILINE)
-    assert re.search(r"^accuracy +\d+\.\d\d% +\d+\.\d\d%$", out, re.MULTILINE)
-    assert "fastnet predict kinds.safetensors" in out
-    assert "classification of 'kind' into 2 classes from 2 columns" in err
-    assert "\x1b" not in out + err
-
-    code, out, err = run("predict", "kinds.safetensors", "kinds.csv")
-    assert code == 0
-    assert re.fullmatch(r"accuracy .* \(of the 200 rows with a target\)\n", err)
-    found = pl.read_csv(out.encode())
-    expected = ["prediction", "probability", "probability_left", "probability_right"]
-    assert found.columns == expected
-    assert (found["prediction"] == table["kind"]).mean() > 0.9
-    either = np.maximum(found["probability_left"], found["probability_right"])
-    np.testing.assert_array_equal(found["probability"], either)
-    total = found["probability_left"] + found["probability_right"]
-    np.testing.assert_allclose(total, 1, rtol=1e-6)
-
-
-def test_quantities_come_back_in_their_own_unit(table):
-    code, out, err = run("train", "sizes.csv", "--target", "size", "-o", "s.safetensors")
-    assert code == 0, err
-    assert "regression of 'size' from 2 columns" in err
-    validation = float(re.search(r"^R² +(\S+) +\S+$", out, re.MULTILINE)[1])
-    assert 0.97 < validation <= 1
-    code, _, err = run("predict", "s.safetensors", "sizes.csv", "-o", "out.parquet")
-    assert code == 0
-    assert re.fullmatch(r"R² .* target\)\n200 predictions written to 'out.parquet'\n", err)
-    predicted = pl.read_parquet("out.parquet")
-    assert predicted.columns == ["prediction"]
-    error = predicted["prediction"] - table["size"]
-    assert np.sqrt((error**2).mean()) < 0.2 * table["size"].std()
-
-
-def test_column_order_does_not_matter(table):
-    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "3")
-    _, swapped, _ = run("predict", "k.safetensors", "new.csv")
-    table.select("a", "b").head(7).write_csv("straight.csv")
-    assert run("predict", "k.safetensors", "straight.csv")[1] == swapped
-    assert swapped.count("\n") == 8
-
-
-def test_same_seed_same_file_other_seed_another(table):
-    def trained(name, seed):
-        options = ("--epochs", "4", "--seed", seed, "-o", name)
-        assert run("train", "kinds.csv", "--target", "kind", *options)[0] == 0
-        return Path(name).read_bytes()
-
-    assert trained("one.safetensors", 7) == trained("two.safetensors", 7)
-    assert trained("three.safetensors", 8) != trained("one.safetensors", 7)
-
-
-def test_options_reach_the_network(table):
-    options = "--hidden 5,3 --activation tanh --dtype float64 --dropout 0.1 --backend numpy"
-    more = "--epochs 6 --batch-size all --optimizer sgd --learning-rate 0.1 --validation 0"
-    where = ("--target", "kind", "-o", "k.safetensors")
-    code, out, err = run("train", "kinds.csv", *where, *options.split(), *more.split())
-    assert code == 0, err
-    assert "validation" not in out
-    assert "6 epochs" in out
-    model = fn.load("k.safetensors")
-    assert model.dtype == "float64"
-    tanh = fn.Tanh()
-    layers = [fn.Dense(5, tanh), fn.Dropout(0.1), fn.Dense(3, tanh), fn.Dropout(0.1)]
-    last = fn.Dense(2, "softmax")
-    assert model.network == fn.Network(2, [*layers, last], loss="crossentropy")
-
-
-def test_configuration_file_and_options_before_it(table):
-    Path("net.toml").write_text(
-        'target = "kind"\noutput = "k.safetensors"\nepochs = 9\nbatch_size = 50\nseed = 4\n'
-        '[optimizer]\nname = "sgd"\nlearning_rate = 0.5\nmomentum = 0.9\n'
-        '[[layers]]\ntype = "dense"\nunits = 6\nactivation = { name = "leaky_relu", slope = 0.3 }\n'
-        '[[layers]]\ntype = "dropout"\nrate = 0.25\n'
-    )
-    code, out, err = run("train", "kinds.csv", "--config", "net.toml", "--epochs", "2")
-    assert code == 0, err
-    assert "2 epochs" in out
-    model = fn.load("k.safetensors")
-    assert model.seed == 4
-    hidden = [fn.Dense(6, fn.LeakyReLU(slope=0.3)), fn.Dropout(0.25)]
-    wanted = fn.Network(2, [*hidden, fn.Dense(2, "softmax")], loss="crossentropy")
-    assert model.network == wanted
-    assert run("train", "kinds.csv", "--config", "net.toml", "--hidden", "none")[0] == 0
-    linear = fn.Network(2, [fn.Dense(2, "softmax")], loss="crossentropy")
-    assert fn.load("k.safetensors").network == linear
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
-        ("epochs = ", "is not valid TOML"),
-        ('epochs = "3"', "epochs is '3'"),
-        ("target = 3", "target is 3; it must be text"),
-        ("resume = 1", "resume is 1; it must be true or false"),
-        ("hidden = [3.5]", "hidden is [3.5]"),
-        ("hidden = [4]\n[[layers]]\ntype = 'dense'\nunits = 3", "layers and hidden are both given"),
-        ("[[layers]]\ntype = 'dense'\nunit = 3", "layer 0 has no 'units'"),
-        ("layers = 3", "layers is 3"),
-        ("[optimizer]\nname = 'sgd'\nrate = 1", "optimizer 'sgd' has no constant 'rate'"),
-        ("learning_rate = 1\n[optimizer]\nname = 'sgd'\nlearning_rate = 1", "keep one"),
-        ("dropout = 'half'", "dropout is 'half'"),
-    ],
-)
-def test_configurations_that_are_refused(table, text, message):
-    Path("net.toml").write_text(text)
-    place = ("--target", "kind", "-o", "k.safetensors")
-    if text.startswith("target"):
-        place = place[2:]
-    assert message in refuse("train", "kinds.csv", *place, "--config", "net.toml", code=2)
-    assert not Path("k.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message", "code"),
-    [
-        (("--hidden", "64,x"), "hidden is '64,x'", 2),
-        (("--hidden", "64,0"), "hidden is 0", 2),
-        (("--activation", "rleu"), "did you mean 'relu'?", 2),
-        (("--activation", "softmax"), "which is for outputs", 2),
-        (("--optimizer", "admm"), "unknown optimizer 'admm'", 2),
-        (("--optimizer", "lbfgs", "--dropout", "0.5"), "same loss at every call", 2),
-        (("--epochs", "0"), "epochs is 0", 2),
-        (("--batch-size", "few"), "batch_size is 'few'", 2),
-        (("--learning-rate", "-1"), "learning rate is -1.0", 2),
-        (("--validation", "1"), "validation is 1.0", 2),
-        (("--validation", "0.999"), "leaves 0 of", 1),
-        (("--seed", "-1"), "seed is -1", 2),
-        (("--dtype", "float8"), "dtype is 'float8'", 2),
-        (("--dropout", "1"), "dropout is 1.0", 2),
-        (("--l2", "-0.1"), "l2 is -0.1", 2),
-        (("--patience", "-1"), "patience is -1", 2),
-        (("--task", "regresion"), "did you mean 'regression'?", 2),
-        (("--task", "regression"), "the target 'kind' holds text", 1),
-        (("--backend", "nunpy"), "did you mean 'numpy'?", 2),
-        (("--resume", "--optimizer", "lbfgs"), "--resume needs --checkpoint", 2),
-        (("--config", "missing.toml"), "no configuration 'missing.toml'", 1),
-        (("--checkpoint", "k.safetensors"), "are the same file; choose another output", 2),
-        (("--checkpoint", "missing/c"), "checkpoint 'missing/c' cannot be written", 1),
-        (("--target", "kidn"), "did you mean 'kind'?", 1),
-        (("-o", "missing/k.safetensors"), "No such file or directory", 1),
-        (("-o", "."), "is a folder", 1),
-        (("-o", "kinds.csv"), "are the same file; choose another output", 2),
-        (("-o", "other.csv"), "the name of a table", 2),
-        (("-o", "kinds.onnx"), "train to 'kinds.safetensors', and then export", 2),
-    ],
-)
-def test_training_that_is_refused_leaves_nothing(table, arguments, message, code):
-    before = sorted(Path.cwd().iterdir())
-    given = ["train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *arguments]
-    assert message in refuse(*given, code=code)
-    assert sorted(Path.cwd().iterdir()) == before
-
-
-def test_usage_errors_of_train(table):
-    assert "--target" in refuse("train", "kinds.csv", "-o", "k", code=2)
-    assert "-o FILE" in refuse("train", "kinds.csv", "--target", "kind", code=2)
-    assert "--epochs" in refuse("train", "kinds.csv", "--epochs", "ten", code=2)
-
-
-def test_a_training_that_diverges_keeps_the_old_model(table):
-    Path("k.safetensors").write_bytes(b"what was there")
-    options = ("--optimizer", "sgd", "--learning-rate", "1e30")
-    _, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *options)
-    assert "no model was written. Try a smaller --learning-rate than 1e+30" in err
-    assert Path("k.safetensors").read_bytes() == b"what was there"
-
-
-def test_results_that_cannot_be_written_are_a_failure(table):
-    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "2")
-
-    def hardly_any_room():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-
-    for command in (["predict", "k.safetensors", "kinds.csv"], ["xor", "--steps", "1000"]):
-        with open("out.txt", "w") as full:
-            done = subprocess.run(
-                [sys.executable, "-m", "fastnet", *command],
-                stdout=full,
-                stderr=subprocess.PIPE,
-                preexec_fn=hardly_any_room,
-            )
-        assert done.returncode == 1
-        assert b"cannot write the results: File too large" in done.stderr
-        assert b"Traceback" not in done.stderr
-
-
-def test_predict_refuses(table):
-    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "2")
-    table.select("a", "kind").write_csv("less.csv")
-    Path("link.csv").symlink_to("new.csv")
-    table.select("a", "b", "kind", "size").write_csv("more.csv")
-    assert "it lacks 'b'" in refuse("predict", "k.safetensors", "less.csv")
-    error = refuse("predict", "k.safetensors", "more.csv")
-    assert "columns that do not match" in error
-    assert "does not know 'size'" in error
-    assert "there is no file 'no.csv'" in refuse("predict", "k.safetensors", "no.csv")
-    assert "there is no file 'no.st'" in refuse("predict", "no.st", "new.csv")
-    assert "not a fastnet file" in refuse("predict", "new.csv", "new.csv")
-    assert "must end in .csv" in refuse("predict", "k.safetensors", "new.csv", "-o", "p.txt")
-    for path in ("new.csv", "link.csv"):
-        error = refuse("predict", "k.safetensors", "new.csv", "-o", path, code=2)
-        assert "and table 'new.csv' are the same file" in error
-    fn.Model(fn.datasets.xor_network()).save("xor.safetensors")
-    assert "not trained on a table" in refuse("predict", "xor.safetensors", "new.csv")
-    damaged = bytearray(Path("k.safetensors").read_bytes())
-    damaged[-3] ^= 1
-    Path("k.safetensors").write_bytes(damaged)
-    assert "altered" in refuse("predict", "k.safetensors", "new.csv")
-
-
-def test_without_polars_the_pip_line_is_said(table):
-    code = (
-        "import sys; sys.modules['polars'] = None; "
-        "sys.argv = ['fastnet', 'train', 'kinds.csv', '--target', 'kind', '-o', 'k']; "
-        "from fastnet.cli import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: reading tables needs polars")
-    assert 'python -m pip install "polars>=' in done.stderr
-
-
-def test_pipe_closed_by_the_reader_is_no_traceback(table):
-    wide = pl.concat([table.select("a", "b")] * 500)
-    wide.write_csv("wide.csv")
-    run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", "--epochs", "1")
-    process = start("predict", "k.safetensors", "wide.csv")
-    assert process.stdout.readline().startswith("prediction,")
-    process.stdout.close()
-    error = process.stderr.read()
-    process.stderr.close()
-    process.wait(timeout=60)
-    assert "Traceback" not in error
-
-
-# --- Ctrl-C and --resume -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def interrupted(table, monkeypatch):
-    """A training that Ctrl-C interrupts: it returns exit code, standard error, epochs done."""
-
-    def train(*arguments):
-        update = Bar.update
-
-        def interrupt(bar, done, *more):
-            update(bar, done, *more)
-            if done >= 3:
-                signal.raise_signal(signal.SIGINT)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Bar, "update", interrupt)
-            # A learning rate that is the same for any number of epochs, which --resume changes.
-            steady = ("--optimizer", "adam", "--patience", "10000000")
-            options = ("--target", "kind", *arguments, *steady)
-            code, out, err = run("train", "kinds.csv", *options)
-        assert out == ""
-        return code, err, int(re.search(r"after (\d+) epochs", err)[1])
-
-    return train
-
-
-def test_interrupted_training_continues_as_if_it_had_not_been(interrupted):
-    Path("k.safetensors").write_bytes(b"what was there")
-    options = ("-o", "k.safetensors", "--checkpoint", "run.ckpt")
-    code, err, done = interrupted(*options, "--epochs", "10000000")
-    assert code == 130
-    assert "no model was written" in err
-    assert "checkpoint in 'run.ckpt': to continue, repeat the command with --resume" in err
-    assert done >= 3
-    assert Path("k.safetensors").read_bytes() == b"what was there"
-
-    common = ("train", "kinds.csv", "--target", "kind", "--optimizer", "adam",
-              "--patience", "10000000")  # fmt: skip
-    more = ("--epochs", done + 3)
-    assert "already exists: add --resume" in refuse(*common, *more, *options, code=2)
-    assert run(*common, *more, *options, "--resume")[0] == 0
-    assert run(*common, *more, "-o", "straight.safetensors")[0] == 0
-    assert Path("k.safetensors").read_bytes() == Path("straight.safetensors").read_bytes()
-    other = refuse(*common, *more, *options, "--resume", "--l2", "0.5")
-    assert "is of another fit: its l2 was 0.0" in other
-
-
-def test_interrupted_training_keeps_a_temporary_checkpoint(interrupted):
-    code, err, _ = interrupted("-o", "k.safetensors", "--epochs", "10000000")
-    assert code == 130
-    assert "checkpoint in 'k.safetensors.checkpoint': to continue, repeat" in err
-    assert not Path("k.safetensors").exists()
-    code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors")
-    assert (code, "already exists: add --resume" in err) == (2, True)
-    again = ("--resume", "--epochs", "1", "--optimizer", "adam")
-    code, _, err = run("train", "kinds.csv", "--target", "kind", "-o", "k.safetensors", *again)
-    assert (code, "nothing left to train but the second time, on all rows" in err) == (0, True)
-    assert sorted(map(str, Path().glob("k.*"))) == ["k.safetensors"]

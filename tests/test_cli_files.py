@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from commands import refuse, run
 import fastnet as fn
 from fastnet import plots, startup
 from fastnet.cli import app, configuration
+from fastnet.tables.kept import FIXED
+from fastnet.tables.recipe import Recipe
 
 TRAIN = ("train", "d.csv", "--target", "kind", "--epochs", 2)
 
@@ -276,11 +279,16 @@ def test_the_chart_says_how_good_the_model_is(folder, monkeypatch, target, title
     assert (validation.get_xdata() - training.get_xdata()).tolist() == [0.5] * 3
 
 
-def test_every_option_of_a_training_may_stand_in_a_configuration():
-    command = typer.main.get_command(app).commands["train"]
-    options = {one.name for one in command.params} - {"data", "config", "as_json"}
-    assert {"test", "cross_validate", "class_weight", "id", "plot"} < options
-    assert options - configuration.KEYS == set()
+def test_settings_are_options_and_keys_of_a_configuration():
+    commands = typer.main.get_command(app).commands
+    training, converting = (
+        {one.name for one in commands[name].params} - {"data", "folder", "config", "as_json"}
+        for name in ("train", "convert")
+    )
+    assert configuration.KEYS - training == {"layers"}  # which are tables of a configuration
+    assert training - configuration.KEYS == set()
+    assert {field.name for field in fields(Recipe)} < configuration.KEYS
+    assert converting == {*FIXED, "target", "memory", "seed"}  # which holds rows out
 
 
 @pytest.mark.parametrize(

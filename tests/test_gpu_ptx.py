@@ -1,9 +1,8 @@
 """Every PTX instruction of kernels/device.cuh against NumPy, on a GPU and on the simulated device.
 
-The kernels are those of test_host_device.py: both devices run the same ones.
+The kernels are those of test_host_device.py, simulated/sound.cu: both devices run the same ones.
 """
 
-import ast
 from pathlib import Path
 
 import gpu_devices
@@ -16,17 +15,7 @@ from simulated.products import round_tf32
 from fastnet_cupy.compiler import KERNELS, compile_file
 from fastnet_cupy.precision import bf16_to_float32, float32_to_bf16
 
-
-def sound_kernels():
-    """The text of the kernels, read and not imported: that file needs a C++ compiler."""
-    tree = ast.parse((Path(__file__).parent / "test_host_device.py").read_text())
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SOUND":
-            return ast.literal_eval(node.value)
-    raise AssertionError("test_host_device.py has no SOUND")
-
-
-SOUND = sound_kernels()
+SOUND = (Path(compiled.__file__).parent / "sound.cu").read_text()
 
 
 @pytest.fixture(params=gpu_devices.KINDS, scope="module")

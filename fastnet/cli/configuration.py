@@ -17,9 +17,8 @@ activation = "tanh"
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
@@ -38,26 +37,21 @@ _OTHER = {
     "memory": str,
 }
 
-#: Those of the recipe that are text, and those that are true or false.
-_TEXT = (
-    "task",
-    "group",
-    "time",
-    "weights",
-    "missing",
-    "separator",
-    "decimal",
-    "thousands",
-    "dtype",
-    "backend",
-)
-_TRUTH = ("refit", "log_target")
-_NAMES = ("drop", "categorical", "date", "id")
+_RECIPE = get_type_hints(Recipe)
 
-_KINDS = {**_OTHER, **dict.fromkeys(_TEXT, str), **dict.fromkeys(_TRUTH, bool)}
+#: The keys that are checked where they are read: text, true or false.
+_KINDS = _OTHER | {
+    name: kind
+    for name, hint in _RECIPE.items()
+    for kind in (str, bool)
+    if hint in (kind, kind | None)
+}
+
+#: The keys that are lists of columns.
+NAMES = tuple(name for name, hint in _RECIPE.items() if hint == tuple[str, ...])
 
 #: All keys that a configuration may have.
-KEYS = {field.name for field in fields(Recipe)} | set(_OTHER)
+KEYS = {*_RECIPE, *_OTHER}
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -115,8 +109,7 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
     Raises:
         DefinitionError: for an invalid setting.
     """
-    known = {field.name for field in fields(Recipe)}
-    found = {key: value for key, value in settings.items() if key in known}
+    found = {key: value for key, value in settings.items() if key in _RECIPE}
     if "hidden" in found:
         found["hidden"] = hidden(found["hidden"])
     if "batch_size" in found:
@@ -125,7 +118,7 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
         if not isinstance(found["layers"], list):
             raise DefinitionError(f"layers is {found['layers']!r}; write [[layers]] tables.")
         found["layers"] = tuple(found["layers"])
-    for key in _NAMES:
+    for key in NAMES:
         if key in found:
             found[key] = names(found[key], key)
     if "class_weight" in found:

@@ -99,7 +99,7 @@ def command(
     given = dict(locals())
     for name in ("data", "config", "as_json"):
         del given[name]
-    for name in ("drop", "categorical", "date", "id"):
+    for name in configuration.NAMES:
         given[name] = options.names(given[name])
     read = configuration.read(config) if config is not None else {}
     settings = configuration.merge(read, given)
