@@ -159,22 +159,29 @@ def test_an_interrupt_leaves_no_worker_waiting_and_no_kernel_half_loaded():
     assert done.stdout == "True True\n", done.stderr
 
 
-def test_another_source_or_other_codes_have_another_folder(tmp_path, monkeypatch):
+def test_another_source_and_other_codes_and_constants_have_another_folder(tmp_path, monkeypatch):
     from fastnet_numba import cache
 
     copied = tmp_path / "fastnet_numba"
     copied.mkdir()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "__file__", str(copied / "kernels.py"))
-    names = []
+    source = copied / "kernels.py"
     more = {**cache.TABLES, "operation": {**cache.TABLES["operation"], "new": 99}}
-    for text, codes in (("a = 1", cache.TABLES), ("a = 2", cache.TABLES), ("a = 2", more)):
-        (copied / "kernels.py").write_text(text)
-        monkeypatch.setattr(cache, "TABLES", codes)
+    names = []
+    for change in (
+        lambda: source.write_text("a = 1"),
+        lambda: source.write_text("a = 2"),
+        lambda: monkeypatch.setattr(cache, "TABLES", more),
+        lambda: monkeypatch.setattr(cache, "NORMAL_TAIL", {}),
+        lambda: monkeypatch.setattr(cache, "negligible", lambda dtype: 0.0),
+        lambda: monkeypatch.setattr(cache.random, "DROPOUT", 99),
+    ):
+        change()
         cache.folder.cache_clear()
         names.append(cache.folder().name)
     cache.folder.cache_clear()
-    assert len(set(names)) == 3
+    assert len(set(names)) == 6
 
 
 FORK = """

@@ -39,18 +39,19 @@ class NumbaBackend(Backend):
         return Probe(usable=True)
 
     def describe(self) -> Mapping[str, str]:
-        """Numba's version, the processor and its vectors, the threads."""
+        """Numba's version, the processor with its vectors and caches, the threads."""
         _program()
         import llvmlite
         import numba
 
         from fastnet.contract.choosing import processors
-        from fastnet_numba.simd.host import register_bytes
+        from fastnet_numba.simd.host import caches, register_bytes
 
         return {
             "versions": f"numba {numba.__version__}, llvmlite {llvmlite.__version__}",
             "device": f"{platform.processor() or platform.machine()}, "
-            f"vectors of {8 * register_bytes()} bits",
+            f"vectors of {8 * register_bytes()} bits, "
+            f"caches of {caches().first // 2**10:,} and {caches().second // 2**10:,} KiB a core",
             "threads": f"up to {processors()}, where a step is long enough to share",
         }
 

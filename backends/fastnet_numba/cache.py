@@ -3,7 +3,7 @@
 The folder is `NUMBA_CACHE_DIR`, or the user's cache folder; one that can only be read will do.
 Numba itself compiles anew for another processor or another version of itself; the folder's name
 does so for another version of our own code, of which Numba looks at the entry's file only, and of
-the codes that kernels take from fastnet.
+what kernels take from fastnet: codes and constants.
 
 Of several processes that need an entry which is not there, one compiles it, and the others wait.
 """
@@ -26,6 +26,7 @@ from numba.core import caching
 from fastnet import random
 from fastnet.contract.kinds import TABLES
 from fastnet.definition.activations import NORMAL_TAIL
+from fastnet.definition.optimizers import negligible
 from fastnet.interrupts import HeldSignals
 
 _log = logging.getLogger("fastnet")
@@ -46,7 +47,8 @@ def folder() -> Path:
     parent = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("fastnet")
     digest = hashlib.sha256()
     # Kernels hold what they take from fastnet itself as constants, the codes of kinds first of all.
-    constants = (TABLES, NORMAL_TAIL, random.SHUFFLE, random.DROPOUT)
+    bounds = (negligible(np.float32), negligible(np.float64))
+    constants = (TABLES, NORMAL_TAIL, random.SHUFFLE, random.DROPOUT, bounds)
     for part in (numba.__version__, llvmlite.__version__, *constants):
         digest.update(repr(part).encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):

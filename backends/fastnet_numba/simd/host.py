@@ -1,9 +1,10 @@
-"""What the processor offers: how many numbers of a size one instruction works on.
+"""What the processor offers: how many numbers of a size one instruction works on, and its caches.
 
-The compiler is asked, not the processor, so that `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES`
-are followed like everywhere in Numba.
+For the first, the compiler is asked and not the processor, so that `NUMBA_CPU_NAME` and
+`NUMBA_CPU_FEATURES` are followed like everywhere in Numba.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,7 +50,7 @@ LANES = {size: register_bytes() // size for size in (4, 8)}
 
 @dataclass(frozen=True)
 class Caches:
-    """Bytes of the caches that a core has for itself."""
+    """Bytes of the caches that a core has for itself, or its part of those that it shares."""
 
     first: int
     second: int
@@ -58,18 +59,57 @@ class Caches:
 #: Where the host does not tell: what most processors of the last ten years have at least.
 USUAL = Caches(first=32 * 2**10, second=256 * 2**10)
 
+#: Where Linux tells it, a folder for each processor.
+SYSTEM = Path("/sys/devices/system/cpu")
+
 
 @cache
 def caches() -> Caches:
-    """The first two levels, as Linux tells them; `USUAL` on other systems."""
-    found = {1: USUAL.first, 2: USUAL.second}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+    """The first two levels, as Linux tells them; `USUAL` on other systems.
+
+    Where cores differ, there are mostly two kinds, the first and the last of the processors. Blocks
+    must fit on either, so the smaller counts.
+    """
+    told = [_told(processor) for processor in _ends()]
+
+    def least(level: int, usual: int) -> int:
+        return min((each[level] for each in told if level in each), default=usual)
+
+    return Caches(least(1, USUAL.first), least(2, USUAL.second))
+
+
+def _ends() -> set[int]:
+    """The first and the last processor that this process may use."""
+    try:
+        usable = os.sched_getaffinity(0)
+    except AttributeError:  # not on macOS and Windows
+        return {0}
+    return {min(usable), max(usable)}
+
+
+def _told(processor: int) -> dict[int, int]:
+    """A core's bytes by level, of data; without those that are not told, or as nothing."""
+    home = SYSTEM / f"cpu{processor}"
+    threads = _length(home / "topology" / "thread_siblings_list")
+    found = {}
+    for folder in sorted((home / "cache").glob("index*")):
         try:
             kind, level, size = (
                 (folder / name).read_text().strip() for name in ("type", "level", "size")
             )
-            if kind != "Instruction" and int(level) in found:
-                found[int(level)] = int(size.removesuffix("K")) * 2**10
+            place, whole = int(level), int(size.removesuffix("K")) * 2**10
         except (OSError, ValueError):  # a system that tells this in another way
             continue
-    return Caches(found[1], found[2])
+        cores = max(_length(folder / "shared_cpu_list") // threads, 1)
+        if kind != "Instruction" and whole > 0:
+            found[place] = whole // cores
+    return found
+
+
+def _length(path: Path) -> int:
+    """How many processors the list in a file names, such as 0-3,8; 1 where it does not tell."""
+    try:
+        spans = [span.split("-") for span in path.read_text().split(",")]
+        return max(sum(int(span[-1]) - int(span[0]) + 1 for span in spans), 1)
+    except (OSError, ValueError):
+        return 1
