@@ -1,4 +1,4 @@
-"""Where the gradients of a batch's parts stand."""
+"""Where the gradients of a batch's parts stand, and the workers' copies of the parameters."""
 
 from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array

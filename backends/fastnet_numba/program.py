@@ -25,7 +25,6 @@ from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.table import COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
-from fastnet_numba.simd.sorting import DRAWN
 from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
 from fastnet_numba.workspace import Workspace
 
@@ -302,18 +301,7 @@ class NumbaProgram(Program):
 
     def orders(self, seed: int, epochs: range, rows: int) -> Array:
         """The orders of the rows in some epochs, `(len(epochs), rows)` intp."""
-        found = np.empty((len(epochs), rows), np.uint64)
-        first, second = shuffling.bits_of(rows)
-        self.kernels.shuffle(
-            np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64),
-            np.arange(epochs.start, epochs.stop, dtype=np.uint64),
-            first,
-            second,
-            np.empty((2, rows + DRAWN), np.uint64),
-            np.empty(2**first + 2**second + 2, np.uint64),
-            found,
-        )
-        return found.view(np.intp)
+        return shuffling.orders(self.kernels.shuffle, seed, epochs, rows, self.threads)
 
     def train(self, state: State, data: Data, run: Run) -> Array:
         """Do the steps of `run`, changing `state` in place."""
@@ -381,8 +369,12 @@ class NumbaProgram(Program):
         else:
             table = workspace.evaluation
         gradient = out.reshape(-1)
+        copied, copies, size = workers > 1 and task == training.TRAIN, parameters, len(parameters)
         if task in _WITH_GRADIENTS:
-            gradient = gradient_room(state, parts * self.stride)
+            room = gradient_room(state, (parts + workers * copied) * self.stride)
+            gradient = room[: parts * self.stride]
+            if copied:
+                copies = room[parts * self.stride :]
         wide = self.wide_sums(task, batch, parts)
         losses = np.empty(run.steps)
         steps, int_table, float_table = tables_of(
@@ -400,10 +392,16 @@ class NumbaProgram(Program):
 
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
+            if copied:
+                own = copies[worker * self.stride :][:size]
+                own[:] = parameters
             made[worker] = kernel(
-                table, steps, int_table, float_table, parameters, state.memory, gradient,
+                table, steps, int_table, float_table, copies, state.memory, gradient,
                 arenas[worker], losses, *rows_of_run, shared, signals, wide, worker,
             )  # fmt: skip
+            if copied:  # all copies are the same then, so each puts back a share
+                share = slice(size * worker // workers, size * (worker + 1) // workers)
+                parameters[share] = own[share]
             if workers > 1:
                 busy[worker] = time.thread_time() - began
 

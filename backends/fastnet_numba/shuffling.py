@@ -7,13 +7,19 @@ that the pairs which have these in common, a bucket, fit into a cache; the last 
 takes to leave few pairs in a place. Those know their order from how many of them are less.
 """
 
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 
 from fastnet import random
+from fastnet.arrays.checks import Array
 from fastnet_numba.ops.philox import LOW, fourth
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.sorting import COMPARED, DRAWN
 from fastnet_numba.simd.vectors import count_less, draw_pairs
+from fastnet_numba.threads import OCCUPIED, in_turn
 
 #: Up to 2^AT_ONCE rows are sorted at once; of more a bucket has about 2^BUCKET to 2^(BUCKET + 1),
 #: while there are at most 2^BUCKETS buckets. Measured on the processor of
@@ -22,6 +28,10 @@ AT_ONCE, BUCKET, BUCKETS = 18, 14, 12
 
 #: A place has two to four pairs, or more where a bucket would have more than 2^PLACES of them.
 PAIRS, PLACES = 2, 16
+
+#: Rows of all orders from which several threads draw them (a choice: by far longer than to start
+#: a thread).
+WORTH_SHARING = 2**17
 
 #: Larger than any pair but itself.
 _LARGEST = np.uint64(2**64 - 1)
@@ -104,3 +114,40 @@ def shuffle(key, epochs, first, second, pairs, counts, orders):
                     here += np.uint64(COMPARED)
                     rank += count_less(put, here, pair)
                 order[rank] = pair & LOW
+
+
+def orders(kernel: Any, seed: int, epochs: range, rows: int, threads: int | None) -> Array:
+    """The orders of the rows in some epochs, `(len(epochs), rows)` intp.
+
+    Args:
+        kernel: the compiled `shuffle`.
+        seed: of the fit.
+        epochs: their numbers.
+        rows: of the data.
+        threads: the most to use; None: as many as have a processor.
+    """
+    found = np.empty((len(epochs), rows), np.uint64)
+    key = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64)
+    first, second = bits_of(rows)
+
+    def draw_some(begin: int, end: int) -> None:
+        kernel(
+            key,
+            np.arange(epochs.start + begin, epochs.start + end, dtype=np.uint64),
+            first,
+            second,
+            np.empty((2, rows + DRAWN), np.uint64),
+            np.empty(2**first + 2**second + 2, np.uint64),
+            found[begin:end],
+        )
+
+    count, shares = len(epochs), 1
+    if count > 1 and count * rows >= WORTH_SHARING:
+        shares = min(count, threads or OCCUPIED.left())
+    if shares == 1:
+        draw_some(0, count)
+    else:
+        cuts = [count * n // shares for n in range(shares + 1)]
+        with OCCUPIED.by(shares):
+            in_turn([partial(draw_some, *cut) for cut in pairwise(cuts)], shares)
+    return found.view(np.intp)

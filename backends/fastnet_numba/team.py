@@ -36,12 +36,14 @@ def work(program: "NumbaProgram", size: int, slots: int) -> TeamWork | None:
 
 
 def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, tuple[int, ...]]]:
-    """The shared arrays: signals, what the parts find, parameters, memory, gradients."""
+    """The shared arrays: signals, what the parts find, each worker's copy of the parameters, the
+    optimizer's memory, the parts' gradients.
+    """
     dtype, trained = program.dtype, program.plan.trained
     return [
         (np.dtype(np.int64), ((size + 1) * CACHE_LINE_STRIDE,)),
         (np.dtype(np.float64), (size * CACHE_LINE_STRIDE,)),
-        (dtype, (trained,)),
+        (dtype, (size * program.stride,)),
         (dtype, (slots, trained)),
         (dtype, (size * program.stride,)),
     ]
@@ -65,12 +67,13 @@ def _train(
     for dtype, shape in shapes:
         found.append(np.ndarray(shape, dtype, team.memory, start))
         start += _room(dtype, shape)
-    signals, shared, parameters, memory = found[:4]
+    signals, shared, copies, memory = found[:4]
+    parameters = copies[team.rank * program.stride :][: program.plan.trained]
     size = len(shared) // CACHE_LINE_STRIDE
     given_up = signals[size * CACHE_LINE_STRIDE :]
     try:
         mine = slice(*(program.plan.trained * (team.rank + n) // size for n in (0, 1)))
-        parameters[mine] = state.parameters[mine]
+        parameters[:] = state.parameters
         memory[:, mine] = state.memory[:, mine]
         team.meet()
         losses = _follow(program, team.rank, size, found, state.updates, data, team_run)
@@ -96,10 +99,10 @@ def _follow(
     team_run: TeamRun,
 ) -> Array:
     """Let the compiled kernel do this process's part of the steps; their losses."""
-    signals, shared, parameters, memory, gradients = arrays
+    signals, shared, copies, memory, gradients = arrays
     run, cuts = team_run.run, team_run.cuts
     replace(run, order=None).check(
-        program.plan, State(parameters, memory), max(run.batch_size, len(data))
+        program.plan, State(copies[: program.plan.size], memory), max(run.batch_size, len(data))
     )
     most = max(int(np.diff(cuts).max()), 1)
     workspace = program.for_rows(most)
@@ -116,7 +119,7 @@ def _follow(
     losses = np.empty(run.steps)
     arena = workspace.borrow()
     made = program.kernel_for(layout)(
-        workspace.training, steps, int_table, float_table, parameters, memory, gradients, arena,
+        workspace.training, steps, int_table, float_table, copies, memory, gradients, arena,
         losses, *program.flat_rows(data, run), shared, signals,
         program.wide_sums(training.TRAIN, most * size, size), rank,
     )  # fmt: skip

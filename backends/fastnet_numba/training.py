@@ -15,11 +15,12 @@ import math
 import numpy as np
 
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier, bound, gathered
+from fastnet_numba.ops.exchange import add_slice, claim_slice, hand_over
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
 from fastnet_numba.ops.optimizers import update, update_segments
-from fastnet_numba.ops.penalties import add_slice, clip_entries, clip_norm, penalize
+from fastnet_numba.ops.penalties import clip_entries, clip_norm, penalize
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
@@ -80,7 +81,7 @@ def follow(
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
-        p: parameters `(size,)`.
+        p: parameters `(size,)`; a copy for each worker, SIZE_OF_PART apart, where several train.
         memory: the optimizer's `(slots, trained)`.
         g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
         m: this worker's arena.
@@ -104,6 +105,9 @@ def follow(
     batches, in_team = int_table[BATCHES], int_table[IN_TEAM] != 0
     first_epoch = int_table[FIRST_STEP] // batches
     weighted = len(weights) > 0
+    copies, copied = p, task == TRAIN and workers > 1
+    if copied:
+        p = copies[worker * stride : (worker + 1) * stride]
     generation = signals[worker * CACHE_LINE_STRIDE]
     if narrow is None and (task == GRADIENT or task == TRAIN):
         transpose_weights(ops, p, m)
@@ -214,9 +218,16 @@ def follow(
             pass
         elif places[STATISTICS] != 0:
             move_statistics(ops, p, g)
+        if copied:
+            for other in range(workers):
+                if other != worker:
+                    hand_over(p, low, high, copies, other * stride)
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
             return s
+        if copied:
+            claim_slice(p, np.int64(0), low)
+            claim_slice(p, high, size)
         if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then

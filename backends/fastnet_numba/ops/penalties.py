@@ -17,14 +17,6 @@ BLOCK = 64
 
 
 @kernel
-def add_slice(g, other, low, high):
-    """g += another thread's gradient, which begins at `g[other]`."""
-    ours, theirs = g[low:high], g[other + low : other + high]
-    for i in range(len(ours)):
-        ours[i] += theirs[i]
-
-
-@kernel
 def pull(p, g, first, last, by):
     """g += by p from `first` to `last`; return sum p^2.
 
