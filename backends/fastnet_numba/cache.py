@@ -67,6 +67,11 @@ def _tell_unwritable(error: str) -> None:
     )
 
 
+@cache
+def _tell_waiting() -> None:
+    _log.warning("fastnet waits for another process that compiles its kernels.")
+
+
 class _Lock:
     """A lock on a file. The system gives it back when a process ends, however that happens."""
 
@@ -84,7 +89,7 @@ class _Lock:
             return
         deadline = time.monotonic() + PATIENCE
         if not _locked(self.file):
-            _log.warning("fastnet waits for another process that compiles its kernels.")
+            _tell_waiting()
             while time.monotonic() < deadline and not _locked(self.file):
                 time.sleep(PAUSE)
                 self.signals.deliver()
