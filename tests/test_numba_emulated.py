@@ -180,15 +180,15 @@ def test_the_compiled_product_of_rows_is_its_twin(array, begin):
     where = compiled_product(array.dtype)[1]
 
     @numba.njit
-    def compiled(tiles, c, cr, a, ar, step, b, br, rows, columns, depth, begin):
-        dots(tiles, c, 3, cr, a, 2, ar, step, b, 1, br, rows, columns, depth, begin)
+    def compiled(tiles, c, cr, a, ar, b, br, rows, columns, depth, begin, sums):
+        dots(tiles, c, 3, cr, a, 2, ar, b, 1, br, rows, columns, depth, begin, sums)
 
     for rows, columns, depth in [(1, 1, 1), (1, 9, 3), (4, 4, 16), (7, 6, 17), (3, 2, 40)]:
-        for step in (0, 1):
-            given = (columns, array, 49, step, array, 50, rows, columns, depth, begin)
+        for sums in (-1, 80):
+            given = (columns, array, 49, array, 50, rows, columns, depth, begin, sums)
             found, wanted = np.full((2, 100), 0.5, array.dtype)
             compiled(where, found, *given)
-            a = (array, 2, 49, step, array, 1, 50, rows, columns, depth, begin)
+            a = (array, 2, 49, array, 1, 50, rows, columns, depth, begin, sums)
             emulated.dots(0, wanted, 3, columns, *a)
             tolerance = 1e-5 if array.itemsize == 4 else 1e-13
             np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)

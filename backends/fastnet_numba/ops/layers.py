@@ -269,8 +269,8 @@ def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
                 )  # fmt: skip
             elif ops[o, TRANSPOSED] == AS_THEY_LIE:
                 dots(
-                    tiles, m, d_next, row, m, d, d_row, 1, p, weight, units,
-                    rows, inputs, units, ZERO,
+                    tiles, m, d_next, row, m, d, d_row, p, weight, units,
+                    rows, inputs, units, ZERO, -1,
                 )  # fmt: skip
                 fused = False
             elif inputs > 1 and units > 1:

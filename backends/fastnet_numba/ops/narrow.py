@@ -20,7 +20,6 @@ from fastnet_numba.ops.table import (
     INPUTS,
     KIND,
     NEEDS_INPUT_GRADIENT,
-    ONES,
     OTHER,
     OUTPUT_WIDTH,
     RECTIFY,
@@ -153,16 +152,11 @@ def narrow_backward(ops, p, g, g_at, m, rows, more):
         kind, units, source = ops[o, KIND], ops[o, UNITS], ops[o, SOURCE]
         if kind == AFFINE:
             inputs, weight, bias = ops[o, INPUTS], ops[o, WEIGHT], ops[o, BIAS]
-            # dw = x' d
+            # dw = x' d, and the sum of d
             dots(
-                tiles, g, g_at + weight, units, m, source, length, 1, m, d, length,
-                inputs, units, columns, begin,
+                tiles, g, g_at + weight, units, m, source, length, m, d, length,
+                inputs, units, columns, begin, g_at + bias if bias >= 0 else -1,
             )  # fmt: skip
-            if bias >= 0:
-                dots(
-                    tiles, g, g_at + bias, 0, m, ops[0, ONES], 0, 0, m, d, length,
-                    1, units, columns, begin,
-                )  # fmt: skip
             if ops[o, NEEDS_INPUT_GRADIENT] == 0:
                 return  # nothing before it has parameters
             # dx' = w d', times the slope of what x came out of

@@ -1,7 +1,8 @@
 """The product of rows with rows, in register tiles made of LLVM instructions.
 
 C (rows, columns) = A (rows, depth) B', where the rows of all three lie in one piece. A tile's
-accumulators are vectors along `depth`, whose lanes are added up at the end.
+accumulators are vectors along `depth`, whose lanes are added up at the end. The sum of each of B's
+rows comes along, which would take as long as one more row of A if it were read for it alone.
 
 The twin of this file is `dots` in `emulated.py`.
 """
@@ -33,16 +34,19 @@ DOTS_WIDTHS = (4, 2, 1)
 _VOID = ir.VoidType()
 
 
-def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
-    """The function of one tile: C, A, B, their strides, depth, and not 0 to add to C."""
-    name = f"fastnet_dots_{kind.element}_{height}_{width}"
+def _dots_tile(module: Any, kind: Any, height: int, width: int, sums: bool = False) -> Any:
+    """The function of one tile: C, A, B, their strides, depth, not 0 to add to C, and where the
+    sums of B's rows go, if there are to be `sums`. A height of 0 is for those alone.
+    """
+    name = f"fastnet_dots_{kind.element}_{height}_{width}{'_sums' if sums else ''}"
     if name in module.globals:
         return module.globals[name]
-    function = function_of(module, name, 9, pointers=(0, 2, 5))
-    c, c_row, a, a_row, a_step, b, b_row, depth, begin = function.args
+    function = function_of(module, name, 9, pointers=(0, 2, 4, 8))
+    c, c_row, a, a_row, b, b_row, depth, begin, sums_at = function.args
     builder = Builder(function.append_basic_block("entry"))
     align = 4 if isinstance(kind.element, ir.FloatType) else 8
-    cells = [(i, j) for i in range(height) for j in range(width)]
+    lines = range(height + sums)  # the last is that of the sums
+    cells = [(i, j) for i in lines for j in range(width)]
 
     def load(pointer: Any, row: Any, n: int, at: Any) -> Any:
         place = builder.place(pointer, builder.add(builder.mul(row, INDEX(n)), at), kind)
@@ -53,27 +57,28 @@ def _dots_tile(module: Any, kind: Any, height: int, width: int) -> Any:
     builder.position_at_end(loop)
     k = builder.phi(INDEX)
     k.add_incoming(INDEX(0), entry)
-    sums = {cell: builder.phi(kind) for cell in cells}
-    a_k = builder.mul(k, a_step)
-    down = [load(a, a_row, i, a_k) for i in range(height)]
+    summed = {cell: builder.phi(kind) for cell in cells}
+    down = [load(a, a_row, i, k) for i in range(height)]
     finished = {}
     for j in range(width):
         across = load(b, b_row, j, k)
         for i in range(height):
-            finished[i, j] = multiply_add(builder, down[i], across, sums[i, j])
+            finished[i, j] = multiply_add(builder, down[i], across, summed[i, j])
+        if sums:
+            finished[height, j] = builder.fadd(summed[height, j], across)
     following = builder.add(k, INDEX(kind.count))
     k.add_incoming(following, loop)
     for cell in cells:
-        sums[cell].add_incoming(constant(kind, 0.0), entry)
-        sums[cell].add_incoming(finished[cell], loop)
+        summed[cell].add_incoming(constant(kind, 0.0), entry)
+        summed[cell].add_incoming(finished[cell], loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
     builder.position_at_end(done)
     adding = builder.icmp_signed("!=", begin, INDEX(0))
-    for i in range(height):
+    for i in lines:
+        line = builder.place(c, builder.mul(c_row, INDEX(i)), kind) if i < height else sums_at
         j = 0
         for totals in _totals(builder, [finished[i, j] for j in range(width)]):
-            at = builder.add(builder.mul(c_row, INDEX(i)), INDEX(j))
-            place = builder.place(c, at, kind)
+            place = builder.place(line, INDEX(j), kind)
             before = builder.load(place, typ=totals.type, align=align)
             before = builder.select(adding, before, constant(totals.type, 0.0))
             builder.store(builder.fadd(before, totals), place, align=align)
@@ -109,24 +114,44 @@ def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
 
 
 def cover_with_dots(builder: Any, module: Any, kind: Any, given: Any) -> None:
-    """Cover C with tiles of `dots`, for the arguments of `tiles.py`'s product."""
-    c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, _, _, _, begin = given
+    """Cover C with tiles of `dots`, for the arguments of `tiles.py`'s product.
+
+    The sums of B's rows go to `e`, if `e_row` is not 0.
+    """
+    c, c_row, a, a_row, _, b, b_row, rows, columns, depth, _, e, e_row, begin = given
+    summing = builder.icmp_signed("!=", e_row, INDEX(0))
+    tall = DOTS_HEIGHTS[0]
+
+    def call(tile: Any, row: Any, column: Any) -> None:
+        at = builder.add(builder.mul(row, c_row), column)
+        builder.call(
+            tile,
+            [
+                builder.place(c, at, kind), c_row,
+                builder.place(a, builder.mul(row, a_row), kind), a_row,
+                builder.place(b, builder.mul(column, b_row), kind), b_row,
+                depth, begin, builder.place(e, column, kind),
+            ],
+        )  # fmt: skip
+
     j: Any = INDEX(0)
     for width in DOTS_WIDTHS:
         with builder.loop(j, width, columns) as (column, after_columns):
             i: Any = INDEX(0)
+            alone = summing
+            if width == DOTS_WIDTHS[0]:
+                # With the first rows of A; where there are too few, alone, as for fewer columns.
+                high = builder.icmp_signed("<=", INDEX(tall), rows)
+                together = builder.and_(summing, high)
+                alone = builder.and_(summing, builder.not_(high))
+                with builder.if_then(together):
+                    call(_dots_tile(module, kind, tall, width, sums=True), i, column)
+                i = builder.select(together, INDEX(tall), i)
+            with builder.if_then(alone):
+                call(_dots_tile(module, kind, 0, width, sums=True), INDEX(0), column)
             for height in DOTS_HEIGHTS:
                 with builder.loop(i, height, rows) as (row, after_rows):
-                    at = builder.add(builder.mul(row, c_row), column)
-                    builder.call(
-                        _dots_tile(module, kind, height, width),
-                        [
-                            builder.place(c, at, kind), c_row,
-                            builder.place(a, builder.mul(row, a_row), kind), a_row, a_step,
-                            builder.place(b, builder.mul(column, b_row), kind), b_row,
-                            depth, begin,
-                        ],
-                    )  # fmt: skip
+                    call(_dots_tile(module, kind, height, width), row, column)
                 i = after_rows()
         j = after_columns()
 
@@ -135,30 +160,35 @@ def cover_with_dots(builder: Any, module: Any, kind: Any, given: Any) -> None:
 def dots(
     typing: Any, tiles: Any,
     c: Any, c_at: Any, c_row: Any,
-    a: Any, a_at: Any, a_row: Any, a_step: Any,
+    a: Any, a_at: Any, a_row: Any,
     b: Any, b_at: Any, b_row: Any,
-    rows: Any, columns: Any, depth: Any, begin: Any,
+    rows: Any, columns: Any, depth: Any, begin: Any, sums: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
     """C = A B', row by row: entry (i, j) is the sum over k < `depth` of A(i, k) B(j, k).
 
     Rows of all three lie in one piece, `c_row`, `a_row` and `b_row` apart. `depth` is rounded up to
-    whole vectors, so what stands behind a row must be 0 in A or B and finite in the other.
-    `a_step` is 1; or 0, where all of a row of A is one vector. `begin` is 0, or not 0 to add to C.
+    whole vectors, so what stands behind a row must be 0 in A or B and finite in the other. `begin`
+    is 0, or not 0 to add to C. The sums over k of B(j, k) go to `c[sums]` and what is behind it,
+    and are added likewise; none where `sums` is negative, and else what stands behind a row of B
+    must be 0.
     """
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         tiles, args = args[0], args[1:]
         c, a, b = (
-            address(context, builder, sig.args[n + 1], args[n], args[n + 1]) for n in (0, 3, 7)
+            address(context, builder, sig.args[n + 1], args[n], args[n + 1]) for n in (0, 3, 6)
         )
-        c_row, a_row, a_step, b_row = args[2], args[5], args[6], args[9]
-        rows, columns, depth, begin = args[10:]
+        c_row, a_row, b_row = args[2], args[5], args[8]
+        rows, columns, depth, begin, sums = args[9:]
+        e = address(context, builder, sig.args[1], args[0], sums)
+        summing = builder.zext(builder.icmp_signed("<=", INDEX(0), sums), INDEX)
         given = [
-            c, c_row, a, a_row, a_step, b, b_row, rows, columns, depth, INDEX(DOTS), c, c_row, begin
+            c, c_row, a, a_row, INDEX(1), b, b_row, rows, columns, depth, INDEX(DOTS),
+            e, summing, begin,
         ]  # fmt: skip
         kind = ir.FunctionType(_VOID, [value.type for value in given])
         builder.call(builder.inttoptr(tiles, kind.as_pointer()), given)
         return context.get_dummy_value()
 
     i = types.intp
-    return types.void(i, c, i, i, a, i, i, i, b, i, i, i, i, i, i), build
+    return types.void(i, c, i, i, a, i, i, b, i, i, i, i, i, i, i), build

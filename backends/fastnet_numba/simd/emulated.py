@@ -287,20 +287,21 @@ def product(
 
 def dots(
     tiles: int, c: Array, c_at: int, c_row: int,
-    a: Array, a_at: int, a_row: int, a_step: int,
+    a: Array, a_at: int, a_row: int,
     b: Array, b_at: int, b_row: int,
-    rows: int, columns: int, depth: int, begin: int,
+    rows: int, columns: int, depth: int, begin: int, sums: int,
 ) -> None:  # fmt: skip
-    """C = A B', row by row: see `dots.py`."""
-    for i in range(rows):
-        for j in range(columns):
+    """C = A B', row by row, and the sums of B's rows: see `dots.py`."""
+    for j in range(columns):
+        for i in range(rows if sums < 0 else rows + 1):
             summed = every(c, 0.0)
             for k in range(0, depth, len(summed)):
-                left, right = load(a, a_at + i * a_row + k * a_step), load(b, b_at + j * b_row + k)
+                right = load(b, b_at + j * b_row + k)
+                left = load(a, a_at + i * a_row + k) if i < rows else every(c, 1.0)
                 summed = fma(left, right, summed)
-            _inside(c, c_at + i * c_row + j, 1)
-            before = c[c_at + i * c_row + j] if begin == ADD else c.dtype.type(0)
-            c[c_at + i * c_row + j] = before + total(summed)
+            at = c_at + i * c_row + j if i < rows else sums + j
+            _inside(c, at, 1)
+            c[at] = (c[at] if begin == ADD else c.dtype.type(0)) + total(summed)
 
 
 def _grouped(x: Vector, width: int) -> Array:
