@@ -31,6 +31,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import SGD, Optimizer
 from fastnet.errors import FastnetError
 from fastnet.model import Model
+from fastnet.records import Record
 
 #: The seed of initial weights and shuffles, everywhere.
 SEED = 1
@@ -51,8 +52,7 @@ ROUND_SECONDS = 0.15
 MAX_TRIES = 4
 
 
-@dataclass(frozen=True)
-class Workload:
+class Workload(Record):
     """A network, and how it is trained.
 
     Attributes:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fastnet.cli.terminal import INTERRUPTED, note, phases, run_together
 from fastnet.contract import choosing
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
+from fastnet.records import Record
 from fastnet.training.checkpoints import requested
 from fastnet.training.distributed.world import mpi, world
 from fastnet.training.population_checkpoints import summary
@@ -28,8 +28,7 @@ _ROWS_PER_CLASS = 5
 _MOST_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(Record):
     """The files of a command, checked before a long training.
 
     Attributes:

@@ -1,6 +1,6 @@
 """`fastnet xor`: train the tutorial's network and show its predictions."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from fastnet.contract import choosing
 from fastnet.definition.optimizers import SGD
 from fastnet.errors import DefinitionError, FastnetError
 from fastnet.model import Model
+from fastnet.records import Record
 from fastnet.training.history import History
 from fastnet.training.progress import Bar
 
@@ -111,8 +112,7 @@ def _plain(lesson: "Lesson", lines: list["Line"]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Record):
     """The mean squared error and the mean |y - prediction| after `step` steps."""
 
     step: int

@@ -1,7 +1,7 @@
 """A fit of all members: its settings and rows, checked, and the states that it begins with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError
 from fastnet.interrupts import DeferredInterrupt
+from fastnet.records import Record
 from fastnet.training import population_checkpoints
 from fastnet.training.checkpoints import Checkpoint
 from fastnet.training.fit_state import FitState, LastFit, beginning
@@ -46,8 +47,7 @@ class Begun(NamedTuple):
     due: tuple[float | None, int | None]
 
 
-@dataclass(frozen=True)
-class PreparedFit:
+class PreparedFit(Record):
     """What a fit of all members is asked to do, checked; one entry a member each.
 
     Attributes:

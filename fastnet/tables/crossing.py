@@ -1,5 +1,6 @@
 """Cross-validation: how good the models of a recipe are, and how much that varies.
 
+from fastnet.records import Record
 from fastnet import tables
 
 found = tables.cross_validate("digits.csv", "digit", tables.Recipe(hidden=(128,)), folds=5)
@@ -8,7 +9,6 @@ found.mean["accuracy"], found.deviation["accuracy"]
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from fastnet import html
 from fastnet.arguments import explained
+from fastnet.records import Record
 from fastnet.tables import reporting
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.fitting import TableFit
@@ -24,8 +25,7 @@ from fastnet.tables.recipe import Recipe
 from fastnet.tables.trained import Trained
 
 
-@dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(Record):
     """The result of a cross-validation.
 
     Attributes:

@@ -22,7 +22,7 @@ missing date is treated like a missing number.
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,7 @@ from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
+from fastnet.records import Record
 from fastnet.tables import dates
 from fastnet.tables.columns import (
     USUAL,
@@ -54,8 +55,7 @@ _GAPS = ("category", "unseen", "error")
 _SPELLINGS = ("one", "exact")
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(Record):
     """A column of numbers.
 
     Attributes:
@@ -149,8 +149,7 @@ class Number:
         return text(self.name) and fill and moments and indicator and edges and all(widths)
 
 
-@dataclass(frozen=True)
-class Categories:
+class Categories(Record):
     """A column of text.
 
     Attributes:
@@ -251,8 +250,7 @@ class Categories:
         )
 
 
-@dataclass(frozen=True)
-class Dates:
+class Dates(Record):
     """A column of dates and times.
 
     Attributes:

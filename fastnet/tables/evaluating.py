@@ -10,6 +10,7 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
+from fastnet.records import Record
 from fastnet.tables import metrics, roles, targets
 from fastnet.tables.columns import Place
 from fastnet.tables.reading import Reader
@@ -29,8 +30,7 @@ _SAMPLE_NUMBERS = 2**22
 _ROWS_FROM_DISK = 65_536
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Record):
     """Rows of a table as a network takes them, and what their target is.
 
     Attributes:

@@ -29,6 +29,7 @@ from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError, DefinitionError, unknown
 from fastnet.extras import polars
+from fastnet.records import Record
 from fastnet.tables import columns, dates, reading, targets
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Categories, Column, Dates, Number, moments
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
 MAX_DISTINCT = 0.5
 
 
-@dataclass(frozen=True)
-class ColumnReport:
+class ColumnReport(Record):
     """How a column is used.
 
     Attributes:
@@ -231,8 +231,7 @@ class InspectedTable:
         return "" if len(present) else "it has no values in the training rows"
 
 
-@dataclass(frozen=True)
-class ColumnStore:
+class ColumnStore(Record):
     """A table that was opened, and where its columns go once they are inspected.
 
     Attributes:

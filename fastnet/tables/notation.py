@@ -5,12 +5,12 @@ recognized, so that errors can name the remedy, and never converted by a guess.
 """
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastnet.advice import setting
 from fastnet.errors import DefinitionError
 from fastnet.extras import polars
+from fastnet.records import Record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,8 +33,7 @@ _MINUS = {"\u2212": "write - for \u2212"} | dict.fromkeys("()", "write -1 for (1
 _COMPARED = r"^[<>\u2264\u2265~\u2248=]"
 
 
-@dataclass(frozen=True)
-class Notation:
+class Notation(Record):
     """How the numbers of a table are written in text.
 
     Args:

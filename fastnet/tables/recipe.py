@@ -1,7 +1,6 @@
 """The settings for training on a table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastnet.definition.schedules import Cosine
 from fastnet.errors import DefinitionError, unknown
+from fastnet.records import Record
 from fastnet.tables.csv_blocks import check_separator
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS
@@ -25,8 +25,7 @@ LEARNING_RATE = 0.002
 MOST_L2 = 0.03
 
 
-@dataclass(frozen=True)
-class _Defaults:
+class _Defaults(Record):
     """What a setting that is None becomes, by task.
 
     Attributes:
@@ -52,8 +51,7 @@ MISSING = ("impute", "error")
 
 
 @explained("tables.Recipe")
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Record):
     """Settings for training on a table. The defaults suit hundreds to tens of thousands of rows.
 
     The tests require of them an accuracy of 97% on scikit-learn's digits and 96.5% on its breast

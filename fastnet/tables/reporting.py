@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnet import html
+from fastnet.records import Record
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.schema import Table
 
@@ -39,8 +39,7 @@ METRICS = {
 _SCORES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(Record):
     """Cells of text; the first column is to the left, the others to the right.
 
     Attributes:

@@ -10,7 +10,7 @@ Model files hold it. `fastnet.tables.encoding` says how columns become inputs.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.extras import polars
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
+from fastnet.records import Record
 from fastnet.tables import columns, encoding, frames
 from fastnet.tables.columns import Place, listed, shorten
 from fastnet.tables.encoding import Column, Number, finite, text, unique
@@ -36,8 +37,7 @@ Class = int | str | bool
 _FAR_BELOW = 5.0
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Record):
     """What a model must know of the table it was trained on.
 
     Attributes:

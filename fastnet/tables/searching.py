@@ -10,7 +10,7 @@ and categories are those of all training rows.
 import json
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fastnet.definition.optimizers import LBFGS
 from fastnet.definition.schedules import as_schedule
 from fastnet.errors import DefinitionError
 from fastnet.many.searching import search as search_settings
+from fastnet.records import Record
 from fastnet.tables.evaluating import Rows
 from fastnet.tables.recipe import Recipe
 from fastnet.tables.refitting import refit_checkpoint
@@ -52,8 +53,7 @@ _BEST = 3
 _RESULT = "found.json"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Record):
     """Settings, and how well they did.
 
     Attributes:

@@ -12,21 +12,20 @@ the test rows were not in the table.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from fastnet import random
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
+from fastnet.records import Record
 from fastnet.training.splitting import FOLDS, fold_of_rows, held_out_rows
 
 #: The streams of random numbers.
 _STREAMS = {"validation": 0, "test": 1}
 
 
-@dataclass(frozen=True)
-class RowFacts:
+class RowFacts(Record):
     """What decides which rows are held out.
 
     Attributes:

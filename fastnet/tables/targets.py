@@ -5,7 +5,6 @@ spells them: 01 and 1 are two classes, and so are the categories "1.0" and "1.00
 look like a quantity, with many values or few rows for each, are neither until the user says so.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastnet.advice import setting
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.extras import polars
+from fastnet.records import Record
 from fastnet.tables import columns
 from fastnet.tables.columns import Place, shorten
 from fastnet.tables.notation import Notation
@@ -31,8 +31,7 @@ _ROWS_PER_VALUE = 5
 _SKEWED = 3.0
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Record):
     """A target without missing values.
 
     Attributes:

@@ -1,10 +1,10 @@
 """What a training on a table results in."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
+from fastnet.records import Record
 from fastnet.tables import reporting
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.inspecting import ColumnReport
@@ -14,8 +14,7 @@ from fastnet.tables.searching import Found
 from fastnet.training.history import History
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(Record):
     """The result of training on a table.
 
     Attributes:

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fastnet.contract.program import Data
 from fastnet.definition.named import as_plain
 from fastnet.definition.network import Network, detach
 from fastnet.errors import DefinitionError, ModelFileError
+from fastnet.records import Record
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.fit_state import BestLoss, FitState
 from fastnet.training.history import COLUMNS, History
@@ -30,8 +31,7 @@ _METRIC = "history.metrics."
 
 
 @explained("fn.Checkpoint")
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Record):
     """Where and how often a fit writes its state; it also does at its end.
 
     Args:

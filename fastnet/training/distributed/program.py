@@ -1,7 +1,7 @@
 """A backend's program, with the gradients of all ranks in every step."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fastnet.contract.program import (
     TeamWork,
 )
 from fastnet.random import seed_of_fit
+from fastnet.records import Record
 from fastnet.training import stored_rows
 from fastnet.training.distributed.memory import SharedMemory, can_share
 from fastnet.training.distributed.ranks import Ranks
@@ -41,8 +42,7 @@ def steps_to_average(first: int, batches: int, every: int) -> int:
     return min(every - batch % every, batches - batch)
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(Record):
     """A run, as this rank has it.
 
     Attributes:
@@ -58,8 +58,7 @@ class _Part:
     total: Array
 
 
-@dataclass(frozen=True)
-class _TeamOfRanks:
+class _TeamOfRanks(Record):
     """All ranks, as the backend's team: `memory` is rank 0's."""
 
     work: TeamWork

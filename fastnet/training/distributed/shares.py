@@ -9,6 +9,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.errors import DataError
+from fastnet.records import Record
 from fastnet.training.distributed.ranks import Ranks
 from fastnet.training.stored_rows import StoredRows
 from fastnet.training.streaming import Piece
@@ -39,8 +40,7 @@ class Shard(Data):
         return Data(self.x, self.y, self.weight)
 
 
-@dataclass(frozen=True)
-class StoredShard:
+class StoredShard(Record):
     """A rank's own rows, which stay in files, and are some of all.
 
     Attributes:

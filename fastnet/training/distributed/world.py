@@ -6,7 +6,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, MissingExtra
 from fastnet.extras import REQUIREMENTS, need, pip_install
+from fastnet.records import Record
 
 #: What launchers of MPI programs tell a process: its rank, and how many there are. Those of MPICH,
 #: Intel MPI and Slurm's PMI; of Open MPI; of PMIx, which does not say how many.
@@ -51,8 +51,7 @@ class Alone:
 
 
 @explained("fn.Distributed")
-@dataclass(frozen=True)
-class Distributed:
+class Distributed(Record):
     """How several processes train together: for `fit(communicator=...)`.
 
     Args:
