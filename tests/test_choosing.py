@@ -210,8 +210,37 @@ def test_threads_in_the_environment_that_make_no_sense_are_refused(monkeypatch, 
         fn.Model(NETWORK)
 
 
-def test_threads_as_an_argument_go_before_the_environment(monkeypatch):
+@pytest.fixture
+def four_processors(tmp_path, monkeypatch):
+    """A machine of four processors without limits, and the folder where it would tell of these."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
+    monkeypatch.setattr(backends, "LIMITS", tmp_path)
+    backends._share.cache_clear()
+    yield tmp_path
+    backends._share.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("limits", "whole"),
+    [
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "800000 100000\n"}, 4),
+        ({"cpu.max": "max 100000\n"}, 4),
+        ({"cpu.max": "unheard of"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "100000\n"}, 4),
+    ],
+)
+def test_a_container_has_its_share_of_the_processors(four_processors, limits, whole):
+    for name, text in limits.items():
+        (four_processors / name).parent.mkdir(exist_ok=True)
+        (four_processors / name).write_text(text)
+    assert backends.processors() == whole
+
+
+def test_threads_as_an_argument_go_before_the_environment(four_processors, monkeypatch):
     monkeypatch.setenv("FASTNET_NUM_THREADS", " 3 ")
     assert backends.requested_threads() == 3
     monkeypatch.setenv("FASTNET_NUM_THREADS", "64")  # which would take turns

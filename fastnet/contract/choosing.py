@@ -4,10 +4,13 @@ An argument, a `with` block or an environment variable chooses. A backend that c
 error; no other is used in its place.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -141,8 +144,32 @@ def compiled(
     )
 
 
+#: Where Linux tells of the limits of a container.
+LIMITS = Path("/sys/fs/cgroup")
+
+
 def processors() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use: whole ones of a container's share of their time."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return max(int(min(len(os.sched_getaffinity(0)), _share())), 1)
     return os.cpu_count() or 1
+
+
+@cache
+def _share() -> float:
+    """Of how many processors a container may use the time; infinite where there is no limit.
+
+    As Docker and Kubernetes set it (`--cpus`, `limits`): in `cpu.max` of cgroup v2, or in two files
+    of v1, microseconds of each period. Threads beyond that would be halted in every period, while
+    the others wait for them.
+    """
+    try:
+        try:
+            quota, period = (LIMITS / "cpu.max").read_text().split()
+        except FileNotFoundError:
+            files = (LIMITS / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period"))
+            quota, period = (file.read_text() for file in files)
+        share = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number either
+        return math.inf
+    return share if share > 0 else math.inf  # -1 for none
