@@ -395,11 +395,30 @@ def test_weights_as_they_lie(
     network = relu(32, width, width, 1)
 
     def with_few(rows_at_most: int) -> float:
-        with constants(tabulating, FEW_ROWS=rows_at_most, FEW_ROWS_OF_LARGE=rows_at_most):
+        few = {"FEW_ROWS": rows_at_most, "FEW_ROWS_OF_LARGE": rows_at_most}
+        with constants(tabulating, WORTH_SWEEPING=2**62, **few):
             return fit(network, 100 * rows, rows, 3e8)
 
     what = f"32-{width}-{width}-1 x {rows}: weights transposed over as they lie"
     compare(benchmark, capsys, what, lambda: with_few(0), lambda: with_few(rows))
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("width", [32, 64, 128, 256, 512, 1024, 2048])
+def test_sweeping(
+    width: int, rows: int, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights updated after the way back over on it (`tabulating.WORTH_SWEEPING`)."""
+    from fastnet_numba import tabulating
+
+    network = relu(32, width, width, 1)
+
+    def with_least(weights: int) -> float:
+        with constants(tabulating, WORTH_SWEEPING=weights):
+            return fit(network, 200 * rows, rows, 3e8)
+
+    what = f"32-{width}-{width}-1 x {rows}: weights updated after the way back over on it"
+    compare(benchmark, capsys, what, lambda: with_least(2**62), lambda: with_least(0))
 
 
 @pytest.mark.parametrize("rows", [16, 32, 64, 128, 256])

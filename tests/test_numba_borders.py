@@ -15,10 +15,12 @@ from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.training.rows import as_outputs
 from fastnet.arrays import cache_lines
+from fastnet_numba import tabulating
 from graphs import MIXED, mixed
 from numba_cases import CASES, data, network
 from samples import rows_for, weights_for
 
+tabulating.WORTH_SWEEPING = 1  # layers of any size are updated on the way back
 libc = ctypes.CDLL(None, use_errno=True)
 PAGE, kept = mmap.PAGESIZE, []
 AT_END = sys.argv[1] == "end"
@@ -62,6 +64,8 @@ def drive(case, net, x, y, weight, dtype, threads):
         state = State(flat, memory)
         losses = program.train(state, rows, run)
         assert np.isfinite(losses).all(), (case, losses)
+        sweeping = Run(0, 4, 5, None, rule, 1e-3)  # small batches, and nothing between
+        program.train(state, rows, sweeping)
         gradient = guarded(program.batch_gradient(state, rows, run, 1)[2])
         program.update(state, gradient, run, 1)
         if program.lane_plan is not None:  # side by side, one more than a vector has lanes

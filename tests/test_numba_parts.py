@@ -37,6 +37,13 @@ def parts_of(network, rows, training, options=None):
     ("layers", "rows", "training", "options", "parts"),
     [
         ([fn.Dense(99, "relu")], 9, True, {}, "plain_forward crossentropy adam"),
+        (
+            [fn.Dense(256), fn.Dense(256)],
+            9,
+            True,
+            {},
+            "plain_forward layer_swept crossentropy adam",
+        ),
         ([fn.Dense(99, "relu")], 9, False, {}, "plain_forward softmax_of_rows"),
         (
             [fn.Dense(8, "tanh")],

@@ -46,7 +46,9 @@ def packed(
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("begin", "end"), [(ZERO, KEEP), (ADD, KEEP), (BIAS, RELU), (ZERO, TIMES)])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (13, 70, 5), (40, 131, 50), (23, 257, 129)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 70, 40), (13, 70, 5), (40, 131, 50), (23, 257, 129)]
+)
 def test_packed_products_have_the_bits_of_plain_ones(dtype, begin, end, shape):
     rows, columns, depth = shape
     random = np.random.default_rng(1)

@@ -19,6 +19,7 @@ from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
 from fastnet_numba.ops.optimizers import UPDATES
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
+from fastnet_numba.ops.sweep import layer_swept
 from fastnet_numba.ops.table import (
     CODE,
     DROPOUT,
@@ -29,6 +30,8 @@ from fastnet_numba.ops.table import (
     OTHER,
     PARAMETRIC,
     SOFTMAX,
+    SWEEP,
+    SWEPT,
 )
 
 #: What gives a part's address.
@@ -45,7 +48,7 @@ def all_parts() -> list[Any]:
         *map(activation, FUNCTIONS),
         *losses,
         *UPDATES.values(),
-        *(penalties, entries_clipped, norm_clipped),
+        *(penalties, entries_clipped, norm_clipped, layer_swept),
     ]
 
 
@@ -66,6 +69,8 @@ def with_addresses(
     found[0, FORWARD] = address_of(forward)
     if training:
         found[0, LOSS] = address_of(loss_part(int(table[0, LOSS]), narrow))
+        if (table[1:, SWEPT] == 1).any():
+            found[0, SWEEP] = address_of(layer_swept)
     for row in found[1:]:
         if row[KIND] == ELEMENTWISE or row[KIND] == PARAMETRIC:
             row[CODE] = address_of(activation(int(row[CODE])))

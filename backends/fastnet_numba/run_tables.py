@@ -53,7 +53,8 @@ def tables_of(
     int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
     for place, number in numbers.items():
         int_table[place] = number
-    if run.l1 > 0 or (steps[:, training.L2] > 0).any():
+    penalized = bool(run.l1 > 0 or (steps[:, training.L2] > 0).any())
+    if penalized:
         int_table[training.PENALTIES] = address_of(penalties)
     if numbers[training.TASK] >= training.UPDATE:
         int_table[training.OPTIMIZER] = address_of(UPDATES[OPTIMIZERS[kind]])
@@ -61,6 +62,10 @@ def tables_of(
             int_table[training.ENTRIES_CLIPPED] = address_of(entries_clipped)
         if run.clip_norm is not None:
             int_table[training.NORM_CLIPPED] = address_of(norm_clipped)
+    if int_table[training.TASK] == training.TRAIN:
+        changed = penalized or run.clip_value is not None or run.clip_norm is not None
+        alone = int_table[training.PARTS] == 1 and int_table[training.IN_TEAM] == 0
+        int_table[training.SWEEPS] = alone and not (changed or segments)
     clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))
     floats = [run.l1, *clipping, run.reports_penalty, *constants]
     if segments:

@@ -24,7 +24,8 @@ from fastnet_numba.ops.penalties import clip_entries, clip_norm, penalize
 from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
-from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, STATISTICS, TERMS
+from fastnet_numba.ops.sweep import update_others
+from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, STATISTICS, SWEEP, TERMS
 from fastnet_numba.prediction import narrow_predict_rows, predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -34,12 +35,14 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
 #: parts' gradients, SEGMENTS how many stretches of the parameters have factors of their own.
-#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0. OPTIMIZER
-#: and those behind it are addresses, 0 for what the run does not need.
+#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0. SWEEPS is 1
+#: where nothing but the optimizer needs the gradient, which is that of one part: see `sweep.py`.
+#: OPTIMIZER and those behind it are addresses, 0 for what the run does not need.
 (
     TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
-    TRAINED, SIZE_OF_PART, SEGMENTS, OPTIMIZER, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, INTEGERS,
-) = range(19)  # fmt: skip
+    TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS, OPTIMIZER, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED,
+    INTEGERS,
+) = range(20)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
@@ -105,6 +108,9 @@ def follow(
     batches, in_team = int_table[BATCHES], int_table[IN_TEAM] != 0
     first_epoch = int_table[FIRST_STEP] // batches
     weighted = len(weights) > 0
+    segments, optimizer = int_table[SEGMENTS], int_table[OPTIMIZER]
+    constants = float_table[OPTIMIZER_CONSTANTS:]
+    may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
     copies, copied = p, task == TRAIN and workers > 1
     if copied:
         p = copies[worker * stride : (worker + 1) * stride]
@@ -113,6 +119,8 @@ def follow(
         transpose_weights(ops, p, m)
     for s in range(int_table[STEPS]):
         loss = 0.0
+        rate, decay = steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY]
+        sweeping, t = may_sweep, int_table[UPDATES] + s + 1
         if task != UPDATE:
             step = int_table[FIRST_STEP] + s
             factor = steps[s, DROPOUT_FACTOR]
@@ -127,6 +135,7 @@ def follow(
                 for r in range(ahead + start, ahead + stop):
                     mass += weights[order[r]] if len(order) else weights[r]
             mass = steps[s, MASS] if in_team else mass * places[TERMS]
+            sweeping = sweeping and mass > 0 and stop - start <= places[CHUNK]
 
             for part in range(first, last):
                 begin, end = start, stop
@@ -151,7 +160,11 @@ def follow(
                     if task == LOSS_ONLY:
                         pass
                     elif narrow is None:
-                        backward(graph, ops, p, g, own, m, count, waiting > 0, factor > 0)
+                        sweeping = sweeping and math.isfinite(found / mass)
+                        backward(
+                            graph, ops, p, g, own, m, count, waiting > 0, factor > 0,
+                            sweeping, optimizer, constants, memory, rate, decay, t,
+                        )  # fmt: skip
                     else:
                         narrow_backward(ops, p, g, own, m, count, waiting > 0)
                     waiting += count
@@ -203,17 +216,15 @@ def follow(
             )  # fmt: skip
             if generation == 0:
                 return s
-        if int_table[SEGMENTS] == 0:
-            update(
-                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
-                steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
-            )  # fmt: skip
-        else:
+        if segments != 0:
             update_segments(
-                int_table[OPTIMIZER], float_table[OPTIMIZER_CONSTANTS:], p, g, memory, low, high,
-                steps[s, LEARNING_RATE], steps[s, WEIGHT_DECAY], int_table[UPDATES] + s + 1,
-                float_table[SEGMENT_TABLE:], int_table[SEGMENTS],
+                optimizer, constants, p, g, memory, low, high, rate, decay, t,
+                float_table[SEGMENT_TABLE:], segments,
             )  # fmt: skip
+        elif narrow is None and sweeping:
+            update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t)
+        else:
+            update(optimizer, constants, p, g, memory, low, high, low, rate, decay, t)
         if graph is None:
             pass
         elif places[STATISTICS] != 0:

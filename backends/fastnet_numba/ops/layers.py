@@ -29,11 +29,13 @@ from fastnet_numba.ops.products import (
     column,
     multiply,
     multiply_packed,
+    multiply_rows,
     outer,
     sum_of,
 )
 from fastnet_numba.ops.rows import copy_row
 from fastnet_numba.ops.statistics import normalize_units, normalize_units_back
+from fastnet_numba.ops.sweep import sweep
 from fastnet_numba.ops.table import ADD as ADD_VALUES
 from fastnet_numba.ops.table import (
     AFFINE,
@@ -77,6 +79,8 @@ from fastnet_numba.ops.table import (
     STAY,
     STRIP_DEPTH,
     STRIP_ROWS,
+    SWEEP,
+    SWEPT,
     TARGET,
     TARGET_ROW,
     TILES,
@@ -89,7 +93,7 @@ from fastnet_numba.simd.compiled import inlined, kernel, part
 from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
-from fastnet_numba.simd.vectors import dots, lanes, transpose
+from fastnet_numba.simd.vectors import lanes, transpose
 
 
 @inlined
@@ -209,10 +213,14 @@ def transpose_weights(ops, p, m):
 
 
 @inlined
-def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
+def backward(
+    graph, ops, p, g, g_at, m, rows, more, dropping,
+    sweeping, optimizer, constants, memory, rate, decay, t,
+):  # fmt: skip
     """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there.
 
-    `graph` is as for `forward`.
+    `graph` is as for `forward`. Where `sweeping`, layers that are SWEPT are updated instead; what
+    follows is for that.
     """
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
     tiles, room = ops[0, TILES], room_of(ops, m)
@@ -225,31 +233,39 @@ def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
         if kind == AFFINE:
             inputs, weight, bias = ops[o, INPUTS], ops[o, WEIGHT], ops[o, BIAS]
             into = Rows(m, d, d_row)
-            if units == 1:
+            swept = sweeping and ops[o, SWEPT] == 1
+            if swept:
+                sweep(
+                    ops[0, SWEEP], ops, o, optimizer, constants, p, g, memory, m,
+                    d, d_row, d_next, rows, rate, decay, t,
+                )  # fmt: skip
+            elif units == 1:
                 # dw' = d' x: one row
                 multiply(
                     tiles, Rows(g, g_at + weight, inputs), Matrix(m, d, one, one),
                     Rows(m, source, row), Shape(one, inputs, rows), begin, keep, none, room,
                 )  # fmt: skip
-                if bias >= 0:
-                    summed = sum_of(m, d, rows)
-                    g[g_at + bias] = g[g_at + bias] + summed if more else summed
             elif rows == 1 and not more and units % lanes(m) == 0:
                 outer(g, g_at + weight, m, source, inputs, d, units)
-                if bias >= 0:
-                    copy_row(g, g_at + bias, m, d, units)
             else:
                 # dw = x' d
                 multiply(
                     tiles, Rows(g, g_at + weight, units), Matrix(m, source, one, row), into,
                     Shape(inputs, units, rows), begin, keep, none, room,
                 )  # fmt: skip
-                if bias >= 0:
-                    multiply(
-                        tiles, Rows(g, g_at + bias, units),
-                        Matrix(m, ops[0, ONES], zero, zero), into, Shape(one, units, rows),
-                        begin, keep, none, room,
-                    )  # fmt: skip
+            if bias < 0:
+                pass
+            elif units == 1:
+                summed = sum_of(m, d, rows)
+                g[g_at + bias] = g[g_at + bias] + summed if more else summed
+            elif rows == 1 and not more and units % lanes(m) == 0:
+                copy_row(g, g_at + bias, m, d, units)
+            else:
+                multiply(
+                    tiles, Rows(g, g_at + bias, units),
+                    Matrix(m, ops[0, ONES], zero, zero), into, Shape(one, units, rows),
+                    begin, keep, none, room,
+                )  # fmt: skip
             if ops[o, NEEDS_INPUT_GRADIENT] == 0:
                 return  # nothing before it has parameters
             # dx = d w', times the slope of what x came out of, where that is one factor
@@ -260,7 +276,9 @@ def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
                 end, slope = TIMES, ops[o - 1, SLOPE]
             fused = end != KEEP
             a, c, e = Matrix(m, d, d_row, one), Rows(m, d_next, row), Rows(m, slope, row)
-            if ops[o, TRANSPOSED] >= 0:
+            if swept:
+                fused = False
+            elif ops[o, TRANSPOSED] >= 0:
                 # Up to whole vectors of columns: what stands behind the inputs is room.
                 whole = -(-inputs // lanes(m)) * lanes(m)
                 multiply(
@@ -268,10 +286,7 @@ def backward(graph, ops, p, g, g_at, m, rows, more, dropping):
                     Shape(rows, whole, units), zero, end, e, room,
                 )  # fmt: skip
             elif ops[o, TRANSPOSED] == AS_THEY_LIE:
-                dots(
-                    tiles, m, d_next, row, m, d, d_row, p, weight, units,
-                    rows, inputs, units, ZERO, -1,
-                )  # fmt: skip
+                multiply_rows(tiles, c, into, Rows(p, weight, units), Shape(rows, inputs, units))
                 fused = False
             elif inputs > 1 and units > 1:
                 multiply_packed(

@@ -50,8 +50,10 @@ def sign(x, one, zero):
 
 
 @by_address(types.none)
-def update(constants, p, g, memory, low, high, rate, decay, t):
-    """Update the parameters `low` to `high`, and the optimizer's memory of them."""
+def update(constants, p, g, memory, low, high, g_at, rate, decay, t):
+    """Update the parameters `low` to `high`, whose gradient begins at `g[g_at]`, and the
+    optimizer's memory of them.
+    """
 
 
 @inlined
@@ -74,9 +76,9 @@ def decayed(p, rate, decay):
 
 
 @part
-def sgd(constants, p, g, memory, low, high, rate, decay, t):
+def sgd(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the gradient."""
-    p, g = p[low:high], g[low:high]
+    p, g = p[low:high], g[g_at : g_at + high - low]
     number = p.dtype.type
     lr, zero = number(rate), number(0)
     least_p, _, _ = bounds(p)
@@ -86,9 +88,9 @@ def sgd(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def momentum(constants, p, g, memory, low, high, rate, decay, t):
+def momentum(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the sum of gradients, of which the earlier count less."""
-    p, g, v = p[low:high], g[low:high], memory[0, low:high]
+    p, g, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, zero, keep = number(rate), number(0), number(constants[0])
     least_p, least, _ = bounds(p)
@@ -99,9 +101,9 @@ def momentum(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def nesterov(constants, p, g, memory, low, high, rate, decay, t):
+def nesterov(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """The same as it would be one step later."""
-    p, g, v = p[low:high], g[low:high], memory[0, low:high]
+    p, g, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, zero, keep = number(rate), number(0), number(constants[0])
     least_p, least, _ = bounds(p)
@@ -112,9 +114,9 @@ def nesterov(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def adam(constants, p, g, memory, low, high, rate, decay, t):
+def adam(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the mean gradient by the root of the mean square; decay where p is read."""
-    p, g, m, v = p[low:high], g[low:high], memory[0, low:high], memory[1, low:high]
+    p, g, m, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     zero, stay = number(0), number(1 - rate * decay)
     least_p, least, root = bounds(p)
@@ -133,9 +135,9 @@ def adam(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def rmsprop(constants, p, g, memory, low, high, rate, decay, t):
+def rmsprop(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the gradient by the root of the mean square, with or without momentum."""
-    p, g, v, m = p[low:high], g[low:high], memory[0, low:high], memory[1, low:high]
+    p, g, v, m = p[low:high], g[g_at : g_at + high - low], memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     lr, zero = number(rate), number(0)
     least_p, least, root = bounds(p)
@@ -155,9 +157,9 @@ def rmsprop(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def adagrad(constants, p, g, memory, low, high, rate, decay, t):
+def adagrad(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the gradient by the root of the sum of squares."""
-    p, g, s = p[low:high], g[low:high], memory[0, low:high]
+    p, g, s = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, zero, epsilon = number(rate), number(0), number(constants[0])
     least_p, _, root = bounds(p)
@@ -168,9 +170,10 @@ def adagrad(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def rprop(constants, p, g, memory, low, high, rate, decay, t):
+def rprop(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less a length of its own, by the sign of the gradient."""
-    p, g, last, length = p[low:high], g[low:high], memory[0, low:high], memory[1, low:high]
+    p, g = p[low:high], g[g_at : g_at + high - low]
+    last, length = memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     one, zero = number(1), number(0)
     least_p, least, _ = bounds(p)
@@ -188,9 +191,9 @@ def rprop(constants, p, g, memory, low, high, rate, decay, t):
 
 
 @part
-def lion(constants, p, g, memory, low, high, rate, decay, t):
+def lion(constants, p, g, memory, low, high, g_at, rate, decay, t):
     """p less the sign of a mean gradient; decay where p is read."""
-    p, g, m = p[low:high], g[low:high], memory[0, low:high]
+    p, g, m = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, one, zero, stay = number(rate), number(1), number(0), number(1 - rate * decay)
     least_p, least, _ = bounds(p)
@@ -225,5 +228,5 @@ def update_segments(
         there = min(high, np.int64(segments[3 * segment]))
         if here < there:
             r, d = rate * segments[3 * segment + 1], decay * segments[3 * segment + 2]
-            update(address, constants, p, g, memory, here, there, r, d, t)
+            update(address, constants, p, g, memory, here, there, here, r, d, t)
             here = there

@@ -9,18 +9,27 @@ is read, so A is packed as well.
 
 from dataclasses import dataclass
 
-from fastnet_numba.simd.host import LANES, Caches
+from fastnet_numba.simd.host import LANES, Caches, register_bytes
 from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
 
 #: Rows of A from which packing B pays. Measured (bench/test_products.py), a plain product's time
-#: over a packed one's: 0.9 at 8 and 16 rows, 1.1 at 32 and 64; on a busy machine, 1,024 x 1,024:
-#: 0.7 and 0.8, and 0.9.
-WORTH_PACKING = 32
+#: over a packed one's, with AVX-512: 0.7 at 16 rows, 0.8 to 0.9 at 32 and 64, 0.95 at 128, 1.0 at
+#: 256; with AVX2, where B's rows lie no multiple of a page apart: 0.8, 0.9 and 0.95 at 16, 64, 128.
+WORTH_PACKING = 96
 
-#: Rows of A from which it pays already where B's rows lie multiples of a page apart, so that those
-#: of a panel share a few sets of the caches, and B has more than so many rows of panels. Likewise,
-#: 1.1 at 8 and 16 rows of 2048 x 2048.
-WORTH_PARTING, PAGE, MANY_PIECES = 8, 4096, 2**15
+#: Rows of A from which it pays already where a panel is but a cache line of each of B's rows, and
+#: these lie multiples of a page apart, so that they share a few sets of the caches, and are more
+#: than so many. Likewise, with AVX2: 1.3 at 16 rows, 1.0 to 1.1 at 8 and 12.
+WORTH_PARTING, PAGE, MANY_PIECES = (12 if WIDTHS[0] * register_bytes() <= 64 else 96), 4096, 2**15
+
+#: Steps of depth for which a plain product goes over all columns, where B comes from farther away
+#: than the second cache: with one row of A, and with more. So what is read of a row of B lies in
+#: one piece, and few pages are in use at once. Likewise, 1.1 to 1.8 times as long without.
+STEPS_OF_ONE_ROW, STEPS_OF_ROWS = 16, 128
+
+#: Steps of depth of a product of rows with rows: four rows of B should stay in half of the first
+#: cache. Likewise, 2,048 at once take 1.3 times as long with AVX2, the same with AVX-512.
+STEPS_ALONG = 1024
 
 #: Bytes of a cache line.
 LINE = 64

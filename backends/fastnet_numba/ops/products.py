@@ -17,6 +17,9 @@ from fastnet_numba.ops.panels import (
     MANY_PIECES,
     PAGE,
     PANEL,
+    STEPS_ALONG,
+    STEPS_OF_ONE_ROW,
+    STEPS_OF_ROWS,
     WORTH_PACKING,
     WORTH_PARTING,
 )
@@ -24,6 +27,7 @@ from fastnet_numba.simd.compiled import entry, inlined, kernel
 from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
+    dots,
     every,
     fetch,
     fma,
@@ -122,8 +126,33 @@ def multiply(tiles, c, a, b, shape, begin, end, e, room):
         and b.row > panel
     ):
         multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
+    elif entries > 2 * room.entries:  # than the second cache has
+        steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
+        for k in range(0, shape.depth, steps):
+            deep = min(steps, shape.depth - k)
+            multiply_small(
+                tiles, c, Matrix(a.data, a.at + k * a.column, a.row, a.column),
+                Rows(b.data, b.at + k * b.row, b.row), Shape(shape.rows, shape.columns, deep),
+                begin if k == 0 else ADD, end if k + deep == shape.depth else KEEP, e,
+            )  # fmt: skip
     else:
         multiply_small(tiles, c, a, b, shape, begin, end, e)
+
+
+@kernel
+def multiply_rows(tiles, c, a, b, shape):
+    """C = A B' of rows with rows: see `dots.py`.
+
+    Args:
+        tiles: as for `multiply`.
+        c, a, b: `Rows`, of which what is behind the depth, up to whole vectors, may be read.
+        shape: of the product.
+    """
+    for k in range(0, shape.depth, STEPS_ALONG):
+        dots(
+            tiles, c.data, c.at, c.row, a.data, a.at + k, a.row, b.data, b.at + k, b.row,
+            shape.rows, shape.columns, min(STEPS_ALONG, shape.depth - k), np.int64(k > 0), -1,
+        )  # fmt: skip
 
 
 @kernel

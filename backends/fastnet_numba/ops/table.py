@@ -45,12 +45,13 @@ PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
 #: their table at WEIGHT; it makes UNITS columns, the first of which is column CODE of the value.
 #: PERIODIC and PIECEWISE_LINEAR make UNITS of each of INPUTS columns: CODE functions of it, at
 #: BASIS in rows BASIS_ROW apart, times WEIGHT, with BIAS; at OTHER and LAYER are frequencies and
-#: phases, or slopes and edges. STAY has UNITS columns.
+#: phases, or slopes and edges. STAY has UNITS columns. SWEPT is 1 for an AFFINE whose weights may
+#: be updated on the way back (`sweep.py`).
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON,
-    BASIS, BASIS_ROW, FIELDS,
-) = range(23)  # fmt: skip
+    BASIS, BASIS_ROW, SWEPT, FIELDS,
+) = range(24)  # fmt: skip
 
 #: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
 AS_THEY_LIE = -2
@@ -59,12 +60,13 @@ AS_THEY_LIE = -2
 #: address of the tiles, the loss's code or address, its terms in a row, the place of its constant,
 #: that of packed blocks with their sizes (`products.Room`), and from how many rows on these are in
 #: the lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are
-#: some. FORWARD: the address of what goes forward through the table.
+#: some. FORWARD: the address of what goes forward through the table; SWEEP: that of `sweep.py`,
+#: -1 where no layer is SWEPT.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_ENTRIES, STRIP_DEPTH,
-    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, PLACES,
-) = range(26)  # fmt: skip
+    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, SWEEP, PLACES,
+) = range(27)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)
