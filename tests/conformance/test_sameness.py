@@ -5,8 +5,9 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from compare import assert_same_bits
+from compare import assert_near, assert_same_bits
 from samples import label, rows_for, weights_for
+from tolerances import FORWARD
 
 import fastnet as fn
 
@@ -111,7 +112,13 @@ def test_a_row_is_predicted_alike_in_any_company_of_the_same_size(backend):
     model = make(backend)
     whole = model.predict(X)
     assert_same_bits(model.predict(X), whole)
-    assert_same_bits(model.predict(X[::-1]), whole[::-1])
+    turned = model.predict(X[::-1])
+    if backend.startswith("array_api:"):
+        # What another library computes may depend on where a row is: PyTorch's functions round the
+        # last numbers of an array, which fill no vector, otherwise than those before.
+        assert_near(turned, whole[::-1], FORWARD["float32"])
+    else:
+        assert_same_bits(turned, whole[::-1])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
