@@ -107,12 +107,15 @@ def remedy(name: str, known: Iterable[str]) -> str:
     return f"{_ADVICE[name]}." if name in _ADVICE else ""
 
 
-def explained(what: str, missing: str = "") -> Callable[[F], F]:
+def explained(
+    what: str, missing: str = "", elsewhere: tuple[str, Iterable[str]] = ("", ())
+) -> Callable[[F], F]:
     """Turn Python's error for arguments that do not fit into ours; for functions and classes.
 
     Args:
         what: the function, as users call it.
         missing: what to do where an argument is missing.
+        elsewhere: what else users call, and arguments of that which may be meant for it.
     """
 
     def decorate(target: F) -> F:
@@ -131,7 +134,7 @@ def explained(what: str, missing: str = "") -> Callable[[F], F]:
                     signature.bind(*(given if cls is None else given[1:]), **named)
                 except TypeError as error:
                     known = [name for name in signature.parameters if name != "self"]
-                    raise _unfit(what, named, known, missing, error) from None
+                    raise _unfit(what, named, known, missing, elsewhere, error) from None
                 raise
 
         if cls is None:
@@ -143,11 +146,19 @@ def explained(what: str, missing: str = "") -> Callable[[F], F]:
 
 
 def _unfit(
-    what: str, named: dict[str, Any], known: list[str], missing: str, error: TypeError
+    what: str,
+    named: dict[str, Any],
+    known: list[str],
+    missing: str,
+    elsewhere: tuple[str, Iterable[str]],
+    error: TypeError,
 ) -> ArgumentError:
     wrong = [name for name in named if name not in known]
     if not wrong:
         return ArgumentError(f"{what}: {error}{f'; {missing}' if missing else ''}.")
+    other, taken = elsewhere
+    if wrong[0] in taken:
+        return ArgumentError(f"{what} has no argument {wrong[0]!r}; give {other}({wrong[0]}=...).")
     takes = f"it takes {', '.join(known)}." if known else "it takes none."
     parts = [f"{what} has no argument {wrong[0]!r}", remedy(wrong[0], known) or takes]
     return ArgumentError("; ".join(parts))

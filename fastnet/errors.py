@@ -72,6 +72,11 @@ class Diverged(FastnetError, ArithmeticError):
 
 #: What other libraries call some things, in the form of `plain_name`.
 _MEANT = {
+    "cuda": "cupy",
+    "gpu": "cupy",
+    "torch": "array_api",
+    "pytorch": "array_api",
+    "jax": "array_api",
     "bce": "binary_crossentropy",
     "bcewithlogits": "binary_crossentropy",
     "logloss": "binary_crossentropy",

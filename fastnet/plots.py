@@ -81,6 +81,8 @@ def losses(
     if len(positive) == len(drawn) > 0 and positive.max() > _LOG_FACTOR * positive.min():
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
+    if axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)
     if len(curves) > 1:

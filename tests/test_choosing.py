@@ -120,6 +120,8 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
             r"unknown backend 'nunpy'; did you mean 'numpy'\?.*Known: array_api, auto, cupy, ",
         ),
         ("NumPy", "did you mean 'numpy'"),
+        ("gpu", "did you mean 'cupy'"),
+        ("torch", "did you mean 'array_api'"),
         ("array_api:", r"unknown backend 'array_api:'"),
         (
             "array_api:nonsense",

@@ -86,7 +86,7 @@ def test_a_wide_table_is_summed_up(folder):
     assert code == 0, err
     assert "298 columns of numbers, 299 inputs" in out
     assert "1 column of categories, 2 inputs" in out
-    assert "1 column left out, 0 inputs" in out
+    assert "1 column left out\n" in out
     shown = re.findall(r"^column_\d+", out, re.MULTILINE)
     assert shown == ["column_100", "column_200", "column_007"]  # the least expected first
     assert "and 297 more columns; --json lists all of them" in out

@@ -94,7 +94,9 @@ def test_an_argument_that_fit_does_not_have(options, says):
         (lambda: fn.EarlyStopping(monitor="loss"), "it takes patience, min_delta, restore_best"),
         (lambda: tables.Recipe(n_epochs=3), r"tables\.Recipe has no .*did you mean 'epochs'"),
         (lambda: tables.Recipe(hidden_layer_sizes=(3,)), "did you mean 'hidden'"),
-        (lambda: tables.train({}, "y", epochs=3), "it takes source, target, recipe"),
+        (lambda: tables.train({}, "y", epochs=3), r"give tables\.Recipe\(epochs=\.\.\.\)\."),
+        (lambda: tables.cross_validate({}, "y", fold=3), "did you mean 'folds'"),
+        (lambda: tables.train({}, "y", verbosity=3), "it takes source, target, recipe"),
         (lambda: fn.Dense(), r"fn\.Dense: missing a required argument: 'units'"),
     ],
 )

@@ -178,6 +178,7 @@ def test_small_ranges_and_losses_of_zero_are_drawn_linearly():
     zero = fn.History(epoch=[1, 2, 3], loss=[100.0, 1.0, 0.0])
     axes = zero.plot()
     assert axes.get_yscale() == "linear"
+    assert all(tick == int(tick) for tick in axes.get_xticks())  # there is no half an epoch
     assert axes.get_legend() is None
 
 

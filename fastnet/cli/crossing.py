@@ -39,8 +39,8 @@ def run(paths: training.Paths, settings: dict[str, Any], recipe: Any, folds: int
             )
         held_out = len(fit.validation or ())
         note(
-            f"fold {number} of {folds}: {len(fit.training):,} training rows, {held_out:,} "
-            f"validation rows, {len(fit.test):,} test rows"
+            f"fold {number} of {folds}: {count(len(fit.training), 'training row')}, "
+            f"{count(held_out, 'validation row')}, {count(len(fit.test), 'test row')}"
         )
 
     try:

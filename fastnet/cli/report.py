@@ -30,7 +30,8 @@ def columns(lines: Sequence[Line], missing: bool = True, most: int = MOST_LINES)
         for kind in dict.fromkeys(line[1] for line in lines):
             same = [line for line in lines if line[1] == kind]
             inputs = sum(line[2] for line in same)
-            say(f"{count(len(same), 'column')} {_PHRASES[kind]}, {count(inputs, 'input')}")
+            made = f", {count(inputs, 'input')}" if inputs else ""
+            say(f"{count(len(same), 'column')} {_PHRASES[kind]}{made}")
         notable = [
             line for line in lines if line[1] != "number" or line[3] or (missing and line[4])
         ]

@@ -165,7 +165,7 @@ def _run(
         if fit.without_target:
             note(f"{count(fit.without_target, 'row')} without a target left out")
         note(
-            ", ".join(f"{size:,} {name} rows" for name, size in sizes.items())
+            ", ".join(count(size, f"{name} row") for name, size in sizes.items())
             + f"{' (scores: training/validation)' if fit.validation is not None else ''}; "
             f"backend {fit.model.backend}"
         )

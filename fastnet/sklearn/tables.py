@@ -1,7 +1,6 @@
 """Estimators on tables: frames that mix numbers, text and missing values."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from fastnet.arrays.checks import Array
 from fastnet.extras import polars
 from fastnet.tables.frames import to_polars
 from fastnet.tables.predicting import predict
-from fastnet.tables.recipe import Recipe
+from fastnet.tables.recipe import SETTINGS, Recipe
 from fastnet.tables.schema import Class, class_name
 from fastnet.tables.training import train
 
@@ -45,8 +44,8 @@ class TableEstimator(BaseEstimator):
         check_consistent_length(frame, values)
         name = getattr(y, "name", None)
         name = _free(name if isinstance(name, str) and name else "target", frame)
-        known = {field.name for field in fields(Recipe)}
-        settings = {key: value for key, value in self.get_params().items() if key in known} | more
+        given = self.get_params()
+        settings = {name: given[name] for name in SETTINGS if name in given} | more
         for columns in ("drop", "categorical", "date"):
             names = settings[columns]
             settings[columns] = (names,) if isinstance(names, str) else tuple(names)

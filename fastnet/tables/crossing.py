@@ -21,7 +21,7 @@ from fastnet.records import Record
 from fastnet.tables import reporting
 from fastnet.tables.evaluating import Evaluation
 from fastnet.tables.fitting import TableFit
-from fastnet.tables.recipe import Recipe
+from fastnet.tables.recipe import SETTINGS, Recipe
 from fastnet.tables.trained import Trained
 
 
@@ -61,7 +61,11 @@ class CrossValidation(Record):
         return html.paragraph(grid.title) + html.table(grid.head, grid.rows)
 
 
-@explained("tables.cross_validate", "the recipe has the settings: tables.Recipe(epochs=100)")
+@explained(
+    "tables.cross_validate",
+    "the recipe has the settings: tables.Recipe(epochs=100)",
+    elsewhere=("tables.Recipe", SETTINGS),
+)
 def cross_validate(
     source: Any,
     target: str,

@@ -12,7 +12,7 @@ from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastnet.definition.schedules import Cosine
 from fastnet.errors import DefinitionError, unknown
-from fastnet.records import Record
+from fastnet.records import Record, names_of
 from fastnet.tables.csv_blocks import check_separator
 from fastnet.tables.notation import Notation
 from fastnet.tables.schema import TASKS
@@ -281,3 +281,7 @@ class Recipe(Record):
         }
         loss = "crossentropy" if classes else "mse"
         return Network.from_spec({"inputs": inputs, "loss": loss, "layers": [*hidden, last]})
+
+
+#: The names of all settings.
+SETTINGS = names_of(Recipe)

@@ -11,12 +11,16 @@ from typing import Any
 
 from fastnet.arguments import explained
 from fastnet.tables.kept import fit_of
-from fastnet.tables.recipe import Recipe
+from fastnet.tables.recipe import SETTINGS, Recipe
 from fastnet.tables.sharing import shared_by
 from fastnet.tables.trained import Trained
 
 
-@explained("tables.train", "the recipe has the settings: tables.Recipe(epochs=100)")
+@explained(
+    "tables.train",
+    "the recipe has the settings: tables.Recipe(epochs=100)",
+    elsewhere=("tables.Recipe", SETTINGS),
+)
 def train(
     source: Any,
     target: str,
