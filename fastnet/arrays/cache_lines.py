@@ -14,6 +14,9 @@ from fastnet.arrays.checks import Array
 #: Bytes of a cache line, and of the longest vector.
 LINE = 64
 
+#: Bytes of an array whose place would take longer to find than all lines that it saves (a choice).
+FEW_BYTES = 1024
+
 
 def zeros(entries: int, dtype: np.dtype[Any]) -> Array:
     """Zeros, `(entries,)`, the first of which begins a cache line."""
@@ -32,7 +35,9 @@ def _begun(make: Callable[..., Array], entries: int, dtype: np.dtype[Any]) -> Ar
 
 
 def copy(array: Array) -> Array:
-    """A copy in one piece, which begins at a cache line."""
+    """A copy in one piece; one of more than a few numbers begins at a cache line."""
+    if array.nbytes <= FEW_BYTES:
+        return array.copy()
     made = empty(array.size, array.dtype).reshape(array.shape)
     made[...] = array
     return made

@@ -4,10 +4,10 @@
 #: immediate (Card, Robertson and Mackinlay, CHI 1991), for Ctrl-C and the progress bar.
 RUN_SECONDS = 0.05
 
-#: Copying the result of a run back takes long where many parameters come from a GPU. A run then
-#: takes COMMIT_TIMES as long as the copy, so that copies take 5% of the time, but at most
+#: Taking over the result of a run takes long where there are many parameters, or some come from a
+#: GPU. A run then takes COMMIT_TIMES as long as that, so that it is 1% of the time, but at most
 #: LONGEST_RUN_SECONDS, which is what Ctrl-C may then wait (a choice, not measured).
-COMMIT_TIMES, LONGEST_RUN_SECONDS = 20, 2.0
+COMMIT_TIMES, LONGEST_RUN_SECONDS = 100, 2.0
 
 
 #: What the first run counts on, before anything is measured: the seconds of a step on no rows, and
