@@ -53,7 +53,8 @@ def test_the_same_run_has_the_same_bits(case):
     assert_same_bits(trained(), trained())
 
 
-def test_one_worker_has_the_bits_of_several(monkeypatch):
+def test_one_worker_has_the_bits_of_several_with_and_without_copies(monkeypatch):
+    from fastnet_numba import program
     from fastnet_numba.threads import LoadMonitor
 
     x, y, weight = data("one-less", "float32")
@@ -64,6 +65,8 @@ def test_one_worker_has_the_bits_of_several(monkeypatch):
         return model.parameters.flat
 
     together = trained()
+    monkeypatch.setattr(program, "COPIED_BYTES", 0)
+    assert_same_bits(trained(), together)
     monkeypatch.setattr(LoadMonitor, "workers", lambda self, parts: 1)
     assert_same_bits(trained(), together)
 

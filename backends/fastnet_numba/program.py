@@ -17,7 +17,7 @@ from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
 from fastnet.definition.losses import Crossentropy
 from fastnet_numba import many, shuffling, team, tiny, training
-from fastnet_numba.gradients import gradient_room
+from fastnet_numba.gradients import COPIED_BYTES, gradient_room
 from fastnet_numba.kernels import load
 from fastnet_numba.lane_plan import LanePlan
 from fastnet_numba.lane_plan import plan_of as lane_plan_of
@@ -369,7 +369,8 @@ class NumbaProgram(Program):
         else:
             table = workspace.evaluation
         gradient = out.reshape(-1)
-        copied, copies, size = workers > 1 and task == training.TRAIN, parameters, len(parameters)
+        copies, size = parameters, len(parameters)
+        copied = workers > 1 and task == training.TRAIN and parameters.nbytes <= COPIED_BYTES
         if task in _WITH_GRADIENTS:
             room = gradient_room(state, (parts + workers * copied) * self.stride)
             gradient = room[: parts * self.stride]

@@ -84,7 +84,7 @@ def follow(
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
-        p: parameters `(size,)`; a copy for each worker, SIZE_OF_PART apart, where several train.
+        p: parameters `(size,)`; or for several workers a copy each, SIZE_OF_PART apart.
         memory: the optimizer's `(slots, trained)`.
         g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
         m: this worker's arena.
@@ -111,7 +111,7 @@ def follow(
     segments, optimizer = int_table[SEGMENTS], int_table[OPTIMIZER]
     constants = float_table[OPTIMIZER_CONSTANTS:]
     may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
-    copies, copied = p, task == TRAIN and workers > 1
+    copies, copied = p, task == TRAIN and len(p) > stride
     if copied:
         p = copies[worker * stride : (worker + 1) * stride]
     generation = signals[worker * CACHE_LINE_STRIDE]
@@ -189,7 +189,7 @@ def follow(
         if task != LOSS_ONLY:
             if task != UPDATE:
                 for part in range(1, parts):
-                    add_slice(g, part * stride, low, high)
+                    add_slice(g, part * stride, low, high, copied or task != TRAIN)
             if float_table[L1] > 0 or steps[s, L2] > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)

@@ -12,9 +12,16 @@ from fastnet_numba.simd.vectors import claim, lanes, load, store
 
 
 @kernel
-def add_slice(g, other, low, high):
-    """g += another part's gradient, which begins at `g[other]` and becomes the same sum."""
+def add_slice(g, other, low, high, both):
+    """g += another part's gradient, at `g[other]`, which becomes the same sum for `both`.
+
+    It need not where gradients are so large that they stay in no cache.
+    """
     ours, theirs = g[low:high], g[other + low : other + high]
+    if not both:
+        for i in range(len(ours)):
+            ours[i] += theirs[i]
+        return
     for i in range(len(ours)):
         total = ours[i] + theirs[i]
         ours[i] = total
