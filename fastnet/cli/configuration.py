@@ -23,7 +23,7 @@ from typing import Any, get_type_hints
 from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
 from fastnet.tables.reading import ALSO_READ, EXTENSIONS, STANDARD_INPUT, is_table
-from fastnet.tables.recipe import Recipe
+from fastnet.tables.recipe import SETTINGS, Recipe
 from fastnet.training.class_weights import BALANCED
 
 #: The keys that are not of the recipe, and their types.
@@ -37,21 +37,18 @@ _OTHER = {
     "memory": str,
 }
 
-_RECIPE = get_type_hints(Recipe)
+_HINTS = get_type_hints(Recipe)
 
 #: The keys that are checked where they are read: text, true or false.
 _KINDS = _OTHER | {
-    name: kind
-    for name, hint in _RECIPE.items()
-    for kind in (str, bool)
-    if hint in (kind, kind | None)
+    name: kind for name in SETTINGS for kind in (str, bool) if _HINTS[name] in (kind, kind | None)
 }
 
 #: The keys that are lists of columns.
-NAMES = tuple(name for name, hint in _RECIPE.items() if hint == tuple[str, ...])
+NAMES = tuple(name for name in SETTINGS if _HINTS[name] == tuple[str, ...])
 
 #: All keys that a configuration may have.
-KEYS = {*_RECIPE, *_OTHER}
+KEYS = {*SETTINGS, *_OTHER}
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -109,7 +106,7 @@ def recipe(settings: Mapping[str, Any]) -> Recipe:
     Raises:
         DefinitionError: for an invalid setting.
     """
-    found = {key: value for key, value in settings.items() if key in _RECIPE}
+    found = {key: value for key, value in settings.items() if key in SETTINGS}
     if "hidden" in found:
         found["hidden"] = hidden(found["hidden"])
     if "batch_size" in found:
