@@ -24,7 +24,7 @@ from fastnet_numba.ops.panels import (
     WORTH_PARTING,
 )
 from fastnet_numba.simd.compiled import entry, inlined, kernel
-from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP
+from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP, MASK
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
     dots,
@@ -41,8 +41,9 @@ from fastnet_numba.simd.vectors import (
     transpose,
 )
 
-#: Rows of the largest tile.
+#: Rows of the largest tile; and of some of them, for which slopes are fetched at once.
 HEIGHT = HEIGHTS[0]
+SLOPED = 4 * HEIGHT
 
 
 class Rows(NamedTuple):
@@ -164,12 +165,14 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
     m = room.m
     size = lanes(m)
     panel = PANEL * size
-    # Of a transpose, as in a gradient of weights, rows of C are long and far apart: many of them
-    # for each panel, and the next ones are fetched ahead.
-    down = a.row == 1
-    strips = down and room.rows > 0
-    deepest = room.strip if strips else room.depth
-    high, step = room.rows if strips else shape.rows, HEIGHT if down else shape.rows
+    # Where C is more than stays in the second cache, it is fetched ahead where A is a transpose, as
+    # in a gradient of weights, and its slopes are.
+    far, down, sloped = shape.rows * shape.columns > room.entries, a.row == 1, end >= MASK
+    strips = far and down and room.rows > 0
+    deepest, high = (room.strip, room.rows) if strips else (room.depth, shape.rows)
+    step = HEIGHT if down else SLOPED
+    if not (far and (down or sloped)):
+        step = shape.rows
     for k0 in range(0, shape.depth, deepest):
         deep = min(deepest, shape.depth - k0)
         opening = begin if k0 == 0 else ADD
@@ -188,8 +191,10 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
                         place, row, column = a.at + i * a.row + k0 * a.column, a.row, a.column
                         if strips:
                             place, column = room.at + room.entries + i * deep, HEIGHT
-                        elif down:
+                        elif far and down:
                             fetch_rows(c, i + step, min(i + 2 * step, last), j0, wide)
+                        if far and closing >= MASK:
+                            fetch_rows(e, i, min(i + step, last), j0, wide)
                         # A bias begins with the columns, a slope with the rows too: both move.
                         product(
                             tiles, c.data, c.at + i * c.row + j0, c.row,
@@ -251,7 +256,7 @@ def pack_strips(m, at, a, k0, rows, deep):
 
 @inlined
 def fetch_rows(c, first, last, column, wide):
-    """Begin to bring rows `first` to `last` of C near, `wide` columns of them."""
+    """Begin to bring rows `first` to `last` of c near, `wide` columns of them."""
     line = LINE // c.data.itemsize
     for i in range(first, last):
         for j in range(column, column + wide, line):
