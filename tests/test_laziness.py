@@ -59,6 +59,15 @@ def test_nothing_is_loaded_that_is_not_needed(before, code, later):
     assert not {f"fastnet.{name}" for name in later} & set(loaded)
 
 
+def test_kernels_that_are_compiled_load_no_compiler():
+    pytest.importorskip("numba", reason="numba is not installed")
+    fit = TRAIN.replace("numpy", "numba")
+    assert fit != TRAIN
+    loaded = child.run(f"import sys\n{fit}\nprint(*sys.modules)").split()
+    assert "fastnet_numba.kernels" in loaded
+    assert not {"numba.np.arrayobj", "numba.np.linalg", "scipy.linalg"} & set(loaded)
+
+
 def test_names_that_are_imported_later_are_public_like_all_others():
     said = {}  # to type checkers
     for block in ast.parse(Path(fastnet.__file__).read_text()).body:

@@ -22,6 +22,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import caching
+from numba.core.runtime import rtsys
 
 from fastnet import random
 from fastnet.contract.kinds import TABLES
@@ -177,8 +178,11 @@ class KernelCache(caching.FunctionCache):
         return found
 
     def _read(self, signature: Any, target_context: Any) -> Any:
+        # Numba's own `load_overload` first gets ready to compile, for which it imports a hundred of
+        # its modules, and SciPy's matrix library. Code that is compiled needs its runtime only.
+        rtsys.initialize(target_context)
         try:
-            return super().load_overload(signature, target_context)
+            return self._load_overload(signature, target_context)
         except OSError:  # what cannot be read is not there
             return None
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.np.arrayobj import populate_array
 
 from fastnet_numba.simd.traced import Typed, traceable
 from fastnet_numba.simd.vector import (
@@ -49,6 +48,8 @@ def flat(typing: Any, array: Any) -> Typed:
     """
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        from numba.np.arrayobj import populate_array  # slow to import, and for compiling only
+
         given = context.make_array(sig.args[0])(context, builder, args[0])
         made = context.make_array(sig.return_type)(context, builder)
         populate_array(
