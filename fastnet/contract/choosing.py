@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -145,7 +144,7 @@ def compiled(
 
 
 #: Where Linux tells of the limits of a container.
-LIMITS = Path("/sys/fs/cgroup")
+LIMITS = "/sys/fs/cgroup"
 
 
 def processors() -> int:
@@ -165,11 +164,15 @@ def _share() -> float:
     """
     try:
         try:
-            quota, period = (LIMITS / "cpu.max").read_text().split()
+            quota, period = _limit("cpu.max").split()
         except FileNotFoundError:
-            files = (LIMITS / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period"))
-            quota, period = (file.read_text() for file in files)
+            quota, period = (_limit(f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
         share = int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):  # "max" is no number either
         return math.inf
     return share if share > 0 else math.inf  # -1 for none
+
+
+def _limit(name: str) -> str:
+    with open(os.path.join(LIMITS, name)) as file:  # pathlib is slow to import
+        return file.read()
