@@ -44,7 +44,7 @@ def show(trained: Any) -> None:
     if members is not None:
         classes += f"; {report.count(members, 'member')}"
         best += " on average" if best else ""
-    say(f"{columns}{classes}; {len(history)} epochs{best}; {sum(history.seconds):.2f} s")
+    say(f"{columns}{classes}; {len(history):,} epochs{best}; {sum(history.seconds):.2f} s")
 
 
 def show_evaluation(evaluation: Any, table: Any, rises: Any) -> None:
