@@ -99,7 +99,8 @@ class Bar:
     ) -> None:
         if self._progress is not None:
             if self._last is not None:
-                self._draw(*self._last, ended=kind is None)
+                # Of a `total` other fits may have their part.
+                self._draw(*self._last, ended=kind is None and self.total is None)
             self._progress.stop()
             self._progress = None
 
