@@ -372,7 +372,7 @@ class NumbaProgram(Program):
         copies, size = parameters, len(parameters)
         copied = workers > 1 and task == training.TRAIN and parameters.nbytes <= COPIED_BYTES
         if task in _WITH_GRADIENTS:
-            room = gradient_room(state, (parts + workers * copied) * self.stride)
+            room = gradient_room(state, (parts + 2 * workers * copied) * self.stride)
             gradient = room[: parts * self.stride]
             if copied:
                 copies = room[parts * self.stride :]

@@ -36,14 +36,14 @@ def work(program: "NumbaProgram", size: int, slots: int) -> TeamWork | None:
 
 
 def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, tuple[int, ...]]]:
-    """The shared arrays: signals, what the parts find, each worker's copy of the parameters, the
-    optimizer's memory, the parts' gradients.
+    """The shared arrays: signals, what the parts find, each worker's copy of the parameters and
+    then each one's box (see `exchange.py`), the optimizer's memory, the parts' gradients.
     """
     dtype, trained = program.dtype, program.plan.trained
     return [
         (np.dtype(np.int64), ((size + 1) * CACHE_LINE_STRIDE,)),
         (np.dtype(np.float64), (size * CACHE_LINE_STRIDE,)),
-        (dtype, (size * program.stride,)),
+        (dtype, (2 * size * program.stride,)),
         (dtype, (slots, trained)),
         (dtype, (size * program.stride,)),
     ]

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier, bound, gathered
-from fastnet_numba.ops.exchange import add_slice, claim_slice, hand_over
+from fastnet_numba.ops.exchange import add_parts, hand_over, take_over
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
@@ -84,7 +84,8 @@ def follow(
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
-        p: parameters `(size,)`; or for several workers a copy each, SIZE_OF_PART apart.
+        p: parameters `(size,)`; or for several workers a copy each, and then a box each (see
+            `exchange.py`), SIZE_OF_PART apart.
         memory: the optimizer's `(slots, trained)`.
         g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
         m: this worker's arena.
@@ -112,8 +113,11 @@ def follow(
     constants = float_table[OPTIMIZER_CONSTANTS:]
     may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
     copies, copied = p, task == TRAIN and len(p) > stride
+    own_sum, box = np.int64(0), (workers + worker) * stride
     if copied:
         p = copies[worker * stride : (worker + 1) * stride]
+        own_sum = (last - 1) * stride if worker > 0 else own_sum
+    summed = g[own_sum : own_sum + stride]  # where this worker's share of the gradient's sum stands
     generation = signals[worker * CACHE_LINE_STRIDE]
     if narrow is None and (task == GRADIENT or task == TRAIN):
         transpose_weights(ops, p, m)
@@ -188,14 +192,14 @@ def follow(
             loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
             if task != UPDATE:
-                for part in range(1, parts):
-                    add_slice(g, part * stride, low, high, copied or task != TRAIN)
+                add_parts(g, parts, stride, low, high, own_sum, copied or task != TRAIN)
             if float_table[L1] > 0 or steps[s, L2] > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
                     penalty = penalize(
-                        int_table[PENALTIES], ops, p, g, here, there, float_table[L1], steps[s, L2]
-                    )
+                        int_table[PENALTIES], ops, p, summed, here, there,
+                        float_table[L1], steps[s, L2],
+                    )  # fmt: skip
                     shared[part * CACHE_LINE_STRIDE + 1] = penalty
                 generation += 1
                 if workers > 1 and not barrier(signals, worker, workers, generation):
@@ -208,23 +212,23 @@ def follow(
             return s + 1
 
         if float_table[CLIP_VALUE] < math.inf:
-            clip_entries(int_table[ENTRIES_CLIPPED], g, low, high, float_table[CLIP_VALUE])
+            clip_entries(int_table[ENTRIES_CLIPPED], summed, low, high, float_table[CLIP_VALUE])
         if float_table[CLIP_NORM] < math.inf:
             generation = clip_norm(
-                int_table[NORM_CLIPPED], g, shared, signals, size, parts, worker, workers,
+                int_table[NORM_CLIPPED], summed, shared, signals, size, parts, worker, workers,
                 generation, float_table[CLIP_NORM],
             )  # fmt: skip
             if generation == 0:
                 return s
         if segments != 0:
             update_segments(
-                optimizer, constants, p, g, memory, low, high, rate, decay, t,
+                optimizer, constants, p, summed, memory, low, high, rate, decay, t,
                 float_table[SEGMENT_TABLE:], segments,
             )  # fmt: skip
         elif narrow is None and sweeping:
             update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t)
         else:
-            update(optimizer, constants, p, g, memory, low, high, low, rate, decay, t)
+            update(optimizer, constants, p, summed, memory, low, high, low, rate, decay, t)
         if graph is None:
             pass
         elif places[STATISTICS] != 0:
@@ -232,13 +236,13 @@ def follow(
         if copied:
             for other in range(workers):
                 if other != worker:
-                    hand_over(p, low, high, copies, other * stride)
+                    hand_over(p, low, high, copies, (workers + other) * stride)
         generation += 1
         if workers > 1 and not barrier(signals, worker, workers, generation):
             return s
         if copied:
-            claim_slice(p, np.int64(0), low)
-            claim_slice(p, high, size)
+            take_over(p, np.int64(0), low, copies, box)
+            take_over(p, high, size, copies, box)
         if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then

@@ -3,12 +3,12 @@
 What another processor has just written is read quickly, because caches fetch lines ahead. But to
 write where another processor has read since takes several times as long: the line is in this one's
 cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. Whoever
-reads here therefore writes as well, which takes the line away from the other. And each worker has a
-copy of the parameters that nobody else reads.
+reads here therefore writes there as well, which takes the line away from the other, and does not
+read it again. So each worker has a copy of the parameters, and a box for what others update.
 """
 
 from fastnet_numba.simd.compiled import kernel
-from fastnet_numba.simd.vectors import claim, lanes, load, store
+from fastnet_numba.simd.vectors import every, lanes, load, store
 
 
 @kernel
@@ -29,17 +29,31 @@ def add_slice(g, other, low, high, both):
 
 
 @kernel
-def hand_over(p, low, high, copies, at):
-    """Write the parameters `low` to `high` to another worker's copy, which begins at `copies[at]`.
+def add_parts(g, parts, stride, low, high, own, both):
+    """Add up the gradients of all parts, `stride` apart, in their order; `both` as above.
 
-    Whole vectors: behind a copy there is room.
+    The sum's entries `low` to `high` go to `g[0]`, or for `both` to `g[own]`, where a part's stand.
     """
-    for i in range(low, high, lanes(p)):
-        store(copies, at + i, load(p, i))
+    for part in range(1, parts):
+        add_slice(g, part * stride, low, high, both)
+    if 0 < own < (parts - 1) * stride:
+        for i in range(low, high):
+            g[own + i] = g[i]
 
 
 @kernel
-def claim_slice(p, low, high):
-    """Take the parameters `low` to `high`, which others have written, away from their caches."""
+def hand_over(p, low, high, boxes, at):
+    """Put the parameters `low` to `high` into another worker's box, which begins at `boxes[at]`.
+
+    Whole vectors: behind a box and a copy of the parameters there is room.
+    """
     for i in range(low, high, lanes(p)):
-        claim(p, i)
+        store(boxes, at + i, load(p, i))
+
+
+@kernel
+def take_over(p, low, high, boxes, at):
+    """Take the parameters `low` to `high` out of this worker's box, which leaves zeros there."""
+    for i in range(low, high, lanes(p)):
+        store(p, i, load(boxes, at + i))
+        store(boxes, at + i, every(p, 0.0))

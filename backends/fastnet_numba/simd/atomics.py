@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.vector import INDEX, LANE, address, call
+from fastnet_numba.simd.vector import INDEX, LANE, call
 
 _VOID = ir.VoidType()
 
@@ -90,23 +90,6 @@ def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
         return builder.load_atomic(pointer, "acquire", 8, typ=INDEX)
 
     return types.int64(array, types.intp), build
-
-
-@intrinsic
-def claim(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
-    """array[at] = array[at], of numbers, which makes the cache line this processor's alone."""
-
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = sig.args[0].dtype.bitwidth
-        place = address(context, builder, sig.args[0], args[0], args[1])
-        # llvmlite's atomic instructions take a typed pointer.
-        place = builder.inttoptr(builder.ptrtoint(place, INDEX), ir.IntType(bits).as_pointer())
-        # Atomic, so that the compiler does not leave out what changes nothing.
-        word = builder.load_atomic(place, "monotonic", bits // 8, typ=ir.IntType(bits))
-        builder.store_atomic(word, place, "monotonic", bits // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), build
 
 
 @intrinsic

@@ -370,10 +370,6 @@ def observe(array: Array, at: int) -> Any:
     return array[at]
 
 
-def claim(array: Array, at: int) -> None:
-    """array[at] = array[at]."""
-
-
 def control_word() -> int:
     """The thread's control word, which stays as it is."""
     return 0
