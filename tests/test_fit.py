@@ -471,7 +471,7 @@ def test_a_fit_that_goes_on_with_or_without_momentum_begins_its_memory_anew(back
 
 @pytest.mark.parametrize("rule", [fn.SGD(), fn.SGD(momentum=0.9), fn.Adam(), fn.Rprop()])
 def test_an_optimizers_memory_begins_at_a_cache_line_at_first_and_in_training(rule, monkeypatch):
-    network = fn.Network(3, [fn.Dense(n, "tanh") for n in (5, 7)] + [fn.Dense(1)])
+    network = fn.Network(3, [fn.Dense(n, "tanh") for n in (40, 30)] + [fn.Dense(1)])
     model = fn.Model(network, backend="numpy", seed=0)
     seen, train = [], type(model.program).train
 
@@ -482,6 +482,7 @@ def test_an_optimizers_memory_begins_at_a_cache_line_at_first_and_in_training(ru
     monkeypatch.setattr(type(model.program), "train", trained)
     model.fit(*fn.datasets.synthetic(8, 3, 1), optimizer=rule, epochs=2)
     size = model.parameters.flat.size
+    assert model.parameters.flat.ctypes.data % 64 == 0
     first = [rule.memory(size, np.dtype("float32")) for _ in range(8)]
     seen += [(memory.ctypes.data % 64, memory.shape) for memory in first]
     if rule.slots:
