@@ -1,7 +1,7 @@
 """Versions of Numba: which ones the kernels were tried with, and the error where another fails.
 
 How kernels are compiled (`simd/compiled.py`, `simd/traced.py`, `cache.py`) rests on parts of Numba
-that later versions may change. Most do not, so pip installs any of them.
+that later versions may change. Most do not, so the extra asks for none of them in particular.
 """
 
 from collections.abc import Iterator
