@@ -10,6 +10,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from fastnet_numba.simd import atomics, tiles
+from fastnet_numba.simd.compiled import tidy
 
 TRIPLES = {"aarch64": "aarch64-unknown-linux-gnu", "x86": "x86_64-unknown-linux-gnu"}
 
@@ -22,9 +23,10 @@ def assembly(module: ir.Module, triple: str, processor: str) -> str:
     machine = target.create_target_machine(cpu=processor, opt=3)
     parsed = llvm.parse_assembly(str(module))
     parsed.triple = triple
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(parsed, passes)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=0))
+    passes = builder.getModulePassManager()
+    tidy(passes)
+    passes.run(parsed, builder)
     return machine.emit_assembly(parsed)
 
 

@@ -1,4 +1,4 @@
-"""Parts of kernels: compiled for the networks that need them, and for no others."""
+"""Parts of kernels: compiled for the networks and runs that need them, and for no others."""
 
 from dataclasses import replace
 
@@ -9,14 +9,21 @@ import fastnet as fn
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
+LAYERS = {
+    "relu": [fn.Dense(99, "relu")],
+    "large": [fn.Dense(256), fn.Dense(256)],
+    "narrow": [fn.Dense(8, "tanh")],
+    "graph": [fn.Dense(99, learning_rate_factor=2.0), fn.LayerNorm(), fn.Dropout(0.5)],
+}
 
-def parts_of(network, rows, training, options=None):
+
+def parts_of(network, rows, training, workers, wide, options):
     """The names of the parts that a network and a run of it need."""
     from fastnet.contract.plan import lower
     from fastnet.contract.program import Run
     from fastnet_numba.layout import lay_out
-    from fastnet_numba.run_tables import tables_of
-    from fastnet_numba.training import LOSS_ONLY, TASK, TRAIN
+    from fastnet_numba.run_tables import segments_of, tables_of
+    from fastnet_numba.training import PARTS, PREDICT, TASK, TRAIN, WORKERS
     from fastnet_numba.workspace import Workspace
 
     names = set()
@@ -25,45 +32,42 @@ def parts_of(network, rows, training, options=None):
         names.add(part.__name__)
         return 1
 
-    layout = lay_out(lower(network), np.dtype(np.float32), rows, 0)
+    plan = lower(network)
+    layout = lay_out(plan, np.dtype(np.float32), rows, 0)
     workspace = Workspace(layout, np.dtype(np.float32), address_of)
     assert (workspace.training if training else workspace.prediction) is not None
-    run = replace(Run.whole_batch(rows), optimizer=fn.Adam(0.1), **(options or {}))
-    tables_of(run, {TASK: TRAIN if training else LOSS_ONLY}, (), address_of)
+    run = replace(Run.whole_batch(rows), optimizer=fn.Adam(0.1), **options)
+    numbers = {TASK: TRAIN if training else PREDICT, WORKERS: workers, PARTS: workers}
+    tables_of(run, numbers, segments_of(plan), wide, layout.narrow, address_of)
     return names
 
 
 @pytest.mark.parametrize(
-    ("layers", "rows", "training", "options", "parts"),
+    ("layers", "rows", "training", "workers", "wide", "options", "parts"),
     [
-        ([fn.Dense(99, "relu")], 9, True, {}, "plain_forward crossentropy adam"),
+        ("relu", 9, True, 1, False, {}, "plain_forward crossentropy adam"),
+        ("relu", 9, False, 1, False, {}, "plain_forward softmax_of_rows rows_predicted"),
+        ("large", 9, True, 1, False, {}, "plain_forward layer_swept crossentropy adam"),
         (
-            [fn.Dense(256), fn.Dense(256)],
-            9,
-            True,
-            {},
-            "plain_forward layer_swept crossentropy adam",
-        ),
-        ([fn.Dense(99, "relu")], 9, False, {}, "plain_forward softmax_of_rows"),
-        (
-            [fn.Dense(8, "tanh")],
-            99,
-            True,
-            {"l2": 1.0},
-            "narrow_forward hyperbolic narrow_crossentropy adam penalties",
+            "relu", 9, True, 2, False, {},
+            "plain_forward crossentropy adam parts_added all_met exchanged",
         ),
         (
-            [fn.Dense(99), fn.LayerNorm(), fn.Dropout(0.5)],
-            9,
-            True,
-            {"clip_norm": 1.0},
-            "graph_forward masks crossentropy adam norm_clipped",
+            "narrow", 99, True, 1, True, {"l2": 1.0},
+            "narrow_forward hyperbolic narrow_crossentropy adam penalties wide_added wide_taken",
+        ),
+        (
+            "graph", 9, True, 1, False, {"clip_norm": 1.0},
+            "graph_forward masks crossentropy adam segments_updated norm_clipped",
         ),
     ],
-)
-def test_what_is_compiled_for_a_network_is_what_it_needs(layers, rows, training, options, parts):
-    network = fn.Network(3, [*layers, fn.Dense(2, "softmax")], "crossentropy")
-    assert parts_of(network, rows, training, options) == set(parts.split())
+)  # fmt: skip
+def test_what_is_compiled_is_what_a_run_needs(
+    layers, rows, training, workers, wide, options, parts
+):
+    network = fn.Network(3, [*LAYERS[layers], fn.Dense(2, "softmax")], "crossentropy")
+    found = parts_of(network, rows, training, workers, wide, options)
+    assert found == set(parts.split())
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT: nothing is compiled")

@@ -14,11 +14,13 @@ from fastnet_numba.ops.activations import (
 )
 from fastnet_numba.ops.declared import KINDS
 from fastnet_numba.ops.dropout import masks
+from fastnet_numba.ops.exchange import all_met, exchanged, parts_added
 from fastnet_numba.ops.layers import graph_forward, plain_forward
 from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
-from fastnet_numba.ops.optimizers import UPDATES
+from fastnet_numba.ops.optimizers import UPDATES, segments_updated
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
+from fastnet_numba.ops.sums import wide_added, wide_taken
 from fastnet_numba.ops.sweep import layer_swept
 from fastnet_numba.ops.table import (
     CODE,
@@ -33,6 +35,7 @@ from fastnet_numba.ops.table import (
     SWEEP,
     SWEPT,
 )
+from fastnet_numba.prediction import columns_predicted, rows_predicted
 
 #: What gives a part's address.
 AddressOf = Callable[[Any], int]
@@ -48,7 +51,9 @@ def all_parts() -> list[Any]:
         *map(activation, FUNCTIONS),
         *losses,
         *UPDATES.values(),
-        *(penalties, entries_clipped, norm_clipped, layer_swept),
+        *(segments_updated, penalties, entries_clipped, norm_clipped, wide_added, wide_taken),
+        layer_swept,
+        *(all_met, parts_added, exchanged, rows_predicted, columns_predicted),
     ]
 
 

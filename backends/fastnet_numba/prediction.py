@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numba.core import types
 
 from fastnet_numba.ops.layers import forward
 from fastnet_numba.ops.narrow import stride, transpose_rows
@@ -22,13 +23,19 @@ from fastnet_numba.ops.table import (
     X_ROW,
     X,
 )
-from fastnet_numba.simd.compiled import entry, inlined, kernel
+from fastnet_numba.simd.compiled import entry, inlined, part
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.vectors import flat
 
 
-@kernel
-def narrow_predict_rows(ops, p, m, x, out, low, high):
-    """The same as `predict_rows` with the rows in the lanes, for many of them."""
+@by_address(types.none)
+def predict_rows(ops, p, m, x, out, low, high):
+    """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
+
+
+@part
+def columns_predicted(ops, p, m, x, out, low, high):
+    """See `predict_rows`; the rows are in the lanes."""
     outputs, no_order = ops[0, OUTPUT_WIDTH], flat(ops)[:0]
     none, no_dropout = np.int64(0), 0.0
     for at in range(low, high, ops[0, CHUNK]):
@@ -42,9 +49,15 @@ def narrow_predict_rows(ops, p, m, x, out, low, high):
                 out[(at + r) * outputs + j] = m[here + r]
 
 
+@part
+def rows_predicted(ops, p, m, x, out, low, high):
+    """See `predict_rows`."""
+    row_by_row(ops, p, m, x, out, low, high)
+
+
 @inlined
-def predict_rows(ops, p, m, x, out, low, high):
-    """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
+def row_by_row(ops, p, m, x, out, low, high):
+    """See `predict_rows`."""
     outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
     no_dropout = 0.0
@@ -89,5 +102,5 @@ def predict_at_once(ops, p, m, x, out):
         return False
     if not codes_fit(ops, x):
         return False
-    predict_rows(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
+    row_by_row(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
     return True

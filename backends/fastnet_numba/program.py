@@ -67,10 +67,12 @@ class _Pass:
     def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
         plan, dtype = program.plan, program.dtype
         run = Run.whole_batch(rows)
-        tables = tables_of(
-            run, program.numbers(task, run, rows, 0, parts, 1), (), program.kernels.address_of
-        )
         workspace = program.for_rows(-(-rows // parts))
+        wide = program.wide_sums(task, rows, parts)
+        numbers = program.numbers(task, run, rows, 0, parts, 1)
+        tables = tables_of(
+            run, numbers, (), len(wide) > 0, workspace.layout.narrow, program.kernels.address_of
+        )
         gradient = cache_lines.zeros(parts * program.stride, dtype)
         self.kernel = program.kernel_for(workspace.layout)
         self.losses = np.empty(1)
@@ -81,7 +83,7 @@ class _Pass:
         self.after = (
             program.nothing, program.no_indices,
             np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64),
-            program.wide_sums(task, rows, parts), 0,
+            wide, 0,
         )  # fmt: skip
 
     def __call__(self, parameters: Array, x: Array, y: Array) -> float:
@@ -382,6 +384,8 @@ class NumbaProgram(Program):
             run,
             self.numbers(task, run, rows, state.updates, parts, workers),
             self.segments,
+            len(wide) > 0,
+            layout.narrow,
             self.kernels.address_of,
         )
         rows_of_run = self.flat_rows(data, run)

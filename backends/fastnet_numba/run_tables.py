@@ -12,8 +12,11 @@ from fastnet.contract.program import Run
 from fastnet_numba import training
 from fastnet_numba.addresses import AddressOf
 from fastnet_numba.ops.declared import KINDS
-from fastnet_numba.ops.optimizers import UPDATES
+from fastnet_numba.ops.exchange import all_met, exchanged, parts_added
+from fastnet_numba.ops.optimizers import UPDATES, segments_updated
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
+from fastnet_numba.ops.sums import wide_added, wide_taken
+from fastnet_numba.prediction import columns_predicted, rows_predicted
 
 
 def segments_of(plan: Plan) -> tuple[float, ...]:
@@ -34,11 +37,22 @@ def segments_of(plan: Plan) -> tuple[float, ...]:
 
 
 def tables_of(
-    run: Run, numbers: dict[int, int], segments: tuple[float, ...], address_of: AddressOf
+    run: Run,
+    numbers: dict[int, int],
+    segments: tuple[float, ...],
+    wide: bool,
+    narrow: bool,
+    address_of: AddressOf,
 ) -> tuple[Array, Array, Array]:
     """The tables of a run for the kernel: what each step has, the integers, the floats.
 
-    `address_of` compiles or loads the parts of kernels that the run needs.
+    Args:
+        run: the run.
+        numbers: the integers that are not its own, by their places.
+        segments: of the plan.
+        wide: whether sums of gradients are added up in float64.
+        narrow: whether the rows are in the lanes.
+        address_of: compiles or loads the parts of kernels that the run needs.
     """
     steps = np.empty((run.steps, training.PER_STEP))
     steps[:, training.LEARNING_RATE] = run.learning_rate
@@ -54,15 +68,28 @@ def tables_of(
     for place, number in numbers.items():
         int_table[place] = number
     penalized = bool(run.l1 > 0 or (steps[:, training.L2] > 0).any())
-    if penalized:
-        int_table[training.PENALTIES] = address_of(penalties)
-    if numbers[training.TASK] >= training.UPDATE:
-        int_table[training.OPTIMIZER] = address_of(UPDATES[OPTIMIZERS[kind]])
-        if run.clip_value is not None:
-            int_table[training.ENTRIES_CLIPPED] = address_of(entries_clipped)
-        if run.clip_norm is not None:
-            int_table[training.NORM_CLIPPED] = address_of(norm_clipped)
-    if int_table[training.TASK] == training.TRAIN:
+    task, updating = numbers[training.TASK], numbers[training.TASK] >= training.UPDATE
+    training_together = task == training.TRAIN and numbers[training.WORKERS] > 1
+    for place, part, needed in (
+        (training.OPTIMIZER, UPDATES[OPTIMIZERS[kind]], updating),
+        (training.SEGMENTS_UPDATED, segments_updated, updating and len(segments) > 0),
+        (training.PENALTIES, penalties, penalized),
+        (training.ENTRIES_CLIPPED, entries_clipped, updating and run.clip_value is not None),
+        (training.NORM_CLIPPED, norm_clipped, updating and run.clip_norm is not None),
+        (training.WIDE_ADDED, wide_added, wide),
+        (training.WIDE_TAKEN, wide_taken, wide),
+        (training.PARTS_ADDED, parts_added, numbers[training.PARTS] > 1),
+        (training.ALL_MET, all_met, numbers[training.WORKERS] > 1),
+        (training.EXCHANGED, exchanged, training_together),
+        (
+            training.PREDICTED,
+            columns_predicted if narrow else rows_predicted,
+            task == training.PREDICT,
+        ),
+    ):
+        if needed:
+            int_table[place] = address_of(part)
+    if task == training.TRAIN:
         changed = penalized or run.clip_value is not None or run.clip_norm is not None
         alone = int_table[training.PARTS] == 1 and int_table[training.IN_TEAM] == 0
         int_table[training.SWEEPS] = alone and not (changed or segments)

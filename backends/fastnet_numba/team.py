@@ -109,8 +109,9 @@ def _follow(
     layout = workspace.layout
     numbers = program.numbers(training.TRAIN, run, len(data), updates, size, size)
     numbers |= {training.IN_TEAM: 1, training.BATCHES: len(cuts) - 1}
+    wide = program.wide_sums(training.TRAIN, most * size, size)
     steps, int_table, float_table = tables_of(
-        run, numbers, program.segments, program.kernels.address_of
+        run, numbers, program.segments, len(wide) > 0, layout.narrow, program.kernels.address_of
     )
     batches = np.arange(run.first_step, run.first_step + run.steps) % (len(cuts) - 1)
     steps[:, training.BEGIN] = cuts[batches]
@@ -121,7 +122,7 @@ def _follow(
     made = program.kernel_for(layout)(
         workspace.training, steps, int_table, float_table, copies, memory, gradients, arena,
         losses, *program.flat_rows(data, run), shared, signals,
-        program.wide_sums(training.TRAIN, most * size, size), rank,
+        wide, rank,
     )  # fmt: skip
     workspace.free.append(arena)
     return losses[:made]

@@ -14,8 +14,8 @@ import math
 
 import numpy as np
 
-from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, barrier, bound, gathered
-from fastnet_numba.ops.exchange import add_parts, hand_over, take_over
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, bound, gathered
+from fastnet_numba.ops.exchange import add_parts, exchange, meet
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
@@ -26,7 +26,7 @@ from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
 from fastnet_numba.ops.sweep import update_others
 from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, STATISTICS, SWEEP, TERMS
-from fastnet_numba.prediction import narrow_predict_rows, predict_rows
+from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
 
@@ -40,9 +40,10 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 #: OPTIMIZER and those behind it are addresses, 0 for what the run does not need.
 (
     TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
-    TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS, OPTIMIZER, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED,
-    INTEGERS,
-) = range(20)  # fmt: skip
+    TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS,
+    OPTIMIZER, SEGMENTS_UPDATED, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, WIDE_ADDED, WIDE_TAKEN,
+    PARTS_ADDED, ALL_MET, EXCHANGED, PREDICTED, INTEGERS,
+) = range(27)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
@@ -112,8 +113,8 @@ def follow(
     segments, optimizer = int_table[SEGMENTS], int_table[OPTIMIZER]
     constants = float_table[OPTIMIZER_CONSTANTS:]
     may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
-    copies, copied = p, task == TRAIN and len(p) > stride
-    own_sum, box = np.int64(0), (workers + worker) * stride
+    copies, copied = p, task == TRAIN and workers > 1 and len(p) > stride
+    own_sum = np.int64(0)
     if copied:
         p = copies[worker * stride : (worker + 1) * stride]
         own_sum = (last - 1) * stride if worker > 0 else own_sum
@@ -173,13 +174,13 @@ def follow(
                         narrow_backward(ops, p, g, own, m, count, waiting > 0)
                     waiting += count
                     if len(wide) and waiting >= ROWS_AT_ONCE:
-                        add_wide(wide, g, own, size)
+                        add_wide(int_table[WIDE_ADDED], wide, g, own, size)
                         waiting = 0
                 if task != LOSS_ONLY:
                     if begin == end:
                         g[own : own + size] = 0
                     elif len(wide):
-                        take_wide(g, wide, own, size, waiting > 0)
+                        take_wide(int_table[WIDE_TAKEN], g, wide, own, size, waiting > 0)
                     if graph is None:
                         pass
                     elif places[STATISTICS] != 0:
@@ -187,12 +188,15 @@ def follow(
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
-            if workers > 1 and not barrier(signals, worker, workers, generation):
+            if workers > 1 and not meet(int_table[ALL_MET], signals, worker, workers, generation):
                 return s
             loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
-            if task != UPDATE:
-                add_parts(g, parts, stride, low, high, own_sum, copied or task != TRAIN)
+            if task != UPDATE and parts > 1:
+                add_parts(
+                    int_table[PARTS_ADDED], g, parts, stride, low, high, own_sum,
+                    copied or task != TRAIN,
+                )  # fmt: skip
             if float_table[L1] > 0 or steps[s, L2] > 0:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
@@ -202,7 +206,9 @@ def follow(
                     )  # fmt: skip
                     shared[part * CACHE_LINE_STRIDE + 1] = penalty
                 generation += 1
-                if workers > 1 and not barrier(signals, worker, workers, generation):
+                if workers > 1 and not meet(
+                    int_table[ALL_MET], signals, worker, workers, generation
+                ):
                     return s
                 if float_table[REPORTS_PENALTY] != 0:
                     loss += gathered(shared, parts, 1)
@@ -222,8 +228,8 @@ def follow(
                 return s
         if segments != 0:
             update_segments(
-                optimizer, constants, p, summed, memory, low, high, rate, decay, t,
-                float_table[SEGMENT_TABLE:], segments,
+                int_table[SEGMENTS_UPDATED], optimizer, constants, p, summed, memory, low, high,
+                rate, decay, t, float_table[SEGMENT_TABLE:], segments,
             )  # fmt: skip
         elif narrow is None and sweeping:
             update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t)
@@ -233,24 +239,20 @@ def follow(
             pass
         elif places[STATISTICS] != 0:
             move_statistics(ops, p, g)
-        if copied:
-            for other in range(workers):
-                if other != worker:
-                    hand_over(p, low, high, copies, (workers + other) * stride)
         generation += 1
-        if workers > 1 and not barrier(signals, worker, workers, generation):
-            return s
         if copied:
-            take_over(p, np.int64(0), low, copies, box)
-            take_over(p, high, size, copies, box)
+            if not exchange(
+                int_table[EXCHANGED], p, size, low, high, copies, stride, signals, worker, workers,
+                generation,
+            ):  # fmt: skip
+                return s
+        elif workers > 1 and not meet(int_table[ALL_MET], signals, worker, workers, generation):
+            return s
         if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then
         begin, end = rows * first // parts, rows * last // parts
-        if narrow is None:
-            predict_rows(ops, p, m, x, g, begin, end)
-        else:
-            narrow_predict_rows(ops, p, m, x, g, begin, end)
+        predict_rows(int_table[PREDICTED], ops, p, m, x, g, begin, end)
     return int_table[STEPS]
 
 

@@ -7,11 +7,46 @@ reads here therefore writes there as well, which takes the line away from the ot
 read it again. So each worker has a copy of the parameters, and a box for what others update.
 """
 
-from fastnet_numba.simd.compiled import kernel
+import numpy as np
+from numba.core import types
+
+from fastnet_numba.ops.barrier import barrier
+from fastnet_numba.simd.compiled import inlined, part
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.vectors import every, lanes, load, store
 
 
-@kernel
+@by_address(types.boolean)
+def meet(signals, worker, workers, generation):
+    """Wait for all workers: see `barrier`."""
+
+
+@part
+def all_met(signals, worker, workers, generation):
+    """See `barrier`."""
+    return barrier(signals, worker, workers, generation)
+
+
+@by_address(types.boolean)
+def exchange(p, size, low, high, copies, stride, signals, worker, workers, generation):
+    """Hand over what this worker has updated, and take what others have; False if they gave up."""
+
+
+@part
+def exchanged(p, size, low, high, copies, stride, signals, worker, workers, generation):
+    """`p` is this worker's copy, of `size`; copies, and boxes behind them, are `stride` apart."""
+    for other in range(workers):
+        if other != worker:
+            hand_over(p, low, high, copies, (workers + other) * stride)
+    if not barrier(signals, worker, workers, generation):
+        return False
+    box = (workers + worker) * stride
+    take_over(p, np.int64(0), low, copies, box)
+    take_over(p, high, size, copies, box)
+    return True
+
+
+@inlined
 def add_slice(g, other, low, high, both):
     """g += another part's gradient, at `g[other]`, which becomes the same sum for `both`.
 
@@ -28,20 +63,25 @@ def add_slice(g, other, low, high, both):
         theirs[i] = total
 
 
-@kernel
+@by_address(types.none)
 def add_parts(g, parts, stride, low, high, own, both):
+    """Add the parts' gradients: see `parts_added`."""
+
+
+@part
+def parts_added(g, parts, stride, low, high, own, both):
     """Add up the gradients of all parts, `stride` apart, in their order; `both` as above.
 
     The sum's entries `low` to `high` go to `g[0]`, or for `both` to `g[own]`, where a part's stand.
     """
-    for part in range(1, parts):
-        add_slice(g, part * stride, low, high, both)
+    for one in range(1, parts):
+        add_slice(g, one * stride, low, high, both)
     if 0 < own < (parts - 1) * stride:
         for i in range(low, high):
             g[own + i] = g[i]
 
 
-@kernel
+@inlined
 def hand_over(p, low, high, boxes, at):
     """Put the parameters `low` to `high` into another worker's box, which begins at `boxes[at]`.
 
@@ -51,7 +91,7 @@ def hand_over(p, low, high, boxes, at):
         store(boxes, at + i, load(p, i))
 
 
-@kernel
+@inlined
 def take_over(p, low, high, boxes, at):
     """Take the parameters `low` to `high` out of this worker's box, which leaves zeros there."""
     for i in range(low, high, lanes(p)):

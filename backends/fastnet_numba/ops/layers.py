@@ -93,7 +93,7 @@ from fastnet_numba.simd.compiled import inlined, kernel, part
 from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import ADD, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
-from fastnet_numba.simd.vectors import lanes, transpose
+from fastnet_numba.simd.vectors import from_bits, lanes, transpose
 
 
 @inlined
@@ -159,7 +159,7 @@ def layer_by_layer(graph, ops, p, m, rows, factor, first, seed, step):
             in_turn = ops[0, ROWS_IN_LANES] > 0
             softmax(ops[o, CODE], m, source, ops[o, SLOPE], rows, row, units, in_turn)
         elif kind == DROPOUT and factor > 0:
-            rate = np.int64(ops[o, RATE]).view(np.float64) * factor
+            rate = from_bits(ops[o, RATE]) * factor
             draw(
                 ops[o, CODE], m, ops[o, SLOPE], ops[0, D_NEXT], row, units, rows, first,
                 rate, ops[o, LAYER], seed, step,
@@ -168,7 +168,7 @@ def layer_by_layer(graph, ops, p, m, rows, factor, first, seed, step):
         elif graph is None:
             pass
         elif kind == NORMALIZE:
-            epsilon = np.int64(ops[o, EPSILON]).view(np.float64)
+            epsilon = from_bits(ops[o, EPSILON])
             normalize(
                 p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], ops[o, KEPT],
                 ops[o, CONSTANTS], rows, units, epsilon, ops[o, FUSED],

@@ -14,7 +14,7 @@ from numba.core import types
 
 from fastnet.definition.optimizers import negligible
 from fastnet_numba.ops.declared import code
-from fastnet_numba.simd.compiled import inlined, kernel, part
+from fastnet_numba.simd.compiled import inlined, part
 from fastnet_numba.simd.parts import by_address
 
 SGD = code("optimizer", "sgd")
@@ -218,15 +218,22 @@ UPDATES = {
 }
 
 
-@kernel
+@by_address(types.none)
 def update_segments(
-    address, constants, p, g, memory, low, high, rate, decay, t, segments, count
+    optimizer, constants, p, g, memory, low, high, rate, decay, t, segments, count
 ):  # fmt: skip
-    """The same, segment by segment: each has its end and factors of `rate` and `decay`."""
+    """The same, segment by segment; `optimizer` is the address for `update`."""
+
+
+@part
+def segments_updated(
+    optimizer, constants, p, g, memory, low, high, rate, decay, t, segments, count
+):  # fmt: skip
+    """Each segment has its end and factors of `rate` and `decay`."""
     here = low
     for segment in range(count):
         there = min(high, np.int64(segments[3 * segment]))
         if here < there:
             r, d = rate * segments[3 * segment + 1], decay * segments[3 * segment + 2]
-            update(address, constants, p, g, memory, here, there, here, r, d, t)
+            update(optimizer, constants, p, g, memory, here, there, here, r, d, t)
             here = there

@@ -23,7 +23,7 @@ from fastnet_numba.ops.panels import (
     WORTH_PACKING,
     WORTH_PARTING,
 )
-from fastnet_numba.simd.compiled import entry, inlined, kernel
+from fastnet_numba.simd.compiled import inlined, kernel, written
 from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP, MASK
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
@@ -71,7 +71,7 @@ class Shape(NamedTuple):
     depth: Any
 
 
-@entry
+@written
 def tiles_for(like):
     """The address of the tiles for arrays like this one: what `multiply` is to be given."""
     return address_of_tiles(like)

@@ -4,8 +4,6 @@ Letters are those of `layers.py`; `row` is how far rows are apart. Vectors run a
 rows of one unit only the first lane counts.
 """
 
-import numpy as np
-
 from fastnet_numba.ops.table import (
     BATCH_NORMALIZE,
     BIAS,
@@ -25,6 +23,7 @@ from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.vectors import (
     every,
     fma,
+    from_bits,
     keep_first,
     lanes,
     load,
@@ -90,7 +89,7 @@ def normalize_units(ops, o, p, m, rows):
     number, step = m.dtype.type, lanes(m)
     units, source, row, target = ops[o, UNITS], ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET]
     mean_at, variance_at, inverse_at = ops[o, KEPT], ops[o, OTHER], ops[o, CONSTANTS]
-    epsilon = number(np.int64(ops[o, EPSILON]).view(np.float64))
+    epsilon = number(from_bits(ops[o, EPSILON]))
     of_batch = ops[o, KIND] == BATCH_NORMALIZE and rows > 1
     share, unbiased = number(1 / rows), number(rows / (rows - 1)) if of_batch else number(1)
     for j in range(0, units, step):
@@ -145,7 +144,7 @@ def move_statistics(ops, p, g):
     """The statistics move toward the batch's, which stand in its gradient."""
     for o in range(1, len(ops)):
         if ops[o, KIND] == BATCH_NORMALIZE:
-            share = p.dtype.type(np.int64(ops[o, RATE]).view(np.float64))
+            share = p.dtype.type(from_bits(ops[o, RATE]))
             for j in range(ops[o, UNITS]):
                 for at in (ops[o, WEIGHT] + j, ops[o, BIAS] + j):
                     p[at] += (g[at] - p[at]) * share

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import operator
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,10 @@ import numba
 from numba.core import compiler
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager, _pass_registry
-from numba.core.types import Function
+from numba.core.types import Function, Number, boolean
+from numba.core.types.misc import unliteral
 from numba.core.typing import Context
-from numba.extending import models, register_model
+from numba.extending import intrinsic, models, register_model
 
 #: For every kernel: the GIL is released, a division by zero gives infinity or NaN as in NumPy, and
 #: no rule of arithmetic is relaxed (no `fastmath`): NaN must be noticed, and sums have an order.
@@ -72,6 +74,23 @@ class _EntryLibrary(JITCodeLibrary):
         module.data_layout = self._codegen._data_layout  # all is optimized together
 
 
+def tidy(passes: Any) -> None:
+    """Add to a manager of passes the few that written code needs."""
+    passes.add_loop_rotate_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_jump_threading_pass()
+
+
+class _WrittenLibrary(_EntryLibrary):
+    """The code of an entry that is written instruction by instruction, as it is to be."""
+
+    def _optimize_final_module(self) -> None:
+        builder = self._codegen._pass_builder(opt=0, loop_vectorize=False, slp_vectorize=False)
+        passes = builder.getModulePassManager()
+        tidy(passes)
+        passes.run(self._final_module, builder)
+
+
 class _InnerLibrary(JITCodeLibrary):
     """The code of a kernel that only kernels call, as LLVM has it before any work on it.
 
@@ -100,11 +119,33 @@ class _InnerLibrary(JITCodeLibrary):
         """Do nothing: kernels raise nothing, for which they would need it."""
 
 
+def _either(compare: Any) -> Any:
+    """Python's `min` or `max` of two numbers, for which Numba compiles a function."""
+
+    @intrinsic
+    def choice(typing: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        kind = typing.unify_types(x, y)
+
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            decide = context.get_function(compare, boolean(kind, kind))
+            return builder.select(decide(builder, (args[1], args[0])), args[1], args[0])
+
+        return kind(kind, kind), build
+
+    return choice
+
+
+_OF_TWO: dict[Any, Any] = {min: _either(operator.lt), max: _either(operator.gt)}
+
+
 class _Function(Function):
     """A function or operator that remembers what it gives for arguments of which types.
 
-    Numba goes through all its ways to add, say, for each sum, and again when it writes its code.
+    Numba goes through all its ways to add, say, for each sum, and again when it writes its code;
+    and again for each number that stands in the code, which has a type of its own.
     """
+
+    _impl_keys: dict[Any, Any]
 
     def __init__(self, templates: tuple[Any, ...]) -> None:
         super().__init__(templates)
@@ -124,9 +165,20 @@ class _Function(Function):
         """The signature for arguments of these types."""
         if kws:
             return super().get_call_type(context, args, kws)
-        found = self._found.get(args)
+        given, found = args, self._found.get(args)
         if found is None:
-            found = self._found[args] = super().get_call_type(context, args, kws)
+            kinds = tuple(map(unliteral, args))
+            numbers = all(isinstance(kind, Number) for kind in kinds)
+            if numbers and not any(one.prefer_literal for one in self.templates):
+                args = kinds
+            written = _OF_TWO.get(self.typing_key) if numbers and len(args) == 2 else None
+            if written is None:
+                found = super().get_call_type(context, args, kws)
+            else:
+                function = context.resolve_value_type(written)
+                found = function.get_call_type(context, args, kws)
+                self._impl_keys[found.args] = function.get_impl_key(found)
+            self._found[given] = found
         return found
 
 
@@ -199,6 +251,10 @@ class _EntryCompiler(compiler.Compiler):
         return [_Passes(one for one in passes.passes if one[0].name() not in _NEEDLESS)]
 
 
+class _WrittenCompiler(_EntryCompiler):
+    library = _WrittenLibrary
+
+
 class _InnerCompiler(_EntryCompiler):
     library = _InnerLibrary
 
@@ -207,6 +263,10 @@ class _InnerCompiler(_EntryCompiler):
 entry: Callable[..., Any] = partial(
     numba.njit, **OPTIONS, no_cfunc_wrapper=True, pipeline_class=_EntryCompiler
 )
+
+#: For those of LLVM's instructions alone: all passes take as long again as machine code does, and
+#: gain nothing.
+written: Callable[..., Any] = partial(entry, pipeline_class=_WrittenCompiler)
 
 #: For kernels that kernels call by their address: see `parts.py`.
 part: Callable[..., Any] = partial(entry, no_cpython_wrapper=True)

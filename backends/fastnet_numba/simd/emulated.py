@@ -44,6 +44,11 @@ def flat(array: Array) -> Array:
     return array.reshape(-1)
 
 
+def from_bits(bits: int) -> Any:
+    """The float64 that these 64 bits are, of an integer."""
+    return np.int64(bits).view(np.float64)
+
+
 def _load_several(count: int, array: Array, at: int) -> Vector:
     lanes = count * LANES[array.itemsize]
     _inside(array, at, lanes)

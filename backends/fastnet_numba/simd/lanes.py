@@ -65,6 +65,16 @@ def flat(typing: Any, array: Any) -> Typed:
     return types.Array(array.dtype, 1, "C", readonly=not array.mutable)(array), build
 
 
+@traceable
+def from_bits(typing: Any, bits: Any) -> Typed:
+    """The float64 that these 64 bits are, of an integer."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), build
+
+
 #: Vectors of a block.
 ROWS = 4
 

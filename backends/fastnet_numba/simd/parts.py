@@ -31,22 +31,23 @@ def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
 
     Args:
         function: a part, or what declares it.
-        number: Numba's type of parameters, rows and the arena.
+        number: Numba's type of parameters, rows and the arena; None if there are none.
     """
 
     def array(kind: Any, ndim: int = 1, constant: bool = False) -> Any:
-        return types.Array(kind, ndim, "C", readonly=constant)
+        return kind and types.Array(kind, ndim, "C", readonly=constant)
 
     index, wide = types.int64, types.float64
     known = {
-        **dict.fromkeys(("p", "g", "m"), array(number)),
+        **dict.fromkeys(("p", "g", "m", "copies", "out"), array(number)),
         "memory": array(number, 2),
         "ops": array(index, 2, True),
         **dict.fromkeys(("places", "order", "labels"), array(index, 1, True)),
-        **dict.fromkeys(("constants", "shared"), array(wide)),
+        "x": array(number, constant=True),
+        **dict.fromkeys(("constants", "shared", "segments", "wide"), array(wide)),
         "signals": array(index),
         **dict.fromkeys(("mass", "factor", "rate", "decay", "l1", "l2", "most"), wide),
-        **dict.fromkeys(("weighted", "in_turn", "more", "dropping"), types.boolean),
+        **dict.fromkeys(("weighted", "in_turn", "more", "dropping", "both"), types.boolean),
     }
     return tuple(known.get(name, index) for name in inspect.signature(function).parameters)
 
@@ -54,15 +55,15 @@ def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
 def by_address(result: Any) -> Callable[[Any], Any]:
     """Declare a function of kernels that calls parts by their address, its first argument.
 
-    The function that is decorated names the other arguments, which are those of each part; one of
-    them is `p`, `g` or `m`. `result` is Numba's type of what a part returns.
+    The function that is decorated names the other arguments, which are those of each part. `result`
+    is Numba's type of what a part returns.
     """
 
     def declared(function: Any) -> Any:
         if config.DISABLE_JIT:
             return lambda address, *given: _PLAIN[address](*given)
         names = list(inspect.signature(function).parameters)
-        place = next(n for n, name in enumerate(names) if name in ("p", "g", "m"))
+        places = [n for n, name in enumerate(names) if name in ("p", "g", "m")]
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             convention, kinds = context.call_conv, sig.args[1:]
@@ -72,7 +73,8 @@ def by_address(result: Any) -> Callable[[Any], Any]:
             return value
 
         def define(typing: Any, address: Any, *kinds: Any) -> tuple[Any, Any]:
-            return result(types.intp, *types_of(function, kinds[place].dtype)), build
+            number = kinds[places[0]].dtype if places else None
+            return result(types.intp, *types_of(function, number)), build
 
         define.__doc__ = function.__doc__
         return intrinsic(named(define, ["address", *names]))
