@@ -119,13 +119,18 @@ def multiply(tiles, c, a, b, shape, begin, end, e, room):
         e: the bias or the slope for that, `Rows` like C.
         room: for packed blocks of B.
     """
+    if shape.columns * shape.depth > room.plain:
+        multiply_large(tiles, c, a, b, shape, begin, end, e, room)
+    else:
+        multiply_small(tiles, c, a, b, shape, begin, end, e)
+
+
+@kernel
+def multiply_large(tiles, c, a, b, shape, begin, end, e, room):
+    """The same where B is large: apart, because every small product would take longer with it."""
     panel, entries = PANEL * lanes(room.m), shape.columns * shape.depth
     crowded = b.row * room.m.itemsize % PAGE == 0 and entries > MANY_PIECES * panel
-    if (
-        entries > room.plain
-        and shape.rows >= (WORTH_PARTING if crowded else WORTH_PACKING)
-        and b.row > panel
-    ):
+    if shape.rows >= (WORTH_PARTING if crowded else WORTH_PACKING) and b.row > panel:
         multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
     elif entries > 2 * room.entries:  # than the second cache has
         steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
