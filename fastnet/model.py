@@ -89,7 +89,7 @@ class Model(Differentiable):
                 f"({error})."
             ) from error
         with np.errstate(over="ignore"):
-            flat = flat.astype(dtype)
+            flat = cache_lines.copy(flat.astype(dtype))
         self._set_up(network, flat, dtype, seed, backend, threads, precision)
         self.parameters.check()
 
@@ -118,7 +118,7 @@ class Model(Differentiable):
         """
         dtype = checks.dtype(dtype).name
         lowered = plan.lower(network)
-        flat = np.zeros(lowered.size, dtype)
+        flat = cache_lines.zeros(lowered.size, np.dtype(dtype))
         pieces = Parameters(lowered.parameters, flat)
         if set(parameters) != set(pieces):
             raise DataError(f"parameters are {sorted(parameters)}; they must be {sorted(pieces)}.")
@@ -144,6 +144,8 @@ class Model(Differentiable):
         program: Program | None = None,
     ) -> None:
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
+        # `flat` is not copied: a member's is its population's. Others begin at a cache line, from
+        # where products of few rows read them faster.
         self.network = network
         self.dtype = dtype
         self.seed = seed
@@ -152,7 +154,6 @@ class Model(Differentiable):
         self.history = history
         self._threads = threads
         self._plan = plan.lower(network)
-        flat = cache_lines.copy(flat)  # from where products of few rows read it faster
         self._parameters = Parameters(self._plan.parameters, flat)
         chosen = choosing.choose(backend)
         self.backend = chosen.name
@@ -460,8 +461,8 @@ class Model(Differentiable):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A shallow copy hands over the same array, of which the model takes a copy of its own.
-        self._set_up(**state)
+        # A shallow copy hands over the same array, and is a model of its own all the same.
+        self._set_up(**{**state, "flat": cache_lines.copy(state["flat"])})
 
     def __repr__(self) -> str:
         return (
@@ -492,8 +493,7 @@ def load(
     from fastnet import model_files
 
     saved = model_files.read(path)
+    flat, dtype = cache_lines.copy(saved.flat), saved.dtype
     model = Model.__new__(Model)
-    model._set_up(
-        saved.network, saved.flat, saved.dtype, saved.seed, backend, None, precision, saved.table
-    )
+    model._set_up(saved.network, flat, dtype, saved.seed, backend, None, precision, saved.table)
     return model
