@@ -7,7 +7,7 @@ from compare import assert_same_bits
 
 from fastnet import tables
 from fastnet.errors import DefinitionError
-from fastnet.tables import folding
+from fastnet.tables import folding, searching
 from fastnet.tables.encoding import Number, from_plain, to_plain
 from fastnet.tables.splitting import RowFacts
 from fastnet.training.progress import Bar
@@ -120,14 +120,29 @@ def test_folds_choose_bins_where_a_target_jumps(tmp_path):
     asked = tables.train(houses(), "jumps", chosen)
     assert_same_bits(asked.model.parameters.flat, found["jumps"].model.parameters.flat)
     # A training goes on with what it was begun with, whatever folds would choose today.
-    for begun, wanted, names in (
-        (plain, without, ["[1/3] training", "[2/3] folds", "[3/3] training on all rows"]),
-        (chosen, asked, ["[1/3] folds with bins", "[2/3] training", "[3/3] training on all rows"]),
-    ):
+    for begun, wanted in ((plain, without), (chosen, asked)):
         path, bar = tmp_path / f"{begun.bins}", Ended(at=np.inf)
         with pytest.raises(KeyboardInterrupt):
             tables.train(houses(), "jumps", begun, checkpoint=path, progress=Ended(at=3))
         found = tables.train(houses(), "jumps", usual, checkpoint=path, resume=True, progress=bar)
         assert found.table == wanted.table
         assert_same_bits(found.model.parameters.flat, wanted.model.parameters.flat)
-        assert bar.names == names
+        assert bar.names == ["[1/3] training", "[2/3] folds", "[3/3] training on all rows"]
+
+
+@pytest.mark.parametrize(("target", "other"), [("line", "jumps"), ("jumps", "line")])
+def test_a_training_after_a_search_goes_on_with_the_bins_of_the_search(
+    target, other, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(searching, "CANDIDATES", 2)
+    recipe = tables.Recipe(test=0.25, epochs=40, backend="numpy", search=300.0, drop=(other,))
+    wanted = tables.train(houses(), target, recipe)
+    assert wanted.columns[0].remark == ("also in 32 bins" if target == "jumps" else "")
+    path, bar = tmp_path / "checkpoint", Ended(at=np.inf)
+    with pytest.raises(KeyboardInterrupt):
+        tables.train(houses(), target, recipe, checkpoint=path, progress=Ended(at=3))
+    found = tables.train(houses(), target, recipe, checkpoint=path, resume=True, progress=bar)
+    assert found.table == wanted.table
+    assert_same_bits(found.model.parameters.flat, wanted.model.parameters.flat)
+    # The search is done; folds of its settings say how long the training on all rows is.
+    assert bar.names == ["[2/4] training", "[3/4] folds", "[4/4] training on all rows"]

@@ -77,10 +77,11 @@ class TableFit(SplitTable):
         """
         if self.refits and checkpoint is not None:
             refitting.check_checkpoint(checkpoint, resume)
+        folded = self.refits and self.by_folds
+        if resume and checkpoint is not None and len(self.bins_to_try) > 1:
+            self._resume_bins(checkpoint)
         choices = self.bins_to_try
-        if resume and checkpoint is not None and len(choices) > 1:
-            choices = self.among.on_first(partial(self._bins_of, checkpoint, choices))
-        chosen, folded = choices != (self.recipe.bins or 0,), self.refits and self.by_folds
+        chosen = len(choices) > 1
         search = self.recipe.search is not None
         names = [f"folds{' with bins' * bool(bins)}" for bins in choices if chosen]
         names += ["search"] * search + ["training"]
@@ -102,14 +103,19 @@ class TableFit(SplitTable):
             return (self.recipe.bins or 0,)
         return folding.bins_to_try(self.recipe, self.table.task, len(self.table.columns))
 
-    def _bins_of(
-        self, checkpoint: str | os.PathLike[str], choices: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        """Which of these numbers of bins, the first of which are none, a checkpoint has."""
-        if not Path(checkpoint).exists():
-            return choices
-        begun = summary(checkpoint)["network"]["inputs"]
-        return choices[:1] if begun == len(self.table.features) else choices[1:]
+    def _resume_bins(self, checkpoint: str | os.PathLike[str]) -> None:
+        """Encode numbers as the training was begun that a checkpoint is of, if there is one."""
+        begun = self.among.on_first(partial(_inputs_of, checkpoint))
+        if begun is not None:
+            without, with_bins = self.bins_to_try
+            self._use_bins(without if begun == len(self.table.features) else with_bins)
+
+    def _use_bins(self, bins: int) -> None:
+        """Encode numbers by so many bins from now on, where they were encoded without."""
+        self.recipe = replace(self.recipe, bins=bins)
+        if bins:
+            inspected, rest, tested, test = self._source
+            self._set_up(self.recipe, inspected, rest, tested, None, test)
 
     def _choose_bins(self, choices: tuple[int, ...], bars: Iterator[Bar | None]) -> list[float]:
         """Encode numbers by so many bins as folds show to be the best.
@@ -119,10 +125,7 @@ class TableFit(SplitTable):
         """
         found = {bins: folding.losses(self, bins, next(bars)) for bins in choices}
         best = min(choices, key=lambda bins: min(found[bins], default=math.inf))
-        self.recipe = replace(self.recipe, bins=best)
-        if best:
-            inspected, rest, tested, test = self._source
-            self._set_up(self.recipe, inspected, rest, tested, None, test)
+        self._use_bins(best)
         return found[best]
 
     def with_all_rows(self, bins: int | None = None, alone: bool = False) -> "TableFit":
@@ -300,6 +303,14 @@ def untrained(recipe: Recipe, table: Table) -> Model | Ensemble:
         dtype=recipe.dtype,
         seed=recipe.seed,
     )
+
+
+def _inputs_of(checkpoint: str | os.PathLike[str]) -> int | None:
+    """How many inputs the network of a checkpoint has; None where there is no checkpoint."""
+    if not Path(checkpoint).exists():
+        return None
+    inputs: int = summary(checkpoint)["network"]["inputs"]
+    return inputs
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:
