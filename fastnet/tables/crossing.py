@@ -1,6 +1,5 @@
 """Cross-validation: how good the models of a recipe are, and how much that varies.
 
-from fastnet.records import Record
 from fastnet import tables
 
 found = tables.cross_validate("digits.csv", "digit", tables.Recipe(hidden=(128,)), folds=5)
