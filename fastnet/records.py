@@ -23,8 +23,13 @@ class _Signature:
 class Record:
     """A class whose annotated names are its fields, as `dataclass(frozen=True)` makes of one.
 
-    Its base class alone makes it one: no decorator is needed. `__post_init__` may check the fields.
-    `dataclasses.fields`, `replace` and `asdict` take it; `default_factory` is not for it.
+    Its base class alone makes it one: Python refuses a decorator on top of that, "cannot inherit
+    frozen dataclass from a non-frozen one". `__post_init__` may check the fields.
+    `dataclasses.fields`, `replace` and `asdict` take it.
+
+    Raises:
+        TypeError: when a class is defined with `field()` or `KW_ONLY`, which records do not take,
+            or with a field without a default behind one that has one.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -36,9 +41,21 @@ class Record:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        special = any(isinstance(value, Field) for value in vars(cls).values())
         dataclass(init=False, repr=False, eq=False)(cls)
         cls._defaults = {field.name: field.default for field in fields(cls)}
-        cls._required = frozenset(k for k, value in cls._defaults.items() if value is MISSING)
+        if special or cls.__match_args__ != tuple(cls._defaults):  # which KW_ONLY leaves out
+            raise TypeError(
+                f"{cls.__qualname__} is a record: its fields have plain defaults or none, without "
+                "field() and KW_ONLY."
+            )
+        required = [name for name, value in cls._defaults.items() if value is MISSING]
+        if required != list(cls._defaults)[: len(required)]:
+            raise TypeError(
+                f"{cls.__qualname__}: {required[-1]!r} has no default, and stands behind a field "
+                "that has one."
+            )
+        cls._required = frozenset(required)
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = dict(zip(self._defaults, values))  # noqa: B905  # too many values are found below

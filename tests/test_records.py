@@ -3,7 +3,7 @@
 import copy
 import inspect
 import pickle
-from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
+from dataclasses import KW_ONLY, FrozenInstanceError, asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
 import pytest
@@ -96,6 +96,21 @@ def test_a_record_cannot_change_and_is_checked_when_it_is_made():
     assert one == Point(1)
     with pytest.raises(ValueError, match="x is -1"):
         replace(one, x=-1)
+
+
+@pytest.mark.parametrize(
+    ("types", "given", "message"),
+    [
+        ({"x": list}, {"x": field(default_factory=list)}, "without field"),
+        ({"x": int}, {"x": field(default=1, kw_only=True)}, "without field"),
+        ({"x": int, "_": KW_ONLY, "z": int}, {"x": 1, "z": 2}, "KW_ONLY"),
+        ({"x": int, "z": int}, {"x": 1}, "'z' has no default, and stands behind a field"),
+    ],
+    ids=["factory", "one by name", "all by name", "order"],
+)
+def test_a_class_that_would_not_be_as_a_dataclass_is_refused(types, given, message):
+    with pytest.raises(TypeError, match=f"^New.*{message}"):
+        type("New", (Record,), {"__annotations__": types, **given})
 
 
 def test_an_init_of_its_own_is_called_and_shown():
