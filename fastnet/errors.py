@@ -74,9 +74,9 @@ class Diverged(FastnetError, ArithmeticError):
 _MEANT = {
     "cuda": "cupy",
     "gpu": "cupy",
-    "torch": "array_api",
-    "pytorch": "array_api",
-    "jax": "array_api",
+    "torch": "array_api:torch",
+    "pytorch": "array_api:torch",
+    "jax": "array_api:jax.numpy",
     "bce": "binary_crossentropy",
     "bcewithlogits": "binary_crossentropy",
     "logloss": "binary_crossentropy",
@@ -125,7 +125,7 @@ def unknown(kind: str, value: object, known: Iterable[str]) -> str:
 
     names = sorted(known)
     near = [_MEANT.get(plain_name(str(value)), "")]
-    if near[0] not in names:
+    if near[0].partition(":")[0] not in names:  # the variants of a backend are not listed
         near = difflib.get_close_matches(str(value).lower(), names, n=1)
     guess = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {value!r}{guess} Known: {', '.join(names)}."

@@ -121,7 +121,8 @@ def test_a_backend_that_is_not_part_of_this_installation_is_unavailable(name):
         ),
         ("NumPy", "did you mean 'numpy'"),
         ("gpu", "did you mean 'cupy'"),
-        ("torch", "did you mean 'array_api'"),
+        ("torch", r"did you mean 'array_api:torch'\?"),  # by itself it is NumPy's
+        ("jax", r"did you mean 'array_api:jax\.numpy'\?"),
         ("array_api:", r"unknown backend 'array_api:'"),
         (
             "array_api:nonsense",
