@@ -146,10 +146,12 @@ class Bar:
 
 
 def numbered(bar: Bar | None, names: Sequence[str]) -> Iterator[Bar | None]:
-    """The bars of several fits, one after the other: each has its name and its number in front."""
+    """The bars of fits, one after the other: where there are several, with name and number."""
     for number, name in enumerate(names, 1):
-        label = f"[{number}/{len(names)}] {name}" if len(names) > 1 else ""
-        yield None if bar is None else bar.replace(label=label)
+        if bar is None or len(names) == 1:
+            yield bar
+        else:
+            yield bar.replace(label=f"[{number}/{len(names)}] {name}")
 
 
 def losses(history: History) -> str:
