@@ -129,12 +129,19 @@ def explained(
                 return called(*given, **named)
             except TypeError:
                 # Only where the call itself does not fit: not for errors inside of it.
-                signature = inspect.signature(target)
+                whose: Any = target
+                if cls is not None:
+                    made: Any = type(given[0])
+                    given = given[1:]
+                    if made.__init__ is call:  # which a user's class may inherit
+                        whose = made
+                signature = inspect.signature(whose)
                 try:
-                    signature.bind(*(given if cls is None else given[1:]), **named)
+                    signature.bind(*given, **named)
                 except TypeError as error:
+                    asked = what if whose is target else whose.__name__
                     known = [name for name in signature.parameters if name != "self"]
-                    raise _unfit(what, named, known, missing, elsewhere, error) from None
+                    raise _unfit(asked, named, known, missing, elsewhere, error) from None
                 raise
 
         if cls is None:

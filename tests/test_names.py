@@ -105,6 +105,26 @@ def test_an_argument_that_does_not_fit(make, says):
         make()
 
 
+class Lifted(fn.LeakyReLU):
+    """A user's class, with one field more."""
+
+    offset: float = 0.0
+
+
+class Half(fn.Dropout):
+    """A user's class that makes a mistake of its own."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__(rte=units / 2)
+
+
+def test_a_users_class_has_its_own_name_and_arguments_in_errors():
+    with pytest.raises(fn.ArgumentError, match=r"^Lifted has no .*'ofset'; did you mean 'offset'"):
+        Lifted(ofset=1.0)
+    with pytest.raises(fn.ArgumentError, match=r"^fn\.Dropout has no .*'rte'; did you mean 'rate'"):
+        Half(1)
+
+
 OLD = [
     (name, old, new)
     for name, renamed in migrations.RENAMED_IN_2.items()
