@@ -155,7 +155,7 @@ def _update_kernel() -> Any:
     @entry
     def updates(constants: Any, p: Any, g: Any, memory: Any, times: Any) -> None:
         for t in range(times):
-            adam(constants, p, g, memory, 0, len(p), 1e-3, 0.0, t + 1)
+            adam(constants, p, g, memory, 0, len(p), 0, 1e-3, 0.0, t + 1)
 
     return updates
 
