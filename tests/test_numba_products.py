@@ -100,16 +100,14 @@ def test_packed_products_have_the_bits_of_plain_ones(dtype, begin, end, shape):
     np.testing.assert_allclose(expected.reshape(rows, columns), exact, rtol=size, atol=size)
 
 
-@pytest.mark.parametrize("second", [2**17, 2**18, 2**20, 2**21, 3 * 2**20])
+@pytest.mark.parametrize("second", [2**15, 2**17, 2**18, 2**20, 2**21, 3 * 2**20])
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_blocks_are_whole_tiles_and_fit_in_the_cache(second, itemsize):
     blocks, panel = blocks_for(itemsize, Caches(2**15, second)), PANEL * LANES[itemsize]
     assert blocks.depth % LANES[itemsize] == 0 < blocks.depth
-    assert (
-        blocks.depth * panel
-        <= blocks.entries
-        <= max(second // 2 // itemsize, panel * LANES[itemsize])
-    )
+    half, strip = max(second // 2 // itemsize, panel * LANES[itemsize]), blocks.strip * panel
+    assert blocks.depth * panel <= min(half, blocks.entries)
+    assert strip <= blocks.entries <= max(half, strip)
     if blocks.rows:
         assert blocks.rows % HEIGHTS[0] == blocks.strip % LANES[itemsize] == 0 < blocks.strip
         assert (panel + HEIGHTS[0]) * blocks.strip * itemsize <= 2**15

@@ -70,9 +70,10 @@ def blocks_for(itemsize: int, caches: Caches) -> Blocks:
     lanes, tall = LANES[itemsize], HEIGHTS[0]
     panel = PANEL * lanes
     depth = max(caches.second // 2 // max(ROW_BYTES, panel * itemsize) // lanes, 1) * lanes
-    entries = max(caches.second // 2 // itemsize, depth * panel)
     strip = rows = 0
     if panel * itemsize <= LINE:
         strip = max(caches.first // ((panel + tall) * itemsize) // lanes, 1) * lanes
         rows = max(caches.second // 8 // (strip * itemsize * tall), 1) * tall
+    # A panel has as many rows as a strip, also where a core has little of a second cache.
+    entries = max(caches.second // 2 // itemsize, max(depth, strip) * panel)
     return Blocks(depth, entries, strip, rows, PACKED_FROM * caches.first // itemsize)
