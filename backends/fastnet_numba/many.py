@@ -4,6 +4,7 @@ No thread waits for another: each takes the next network that is left.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,16 @@ def train(
     jobs: list[Callable[[], None]] = []
     products = 0
 
+    # Room for gradients is for networks at work only: all together would take as much as they do.
+    rooms: list[Any] = []
+
     def train_alone(place: int) -> None:
-        found[place] = program.train_alone(states[place], data[place], runs[place], alone=True)
+        state = states[place]
+        with suppress(IndexError):  # not `if`: another thread may take the last one in between
+            state.room = rooms.pop()
+        found[place] = program.train_alone(state, data[place], runs[place], alone=True)
+        rooms.append(state.room)
+        state.room = None
 
     def train_side_by_side(places: list[int], room: Array) -> None:
         assert lanes is not None

@@ -112,3 +112,11 @@ def test_networks_of_one_row_each_end_where_each_does_alone(backend, members):
         assert_near(found[n], program.train(alone[n], data[n], runs[n]), TRAJECTORY)
         one, other = (program.to_host(s.parameters) for s in (states[n], alone[n]))
         assert_near(one, other, TRAJECTORY)
+
+
+def test_networks_that_are_not_at_work_hold_no_room(backend):
+    network = fn.Network(3, [fn.Dense(40, "tanh"), fn.Dense(2)], "mse")
+    program = loading.load(backend).compile(plan.lower(network), np.dtype(float), None, None)
+    states, data, runs = cases(program, network, [fn.RMSprop()])
+    program.train_many(states, data, runs)
+    assert all(state.room is None for state in states)
