@@ -365,7 +365,8 @@ class TableRows:
             TARGET: target,
             TARGET_ROW: row,
             TRANSPOSED: transposed,
-            SWEPT: int(few and op.weight.size >= WORTH_SWEEPING),
+            # One input has its derivatives from a product of another order of sums.
+            SWEPT: int(few and op.inputs > 1 and op.weight.size >= WORTH_SWEEPING),
         }
 
     def _elementwise(self, op: Elementwise) -> dict[int, int]:
