@@ -69,7 +69,8 @@ def tables_of(
         int_table[place] = number
     penalized = bool(run.l1 > 0 or (steps[:, training.L2] > 0).any())
     task, updating = numbers[training.TASK], numbers[training.TASK] >= training.UPDATE
-    training_together = task == training.TRAIN and numbers[training.WORKERS] > 1
+    with_gradients = task in (training.GRADIENT, training.TRAIN)
+    together = task != training.PREDICT and numbers[training.WORKERS] > 1
     for place, part, needed in (
         (training.OPTIMIZER, UPDATES[OPTIMIZERS[kind]], updating),
         (training.SEGMENTS_UPDATED, segments_updated, updating and len(segments) > 0),
@@ -78,9 +79,9 @@ def tables_of(
         (training.NORM_CLIPPED, norm_clipped, updating and run.clip_norm is not None),
         (training.WIDE_ADDED, wide_added, wide),
         (training.WIDE_TAKEN, wide_taken, wide),
-        (training.PARTS_ADDED, parts_added, numbers[training.PARTS] > 1),
-        (training.ALL_MET, all_met, numbers[training.WORKERS] > 1),
-        (training.EXCHANGED, exchanged, training_together),
+        (training.PARTS_ADDED, parts_added, with_gradients and numbers[training.PARTS] > 1),
+        (training.ALL_MET, all_met, together),
+        (training.EXCHANGED, exchanged, together and task == training.TRAIN),
         (
             training.PREDICTED,
             columns_predicted if narrow else rows_predicted,
