@@ -15,6 +15,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, State, Team, TeamRun, TeamWork
 from fastnet.errors import FastnetError
 from fastnet_numba import training
+from fastnet_numba.gradients import COPIED_BYTES
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.run_tables import tables_of
 
@@ -36,14 +37,18 @@ def work(program: "NumbaProgram", size: int, slots: int) -> TeamWork | None:
 
 
 def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, tuple[int, ...]]]:
-    """The shared arrays: signals, what the parts find, each worker's copy of the parameters and
-    then each one's box (see `exchange.py`), the optimizer's memory, the parts' gradients.
+    """The shared arrays: signals, what the parts find, the parameters, the optimizer's memory, the
+    parts' gradients.
+
+    The parameters are a copy for each worker, and then a box for each (see `exchange.py`); of more
+    than COPIED_BYTES there is one copy for all.
     """
     dtype, trained = program.dtype, program.plan.trained
+    copied = size > 1 and trained * dtype.itemsize <= COPIED_BYTES
     return [
         (np.dtype(np.int64), ((size + 1) * CACHE_LINE_STRIDE,)),
         (np.dtype(np.float64), (size * CACHE_LINE_STRIDE,)),
-        (dtype, (2 * size * program.stride,)),
+        (dtype, (2 * size * program.stride if copied else trained,)),
         (dtype, (slots, trained)),
         (dtype, (size * program.stride,)),
     ]
@@ -68,12 +73,17 @@ def _train(
         found.append(np.ndarray(shape, dtype, team.memory, start))
         start += _room(dtype, shape)
     signals, shared, copies, memory = found[:4]
-    parameters = copies[team.rank * program.stride :][: program.plan.trained]
     size = len(shared) // CACHE_LINE_STRIDE
     given_up = signals[size * CACHE_LINE_STRIDE :]
     try:
-        mine = slice(*(program.plan.trained * (team.rank + n) // size for n in (0, 1)))
-        parameters[:] = state.parameters
+        trained = program.plan.trained
+        mine = slice(*(trained * (team.rank + n) // size for n in (0, 1)))
+        if len(copies) > program.stride:  # one for each worker
+            parameters = copies[team.rank * program.stride :][:trained]
+            parameters[:] = state.parameters
+        else:
+            parameters = copies
+            parameters[mine] = state.parameters[mine]
         memory[:, mine] = state.memory[:, mine]
         team.meet()
         losses = _follow(program, team.rank, size, found, state.updates, data, team_run)
