@@ -1,8 +1,8 @@
 """The compiled kernels of a dtype: made once on a machine, then loaded from a folder.
 
 Nothing is compiled for a network: its layers stand in tables that the kernels read. So there are
-few kernels, and once they are cached, any network of any shape starts at once. Each entry, and each
-part (`simd/parts.py`), is compiled, or loaded, when it is first needed: most networks need few.
+few kernels: each entry, and each part (`simd/parts.py`), is compiled, or loaded, when it is first
+needed, and most networks need few. Once they are cached, networks of any shape start at once.
 """
 
 import contextlib
