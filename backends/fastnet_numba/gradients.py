@@ -4,9 +4,10 @@ from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import State
 
-#: Bytes of parameters up to which each worker has a copy of them. Measured with two threads: a step
-#: of 512 units takes 0.9 times as long, one of 724 the same, one of 1,024 (8.7 MB) 1.1 times: more
-#: does not stay in the caches anyway.
+#: Bytes of parameters up to which each worker has a copy of them. Measured with two threads
+#: (bench/results/numba-2026-11-28.md): where processors take long to read from each other, a step
+#: takes 0.74 to 0.81 times as long; where they do not, the same up to 512 units, and 1.04 to 1.06
+#: times with 724 and 1,024 (8.7 MB), because more does not stay in the caches anyway.
 COPIED_BYTES = 2**22
 
 

@@ -4,7 +4,8 @@ What another processor has just written is read quickly, because caches fetch li
 write where another processor has read since takes several times as long: the line is in this one's
 cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. Whoever
 reads here therefore writes there as well, which takes the line away from the other, and does not
-read it again. So each worker has a copy of the parameters, and a box for what others update.
+read it again. So each worker has a copy of the parameters, and a box for what others update, where
+they are few enough to stay in the caches (`COPIED_BYTES`).
 """
 
 import numpy as np
@@ -48,9 +49,9 @@ def exchanged(p, size, low, high, copies, stride, signals, worker, workers, gene
 
 @inlined
 def add_slice(g, other, low, high, both):
-    """g += another part's gradient, at `g[other]`, which becomes the same sum for `both`.
+    """g += another part's gradient, at `g[other]`; for `both`, that becomes the same sum.
 
-    It need not where gradients are so large that they stay in no cache.
+    Not where gradients are so large that they stay in no cache: it would only be written once more.
     """
     ours, theirs = g[low:high], g[other + low : other + high]
     if not both:
@@ -70,7 +71,7 @@ def add_parts(g, parts, stride, low, high, own, both):
 
 @part
 def parts_added(g, parts, stride, low, high, own, both):
-    """Add up the gradients of all parts, `stride` apart, in their order; `both` as above.
+    """Add up the gradients of all parts, `stride` apart, in their order; `both`: see `add_slice`.
 
     The sum's entries `low` to `high` go to `g[0]`, or for `both` to `g[own]`, where a part's stand.
     """

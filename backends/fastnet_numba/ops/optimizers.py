@@ -115,7 +115,7 @@ def nesterov(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @part
 def adam(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the mean gradient by the root of the mean square; decay where p is read."""
+    """p less the mean gradient over the root of the mean square; decay where p is read."""
     p, g, m, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     zero, stay = number(0), number(1 - rate * decay)
@@ -136,7 +136,7 @@ def adam(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @part
 def rmsprop(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the gradient by the root of the mean square, with or without momentum."""
+    """p less the gradient over the root of the mean square, with or without momentum."""
     p, g, v, m = p[low:high], g[g_at : g_at + high - low], memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     lr, zero = number(rate), number(0)
@@ -158,7 +158,7 @@ def rmsprop(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @part
 def adagrad(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the gradient by the root of the sum of squares."""
+    """p less the gradient over the root of the sum of squares."""
     p, g, s = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, zero, epsilon = number(rate), number(0), number(constants[0])

@@ -35,7 +35,8 @@ from fastnet_numba.simd.compiled import kernel, part
 from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import KEEP, ZERO
 
-#: Entries of the weights that are updated at once: some 32 KB, but whole rows of tiles.
+#: Entries of the weights that are updated at once: some 32 KB in float32, but whole tiles: those
+#: of a product are six rows high, those of rows with rows (`dots`) four.
 AT_ONCE, ROWS_OF_TILES = 8_192, 12
 
 

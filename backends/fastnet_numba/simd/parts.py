@@ -3,6 +3,9 @@
 A kernel is compiled with all that it calls. What not every network needs is a part: it is
 compiled, or loaded, for the first network that does (`Kernels.address_of`), and the tables that
 kernels follow say where it is.
+
+A call is declared by `by_address` and says what is to be done (`clip_norm`); the part says what it
+has done (`norm_clipped`), or is one of several for the same call (each activation, for `activate`).
 """
 
 import inspect
