@@ -73,3 +73,13 @@ def test_a_step_whose_loss_is_not_finite_sweeps_nothing(monkeypatch):
 
     assert np.isfinite(left(1)).all()
     assert_same_bits(left(1), left(2**62))
+
+
+def test_no_layer_is_swept_where_nothing_is_updated():
+    from fastnet.contract.plan import lower
+    from fastnet_numba.layout import lay_out
+
+    network = fn.Network(3, [fn.Dense(256), fn.Dense(256)])
+    layout = lay_out(lower(network), np.dtype(np.float32), 8, 0)
+    assert (layout.training[1:, SWEPT] == 1).any()
+    assert not (layout.evaluation[1:, SWEPT] == 1).any()

@@ -56,6 +56,7 @@ from fastnet_numba.ops.table import (
     STATISTICS,
     STRIP_DEPTH,
     STRIP_ROWS,
+    SWEPT,
     TERMS,
     TILES,
     X_ROW,
@@ -181,8 +182,11 @@ def chunk_rows(plan: Plan, itemsize: int, rows: int) -> int:
 
 
 def _by_statistics(table: Array) -> Array:
-    """The table where batches are normalized by the statistics among the parameters."""
+    """The table where batches are normalized by the statistics among the parameters, and nothing is
+    updated.
+    """
     found = table.copy()
+    found[1:, SWEPT] = 0
     found[1:, KIND][table[1:, KIND] == BATCH_NORMALIZE] = BY_STATISTICS
     found[0, STATISTICS] = 0
     return found
