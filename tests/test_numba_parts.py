@@ -48,7 +48,7 @@ def parts_of(network, rows, training, workers, wide, options):
         ("relu", 9, True, 1, False, {}, "plain_forward crossentropy adam"),
         ("relu", 9, False, 1, False, {}, "plain_forward softmax_of_rows rows_predicted"),
         ("relu", 9, False, 2, False, {}, "plain_forward softmax_of_rows rows_predicted"),
-        ("large", 9, True, 1, False, {}, "plain_forward layer_swept crossentropy adam"),
+        ("large", 8, True, 1, False, {}, "plain_forward layer_swept crossentropy adam"),
         (
             "relu", 9, True, 2, False, {},
             "plain_forward crossentropy adam parts_added all_met exchanged",

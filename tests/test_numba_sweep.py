@@ -12,11 +12,11 @@ pytest.importorskip("numba", reason="numba is not installed")
 from fastnet_numba import tabulating
 from fastnet_numba.ops.table import SWEPT
 
-#: More units than are packed with 32 rows, and fewer; a first layer, whose inputs need no
-#: derivative; layers that are not swept (of 37 units, of one input) between others that are;
-#: activations and dropout between.
+#: More weights than are packed with 32 rows where the first cache has up to 128 KB, and fewer; a
+#: first layer, whose inputs need no derivative; layers that are not swept (of 37 units, of one
+#: input) between others that are; activations and dropout between.
 LAYERS = (
-    fn.Dense(192, "relu"), fn.Dense(192, "tanh", bias=False), fn.Dropout(0.3),
+    fn.Dense(384, "relu"), fn.Dense(384, "tanh", bias=False), fn.Dropout(0.3),
     fn.Dense(37), fn.Dense(64, "gelu"), fn.LayerNorm(), fn.Dense(64), fn.Dense(1), fn.Dense(64),
     fn.Dense(1),
 )  # fmt: skip
