@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from fastnet_numba.simd.host import LANES, Caches, register_bytes
 from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
 
-#: Rows of A from which packing B pays. Measured (bench/test_products.py), a plain product's time
-#: over a packed one's, with AVX-512: 0.7 at 16 rows, 0.8 to 0.9 at 32 and 64, 0.95 at 128, 1.0 at
-#: 256; with AVX2, where B's rows lie no multiple of a page apart: 0.8, 0.9 and 0.95 at 16, 64, 128.
+#: Rows of A from which packing B pays. A plain product's time over a packed one's, with AVX-512
+#: (bench/results/numba-packing-2026-11-29.json): where B's rows lie a multiple of a page apart, 0.7
+#: to 0.9 at 8 and 16 rows, 1.05 to 1.1 at 32 and 64, 1.2 at 128; elsewhere 0.95 at 128. Another run
+#: had 0.8 to 0.9 at 32 and 64, so this is a choice between them.
 WORTH_PACKING = 96
 
 #: Rows of A from which it pays already where a panel is but a cache line of each of B's rows, and
