@@ -29,12 +29,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_commands_take_what_a_search_found_and_a_stopped_search_goes_on(folder, monkeypatch):
-    train = (*TRAIN, "--search", "5m", "--l2", 0.001, "-o")
+    train = (*TRAIN, "--search", "5m", "--l2", 0.001, "--dropout", 0, "-o")
     code, out, err = run(*train, "whole", "--json")
     assert code == 0, err
     found = json.loads(out)["search"]
     assert "searching for settings, for 300 s at most" in err
-    assert list(found[0]) == ["hidden", "dropout", "learning_rate", "loss", "std"]  # not the l2
+    assert list(found[0]) == ["hidden", "learning_rate", "loss", "std"]  # not what is given
     assert [one["loss"] for one in found] == sorted(one["loss"] for one in found)
     assert not list(folder.glob("whole.*"))
     model = fn.load("whole")
@@ -107,6 +107,11 @@ def test_what_is_given_stays_and_the_recipes_own_settings_are_tried():
     assert given == {"dropout": 0.0, "l2": 0.01}
     choices, given = searching.space(tables.Recipe(), 0.01)
     assert given == {"hidden": (64, 64), "dropout": 0.0, "learning_rate": 0.002, "l2": 0.01}
+    usual = tables.Recipe(hidden=(64, 64), dropout=0.0)  # as without them, but given
+    assert searching.space(usual, 0.01)[0].keys() == {"learning_rate", "l2"}
+    assert usual.build_network(3, 1, "regression") == tables.Recipe().build_network(
+        3, 1, "regression"
+    )
     full = tables.Recipe(hidden=(7,), dropout=0.1, l2=0.0, learning_rate=0.1)
     with pytest.raises(fn.DefinitionError, match="search has nothing to look for"):
         searching.space(full, 0.01)

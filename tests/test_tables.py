@@ -320,6 +320,9 @@ def test_arguments_of_another_kind_are_named(trained):
         tables.train(frame(), "y", {})
     with pytest.raises(DefinitionError, match=r"hidden is 64; put it in a tuple: \(64,\)"):
         tables.Recipe(hidden=64)
+    for name, value in (("hidden", (4,)), ("dropout", 0.0)):
+        with pytest.raises(DefinitionError, match=f"layers and {name} are both given"):
+            tables.Recipe(layers=({"type": "dense", "units": 3},), **{name: value})
 
 
 # --- figures -----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def wanted(
     if not ROWS[0] <= facts.count <= ROWS[1] or facts.count * inputs > MOST_NUMBERS:
         return False
     hidden = (
-        recipe.hidden
+        recipe.units
         if recipe.layers is None
         else [int(layer["units"]) for layer in recipe.layers if "units" in layer]
     )

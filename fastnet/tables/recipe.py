@@ -21,6 +21,9 @@ from fastnet.training.members import seeds_of_members
 
 LEARNING_RATE = 0.002
 
+#: Units of the hidden layers of a recipe that does not give them.
+UNITS = (64, 64)
+
 #: The largest penalty of the default; on few rows it would be larger.
 MOST_L2 = 0.03
 
@@ -60,7 +63,7 @@ class Recipe(Record):
 
     Args:
         task: "classification" or "regression"; None: as the target suggests.
-        hidden: units of each hidden layer; an empty tuple makes a linear model.
+        hidden: units of each hidden layer; an empty tuple makes a linear model. None: (64, 64).
         activation: of the hidden layers: a name, or a mapping of the name and constants.
         optimizer: a name, or a mapping of the name and constants; None: Adam, whose learning rate
             falls to 0 along a cosine over all epochs.
@@ -93,16 +96,15 @@ class Recipe(Record):
         seed: determines initial weights, the rows held out, shuffles and dropout.
         backend: None: FASTNET_BACKEND, else automatic.
         dtype: "float32" or "float64".
-        dropout: the probability of dropping each hidden unit during training.
+        dropout: the probability of dropping each hidden unit during training; None: 0.
         l2: adds l2 / 2 * sum w^2 to the loss; None: 10 divided by the number of training rows, for
             a regression 5, and 0.03 at most: a prior weighs less, the more rows there are.
         members: how many networks are trained; of more than one the model is an `fn.Ensemble`.
             Member i has the seed `seed + i`, and stops by itself; all have the same rows. Members
             need the table in memory.
         search: seconds in which to look for settings by cross-validation of the training rows,
-            before the training: those of hidden layers, dropout, learning rate and l2 that have
-            their defaults here (`fastnet.tables.searching`). None: no search. It needs the table in
-            memory.
+            before the training: those of hidden layers, dropout, learning rate and l2 that are None
+            here (`fastnet.tables.searching`). None: no search. It needs the table in memory.
         patience: epochs in a row without a lower validation loss that end the training; the best
             parameters are kept.
         layers: the hidden layers in the form of `Network.spec`, instead of `hidden`,
@@ -128,7 +130,7 @@ class Recipe(Record):
     """
 
     task: str | None = None
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] | None = None
     activation: str | Mapping[str, Any] = "relu"
     optimizer: str | Mapping[str, Any] | None = None
     epochs: int | None = None
@@ -146,7 +148,7 @@ class Recipe(Record):
     seed: int = 0
     backend: str | None = None
     dtype: str = "float32"
-    dropout: float = 0.0
+    dropout: float | None = None
     l2: float | None = None
     members: int = 1
     search: float | None = None
@@ -165,11 +167,11 @@ class Recipe(Record):
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in TASKS:
             raise DefinitionError(unknown("task", self.task, TASKS))
-        if not isinstance(self.hidden, tuple | list):
+        if not isinstance(self.hidden, tuple | list | None):
             raise DefinitionError(
                 f"hidden is {self.hidden!r}; put it in a tuple: (64,) or (64, 64)."
             )
-        for units in self.hidden:
+        for units in self.units:
             checks.integer(units, "hidden")
         if resolve("activation", ACTIVATIONS, self.activation).name == "softmax":
             raise DefinitionError("activation is 'softmax', which is for outputs; try 'relu'.")
@@ -191,7 +193,14 @@ class Recipe(Record):
         if checks.integer(self.seed, "seed", least=0) >= 2**64:
             raise DefinitionError(f"seed is {self.seed}; it must be less than 2**64.")
         checks.dtype(self.dtype)
-        checks.number(self.dropout, "dropout", least=0, below=1)
+        if self.dropout is not None:
+            checks.number(self.dropout, "dropout", least=0, below=1)
+        for name in ("hidden", "dropout"):
+            if self.layers is not None and getattr(self, name) is not None:
+                raise DefinitionError(
+                    f"layers and {name} are both given; leave {name} out: each of the layers has "
+                    "its own units, and dropout is a layer."
+                )
         if self.l2 is not None:
             checks.number(self.l2, "l2", least=0)
         seeds_of_members(self.members, self.seed)
@@ -220,6 +229,11 @@ class Recipe(Record):
         _ = self.notation
         self.build_optimizer()  # these two check the rest
         self.build_network(1, 1, "regression")
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Of each hidden layer, without regard to `layers`."""
+        return UNITS if self.hidden is None else self.hidden
 
     @property
     def roles(self) -> tuple[tuple[str, str], ...]:
@@ -269,7 +283,7 @@ class Recipe(Record):
         """Make the network for this many inputs and outputs."""
         hidden: list[Mapping[str, Any]] = list(self.layers or ())
         if self.layers is None:
-            for units in self.hidden:
+            for units in self.units:
                 hidden.append({"type": "dense", "units": units, "activation": self.activation})
                 if self.dropout:
                     hidden.append({"type": "dropout", "rate": self.dropout})

@@ -93,7 +93,7 @@ def search(
     """Find settings.
 
     Args:
-        recipe: what is not its default there stays.
+        recipe: what it gives stays.
         table: the schema.
         rows: to train on.
         facts: what decides which of them are held out together.
@@ -162,7 +162,7 @@ def space(recipe: Recipe, l2: float) -> tuple[dict[str, list[Any]], dict[str, An
     """What to choose from, by the names of a recipe, and what it has without a search.
 
     Args:
-        recipe: what is not its default is not searched.
+        recipe: what it gives is not searched.
         l2: of a training without a search.
 
     Raises:
@@ -170,10 +170,10 @@ def space(recipe: Recipe, l2: float) -> tuple[dict[str, list[Any]], dict[str, An
     """
     choices: dict[str, list[Any]] = {}
     given: dict[str, Any] = {}
-    if recipe.layers is None and recipe.hidden == Recipe.hidden:
-        choices["hidden"], given["hidden"] = list(HIDDEN), recipe.hidden
-    if recipe.layers is None and not recipe.dropout:
-        choices["dropout"], given["dropout"] = list(DROPOUT), recipe.dropout
+    if recipe.layers is None and recipe.hidden is None:
+        choices["hidden"], given["hidden"] = list(HIDDEN), recipe.units
+    if recipe.layers is None and recipe.dropout is None:
+        choices["dropout"], given["dropout"] = list(DROPOUT), 0.0
     rule, named = recipe.build_optimizer(), recipe.optimizer
     own_rate = not isinstance(named, str | None) and "learning_rate" in named
     if recipe.learning_rate is None and not own_rate and not isinstance(rule, LBFGS):
