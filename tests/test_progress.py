@@ -143,6 +143,21 @@ def test_a_fit_that_fails_leaves_the_terminal_as_it_was(fit):
     assert written.getvalue().endswith("\x1b[?25h")
 
 
+def test_searches_show_their_best_scores_and_leave_the_given_bar_as_it_was(monkeypatch):
+    for name, always in (("REFRESH_SECONDS", 0), ("MEASURE_SECONDS", 0), ("MEASURE_SHARE", 1e9)):
+        monkeypatch.setattr(progress, name, always)
+    console, written = terminal(120)
+    bar = Bar(console=console)
+    before = dict(vars(bar))
+    x, y = fn.datasets.synthetic(64, 3)
+    network = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(1)])
+    for metric in ("rmse", "r2"):
+        options = {"folds": 2, "epochs": 6, "metric": metric, "backend": "numpy"}
+        fn.search(network, {"l2": [0.0, 0.1, 0.2, 0.3]}, x, y, progress=bar, **options)
+        assert f"best {metric} " in plain(written)
+        assert vars(bar) == before
+
+
 def test_the_same_training_with_and_without_a_bar(fit):
     console, _ = terminal()
     assert fit(Bar(console=console)).loss == fit(False).loss

@@ -272,7 +272,7 @@ def search(
         communicator,
     )
     if bar is not None and bar.measure is None:
-        bar.measure = rounds.best
+        rounds.bar = bar = bar.replace(measure=rounds.best)
     with bar or nullcontext():
         ranked = rounds.run(drawn, made, epochs, reduction)
     return Search(ranked, metric, fold_of, own, rounds.options, seed)
