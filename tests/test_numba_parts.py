@@ -11,7 +11,7 @@ numba = pytest.importorskip("numba", reason="numba is not installed")
 
 LAYERS = {
     "relu": [fn.Dense(99, "relu")],
-    "large": [fn.Dense(256), fn.Dense(256)],
+    "large": [fn.Dense(1024), fn.Dense(1024)],
     "narrow": [fn.Dense(8, "tanh")],
     "graph": [fn.Dense(99, learning_rate_factor=2.0), fn.LayerNorm(), fn.Dropout(0.5)],
 }
@@ -48,7 +48,16 @@ def parts_of(network, rows, training, workers, wide, options):
         ("relu", 9, True, 1, False, {}, "plain_forward crossentropy adam"),
         ("relu", 9, False, 1, False, {}, "plain_forward softmax_of_rows rows_predicted"),
         ("relu", 9, False, 2, False, {}, "plain_forward softmax_of_rows rows_predicted"),
-        ("large", 8, True, 1, False, {}, "plain_forward layer_swept crossentropy adam"),
+        (
+            "large", 9, False, 1, False, {},
+            "plain_forward large_multiplied softmax_of_rows rows_predicted",
+        ),
+        (
+            "large", 8, True, 1, False, {},
+            "plain_forward large_multiplied layer_swept crossentropy adam",
+        ),
+        # The weights are small, but their gradient is a product of many rows.
+        ("relu", 2**18, True, 1, False, {}, "plain_forward large_multiplied crossentropy adam"),
         (
             "relu", 9, True, 2, False, {},
             "plain_forward crossentropy adam parts_added all_met exchanged",

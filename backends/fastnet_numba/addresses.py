@@ -20,6 +20,7 @@ from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
 from fastnet_numba.ops.optimizers import UPDATES, segments_updated
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
+from fastnet_numba.ops.products import large_multiplied
 from fastnet_numba.ops.sums import wide_added, wide_taken
 from fastnet_numba.ops.sweep import layer_swept
 from fastnet_numba.ops.table import (
@@ -28,6 +29,7 @@ from fastnet_numba.ops.table import (
     ELEMENTWISE,
     FORWARD,
     KIND,
+    LARGE,
     LOSS,
     OTHER,
     PARAMETRIC,
@@ -52,7 +54,7 @@ def all_parts() -> list[Any]:
         *losses,
         *UPDATES.values(),
         *(segments_updated, penalties, entries_clipped, norm_clipped, wide_added, wide_taken),
-        layer_swept,
+        *(large_multiplied, layer_swept),
         *(all_met, parts_added, exchanged, rows_predicted, columns_predicted),
     ]
 
@@ -72,6 +74,8 @@ def with_addresses(
     found = table.copy()
     forward = narrow_forward if narrow else graph_forward if layout.graph else plain_forward
     found[0, FORWARD] = address_of(forward)
+    if table[0, LARGE] == 1:
+        found[0, LARGE] = address_of(large_multiplied)
     if training:
         found[0, LOSS] = address_of(loss_part(int(table[0, LOSS]), narrow))
         if (table[1:, SWEPT] == 1).any():

@@ -30,7 +30,7 @@ from fastnet.contract.plan import (
     Plan,
     Softmax,
 )
-from fastnet_numba.ops.panels import blocks_for
+from fastnet_numba.ops.panels import Blocks, blocks_for, worth_packing
 from fastnet_numba.ops.table import (
     BATCH_NORMALIZE,
     BLOCK_DEPTH,
@@ -42,6 +42,7 @@ from fastnet_numba.ops.table import (
     DROPOUT,
     INPUT_WIDTH,
     KIND,
+    LARGE,
     LOSS,
     LOSS_CONSTANT,
     ONES,
@@ -192,6 +193,21 @@ def _by_statistics(table: Array) -> Array:
     return found
 
 
+def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
+    """Whether a chunk of so many rows has products that tiles alone are not best for."""
+    for op in plan.affine:
+        if op.weight.size > blocks.plain:
+            return True
+        # The weights' gradient; of one unit, it is one row.
+        entries = rows * (op.units if op.units > 1 else op.inputs)
+        packed = op.units > 1 and worth_packing(
+            op.inputs, row_length(op.units, itemsize), entries, LANES[itemsize], itemsize
+        )
+        if entries > blocks.plain and (packed or entries > 2 * blocks.entries):
+            return True
+    return False
+
+
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
     lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
@@ -206,6 +222,7 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     widest = max(plan.inputs, *(op.units for op in plan.operations))
     # The last rows of a chunk are transposed as a whole block (`ops.losses.crossentropy`).
     block = lanes * max(row_length(plan.outputs, dtype.itemsize), lanes)
+    large = _large(plan, blocks, rows, dtype.itemsize)
     strips = blocks.rows and min(blocks.strip, rows) * -(-widest // HEIGHTS[0]) * HEIGHTS[0]
     found = {
         CHUNK: rows,
@@ -230,7 +247,8 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         BLOCK_ENTRIES: blocks.entries,
         STRIP_DEPTH: blocks.strip,
         STRIP_ROWS: blocks.rows,
-        PLAIN: blocks.plain,
+        PLAIN: blocks.plain if large else np.iinfo(np.int64).max,
+        LARGE: int(large),
     }
 
     def first_row(rows_in_lanes: int) -> list[int]:

@@ -28,7 +28,7 @@ from fastnet_numba.ops.products import (
     Shape,
     column,
     multiply,
-    multiply_packed,
+    multiply_large,
     multiply_rows,
     outer,
     sum_of,
@@ -57,6 +57,7 @@ from fastnet_numba.ops.table import (
     INPUTS,
     KEPT,
     KIND,
+    LARGE,
     LAYER,
     NEEDS_INPUT_GRADIENT,
     NORMALIZE,
@@ -101,7 +102,7 @@ def room_of(ops, m):
     """Where products pack their second operand."""
     return Room(
         m, ops[0, PACKED], ops[0, BLOCK_DEPTH], ops[0, BLOCK_ENTRIES], ops[0, STRIP_DEPTH],
-        ops[0, STRIP_ROWS], ops[0, PLAIN],
+        ops[0, STRIP_ROWS], ops[0, PLAIN], ops[0, LARGE],
     )  # fmt: skip
 
 
@@ -289,9 +290,9 @@ def backward(
                 multiply_rows(tiles, c, into, Rows(p, weight, units), Shape(rows, inputs, units))
                 fused = False
             elif inputs > 1 and units > 1:
-                multiply_packed(
-                    tiles, c, a, Rows(p, weight, units), one, Shape(rows, inputs, units),
-                    zero, end, e, room,
+                multiply_large(
+                    room.large, tiles, c, a, Rows(p, weight, units), one,
+                    Shape(rows, inputs, units), zero, end, e, room,
                 )  # fmt: skip
             else:
                 # w is a single row or column, and that is w' as well

@@ -62,6 +62,20 @@ class Blocks:
     plain: int
 
 
+def worth_packing(rows, row, entries, lanes, itemsize):
+    """Whether to pack B pays: for kernels too.
+
+    Args:
+        rows: of A.
+        row: how far B's rows are apart.
+        entries: of B.
+        lanes, itemsize: of its numbers.
+    """
+    panel = PANEL * lanes
+    crowded = row * itemsize % PAGE == 0 and entries > MANY_PIECES * panel
+    return rows >= (WORTH_PARTING if crowded else WORTH_PACKING) and row > panel
+
+
 def blocks_for(itemsize: int, caches: Caches) -> Blocks:
     """The blocks for numbers of this size in bytes.
 

@@ -2,28 +2,27 @@
 
 Small ones are a matter of tiles alone. A larger B is copied block by block into one piece first
 (`multiply_packed`): rows that lie far apart share a few sets of the caches, and each is on a page
-of its own. A layer of one unit is a product with one column, for which vectors run along the inputs
-(`column`).
+of its own. Small networks have no such product, so that is a part (`large_multiplied`). A layer of
+one unit is a product with one column, for which vectors run along the inputs (`column`).
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import types
 
 from fastnet_numba.ops.panels import (
     FETCHED_COLUMNS,
     FETCHED_ROWS,
     LINE,
-    MANY_PIECES,
-    PAGE,
     PANEL,
     STEPS_ALONG,
     STEPS_OF_ONE_ROW,
     STEPS_OF_ROWS,
-    WORTH_PACKING,
-    WORTH_PARTING,
+    worth_packing,
 )
-from fastnet_numba.simd.compiled import inlined, kernel, written
+from fastnet_numba.simd.compiled import inlined, kernel, part, written
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import ADD, HEIGHTS, KEEP, MASK
 from fastnet_numba.simd.vectors import (
     address_of_tiles,
@@ -40,6 +39,8 @@ from fastnet_numba.simd.vectors import (
     total,
     transpose,
 )
+
+packing_pays = inlined(worth_packing)
 
 #: Rows of the largest tile; and of some of them, for which slopes are fetched at once.
 HEIGHT = HEIGHTS[0]
@@ -86,6 +87,7 @@ class Room(NamedTuple):
         strip, rows: where A is a transpose, the most columns of it that are packed too, and the
             rows for which a block is used in turn; 0 rows: A is not packed.
         plain: how many entries of B need no packing.
+        large: the address of `large_multiplied`, for more entries than that.
     """
 
     m: Any
@@ -95,6 +97,17 @@ class Room(NamedTuple):
     strip: Any
     rows: Any
     plain: Any
+    large: Any
+
+
+@by_address(types.none)
+def multiply_large(
+    tiles, c: Rows, a: Matrix, b: Rows, transposed, shape: Shape, begin, end, e: Rows, room: Room
+):
+    """C = A B where B is large; the arguments are those of `multiply`.
+
+    Where `transposed` is not 0, b is the transpose of B.
+    """
 
 
 @inlined
@@ -120,18 +133,19 @@ def multiply(tiles, c, a, b, shape, begin, end, e, room):
         room: for packed blocks of B.
     """
     if shape.columns * shape.depth > room.plain:
-        multiply_large(tiles, c, a, b, shape, begin, end, e, room)
+        multiply_large(room.large, tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
     else:
         multiply_small(tiles, c, a, b, shape, begin, end, e)
 
 
-@kernel
-def multiply_large(tiles, c, a, b, shape, begin, end, e, room):
-    """The same where B is large: apart, because every small product would take longer with it."""
-    panel, entries = PANEL * lanes(room.m), shape.columns * shape.depth
-    crowded = b.row * room.m.itemsize % PAGE == 0 and entries > MANY_PIECES * panel
-    if shape.rows >= (WORTH_PARTING if crowded else WORTH_PACKING) and b.row > panel:
-        multiply_packed(tiles, c, a, b, np.int64(0), shape, begin, end, e, room)
+@part
+def large_multiplied(
+    tiles, c: Rows, a: Matrix, b: Rows, transposed, shape: Shape, begin, end, e: Rows, room: Room
+):
+    """What `multiply_large` calls."""
+    entries = shape.columns * shape.depth
+    if transposed != 0 or packing_pays(shape.rows, b.row, entries, lanes(room.m), room.m.itemsize):
+        multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room)
     elif entries > 2 * room.entries:  # than the second cache has
         steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
         for k in range(0, shape.depth, steps):
@@ -163,10 +177,7 @@ def multiply_rows(tiles, c, a, b, shape):
 
 @kernel
 def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
-    """C = A B with B copied block by block; the arguments are those of `multiply`.
-
-    Where `transposed` is not 0, b is the transpose of B.
-    """
+    """C = A B with B copied block by block; the arguments are those of `multiply_large`."""
     m = room.m
     size = lanes(m)
     panel = PANEL * size

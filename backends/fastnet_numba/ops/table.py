@@ -61,12 +61,12 @@ AS_THEY_LIE = -2
 #: that of packed blocks with their sizes (`products.Room`), and from how many rows on these are in
 #: the lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are
 #: some. FORWARD: the address of what goes forward through the table; SWEEP: that of `sweep.py`,
-#: -1 where no layer is SWEPT.
+#: -1 where no layer is SWEPT; LARGE: 1 where products may be large, and then the address of these.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_ENTRIES, STRIP_DEPTH,
-    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, SWEEP, PLACES,
-) = range(27)  # fmt: skip
+    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, SWEEP, LARGE, PLACES,
+) = range(28)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)

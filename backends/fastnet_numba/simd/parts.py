@@ -14,6 +14,7 @@ from typing import Any
 
 from numba import config
 from numba.core import types
+from numba.core.types.containers import BaseTuple
 from numba.extending import intrinsic
 
 from fastnet_numba.simd.traced import named
@@ -32,6 +33,8 @@ def plain_address(function: Callable[..., Any]) -> int:
 def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
     """The types of a part's arguments: by its parameters' names, integers for all others.
 
+    Where a parameter's annotation is a named tuple, that counts by the names of its fields.
+
     Args:
         function: a part, or what declares it.
         number: Numba's type of parameters, rows and the arena; None if there are none.
@@ -42,7 +45,7 @@ def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
 
     index, wide = types.int64, types.float64
     known = {
-        **dict.fromkeys(("p", "g", "m", "copies", "out"), array(number)),
+        **dict.fromkeys(("p", "g", "m", "copies", "out", "data"), array(number)),
         "memory": array(number, 2),
         "ops": array(index, 2, True),
         **dict.fromkeys(("places", "order", "labels"), array(index, 1, True)),
@@ -52,21 +55,31 @@ def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
         **dict.fromkeys(("mass", "factor", "rate", "decay", "l1", "l2", "most"), wide),
         **dict.fromkeys(("weighted", "in_turn", "more", "dropping", "both"), types.boolean),
     }
-    return tuple(known.get(name, index) for name in inspect.signature(function).parameters)
+
+    def kind(name: str, form: Any) -> Any:
+        if form is inspect.Parameter.empty:
+            return known.get(name, index)
+        return BaseTuple.from_types([known.get(field, index) for field in form._fields], form)
+
+    parameters = inspect.signature(function).parameters
+    return tuple(kind(name, one.annotation) for name, one in parameters.items())
 
 
 def by_address(result: Any) -> Callable[[Any], Any]:
     """Declare a function of kernels that calls parts by their address, its first argument.
 
-    The function that is decorated names the other arguments, which are those of each part. `result`
-    is Numba's type of what a part returns.
+    The function that is decorated names the other arguments, which are those of each part; the
+    first of its named tuples begins with an array of numbers. `result` is Numba's type of what a
+    part returns.
     """
 
     def declared(function: Any) -> Any:
         if config.DISABLE_JIT:
             return lambda address, *given: _PLAIN[address](*given)
-        names = list(inspect.signature(function).parameters)
-        places = [n for n, name in enumerate(names) if name in ("p", "g", "m")]
+        parameters = inspect.signature(function).parameters
+        names, empty = list(parameters), inspect.Parameter.empty
+        matrices = [name for name in names if parameters[name].annotation is not empty]
+        places = [n for n, name in enumerate(names) if name in ("p", "g", "m", *matrices)]
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             convention, kinds = context.call_conv, sig.args[1:]
@@ -76,7 +89,9 @@ def by_address(result: Any) -> Callable[[Any], Any]:
             return value
 
         def define(typing: Any, address: Any, *kinds: Any) -> tuple[Any, Any]:
-            number = kinds[places[0]].dtype if places else None
+            first = kinds[places[0]] if places else None
+            first = first[0] if isinstance(first, BaseTuple) else first
+            number = None if first is None else first.dtype
             return result(types.intp, *types_of(function, number)), build
 
         define.__doc__ = function.__doc__
