@@ -7,7 +7,7 @@ from numba.core import types
 
 from fastnet_numba.ops.layers import forward
 from fastnet_numba.ops.narrow import stride, transpose_rows
-from fastnet_numba.ops.rows import take
+from fastnet_numba.ops.rows import copy_numbers, take
 from fastnet_numba.ops.table import (
     CHUNK,
     EMBED,
@@ -66,10 +66,12 @@ def row_by_row(ops, p, m, x, out, low, high):
         for r in range(rows):
             take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
         forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
-        for r in range(rows):
-            here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
-            for j in range(outputs):
-                out[(at + r) * outputs + j] = m[here + j]
+        if ops[0, OUTPUT_ROW] == outputs:
+            copy_numbers(out, at * outputs, m, ops[0, OUTPUT], rows * outputs)
+        else:
+            for r in range(rows):
+                here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
+                copy_numbers(out, (at + r) * outputs, m, here, outputs)
 
 
 @inlined

@@ -29,6 +29,20 @@ def copy_row(m, at, x, begin, count):
 
 
 @inlined
+def copy_numbers(out, to, m, at, count):
+    """Copy `count` numbers from `m[at]` to `out[to]`, and change nothing behind them.
+
+    A loop over single numbers would do them one by one, because an index might be negative.
+    """
+    step = lanes(m)
+    whole = count - count % step
+    for j in range(0, whole, step):
+        store(out, to + j, load(m, at + j))
+    for j in range(whole, count):
+        out[to + j] = m[at + j]
+
+
+@inlined
 def take(m, at, length, x, row, width):
     """Copy row number `row` of x, `width` numbers, to `m[at]`; `length` is the room of a row."""
     if length == 1:
