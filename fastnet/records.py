@@ -6,6 +6,7 @@ records share theirs, which are written once, here.
 """
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
 from typing import Any, ClassVar, NoReturn, dataclass_transform
 
@@ -14,7 +15,7 @@ class _Signature:
     """What `inspect.signature` says of a record that has no `__init__` of its own."""
 
     def __get__(self, record: object, cls: type["Record"]) -> inspect.Signature:
-        if inspect.unwrap(cls.__init__) is not Record.__init__:
+        if cls is Record or inspect.unwrap(cls.__init__) is not Record.__init__:
             raise AttributeError
         return signature_of(cls)
 
@@ -23,9 +24,9 @@ class _Signature:
 class Record:
     """A class whose annotated names are its fields, as `dataclass(frozen=True)` makes of one.
 
-    Its base class alone makes it one: Python refuses a decorator on top of that, "cannot inherit
-    frozen dataclass from a non-frozen one". `__post_init__` may check the fields.
-    `dataclasses.fields`, `replace` and `asdict` take it.
+    Its base class alone makes it one. One that has the decorator too is what that makes of it, and
+    those below it need it as well. `__post_init__` may check the fields. `dataclasses.fields`,
+    `replace` and `asdict` take it.
 
     Raises:
         TypeError: when a class is defined with `field()` or `KW_ONLY`, which records do not take,
@@ -42,7 +43,15 @@ class Record:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         special = any(isinstance(value, Field) for value in vars(cls).values())
-        dataclass(init=False, repr=False, eq=False)(cls)
+        # `dataclass` writes methods for a frozen class, and makes none of which one above is not
+        # frozen, nor the reverse. Here it writes nothing; a user's decorator finds frozen ones.
+        above = [one for one in cls.__mro__[1:] if issubclass(one, Record) and one is not Record]
+        _say_whether_frozen(above, False)
+        try:
+            dataclass(init=False, repr=False, eq=False)(cls)
+        finally:
+            _say_whether_frozen(above, True)
+        _say_whether_frozen([cls], True)
         cls._defaults = {field.name: field.default for field in fields(cls)}
         if special or cls.__match_args__ != tuple(cls._defaults):  # which KW_ONLY leaves out
             raise TypeError(
@@ -89,6 +98,12 @@ class Record:
         named = zip(self.__match_args__, values_of(self), strict=True)
         shown = ", ".join(f"{name}={value!r}" for name, value in named)
         return f"{self.__class__.__qualname__}({shown})"
+
+
+def _say_whether_frozen(records: Iterable[type[Record]], frozen: bool) -> None:
+    """Tell `dataclasses` of records; they take no new values of fields either way."""
+    for one in records:
+        one.__dataclass_params__.frozen = frozen  # type: ignore[attr-defined]
 
 
 def names_of(cls: type[Record]) -> tuple[str, ...]:

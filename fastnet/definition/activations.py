@@ -13,8 +13,6 @@ from fastnet.arrays import checks
 from fastnet.definition.named import Named, registry, resolve
 from fastnet.errors import DefinitionError
 
-# A class without constants needs no decorator.
-
 
 class Activation(Named):
     """A function of one number, applied to every unit (softmax: to the row of all units)."""
