@@ -13,6 +13,7 @@ CuPy; the environment variable `FASTNET_BACKEND` chooses.
 
 from fastnet import startup  # noqa: F401, I001  # the first of all
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,8 @@ from fastnet.errors import (
 )
 from fastnet.version import __version__
 
-if TYPE_CHECKING:  # imported when they are first used: see `_LATER`
+if TYPE_CHECKING:  # imported when they are first used: see `_LATER` and `_ROOMS`
+    from fastnet import benchmark, interchange, many, model, sklearn, tables, training  # noqa: F401
     from fastnet.contract.choosing import using
     from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
     from fastnet.many.candidates import Candidate
@@ -155,13 +157,23 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is more than a definition when it is first used (PEP 562)."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'fastnet' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return found
+#: Rooms that are imported when they are first used, as `fastnet.tables`.
+_ROOMS = ("benchmark", "interchange", "many", "model", "sklearn", "tables", "training")
+
+if not TYPE_CHECKING:  # type checkers would take any name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        """Import what is more than a definition when it is first used (PEP 562)."""
+        if name in _ROOMS:
+            return import_module(f"{__name__}.{name}")
+        if name in _LATER:
+            found = globals()[name] = getattr(import_module(_LATER[name]), name)
+            return found
+        here = sys.modules[__name__]  # where Python looks for the name that was meant
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=here)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    own = [name for name in globals() if name.startswith("__")]
+    # `help(fastnet)` uses all that is listed, also where there is no scikit-learn.
+    return sorted({*own, *__all__, *_ROOMS} - {"sklearn"})

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pydoc
 from pathlib import Path
 
 import child
@@ -73,13 +74,26 @@ def test_names_that_are_imported_later_are_public_like_all_others():
     for block in ast.parse(Path(fastnet.__file__).read_text()).body:
         if isinstance(block, ast.If):
             for line in block.body:
-                said |= {alias.name: line.module for alias in line.names}
-    assert said == fastnet._LATER
-    assert set(fastnet.__all__) <= set(dir(fastnet))
-    for name, module in said.items():
+                if isinstance(line, ast.ImportFrom):
+                    said |= {alias.name: line.module for alias in line.names}
+    rooms = {name for name, module in said.items() if module == "fastnet"}
+    assert rooms == set(fastnet._ROOMS)
+    assert {name: module for name, module in said.items() if name not in rooms} == fastnet._LATER
+    assert {*fastnet.__all__, *rooms} - set(dir(fastnet)) == {"sklearn"}
+    assert "class Model" in pydoc.render_doc(fastnet, renderer=pydoc.plaintext)  # by help(fastnet)
+    for name in fastnet._LATER:
+        module = said[name]
         assert getattr(fastnet, name) is getattr(importlib.import_module(module), name)
-    with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'Modell'"):
+    with pytest.raises(AttributeError, match="module 'fastnet' has no attribute 'Modell'") as error:
         fastnet.Modell  # noqa: B018
+    assert (error.value.name, error.value.obj) == ("Modell", fastnet)  # for Python's suggestion
+
+
+def test_rooms_need_no_import_of_their_own_and_a_star_brings_every_name():
+    rooms = set(fastnet._ROOMS) - {"sklearn"}
+    used = "".join(f"\nassert fastnet.{name}.__name__ == 'fastnet.{name}'" for name in rooms)
+    star = "\nfrom fastnet import *\nassert not set(fastnet.__all__) - set(globals())"
+    assert child.run(f"import fastnet{used}{star}{LOADED}") == "\n"
 
 
 def test_defining_a_network_loads_nothing_heavy():
