@@ -5,6 +5,7 @@
 import math
 
 import numpy as np
+import polars
 import pytest
 from compare import assert_same_bits
 from samples import rows_for
@@ -53,6 +54,7 @@ BAD = {
     "x_ragged": ("real", [[1.0, 2.0, 3.0], [1.0]], Y[:2], None, "x is not an array of numbers"),
     "x_masked": ("real", masked(X), Y, None, r"x has masked entries.*filled\(0\)"),
     "x_sparse": ("real", sparse.csr_matrix(X), Y, None, r"sparse matrix.*toarray"),
+    "x_lazy": ("real", polars.LazyFrame(X), Y, None, r"it is a lazy table: use x\.collect\(\)"),
     "x_nan": ("real", changed(X, (7, 2), math.nan), Y, None, "x holds nan in row 7, column 2"),
     "x_infinite": ("real", changed(X, (3, 0), -math.inf), Y, None, "x holds -inf in row 3, column 0"),
     "x_overflowing": ("real", changed(X, (4, 1), 1e39), Y, None, r"1e\+39.*row 4, column 1.*overflows float32"),

@@ -412,6 +412,7 @@ def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
         (lambda: fn.Model(NETWORK, dtype=None), "dtype is None"),
         (lambda: fn.Model(NETWORK, dtype={"a": 1}), "dtype is"),
         (lambda: fn.Model(NETWORK, dtype=[]), "dtype is"),
+        (lambda: fn.Model(NETWORK, dtype="f,("), "dtype is"),
         (lambda: fn.Model(NETWORK, seed=-1), "seed is -1"),
         (lambda: fn.Model(NETWORK, seed=2**64), "seed is .*less than"),
         (lambda: fn.Model(NETWORK, seed=1.5), r"seed is 1\.5"),
@@ -423,6 +424,8 @@ def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
         (lambda: fn.Rprop(step_sizes=(2, 1)), r"step_sizes\[1\] is 1"),
         (lambda: fn.LBFGS(history_size=0), "lbfgs history_size is 0"),
         (lambda: fn.EarlyStopping(-1), "patience is -1"),
+        (lambda: fn.EarlyStopping(restore_best=1), "restore_best is 1; it must be True or False"),
+        (lambda: fn.Checkpoint(""), "checkpoint path is ''; it must be the path of a file"),
     ],
 )
 def test_an_invalid_argument_is_refused_when_an_object_is_made(make_it, says):

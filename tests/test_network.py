@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnet as fn
+from fastnet.contract.plan import lower
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=5e-324, max_value=1e308)
@@ -258,11 +259,14 @@ REFUSED = [
     (lambda: fn.Dropout(math.nan), "dropout rate is nan"),
     (lambda: fn.Dropout("0.5"), "dropout rate is '0.5'"),
     (lambda: fn.LeakyReLU(-1), "slope is -1"),
-    (lambda: fn.ELU(math.inf), "alpha is inf"),
+    (lambda: fn.ELU(math.inf), "alpha is inf; it must be finite and at least 0"),
     (lambda: fn.GELU("erf"), "approximate is 'erf'; it must be 'none' or 'tanh'"),
     (lambda: fn.Huber(0), "delta is 0.*greater than 0"),
     (lambda: fn.Quantile(1), "q is 1.*less than 1"),
     (lambda: fn.Poisson(1), "log_input is 1; it must be True or False"),
+    (lambda: fn.Dense(2, {"name": "relu", 1: 2}), "activation 'relu' has no constant 1; it takes n"),
+    (lambda: fn.Dense(2, "parametric"), r"missing a required argument: 'function'\.$"),
+    (lambda: fn.Embed(np.ones((1, 2))), r"embed units is array.*must be a whole number"),
     (lambda: fn.Normal(0), "scale is 0"),
     (lambda: fn.Network(0, [fn.Dense(1)]), "inputs is 0"),
     (lambda: fn.Network(2.5, [fn.Dense(1)]), r"inputs is 2\.5"),
@@ -288,6 +292,27 @@ def test_a_network_that_makes_no_sense_is_refused_with_the_remedy(make, says):
     with pytest.raises((fn.DefinitionError, fn.DataError), match=says) as caught:
         make()
     assert isinstance(caught.value, ValueError)
+
+
+def test_numbers_of_numpy_are_constants_like_those_of_python():
+    def made(number, several, flag):
+        layers = [
+            fn.Dense(
+                2, fn.LeakyReLU(number(0.5)), flag(False), learning_rate_factor=several([2, 3])
+            ),
+            fn.Dense(2, "sigmoid"),
+        ]
+        return fn.Network(fn.Inputs(1, several([3, 12])), [fn.Embed(several([4, 5])), *layers],
+                          loss=fn.BinaryCrossentropy(number(0.25)))  # fmt: skip
+
+    network = made(float, tuple, bool)
+    others = [made(one, np.array, np.bool_) for one in (np.float32, np.float64, np.longdouble)]
+    for other in others:
+        assert other == network == fn.Network.from_json(other.to_json())
+        assert repr(lower(other)) == repr(lower(network))
+    assert fn.Quantile(np.array([0.25, 0.5])) == fn.Quantile((0.25, 0.5))
+    assert fn.Rprop(etas=np.array([0.5, 1.5])) == fn.Rprop(etas=(0.5, 1.5))
+    assert fn.SGD(0.1, 0.5, np.True_) == fn.SGD(0.1, 0.5, True)
 
 
 def test_notebooks_show_tables(capsys):

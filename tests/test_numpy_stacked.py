@@ -26,7 +26,7 @@ def networks(program, network, members, rows, batch, rule, shared):
         y = y if y.dtype.kind == "i" else y.astype(dtype)
         data = Data(Inputs(x.astype(dtype)), y)
         data = every[0][1] if shared and every else data
-        flat = plan.initial_parameters(network, n, lowered).astype(dtype)
+        flat = plan.initial_parameters(network, n).astype(dtype)
         order = np.stack([np.random.default_rng([n, e]).permutation(rows) for e in range(3)])
         rate = np.linspace(0.02, 0, 2 * batches) if n % 3 == 0 else 0.01 * n
         run = Run(

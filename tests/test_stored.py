@@ -16,7 +16,7 @@ from fastnet.training.stored_rows import StoredRows, rows_of
 from fastnet.training.streaming import Feed
 
 ROWS, INPUTS = 1_003, 5
-RULE = fn.BlockShuffle(block_rows=20, buffer_blocks=7)
+RULE = fn.BlockShuffle(block_rows=np.int64(20), buffer_blocks=7)
 NETWORK = fn.Network(
     INPUTS, [fn.Dense(8, "tanh"), fn.Dropout(0.3), fn.Dense(3, "softmax")], loss="crossentropy"
 )

@@ -76,9 +76,28 @@ def number(
         )
         if math.isfinite(limit)
     ]
-    rule = " and ".join(bounds) or "finite"
+    if not bounds or (is_number and not math.isfinite(result)):
+        bounds.insert(0, "finite")
     kind = "" if is_number else "a number, "
-    raise DefinitionError(f"{what} is {value!r}; it must be {kind}{rule}.")
+    raise DefinitionError(f"{what} is {value!r}; it must be {kind}{' and '.join(bounds)}.")
+
+
+def flag(value: Any, what: str) -> bool:
+    """Check a setting that is either True or False; NumPy's are taken too, 0 and 1 are not.
+
+    Raises:
+        DefinitionError: if it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise DefinitionError(f"{what} is {value!r}; it must be True or False.")
+    return bool(value)
+
+
+def entries(value: Any) -> tuple[Any, ...] | None:
+    """The entries of a list, a tuple or an array of one dimension; None for anything else."""
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist()) if value.ndim == 1 else None
+    return tuple(value) if isinstance(value, list | tuple) else None
 
 
 def seed(value: Any) -> int:
@@ -117,9 +136,9 @@ def path(value: Any, what: str = "path") -> "Path":
     """Check the path of a file.
 
     Raises:
-        DefinitionError: if it is neither a string nor a path.
+        DefinitionError: if it is neither a string nor a path, or is empty.
     """
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise DefinitionError(f"{what} is {value!r}; it must be the path of a file.")
     from pathlib import Path  # slow to import, and needed for files only
 
@@ -134,7 +153,7 @@ def dtype(value: Any) -> np.dtype[Any]:
     """
     try:
         found = None if value is None else np.dtype(value)  # None would be NumPy's float64
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # of texts, NumPy parses some like Python
         found = None
     if found not in (np.float32, np.float64):
         raise DefinitionError(f"dtype is {value!r}; it must be 'float32' or 'float64'.")
@@ -163,6 +182,8 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
     if array.dtype.kind not in "biuf":
         if hasattr(value, "toarray"):
             remedy = f"it is a sparse matrix: use {what}.toarray()"
+        elif hasattr(value, "collect"):
+            remedy = f"it is a lazy table: use {what}.collect()"
         elif what == "y" and array.dtype.kind in "OUST":
             remedy = "number classes with classes, y = np.unique(y, return_inverse=True)"
         else:

@@ -23,6 +23,7 @@ from fastnet.definition.embedding import Periodic as PeriodicNumbers
 from fastnet.definition.layers import Activate, BatchNorm, Dense, Layer, LayerNorm, Residual
 from fastnet.definition.layers import Dropout as DropoutLayer
 from fastnet.definition.layers import Scale as ScaleLayer
+from fastnet.definition.losses import Loss
 from fastnet.definition.network import Network
 from fastnet.definition.placing import Placed
 from fastnet.records import Record
@@ -390,7 +391,7 @@ class _Lowering:
                 self.add(Add, self.units, sources=(before, self.value))
 
     def activation(self, one: Placed, activation: Activation) -> None:
-        kind, constants = activation.canonical()
+        kind, constants = _canonical(activation)
         if activation.alpha_start is not None:
             alpha, complement = self.parameter(one, "alpha", "scale"), isinstance(activation, PReLU)
             self.add(Parametric, self.units, kind, constants, alpha, complement)
@@ -453,8 +454,14 @@ def _lowered(network: Network) -> Plan:
     )
 
 
+def _canonical(named: Activation | Loss) -> tuple[str, tuple[float, ...]]:
+    """Its kind and constants as Python's own numbers: by NumPy's, float32 would become float64."""
+    kind, constants = named.canonical()
+    return kind, tuple(map(float, constants))
+
+
 def _lowered_loss(network: Network) -> LossFunction:
-    kind, constants = network.loss.canonical()
+    kind, constants = _canonical(network.loss)
     each = network.outputs
     if kind == "quantiles":
         constants = tuple(q for q in constants for _ in range(network.targets))
@@ -463,16 +470,15 @@ def _lowered_loss(network: Network) -> LossFunction:
     return LossFunction(kind, constants, 1 if network.loss.by_row else each)
 
 
-def initial_parameters(network: Network, seed: int, plan: Plan | None = None) -> Array:
+def initial_parameters(network: Network, seed: int) -> Array:
     """The flat vector that training starts from, `(size,)` float64: a function of the seed.
 
-    A layer's draws depend on the seed and its number alone. `plan` spares lowering the network once
-    more.
+    A layer's draws depend on the seed and its number alone.
 
     Raises:
         MemoryError: if the machine cannot hold them.
     """
-    plan = plan or lower(network)
+    plan = lower(network)
     flat = np.empty(plan.size)
     layers = {one.name: one for one in network.placed}
     for piece in plan.parameters:

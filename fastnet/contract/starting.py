@@ -85,7 +85,7 @@ def parameters_from_rows(network: Network, plan: Plan, seed: int, rows: Array | 
     Raises:
         MemoryError: if the machine cannot hold them.
     """
-    flat = initial_parameters(network, seed, plan)
+    flat = initial_parameters(network, seed)
     if rows is None:
         return flat
     if len(rows) > ROWS:

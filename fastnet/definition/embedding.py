@@ -242,11 +242,13 @@ class Embed(Layer):
         learning_rate_factor: float = 1.0,
         decay_factor: float = 1.0,
     ) -> None:
-        made: Any = units
-        if isinstance(made, list | tuple):
+        made: Any = checks.entries(units)
+        if made is not None:
             made = tuple(one if one == "one_hot" else _units(one) for one in made)
-        elif made not in ("auto", "one_hot"):
-            made = _units(made)
+        elif isinstance(units, str) and units in ("auto", "one_hot"):
+            made = units
+        else:
+            made = _units(units)
         object.__setattr__(self, "units", made)
         if numbers is not None:
             numbers = resolve("numeric embedding", NUMERIC, numbers)

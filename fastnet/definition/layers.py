@@ -111,8 +111,7 @@ class Dense(Layer):
         decay_factor: Factor = 1.0,
         scaling: str | None = None,
     ) -> None:
-        if not isinstance(bias, bool):
-            raise DefinitionError(f"bias is {bias!r}; it must be True or False.")
+        bias = checks.flag(bias, "bias")
         function = resolve("activation", ACTIVATIONS, activation)
         object.__setattr__(self, "units", checks.integer(units, "units"))
         object.__setattr__(self, "activation", function)
@@ -416,14 +415,15 @@ def layers_of(given: Iterable[Any]) -> tuple[Layer, ...]:
 
 
 def _factor(value: Any, what: str) -> Factor:
-    if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise DefinitionError(
-                f"{what} is {value!r}; it must be a number, or a pair, for weight and bias."
-            )
-        weight, bias = (checks.number(one, what, least=0) for one in value)
-        return weight if weight == bias else (weight, bias)
-    return checks.number(value, what, least=0)
+    pair = checks.entries(value)
+    if pair is None:
+        return checks.number(value, what, least=0)
+    if len(pair) != 2:
+        raise DefinitionError(
+            f"{what} is {value!r}; it must be a number, or a pair, for weight and bias."
+        )
+    weight, bias = (checks.number(one, what, least=0) for one in pair)
+    return weight if weight == bias else (weight, bias)
 
 
 def _initializer(init: Any, activation: Activation) -> Initializer:

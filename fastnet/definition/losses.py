@@ -77,10 +77,7 @@ class Poisson(Loss):
     log_input: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.log_input, bool):
-            raise DefinitionError(
-                f"poisson log_input is {self.log_input!r}; it must be True or False."
-            )
+        checks.flag(self.log_input, "poisson log_input")
 
     def canonical(self) -> tuple[str, tuple[float, ...]]:
         return ("poisson", ()) if self.log_input else ("poisson_rate", (self.EPSILON,))
@@ -101,13 +98,14 @@ class Quantile(Loss):
     q: float | tuple[float, ...] = 0.5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.q, tuple | list):
+        several = checks.entries(self.q)
+        if several is None:
             checks.number(self.q, "quantile q", above=0, below=1)
             return
-        object.__setattr__(self, "q", tuple(self.q))
-        for one in self.q:
+        object.__setattr__(self, "q", several)
+        for one in several:
             checks.number(one, "quantile q", above=0, below=1)
-        if not self.q or any(a >= b for a, b in itertools.pairwise(self.q)):
+        if not several or any(a >= b for a, b in itertools.pairwise(several)):
             raise DefinitionError(
                 f"quantile q is {self.q!r}; several must be in increasing order, as (0.05, 0.95)."
             )

@@ -38,7 +38,9 @@ def as_plain(value: Any) -> Any:
     """The plain form of a constant, as JSON holds it."""
     if isinstance(value, Named):
         return value.spec()
-    if isinstance(value, np.generic):  # JSON knows Python's own numbers alone
+    if isinstance(value, np.floating):  # JSON knows Python's own numbers alone
+        return float(value)
+    if isinstance(value, np.generic):
         return value.item()
     return [as_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
@@ -89,9 +91,9 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
     for constant in constants:
         if constant not in allowed:
             takes = f"it takes {', '.join(allowed)}." if allowed else "it takes none."
-            does = remedy(constant, allowed) or takes
+            does = remedy(str(constant), allowed) or takes
             raise DefinitionError(f"{kind} {name!r} has no constant {constant!r}; {does}")
     try:
         return known[name](**constants)
     except TypeError as error:
-        raise DefinitionError(f"{kind} {name!r}: {error}.") from error
+        raise DefinitionError(f"{kind} {name!r}: {str(error).rstrip('.')}.") from error

@@ -164,8 +164,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number(self.momentum, "sgd momentum", least=0, most=1)
-        if not isinstance(self.nesterov, bool):
-            raise DefinitionError(f"sgd nesterov is {self.nesterov!r}; it must be True or False.")
+        checks.flag(self.nesterov, "sgd nesterov")
         if self.nesterov and self.momentum == 0:
             raise DefinitionError("sgd nesterov needs momentum > 0, such as momentum=0.9.")
 
@@ -280,10 +279,11 @@ class Rprop(Optimizer):
                 f"one; it is the schedule {self.learning_rate!r}."
             )
         for name in ("etas", "step_sizes"):
-            pair = getattr(self, name)
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise DefinitionError(f"rprop {name} is {pair!r}; it must be a pair of numbers.")
-            object.__setattr__(self, name, tuple(pair))
+            value = getattr(self, name)
+            pair = checks.entries(value)
+            if pair is None or len(pair) != 2:
+                raise DefinitionError(f"rprop {name} is {value!r}; it must be a pair of numbers.")
+            object.__setattr__(self, name, pair)
         checks.number(self.etas[0], "rprop etas[0]", above=0, below=1)
         checks.number(self.etas[1], "rprop etas[1]", above=1)
         checks.number(self.step_sizes[0], "rprop step_sizes[0]", above=0)

@@ -52,9 +52,11 @@ class BlockShuffle(Record):
     buffer_blocks: int = 64
 
     def __post_init__(self) -> None:
+        # Python's own numbers: checkpoints hold them.
+        buffer_blocks = checks.integer(self.buffer_blocks, "buffer_blocks")
+        object.__setattr__(self, "buffer_blocks", buffer_blocks)
         if self.block_rows is not None:
-            checks.integer(self.block_rows, "block_rows")
-        checks.integer(self.buffer_blocks, "buffer_blocks")
+            object.__setattr__(self, "block_rows", checks.integer(self.block_rows, "block_rows"))
 
     @classmethod
     def within(cls, memory: int) -> "BlockShuffle":

@@ -39,6 +39,7 @@ class EarlyStopping(Record):
     def __post_init__(self) -> None:
         checks.integer(self.patience, "early_stopping patience", least=0)
         checks.number(self.min_delta, "early_stopping min_delta", least=0)
+        checks.flag(self.restore_best, "early_stopping restore_best")
 
 
 class Settings(Record):

@@ -31,7 +31,7 @@ def cases(program, network, rules):
         weight = weights_for(rows, n) if n % 4 == 0 else None
         y = y if y.dtype.kind == "i" else y.astype(np.float64)
         data.append(program.upload(Data(Inputs(x), y, weight)))
-        flat = plan.initial_parameters(network, n, lowered)
+        flat = plan.initial_parameters(network, n)
         memory = rule.memory(lowered.trained, flat.dtype)
         states.append(State(program.to_device(flat), program.to_device(memory)))
         steps = 8 + n % 3
@@ -102,7 +102,7 @@ def test_networks_of_one_row_each_end_where_each_does_alone(backend, members):
     for n in range(members):
         x, y = rows_for(YES_OR_NO, 1, seed=n)
         data.append(program.upload(Data(Inputs(x), y)))
-        flat = plan.initial_parameters(YES_OR_NO, n, program.plan)
+        flat = plan.initial_parameters(YES_OR_NO, n)
         memory = rule.memory(program.plan.trained, flat.dtype)
         states.append(State(program.to_device(flat), program.to_device(memory)))
     runs = [Run(0, 20, 1, None, rule, 0.1 / (n + 1)) for n in range(members)]

@@ -74,10 +74,7 @@ class Distributed(Record):
 
     def __post_init__(self) -> None:
         checks.integer(self.average_every, "average_every")
-        if not isinstance(self.deterministic, bool):
-            raise DefinitionError(
-                f"deterministic is {self.deterministic!r}; it must be True or False."
-            )
+        checks.flag(self.deterministic, "deterministic")
         named = all(hasattr(self.communicator, name) for name in ("rank", "size", "allgather"))
         if not named or isinstance(self.communicator, Distributed):
             raise DefinitionError(
