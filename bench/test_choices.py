@@ -364,14 +364,14 @@ def test_few_rows(
 def test_kept_layouts(
     sizes: tuple[int, ...], benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The time of a loss with a new layout divided by that with a kept one (`program.KEPT`)."""
+    """The time of a loss with a new layout divided by that with a kept one (`workspace.KEPT`)."""
     network = relu(*sizes)
     x, y = data(64, network.inputs, sizes[-1])
 
     def losses(kept: int) -> float:
-        from fastnet_numba import program
+        from fastnet_numba import workspace
 
-        with constants(program, KEPT=kept):
+        with constants(workspace, KEPT=kept):
             model = fn.Model(network, backend="numba", seed=1, threads=1)
             began = time.perf_counter()
             for rows in (60 + n % 4 for n in range(200)):

@@ -9,14 +9,13 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy import empty, ndarray, vdot
+from numpy import empty, ndarray
 
-from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
-from fastnet.definition.losses import Crossentropy
 from fastnet_numba import many, shuffling, team, tiny, training
+from fastnet_numba.at_once import Passes
 from fastnet_numba.gradients import COPIED_BYTES, gradient_room
 from fastnet_numba.kernels import load
 from fastnet_numba.lane_plan import LanePlan
@@ -26,7 +25,7 @@ from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.table import COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
 from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
-from fastnet_numba.workspace import Workspace
+from fastnet_numba.workspace import Workspace, kept_with
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
 #: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
@@ -36,63 +35,11 @@ from fastnet_numba.workspace import Workspace
 FEW_PRODUCTS = 2**22
 FEWEST, MOST = 16, 512
 
-#: How many layouts a program keeps, each with arenas, for batches of different sizes. Likewise, a
-#: loss of 60 rows with a new layout takes 1.9 times as long as with a kept one on 32-64-64-1, and
-#: 1.3 times on 784-512-512-10.
-KEPT = 16
-
-
-#: Entries of the rows of which `loss_at_once` and `gradient_at_once` take the sum of squares, to
-#: see that they are finite: of more, the matrix library might share it out to threads.
-FEW_ENTRIES = 8_192
-
-
 #: Tasks that find gradients.
 _WITH_GRADIENTS = (training.GRADIENT, training.TRAIN)
 
 #: A table of operations by which there is nothing to do.
 NO_TABLE = np.zeros((1, COLUMNS), np.int64)
-
-
-class _Pass:
-    """One pass over so many rows, in one thread: all that the compiled `run` is given but the rows.
-
-    Args:
-        program: whose plan it is.
-        task: LOSS_ONLY or GRADIENT.
-        rows: how many.
-        parts: of the batch, as many as several threads would do.
-    """
-
-    def __init__(self, program: "NumbaProgram", task: int, rows: int, parts: int) -> None:
-        plan, dtype = program.plan, program.dtype
-        run = Run.whole_batch(rows)
-        workspace = program.for_rows(-(-rows // parts))
-        wide = program.wide_sums(task, rows, parts)
-        numbers = program.numbers(task, run, rows, 0, parts, 1)
-        tables = tables_of(
-            run, numbers, (), len(wide) > 0, workspace.layout.narrow, program.kernels.address_of
-        )
-        gradient = cache_lines.zeros(parts * program.stride, dtype)
-        self.kernel = program.kernel_for(workspace.layout)
-        self.losses = np.empty(1)
-        self.gradient = gradient[: plan.size]  # what is not trained stays 0
-        self.before = (workspace.evaluation, *tables)
-        self.between = (program.no_memory, gradient, workspace.borrow(), self.losses)
-        self.nothing, self.no_indices = program.nothing, program.no_indices
-        self.after = (
-            program.nothing, program.no_indices,
-            np.zeros(parts * CACHE_LINE_STRIDE), np.zeros(2 * CACHE_LINE_STRIDE, np.int64),
-            wide, 0,
-        )  # fmt: skip
-
-    def __call__(self, parameters: Array, x: Array, y: Array) -> float:
-        """The loss; the gradient stands in `gradient`. `x` and `y` are flat."""
-        labels = self.no_indices
-        if y.dtype == np.intp:
-            y, labels = self.nothing, y
-        self.kernel(*self.before, parameters, *self.between, x, y, labels, *self.after)
-        return float(self.losses[0])
 
 
 class NumbaProgram(Program):
@@ -112,13 +59,11 @@ class NumbaProgram(Program):
         self.segments = segments_of(plan)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, Workspace] = {}
-        self._passes: dict[tuple[int, tuple[int, ...], tuple[int, ...], bool], list[_Pass]] = {}
         # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
         self.predict_few: Callable[..., bool] = _no_rows
         self.outputs = plan.outputs
-        classes = plan.loss.kind in Crossentropy.kinds
-        self.target_dtypes = (dtype, np.dtype(np.intp)) if classes else (dtype,)
+        self._at_once = Passes(self)
 
     @cached_property
     def _chunk_rows(self) -> Callable[[int], int]:
@@ -147,8 +92,7 @@ class NumbaProgram(Program):
         if found is None:
             layout = lay_out(self.plan, self.dtype, rows, self.tiles)
             found = Workspace(layout, self.dtype, self.kernels.address_of)
-            kept = list(self._workspaces.items())[1 - KEPT :]
-            self._workspaces = dict([*kept, (rows, found)])
+            self._workspaces = kept_with(self._workspaces, rows, found)
         return found
 
     def for_rows(self, rows: int) -> Workspace:
@@ -191,58 +135,13 @@ class NumbaProgram(Program):
 
     def loss_at_once(self, parameters: Array, x: Any, y: Any) -> float | None:
         """The loss over few rows of the kernel's dtype and layout; None for others."""
-        found = self._at_once(training.LOSS_ONLY, parameters, x, y)
-        return None if found is None else found[0]
+        return self._at_once.loss(parameters, x, y)
 
     def gradient_at_once(self, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
         """The loss and its gradient over few rows of the kernel's dtype and layout, or None."""
-        return self._at_once(training.GRADIENT, parameters, x, y)
+        return self._at_once.gradient(parameters, x, y)
 
-    def _at_once(self, task: int, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
-        """The loss and the gradient (that of another call where the task is the loss alone)."""
-        if type(x) is not ndarray or type(y) is not ndarray:
-            return None
-        if x.dtype != self.dtype or y.dtype not in self.target_dtypes:
-            return None
-        key = task, x.shape, y.shape, y.dtype.kind == "i"
-        try:
-            free = self._passes[key]
-        except KeyError:
-            if not self._fits(*key):
-                return None
-            kept = list(self._passes.items())[1 - KEPT :]
-            free = []
-            self._passes = dict([*kept, (key, free)])
-        if not (x.flags.aligned and y.flags.aligned and parameters.flags.writeable):
-            return None
-        if not math.isfinite(vdot(x, x) + vdot(y, y)):  # as if one of them were not finite itself
-            return None
-        try:  # not `if`: another thread may take the last one in between
-            one = free.pop()
-        except IndexError:
-            one = _Pass(self, task, len(x), self._parts(len(x)))
-        found = one(parameters, x.ravel(), y.ravel()), one.gradient.copy()  # in one piece
-        free.append(one)
-        return found
-
-    def _fits(self, task: int, x: tuple[int, ...], y: tuple[int, ...], labels: bool) -> bool:
-        """Whether rows and targets of these shapes are right, and few enough for one thread.
-
-        `labels`: that the targets are class indices.
-        """
-        rows, outputs = x[0] if x else 0, self.plan.outputs
-        shapes: list[tuple[int, ...]] = [(rows,)] if labels else [(rows, outputs)]
-        if outputs == 1:
-            shapes.append((rows,))
-        return (
-            rows > 0
-            and x == (rows, self.plan.inputs)
-            and y in shapes
-            and max(math.prod(x), math.prod(y)) <= FEW_ENTRIES
-            and not worth_starting(self.plan, rows, 1)
-        )
-
-    def _parts(self, rows: int) -> int:
+    def parts(self, rows: int) -> int:
         """The parts of a batch of so many rows."""
         return min(wanted(self.plan, rows, self.threads), rows)
 
@@ -353,7 +252,7 @@ class NumbaProgram(Program):
         rows = 1 if task == training.UPDATE else len(data)
         parameters = state.parameters if updating else _writable(state.parameters)
         batch = min(run.batch_size, rows)
-        parts = self._parts(batch)
+        parts = self.parts(batch)
         if self.threads is None and not worth_starting(self.plan, batch, run.steps):
             alone = True
         workers = 1 if alone else self.load_monitor.workers(parts)

@@ -1,13 +1,27 @@
 """What a program keeps for chunks of so many rows: the tables, and the arenas."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet_numba.addresses import AddressOf, with_addresses
 from fastnet_numba.layout import Layout
+
+#: How many layouts a program keeps, each with arenas, for batches of different sizes; and passes
+#: (`at_once.py`).
+KEPT = 16
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def kept_with(kept: dict[_Key, _Value], key: _Key, value: _Value) -> dict[_Key, _Value]:
+    """The newest of these entries and one more, KEPT in all: a new dictionary, because other
+    threads may be reading the old one.
+    """
+    return dict([*list(kept.items())[1 - KEPT :], (key, value)])
 
 
 class Workspace:
