@@ -45,7 +45,7 @@ def control(
 def drop(block: Array, layout: Layout, run: Run) -> None:
     """Let a control block apply the run's dropout."""
     block[Control.STEP_NUMBERS] = step_numbers(layout)
-    block[Control.DROPPING] = bool(layout.all_masks and np.any(run.dropout_factor))
+    block[Control.DROPPING] = bool(layout.all_masks and run.uses("dropout_factor"))
     block[Control.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
 
 

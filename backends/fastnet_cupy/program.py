@@ -304,7 +304,7 @@ class CudaProgram(Program):
             chunk = 0 if streamed else self.tiny_chunk(batch, slots)
             if chunk:
                 return self._train_tiny(state, data, run, block, chunk)
-            collecting = bool(run.l1 or np.any(run.l2) or run.clip_norm is not None)
+            collecting = bool(run.l1 or run.uses("l2") or run.clip_norm is not None)
             weighted = data.weight is not None
             training = self.buffers.training(batch, slots, collecting, weighted)
             if streamed:

@@ -82,11 +82,6 @@ def suits(data: Data, run: Run, kind: str) -> bool:
         and not run.l1
         and run.clip_value is None
         and run.clip_norm is None
-        and not (run.reports_penalty and _any(run.l2))
+        and not (run.reports_penalty and run.uses("l2"))
         and (weight is None or not np.any((weight > 0) & (weight < LEAST_WEIGHT)))
     )
-
-
-def _any(value: float | Array) -> bool:
-    """Whether a number, or one of several, is not 0."""
-    return bool(value.any() if isinstance(value, np.ndarray) else value)

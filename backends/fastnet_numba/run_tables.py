@@ -67,7 +67,7 @@ def tables_of(
     int_table[training.SEED] = run.seed - 2**64 if run.seed >= 2**63 else run.seed
     for place, number in numbers.items():
         int_table[place] = number
-    penalized = bool(run.l1 > 0 or (steps[:, training.L2] > 0).any())
+    penalized = run.l1 > 0 or run.uses("l2")
     task, updating = numbers[training.TASK], numbers[training.TASK] >= training.UPDATE
     with_gradients = task in (training.GRADIENT, training.TRAIN)
     together = task != training.PREDICT and numbers[training.WORKERS] > 1

@@ -128,15 +128,10 @@ def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
         min(run.batch_size, len(data)) == len(data) <= MOST_ROWS[tiny.width]
         and data.weight is None
         and OPTIMIZERS.get(run.optimizer.canonical()[0]) == SGD
-        and not (run.l1 or _any(run.l2) or _any(run.weight_decay))
+        and not (run.l1 or run.uses("l2") or run.uses("weight_decay"))
         and run.clip_value is None
         and run.clip_norm is None
     )
-
-
-def _any(value: float | Array) -> bool:
-    """Whether a number, or one of several, is not 0."""
-    return bool(value.any() if isinstance(value, np.ndarray) else value)
 
 
 def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:

@@ -85,7 +85,7 @@ def _in_common(plan: Plan, state: State, data: Data, run: Run) -> Hashable | Non
     if run.l1 or run.clip_value is not None or run.clip_norm is not None:
         return None
     kind, constants = run.optimizer.canonical()
-    if kind not in UPDATES or (run.reports_penalty and np.any(run.l2)):
+    if kind not in UPDATES or (run.reports_penalty and run.uses("l2")):
         return None
     place = run.first_step % -(-rows // batch)
     shapes = rows, batch, place, run.steps, run.order is None, data.y.ndim

@@ -154,6 +154,11 @@ class Run(Record):
         value = getattr(self, name)
         return float(value[step - self.first_step] if isinstance(value, np.ndarray) else value)
 
+    def uses(self, name: str) -> bool:
+        """Whether `l2`, `weight_decay` or `dropout_factor` is more than 0 at any step."""
+        value = getattr(self, name)
+        return bool(value.any() if isinstance(value, np.ndarray) else value)
+
     def by_step(self, name: str) -> Array:
         """The same for all steps, `(steps,)` float64; it may be read-only."""
         return np.broadcast_to(np.asarray(getattr(self, name), np.float64), self.steps)
