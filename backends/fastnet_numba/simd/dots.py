@@ -16,12 +16,13 @@ from numba.extending import intrinsic
 from fastnet_numba.simd.host import registers
 from fastnet_numba.simd.vector import (
     INDEX,
-    LANE,
     Builder,
     address,
     constant,
     function_of,
+    itemsize,
     multiply_add,
+    shuffle,
 )
 
 #: As the end of a product (`tiles.py`): this one.
@@ -44,7 +45,7 @@ def _dots_tile(module: Any, kind: Any, height: int, width: int, sums: bool = Fal
     function = function_of(module, name, 9, pointers=(0, 2, 4, 8))
     c, c_row, a, a_row, b, b_row, depth, begin, sums_at = function.args
     builder = Builder(function.append_basic_block("entry"))
-    align = 4 if isinstance(kind.element, ir.FloatType) else 8
+    align = itemsize(kind)
     lines = range(height + sums)  # the last is that of the sums
     cells = [(i, j) for i in lines for j in range(width)]
 
@@ -102,12 +103,9 @@ def _totals(builder: Any, vectors: list[Any]) -> list[Any]:
             lanes = 2 * vectors[0].type.count
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         lower = [n for n in range(lanes) if not n & size]
-        low, high = (
-            ir.Constant(ir.VectorType(LANE, len(lower)), [n + more for n in lower])
-            for more in (0, size)
-        )
+        upper = [n + size for n in lower]
         vectors = [
-            builder.fadd(builder.shuffle_vector(x, y, low), builder.shuffle_vector(x, y, high))
+            builder.fadd(shuffle(builder, x, y, lower), shuffle(builder, x, y, upper))
             for x, y in pairs
         ]
     return vectors

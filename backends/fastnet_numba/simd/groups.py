@@ -15,12 +15,12 @@ from numba.extending import intrinsic
 
 from fastnet_numba.simd.vector import (
     INDEX,
-    LANE,
     Vector,
     address,
     call,
     constant,
     multiply_add,
+    shuffle,
     splat,
     suffix,
     vector_type,
@@ -30,22 +30,16 @@ from fastnet_numba.simd.vector import (
 EXAMPLE_WIDTHS = (4, 8)
 
 
-def _shuffle(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
-    """A vector of these lanes of x and, counted on from its last, of y."""
-    index = ir.VectorType(LANE, len(lanes))
-    return builder.shuffle_vector(x, y, ir.Constant(index, lanes))
-
-
 def _spread(builder: Any, x: Any, width: int, q: int) -> Any:
     """Lane q of every example in all its lanes."""
-    return _shuffle(builder, x, x, [n // width * width + q for n in range(x.type.count)])
+    return shuffle(builder, x, x, [n // width * width + q for n in range(x.type.count)])
 
 
 def _over_examples(builder: Any, x: Any, width: int) -> Any:
     """The sum over the examples, in the lanes of each of them."""
     distance = width
     while distance < x.type.count:
-        other = _shuffle(builder, x, x, [n ^ distance for n in range(x.type.count)])
+        other = shuffle(builder, x, x, [n ^ distance for n in range(x.type.count)])
         x = builder.fadd(x, other)
         distance *= 2
     return x
@@ -62,7 +56,7 @@ def _each_over_examples(builder: Any, sums: list[Any], width: int) -> Any:
         here = [n + len(lanes) * (n & distance > 0) for n in lanes]
         there = [(n ^ distance) + len(lanes) * (n & distance > 0) for n in lanes]
         sums = [
-            builder.fadd(_shuffle(builder, x, y, here), _shuffle(builder, x, y, there))
+            builder.fadd(shuffle(builder, x, y, here), shuffle(builder, x, y, there))
             for x, y in zip(sums[::2], sums[1::2], strict=True)
         ]
         distance *= 2
@@ -112,7 +106,7 @@ def mix(typing: Any, z: Any, x: Any, m: Any, at: Any, width: Any) -> tuple[Any, 
                 pointer = address(context, builder, sig.args[2], m, place)
                 align = sig.args[2].dtype.bitwidth // 8
                 row = builder.load(pointer, typ=ir.VectorType(kind.element, width), align=align)
-                row = _shuffle(builder, row, row, [n % width for n in range(kind.count)])
+                row = shuffle(builder, row, row, [n % width for n in range(kind.count)])
                 spread = _spread(builder, x, width, q)
                 sums[q % 2] = multiply_add(builder, spread, row, sums[q % 2])
             return builder.fadd(*sums)

@@ -16,6 +16,7 @@ from fastnet_numba.simd.traced import Typed, traceable
 from fastnet_numba.simd.vector import (
     INDEX,
     LANE,
+    SECOND_CACHE,
     Vector,
     address,
     call,
@@ -23,6 +24,8 @@ from fastnet_numba.simd.vector import (
     first_lanes,
     load_masked,
     multiply_add,
+    prefetch,
+    shuffle,
     suffix,
     vector_of,
     vector_type,
@@ -124,7 +127,7 @@ def in_rows(typing: Any, x: Any) -> Typed:
     """The block whose rows are all `x`."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _lanes_of(builder, args[0], list(range(args[0].type.count)) * ROWS)
+        return shuffle(builder, args[0], args[0], list(range(args[0].type.count)) * ROWS)
 
     return Vector(x.element, ROWS * x.lanes)(x), build
 
@@ -134,7 +137,7 @@ def low(typing: Any, x: Any) -> Typed:
     """The first half of the lanes."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _lanes_of(builder, args[0], list(range(args[0].type.count // 2)))
+        return shuffle(builder, args[0], args[0], list(range(args[0].type.count // 2)))
 
     return Vector(x.element, x.lanes // 2)(x), build
 
@@ -145,15 +148,9 @@ def high(typing: Any, x: Any) -> Typed:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count = args[0].type.count
-        return _lanes_of(builder, args[0], list(range(count // 2, count)))
+        return shuffle(builder, args[0], args[0], list(range(count // 2, count)))
 
     return Vector(x.element, x.lanes // 2)(x), build
-
-
-def _lanes_of(builder: Any, vector: Any, lanes: list[int]) -> Any:
-    """A vector of these lanes."""
-    index = ir.Constant(ir.VectorType(LANE, len(lanes)), lanes)
-    return builder.shuffle_vector(vector, vector, index)
 
 
 @traceable
@@ -162,9 +159,7 @@ def fetch(typing: Any, array: Any, at: Any) -> Typed:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = address(context, builder, sig.args[0], args[0], args[1])
-        # To be read, near but not nearest, of data.
-        given = [pointer, LANE(0), LANE(2), LANE(1)]
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), given)
+        prefetch(builder, pointer, SECOND_CACHE)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), build
@@ -405,6 +400,6 @@ def _fold(builder: Any, vector: Any, join: Any) -> Any:
     lanes = vector.type.count
     while lanes > 1:
         lanes //= 2
-        halves = (_lanes_of(builder, vector, list(range(n, n + lanes))) for n in (0, lanes))
+        halves = (shuffle(builder, vector, vector, list(range(n, n + lanes))) for n in (0, lanes))
         vector = join(*halves)
     return builder.extract_element(vector, LANE(0))

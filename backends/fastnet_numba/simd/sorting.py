@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.vector import INDEX, LANE, splat
+from fastnet_numba.simd.vector import INDEX, address, shuffle, splat
 
 #: How many pairs are drawn, and how many one is compared with, at once.
 DRAWN, COMPARED = 32, 8
@@ -20,13 +20,6 @@ _M0, _M1, _W0, _W1, _LOW, _HALF = (
     ir.Constant(_KIND, [value] * _KIND.count)
     for value in (0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF, 32)
 )
-
-
-def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
-    """The address of `array[at]`, an array of 64-bit numbers."""
-    data = context.make_array(kind)(context, builder, array).data
-    data = builder.inttoptr(builder.ptrtoint(data, INDEX), ir.PointerType())
-    return builder.gep(data, [at], source_etype=INDEX)
 
 
 @intrinsic
@@ -53,18 +46,15 @@ def draw_pairs(
             k1 = builder.and_(builder.add(k1, _W1), _LOW)
         # Word n of every counter is that of every fourth row, from row n on.
         words = [builder.shl(word, _HALF) for word in (c0, c1, c2, c3)]
-        both = ir.VectorType(LANE, 2 * _KIND.count)
-        half = list(range(2 * _KIND.count))
-        lower, upper = (
-            builder.shuffle_vector(words[n], words[n + 1], ir.Constant(both, half)) for n in (0, 2)
-        )
+        both = list(range(2 * _KIND.count))
+        lower, upper = (shuffle(builder, words[n], words[n + 1], both) for n in (0, 2))
         for n in range(4):
             # Word w of counter i is lane 8 w + i of both; here are those of counters 2 n, 2 n + 1.
-            index = [8 * (j % 4) + 2 * n + j // 4 for j in range(8)]
-            mixed = builder.shuffle_vector(lower, upper, ir.Constant(ir.VectorType(LANE, 8), index))
+            lanes = [8 * (j % 4) + 2 * n + j // 4 for j in range(8)]
+            mixed = shuffle(builder, lower, upper, lanes)
             row = builder.add(at, INDEX(8 * n))
             rows = builder.add(splat(builder, _KIND, row), counted)
-            place = _place(context, builder, sig.args[0], pairs, row)
+            place = address(context, builder, sig.args[0], pairs, row)
             builder.store(builder.or_(mixed, rows), place, align=8)
         return context.get_dummy_value()
 
@@ -78,7 +68,7 @@ def count_less(typing: Any, pairs: Any, at: Any, than: Any) -> tuple[Any, Any]:
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.VectorType(INDEX, COMPARED)
-        place = _place(context, builder, sig.args[0], args[0], args[1])
+        place = address(context, builder, sig.args[0], args[0], args[1])
         given = builder.load(place, typ=kind, align=8)
         less = builder.icmp_unsigned("<", given, splat(builder, kind, args[2]))
         bits = builder.bitcast(less, ir.IntType(COMPARED))

@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from fastnet_numba.simd.dots import DOTS, cover_with_dots
 from fastnet_numba.simd.host import register_bytes, registers
 from fastnet_numba.simd.vector import (
+    FIRST_CACHE,
     INDEX,
     Builder,
     Vector,
@@ -31,6 +32,7 @@ from fastnet_numba.simd.vector import (
     first_lanes,
     function_of,
     in_order,
+    itemsize,
     load_masked,
     multiply_add,
     on_its_own,
@@ -85,7 +87,7 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
     builder = Builder(function.append_basic_block("entry"))
     lanes_mask = first_lanes(builder, kind, lanes) if masked else None
     cells = [(i, j) for i in range(height) for j in range(width)]
-    align = 4 if isinstance(kind.element, ir.FloatType) else 8
+    align = itemsize(kind)
 
     def offset(row: Any, i: int, j: int) -> Any:
         return builder.add(builder.mul(row, INDEX(i)), INDEX(kind.count * j))
@@ -147,9 +149,11 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
             then = builder.add(k, INDEX(AHEAD))
             ahead = builder.mul(then, b_row)
             for j in range(0, width * kind.count * align, 64):
-                prefetch(builder, builder.place(b, builder.add(ahead, INDEX(j // align)), kind))
+                line = builder.place(b, builder.add(ahead, INDEX(j // align)), kind)
+                prefetch(builder, line, FIRST_CACHE)
             if form == "down":
-                prefetch(builder, builder.place(a, builder.mul(then, a_column), kind))
+                line = builder.place(a, builder.mul(then, a_column), kind)
+                prefetch(builder, line, FIRST_CACHE)
         found = {}
         for i in range(height):
             place = builder.place(places[i], a_k, kind)

@@ -11,12 +11,12 @@ from numba.core import cgutils, types
 from fastnet_numba.simd.traced import Typed, traceable
 from fastnet_numba.simd.vector import (
     INDEX,
-    LANE,
     Vector,
     address,
     constant,
     first_lanes,
     load_masked,
+    shuffle,
     vector_type,
 )
 
@@ -27,7 +27,6 @@ def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
     As many rows and columns as there are vectors are a block, and b is where one begins.
     """
     lanes = vectors[0].type.count
-    index = ir.VectorType(LANE, lanes)
     # In turn blocks of 1, 2, 4, ... lanes change places between pairs of vectors.
     size = 1
     while size < len(vectors):
@@ -38,8 +37,8 @@ def _exchanged(builder: Any, vectors: list[Any]) -> list[Any]:
             x0, x1 = vectors[i], vectors[i | size]
             low = [n if not n & size else lanes + (n ^ size) for n in range(lanes)]
             high = [(n | size) if not n & size else lanes + n for n in range(lanes)]
-            swapped[i] = builder.shuffle_vector(x0, x1, ir.Constant(index, low))
-            swapped[i | size] = builder.shuffle_vector(x0, x1, ir.Constant(index, high))
+            swapped[i] = shuffle(builder, x0, x1, low)
+            swapped[i | size] = shuffle(builder, x0, x1, high)
         vectors = swapped
         size *= 2
     return vectors
@@ -108,13 +107,12 @@ def _places(
     kept = cgutils.alloca_once(builder, ir.ArrayType(INDEX, lanes))
     kept = builder.inttoptr(builder.ptrtoint(kept, INDEX), ir.PointerType())
     given = context.make_array(kinds[1])(context, builder, order)
-    data = builder.inttoptr(builder.ptrtoint(given.data, INDEX), ir.PointerType())
     indices = [INDEX(i) for i in range(lanes)]
     if rows is not None:
         indices = [builder.select(builder.icmp_signed("<", i, rows), i, INDEX(0)) for i in indices]
     with builder.if_else(builder.icmp_signed(">", given.nitems, INDEX(0))) as (some, none):
         with some:
-            listed = builder.gep(data, [first], source_etype=INDEX)
+            listed = address(context, builder, kinds[1], order, first)
             numbers = [builder.gep(listed, [i], source_etype=INDEX) for i in indices]
             begins = [builder.mul(builder.load(n, typ=INDEX), width) for n in numbers]
             _keep(builder, begins, kept)
@@ -154,9 +152,8 @@ def _transposed(
         parts = loaded[k :: short.count]
         while len(parts) > 1:
             both = list(range(2 * parts[0].type.count))
-            index = ir.Constant(ir.VectorType(LANE, len(both)), both)
             pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [builder.shuffle_vector(low, high, index) for low, high in pairs]
+            parts = [shuffle(builder, low, high, both) for low, high in pairs]
         vectors.append(parts[0])
     return _exchanged(builder, vectors)
 
@@ -202,10 +199,10 @@ def spread_in_order(typing: Any, out: Any, out_at: Any, out_row: Any, x: Any, at
         pointer = address(context, builder, sig.args[3], x, at)
         rows = builder.load(pointer, typ=block, align=align)
         for j in range(wide):
-            index = ir.Constant(ir.VectorType(LANE, lanes), [wide * i + j for i in range(lanes)])
+            column = shuffle(builder, rows, rows, [wide * i + j for i in range(lanes)])
             place = builder.add(out_at, builder.mul(out_row, INDEX(j)))
             pointer = address(context, builder, sig.args[0], out, place)
-            builder.store(builder.shuffle_vector(rows, rows, index), pointer, align=align)
+            builder.store(column, pointer, align=align)
         return context.get_dummy_value()
 
     i = types.intp

@@ -1,7 +1,7 @@
 """The vector as a type of compiled code: what it is to LLVM, its operators, and building blocks.
 
-The blocks are for the files that speak LLVM: `lanes.py`, `transposing.py`, `groups.py`,
-`tiles.py`, `dots.py`, `modes.py` and `atomics.py`.
+The blocks are for the files that speak LLVM: `lanes.py`, `transposing.py`, `sorting.py`,
+`groups.py`, `tiles.py`, `dots.py`, `modes.py` and `atomics.py`.
 """
 
 import operator
@@ -110,10 +110,14 @@ def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     return builder.call(found, arguments)
 
 
+def itemsize(kind: Any) -> int:
+    """Bytes of a number of this vector's, 4 or 8."""
+    return 4 if isinstance(kind.element, ir.FloatType) else 8
+
+
 def suffix(kind: Any) -> str:
     """How LLVM's intrinsics name a vector type, such as v16f32."""
-    bits = 32 if isinstance(kind.element, ir.FloatType) else 64
-    return f"v{kind.count}f{bits}"
+    return f"v{kind.count}f{8 * itemsize(kind)}"
 
 
 def constant(kind: Any, value: float) -> Any:
@@ -126,6 +130,12 @@ def splat(builder: Any, kind: Any, scalar: Any) -> Any:
     empty = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(empty, scalar, LANE(0))
     return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(LANE, kind.count), None))
+
+
+def shuffle(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
+    """A vector of these lanes of x and, counted on from its last, of y."""
+    index = ir.Constant(ir.VectorType(LANE, len(lanes)), lanes)
+    return builder.shuffle_vector(x, y, index)
 
 
 def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
@@ -145,25 +155,23 @@ def first_lanes(builder: Any, kind: Any, count: Any) -> Any:
 
 def load_masked(builder: Any, kind: Any, pointer: Any, mask: Any) -> Any:
     """Load the lanes of the mask; the others are zero and their memory is not touched."""
-    align = LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
-    given = [pointer, align, mask, constant(kind, 0.0)]
+    given = [pointer, LANE(itemsize(kind)), mask, constant(kind, 0.0)]
     return call(builder, f"llvm.masked.load.{suffix(kind)}.p0", kind, given)
 
 
 def store_masked(builder: Any, value: Any, pointer: Any, mask: Any) -> None:
     """Store the lanes of the mask; the others' memory is not touched."""
     kind = value.type
-    align = LANE(4 if isinstance(kind.element, ir.FloatType) else 8)
-    given = [value, pointer, align, mask]
+    given = [value, pointer, LANE(itemsize(kind)), mask]
     call(builder, f"llvm.masked.store.{suffix(kind)}.p0", ir.VoidType(), given)
 
 
 def address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
-    """The address of element `at` of a one-dimensional contiguous array."""
+    """The address of element `at` of a one-dimensional contiguous array of numbers."""
     data = context.make_array(array_type)(context, builder, array).data
     # By way of an integer, because Numba's pointer has the element's type and ours has none.
     data = builder.inttoptr(builder.ptrtoint(data, INDEX), ir.PointerType())
-    return builder.gep(data, [at], source_etype=element_type(array_type.dtype))
+    return builder.gep(data, [at], source_etype=ir.IntType(array_type.dtype.bitwidth))
 
 
 def widen(context: Any, builder: Any, kind: Any, given: Any, value: Any) -> Any:
@@ -171,7 +179,7 @@ def widen(context: Any, builder: Any, kind: Any, given: Any, value: Any) -> Any:
     if isinstance(given, Vector):
         return value
     # A constant is rounded here and not in the loop.
-    element = types.float32 if isinstance(kind.element, ir.FloatType) else types.float64
+    element = types.float32 if itemsize(kind) == 4 else types.float64
     return splat(builder, kind, context.cast(builder, value, given, element))
 
 
@@ -242,12 +250,14 @@ def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
 
 
-def prefetch(builder: Any, place: Any) -> None:
-    """Fetch the line of this place, to be read soon, into the nearest cache; it need not exist."""
-    flag = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
-    function = builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
-    builder.call(function, [place, flag(0), flag(3), flag(1)])
+#: How near a line of data is fetched, as LLVM numbers it: into the second cache, or the first.
+SECOND_CACHE, FIRST_CACHE = 2, 3
+
+
+def prefetch(builder: Any, pointer: Any, cache: int) -> None:
+    """Begin to bring the cache line at this address, to be read soon; it need not be anybody's."""
+    read, data = LANE(0), LANE(1)
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, LANE(cache), data])
 
 
 def in_order(builder: Any) -> None:
