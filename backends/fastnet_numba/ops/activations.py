@@ -15,6 +15,7 @@ from fastnet_numba.simd.compiled import inlined, kernel, part, part_named
 from fastnet_numba.simd.elementwise import (
     exp,
     expm1,
+    larger,
     normal_cdf,
     normal_pdf,
     sigmoid,
@@ -257,7 +258,7 @@ def peak(m, at, units):
         z = load(m, at + j)
         # What stands behind the units is replaced by one of them.
         z = choose(keep_first(every(m, 1.0), units - j) > 0.0, z, every(m, m[at]))
-        top = choose(z > top, z, choose(top >= z, top, z + top))
+        top = larger(top, z)
     return every(m, highest(top))
 
 

@@ -8,9 +8,9 @@ together, as a block.
 
 from fastnet_numba.ops.activations import IDENTITY, RELU, SIGMOID, TANH, activate
 from fastnet_numba.ops.losses import CROSSENTROPY, term
-from fastnet_numba.ops.optimizers import ADAM, DOUBLE, NESTEROV, SGD, SINGLE
+from fastnet_numba.ops.optimizers import ADAM, NESTEROV, SGD, bounds
 from fastnet_numba.simd.compiled import entry, inlined
-from fastnet_numba.simd.elementwise import exp, log, sigmoid, tanh
+from fastnet_numba.simd.elementwise import exp, larger, log, sigmoid, tanh
 from fastnet_numba.simd.lanes import ROWS
 from fastnet_numba.simd.vectors import (
     FLUSHING,
@@ -169,8 +169,7 @@ def rows_loss(m, layer, y_at, share_at):
     end = layer[UNITS] * ROWS * size
     top = load_block(m, p_at)
     for k in range(ROWS * size, end, ROWS * size):
-        z = load_block(m, p_at + k)
-        top = choose(z > top, z, choose(top >= z, top, z + top))
+        top = larger(top, load_block(m, p_at + k))
     whole, sure, picked = every(top, 0.0), every(top, 0.0), every(top, 0.0)
     for k in range(0, end, ROWS * size):
         z, y = load_block(m, p_at + k) - top, load_block(m, y_at + k)
@@ -206,8 +205,8 @@ def update(numbers, w, m, rate, decay, factors, at):
     """The optimizer's step for all parameters, which `decay` has a part in."""
     size, length = lanes(m), numbers[SIZE] * lanes(m)
     kind, g = numbers[OPTIMIZER], len(w) - length
-    least_p = every(m, SINGLE[0] if m.itemsize == 4 else DOUBLE[0])
-    least = every(m, SINGLE[1] if m.itemsize == 4 else DOUBLE[1])
+    bound_p, bound, square_bound = bounds(m)
+    least_p, least, root = every(m, bound_p), every(m, bound), every(m, square_bound)
     stay = 1.0 - rate * decay
     if numbers[DECAYED] != 0 and kind != ADAM:
         for k in range(0, length, size):
@@ -216,7 +215,6 @@ def update(numbers, w, m, rate, decay, factors, at):
         for k in range(0, length, size):
             store(w, k, cleared(fma(-rate, load(w, g + k), load(w, k)), least_p))
     elif kind == ADAM:
-        root = every(m, SINGLE[2] if m.itemsize == 4 else DOUBLE[2])
         keep1, keep2 = load(m, numbers[MOMENTA]), load(m, numbers[MOMENTA] + size)
         new1, new2 = load(m, numbers[MOMENTA] + 2 * size), load(m, numbers[MOMENTA] + 3 * size)
         step = rate * every(m, factors[at * FACTORS + LENGTHEN])

@@ -36,11 +36,10 @@ from fastnet_numba.ops.table import (
     Y,
 )
 from fastnet_numba.simd.compiled import inlined, kernel, part
-from fastnet_numba.simd.elementwise import exp
+from fastnet_numba.simd.elementwise import exp, larger
 from fastnet_numba.simd.tiles import ADD, COLUMN_BIAS, KEEP, MASK, RELU, TIMES, ZERO
 from fastnet_numba.simd.transposing import FEW
 from fastnet_numba.simd.vectors import (
-    choose,
     dots,
     every,
     lanes,
@@ -187,8 +186,7 @@ def highest_of_units(m, at, length, units):
     """The largest entry of each row of a vector, NaN if there is one."""
     top = load(m, at)
     for j in range(1, units):
-        z = load(m, at + j * length)
-        top = choose(z > top, z, choose(top >= z, top, z + top))
+        top = larger(top, load(m, at + j * length))
     return top
 
 

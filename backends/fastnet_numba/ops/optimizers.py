@@ -58,7 +58,9 @@ def update(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @inlined
 def bounds(p):
-    """What is less counts as 0 in parameters, and in memory, or is too small to be squared."""
+    """Magnitudes below which a number counts as 0 in parameters, and in memory, and as this one
+    where it is squared: see `fastnet.definition.optimizers.negligible`.
+    """
     number = p.dtype.type
     least_p = number(SINGLE[0] if p.itemsize == 4 else DOUBLE[0])
     least = number(SINGLE[1] if p.itemsize == 4 else DOUBLE[1])
@@ -89,20 +91,23 @@ def sgd(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @part
 def momentum(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the sum of gradients, of which the earlier count less."""
-    p, g, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
-    number = p.dtype.type
-    lr, zero, keep = number(rate), number(0), number(constants[0])
-    least_p, least, _ = bounds(p)
-    decayed(p, rate, decay)
-    for i in range(len(p)):
-        v[i] = cleared(keep * v[i] + g[i], least, zero)
-        p[i] = cleared(p[i] - lr * v[i], least_p, zero)
+    """See `with_momentum`."""
+    with_momentum(None, constants, p, g, memory, low, high, g_at, rate, decay)
 
 
 @part
 def nesterov(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """The same as it would be one step later."""
+    """See `with_momentum`."""
+    with_momentum(True, constants, p, g, memory, low, high, g_at, rate, decay)
+
+
+@inlined
+def with_momentum(nesterov, constants, p, g, memory, low, high, g_at, rate, decay):
+    """p less the sum of gradients, of which the earlier count less.
+
+    `nesterov` is None, or True for the sum as it would be one step later: Numba leaves out what is
+    not for None.
+    """
     p, g, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, zero, keep = number(rate), number(0), number(constants[0])
@@ -110,7 +115,10 @@ def nesterov(constants, p, g, memory, low, high, g_at, rate, decay, t):
     decayed(p, rate, decay)
     for i in range(len(p)):
         v[i] = cleared(keep * v[i] + g[i], least, zero)
-        p[i] = cleared(p[i] - lr * (g[i] + keep * v[i]), least_p, zero)
+        step = v[i]
+        if nesterov is not None:
+            step = g[i] + keep * v[i]
+        p[i] = cleared(p[i] - lr * step, least_p, zero)
 
 
 @part

@@ -1,4 +1,4 @@
-"""Elementary functions of one vector, lane by lane and without branches.
+"""Elementary functions of vectors, lane by lane and without branches.
 
 Each function states its largest error in ulp (spacings of the dtype at the exact result), with
 and without fused multiply-adds, as `tests/test_numba_elementwise.py` measures it: over a dense
@@ -123,6 +123,12 @@ _SIN64 = tuple(
     (-1) ** n * (math.pi / 2) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(9)
 )
 _COS32, _SIN32 = _COS64[:6], _SIN64[:5]
+
+
+@traced
+def larger(x: Vector, y: Vector) -> Vector:
+    """max(x, y), NaN where either is."""
+    return choose(y > x, y, choose(x >= y, x, y + x))
 
 
 @traced
