@@ -146,6 +146,15 @@ def test_a_callback_that_breaks_the_parameters_is_told(backend):
         if len(history) == 2:
             model.parameters["0.weight"][0, 0] = np.nan
 
-    with pytest.raises(fn.Diverged, match="epoch 3"):
+    with pytest.raises(
+        fn.Diverged, match="a callback made a parameter infinite or NaN after epoch 2"
+    ):
         model.fit(X, Y, epochs=5, callbacks=[spoil])
     assert len(model.history) == 2
+    alike = fn.Model(NETWORK, backend=backend, seed=1)
+    alike.fit(X, Y, epochs=2)
+    assert_same_bits(model.parameters.flat, alike.parameters.flat)
+    members = fn.Population(NETWORK, members=2, backend=backend, seed=1)
+    with pytest.warns(RuntimeWarning, match=r"1 of 2 members diverged \(0\).*a callback"):
+        members.fit(X, Y, epochs=3, callbacks=[lambda m, h: spoil(m, h) if m.seed == 1 else None])
+    assert [len(history) for history in members.histories] == [2, 3]

@@ -89,14 +89,17 @@ def named(
     """Metrics by name, as functions of the validation rows' predictions `(rows, outputs)`.
 
     Args:
-        metrics: names, and functions of y and the predictions.
+        metrics: names, and functions of y and the predictions; None: none.
         validation: the rows, on the host.
         network: what predicts; where it has several outputs for a target, a metric with a name is
             of those that predict the target itself.
 
     Raises:
-        DefinitionError: if there are no rows, or a name is unknown, there twice, or unfit for y.
+        DefinitionError: if there are no rows, or a name is unknown, there twice, or unfit for y or
+            for a column of the history.
     """
+    if metrics is None:
+        return {}
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise DefinitionError(f"metrics is {metrics!r}; put it in a list: [{metrics!r}].")
     found: dict[str, Callable[[Array], float]] = {}
@@ -106,6 +109,11 @@ def named(
         if not isinstance(one, str) and not callable(one):
             raise DefinitionError(f"metric {one!r} must be a name or a function.")
         name = one if isinstance(one, str) else getattr(one, "__name__", repr(one))
+        if name == "loss":
+            raise DefinitionError(
+                "metrics has a function of the name 'loss', which the loss of the validation rows "
+                "has in the history; give it another name."
+            )
         if name in found:
             raise DefinitionError(f"metrics names {name!r} twice; give a function another name.")
         if validation is None:
@@ -157,7 +165,7 @@ def _of_rows(
 
 def _of_function(name: str, metric: Any, y: Array) -> Callable[[Array], float]:
     def compute(predicted: Array) -> float:
-        value = metric(y, predicted)
+        value = metric(y.copy(), predicted.copy())  # which it may change: y may be the user's own
         try:
             return float(value)
         except (TypeError, ValueError) as error:

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from fastnet.training.history import History
 
@@ -18,6 +18,14 @@ MEASURE_SHARE = 0.05
 
 #: Columns for a bar that can be read, the time left, and the spaces between.
 _BAR_WIDTH = 24
+
+
+class Progress(Protocol):
+    """Shows how far a fit is."""
+
+    def update(self, done: float, epochs: int, history: History) -> None:
+        """Show that `done` epochs of `epochs` are done, with fractions."""
+        ...
 
 
 class Bar:

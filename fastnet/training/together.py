@@ -7,7 +7,7 @@ others, and a fit that is done costs nothing.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnet import callers
 from fastnet.arrays.checks import Array
@@ -16,24 +16,23 @@ from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import Diverged
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.training.history import History
-from fastnet.training.pacing import (
-    COMMIT_TIMES,
-    LONGEST_RUN_SECONDS,
-    Pacing,
-)
+from fastnet.training.pacing import COMMIT_TIMES, LONGEST_RUN_SECONDS, Pacing
 from fastnet.training.saving import Saver
-from fastnet.training.trainer import ORDER_ENTRIES, Progress, Trainer
+from fastnet.training.trainer import ORDER_ENTRIES, Trainer
+
+if TYPE_CHECKING:
+    from fastnet.training.progress import Progress
 
 
 class Member(Trainer):
     """The fit of one network among others."""
 
+    #: The loss on the validation rows, if it is known already.
+    known: float | None = None
+
     def again(self, state: State, run: Run) -> None:
         """Do the beginning of a run that diverged once more, the way it was done among others."""
         self.program.train_many([state], [self.data], [run])
-
-    #: The loss on the validation rows, if it is known already.
-    known: float | None = None
 
     def steps_of(self, rows: int) -> int:
         """The steps of a run of about so many rows: up to where an epoch ends, if that is near.
@@ -129,7 +128,7 @@ class Together:
         *,
         save: Callable[[], Any] | None = None,
         due: tuple[float | None, int | None] = (None, None),
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
         pace: Pace | None = None,
     ) -> None:
         self.program = program
@@ -203,10 +202,10 @@ class Together:
         with self.interrupts.allow():
             losses = self.program.train_many(states, [fit.data for fit in fits], runs)
         trained = time.perf_counter()
-        done: list[tuple[Member, Array, Run]] = []
+        done: list[tuple[int, Member, Array, Run]] = []
         for place, fit, run, found in zip(places, fits, runs, losses, strict=True):
             try:
-                done.append((fit, fit.commit(run, found), run))
+                done.append((place, fit, fit.commit(run, found), run))
                 self.losses[place] = float(found[-1])
             except Diverged as error:
                 self.diverged[place] = error
@@ -214,11 +213,13 @@ class Together:
         made = sum(fit.rows_of(run, found) for fit, run, found in each)
         between = ready - began + time.perf_counter() - trained
         self.pace.measured(len(fits), made, trained - ready, between)
-        self._validate([fit for fit, reported, run in done if fit.ends_epoch(run, reported)])
+        self._validate([fit for _, fit, reported, run in done if fit.ends_epoch(run, reported)])
         failed: BaseException | None = None
-        for fit, reported, run in done:
+        for place, fit, reported, run in done:
             try:
                 fit.record(reported, run)
+            except Diverged as error:  # by what its callback did
+                self.diverged[place] = error
             except BaseException as error:  # a callback's: the others' steps are made all the same
                 failed = failed or error
         if failed is not None:

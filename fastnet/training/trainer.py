@@ -13,7 +13,7 @@ theirs.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
 from fastnet.training.blocks import row_order
 from fastnet.training.fit_state import FitState
-from fastnet.training.history import History
 from fastnet.training.lbfgs import minimize
 from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective
@@ -38,16 +37,11 @@ from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
 
+if TYPE_CHECKING:
+    from fastnet.training.progress import Progress
+
 #: Entries of row order made ahead for one run: 32 MiB, a bound on memory (a choice, not measured).
 ORDER_ENTRIES = 2**22
-
-
-class Progress(Protocol):
-    """Shows how far a fit is."""
-
-    def update(self, done: float, epochs: int, history: History) -> None:
-        """Show that `done` epochs of `epochs` are done, with fractions."""
-        ...
 
 
 class Trainer:
@@ -70,6 +64,8 @@ class Trainer:
         objective: None: the network's loss with the settings' penalties.
         observer: called after every epoch; None: early stopping as the settings say.
         pacing: that of the last fit, if its steps were like these; None: runs begin short.
+        interrupts: what defers Ctrl-C, which fits among others share; None: its own.
+        upload: hands rows to the backend, once if fits share them; None: `program.upload`.
 
     Attributes:
         validation: the validation rows, where the backend has them, or None.
@@ -88,7 +84,7 @@ class Trainer:
         callbacks: Sequence[Callable[[], Any]] = (),
         save: Callable[[], Any] | None = None,
         due: tuple[float | None, int | None] = (None, None),
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
         metrics: Mapping[str, Callable[[Array], float]] | None = None,
         order: RowOrder | None = None,
         learning_rates: LearningRates | None = None,
@@ -429,12 +425,10 @@ class Trainer:
         validation_loss = None
         if self.validation is not None:
             flat = self.program.to_device(self.flat)
-            found = self._validation_loss(flat)
-            if self.metrics:
-                predicted = self._validation_predictions(flat)
-                history.add_metrics({n: metric(predicted) for n, metric in self.metrics.items()})
-            validation_loss = self.objective.reported_validation(found)
+            validation_loss = self.objective.reported_validation(self._validation_loss(flat))
             history.validation_loss.append(validation_loss)
+            if self.metrics:
+                self._measure(self._validation_predictions(flat))
             history.seconds[-1] = time.monotonic() - self.epoch_began
         if self.learning_rates is not None:
             self.learning_rates.epoch_done(loss if validation_loss is None else validation_loss)
@@ -447,6 +441,15 @@ class Trainer:
             self.saver.save_or_warn()
             raise
 
+    def _measure(self, predicted: Array) -> None:
+        """Add the metrics to the history: NaN where a user's function raises, and behind it."""
+        values = dict.fromkeys(self.metrics, math.nan)
+        try:
+            for name, metric in self.metrics.items():
+                values[name] = metric(predicted)
+        finally:
+            self.fit_state.history.add_metrics(values)
+
     def _validation_loss(self, flat: Any) -> float:
         assert self.validation is not None
         return self.program.loss(flat, self.validation)
@@ -456,11 +459,18 @@ class Trainer:
         return self.program.predict(flat, self.validation.x)
 
     def _call_back(self) -> None:
+        before = self.flat.copy() if self.callbacks else self.flat
         for callback in self.callbacks:
             self.fit_state.edited = True
             answer = callback()
             if isinstance(answer, bool | np.bool_) and answer:
                 self.fit_state.stopped = True
+        if self.callbacks and not all_finite(self.flat):
+            self.flat[...] = before
+            raise Diverged(
+                f"a callback made a parameter infinite or NaN after epoch {self.epoch}; the model "
+                "keeps the parameters from before. Assign finite numbers."
+            )
 
     def _show_progress(self) -> None:
         if self.progress is not None:
