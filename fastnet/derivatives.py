@@ -55,6 +55,11 @@ class Derivatives(Record):
 
     def jacobian(self, x: Any, of: str) -> Array:
         """The derivatives of all outputs by all input numbers, `(rows, outputs, numbers)`."""
+        if of == "loss":
+            raise DefinitionError(
+                "of='loss' is one number for each row, which has a gradient and no Jacobian; use "
+                "input_gradient(x, of='loss', y=y)."
+            )
         program, outputs, x = self._program(of), self.network.outputs, self._rows(x)
         numbers = self.network.both_inputs.numbers
         found = np.empty((len(x), outputs, numbers), x.dtype)
@@ -166,7 +171,8 @@ class Differentiable:
             encoded: as for `predict`.
 
         Returns:
-            `(rows, inputs)` of the model's dtype.
+            `(rows, inputs)` of the model's dtype; where x has categories too, `(rows, n)` by its
+            numbers, since codes have no derivative.
 
         Raises:
             DefinitionError: if `output` or `of` does not fit the network.
@@ -186,9 +192,10 @@ class Differentiable:
             encoded: as for `predict`.
 
         Returns:
-            `(rows, outputs, inputs)` of the model's dtype.
+            `(rows, outputs, inputs)` of the model's dtype; inputs as for `input_gradient`.
 
         Raises:
+            DefinitionError: if `of` is neither.
             DataError: if the array does not fit.
         """
         check_encoded(self.table, encoded, "jacobian")

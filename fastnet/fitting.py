@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from fastnet.training.checkpoints import Checkpoint
     from fastnet.training.progress import Bar
 
-#: Rows that a fit has seen before its first step, over all epochs, at most: backends count them in
-#: 64 bits, schedules in float64.
-_MOST_ROWS = 2**53
-
 
 class Trained(Protocol):
     """What a fit needs of a model."""
@@ -135,11 +131,6 @@ class Fits:
                 "resume": resume,
             }
         )
-        if first * len(data) > _MOST_ROWS:
-            raise DefinitionError(
-                f"initial_epoch is {first}; with {len(data)} rows it must be at most "
-                f"{_MOST_ROWS // len(data)}."
-            )
         if isinstance(settings.optimizer, LBFGS) and saver is not None:
             raise DefinitionError(
                 "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "

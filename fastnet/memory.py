@@ -40,11 +40,11 @@ def _container() -> int | None:
 
 def text(size: float) -> str:
     """A number of bytes for a person: "1.5 GiB"."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 999.5:  # with three digits; of more, "g" makes an exponent
             return f"{size:.3g} {unit}"
         size /= 1024
-    return f"{size:,.3g} GiB" if size < 1000 else f"{size:,.0f} GiB"
+    return f"{size * 1024:,.0f} GiB"
 
 
 def check_room(members: int, each: int, what: str) -> None:

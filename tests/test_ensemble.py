@@ -124,6 +124,8 @@ def test_metrics_agree_with_their_definitions():
         metrics.crps(y, mean[:, None], std[:, None])
     with pytest.raises(fn.DataError, match="must be above 0"):
         metrics.negative_log_likelihood(y, mean, np.zeros(20))
+    with pytest.raises(fn.DataError, match="probabilities holds nan in row 2, column 1"):
+        metrics.calibration(classes, np.where(probabilities == 0.7, np.nan, probabilities))
 
 
 def test_the_mean_history_does_not_jump_where_a_member_has_ended():

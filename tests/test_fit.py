@@ -207,6 +207,29 @@ def test_metrics_may_be_functions_and_go_on_from_a_checkpoint(tmp_path):
     assert model.fit(X, Y, epochs=3, **options).metrics.keys() == {"mae", "worst"}
 
 
+def test_a_metric_may_change_what_it_is_given_and_may_fail():
+    given = X[:8].astype("f4"), Y[:8].astype("f4")
+    kept = [part.copy() for part in given]
+
+    def meddling(y, predicted):
+        y[...] = predicted[...] = 9
+        return 1.0
+
+    def failing(y, predicted):
+        if len(model.history) == 2:
+            raise ZeroDivisionError
+        return float(np.mean((y - predicted) ** 2))
+
+    model = fn.Model(NETWORK, backend="numpy", seed=1)
+    with pytest.raises(ZeroDivisionError):
+        model.fit(*given, epochs=3, validation=given, metrics=[meddling, failing])
+    for part, before in zip(given, kept, strict=True):
+        assert_same_bits(part, before)
+    assert {len(column) for column in model.history.to_dict().values()} == {2}
+    assert model.history.metrics["failing"][0] == pytest.approx(model.history.validation_loss[0])
+    assert np.isnan(model.history.metrics["failing"][1])
+
+
 def test_metrics_that_do_not_suit_the_rows_are_named():
     x, y = rows_for(CLASSES, 40)
     for name in ("r2", "rmse", "mae"):
@@ -362,6 +385,10 @@ def test_no_epochs_are_left_where_the_initial_one_is_the_last():
     assert_same_bits(model.parameters.flat, start)
 
 
+def loss(y, predicted):
+    return 0.0
+
+
 REFUSED = [
     ({"optimizer": "adm"}, r"unknown optimizer 'adm'; did you mean 'adam'\?"),
     ({"optimizer": 0.1}, r"unknown optimizer 0\.1"),
@@ -379,13 +406,15 @@ REFUSED = [
     ({"clip_norm": 0}, "clip_norm is 0"),
     ({"clip_value": -1}, "clip_value is -1"),
     ({"initial_epoch": -1}, "initial_epoch is -1"),
-    ({"initial_epoch": 2**62, "epochs": 2**62 + 1}, "initial_epoch is 4.*it must be at most 22"),
+    ({"epochs": 2**62}, "epochs is 4.*with 40 rows it must be at most 22"),
     ({"early_stopping": 3}, "early_stopping needs a validation loss"),
     ({"early_stopping": True, "validation": 0.2}, "early_stopping is True"),
     ({"early_stopping": -1, "validation": 0.2}, "early_stopping is -1"),
     ({"resume": True}, "resume=True needs checkpoint"),
+    ({"resume": "no"}, "resume is 'no'; it must be True or False"),
     ({"metrics": ["acuracy"], "validation": 0.2}, "unknown metric 'acuracy'; did you mean 'acc"),
     ({"metrics": "mae", "validation": 0.2}, r"metrics is 'mae'; put it in a list"),
+    ({"metrics": [loss], "validation": 0.2}, "a function of the name 'loss'.*give it another name"),
     ({"metrics": ["mae"]}, "metric 'mae' is of validation rows; give validation="),
     ({"metrics": ["mae", "mae"], "validation": 0.2}, "names 'mae' twice"),
     ({"metrics": ["accuracy"], "validation": 0.2}, "'accuracy' is of classes.*y holds -.*use 'r2'"),
@@ -407,6 +436,9 @@ def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
     ("make_it", "says"),
     [
         (lambda: fn.Model("net"), r"network is 'net'; it must be an fn\.Network"),
+        (lambda: fn.Model.of(3, {}), r"network is 3; it must be an fn\.Network"),
+        (lambda: fn.Population.of(3, [[0.0]]), r"network is 3; it must be an fn\.Network"),
+        (lambda: fn.Population(NETWORK, members=2, seed=np.array(3)), r"seed is array\(3\)"),
         (lambda: fn.Model(NETWORK, dtype="float16"), "dtype is 'float16'; it must be 'float32' or"),
         (lambda: fn.Model(NETWORK, dtype="nonsense"), "dtype is 'nonsense'"),
         (lambda: fn.Model(NETWORK, dtype=None), "dtype is None"),

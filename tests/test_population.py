@@ -168,6 +168,9 @@ def test_more_members_than_fit_are_refused(monkeypatch):
     population = made(300)
     with pytest.raises(fn.DoesNotFit, match=r"a fit of 300 members: 452 KiB.*room for 64 mem"):
         population.fit(X, Y, batch_size=None)
+    sizes = 999, 1000, 1.5 * 2**20, 1023.9 * 2**20, 1023 * 2**30, 2**50
+    texts = ["999 B", "0.977 KiB", "1.5 MiB", "1 GiB", "1,023 GiB", "1,048,576 GiB"]
+    assert [memory.text(size) for size in sizes] == texts
 
 
 def test_a_callback_that_answers_true_ends_its_member():

@@ -1,5 +1,6 @@
 """Searches: candidates, rounds, ranks, refits, ensembles, and going on after a stop."""
 
+import copy
 import itertools
 import time
 
@@ -92,6 +93,8 @@ def test_a_refit_and_an_ensemble_of_what_was_found_predict_well(found):
     ensemble = found.ensemble(x, y)
     assert np.mean(ensemble.predict(fresh).argmax(axis=1) == truth) > 0.9
     assert len(ensemble) % 3 == 0
+    assert found.best == found.best != copy.deepcopy(found.best)
+    assert found.best in set(found.candidates)
     with pytest.raises(fn.DataError, match="x has 1000 rows and the search had 240"):
         found.ensemble(fresh, truth)
 
@@ -190,7 +193,9 @@ def test_what_does_not_fit_is_refused_by_name():
     explodes = fn.Network(2, [fn.Dense(8, "relu"), fn.Dense(1)])
     with pytest.raises(fn.DefinitionError, match=r"space has units, and network is an fn\.Network"):
         fn.search(explodes, {"units": [1], "l2": [0.0]}, x, y)
-    with pytest.raises(fn.Diverged, match="every candidate"):
+    with pytest.raises(fn.DefinitionError, match=r"space\['act'\] is 'relu'; it must be a list"):
+        fn.search(network, {"act": "relu"}, x, y)
+    with pytest.raises(fn.Diverged, match=r"^every candidate .*; try lower learning rates\.$"):
         fn.search(
             explodes,
             {"learning_rate": [1e20, 1e25]},

@@ -26,6 +26,7 @@ from fastnet.definition.layers import Scale as ScaleLayer
 from fastnet.definition.losses import Loss
 from fastnet.definition.network import Network
 from fastnet.definition.placing import Placed
+from fastnet.errors import DefinitionError
 from fastnet.records import Record
 
 
@@ -428,7 +429,13 @@ class _Lowering:
 
 
 def lower(network: Network) -> Plan:
-    """Lay out the parameters of `network` and list its operations: once, for all its models."""
+    """Lay out the parameters of `network` and list its operations: once, for all its models.
+
+    Raises:
+        DefinitionError: if it is no network.
+    """
+    if not isinstance(network, Network):
+        raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
     kept = vars(network)
     plan: Plan | None = kept.get(_PLAN)
     if plan is None:

@@ -418,7 +418,8 @@ class Backend(ABC):
 
     Attributes:
         name: what `Model(backend=...)` is given.
-        contract: the version of the contract that it was made for, a number: this one is 3.
+        contract: the version of the contract that it was made for, a number: that of this one is
+            `fastnet.contract.loading.CONTRACT`.
         kinds: what it has, by table: the kinds of "operation", "activation", "loss" and
             "optimizer" (`fastnet.contract.kinds`); and as "factor" which of "rate" and "decay" may
             differ between pieces of the parameters.

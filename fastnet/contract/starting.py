@@ -34,8 +34,6 @@ def checked(network: Any, dtype: Any, init_rows: Any) -> tuple[str, Plan, Array 
         DefinitionError: if there is no network, or no such dtype; and as `checked_rows`.
         DataError: if the rows do not fit.
     """
-    if not isinstance(network, Network):
-        raise DefinitionError(f"network is {network!r}; it must be an fn.Network(...).")
     return checks.dtype(dtype).name, lower(network), checked_rows(network, init_rows)
 
 

@@ -26,9 +26,9 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """One choice of values, and how well it did.
+    """One choice of values, and how well it did. Equal to itself alone, as models are.
 
     Attributes:
         values: by name, as drawn from the space.
@@ -95,7 +95,7 @@ def draw(
         for name, choices in space.items():
             if hasattr(choices, "rvs"):
                 one = choices.rvs(random_state=generator)
-            elif isinstance(choices, Sequence | np.ndarray) and len(choices):
+            elif _is_list(choices) and len(choices):
                 one = choices[int(generator.integers(len(choices)))]
             else:
                 raise DefinitionError(
@@ -106,6 +106,10 @@ def draw(
         if repr(values) not in seen:
             seen.add(repr(values))
             yield values
+
+
+def _is_list(choices: Any) -> bool:
+    return isinstance(choices, Sequence | np.ndarray) and not isinstance(choices, str | bytes)
 
 
 def network_of(make: Network | Callable[..., Network], values: Mapping[str, Any]) -> Network:

@@ -174,7 +174,7 @@ class Rounds:
         if not found:
             raise DefinitionError("the budget was over before anything was trained; give more.")
         if not np.isfinite(found[0].score):
-            raise Diverged("every candidate of the search diverged; try lower learning rates.", 0)
+            raise Diverged("every candidate of the search diverged; try lower learning rates.")
         return found
 
     def best(self) -> str:

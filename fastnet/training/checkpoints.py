@@ -77,6 +77,7 @@ def requested(checkpoint: Any, resume: bool) -> Checkpoint | None:
     Raises:
         DefinitionError: if it is something else, or `resume` has nothing to resume from.
     """
+    checks.flag(resume, "resume")
     found = checkpoint
     if isinstance(found, str | os.PathLike):
         found = Checkpoint(found)

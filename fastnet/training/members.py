@@ -36,7 +36,7 @@ def seeds_of_members(members: Any, seed: Any) -> list[int]:
     Raises:
         DefinitionError: if a number is invalid, or there are seeds for others.
     """
-    if isinstance(seed, Iterable) and not isinstance(seed, str):
+    if _is_several(seed):
         seeds = [checks.seed(one) for one in seed]
         wanted = len(seeds) if members is None else checks.integer(members, "members")
         if wanted != len(seeds) or not seeds:
@@ -56,6 +56,12 @@ def seeds_of_members(members: Any, seed: Any) -> list[int]:
             f"seed is {first}; the last member's, seed + {count - 1}, must be less than 2**64."
         )
     return list(range(first, first + count))
+
+
+def _is_several(value: Any) -> bool:
+    """Whether it is one value a member, not one for all: an array of no dimension is no list."""
+    iterable = isinstance(value, Iterable) and not isinstance(value, str)
+    return iterable and getattr(value, "ndim", 1) > 0
 
 
 def bytes_of_fit(plan: Plan, dtype: np.dtype[Any], settings: Settings, data: Data) -> int:
@@ -214,7 +220,7 @@ def chosen_rows(rows: Any, members: int, count: int) -> list[Array] | None:
     """
     if rows is None:
         return None
-    rows = list(rows) if isinstance(rows, Iterable) else [rows]
+    rows = list(rows) if _is_several(rows) else [rows]
     if len(rows) != members:
         raise DataError(
             f"rows has {len(rows)} entries; it must have one for each of the {members} members: "

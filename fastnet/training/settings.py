@@ -19,6 +19,9 @@ from fastnet.training.blocks import BlockShuffle
 #: Rows of a batch by default: as in Keras, and near the best for small tables.
 BATCH_ROWS = 32
 
+#: Rows that a fit may see over all epochs: backends count them in 64 bits, schedules in float64.
+MOST_ROWS = 2**53
+
 
 @explained("fn.EarlyStopping")
 class EarlyStopping(Record):
@@ -113,7 +116,7 @@ def make_settings(
         clip_norm=_limit(clip_norm, "clip_norm"),
         clip_value=_limit(clip_value, "clip_value"),
         seed=seed,
-        epochs=checks.integer(epochs, "epochs"),
+        epochs=_epochs(epochs, rows),
         early_stopping=_stopping(early_stopping),
         dropout_factor=_dropout_factor(dropout_factor, network),
     )
@@ -162,6 +165,15 @@ def _batch_rows(batch_size: object, rule: Optimizer | LBFGS, rows: int) -> int:
     if isinstance(batch_size, str) and batch_size == "auto":
         batch_size = None if isinstance(rule, LBFGS) else BATCH_ROWS
     return rows if batch_size is None else min(checks.integer(batch_size, "batch_size"), rows)
+
+
+def _epochs(value: object, rows: int) -> int:
+    epochs = checks.integer(value, "epochs")
+    if epochs * rows > MOST_ROWS:
+        raise DefinitionError(
+            f"epochs is {epochs}; with {rows} rows it must be at most {MOST_ROWS // rows}."
+        )
+    return epochs
 
 
 def _limit(value: object, what: str) -> float | None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.errors import DataError
 from fastnet.training.metrics import log_loss
@@ -30,8 +31,8 @@ def negative_log_likelihood(y: Array, mean: Array, std: Array) -> float:
 def crps(y: Array, mean: Array, std: Array) -> float:
     """The continuous ranked probability score of normal distributions: lower is better.
 
-    In the unit of y, and the mean absolute error for `std` of 0. Closed form: Gneiting and Raftery
-    (2007), section 4.2.
+    In the unit of y; it nears the mean absolute error as `std` nears 0. Closed form: Gneiting and
+    Raftery (2007), section 4.2.
 
     Args:
         y: `(rows,)` or `(rows, targets)`.
@@ -79,6 +80,7 @@ def calibration(y: Array, probabilities: Array, bins: int = BINS) -> tuple[Array
         For every bin that rows fall into, `(n,)` each: the mean probability of the predicted class,
         the accuracy, and the rows.
     """
+    bins = checks.integer(bins, "bins")
     y, wide = _classes(y, probabilities)
     sure, right = wide.max(axis=1), wide.argmax(axis=1) == y
     place = np.minimum((sure * bins).astype(np.intp), bins - 1)
@@ -144,4 +146,5 @@ def _classes(y: Array, probabilities: Array) -> tuple[Array, Array]:
         )
     if len(y) and (y.min() < 0 or y.max() >= wide.shape[1]):
         raise DataError(f"y holds {y.min()} to {y.max()}; there are {wide.shape[1]} classes.")
+    checks.finite(wide, "probabilities", remedy="leave rows without a prediction out")
     return y, wide

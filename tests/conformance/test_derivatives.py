@@ -148,6 +148,7 @@ def test_derivatives_are_pytorchs():
         (lambda m, x: m.input_gradient(x, 2), fn.DefinitionError, "output is 2; the network has 2"),
         (lambda m, x: m.input_gradient(x, of="loss"), fn.DefinitionError, "give y, and no output"),
         (lambda m, x: m.input_gradient(x, 0, y=x), fn.DefinitionError, "y is for of='loss'"),
+        (lambda m, x: m.jacobian(x, of="loss"), fn.DefinitionError, "no Jacobian; use input_grad"),
         (lambda m, x: m.jacobian(x, of="logits"), fn.DefinitionError, "of is 'logits'; it must be"),
         (lambda m, x: m.jacobian(x[:, :2]), fn.DataError, "x has 2 columns"),
         (lambda m, x: m.hessian_vector_product(x, x[:, :2], [1.0]), fn.DataError,
