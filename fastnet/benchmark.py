@@ -114,7 +114,7 @@ class Workload(Record):
         """
         sizes, size = self.sizes, np.dtype(self.dtype).itemsize
         row = size * (sizes[0] + sizes[-1])
-        state = size * self.parameters * (1 + self.optimizer.slots * (not _plain(self.optimizer)))
+        state = size * self.parameters * (1 + self.optimizer.slots)
         moved = row * self.batch if row * self.rows > CACHE_BYTES else 0
         return float(moved + (2 * state if state > CACHE_BYTES else 0))
 
@@ -151,11 +151,6 @@ class Workload(Record):
         given = new_model(self, "numpy", None, self.dtype).parameters
         pairs = [(given[f"{i}.weight"], given[f"{i}.bias"]) for i in range(len(given) // 2)]
         return [(weight.copy(), bias.copy()) for weight, bias in pairs]
-
-
-def _plain(optimizer: Optimizer) -> bool:
-    """Whether it is SGD without momentum, which has no state."""
-    return isinstance(optimizer, SGD) and not optimizer.momentum
 
 
 _synthetic = cache(datasets.synthetic)
@@ -439,6 +434,10 @@ def time_rounds(
 
     Each round begins with another contestant, so that none always follows the same one.
 
+    Args:
+        contestants: by name, each with a run of about `ROUND_SECONDS`: see `calibrate`.
+        rounds: how many.
+
     Returns:
         By name, the seconds per unit in each round of the contestants with finite results, and what
         is wrong with the others.
@@ -448,16 +447,18 @@ def time_rounds(
     names = list(contestants)
     gc.collect()
     gc.freeze()  # else the collection before each run visits all objects of all libraries
-    for number in range(rounds):
-        first = number % max(len(names), 1)
-        for name in names[first:] + names[:first]:
-            if name in problems:
-                continue
-            try:
-                found[name].append(_timed(contestants[name]))
-            except Exception as error:  # another library may raise anything
-                problems[name] = f"{type(error).__name__}: {error}"
-    gc.unfreeze()
+    try:
+        for number in range(rounds):
+            first = number % max(len(names), 1)
+            for name in names[first:] + names[:first]:
+                if name in problems:
+                    continue
+                try:
+                    found[name].append(_timed(contestants[name]))
+                except Exception as error:  # another library may raise anything
+                    problems[name] = f"{type(error).__name__}: {error}"
+    finally:
+        gc.unfreeze()
     return {name: times for name, times in found.items() if name not in problems}, problems
 
 

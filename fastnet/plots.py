@@ -91,13 +91,13 @@ def losses(
 
 
 def probabilities(chance: Array, right: Array, axes: Any, weight: Array | None = None) -> None:
-    """Draw how often predictions of some probability are right.
+    """Draw a reliability diagram: how often predictions of some probability are right.
 
     Rows are grouped by their probability; bars are one standard error of the fraction.
 
     Args:
-        chance: the probability of each row, `(rows,)`.
-        right: whether it came out, `(rows,)`.
+        chance: the predicted probability of each row, `(rows,)`.
+        right: whether the row is as predicted, `(rows,)`.
         axes: the matplotlib axes.
         weight: of each row, `(rows,)`, or None.
     """
