@@ -104,8 +104,8 @@ if TYPE_CHECKING:  # imported when they are first used: see `_LATER` and `_ROOMS
     from fastnet.contract.choosing import using
     from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
     from fastnet.many.candidates import Candidate
-    from fastnet.many.ensemble import Ensemble, load_ensemble
-    from fastnet.many.loading import load_population
+    from fastnet.many.ensemble import Ensemble
+    from fastnet.many.loading import load_ensemble, load_population
     from fastnet.many.population import Population
     from fastnet.many.searching import Search, search
     from fastnet.model import Model, load
@@ -149,7 +149,7 @@ _LATER = {
     "from_sklearn": "fastnet.interchange.importing",
     "from_torch": "fastnet.interchange.importing",
     "load": "fastnet.model",
-    "load_ensemble": "fastnet.many.ensemble",
+    "load_ensemble": "fastnet.many.loading",
     "load_population": "fastnet.many.loading",
     "search": "fastnet.many.searching",
     "using": "fastnet.contract.choosing",

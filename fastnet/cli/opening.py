@@ -14,8 +14,8 @@ def opened(path: str | os.PathLike[str], backend: str | None = None) -> Any:
         ModelFileError: if the file is damaged, foreign, or of neither.
         ModelFileMissing: if there is none.
     """
-    from fastnet.many.ensemble import load_ensemble
     from fastnet.many.ensemble_files import KIND
+    from fastnet.many.loading import load_ensemble
     from fastnet.model import load
 
     return (load_ensemble if files.kind_of(path) == KIND else load)(path, backend=backend)

@@ -8,8 +8,7 @@ three that is slow and right; a fast backend overrides what it can do better.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +20,9 @@ from fastnet.contract.kinds import kinds_of
 from fastnet.contract.loading import lacking, load
 from fastnet.contract.penalties import add_penalty_gradient, penalty
 from fastnet.contract.plan import Plan
+from fastnet.contract.rows import Data, Inputs
 from fastnet.contract.run import BY_STEP, Run, State
+from fastnet.contract.team import Team, TeamRun, TeamWork
 from fastnet.errors import BackendUnavailable
 from fastnet.records import Record
 
@@ -39,97 +40,6 @@ __all__ = [
     "TeamRun",
     "TeamWork",
 ]
-
-
-@dataclass(slots=True)
-class Inputs:
-    """Rows of input, as host or device arrays.
-
-    A record, so that the methods of `Program` stay the same if rows come to hold more.
-
-    Attributes:
-        numbers: `(rows, inputs)`; the last of them are codes of categories, where a plan has some.
-    """
-
-    numbers: Any
-
-    def __len__(self) -> int:
-        return int(self.numbers.shape[0])
-
-    def take(self, rows: Array) -> "Inputs":
-        """Some of the rows, of arrays on the host."""
-        return Inputs(self.numbers[rows])
-
-
-@dataclass(slots=True)
-class Data:
-    """Rows to learn from, as host or device arrays.
-
-    Attributes:
-        x: the inputs.
-        y: `(rows, outputs)`, or class indices `(rows,)` of an integer type. Where a loss has
-            several blocks of outputs, each for the same targets, these are repeated.
-        weight: `(rows,)`, or None where all rows count alike.
-    """
-
-    x: Inputs
-    y: Any
-    weight: Any = None
-
-    def __len__(self) -> int:
-        return int(self.x.numbers.shape[0])
-
-    def take(self, rows: Array) -> "Data":
-        """Some of the rows, of arrays on the host."""
-        return Data(
-            self.x.take(rows), self.y[rows], None if self.weight is None else self.weight[rows]
-        )
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """All arrays: inputs, targets, weights; None for one that is not there."""
-        return self.x.numbers, self.y, self.weight
-
-
-class Team(Record):
-    """Processes that share memory and do the steps of runs together, each on rows of its own.
-
-    Attributes:
-        rank: this process's number.
-        memory: as many bytes as `TeamWork.bytes`, uint8, which all see; 0 before the first run.
-        meet: waits until all have called it; what each has written before, all see then.
-    """
-
-    rank: int
-    memory: Array
-    meet: Callable[[], None]
-
-
-class TeamRun(Record):
-    """A run, as a process of a team has it.
-
-    Attributes:
-        run: its `batch_size` counts the rows of all; order and seed are the process's own.
-        cuts: `(batches + 1,)` intp: where the process's rows of each batch begin in the order of an
-            epoch; they end where the next ones begin, and may be none.
-        masses: `(steps,)` float64: the mass of each step's batch over all processes.
-    """
-
-    run: Run
-    cuts: Array
-    masses: Array
-
-
-class TeamWork(Record):
-    """How a backend does the steps of a team.
-
-    Attributes:
-        bytes: of shared memory that it needs.
-        train: as `Program.train`, with the same losses, parameters and memory in all processes.
-    """
-
-    bytes: int
-    train: Callable[[Team, State, Data, TeamRun], Array]
 
 
 class Program(ABC):

@@ -15,6 +15,7 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.loading import load
 from fastnet.contract.plan import Plan, initial_parameters, lower
+from fastnet.contract.rows import Inputs
 from fastnet.definition.embedding import Embedding, PiecewiseLinear
 from fastnet.definition.initializers import FromData
 from fastnet.definition.layers import Layer
@@ -111,8 +112,6 @@ def _value(plan: Plan, value: int, columns: int, flat: Array, rows: Array) -> Ar
     """What the layers before one make of the rows."""
     if value == 0:
         return rows
-    from fastnet.contract.program import Inputs  # which imports this folder's other files
-
     before = replace(plan, prediction=value, outputs=columns)
     program = load("numpy").compile(before, _FLOAT64, None, None)
     found: Array = program.predict(flat, Inputs(rows))

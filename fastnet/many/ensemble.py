@@ -463,34 +463,3 @@ class Ensemble:
         kinds = "1 network" if networks == 1 else f"{networks} networks"
         sizes = f"{self.network.inputs} -> {self.network.targets}"
         return f"Ensemble({len(self)} members of {kinds}, {sizes}, dtype={self.dtype!r})"
-
-
-def load_ensemble(
-    path: str | os.PathLike[str], *, backend: str | None = None, threads: int | None = None
-) -> Ensemble:
-    """Read an ensemble that `Ensemble.save` wrote.
-
-    Args:
-        path: the file.
-        backend: as for `Model`.
-        threads: as for `Model`.
-
-    Raises:
-        ModelFileError, BackendUnavailable: as for `fn.load`.
-    """
-    saved = ensemble_files.read(path)
-    populations = []
-    for part in saved.populations:
-        population = Population.of(
-            part.network,
-            part.flats,
-            seed=part.seeds,
-            backend=backend,
-            dtype=part.dtype,
-            threads=threads,
-        )
-        population.table = part.table
-        populations.append(population)
-    ensemble = Ensemble.__new__(Ensemble)
-    ensemble._set_up(populations, saved.weights, saved.scores)
-    return ensemble
