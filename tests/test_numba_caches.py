@@ -26,9 +26,9 @@ def tell(root, processor, siblings, **caches):
             (folder / fact).write_text(f"{value}\n")
 
 
-def asked(root, monkeypatch, usable):
+def asked(root, monkeypatch, online="0"):
+    (root / "online").write_text(f"{online}\n")
     monkeypatch.setattr(host, "SYSTEM", root)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(usable), raising=False)
     host.caches.cache_clear()
     try:
         return host.caches()
@@ -39,7 +39,7 @@ def asked(root, monkeypatch, usable):
 def test_two_threads_of_a_core_have_its_caches_together(tmp_path, monkeypatch):
     tell(tmp_path, 0, "0,4", d=(1, "48K", "0,4"), i=(1, "64K", "0,4"), u=(2, "2048K", "0,4"),
          v=(3, "32768K", "0-7"))  # fmt: skip
-    assert asked(tmp_path, monkeypatch, [0]) == Caches(48 * KIB, 2048 * KIB)
+    assert asked(tmp_path, monkeypatch) == Caches(48 * KIB, 2048 * KIB)
 
 
 def test_cores_that_share_a_cache_have_a_part_each_and_the_smaller_core_counts(
@@ -47,8 +47,10 @@ def test_cores_that_share_a_cache_have_a_part_each_and_the_smaller_core_counts(
 ):
     tell(tmp_path, 0, "0-1", d=(1, "48K", "0-1"), u=(2, "1280K", "0-1"))
     tell(tmp_path, 15, "15", d=(1, "32K", "15"), u=(2, "2048K", "12-15"))
-    assert asked(tmp_path, monkeypatch, [0, 1, 15]) == Caches(32 * KIB, 512 * KIB)
-    assert asked(tmp_path, monkeypatch, [0, 1]) == Caches(48 * KIB, 1280 * KIB)
+    for usable in ({0, 1, 15}, {0}, {15}):  # the same blocks for all, so the same bits
+        monkeypatch.setattr(os, "sched_getaffinity", {0: usable}.get, raising=False)
+        assert asked(tmp_path, monkeypatch, "0-1,15") == Caches(32 * KIB, 512 * KIB)
+    assert asked(tmp_path, monkeypatch, "0-1") == Caches(48 * KIB, 1280 * KIB)
 
 
 @pytest.mark.parametrize(
@@ -58,4 +60,4 @@ def test_cores_that_share_a_cache_have_a_part_each_and_the_smaller_core_counts(
 )
 def test_what_a_host_does_not_tell_is_as_usual(caches, tmp_path, monkeypatch):
     tell(tmp_path, 0, "", **caches)
-    assert asked(tmp_path, monkeypatch, [0]) == USUAL
+    assert asked(tmp_path, monkeypatch) == USUAL

@@ -4,7 +4,6 @@ For the first, the compiler is asked and not the processor, so that `NUMBA_CPU_N
 `NUMBA_CPU_FEATURES` are followed like everywhere in Numba.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,7 +67,8 @@ def caches() -> Caches:
     """The first two levels, as Linux tells them; `USUAL` on other systems.
 
     Where cores differ, there are mostly two kinds, the first and the last of the processors. Blocks
-    must fit on either, so the smaller counts.
+    must fit on either, so the smaller counts, whichever of them this process may use: they decide
+    in which order numbers are added up, and the same machine gives the same bits.
     """
     told = [_told(processor) for processor in _ends()]
 
@@ -79,12 +79,9 @@ def caches() -> Caches:
 
 
 def _ends() -> set[int]:
-    """The first and the last processor that this process may use."""
-    try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # not on macOS and Windows
-        return {0}
-    return {min(usable), max(usable)}
+    """The first and the last processor of the system."""
+    spans = _spans(SYSTEM / "online")
+    return {spans[0][0], spans[-1][-1]}
 
 
 def _told(processor: int) -> dict[int, int]:
@@ -107,9 +104,14 @@ def _told(processor: int) -> dict[int, int]:
 
 
 def _length(path: Path) -> int:
-    """How many processors the list in a file names, such as 0-3,8; 1 where it does not tell."""
+    """How many processors the list in a file names."""
+    return max(sum(last - first + 1 for first, last in _spans(path)), 1)
+
+
+def _spans(path: Path) -> list[tuple[int, int]]:
+    """The first and last of each row of processors that a file lists, such as 0-3,8; else of 0."""
     try:
         spans = [span.split("-") for span in path.read_text().split(",")]
-        return max(sum(int(span[-1]) - int(span[0]) + 1 for span in spans), 1)
+        return [(int(span[0]), int(span[-1])) for span in spans]
     except (OSError, ValueError):
-        return 1
+        return [(0, 0)]
