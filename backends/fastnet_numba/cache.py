@@ -25,6 +25,7 @@ from numba.core import caching
 from numba.core.runtime import rtsys
 
 from fastnet import random
+from fastnet.arrays.cache_lines import LINE
 from fastnet.contract.kinds import TABLES
 from fastnet.definition.activations import NORMAL_TAIL
 from fastnet.definition.optimizers import negligible
@@ -49,7 +50,7 @@ def folder() -> Path:
     digest = hashlib.sha256()
     # Kernels hold what they take from fastnet itself as constants, the codes of kinds first of all.
     bounds = (negligible(np.float32), negligible(np.float64))
-    constants = (TABLES, NORMAL_TAIL, random.SHUFFLE, random.DROPOUT, bounds)
+    constants = (TABLES, NORMAL_TAIL, random.SHUFFLE, random.DROPOUT, bounds, LINE)
     for part in (numba.__version__, llvmlite.__version__, *constants):
         digest.update(repr(part).encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):

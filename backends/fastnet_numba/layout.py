@@ -211,7 +211,7 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
     lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
-    arena = Arena(lanes, 64 // dtype.itemsize)
+    arena = Arena(lanes, cache_lines.LINE // dtype.itemsize)
     ones = arena.keep((1.0,) * lanes, lanes)
     table = TableRows(plan, arena, rows, dtype.itemsize, fewest_in_lanes(plan, lanes))
     x, x_row = table.source, table.source_row

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnet.arrays.cache_lines import LINE
 from fastnet.contract.kinds import ACTIVATIONS
 from fastnet.contract.loading import lacking
 from fastnet.contract.plan import (
@@ -22,7 +23,6 @@ from fastnet.contract.plan import (
 )
 from fastnet.errors import BackendUnavailable
 from fastnet_numba.ops.activations import MOST_CONSTANTS, RELU
-from fastnet_numba.ops.narrow import LINE
 from fastnet_numba.ops.panels import blocks_for
 from fastnet_numba.ops.table import (
     ADD,
@@ -98,7 +98,7 @@ def row_length(units: int, itemsize: int) -> int:
     length = -(-units // lanes) * lanes
     if units < LONG:
         return length
-    line = 64 // itemsize
+    line = LINE // itemsize
     return (-(-length // line) | 1) * line
 
 

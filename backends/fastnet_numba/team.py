@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnet.arrays.cache_lines import PAIR
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, State, Team, TeamRun, TeamWork
 from fastnet.errors import FastnetError
@@ -21,9 +22,6 @@ from fastnet_numba.run_tables import tables_of
 
 if TYPE_CHECKING:
     from fastnet_numba.program import NumbaProgram
-
-#: Bytes to whose multiples the arrays in shared memory are laid.
-ALIGNED = 8 * CACHE_LINE_STRIDE
 
 
 def work(program: "NumbaProgram", size: int, slots: int) -> TeamWork | None:
@@ -56,7 +54,7 @@ def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, t
 
 def _room(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """Bytes that an array takes, with what is left free behind it."""
-    return -(-int(np.prod(shape)) * dtype.itemsize // ALIGNED) * ALIGNED
+    return -(-int(np.prod(shape)) * dtype.itemsize // PAIR) * PAIR
 
 
 def _train(

@@ -14,6 +14,10 @@ from fastnet.arrays.checks import Array
 #: Bytes of a cache line, and of the longest vector.
 LINE = 64
 
+#: Bytes of two lines, which processors fetch in pairs: what one writes lies so far from what others
+#: use.
+PAIR = 2 * LINE
+
 #: Bytes of an array whose place would take longer to find than all lines that it saves (a choice).
 FEW_BYTES = 1024
 

@@ -6,6 +6,7 @@ not yield, where it can sleep: the system would give its processor to any other 
 unimportant, for milliseconds, but gives it back at once to one that is woken.
 """
 
+from fastnet.arrays.cache_lines import PAIR
 from fastnet_numba.simd.compiled import inlined, kernel
 from fastnet_numba.simd.vectors import doze, observe, publish, spin, wake
 
@@ -13,8 +14,8 @@ from fastnet_numba.simd.vectors import doze, observe, publish, spin, wake
 #: chosen, about what it took to be woken.
 SPINS = 3_000
 
-#: Places between two threads' numbers, so that they lie in cache lines (and pairs of them) apart.
-CACHE_LINE_STRIDE = 16
+#: Places between two threads' numbers, of 8 bytes each.
+CACHE_LINE_STRIDE = PAIR // 8
 
 #: Where, behind a thread's number, the generation stands for which others sleep.
 AWAITED = 1

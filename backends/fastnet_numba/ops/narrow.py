@@ -6,6 +6,7 @@ The products are those of `layers.py` with their operands exchanged; letters are
 filled up to a whole vector with rows of zeros, whose derivatives are 0.
 """
 
+from fastnet.arrays.cache_lines import LINE
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.rows import copy_row
 from fastnet_numba.ops.table import (
@@ -50,9 +51,6 @@ from fastnet_numba.simd.vectors import (
     spread_in_order,
     store,
 )
-
-#: Bytes of a cache line.
-LINE = 64
 
 
 @inlined

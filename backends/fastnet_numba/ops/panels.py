@@ -9,6 +9,7 @@ is read, so A is packed as well.
 
 from dataclasses import dataclass
 
+from fastnet.arrays.cache_lines import LINE
 from fastnet_numba.simd.host import LANES, Caches, register_bytes
 from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
 
@@ -31,9 +32,6 @@ STEPS_OF_ONE_ROW, STEPS_OF_ROWS = 16, 128
 #: Steps of depth of a product of rows with rows: four rows of B should stay in half of the first
 #: cache. Likewise, 2,048 at once take 1.3 times as long with AVX2, the same with AVX-512.
 STEPS_ALONG = 1024
-
-#: Bytes of a cache line.
-LINE = 64
 
 #: Vectors in a row of a panel.
 PANEL = WIDTHS[0]

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import types
 
+from fastnet.arrays.cache_lines import LINE
 from fastnet_numba.ops.panels import (
     FETCHED_COLUMNS,
     FETCHED_ROWS,
-    LINE,
     PANEL,
     STEPS_ALONG,
     STEPS_OF_ONE_ROW,

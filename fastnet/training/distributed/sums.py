@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastnet.arrays.cache_lines import PAIR
 from fastnet.arrays.checks import Array
 from fastnet.training.distributed.memory import SharedMemory, can_share
 from fastnet.training.distributed.ranks import Ranks
@@ -24,7 +25,6 @@ FEW_RANKS = 3
 #: Slots of a rank: two used in turns, and one for the sums of parts.
 _MOST_SLOTS = 3
 
-_LINE = 128  # bytes between what two ranks write: two cache lines, which are fetched in pairs
 _LOSS = 8  # bytes of a loss
 
 
@@ -45,7 +45,7 @@ class WeightedSum(Protocol):
 
 def sum_for(ranks: Ranks, entries: int, dtype: np.dtype[Any], deterministic: bool) -> WeightedSum:
     """The fastest sum of arrays of so many entries."""
-    bytes_needed = ranks.size * (entries * dtype.itemsize + _LOSS + _LINE) * _MOST_SLOTS
+    bytes_needed = ranks.size * (entries * dtype.itemsize + _LOSS + PAIR) * _MOST_SLOTS
     if can_share(ranks, bytes_needed):
         return InSharedMemory(ranks, entries, dtype)
     return (InOrder if deterministic else InAnyOrder)(ranks, entries, dtype)
@@ -60,7 +60,7 @@ class InSharedMemory:
 
     def __init__(self, ranks: Ranks, entries: int, dtype: np.dtype[Any]) -> None:
         self.rank, self.size = ranks.rank, ranks.size
-        arrays = -(-(entries * dtype.itemsize + _LOSS) // _LINE) * _LINE
+        arrays = -(-(entries * dtype.itemsize + _LOSS) // PAIR) * PAIR
         slots = 2 if self.size <= FEW_RANKS else _MOST_SLOTS
         self.shared = SharedMemory(ranks, slots * arrays)
         memory = self.shared.parts
