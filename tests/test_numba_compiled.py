@@ -3,9 +3,11 @@
 import inspect
 import operator
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fastnet.errors import BackendUnavailable
@@ -77,20 +79,44 @@ def test_a_version_of_numba_that_does_not_fit_is_named(tmp_path):
     assert done.returncode == 0, done.stderr
     first, again, later = done.stdout.splitlines()
     assert first == again
-    for line, lacks in ((first, "'_Intrinsic'"), (later, "'_finalize_dynamic_globals'")):
-        assert line.startswith("backend 'numba' cannot compile its kernels with numba 0.99.0 (")
-        assert lacks in line
+    for line, failed, lacks in (
+        (first, "load its kernels", "'_Intrinsic'"),
+        (
+            later,
+            r"compile its kernel fastnet_numba\.\S+ for float32",
+            "'_finalize_dynamic_globals'",
+        ),
+    ):
+        assert re.match(rf"backend 'numba' cannot {failed} with numba 0\.99\.0 \(.*{lacks}", line)
         assert 'tried with 0.66.0 and 0.68.1: python -m pip install "numba==0.68.1", or' in line
 
 
 def test_what_goes_wrong_with_a_version_that_was_tried_is_not_blamed_on_it(monkeypatch):
     from fastnet_numba.versions import TRIED, explained
 
-    for version, error in ((TRIED[0], KeyError), ("0.99.0", OSError), ("0.99.0", KeyError)):
-        monkeypatch.setattr(numba, "__version__", version)
-        told = BackendUnavailable if (version, error) == ("0.99.0", KeyError) else error
-        with pytest.raises(told), explained():
-            raise error("x")
+    monkeypatch.setattr(numba, "__version__", TRIED[0])
+    said = rf"cannot compile x with numba {TRIED[0]} \(KeyError: 'y'\); choose backend 'numpy'\.$"
+    with pytest.raises(BackendUnavailable, match=said), explained("compile x"):
+        raise KeyError("y")
+    with pytest.raises(OSError, match="disk"), explained("compile x"):
+        raise OSError("the disk is full")
+
+
+@compiles
+def test_a_kernel_that_cannot_be_compiled_is_named_and_its_cache_is_not_blamed(caplog):
+    from fastnet_numba import kernels
+    from fastnet_numba.simd.compiled import part
+
+    @part
+    def broken(x):
+        return x.nothing
+
+    said = (
+        r"cannot compile its kernel test_numba_compiled\.broken for float32 with numba \d.*'numpy'"
+    )
+    with pytest.raises(BackendUnavailable, match=said):
+        kernels.load(np.dtype("float32")).address_of(broken)
+    assert "cannot use" not in caplog.text
 
 
 def test_this_numba_has_what_we_put_in_the_place_of_its_own():

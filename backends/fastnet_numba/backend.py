@@ -65,7 +65,7 @@ class NumbaBackend(Backend):
 @cache
 def _program() -> Callable[..., Program]:
     """The program, which imports Numba."""
-    with explained():
+    with explained("load its kernels"):
         from fastnet_numba.program import NumbaProgram
 
         return NumbaProgram

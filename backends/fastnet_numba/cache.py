@@ -152,9 +152,13 @@ class KernelCache(caching.FunctionCache):
 
     Use it as a context manager: from where the code turns out to be missing to the block's end, no
     other process compiles it.
+
+    Attributes:
+        in_use: whether what is being done now takes something from files: errors may be theirs.
     """
 
     _impl_class = _Results
+    in_use = False
 
     def __init__(self, entry: Any, dtype: np.dtype[Any], signals: HeldSignals) -> None:
         before = numba.config.CACHE_DIR
@@ -172,10 +176,12 @@ class KernelCache(caching.FunctionCache):
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The code, or None if it has to be compiled, which no other process does meanwhile."""
+        self.in_use = True
         found = self._read(signature, target_context)
         if found is None:
             self._lock.acquire()
             found = self._read(signature, target_context)
+        self.in_use = found is not None
         return found
 
     def _read(self, signature: Any, target_context: Any) -> Any:
@@ -189,6 +195,7 @@ class KernelCache(caching.FunctionCache):
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep the code, if the folder can be written to."""
+        self.in_use = True  # the list of what there is
         try:
             super().save_overload(signature, result)
         except OSError as error:

@@ -92,14 +92,19 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     if numba.config.DISABLE_JIT:
         return entry
     signature = _signature(entry, dtype)
+    doing = f"compile its kernel {_name(entry)} for {dtype.name}"
     # Numba stays unusable for the rest of the process if it is stopped while it loads or compiles.
     with _lock, HeldSignals() as signals:
         cache = entry._cache = KernelCache(entry, dtype, signals)
         entry.disable_compile(False)
-        with explained(), cache, _compiling(dtype):
+        with explained(doing), cache, _compiling(dtype):
             _compile(entry, signature)
         entry.disable_compile()
     return entry
+
+
+def _name(entry: Any) -> str:
+    return f"{entry.py_func.__module__}.{entry.py_func.__name__}"
 
 
 def _address(part: Any, dtype: np.dtype[Any]) -> int:
@@ -163,9 +168,12 @@ def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
     try:
         entry.compile(signature)
     except Exception as error:  # a damaged file may raise anything when it is read
+        if not entry._cache.in_use:
+            raise
         _log.warning(
-            "fastnet cannot use its compiled kernels in %s (%s: %s), so it compiles them anew; "
+            "fastnet cannot use its compiled kernel %s in %s (%s: %s), so it compiles it anew; "
             "remove the folder if this happens again.",
+            _name(entry),
             folder(),
             type(error).__name__,
             error,

@@ -14,8 +14,11 @@ TRIED = ("0.66.0", "0.68.1")
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Say of what goes wrong with another version of Numba than those tried that this may be why.
+def explained(doing: str) -> Iterator[None]:
+    """Say what Numba failed at, and what to do: also where another version of it may be why.
+
+    Args:
+        doing: what Numba does, such as "load its kernels".
 
     Raises:
         BackendUnavailable: instead of errors that do not come from fastnet or the system.
@@ -27,11 +30,12 @@ def explained() -> Iterator[None]:
     except Exception as error:
         import numba
 
-        if numba.__version__ in TRIED:
-            raise
-        reason = str(error).partition("\n")[0]
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        remedy = "choose backend 'numpy'"
+        if numba.__version__ not in TRIED:
+            install = pip_install(f"numba=={TRIED[-1]}")
+            remedy = f"it was tried with {' and '.join(TRIED)}: {install}, or {remedy}"
         raise BackendUnavailable(
-            f"backend 'numba' cannot compile its kernels with numba {numba.__version__} "
-            f"({type(error).__name__}: {reason}); it was tried with {' and '.join(TRIED)}: "
-            f"{pip_install(f'numba=={TRIED[-1]}')}, or choose backend 'numpy'."
+            f"backend 'numba' cannot {doing} with numba {numba.__version__} "
+            f"({type(error).__name__}: {reason}); {remedy}."
         ) from error
