@@ -13,7 +13,9 @@ LAYERS = {
     "relu": [fn.Dense(99, "relu")],
     "large": [fn.Dense(1024), fn.Dense(1024)],
     "narrow": [fn.Dense(8, "tanh")],
-    "graph": [fn.Dense(99, learning_rate_factor=2.0), fn.LayerNorm(), fn.Dropout(0.5)],
+    "norm": [fn.Dense(99, learning_rate_factor=2.0), fn.LayerNorm(), fn.Dropout(0.5)],
+    "batch": [fn.Dense(99), fn.BatchNorm()],
+    "sum": [fn.Scale(), fn.Residual([fn.Dense(3, fn.PReLU())])],
 }
 
 
@@ -67,8 +69,23 @@ def parts_of(network, rows, training, workers, wide, options):
             "narrow_forward hyperbolic narrow_crossentropy adam penalties wide_added wide_taken",
         ),
         (
-            "graph", 9, True, 1, False, {"clip_norm": 1.0},
-            "graph_forward masks crossentropy adam segments_updated norm_clipped",
+            "norm", 9, True, 1, False, {"clip_norm": 1.0},
+            "plain_forward rows_normalized rows_normalized_back masks crossentropy adam "
+            "segments_updated norm_clipped",
+        ),
+        (
+            "batch", 9, True, 1, False, {},
+            "plain_forward units_normalized units_normalized_back statistics_noted "
+            "statistics_moved units_scaled units_scaled_back crossentropy adam",
+        ),
+        (
+            "batch", 9, False, 1, False, {},
+            "plain_forward units_normalized units_scaled softmax_of_rows rows_predicted",
+        ),
+        (
+            "sum", 9, True, 1, False, {},
+            "plain_forward units_scaled units_scaled_back values_added values_added_back "
+            "values_joined values_joined_back relu crossentropy adam",
         ),
     ],
 )  # fmt: skip

@@ -257,20 +257,3 @@ def test_an_operation_without_a_row_in_the_table_is_refused_and_not_skipped():
     planted = replace(plan, operations=(unknown, last))
     with pytest.raises(fn.BackendUnavailable, match="does not have operation 'unknown'"):
         lay_out(planted, np.dtype(np.float32), 8, 0)
-
-
-@pytest.mark.parametrize(
-    ("layers", "graph"),
-    [
-        ([fn.Dense(4, "relu"), fn.Dropout(0.5), fn.GELU(), fn.Dense(2, "softmax")], False),
-        ([fn.Dense(4), fn.LayerNorm(), fn.Dense(2, "softmax")], True),
-        ([fn.Dense(3), fn.BatchNorm(), fn.Dense(2, "softmax")], True),
-        ([fn.Dense(3), fn.Residual([fn.Dense(3)]), fn.Dense(2, "softmax")], True),
-        ([fn.Scale(), fn.Dense(2, "softmax")], True),
-        ([fn.Dense(3, fn.PReLU()), fn.Dense(2, "softmax")], True),
-    ],
-)
-def test_only_networks_with_other_layers_need_the_kernels_of_these(layers, graph):
-    network = fn.Network(3, layers, "crossentropy")
-    program = fn.Model(network, backend="numba", seed=1).program
-    assert program.for_rows(8).layout.graph == graph

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import TABLES
-from fastnet_numba.layout import Layout
 from fastnet_numba.ops.activations import (
     FUNCTIONS,
     activation,
@@ -14,26 +13,62 @@ from fastnet_numba.ops.activations import (
 )
 from fastnet_numba.ops.declared import KINDS
 from fastnet_numba.ops.dropout import masks
+from fastnet_numba.ops.embedding import (
+    codes_embedded,
+    codes_embedded_back,
+    numbers_embedded,
+    numbers_embedded_back,
+)
 from fastnet_numba.ops.exchange import all_met, exchanged, parts_added
-from fastnet_numba.ops.layers import graph_forward, plain_forward
+from fastnet_numba.ops.layers import plain_forward
 from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
+from fastnet_numba.ops.normalizing import (
+    rows_normalized,
+    rows_normalized_back,
+    units_scaled,
+    units_scaled_back,
+    values_added,
+    values_added_back,
+    values_joined,
+    values_joined_back,
+)
 from fastnet_numba.ops.optimizers import UPDATES, segments_updated
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
 from fastnet_numba.ops.products import large_multiplied
+from fastnet_numba.ops.statistics import (
+    statistics_moved,
+    statistics_noted,
+    units_normalized,
+    units_normalized_back,
+)
 from fastnet_numba.ops.sums import wide_added, wide_taken
 from fastnet_numba.ops.sweep import layer_swept
 from fastnet_numba.ops.table import (
+    ADD,
+    BATCH_NORMALIZE,
+    BY_STATISTICS,
     CODE,
+    COMPUTE,
+    COMPUTE_BACK,
     DROPOUT,
     ELEMENTWISE,
+    EMBED,
+    FORK,
     FORWARD,
     KIND,
     LARGE,
     LOSS,
+    MOVED,
+    NORMALIZE,
+    NOTED,
     OTHER,
     PARAMETRIC,
+    PERIODIC,
+    PIECEWISE_LINEAR,
+    SCALE,
     SOFTMAX,
+    STAY,
     SWEEP,
     SWEPT,
 )
@@ -42,13 +77,30 @@ from fastnet_numba.prediction import columns_predicted, rows_predicted
 #: What gives a part's address.
 AddressOf = Callable[[Any], int]
 
+#: The parts that compute rows of these kinds, there and back.
+COMPUTED = {
+    NORMALIZE: (rows_normalized, rows_normalized_back),
+    SCALE: (units_scaled, units_scaled_back),
+    ADD: (values_added, values_added_back),
+    FORK: (values_added, values_added_back),
+    PARAMETRIC: (values_joined, values_joined_back),
+    BATCH_NORMALIZE: (units_normalized, units_normalized_back),
+    BY_STATISTICS: (units_normalized, units_normalized_back),
+    EMBED: (codes_embedded, codes_embedded_back),
+    STAY: (codes_embedded, codes_embedded_back),
+    PERIODIC: (numbers_embedded, numbers_embedded_back),
+    PIECEWISE_LINEAR: (numbers_embedded, numbers_embedded_back),
+}
+
 
 def all_parts() -> list[Any]:
     """All parts that there are."""
     codes = [TABLES["loss"][kind] for kind in KINDS["loss"]]
     losses = {loss_part(code, narrow) for code in codes for narrow in (False, True)}
     return [
-        *(plain_forward, graph_forward, narrow_forward, masks),
+        *(plain_forward, narrow_forward, masks),
+        *{each for pair in COMPUTED.values() for each in pair},
+        *(statistics_noted, statistics_moved),
         *(softmax_of_rows, softmax_of_rows_back, softmax_of_units, softmax_of_units_back),
         *map(activation, FUNCTIONS),
         *losses,
@@ -59,28 +111,33 @@ def all_parts() -> list[Any]:
     ]
 
 
-def with_addresses(
-    layout: Layout, table: Array, narrow: bool, training: bool, address_of: AddressOf
-) -> Array:
+def with_addresses(table: Array, narrow: bool, training: bool, address_of: AddressOf) -> Array:
     """One of a layout's tables, with addresses instead of codes.
 
     Args:
-        layout: whose table it is.
-        table: one of its tables.
+        table: the table.
         narrow: whether rows go in the lanes.
         training: whether the table leads to the loss, and back.
         address_of: compiles or loads a part.
     """
     found = table.copy()
-    forward = narrow_forward if narrow else graph_forward if layout.graph else plain_forward
-    found[0, FORWARD] = address_of(forward)
+    found[0, FORWARD] = address_of(narrow_forward if narrow else plain_forward)
     if table[0, LARGE] == 1:
         found[0, LARGE] = address_of(large_multiplied)
     if training:
         found[0, LOSS] = address_of(loss_part(int(table[0, LOSS]), narrow))
         if (table[1:, SWEPT] == 1).any():
             found[0, SWEEP] = address_of(layer_swept)
+    if table[0, NOTED] == 1:
+        found[0, NOTED], found[0, MOVED] = (
+            address_of(statistics_noted),
+            address_of(statistics_moved),
+        )
     for row in found[1:]:
+        if int(row[KIND]) in COMPUTED:
+            there, back = COMPUTED[int(row[KIND])]
+            row[COMPUTE] = address_of(there)
+            row[COMPUTE_BACK] = address_of(back) if training else -1
         if row[KIND] == ELEMENTWISE or row[KIND] == PARAMETRIC:
             row[CODE] = address_of(activation(int(row[CODE])))
         elif row[KIND] == SOFTMAX:

@@ -59,11 +59,6 @@ class Kernels:
         return _ready(training.narrow_run, self.dtype)
 
     @cached_property
-    def graph_run(self) -> Any:
-        """The same for networks with more than dense layers, dropout and activations."""
-        return _ready(training.graph_run, self.dtype)
-
-    @cached_property
     def predict_at_once(self) -> Any:
         """Predictions for few rows."""
         return _ready(prediction.predict_at_once, self.dtype)
@@ -155,7 +150,6 @@ def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
         products.tiles_for: (written,),
         training.run: run,
         training.narrow_run: run,
-        training.graph_run: run,
         prediction.predict_at_once: few,
         tiny.steps: steps,
         lanes.steps: together,

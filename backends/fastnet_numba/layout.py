@@ -45,16 +45,16 @@ from fastnet_numba.ops.table import (
     LARGE,
     LOSS,
     LOSS_CONSTANT,
+    MOVED,
+    NOTED,
     ONES,
     OUTPUT,
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     PACKED,
     PLAIN,
-    PLAIN_KINDS,
     ROW_WEIGHTS,
     ROWS_IN_LANES,
-    STATISTICS,
     STRIP_DEPTH,
     STRIP_ROWS,
     SWEPT,
@@ -103,7 +103,6 @@ class Layout:
         prediction: that for the operations that lead to the prediction, without dropout.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
-        graph: whether there is more than `PLAIN_KINDS`.
     """
 
     training: Array
@@ -111,7 +110,6 @@ class Layout:
     prediction: Array
     constants: dict[int, float]
     arena: int
-    graph: bool
 
     @property
     def narrow(self) -> bool:
@@ -189,7 +187,7 @@ def _by_statistics(table: Array) -> Array:
     found = table.copy()
     found[1:, SWEPT] = 0
     found[1:, KIND][table[1:, KIND] == BATCH_NORMALIZE] = BY_STATISTICS
-    found[0, STATISTICS] = 0
+    found[0, NOTED] = found[0, MOVED] = -1
     return found
 
 
@@ -237,7 +235,8 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         D: table.place(widest, more=block),
         D_NEXT: table.place(widest, more=block),  # also for dropout's words, by four at once
         ONES: ones,
-        STATISTICS: int(bool(plan.statistics)),
+        NOTED: 1 if plan.statistics else -1,
+        MOVED: 1 if plan.statistics else -1,
         TILES: tiles,
         LOSS: LOSSES[plan.loss.kind],
         TERMS: plan.loss.each,
@@ -266,5 +265,4 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         prediction=_by_statistics(np.array([first_row(fewest), *prediction], np.int64)),
         constants=arena.constants,
         arena=arena.length,
-        graph=any(row[KIND] not in PLAIN_KINDS for row in [*training, *prediction]),
     )

@@ -338,9 +338,7 @@ class NumbaProgram(Program):
 
     def kernel_for(self, layout: Layout) -> Any:
         """The compiled function that follows the tables of this layout."""
-        if layout.narrow:
-            return self.kernels.narrow_run
-        return self.kernels.graph_run if layout.graph else self.kernels.run
+        return self.kernels.narrow_run if layout.narrow else self.kernels.run
 
     def numbers(
         self, task: int, run: Run, rows: int, updates: int, parts: int, workers: int

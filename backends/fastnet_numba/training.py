@@ -25,7 +25,7 @@ from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
 from fastnet_numba.ops.sweep import update_others
-from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, STATISTICS, SWEEP, TERMS
+from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, MOVED, NOTED, SWEEP, TERMS
 from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -70,7 +70,7 @@ ROWS_AT_ONCE, MANY_ROWS = 1024, 4096
 
 @inlined
 def follow(
-    narrow, graph, ops, steps, int_table, float_table, p, memory, g, m, losses,
+    narrow, ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
     """The steps of a run.
@@ -80,8 +80,6 @@ def follow(
     Args:
         narrow: None, or True for the rows in the lanes. Numba leaves out what is not for None, or
             what is only for it, so neither is compiled with the other.
-        graph: likewise, None for tables of `PLAIN_KINDS` alone, or True: most networks need no
-            others, which take as long to compile as all the rest.
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
@@ -167,7 +165,7 @@ def follow(
                     elif narrow is None:
                         sweeping = sweeping and math.isfinite(found / mass)
                         backward(
-                            graph, ops, p, g, own, m, count, waiting > 0, factor > 0,
+                            ops, p, g, own, m, count, waiting > 0, factor > 0,
                             sweeping, optimizer, constants, memory, rate, decay, t,
                         )  # fmt: skip
                     else:
@@ -181,10 +179,8 @@ def follow(
                         g[own : own + size] = 0
                     elif len(wide):
                         take_wide(int_table[WIDE_TAKEN], g, wide, own, size, waiting > 0)
-                    if graph is None:
-                        pass
-                    elif places[STATISTICS] != 0:
-                        note_statistics(ops, m, g, own)
+                    if narrow is None and places[NOTED] >= 0:
+                        note_statistics(places[NOTED], ops, m, g, own)
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
@@ -235,10 +231,8 @@ def follow(
             update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t)
         else:
             update(optimizer, constants, p, summed, memory, low, high, low, rate, decay, t)
-        if graph is None:
-            pass
-        elif places[STATISTICS] != 0:
-            move_statistics(ops, p, g)
+        if narrow is None and places[MOVED] >= 0:
+            move_statistics(places[MOVED], ops, p, g)
         generation += 1
         if copied:
             if not exchange(
@@ -276,10 +270,10 @@ def run(
     ops, steps, int_table, float_table, p, memory, g, m, losses,
     x, y, labels, weights, order, shared, signals, wide, worker,
 ):  # fmt: skip
-    """The steps of a run of a network of `PLAIN_KINDS` alone: see `follow`."""
+    """The steps of a run: see `follow`."""
     before = flushed(int_table, weights)
     made = follow(
-        None, None, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        None, ops, steps, int_table, float_table, p, memory, g, m, losses,
         x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)
@@ -294,22 +288,7 @@ def narrow_run(
     """The same with the rows in the lanes."""
     before = flushed(int_table, weights)
     made = follow(
-        True, None, ops, steps, int_table, float_table, p, memory, g, m, losses,
-        x, y, labels, weights, order, shared, signals, wide, worker,
-    )  # fmt: skip
-    set_control_word(before)
-    return made
-
-
-@entry
-def graph_run(
-    ops, steps, int_table, float_table, p, memory, g, m, losses,
-    x, y, labels, weights, order, shared, signals, wide, worker,
-):  # fmt: skip
-    """The same for networks of all kinds."""
-    before = flushed(int_table, weights)
-    made = follow(
-        None, True, ops, steps, int_table, float_table, p, memory, g, m, losses,
+        True, ops, steps, int_table, float_table, p, memory, g, m, losses,
         x, y, labels, weights, order, shared, signals, wide, worker,
     )  # fmt: skip
     set_control_word(before)

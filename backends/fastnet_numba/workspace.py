@@ -38,7 +38,7 @@ class Workspace:
         self.free: list[Array] = []
 
     def _table(self, table: Array, narrow: bool, training: bool) -> Array:
-        return with_addresses(self.layout, table, narrow, training, self.address_of)
+        return with_addresses(table, narrow, training, self.address_of)
 
     @cached_property
     def training(self) -> Array:

@@ -15,7 +15,6 @@ from fastnet_numba.ops.table import (
     BIAS,
     CODE,
     CONSTANTS,
-    EMBED,
     INPUTS,
     KIND,
     LAYER,
@@ -34,7 +33,7 @@ from fastnet_numba.ops.table import (
     UNITS,
     WEIGHT,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, part
 from fastnet_numba.simd.elementwise import on_circle
 from fastnet_numba.simd.tiles import ADD, KEEP, TIMES, ZERO
 from fastnet_numba.simd.tiles import BIAS as BEGIN_BIAS
@@ -43,7 +42,7 @@ from fastnet_numba.simd.vectors import choose, every, fma, lanes, load_first, st
 _TWO_PI, _QUARTERS = 2 * math.pi, 2 / math.pi
 
 
-@kernel
+@inlined
 def copy_columns(m, target, target_row, source, row, rows, columns):
     """Columns that stay as they are."""
     for r in range(rows):
@@ -51,13 +50,19 @@ def copy_columns(m, target, target_row, source, row, rows, columns):
             m[target + r * target_row + j] = m[source + r * row + j]
 
 
-@kernel
-def embed(ops, o, p, m, rows):
-    """The row of each code in its table, or, where there is no table, a 1 at code - 1."""
+@part
+def codes_embedded(ops, o, p, m, rows):
+    """The row of each code in its table, or, where there is no table, a 1 at code - 1.
+
+    For STAY, columns that stay as they are.
+    """
     source, row, target, length = (
         ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET], ops[o, TARGET_ROW],
     )  # fmt: skip
     units, table, number = ops[o, UNITS], ops[o, WEIGHT], m.dtype.type
+    if ops[o, KIND] == STAY:
+        copy_columns(m, target, length, source, row, rows, units)
+        return
     for r in range(rows):
         code, to = np.int64(m[source + r * row]), target + r * length
         if table >= 0:
@@ -68,18 +73,26 @@ def embed(ops, o, p, m, rows):
                 m[to + j] = number(j + 1 == code)
 
 
-@kernel
-def embed_back(ops, o, g, g_at, m, d, rows, more):
-    """The table's gradient: the sum of d over the rows of each code, row by row."""
+@part
+def codes_embedded_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
+    """The table's gradient: the sum of d over the rows of each code, row by row.
+
+    For STAY, the derivative by what goes in, at `m[d_next]`, if that is needed.
+    """
     source, row, length = ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET_ROW]
-    units, table = ops[o, UNITS], g_at + ops[o, WEIGHT]
-    if not more:
-        g[table : table + ops[o, INPUTS] * units] = 0
-    for r in range(rows):
-        at = table + np.int64(m[source + r * row]) * units
-        here = d + ops[o, CODE] + r * length
-        for j in range(units):
-            g[at + j] += m[here + j]
+    units, table, here = ops[o, UNITS], g_at + ops[o, WEIGHT], d + ops[o, CODE]
+    if ops[o, KIND] == STAY:
+        if ops[o, NEEDS_INPUT_GRADIENT] != 0:
+            # Beside a numeric embedding, whose row comes next: to behind its inputs.
+            copy_columns(m, d_next + ops[o, OTHER], row, here, length, rows, units)
+    elif ops[o, WEIGHT] >= 0:
+        if not more:
+            g[table : table + ops[o, INPUTS] * units] = 0
+        for r in range(rows):
+            at = table + np.int64(m[source + r * row]) * units
+            for j in range(units):
+                g[at + j] += m[here + r * length + j]
+    return False
 
 
 @inlined
@@ -106,8 +119,8 @@ def ways(m, p, x, at, edges, count):
         store(m, at + k, choose(width > 0.0, e, 0.0))
 
 
-@kernel
-def numeric(ops, o, p, m, rows):
+@part
+def numbers_embedded(ops, o, p, m, rows):
     """Each of the first columns becomes several: its basis, times its weights."""
     zero, one = np.int64(0), np.int64(1)
     count, each, functions = ops[o, INPUTS], ops[o, UNITS], ops[o, CODE]
@@ -141,8 +154,8 @@ def numeric(ops, o, p, m, rows):
             )  # fmt: skip
 
 
-@kernel
-def numeric_back(ops, o, p, g, g_at, m, d, rows, more):
+@part
+def numbers_embedded_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
     """The gradient; nothing needs the derivative by x, an input."""
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
     begin, tiles, none = ADD if more else ZERO, ops[0, TILES], Rows(m, zero, zero)
@@ -190,36 +203,4 @@ def numeric_back(ops, o, p, g, g_at, m, d, rows, more):
             tiles, Rows(g, g_at + ops[o, LAYER] + i * functions, functions), ones, of_t,
             Shape(one, functions, rows), begin, keep, none,
         )  # fmt: skip
-
-
-@kernel
-def embedding(ops, o, p, m, rows):
-    """What a row of an embedding does."""
-    kind = ops[o, KIND]
-    if kind == EMBED:
-        embed(ops, o, p, m, rows)
-    elif kind == STAY:
-        source, row, target, length = (
-            ops[o, SOURCE], ops[o, SOURCE_ROW], ops[o, TARGET], ops[o, TARGET_ROW],
-        )  # fmt: skip
-        copy_columns(m, target, length, source, row, rows, ops[o, UNITS])
-    else:
-        numeric(ops, o, p, m, rows)
-
-
-@kernel
-def embedding_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
-    """Its gradient, and at `m[d_next]` the derivative by what goes in, if that is needed."""
-    kind = ops[o, KIND]
-    if kind == EMBED:
-        if ops[o, WEIGHT] >= 0:
-            embed_back(ops, o, g, g_at, m, d, rows, more)
-    elif kind == STAY:
-        if ops[o, NEEDS_INPUT_GRADIENT] != 0:
-            # Beside a numeric embedding, whose row comes next: to behind its inputs.
-            copy_columns(
-                m, d_next + ops[o, OTHER], ops[o, SOURCE_ROW], d + ops[o, CODE],
-                ops[o, TARGET_ROW], rows, ops[o, UNITS],
-            )  # fmt: skip
-    else:
-        numeric_back(ops, o, p, g, g_at, m, d, rows, more)
+    return ops[o, NEEDS_INPUT_GRADIENT] == 0

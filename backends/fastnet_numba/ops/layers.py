@@ -10,17 +10,6 @@ from numba.core import types
 
 from fastnet_numba.ops.activations import activate, softmax, softmax_back, times, where_positive
 from fastnet_numba.ops.dropout import draw
-from fastnet_numba.ops.embedding import embedding, embedding_back
-from fastnet_numba.ops.normalizing import (
-    add_values,
-    copy_values,
-    join_parametric,
-    normalize,
-    normalize_back,
-    parametric_back,
-    scale_units,
-    scale_units_back,
-)
 from fastnet_numba.ops.products import (
     Matrix,
     Room,
@@ -34,50 +23,40 @@ from fastnet_numba.ops.products import (
     sum_of,
 )
 from fastnet_numba.ops.rows import copy_row
-from fastnet_numba.ops.statistics import normalize_units, normalize_units_back
 from fastnet_numba.ops.sweep import sweep
-from fastnet_numba.ops.table import ADD as ADD_VALUES
 from fastnet_numba.ops.table import (
     AFFINE,
     AS_THEY_LIE,
-    BATCH_NORMALIZE,
     BIAS,
     BLOCK_DEPTH,
     BLOCK_ENTRIES,
-    BY_STATISTICS,
     CODE,
+    COMPUTE,
+    COMPUTE_BACK,
     CONSTANTS,
     D_NEXT,
     DROPOUT,
     ELEMENTWISE,
-    EMBED,
-    EPSILON,
-    FORK,
     FUSED,
     INPUTS,
-    KEPT,
     KIND,
     LARGE,
     LAYER,
     NEEDS_INPUT_GRADIENT,
-    NORMALIZE,
     ONES,
     OTHER,
     OUTPUT_ROW,
     PACKED,
-    PARAMETRIC,
     PERIODIC,
     PIECEWISE_LINEAR,
     PLAIN,
     RATE,
     RECTIFY,
     ROWS_IN_LANES,
-    SCALE,
     SLOPE,
     SOFTMAX,
     SOURCE,
     SOURCE_ROW,
-    STAY,
     STRIP_DEPTH,
     STRIP_ROWS,
     SWEEP,
@@ -108,26 +87,29 @@ def room_of(ops, m):
 
 @by_address(types.none)
 def forward(ops, p, m, rows, factor, first, seed, step):
-    """Row `first` of the batch and those behind it, from X to the output: see `layer_by_layer`."""
+    """Row `first` of the batch and those behind it, from X to the output."""
+
+
+@by_address(types.none)
+def compute(ops, o, p, m, rows):
+    """What goes into row `o` of the table becomes what comes out of it."""
+
+
+@by_address(types.boolean)
+def compute_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
+    """The derivatives at `m[d]` become those by what goes in, with the gradient of row `o`.
+
+    What goes into embeddings and what comes out of them lie in different places: of these, some
+    derivatives are at `m[d_next]`. `more` is as for `backward`.
+
+    Returns:
+        whether nothing before that row has parameters.
+    """
 
 
 @part
 def plain_forward(ops, p, m, rows, factor, first, seed, step):
-    """For tables of `PLAIN_KINDS` alone."""
-    layer_by_layer(None, ops, p, m, rows, factor, first, seed, step)
-
-
-@part
-def graph_forward(ops, p, m, rows, factor, first, seed, step):
-    """For all others."""
-    layer_by_layer(True, ops, p, m, rows, factor, first, seed, step)
-
-
-@inlined
-def layer_by_layer(graph, ops, p, m, rows, factor, first, seed, step):
-    """Row `first` of the batch and those behind it, from X to the output.
-
-    `graph` is None for tables of `PLAIN_KINDS` alone; see `follow`.
+    """What `forward` calls where units are in the lanes.
 
     `factor` multiplies the dropout rates; nothing is dropped where it is 0. Where other chunks have
     their rows in the lanes, sums are in the same order as there, so that a row has the same bits.
@@ -166,33 +148,8 @@ def layer_by_layer(graph, ops, p, m, rows, factor, first, seed, step):
                 rate, ops[o, LAYER], seed, step,
             )  # fmt: skip
             times(m, source, ops[o, SLOPE], rows * row)
-        elif graph is None:
-            pass
-        elif kind == NORMALIZE:
-            epsilon = from_bits(ops[o, EPSILON])
-            normalize(
-                p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], ops[o, KEPT],
-                ops[o, CONSTANTS], rows, units, epsilon, ops[o, FUSED],
-            )  # fmt: skip
-        elif kind == SCALE:
-            scale_units(
-                p, m, ops[o, WEIGHT], ops[o, BIAS], source, row, ops[o, TARGET], rows, units
-            )
-        elif kind == PARAMETRIC:
-            copy_values(m, ops[o, KEPT], source, rows * row)
-            activate(ops[o, CODE], m, ops[o, KEPT], ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
-            join_parametric(
-                p, m, ops[o, WEIGHT], ops[o, OTHER], source, row, ops[o, TARGET], ops[o, SLOPE],
-                ops[o, KEPT], rows, units,
-            )  # fmt: skip
-        elif kind == BATCH_NORMALIZE or kind == BY_STATISTICS:
-            normalize_units(ops, o, p, m, rows)
-        elif kind == ADD_VALUES:
-            add_values(m, ops[o, TARGET], ops[o, OTHER], source, rows * row)
-        elif kind == FORK and ops[o, TARGET] != source:
-            copy_values(m, ops[o, TARGET], source, rows * row)
-        elif kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
-            embedding(ops, o, p, m, rows)
+        elif ops[o, COMPUTE] >= 0:
+            compute(ops[o, COMPUTE], ops, o, p, m, rows)
 
 
 @kernel
@@ -215,13 +172,12 @@ def transpose_weights(ops, p, m):
 
 @inlined
 def backward(
-    graph, ops, p, g, g_at, m, rows, more, dropping,
+    ops, p, g, g_at, m, rows, more, dropping,
     sweeping, optimizer, constants, memory, rate, decay, t,
 ):  # fmt: skip
     """From the derivatives in D to the gradient, at `g[g_at]`; `more` adds to what is there.
 
-    `graph` is as for `forward`. Where `sweeping`, layers that are SWEPT are updated instead; what
-    follows is for that.
+    Where `sweeping`, layers that are SWEPT are updated instead; what follows is for that.
     """
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
     tiles, room = ops[0, TILES], room_of(ops, m)
@@ -302,47 +258,16 @@ def backward(
                 )  # fmt: skip
             d, d_next, d_row = d_next, d, row
             continue
-        if graph is None:
-            pass
-        elif kind == EMBED or kind == PERIODIC or kind == PIECEWISE_LINEAR or kind == STAY:
-            embedding_back(ops, o, p, g, g_at, m, d, d_next, rows, more)
+        if ops[o, COMPUTE] >= 0:
+            if compute_back(ops[o, COMPUTE_BACK], ops, o, p, g, g_at, m, d, d_next, rows, more):
+                return
             if kind == PERIODIC or kind == PIECEWISE_LINEAR:
-                if ops[o, NEEDS_INPUT_GRADIENT] == 0:
-                    return
                 d, d_next, d_row = d_next, d, row
-            continue
-        if not fused:
+        elif not fused:
             if kind == ELEMENTWISE or (kind == DROPOUT and dropping):
                 times(m, d, ops[o, SLOPE], rows * row)
             elif kind == RECTIFY:
                 where_positive(m, d, source, rows * row)
             elif kind == SOFTMAX:
                 softmax_back(ops[o, OTHER], m, d, ops[o, SLOPE], rows, row, units)
-            elif graph is None:
-                pass
-            elif kind == NORMALIZE:
-                normalize_back(
-                    p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, ops[o, KEPT],
-                    ops[o, CONSTANTS], rows, units, more,
-                )  # fmt: skip
-            elif kind == SCALE:
-                scale_units_back(
-                    p, g, g_at, m, ops[o, WEIGHT], ops[o, BIAS], d, row, source, rows, units, more
-                )
-            elif kind == PARAMETRIC:
-                parametric_back(
-                    g, g_at + ops[o, WEIGHT], m, d, row, ops[o, SLOPE], ops[o, KEPT], rows, units,
-                    more,
-                )  # fmt: skip
-            elif kind == BATCH_NORMALIZE or kind == BY_STATISTICS:
-                normalize_units_back(ops, o, m, d, rows)
-            elif kind == ADD_VALUES:
-                copy_values(m, ops[o, KEPT], d, rows * row)
-            elif kind == FORK and ops[o, KEPT] >= 0:
-                add_values(m, d, d, ops[o, KEPT], rows * row)
-            if graph is None:
-                pass
-            elif kind >= NORMALIZE and ops[o, NEEDS_INPUT_GRADIENT] == 0:
-                if kind == NORMALIZE or kind == SCALE or kind == PARAMETRIC:
-                    return
         fused = False

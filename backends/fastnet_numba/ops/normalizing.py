@@ -8,12 +8,31 @@ import math
 
 import numpy as np
 
-from fastnet_numba.ops.activations import times
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.ops.activations import activate, times
+from fastnet_numba.ops.table import (
+    ADD,
+    BIAS,
+    CODE,
+    CONSTANTS,
+    EPSILON,
+    FUSED,
+    KEPT,
+    KIND,
+    NEEDS_INPUT_GRADIENT,
+    OTHER,
+    SLOPE,
+    SOURCE,
+    SOURCE_ROW,
+    TARGET,
+    UNITS,
+    WEIGHT,
+)
+from fastnet_numba.simd.compiled import inlined, part
 from fastnet_numba.simd.vectors import (
     choose,
     every,
     fma,
+    from_bits,
     keep_first,
     lanes,
     load,
@@ -37,16 +56,19 @@ def scaled(x, p, scale, shift, count):
     return fma(x, factor, load(p, shift) if count >= lanes(p) else load_first(p, shift, count))
 
 
-@kernel
-def normalize(
-    p, m, scale, shift, source, row, target, kept, inverses, rows, units, epsilon, rectify
-):  # fmt: skip
+@part
+def rows_normalized(ops, o, p, m, rows):
     """a = x scale + shift, x = (z - mean) / sqrt(variance + epsilon) over the units of each row.
 
-    For the way back, x goes to `m[kept]`, which may be where z was, and each row's
-    1 / sqrt(variance + epsilon) to `m[inverses]`. Where there is `rectify`, a is 0 instead of less.
+    For the way back, x goes to KEPT, which may be where z was, and each row's
+    1 / sqrt(variance + epsilon) to CONSTANTS. Where it is FUSED with ReLU, a is 0 instead of less.
     """
     number, step = m.dtype.type, lanes(m)
+    scale, shift, units, row = ops[o, WEIGHT], ops[o, BIAS], ops[o, UNITS], ops[o, SOURCE_ROW]
+    source, target, kept, inverses = (
+        ops[o, SOURCE], ops[o, TARGET], ops[o, KEPT], ops[o, CONSTANTS],
+    )  # fmt: skip
+    epsilon, rectify = from_bits(ops[o, EPSILON]), ops[o, FUSED]
     if units == 1:
         for r in range(rows):
             m[inverses + r] = number(1 / math.sqrt(epsilon))
@@ -121,12 +143,12 @@ def clear(g, scale, shift, units):
         g[shift : shift + units] = 0
 
 
-@kernel
-def normalize_back(
-    p, g, g_at, m, scale, shift, d, row, kept, inverses, rows, units, more
-):  # fmt: skip
+@part
+def rows_normalized_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
     """dx = (e - mean(e) - x mean(e x)) / s of each row, e = d scale; the gradient of both, too."""
     number, step = m.dtype.type, lanes(m)
+    scale, shift, units, row = ops[o, WEIGHT], ops[o, BIAS], ops[o, UNITS], ops[o, SOURCE_ROW]
+    kept, inverses = ops[o, KEPT], ops[o, CONSTANTS]
     if scale >= 0 and not more:
         clear(g, g_at + scale, g_at + shift if shift >= 0 else shift, units)
     share = number(1 / units)
@@ -159,11 +181,14 @@ def normalize_back(
             for j in range(0, units, step):
                 e = fma(slope, load(m, there + j), load(m, here + j) - mean)
                 store(m, here + j, e * inverse)
+    return ops[o, NEEDS_INPUT_GRADIENT] == 0
 
 
-@kernel
-def scale_units(p, m, scale, shift, source, row, target, rows, units):
+@part
+def units_scaled(ops, o, p, m, rows):
     """a = x scale + shift."""
+    scale, shift, units, row = ops[o, WEIGHT], ops[o, BIAS], ops[o, UNITS], ops[o, SOURCE_ROW]
+    source, target = ops[o, SOURCE], ops[o, TARGET]
     if units == 1:
         for r in range(rows):
             a = m[source + r] * p[scale]
@@ -176,30 +201,37 @@ def scale_units(p, m, scale, shift, source, row, target, rows, units):
             store(m, target + r + j, a)
 
 
-@kernel
-def scale_units_back(p, g, g_at, m, scale, shift, d, row, source, rows, units, more):
+@part
+def units_scaled_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
     """dx = d scale; the gradient of both, too."""
+    scale, shift, units, row = ops[o, WEIGHT], ops[o, BIAS], ops[o, UNITS], ops[o, SOURCE_ROW]
     if not more:
         clear(g, g_at + scale, g_at + shift if shift >= 0 else shift, units)
     add_over_rows(
-        g, g_at + scale, g_at + shift if shift >= 0 else shift, m, d, source, row, rows, units
-    )
+        g, g_at + scale, g_at + shift if shift >= 0 else shift, m, d, ops[o, SOURCE], row, rows,
+        units,
+    )  # fmt: skip
     if units == 1:
         for r in range(rows):
             m[d + r] *= p[scale]
-        return
-    for r in range(d, d + rows * row, row):
-        for j in range(0, units, lanes(m)):
-            store(m, r + j, scaled(load(m, r + j), p, scale + j, -1, units - j))
+    else:
+        for r in range(d, d + rows * row, row):
+            for j in range(0, units, lanes(m)):
+                store(m, r + j, scaled(load(m, r + j), p, scale + j, -1, units - j))
+    return ops[o, NEEDS_INPUT_GRADIENT] == 0
 
 
-@kernel
-def join_parametric(
-    p, m, alpha, complement, source, row, target, slope_at, kept, rows, units
-):  # fmt: skip
-    """a = (1 - w) z + w f; its slope, from that of f; and f - z for alpha's gradient, from f."""
+@part
+def values_joined(ops, o, p, m, rows):
+    """a = (1 - w) z + w f; its slope, from that of f; and f - z for alpha's gradient."""
     number, step = m.dtype.type, lanes(m)
     one = number(1)
+    alpha, complement, units, row = (
+        ops[o, WEIGHT], ops[o, OTHER], ops[o, UNITS], ops[o, SOURCE_ROW],
+    )  # fmt: skip
+    source, target, slope_at, kept = ops[o, SOURCE], ops[o, TARGET], ops[o, SLOPE], ops[o, KEPT]
+    copy_values(m, kept, source, rows * row)
+    activate(ops[o, CODE], m, kept, slope_at, rows * row, ops[o, CONSTANTS])
     for r in range(0, rows * row, row):
         if units == 1:
             w = one - p[alpha] if complement != 0 else p[alpha]
@@ -218,24 +250,47 @@ def join_parametric(
             store(m, kept + at, z - f if complement != 0 else f - z)
 
 
-@kernel
-def parametric_back(g, at, m, d, row, slope_at, kept, rows, units, more):
-    """dz = d slope; alpha's gradient, at `g[at]`, too."""
+@part
+def values_joined_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
+    """dz = d slope; alpha's gradient, too."""
+    at, units, row = g_at + ops[o, WEIGHT], ops[o, UNITS], ops[o, SOURCE_ROW]
     if not more:
         clear(g, at, -1, units)
-    add_over_rows(g, at, -1, m, d, kept, row, rows, units)
-    times(m, d, slope_at, rows * row)
+    add_over_rows(g, at, -1, m, d, ops[o, KEPT], row, rows, units)
+    times(m, d, ops[o, SLOPE], rows * row)
+    return ops[o, NEEDS_INPUT_GRADIENT] == 0
 
 
-@kernel
+@inlined
 def add_values(m, target, x, f, count):
     """a = x + f, entry by entry, rounded up to whole vectors."""
     for i in range(0, count, lanes(m)):
         store(m, target + i, load(m, x + i) + load(m, f + i))
 
 
-@kernel
+@inlined
 def copy_values(m, target, source, count):
     """a = x, likewise."""
     for i in range(0, count, lanes(m)):
         store(m, target + i, load(m, source + i))
+
+
+@part
+def values_added(ops, o, p, m, rows):
+    """An ADD's sum, or a FORK's copy."""
+    source, target, count = ops[o, SOURCE], ops[o, TARGET], rows * ops[o, SOURCE_ROW]
+    if ops[o, KIND] == ADD:
+        add_values(m, target, ops[o, OTHER], source, count)
+    elif target != source:
+        copy_values(m, target, source, count)
+
+
+@part
+def values_added_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
+    """An ADD leaves its derivatives at KEPT, where its FORK finds them."""
+    kept, count = ops[o, KEPT], rows * ops[o, SOURCE_ROW]
+    if ops[o, KIND] == ADD:
+        copy_values(m, kept, d, count)
+    elif kept >= 0:
+        add_values(m, d, d, kept, count)
+    return False

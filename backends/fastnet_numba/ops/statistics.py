@@ -4,6 +4,8 @@ Letters are those of `layers.py`; `row` is how far rows are apart. Vectors run a
 rows of one unit only the first lane counts.
 """
 
+from numba.core import types
+
 from fastnet_numba.ops.table import (
     BATCH_NORMALIZE,
     BIAS,
@@ -19,7 +21,8 @@ from fastnet_numba.ops.table import (
     UNITS,
     WEIGHT,
 )
-from fastnet_numba.simd.compiled import inlined, kernel
+from fastnet_numba.simd.compiled import inlined, part
+from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.vectors import (
     every,
     fma,
@@ -81,8 +84,8 @@ def put(m, at, value, units):
         store(m, at, value)
 
 
-@kernel
-def normalize_units(ops, o, p, m, rows):
+@part
+def units_normalized(ops, o, p, m, rows):
     """a = (x - mean) / sqrt(variance + epsilon): of the batch, or where there is one row or
     BY_STATISTICS, of the parameters.
     """
@@ -109,8 +112,8 @@ def normalize_units(ops, o, p, m, rows):
             put(m, target + r + j, centered * load(m, inverse_at + j), units)
 
 
-@kernel
-def normalize_units_back(ops, o, m, d, rows):
+@part
+def units_normalized_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
     """dx = (d - mean(d) - a mean(d a)) / s over the rows of the batch, else d / s."""
     number, step = m.dtype.type, lanes(m)
     units, row, a, inverse_at = ops[o, UNITS], ops[o, SOURCE_ROW], ops[o, TARGET], ops[o, CONSTANTS]
@@ -127,11 +130,17 @@ def normalize_units_back(ops, o, m, d, rows):
             if of_batch:
                 e = fma(slope, load(m, a + i), e - mean)
             put(m, d + i, e * inverse, units)
+    return False
 
 
-@kernel
+@by_address(types.none)
 def note_statistics(ops, m, g, g_at):
     """The batch's statistics become part of its gradient."""
+
+
+@part
+def statistics_noted(ops, m, g, g_at):
+    """What `note_statistics` calls."""
     for o in range(1, len(ops)):
         if ops[o, KIND] == BATCH_NORMALIZE:
             for j in range(ops[o, UNITS]):
@@ -139,9 +148,14 @@ def note_statistics(ops, m, g, g_at):
                 g[g_at + ops[o, BIAS] + j] = m[ops[o, OTHER] + j]
 
 
-@kernel
+@by_address(types.none)
 def move_statistics(ops, p, g):
     """The statistics move toward the batch's, which stand in its gradient."""
+
+
+@part
+def statistics_moved(ops, p, g):
+    """What `move_statistics` calls."""
     for o in range(1, len(ops)):
         if ops[o, KIND] == BATCH_NORMALIZE:
             share = p.dtype.type(from_bits(ops[o, RATE]))

@@ -30,9 +30,6 @@ BY_STATISTICS = len(OPERATIONS) + 2
 #: Columns that stay as they are, where an embedding makes others of those beside them.
 STAY = len(OPERATIONS) + 3
 
-#: What networks of dense layers, dropout and activations have.
-PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
-
 #: Columns of the table of operations. Places are indices into the arena, those of WEIGHT and BIAS
 #: into the parameters; -1 is none. CODE is the activation's, and becomes the address of what
 #: computes it (`addresses.py`); so it does for softmax, with OTHER for the way back, and for
@@ -46,12 +43,13 @@ PLAIN_KINDS = (AFFINE, ELEMENTWISE, SOFTMAX, DROPOUT, RECTIFY)
 #: PERIODIC and PIECEWISE_LINEAR make UNITS of each of INPUTS columns: CODE functions of it, at
 #: BASIS in rows BASIS_ROW apart, times WEIGHT, with BIAS; at OTHER and LAYER are frequencies and
 #: phases, or slopes and edges. STAY has UNITS columns. SWEPT is 1 for an AFFINE whose weights may
-#: be updated on the way back (`sweep.py`).
+#: be updated on the way back (`sweep.py`). COMPUTE and COMPUTE_BACK are the addresses of what
+#: computes kinds that most networks do without (`addresses.COMPUTED`).
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON,
-    BASIS, BASIS_ROW, SWEPT, FIELDS,
-) = range(24)  # fmt: skip
+    BASIS, BASIS_ROW, SWEPT, COMPUTE, COMPUTE_BACK, FIELDS,
+) = range(26)  # fmt: skip
 
 #: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
 AS_THEY_LIE = -2
@@ -59,14 +57,15 @@ AS_THEY_LIE = -2
 #: The first row of the table has other columns: what there is once. A chunk's rows, places, the
 #: address of the tiles, the loss's code or address, its terms in a row, the place of its constant,
 #: that of packed blocks with their sizes (`products.Room`), and from how many rows on these are in
-#: the lanes (`narrow.py`): 0 for never; in training all or none are. STATISTICS: 1 if there are
-#: some. FORWARD: the address of what goes forward through the table; SWEEP: that of `sweep.py`,
-#: -1 where no layer is SWEPT; LARGE: 1 where products may be large, and then the address of these.
+#: the lanes (`narrow.py`): 0 for never; in training all or none are. NOTED and MOVED: the addresses
+#: of what is done with statistics, -1 where there are none. FORWARD: that of what goes forward
+#: through the table; SWEEP: that of `sweep.py`, -1 where no layer is SWEPT; LARGE: 1 where products
+#: may be large, and then the address of these.
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_ENTRIES, STRIP_DEPTH,
-    STRIP_ROWS, PLAIN, ROWS_IN_LANES, STATISTICS, FORWARD, SWEEP, LARGE, PLACES,
-) = range(28)  # fmt: skip
+    STRIP_ROWS, PLAIN, ROWS_IN_LANES, NOTED, MOVED, FORWARD, SWEEP, LARGE, PLACES,
+) = range(29)  # fmt: skip
 
 #: Columns of the table.
 COLUMNS = max(FIELDS, PLACES)
