@@ -188,6 +188,9 @@ class NumbaProgram(Program):
         gradient = np.empty(size, self.dtype)
         run = replace(_one_step(run, step, len(data)), l1=0.0, l2=0.0)
         loss = self._run(training.GRADIENT, state, data, run, gradient)[0]
+        if not run.training:  # then the batch's statistics are those among the parameters
+            for piece, _ in self.plan.statistics:
+                piece.of(gradient)[...] = piece.of(state.parameters)
         counted = np.broadcast_to(1.0, len(data)) if data.weight is None else data.weight
         mass = counted[run.rows_of(step, len(data))].sum(dtype=np.float64)
         return float(loss), float(mass * self.plan.loss.each), gradient

@@ -71,7 +71,8 @@ class Program(ABC):
             the terms of a row (`plan.loss.each`): with it, means of parts add up. The gradient
             `(trained,)` by the parameters, where the backend has its arrays; `update` may use
             it up. In a plan with statistics it is `(size,)`, and behind `trained` stand the batch's
-            own, toward which `update` moves them. A batch of mass 0 has loss 0 and gradient 0.
+            own, toward which `update` moves them; the parameters' own where the run is not
+            `training`. A batch of mass 0 has loss 0 and gradient 0.
         """
 
     @abstractmethod

@@ -1,5 +1,7 @@
 """Networks that are no plain chain: norms, factors, residual blocks, activations of their own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compare import assert_near
@@ -157,6 +159,11 @@ def test_a_run_of_batch_norm_is_its_batches_gradients_and_updates(backend, netwo
     assert_near(*ends, TRAJECTORY)
     statistics = slice(program.plan.trained, None)
     assert (ends[0][statistics] != start[statistics]).all()
+    # A batch that is normalized as a prediction is has the statistics of the parameters.
+    state = State(program.to_device(start.copy()), program.to_device(rule.memory(0, start.dtype)))
+    evaluation = replace(run, training=False)
+    found = program.to_host(program.batch_gradient(state, data, evaluation, 1)[2])
+    assert_near(found[statistics], start[statistics], 1e-15)
 
 
 @pytest.mark.parametrize("network", [("batch_norm",)], indirect=True, ids=["batch_norm"])
