@@ -69,27 +69,28 @@ from fastnet_numba.simd.host import LANES, caches
 from fastnet_numba.simd.tiles import HEIGHTS
 from fastnet_numba.tabulating import Arena, TableRows, basis_of, row_length
 
-#: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. Measured on a
-#: busy machine (bench/test_choices.py): from 2^17 to 2^22 a step of 8,192 rows takes the same time
-#: within 2 %.
+#: Bytes of an arena's outputs, slopes and derivatives that a chunk of rows may take. From 2^17 to
+#: 2^22 a step of 8,192 rows of 784-512-512-10 takes the same time within 2 %
+#: (bench/results/numba-2026-11-28.json).
 CHUNK_BYTES = 2**19
 
-#: Bytes of weights from which they come from far away.
+#: Bytes of weights above which they stay in no core's own caches (a choice): then as many rows as
+#: possible should go through the network for each time that they are read.
 FAR_BYTES = 3 * 2**20
 
-#: Rows of a chunk: at least, so that weights read for it are used often enough, and at most.
-#: Likewise, on 784-512-512-10: 96 at least take 1.06 times as long, 512 0.97 times; 256 or 4,096 at
-#: most the same.
+#: Rows of a chunk: at least, so that weights read for it are used often enough, and at most. In the
+#: same file, 96 at least take 1.06 times as long, 512 0.97 times; 256 or 4,096 at most the same.
 FEWEST_ROWS, MOST_ROWS = 256, 1024
 
 #: The most units of a layer, and inputs, of a network whose rows are in the lanes (`narrow.py`).
+#: With 64 units that takes as long as the other way or longer, see below; the inputs are a choice.
 NARROW_UNITS, NARROW_INPUTS = 48, 512
 
 #: From how many rows on they are, in vectors: for networks whose widest layer is half a vector at
-#: most; whose vectors it fills to three quarters at most; for others. Likewise (test_narrow), units
-#: in the lanes take 1.2 times as long for 8 units and 16 rows, 1.5 and 1.1 times for 17 and 24
-#: units and 32 rows; for 16, 32 and 48 units 1.1, 1.0 and 1.0 times for 128 rows, and 1.2, 1.0 and
-#: 1.0 times for 256.
+#: most; whose vectors it fills to three quarters at most; for others. In the same file, units in
+#: the lanes take 1.2 times as long for 8 units and 16 rows, 1.5 and 1.1 times for 17 and 24 units
+#: and 32 rows; for 16, 32 and 48 units 1.1, 1.0 and 1.0 times for 128 rows, and 1.2, 1.0 and 1.0
+#: times for 256.
 NARROW_ROWS = (1, 2, 8)
 
 
@@ -211,9 +212,9 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
     arena = Arena(lanes, cache_lines.LINE // dtype.itemsize)
     ones = arena.keep((1.0,) * lanes, lanes)
-    table = TableRows(plan, arena, rows, dtype.itemsize, fewest_in_lanes(plan, lanes))
+    fewest = fewest_in_lanes(plan, lanes)
+    table = TableRows(plan, arena, rows, dtype.itemsize, fewest)
     x, x_row = table.source, table.source_row
-    fewest = table.fewest_in_lanes
     for op in plan.operations:
         table.add(op)
     source, source_row = table.source, table.source_row

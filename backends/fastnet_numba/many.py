@@ -16,12 +16,12 @@ from fastnet.contract.choosing import processors
 from fastnet.contract.program import Data, Run, State
 from fastnet_numba import lane_plan, side_by_side
 from fastnet_numba.simd.host import LANES
-from fastnet_numba.threads import WORTH_STARTING, in_turn
+from fastnet_numba.threads import WORTH_STARTING, do_jobs
 
 if TYPE_CHECKING:
     from fastnet_numba.program import NumbaProgram
 
-#: Vectors of networks whose numbers are prepared together, at most, which saves calls of NumPy (a
+#: The most vectors of networks whose numbers are prepared together, to save calls of NumPy (a
 #: choice).
 MOST_GROUPS = 8
 
@@ -37,7 +37,8 @@ def train(
     jobs: list[Callable[[], None]] = []
     products = 0
 
-    # Room for gradients is for networks at work only: all together would take as much as they do.
+    # Memory for gradients is lent to the networks at work: one for each would take as much as all
+    # their parameters.
     rooms: list[Any] = []
 
     def train_alone(place: int) -> None:
@@ -70,7 +71,7 @@ def train(
             rules[rule] = run.optimizer.canonical()
         kind, constants = rules[rule]
         if lanes is not None and lane_plan.suits(one, run, kind):
-            # Side by side are those that have this in common; Adam's factors depend on t.
+            # Those go side by side that have this in common; Adam's factors depend on t.
             common = (*constants, state.updates) if kind == "adam" else ()
             groups.setdefault((rows, kind, common), []).append(place)
         else:
@@ -110,4 +111,4 @@ def losses(
 
 def _share_out(program: "NumbaProgram", jobs: Sequence[Callable[[], None]], products: int) -> None:
     """Do jobs, of so many multiply-adds of a forward pass in all, in as many threads as pay."""
-    in_turn(jobs, program.threads or processors() if products >= WORTH_STARTING else 1)
+    do_jobs(jobs, program.threads or processors() if products >= WORTH_STARTING else 1)

@@ -28,17 +28,17 @@ from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, wor
 from fastnet_numba.workspace import Workspace, kept_with
 
 #: What `predict_at_once` takes, in an arena of its own: as many rows as need no more multiply-adds
-#: than this, and a handful in any case. Python's lock is held for them: some 0.1 ms in float32, but
-#: for the handful of a large network. Measured on a busy machine (bench/test_choices.py), the other
-#: way's time over this one's: 6.4 for 16 rows of 32-64-64-1, 1.6 for 256, and 1.1 for 16 rows of
-#: 784-512-512-10.
+#: than this, FEWEST in any case, and MOST at most. Python's lock is held for them: for some 0.1 ms
+#: in float32, or longer for FEWEST rows of a large network. The other way's time over this one's
+#: (bench/results/numba-choices-2026-11-29.json): 7.7 for 16 rows of 32-64-64-1, 1.7 for 256, and
+#: 1.2 for 16 rows of 784-512-512-10.
 FEW_PRODUCTS = 2**22
 FEWEST, MOST = 16, 512
 
 #: Tasks that find gradients.
 _WITH_GRADIENTS = (training.GRADIENT, training.TRAIN)
 
-#: A table of operations by which there is nothing to do.
+#: What stands for the table of `predict_few` until the first prediction makes that.
 NO_TABLE = np.zeros((1, COLUMNS), np.int64)
 
 
@@ -59,7 +59,6 @@ class NumbaProgram(Program):
         self.segments = segments_of(plan)
         self.load_monitor = LoadMonitor()
         self._workspaces: dict[int, Workspace] = {}
-        # No rows are few by a table of zeros: the first prediction makes another.
         self.few_table, self.few_arena = NO_TABLE, self.nothing
         self.predict_few: Callable[..., bool] = _no_rows
         self.outputs = plan.outputs

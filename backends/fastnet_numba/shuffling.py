@@ -1,10 +1,11 @@
 """Orders of the rows: the same bits as `random.permutation` gives.
 
-Each row is paired with a random word, and the pairs are sorted. A pair is one number, the word
-above the row, and no two are equal: whatever sorts them, there is one order. Words are spread
-evenly, so counting sorts do nearly all of it: where there are many rows, the first by so many bits
-that the pairs which have these in common, a bucket, fit into a cache; the last by as many as it
-takes to leave few pairs in a place. Those know their order from how many of them are less.
+Each row is paired with a random word, and the pairs are sorted. A pair is one number, with the word
+in its high half and the row in its low half. No two are equal, so there is only one order, however
+they are sorted. Words are spread evenly, so counting sorts by their high bits do nearly all of it.
+Where there are many rows, a first sort puts pairs into buckets, each so small that it fits into a
+cache. The last sort puts those of a bucket into places, a few in each; the rank of a pair in its
+place is the number of pairs there that are less.
 """
 
 from functools import partial
@@ -19,18 +20,19 @@ from fastnet_numba.ops.philox import LOW, fourth
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.sorting import COMPARED, DRAWN
 from fastnet_numba.simd.vectors import count_less, draw_pairs
-from fastnet_numba.threads import OCCUPIED, in_turn
+from fastnet_numba.threads import OCCUPIED, do_jobs
 
-#: Up to 2^AT_ONCE rows are sorted at once; of more a bucket has about 2^BUCKET to 2^(BUCKET + 1),
-#: while there are at most 2^BUCKETS buckets. Measured on the processor of
+#: Up to 2^AT_ONCE rows need no buckets; of more rows a bucket has about 2^(BUCKET - 1) to 2^BUCKET,
+#: or more where there would be more than 2^BUCKETS buckets. Chosen on the processor of
 #: bench/results/numba-2026-11-28.md.
 AT_ONCE, BUCKET, BUCKETS = 18, 14, 12
 
-#: A place has two to four pairs, or more where a bucket would have more than 2^PLACES of them.
+#: A place has 2^(PAIRS - 1) to 2^PAIRS pairs, or more where a bucket would have more than 2^PLACES
+#: places.
 PAIRS, PLACES = 2, 16
 
-#: Rows of all orders from which several threads draw them (a choice: by far longer than to start
-#: a thread).
+#: Rows of all orders together from which several threads draw them (a choice: they take far longer
+#: than a thread takes to start).
 WORTH_SHARING = 2**17
 
 #: Larger than any pair but itself.
@@ -40,7 +42,7 @@ _PURPOSE, _NO_PART, _ONE = np.uint64(random.SHUFFLE), np.uint64(0), np.uint64(1)
 
 
 def bits_of(rows: int) -> tuple[int, int]:
-    """The bits of a word by which the two sorts go; the first may be none."""
+    """By how many bits of a word the two sorts go; 0 for the first where it is not needed."""
     needed = max(rows - 1, 1).bit_length()
     first = 0 if needed <= AT_ONCE else min(needed - BUCKET, BUCKETS)
     return first, min(max(needed - first - PAIRS, 1), PLACES)
@@ -48,7 +50,7 @@ def bits_of(rows: int) -> tuple[int, int]:
 
 @inlined
 def draw(key, epoch, rows, pairs):
-    """Pair each row with its word of the epoch, and some more."""
+    """Pair each row with its word of the epoch, and a few numbers behind the last row."""
     stream, purpose = epoch & LOW, fourth(_PURPOSE, epoch)
     for row in range(0, rows, DRAWN):
         draw_pairs(pairs, np.uint64(row), stream, _NO_PART, purpose, key[0], key[1])
@@ -58,8 +60,8 @@ def draw(key, epoch, rows, pairs):
 def sort(pairs, begin, end, to_place, last_place, places, target):
     """Put pairs into their places in `target`.
 
-    A pair's place are the bits of `last_place` when it is shifted by `to_place`. Afterwards place n
-    begins at `places[n]`, and ends where the next one begins.
+    A pair's place is the pair shifted by `to_place`, of which the bits of `last_place` count.
+    Afterwards place n begins at `places[n]`, and ends where the next one begins.
     """
     places[:] = 0
     for at in range(begin, end):
@@ -85,7 +87,7 @@ def shuffle(key, epochs, first, second, pairs, counts, orders):
     Args:
         key: the seed's low and high 32 bits, uint64.
         epochs: their numbers, uint64.
-        first, second: the bits by which the two sorts go.
+        first, second: see `bits_of`.
         pairs: room for pairs, `(2, rows + DRAWN)` uint64.
         counts: room for `2^first + 2^second + 2` numbers, uint64.
         orders: room for the orders, `(epochs, rows)` uint64.
@@ -149,5 +151,5 @@ def orders(kernel: Any, seed: int, epochs: range, rows: int, threads: int | None
     else:
         cuts = [count * n // shares for n in range(shares + 1)]
         with OCCUPIED.by(shares):
-            in_turn([partial(draw_some, *cut) for cut in pairwise(cuts)], shares)
+            do_jobs([partial(draw_some, *cut) for cut in pairwise(cuts)], shares)
     return found.view(np.intp)

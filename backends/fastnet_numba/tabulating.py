@@ -70,19 +70,18 @@ from fastnet_numba.simd.host import LANES, caches
 
 #: Rows of a chunk up to which the backward pass reads whole vectors of weights as they lie, instead
 #: of their transpose, made once a step; and those of weights so large that they would be transposed
-#: as they are packed. Measured on a busy machine (bench/test_choices.py,
-#: test_weights_as_they_lie), transposing takes 1.2 to 1.4 times as long for one row, 1.0 to 1.2
-#: times for 8, and 0.9 to 1.0 times for 32; with 512 and 2,048 units, where weights are packed, 1.0
-#: to 1.1 times for 16 and for 32.
+#: as they are packed. Transposing takes 1.2 to 1.4 times as long for one row, 1.0 to 1.2 times for
+#: 8, and 0.9 to 1.0 times for 32 (bench/results/numba-2026-11-28.json); with 512 and 2,048 units,
+#: where weights are packed, 1.0 to 1.1 times for 16 and for 32 (numba-2026-11-29.json there).
 FEW_ROWS, FEW_ROWS_OF_LARGE = 8, 32
 
-#: Weights of a layer from which they are updated on the way back (`ops/sweep.py`). Likewise
-#: (test_sweeping), updating them after it takes 1.0 times as long with 128 units, 1.0 to 1.1 with
-#: 256, 1.0 to 1.2 with 512 and 1,024.
+#: Weights of a layer from which they are updated on the way back (`ops/sweep.py`). Updating them
+#: after it takes 1.0 times as long with 128 and 256 units, 1.0 to 1.1 with 512 and 1,024, and 1.4
+#: to 1.9 with 2,048 (bench/results/numba-choices-2026-11-29.json).
 WORTH_SWEEPING = 2**16
 
-#: Units from which a layer's rows are long. Likewise: with none the same; other processors' caches
-#: have fewer ways.
+#: Units from which a layer's rows are long. Without this a step takes the same time where it was
+#: measured (bench/results/numba-2026-11-28.json); other processors' caches have fewer ways.
 LONG = 128
 
 
@@ -331,9 +330,12 @@ class TableRows:
         self._append(op, fields)
 
     def place(self, units: int, whole: bool = False, more: int = 0) -> int:
-        """Room for a value of so many units, with them or with the rows in one piece.
+        """The place of a value of so many units, `(rows, units)` or, narrow, `(units, rows)`.
 
-        `whole`: blocks of rows are transposed to there, whole vectors of units.
+        Args:
+            units: of the value.
+            whole: whether blocks of rows are transposed to there, by whole vectors of units.
+            more: entries of room behind it.
         """
         lanes = self.arena.lanes
         lines = -(-units // lanes) * lanes if whole else units

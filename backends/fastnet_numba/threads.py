@@ -12,8 +12,8 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.choosing import processors
 from fastnet.contract.plan import Plan
 
-#: Multiply-adds of a forward pass that a thread should have. Measured on two quiet processors
-#: (bench/test_choices.py), one thread's time over two threads': 1.4 at 0.2 million in all, 1.5 at
+#: Multiply-adds of a forward pass that a thread should have. One thread's time over two threads' on
+#: two quiet processors (bench/results/numba-2026-11-24.json): 1.4 at 0.2 million in all, 1.5 at
 #: 0.4, 1.7 at 0.8 and 1.9 at 1.6. Beside others, threads wait for each other, and the shorter the
 #: step is the more that costs, so the second one comes at a million.
 WORTH_SHARING = 2**19
@@ -87,14 +87,14 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
     return True
 
 
-def in_turn(jobs: Sequence[Callable[[], None]], workers: int) -> None:
-    """Do all jobs in so many threads at most; each thread takes the next one that is left.
+def do_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> None:
+    """Do all jobs, in so many threads at most; each thread takes the next one that is left.
 
     Raises:
         BaseException: what a job raised, or Ctrl-C here; the jobs that are left are not done.
     """
     given_up = np.zeros(1, np.int64)
-    left = iter(jobs)  # a list's: the interpreter hands each out once
+    left = iter(jobs)  # of a list: the interpreter gives each job to one thread only
 
     def work(worker: int) -> None:
         while not given_up[0]:
@@ -156,12 +156,12 @@ OCCUPIED = Occupied()
 class LoadMonitor:
     """Notices other load on the processors, beside which threads that wait for each other are slow.
 
-    On a quiet machine each worker has a processor nearly all the time. If workers were short of one
-    in two runs in a row (in one run it may be anything that passes), one worker does all parts of
-    the next run, with the same bits. If that is faster, one worker does the runs after it too, for
-    as long as those two runs took, because the load may pass (NumPy's matrix library has threads
-    that spin for a moment after a product), and for twice as long each time that the load is still
-    there afterwards. If it is slower, it is tried again after such a time.
+    On a quiet machine each worker has a processor nearly all the time. If workers lacked one in two
+    runs in a row (in a single run the cause may be gone at once), one worker does all parts of the
+    next run, with the same bits. If that is faster, one worker does the runs after it too, for as
+    long as those two runs took, because the load may end (NumPy's matrix library has threads that
+    spin for a moment after a product), and for twice as long each time that the load is still there
+    afterwards. If it is slower, one worker is tried again after such a time.
 
     `bench/test_choices.py` compares other constants with these, alone and beside a process that
     computes.
@@ -170,15 +170,15 @@ class LoadMonitor:
     #: The share of its time in which a worker has a processor, on a quiet machine.
     QUIET = 0.85
 
-    #: Runs in a row whose workers were short of a processor before one worker is tried.
+    #: Runs in a row whose workers lacked a processor, before one worker is tried.
     IN_A_ROW = 2
 
     #: How long a finding holds, as a multiple of what the runs before the trial took: at first, and
     #: at most. So beside lasting load trials take a small share of the time.
     PATIENCE = (1, 16)
 
-    #: Runs of fewer seconds are not judged: starting the threads is too much of them. A run may be
-    #: a single step, so this is longer than a step of 64-256-256-256-1 with 256 rows.
+    #: Runs of fewer seconds are not judged: starting the threads is too large a share of them. A
+    #: run may be a single step, so this is longer than a step of 64-256-256-256-1 with 256 rows.
     LEAST = 0.005
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -188,7 +188,8 @@ class LoadMonitor:
         self.patience = self.PATIENCE[0]
         #: What was found, that one worker is faster, and until when it holds.
         self.alone, self.until = False, -math.inf
-        #: What several workers did in a second when they were short; None where nothing is tried.
+        #: What several workers did in a second when they lacked a processor; None where nothing is
+        #: tried.
         self.together: float | None = None
 
     def workers(self, parts: int) -> int:

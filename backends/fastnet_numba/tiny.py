@@ -44,9 +44,9 @@ from fastnet_numba.simd.vectors import (
     total,
 )
 
-#: The most rows of a batch, by the lanes of an example. Measured (bench/test_choices.py): with 4
-#: the general path takes 3.0 times as long at 4 rows and still 2.0 times at 512, the most that
-#: were tried; with 8 it is 1.9 times at 4 rows, 1.1 at 16, and no more than the same from 64 on.
+#: The most rows of a batch, by the lanes of an example. With 4 the general path takes 3.0 times as
+#: long at 4 rows and still 2.0 times at 512, the most that were tried; with 8 it is 1.9 times at 4
+#: rows, 1.1 at 16, and no more than the same from 64 on (bench/results/numba-2026-11-24.json).
 MOST_ROWS = {4: 512, 8: 32}
 
 #: Steps that take as long as it does to make room that begins at a cache line.

@@ -62,8 +62,8 @@ STEPS = 4 if (registers() == 32 and register_bytes() == 64) or registers() == 16
 #: How many rows ahead the largest tile fetches B into the nearest cache.
 AHEAD = 8
 
-#: Vectors in a row of a tile where there is no other row. Measured (bench/test_products.py) on one
-#: row by 1024 x 1024: 4 take 2.0 times as long, 16 1.2 times.
+#: Vectors in a row of a tile where there is no other row. On one row by 1024 x 1024, 4 take 2.0
+#: times as long, and 16 1.1 times (bench/results/numba-choices-2026-11-29.json).
 ROW_WIDTH = 8
 
 _VOID = ir.VoidType()
