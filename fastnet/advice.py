@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-#: Settings that are a mark, which is always quoted, to be seen.
+#: Settings whose value is a single character: it is always quoted, so that it can be seen.
 _MARKS = ("decimal", "thousands")
 
 _AS_OPTIONS = ContextVar("as_options", default=False)

@@ -115,7 +115,8 @@ def explained(
     Args:
         what: the function, as users call it.
         missing: what to do where an argument is missing.
-        elsewhere: what else users call, and arguments of that which may be meant for it.
+        elsewhere: another function, as users call it, and those of its arguments that users may
+            give to this one by mistake.
     """
 
     def decorate(target: F) -> F:

@@ -32,9 +32,9 @@ def library() -> tuple[str, int]:
 class _Cap:
     """The cap that is in force, for all Python threads: the library has but one setting.
 
-    The first to come remembers the setting, the last to go puts it back; in between the
-    smallest that anybody wants holds. So a large model that is trained beside a small one
-    shares its cap for that time.
+    The first `with` block to begin remembers the setting, and the last one to end restores it; in
+    between, the smallest cap of all is in force. So a large model that is trained beside a small
+    one has the small one's cap for that time.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class _Cap:
             self._set()
 
     def put_back(self, threads: int) -> None:
-        """After a `leave` that was not the end."""
+        """Cap again, after a `leave` for a while."""
         with self.lock:
             self.wanted.append(threads)
             self._set()

@@ -3,8 +3,8 @@
 import sys
 import warnings
 
-#: Packages whose lines are nobody's own: ours, what wraps the methods of our estimators, and what
-#: runs `with` blocks.
+#: Packages whose lines are not the user's own: ours, the one that wraps the methods of our
+#: estimators, and the one that runs `with` blocks.
 _BETWEEN = frozenset({"fastnet", "sklearn", "contextlib"})
 
 

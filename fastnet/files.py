@@ -27,6 +27,7 @@ from fastnet.errors import (
     ModelFileError,
     ModelFileMissing,
     UnknownName,
+    reason,
 )
 from fastnet.migrations import migrate
 from fastnet.version import __version__
@@ -228,7 +229,9 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
     try:
         return migrate(head["format"], kind, head["facts"], load(bytes(whole)))
     except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
-        raise ModelFileError(f"{str(path)!r} is not a whole safetensors file: {error}.") from error
+        raise ModelFileError(
+            f"{str(path)!r} is not a whole safetensors file: {reason(error)}."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -248,7 +251,7 @@ def decoding(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
             "of fastnet, import that module first."
         ) from error
     except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no {kind}: {error}.") from error
+        raise ModelFileError(f"{str(path)!r} holds no {kind}: {reason(error)}.") from error
 
 
 def contents(path: Path) -> bytes:

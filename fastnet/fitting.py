@@ -16,7 +16,6 @@ from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, Program
 from fastnet.definition.network import Network
-from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, FastnetError
 from fastnet.parameters import Parameters
 from fastnet.training.fit_state import LastFit, beginning, ended
@@ -131,11 +130,8 @@ class Fits:
                 "resume": resume,
             }
         )
-        if isinstance(settings.optimizer, LBFGS) and saver is not None:
-            raise DefinitionError(
-                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
-                "leave out checkpoint."
-            )
+        if saver is not None:
+            checkpoints.check_resumable(settings)
         if not self._training.acquire(blocking=False):
             raise FastnetError(
                 "this model is already being trained, in another thread or by the fit whose "

@@ -1,6 +1,8 @@
-"""Ctrl-C during a fit, where the current run of steps is finished first, and in what may not stop.
+"""Ctrl-C during a fit, which finishes its current run of steps first, and in work that must not
+stop half done, which it waits for.
 
-So is it at SIGTERM, in a program that gives it `signal.default_int_handler`, as the command does.
+SIGTERM is treated alike in a program that gives it `signal.default_int_handler`, as the command
+`fastnet` does.
 """
 
 import signal

@@ -90,26 +90,28 @@ def losses(
     return axes
 
 
-def probabilities(chance: Array, right: Array, axes: Any, weight: Array | None = None) -> None:
+def probabilities(
+    probability: Array, correct: Array, axes: Any, weight: Array | None = None
+) -> None:
     """Draw a reliability diagram: how often predictions of some probability are right.
 
     Rows are grouped by their probability; bars are one standard error of the fraction.
 
     Args:
-        chance: the predicted probability of each row, `(rows,)`.
-        right: whether the row is as predicted, `(rows,)`.
+        probability: the predicted probability of each row, `(rows,)`.
+        correct: whether the row is as predicted, `(rows,)`.
         axes: the matplotlib axes.
         weight: of each row, `(rows,)`, or None.
     """
-    weight = np.ones(len(chance)) if weight is None else weight
-    order = np.argsort(chance, kind="stable")
+    weight = np.ones(len(probability)) if weight is None else weight
+    order = np.argsort(probability, kind="stable")
     count = min(_GROUPS, max(len(order) // _ROWS_OF_GROUP, 2), len(order))
     groups = [g for g in np.array_split(order, count) if weight[g].any()]
-    said, found, error = np.array(
-        [_group(chance[g].astype(np.float64), right[g], weight[g]) for g in groups]
+    predicted, found, error = np.array(
+        [_group(probability[g].astype(np.float64), correct[g], weight[g]) for g in groups]
     ).T
     _diagonal(axes)
-    axes.errorbar(said, found, error, color=COLORS[0], marker="o", linewidth=1.6, elinewidth=1)
+    axes.errorbar(predicted, found, error, color=COLORS[0], marker="o", linewidth=1.6, elinewidth=1)
 
 
 def coverages(levels: Array, found: Array, axes: Any) -> None:
@@ -119,7 +121,7 @@ def coverages(levels: Array, found: Array, axes: Any) -> None:
 
 
 def _diagonal(axes: Any) -> None:
-    """Where what is said is what is found, on equal axes from 0 to 1."""
+    """The diagonal, where predicted is measured probability, on equal axes from 0 to 1."""
     axes.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":", label="calibrated")
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
@@ -127,12 +129,12 @@ def _diagonal(axes: Any) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _group(chance: Array, right: Array, weight: Array) -> tuple[float, float, float]:
-    """The mean probability of some rows, the fraction that is right, and its standard error."""
-    fraction = float(np.average(right, weights=weight))
+def _group(probability: Array, correct: Array, weight: Array) -> tuple[float, float, float]:
+    """The mean probability of some rows, the fraction that is correct, and its standard error."""
+    fraction = float(np.average(correct, weights=weight))
     rows = float(weight.sum() ** 2 / np.square(weight).sum())  # as many as count alike (Kish)
     return (
-        float(np.average(chance, weights=weight)),
+        float(np.average(probability, weights=weight)),
         fraction,
         float(np.sqrt(fraction * (1 - fraction) / rows)),
     )

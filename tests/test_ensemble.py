@@ -192,6 +192,10 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.Ensemble.of([population, other])
     with pytest.raises(fn.DataError, match=r"weights has shape \(3,\); it must be \(2,\)"):
         fn.Ensemble.of(population, weights=[1, 1, 1])
+    with pytest.raises(fn.DefinitionError, match=r"members is Model\(.*; it must be a pop"):
+        fn.Ensemble.of(population[0])
+    for huge in ([1e308, 1e308], np.array([6e4, 6e4], "f2")):
+        assert fn.Ensemble.of(population, weights=huge).weights.tolist() == [0.5, 0.5]
     with pytest.raises(fn.DataError, match="not all 0"):
         fn.Ensemble.of(population, weights=[0, math.nan])
     with pytest.raises(fn.DefinitionError, match="must be models or populations"):

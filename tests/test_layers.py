@@ -6,7 +6,7 @@ from graphs import MIXED, mixed
 from samples import rows_for
 
 import fastnet as fn
-from fastnet.definition.layer_specs import MOST_NESTED
+from fastnet.definition.layers import MOST_NESTED
 
 NESTED = fn.Network(3, [
     fn.Dense(4), fn.LayerNorm(epsilon=1e-3), fn.ReLU(),
@@ -106,12 +106,20 @@ def test_a_network_needs_a_dense_layer_and_no_softmax_of_one_unit():
         fn.Network(3, [fn.Dense(2), fn.Softmax(), fn.Dense(2)])
 
 
-def test_a_file_with_blocks_in_blocks_without_end_is_refused():
-    spec = {"type": "scale"}
-    for _ in range(MOST_NESTED + 1):
-        spec = {"type": "residual", "layers": [spec]}
-    with pytest.raises(fn.DefinitionError, match=f"more than {MOST_NESTED} residual blocks"):
-        fn.Network.from_spec({"inputs": 2, "layers": [spec, {"type": "dense", "units": 1}]})
+def test_what_has_more_blocks_in_blocks_than_a_file_may_hold_is_refused(tmp_path):
+    spec, block = {"type": "scale"}, fn.Scale()
+    for _ in range(MOST_NESTED):
+        spec, block = {"type": "residual", "layers": [spec]}, fn.Residual([block])
+    last = {"type": "dense", "units": 1}
+    network = fn.Network(2, [block, fn.Dense(1)])
+    assert fn.load(fn.Model(network, backend="numpy").save(tmp_path / "m")).network == network
+    spec = {"type": "residual", "layers": [spec]}
+    for make in (
+        lambda: fn.Network(2, [fn.Residual([block]), fn.Dense(1)]),
+        lambda: fn.Network.from_spec({"inputs": 2, "layers": [spec, last]}),
+    ):
+        with pytest.raises(fn.DefinitionError, match=f"more than {MOST_NESTED} residual blocks"):
+            make()
 
 
 def test_a_network_with_batch_norm_refuses_lbfgs():

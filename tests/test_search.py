@@ -193,6 +193,12 @@ def test_what_does_not_fit_is_refused_by_name():
     explodes = fn.Network(2, [fn.Dense(8, "relu"), fn.Dense(1)])
     with pytest.raises(fn.DefinitionError, match=r"space has units, and network is an fn\.Network"):
         fn.search(explodes, {"units": [1], "l2": [0.0]}, x, y)
+    with pytest.raises(fn.DefinitionError, match="space has the name 3; names must be strings"):
+        fn.search(network, {3: [1]}, x, y)
+    with pytest.raises(fn.DefinitionError, match="initial is 3; it must be a list"):
+        fn.search(network, SPACE, x, y, initial=3)
+    with pytest.raises(fn.DefinitionError, match="checkpoint is 3; it must be the path of a file"):
+        fn.search(network, SPACE, x, y, checkpoint=3)
     with pytest.raises(fn.DefinitionError, match=r"space\['act'\] is 'relu'; it must be a list"):
         fn.search(network, {"act": "relu"}, x, y)
     with pytest.raises(fn.Diverged, match=r"^every candidate .*; try lower learning rates\.$"):

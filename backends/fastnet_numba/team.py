@@ -83,14 +83,14 @@ def _train(
             parameters = copies
             parameters[mine] = state.parameters[mine]
         memory[:, mine] = state.memory[:, mine]
-        team.meet()
+        team.barrier()
         losses = _follow(program, team.rank, size, found, state.updates, data, team_run)
         if given_up[0]:
             raise FastnetError("another process of this training failed amid a run of steps.")
         state.parameters[...] = parameters
         state.memory[...] = memory
         state.updates += int(np.isfinite(losses).sum())
-        team.meet()  # before anybody writes there again
+        team.barrier()  # before anybody writes there again
     except BaseException:
         given_up[0] = 1  # or the others would wait for ever
         raise

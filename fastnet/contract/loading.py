@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from fastnet.errors import BackendUnavailable, FastnetError, unknown
+from fastnet.errors import BackendUnavailable, FastnetError, reason, unknown
 from fastnet.interrupts import HeldSignals
 
 #: Raised by one whenever something in the contract changes its meaning. Checked on loading,
@@ -68,7 +68,9 @@ def load(name: str) -> Any:
                 f"backend {name!r} is not in this version of fastnet (there is no package "
                 f"{error.name!r}); use 'numpy'."
             ) from error
-        raise BackendUnavailable(f"backend {name!r} could not be imported: {error}.") from error
+        raise BackendUnavailable(
+            f"backend {name!r} could not be imported: {reason(error)}."
+        ) from error
     contract = getattr(backend, "contract", None)
     if contract != CONTRACT:
         raise BackendUnavailable(

@@ -14,12 +14,12 @@ class Team(Record):
     Attributes:
         rank: this process's number.
         memory: as many bytes as `TeamWork.bytes`, uint8, which all see; 0 before the first run.
-        meet: waits until all have called it; what each has written before, all see then.
+        barrier: waits until all have called it; what each has written before, all see then.
     """
 
     rank: int
     memory: Array
-    meet: Callable[[], None]
+    barrier: Callable[[], None]
 
 
 class TeamRun(Record):

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnet import random
 from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.definition.initializers import normal, uniform
 from fastnet.definition.layers import LAYERS, Layer
 from fastnet.definition.named import Named, registry, resolve
 from fastnet.errors import DefinitionError
@@ -107,11 +107,6 @@ class Numeric(Named):
         raise NotImplementedError
 
 
-def _uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
-    draws = random.uniform(seed, random.WEIGHTS, stream, math.prod(shape))
-    return limit * (2 * draws - 1).reshape(shape)
-
-
 class Periodic(Numeric):
     """A number x becomes cos(2 pi x frequency + phase) @ weight + bias, and x itself ("PBLD").
 
@@ -149,10 +144,9 @@ class Periodic(Numeric):
 
     def start(self, name: str, seed: int, stream: int, shape: tuple[int, ...]) -> Array:
         if name == "frequency":
-            draws = random.normal(seed, random.WEIGHTS, stream, math.prod(shape))
-            return self.scale * draws.reshape(shape)
+            return normal(seed, stream, shape, self.scale)
         limit = math.pi if name == "phase" else 1 / math.sqrt(self.frequencies)
-        return _uniform(seed, stream, shape, limit)
+        return uniform(seed, stream, shape, limit)
 
 
 class PiecewiseLinear(Numeric):
@@ -192,7 +186,7 @@ class PiecewiseLinear(Numeric):
     def start(self, name: str, seed: int, stream: int, shape: tuple[int, ...]) -> Array:
         if name in ("weight", "edges"):
             return np.zeros(shape)
-        return _uniform(seed, stream, shape, 1 / math.sqrt(self.units))
+        return uniform(seed, stream, shape, 1 / math.sqrt(self.units))
 
     def edges(self, rows: Array) -> Array:
         """The edges of bins of these rows `(rows, numbers)`, at quantiles."""
@@ -356,7 +350,7 @@ class Embedding(Layer):
         stream = number + (list(self.parameters(0)).index(name) << 32)
         if self.embed.numbers is not None and not name.startswith("embedding_"):
             return self.embed.numbers.start(name, seed, stream, shape)
-        table = random.normal(seed, random.WEIGHTS, stream, math.prod(shape)).reshape(shape)
+        table = normal(seed, stream, shape, 1.0)
         table[0] = 0
         return table
 

@@ -25,13 +25,15 @@ class Initializer(Named):
         return np.zeros(units)
 
 
-def _uniform(seed: int, layer: int, inputs: int, units: int, limit: float) -> Array:
-    draws = random.uniform(seed, random.WEIGHTS, layer, inputs * units)
-    return limit * (2 * draws - 1).reshape(inputs, units)
+def uniform(seed: int, stream: int, shape: tuple[int, ...], limit: float) -> Array:
+    """U(-limit, limit), from a stream of a seed's random numbers for weights, float64."""
+    draws = random.uniform(seed, random.WEIGHTS, stream, math.prod(shape))
+    return limit * (2 * draws - 1).reshape(shape)
 
 
-def _normal(seed: int, layer: int, inputs: int, units: int, scale: float) -> Array:
-    return scale * random.normal(seed, random.WEIGHTS, layer, inputs * units).reshape(inputs, units)
+def normal(seed: int, stream: int, shape: tuple[int, ...], scale: float) -> Array:
+    """N(0, scale^2), likewise."""
+    return scale * random.normal(seed, random.WEIGHTS, stream, math.prod(shape)).reshape(shape)
 
 
 class GlorotUniform(Initializer):
@@ -40,7 +42,7 @@ class GlorotUniform(Initializer):
     name: ClassVar[str] = "glorot_uniform"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _uniform(seed, layer, inputs, units, math.sqrt(6 / (inputs + units)))
+        return uniform(seed, layer, (inputs, units), math.sqrt(6 / (inputs + units)))
 
 
 class GlorotNormal(Initializer):
@@ -49,7 +51,7 @@ class GlorotNormal(Initializer):
     name: ClassVar[str] = "glorot_normal"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _normal(seed, layer, inputs, units, math.sqrt(2 / (inputs + units)))
+        return normal(seed, layer, (inputs, units), math.sqrt(2 / (inputs + units)))
 
 
 class HeUniform(Initializer):
@@ -58,7 +60,7 @@ class HeUniform(Initializer):
     name: ClassVar[str] = "he_uniform"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _uniform(seed, layer, inputs, units, math.sqrt(6 / inputs))
+        return uniform(seed, layer, (inputs, units), math.sqrt(6 / inputs))
 
 
 class HeNormal(Initializer):
@@ -67,7 +69,7 @@ class HeNormal(Initializer):
     name: ClassVar[str] = "he_normal"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _normal(seed, layer, inputs, units, math.sqrt(2 / inputs))
+        return normal(seed, layer, (inputs, units), math.sqrt(2 / inputs))
 
 
 class LecunUniform(Initializer):
@@ -76,7 +78,7 @@ class LecunUniform(Initializer):
     name: ClassVar[str] = "lecun_uniform"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _uniform(seed, layer, inputs, units, math.sqrt(3 / inputs))
+        return uniform(seed, layer, (inputs, units), math.sqrt(3 / inputs))
 
 
 class LecunNormal(Initializer):
@@ -85,7 +87,7 @@ class LecunNormal(Initializer):
     name: ClassVar[str] = "lecun_normal"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
+        return normal(seed, layer, (inputs, units), math.sqrt(1 / inputs))
 
 
 class Normal(Initializer):
@@ -98,7 +100,7 @@ class Normal(Initializer):
         checks.number(self.scale, "normal scale", above=0)
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _normal(seed, layer, inputs, units, self.scale)
+        return normal(seed, layer, (inputs, units), self.scale)
 
 
 class FromData(Initializer):
@@ -112,7 +114,7 @@ class FromData(Initializer):
     name: ClassVar[str] = "data"
 
     def weight(self, seed: int, layer: int, inputs: int, units: int) -> Array:
-        return _normal(seed, layer, inputs, units, math.sqrt(1 / inputs))
+        return normal(seed, layer, (inputs, units), math.sqrt(1 / inputs))
 
 
 class Zeros(Initializer):

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastnet.definition.layers import LAYERS, Layer, Residual
+from fastnet.definition.layers import LAYERS, Layer, Residual, check_depth
 from fastnet.errors import DefinitionError, unknown
-
-#: Residual blocks inside one another that a file may hold.
-MOST_NESTED = 32
 
 #: The keys of each type's plain form: those that it needs, and those that it may have.
 _KEYS: dict[str, tuple[set[str], set[str]]] = {
@@ -31,8 +28,7 @@ def layer_from_spec(entry: Any, name: str) -> Layer:
     Raises:
         DefinitionError: if something is missing, unknown or does not fit.
     """
-    if name.count(".") > MOST_NESTED:
-        raise DefinitionError(f"layer {name} is in more than {MOST_NESTED} residual blocks.")
+    check_depth(name)
     kind = entry.get("type") if isinstance(entry, Mapping) else None
     if not isinstance(kind, str) or kind not in LAYERS:
         raise DefinitionError(f"layer {name}: {unknown('type', kind, LAYERS)}")

@@ -346,6 +346,8 @@ class Scale(Layer):
 class Residual(Layer):
     """x + f(x), f the layers inside, which may hold further residual blocks (He et al. 2016).
 
+    A network may have 32 of them inside one another.
+
     Args:
         layers: first to last; what comes out has as many units as what goes in.
 
@@ -391,6 +393,23 @@ def _of(activation: Activation, units: int) -> dict[str, tuple[int, ...]]:
 LAYERS: dict[str, type[Layer]] = {
     cls.type: cls for cls in (Dense, Dropout, Activate, LayerNorm, BatchNorm, Scale, Residual)
 }
+
+
+#: Residual blocks inside one another, at most: what goes through layers calls itself for each.
+MOST_NESTED = 32
+
+
+def check_depth(name: str) -> None:
+    """Make sure that the layer of a name, such as "2.0", is not in too many residual blocks.
+
+    Raises:
+        DefinitionError: if it is.
+    """
+    if name.count(".") > MOST_NESTED:
+        raise DefinitionError(
+            f"layer {name} is in more than {MOST_NESTED} residual blocks; put some of them one "
+            "after the other."
+        )
 
 
 def layers_of(given: Iterable[Any]) -> tuple[Layer, ...]:

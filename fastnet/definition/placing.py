@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from fastnet.definition.embedding import Embed, Embedding, Inputs
-from fastnet.definition.layers import Layer, Residual
+from fastnet.definition.layers import Layer, Residual, check_depth
 
 
 class Placed(NamedTuple):
@@ -52,6 +52,7 @@ def placed(layers: tuple[Layer, ...], inputs: Inputs) -> list[Placed]:
             if before:
                 number, inner = inner, inner + 1
             name = f"{before}{index}"
+            check_depth(name)
             if isinstance(layer, Embed) and name == "0":
                 layer, width = Embedding(layer, inputs), inputs.columns
             found.append(Placed(name, number, layer, width))

@@ -9,8 +9,7 @@ import numpy as np
 
 from fastnet.arrays.checks import Array
 from fastnet.definition.activations import ACTIVATIONS, Identity, PReLU, ReLU
-from fastnet.definition.layer_specs import MOST_NESTED
-from fastnet.definition.layers import Activate, BatchNorm, Layer, LayerNorm, Scale
+from fastnet.definition.layers import MOST_NESTED, Activate, BatchNorm, Layer, LayerNorm, Scale
 from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.interchange.expressions import Algebra, Unrecognized, Z
 from fastnet.interchange.onnx_file import OnnxFile, label

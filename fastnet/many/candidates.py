@@ -79,6 +79,11 @@ def draw(
     """
     if not isinstance(space, Mapping) or not space:
         raise DefinitionError(f"space is {space!r}; it must be a dictionary of names and choices.")
+    for name in space:
+        if not isinstance(name, str):
+            raise DefinitionError(f"space has the name {name!r}; names must be strings.")
+    if not isinstance(initial, Sequence):
+        raise DefinitionError(f"initial is {initial!r}; it must be a list of dictionaries.")
     generator = np.random.Generator(np.random.Philox(seed))
     seen = set()
     for one in initial:

@@ -12,12 +12,11 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Program
 from fastnet.definition.network import Network
-from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.records import Record
 from fastnet.training import population_checkpoints
-from fastnet.training.checkpoints import Checkpoint
+from fastnet.training.checkpoints import Checkpoint, check_resumable
 from fastnet.training.fit_state import FitState, LastFit, beginning
 from fastnet.training.members import (
     bytes_of_fit,
@@ -100,11 +99,9 @@ class PreparedFit(Record):
                 "early_stopping needs a validation loss; give validation=(x, y), a fraction or "
                 '"rest".'
             )
-        if checkpoint is not None and any(isinstance(one.optimizer, LBFGS) for one in settings):
-            raise DefinitionError(
-                "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; "
-                "leave out checkpoint."
-            )
+        if checkpoint is not None:
+            for one in settings:
+                check_resumable(one)
         each = max(bytes_of_fit(plan, dtype, *of) for of in zip(settings, kept, strict=True))
         memory.check_room(len(seeds), each, "a fit")
         return cls(network, plan, dtype, settings, kept, held_out, measured)

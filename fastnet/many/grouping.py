@@ -30,7 +30,12 @@ def grouped(
         DefinitionError: if there is no member, or two do not fit together.
         DataError: if the weights are invalid.
     """
-    given = [members] if isinstance(members, Population) else list(members)
+    try:
+        given = [members] if isinstance(members, Population) else list(members)
+    except TypeError:
+        raise DefinitionError(
+            f"members is {members!r}; it must be a population, or a list of models and populations."
+        ) from None
     wrong = [one for one in given if not isinstance(one, Model | Population)]
     if wrong or not given:
         found = repr(wrong[0]) if wrong else "none"
@@ -38,11 +43,15 @@ def grouped(
     models = [one for part in given for one in ([part] if isinstance(part, Model) else part)]
     for number, model in enumerate(models):
         _check_fits(number, model, models[0])
-    share = np.ones(len(models)) if weights is None else checks.numbers(weights, "weights", None)
+    share = np.ones(len(models))
+    if weights is not None:
+        share = checks.numbers(weights, "weights", np.dtype(np.float64))
     if share.shape != (len(models),):
         raise DataError(f"weights has shape {share.shape}; it must be ({len(models)},).")
-    if not (np.isfinite(share).all() and share.min() >= 0 and share.sum() > 0):
+    if not (np.isfinite(share).all() and share.min() >= 0 and share.any()):
         raise DataError("weights must be finite and 0 or more, and not all 0.")
+    if share.max() > np.finfo(np.float64).max / len(share):
+        share = share / share.max()  # whose sum may overflow: only their ratios matter
     together: dict[tuple[Any, ...], list[int]] = {}
     for number, model in enumerate(models):
         same = (str(model.network.spec()), model.dtype, model.backend)

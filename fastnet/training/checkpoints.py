@@ -18,6 +18,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.definition.named import as_plain
 from fastnet.definition.network import Network, detach
+from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.records import Record
 from fastnet.training.blocks import BlockShuffle
@@ -88,6 +89,19 @@ def requested(checkpoint: Any, resume: bool) -> Checkpoint | None:
             f"{setting('resume', True)} needs {setting('checkpoint')}, the file to resume from."
         )
     return found
+
+
+def check_resumable(settings: Settings) -> None:
+    """Make sure that a fit with these settings can go on from a checkpoint.
+
+    Raises:
+        DefinitionError: if it cannot.
+    """
+    if isinstance(settings.optimizer, LBFGS):
+        raise DefinitionError(
+            "optimizer 'lbfgs' keeps its memory inside SciPy, so it cannot be resumed; leave out "
+            "checkpoint."
+        )
 
 
 def identity(

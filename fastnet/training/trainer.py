@@ -164,7 +164,7 @@ class Trainer:
             self.finish()
 
     def finish(self) -> None:
-        """Do what is due at the end of a fit that nothing has broken off."""
+        """Do what is due at the end of a fit that was neither interrupted nor ended by an error."""
         if self.observer is not None:
             self.observer.fit_done()
 

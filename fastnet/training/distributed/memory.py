@@ -48,9 +48,9 @@ class SharedMemory:
         ]
         self.window.Lock_all()
         self.parts[ranks.rank][:] = 0
-        self.meet()
+        self.barrier()
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all; what each has written before, all can read afterwards."""
         self.window.Sync()
         self.communicator.Barrier()

@@ -148,7 +148,7 @@ class DistributedProgram(Program):
         if team is not None:
             own = replace(run, seed=self.own_seed(run.seed))
             part = TeamRun(own, self.shares.cuts, self._part_of(data, run).total)
-            members = Team(self.ranks.rank, team.memory.parts[0], team.memory.meet)
+            members = Team(self.ranks.rank, team.memory.parts[0], team.memory.barrier)
             return team.work.train(members, state, data.own, part)
         losses = np.empty(run.steps)
         for index in range(run.steps):

@@ -84,7 +84,7 @@ class InSharedMemory:
         # Not a copy and a product: a plain copy of this size may bypass the caches.
         np.multiply(array, factor, out=arrays[self.rank])
         losses[self.rank][0] = factor * loss
-        self.shared.meet()
+        self.shared.barrier()
         total_loss = 0.0
         for one in losses:
             total_loss += float(one[0])
@@ -93,7 +93,7 @@ class InSharedMemory:
             return self.total, total_loss
         sums, mine = self.arrays[2], self.parts[self.rank]
         _add_up([one[mine] for one in arrays], sums[self.rank][mine])
-        self.shared.meet()
+        self.shared.barrier()
         for one, part in zip(sums, self.parts, strict=True):
             self.total[part] = one[part]
         return self.total, total_loss
