@@ -22,13 +22,15 @@ TINY = """
 import numpy as np, fastnet as fn
 with np.errstate(all="ignore"):
     x, y = fn.datasets.xor()
-    for dtype in ("float32", "float64"):
-        flat = []
-        for backend in ("numba", "numpy"):
-            model = fn.Model(fn.datasets.xor_network(True), backend=backend, dtype=dtype, seed=1)
-            model.fit(x, y, optimizer=fn.SGD(2.0), epochs=20, batch_size=None)
-            flat.append(model.parameters.flat)
-        print(np.abs(flat[0] - flat[1]).max(), dtype)
+    deeper = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(2, "gelu"), fn.Dense(1)])
+    for network in (fn.datasets.xor_network(True), deeper):
+        for dtype in ("float32", "float64"):
+            flat = []
+            for backend in ("numba", "numpy"):
+                model = fn.Model(network, backend=backend, dtype=dtype, seed=1)
+                model.fit(x, y, optimizer=fn.SGD(0.5), epochs=20, batch_size=None)
+                flat.append(model.parameters.flat)
+            print(np.abs(flat[0] - flat[1]).max(), dtype)
 """
 
 SIDE_BY_SIDE = """

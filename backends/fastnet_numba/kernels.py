@@ -18,7 +18,7 @@ import numpy as np
 from numba.core import caching, event, types
 
 from fastnet.interrupts import HeldSignals
-from fastnet_numba import prediction, shuffling, tiny, training
+from fastnet_numba import prediction, shuffling, square, tiny, training
 from fastnet_numba.cache import KernelCache, folder
 from fastnet_numba.ops import lanes, products
 from fastnet_numba.simd.parts import plain_address, types_of
@@ -67,6 +67,11 @@ class Kernels:
     def tiny(self) -> Any:
         """A run of steps of a tiny network."""
         return _ready(tiny.steps, self.dtype)
+
+    @cached_property
+    def square(self) -> Any:
+        """The same of two layers of at most four units."""
+        return _ready(square.square_steps, self.dtype)
 
     @cached_property
     def side_by_side(self) -> Any:
@@ -152,6 +157,7 @@ def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
         training.narrow_run: run,
         prediction.predict_at_once: few,
         tiny.steps: steps,
+        square.square_steps: steps,
         lanes.steps: together,
         shuffling.shuffle: shuffle,
     }

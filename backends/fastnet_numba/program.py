@@ -70,9 +70,9 @@ class NumbaProgram(Program):
         return lru_cache(partial(chunk_rows, self.plan, self.dtype.itemsize))
 
     @cached_property
-    def tiny(self) -> tiny.TinyPlan | None:
-        """The plan for the path of tiny networks, or None."""
-        return tiny.plan_of(self.plan, self.dtype)
+    def tiny(self) -> tiny.TinyPlans:
+        """The plans for the path of tiny networks."""
+        return tiny.TinyPlans(self.plan, self.dtype)
 
     def to_device(self, array: Array) -> Array:
         """The array itself, or an aligned copy of it in one piece."""
@@ -213,8 +213,8 @@ class NumbaProgram(Program):
 
     def train_alone(self, state: State, data: Data, run: Run, alone: bool = False) -> Array:
         """Do the steps of a run; `alone`: in this thread, with the same bits."""
-        if self.tiny is not None and tiny.suits(self.tiny, data, run):
-            losses = tiny.train(self.kernels.tiny, self.plan, self.tiny, state, data, run)
+        if (small := self.tiny.suiting(data, run)) is not None:
+            losses = tiny.train(self.kernels, self.plan, small, state, data, run)
         else:
             losses = self._run(training.TRAIN, state, data, run, self.nothing, alone)
         made = len(losses) - (not math.isfinite(losses[-1]))

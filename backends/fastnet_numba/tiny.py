@@ -5,13 +5,15 @@ the lanes of a vector hold several examples, `width` lanes each, and a layer is 
 on registers (see `groups.py`). Weights are kept twice, as they are and transposed, and both are
 updated.
 
+Where each matrix fits into one vector, weights stay in registers, too: see `square.py`.
+
 Letters: `w` weights, `v` the same transposed, `b` bias, `a` what comes out of a layer, `s` its
 slope, `d` the loss's derivative by it.
 """
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.kinds import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastnet.contract.plan import Affine, Elementwise, Plan
 from fastnet.contract.program import Data, Run, State
+from fastnet_numba import square
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
 from fastnet_numba.ops.lanes import cleared
 from fastnet_numba.ops.losses import TERMS_OF, term
@@ -28,6 +31,7 @@ from fastnet_numba.ops.optimizers import DOUBLE, SGD, SINGLE
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
 from fastnet_numba.simd.host import LANES
+from fastnet_numba.simd.squares import SIDE
 from fastnet_numba.simd.vectors import (
     FLUSHING,
     choose,
@@ -63,6 +67,8 @@ class TinyPlan:
     Attributes:
         layers: each with its activation.
         width: lanes of an example.
+        examples: of a vector.
+        square: whether it is for `square.py`.
         table: `(layers, FIELDS)` int64.
         constants: `(layers, MOST_CONSTANTS)` float64, the activations'.
         places: for each number that the kernel has of the layers, in its order, `(numbers,)` intp,
@@ -72,14 +78,42 @@ class TinyPlan:
 
     layers: list[Affine]
     width: int
+    examples: int
+    square: bool
     table: Array
     constants: Array
     places: Array
     back: Array
 
 
-def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
-    """The plan for this path, or None if it is not for it."""
+class TinyPlans:
+    """The plans for this path, made when they are needed.
+
+    Args:
+        plan: the network's.
+        dtype: of its numbers.
+    """
+
+    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+        self.plan, self.dtype = plan, dtype
+
+    @cached_property
+    def square(self) -> TinyPlan | None:
+        """That for `square.py`, or None if it is not for it."""
+        return _plan_of(self.plan, self.dtype, True)
+
+    @cached_property
+    def general(self) -> TinyPlan | None:
+        """That for the kernel of this file, or None if it is not for it."""
+        return _plan_of(self.plan, self.dtype, False)
+
+    def suiting(self, data: Data, run: Run) -> TinyPlan | None:
+        """The plan for a run, or None where it does not suit this path."""
+        found = (self.square if len(data) <= SIDE else None) or self.general
+        return found if found is not None and _suits(found, data, run) else None
+
+
+def _plan_of(plan: Plan, dtype: np.dtype[Any], is_square: bool) -> TinyPlan | None:
     if any(piece.rate_factor != 1 for piece in plan.parameters):
         return None
     layers: list[Affine] = []
@@ -96,34 +130,45 @@ def plan_of(plan: Plan, dtype: np.dtype[Any]) -> TinyPlan | None:
         else:
             return None
     widest = max(max(op.inputs, op.units) for op in layers)
-    fitting = [width for width in EXAMPLE_WIDTHS if widest <= width <= LANES[dtype.itemsize]]
-    if not fitting or LOSSES[plan.loss.kind] not in TERMS_OF:
-        return None
+    loss = LOSSES[plan.loss.kind]
+    if is_square:
+        width = examples = SIDE
+        if widest > width or not square.has(codes, loss):
+            return None
+    else:
+        lanes = LANES[dtype.itemsize]
+        fitting = [width for width in EXAMPLE_WIDTHS if widest <= width <= lanes]
+        if not fitting or loss not in TERMS_OF:
+            return None
+        width, examples = fitting[0], lanes // fitting[0]
     table = [(code, op.bias is not None) for code, op in zip(codes, layers, strict=True)]
-    width = fitting[0]
-    places = _places(plan, layers, width, LANES[dtype.itemsize] // width)
+    places = _places(plan, layers, width, examples, twice=not is_square)
     back = np.unique(places, return_index=True)[1][: plan.size]
-    return TinyPlan(layers, width, np.array(table, np.int64), np.array(constants), places, back)
+    return TinyPlan(
+        layers, width, examples, is_square, np.array(table, np.int64), np.array(constants), places,
+        back,
+    )  # fmt: skip
 
 
-def _places(plan: Plan, layers: list[Affine], width: int, examples: int) -> Array:
+def _places(plan: Plan, layers: list[Affine], width: int, examples: int, twice: bool) -> Array:
     """Where the kernel's numbers of the layers come from: `TinyPlan.places`."""
     zero, one = plan.size, plan.size + 1
     numbers = np.arange(plan.size)
-    # A layer: w, v, and then for every example b and the mask of its units.
-    places = np.full((len(layers), 2 * (width + examples), width), zero, np.intp)
+    # A layer: w, v where weights are kept `twice`, and for every example b and the mask of units.
+    b = 2 * width if twice else width
+    places = np.full((len(layers), b + 2 * examples, width), zero, np.intp)
     for layer, op in zip(places, layers, strict=True):
         w = op.weight.of(numbers)
         layer[: op.inputs, : op.units] = w
-        layer[width : width + op.units, : op.inputs] = w.T
+        if twice:
+            layer[width : width + op.units, : op.inputs] = w.T
         if op.bias is not None:
-            layer[2 * width : 2 * width + examples, : op.units] = op.bias.of(numbers)
-        layer[2 * width + examples :, : op.units] = one
+            layer[b : b + examples, : op.units] = op.bias.of(numbers)
+        layer[b + examples :, : op.units] = one
     return places.reshape(-1)
 
 
-def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
-    """Whether a run of a plan that is small enough may take this path."""
+def _suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
     return (
         min(run.batch_size, len(data)) == len(data) <= MOST_ROWS[tiny.width]
         and data.weight is None
@@ -134,17 +179,19 @@ def suits(tiny: TinyPlan, data: Data, run: Run) -> bool:
     )
 
 
-def train(kernel: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
+def train(kernels: Any, plan: Plan, tiny: TinyPlan, state: State, data: Data, run: Run) -> Array:
     """Do the steps of a run: arrange the numbers in lanes, train, and take them back."""
     x, flat = data.x.numbers, state.parameters
     dtype, width, depth, rows = x.dtype, tiny.width, len(tiny.layers), len(x)
     y = data.y.reshape(rows, plan.outputs)
-    examples = LANES[dtype.itemsize] // width
+    examples = tiny.examples
     groups = -(-rows // examples)
+    kernel = kernels.square if tiny.square else kernels.tiny
 
     numbers = np.empty(plan.size + 2, dtype)
     numbers[:-2], numbers[-2], numbers[-1] = flat, 0, 1
-    size, values_size = len(tiny.places), 4 * (depth + 1) * groups * examples * width
+    kept = 3 if tiny.square else 4 * (depth + 1)  # for each example
+    size, values_size = len(tiny.places), kept * groups * examples * width
     # A step takes longer where vectors lie across two cache lines.
     zeros = cache_lines.zeros if run.steps >= MANY_STEPS else np.zeros
     room = zeros(size + values_size, dtype)

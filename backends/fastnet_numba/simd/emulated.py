@@ -1,5 +1,5 @@
-"""The twins of `lanes.py`, `transposing.py`, `tiles.py`, `dots.py`, `groups.py`, `sorting.py`,
-`modes.py` and `atomics.py` in NumPy: a vector is a short array.
+"""The twins of `lanes.py`, `transposing.py`, `tiles.py`, `dots.py`, `groups.py`, `squares.py`,
+`sorting.py`, `modes.py` and `atomics.py` in NumPy: a vector is a short array.
 
 Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the kernels run as
 plain Python, with every index checked: a load or store that leaves its array raises.
@@ -15,6 +15,7 @@ from fastnet.arrays.checks import Array
 from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.lanes import ROWS
 from fastnet_numba.simd.sorting import COMPARED, DRAWN
+from fastnet_numba.simd.squares import SIDE
 from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
 from fastnet_numba.simd.transposing import FEW
 
@@ -49,20 +50,19 @@ def from_bits(bits: int) -> Any:
     return np.int64(bits).view(np.float64)
 
 
-def _load_several(count: int, array: Array, at: int) -> Vector:
-    lanes = count * LANES[array.itemsize]
+def _load_several(lanes: int, array: Array, at: int) -> Vector:
     _inside(array, at, lanes)
     return array[at : at + lanes].copy().view(Lanes)
 
 
 def load(array: Array, at: int) -> Vector:
     """The vector that begins at `array[at]`."""
-    return _load_several(1, array, at)
+    return _load_several(LANES[array.itemsize], array, at)
 
 
 def load_block(array: Array, at: int) -> Vector:
     """The block that begins at `array[at]`."""
-    return _load_several(ROWS, array, at)
+    return _load_several(ROWS * LANES[array.itemsize], array, at)
 
 
 def in_rows(x: Vector) -> Vector:
@@ -178,6 +178,16 @@ def polynomial(x: Vector, single: tuple[float, ...], double: tuple[float, ...]) 
     for coefficient in coefficients[-2::-1]:
         result = fma(result, x, coefficient)
     return result
+
+
+def polynomial_in_pairs(x: Vector, single: tuple[float, ...], double: tuple[float, ...]) -> Vector:
+    """The same by Estrin's rule."""
+    terms = [every(x, c) for c in (single if x.itemsize == 4 else double)]
+    while len(terms) > 1:
+        last = terms[len(terms) // 2 * 2 :]
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        terms, x = [fma(high, x, low) for low, high in pairs] + last, x * x
+    return terms[0]
 
 
 def total(x: Vector) -> Any:
@@ -350,6 +360,22 @@ def descend(
         _inside(w, at, width)
         moved = w[at : at + width] + m.dtype.type(rate) * over_examples(sums[q], width)[:width]
         w[at : at + width] = np.where(np.abs(moved) < least, 0, moved)
+
+
+def load_square(array: Array, at: int) -> Vector:
+    """The square that begins at `array[at]`."""
+    return _load_several(SIDE * SIDE, array, at)
+
+
+def turned(x: Vector) -> Vector:
+    """The square whose rows are the columns of x."""
+    return x.reshape(SIDE, SIDE).T.reshape(-1)
+
+
+def square_product(z: Vector, x: Vector, y: Vector) -> Vector:
+    """z + x y, of three squares."""
+    result: Array = z + (x.reshape(SIDE, SIDE) @ y.reshape(SIDE, SIDE)).reshape(-1)
+    return result
 
 
 def spin() -> None:

@@ -20,5 +20,6 @@ else:
     from fastnet_numba.simd.lanes import *  # noqa: F403
     from fastnet_numba.simd.modes import *  # noqa: F403
     from fastnet_numba.simd.sorting import *  # noqa: F403
+    from fastnet_numba.simd.squares import *  # noqa: F403
     from fastnet_numba.simd.tiles import *  # noqa: F403
     from fastnet_numba.simd.transposing import *  # noqa: F403
