@@ -33,11 +33,11 @@ from fastnet.interrupts import HeldSignals
 
 _log = logging.getLogger("fastnet")
 
-#: For so many seconds a process waits for another's kernels, before it compiles its own: longer
-#: than any machine takes, but for one that is emulated, or a process that was halted.
+#: For so many seconds a process waits for another's kernel before it compiles its own: longer than
+#: compiling takes on any but an emulated machine. The other one may have been halted.
 PATIENCE = 120.0
 
-#: Seconds between two looks whether they are done.
+#: Seconds from one look whether the other is done to the next.
 PAUSE = 0.02
 
 

@@ -164,7 +164,7 @@ def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
 
 
 def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
-    """Take it from the cache or compile it, and do without a cache that does not work."""
+    """Load it from the cache or compile it; without the cache, if that does not work."""
     try:
         entry.compile(signature)
     except Exception as error:  # a damaged file may raise anything when it is read
@@ -183,7 +183,7 @@ def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
 
 
 class _Watcher(event.Listener):
-    """Logs that kernels are compiled, when that begins."""
+    """Says in the log that kernels are compiled, as soon as that begins."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype

@@ -18,7 +18,8 @@ from fastnet_numba.simd.host import LANES
 from fastnet_numba.simd.lanes import ROWS
 from fastnet_numba.training import LEAST_WEIGHT
 
-#: The most units of a layer, inputs and rows of a network that is trained this way.
+#: The most units of a layer, inputs and rows of a network that is trained this way (choices: what
+#: a group of networks needs should stay in the caches near a core).
 MOST_UNITS, MOST_INPUTS, MOST_ROWS = 16, 32, 128
 
 

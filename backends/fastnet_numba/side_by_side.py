@@ -54,7 +54,7 @@ class Groups:
         plan: of all.
         lane_plan: the same, for this path.
         states, data, runs: of each, alike.
-        losses: room for the losses of all lanes in all steps, group by group.
+        losses: zeros for the losses, `(groups * steps * lanes,)`, in the networks' dtype.
     """
 
     def __init__(

@@ -42,8 +42,11 @@ CODE, CONSTANTS, INPUTS, UNITS, WEIGHT, BIAS, OUTPUT, SLOPE, DERIVATIVE, ADDRESS
     DECAYED, PER_STEP, INTEGERS,
 ) = range(14)  # fmt: skip
 
-#: What each lane has at every step, and what they have alike, Adam's factors by t.
+#: What each lane has for itself at every step.
 RATE, L2, DECAY, BY_STEP = range(4)
+
+#: What all lanes have alike at every step, of Adam's update t: 1 / (1 - beta1^t), by which the
+#: learning rate is multiplied; 1 / sqrt(1 - beta2^t), by which the root is; and epsilon.
 LENGTHEN, WIDEN, EPSILON, FACTORS = range(4)
 
 

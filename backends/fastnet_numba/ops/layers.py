@@ -92,15 +92,15 @@ def forward(ops, p, m, rows, factor, first, seed, step):
 
 @by_address(types.none)
 def compute(ops, o, p, m, rows):
-    """What goes into row `o` of the table becomes what comes out of it."""
+    """Compute what comes out of row `o` of the table from what goes in."""
 
 
 @by_address(types.boolean)
 def compute_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
-    """The derivatives at `m[d]` become those by what goes in, with the gradient of row `o`.
+    """Turn the derivatives at `m[d]` into those by what goes into row `o`, and find its gradient.
 
-    What goes into embeddings and what comes out of them lie in different places: of these, some
-    derivatives are at `m[d_next]`. `more` is as for `backward`.
+    Those by what goes into an embedding are put at `m[d_next]` instead, where they are needed.
+    `more` is as for `backward`.
 
     Returns:
         whether nothing before that row has parameters.

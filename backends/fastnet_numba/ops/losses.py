@@ -358,6 +358,14 @@ def crossentropy_of_columns(smoothed, places, m, rows, indexed, weighted, mass):
     return np.float64(total(summed_losses))
 
 
+@inlined
+def target_of(m, y_at, length, j, indexed):
+    """The target of unit `j`, of rows in the lanes: see `crossentropy_of_lanes`."""
+    if indexed:
+        return choose(absolute(load(m, y_at) - m.dtype.type(j)) < 0.5, every(m, 1.0), 0.0)
+    return load(m, y_at + j * length)
+
+
 @kernel
 def crossentropy_of_lanes(
     smoothed, places, m, z_at, y_at, d_at, length, units, rows, indexed, w, mass
@@ -367,7 +375,6 @@ def crossentropy_of_lanes(
     Outputs, targets and derivatives of a unit are `length` behind those of the one before it. Where
     `indexed`, y holds class indices. `w` are the rows' weights.
     """
-    number = m.dtype.type
     top = highest_of_units(m, z_at, length, units)
     summed = every(m, 0.0)
     for j in range(units):
@@ -382,10 +389,7 @@ def crossentropy_of_lanes(
             sure = sure + load(m, y_at + j * length)
     for j in range(units):
         z = load(m, z_at + j * length) - top
-        if indexed:
-            hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
-        else:
-            hot = load(m, y_at + j * length)
+        hot = target_of(m, y_at, length, j, indexed)
         picked = picked + choose(hot > 0.0, hot * z, 0.0)
         d = (load(m, d_at + j * length) / summed * sure - hot) * factor
         store(m, d_at + j * length, keep_first(choose(w > 0.0, d, 0.0), rows))
@@ -395,10 +399,7 @@ def crossentropy_of_lanes(
         even = e * sure / every(m, 1.0 * units)
         for j in range(units):
             spread = spread + (load(m, z_at + j * length) - top)
-            if indexed:
-                hot = choose(absolute(load(m, y_at) - number(j)) < 0.5, every(m, 1.0), 0.0)
-            else:
-                hot = load(m, y_at + j * length)
+            hot = target_of(m, y_at, length, j, indexed)
             d = (e * hot - even) * factor
             d = keep_first(choose(w > 0.0, d, 0.0), rows)
             store(m, d_at + j * length, load(m, d_at + j * length) + d)

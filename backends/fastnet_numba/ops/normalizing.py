@@ -41,7 +41,7 @@ from fastnet_numba.simd.vectors import (
     total,
 )
 
-#: Rows whose values stay in the first cache between the sums over them and what needs these.
+#: Rows whose values stay in the first cache from their sums until these are used (a choice).
 ROWS_AT_ONCE = 16
 
 

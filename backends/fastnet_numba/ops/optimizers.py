@@ -123,7 +123,7 @@ def with_momentum(nesterov, constants, p, g, memory, low, high, g_at, rate, deca
 
 @part
 def adam(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the mean gradient over the root of the mean square; decay where p is read."""
+    """p less the mean gradient over the root of the mean square, decayed in the same expression."""
     p, g, m, v = p[low:high], g[g_at : g_at + high - low], memory[0, low:high], memory[1, low:high]
     number = p.dtype.type
     zero, stay = number(0), number(1 - rate * decay)
@@ -200,7 +200,7 @@ def rprop(constants, p, g, memory, low, high, g_at, rate, decay, t):
 
 @part
 def lion(constants, p, g, memory, low, high, g_at, rate, decay, t):
-    """p less the sign of a mean gradient; decay where p is read."""
+    """p less the sign of a mean gradient, decayed in the same expression."""
     p, g, m = p[low:high], g[g_at : g_at + high - low], memory[0, low:high]
     number = p.dtype.type
     lr, one, zero, stay = number(rate), number(1), number(0), number(1 - rate * decay)

@@ -135,7 +135,7 @@ def units_normalized_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
 
 @by_address(types.none)
 def note_statistics(ops, m, g, g_at):
-    """The batch's statistics become part of its gradient."""
+    """Put the batch's statistics into its gradient, where they stand in the parameters."""
 
 
 @part
@@ -150,7 +150,7 @@ def statistics_noted(ops, m, g, g_at):
 
 @by_address(types.none)
 def move_statistics(ops, p, g):
-    """The statistics move toward the batch's, which stand in its gradient."""
+    """Move the statistics toward the batch's, which stand in its gradient."""
 
 
 @part

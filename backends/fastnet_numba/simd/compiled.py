@@ -107,7 +107,7 @@ class _InnerLibrary(JITCodeLibrary):
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        """None."""
+        """No address: 0."""
         return 0
 
     @property

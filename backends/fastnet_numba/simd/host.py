@@ -70,22 +70,22 @@ def caches() -> Caches:
     must fit on either, so the smaller counts, whichever of them this process may use: they decide
     in which order numbers are added up, and the same machine gives the same bits.
     """
-    told = [_told(processor) for processor in _ends()]
+    found = [_data_caches(processor) for processor in _first_and_last()]
 
     def least(level: int, usual: int) -> int:
-        return min((each[level] for each in told if level in each), default=usual)
+        return min((sizes[level] for sizes in found if level in sizes), default=usual)
 
     return Caches(least(1, USUAL.first), least(2, USUAL.second))
 
 
-def _ends() -> set[int]:
+def _first_and_last() -> set[int]:
     """The first and the last processor of the system."""
     spans = _spans(SYSTEM / "online")
     return {spans[0][0], spans[-1][-1]}
 
 
-def _told(processor: int) -> dict[int, int]:
-    """A core's bytes by level, of data; without those that are not told, or as nothing."""
+def _data_caches(processor: int) -> dict[int, int]:
+    """Bytes of a core's caches of data, by level; only those whose size the system gives."""
     home = SYSTEM / f"cpu{processor}"
     threads = _length(home / "topology" / "thread_siblings_list")
     found = {}
@@ -104,12 +104,12 @@ def _told(processor: int) -> dict[int, int]:
 
 
 def _length(path: Path) -> int:
-    """How many processors the list in a file names."""
+    """How many processors a file lists."""
     return max(sum(last - first + 1 for first, last in _spans(path)), 1)
 
 
 def _spans(path: Path) -> list[tuple[int, int]]:
-    """The first and last of each row of processors that a file lists, such as 0-3,8; else of 0."""
+    """The first and the last of each span that a file lists, such as 0-3,8; 0 if there is none."""
     try:
         spans = [span.split("-") for span in path.read_text().split(",")]
         return [(int(span[0]), int(span[-1])) for span in spans]

@@ -1,6 +1,6 @@
 """How the processor treats subnormal numbers, for the calling thread, by LLVM instructions.
 
-Many processors compute with subnormal numbers in microcode, a hundred times slower. Parameters and
+Many processors compute with subnormal numbers in microcode, many times slower. Parameters and
 memory are never subnormal (`fastnet.definition.optimizers`), but what a step computes between them
 may be: probabilities and slopes of saturated units, and products of many small slopes. In training,
 losses and gradients such numbers are therefore 0 (`training.run` has the exception). That changes

@@ -53,7 +53,7 @@ def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
         **dict.fromkeys(("constants", "shared", "segments", "wide"), array(wide)),
         "signals": array(index),
         **dict.fromkeys(("mass", "factor", "rate", "decay", "l1", "l2", "most"), wide),
-        **dict.fromkeys(("weighted", "in_turn", "more", "dropping", "both"), types.boolean),
+        **dict.fromkeys(("weighted", "in_turn", "more", "both"), types.boolean),
     }
 
     def kind(name: str, form: Any) -> Any:

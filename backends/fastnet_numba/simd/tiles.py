@@ -59,7 +59,7 @@ WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 #: piece: more than 2 need more registers than ARM64 has.
 STEPS = 4 if (registers() == 32 and register_bytes() == 64) or registers() == 16 else 2
 
-#: How many rows ahead the largest tile fetches B into the nearest cache.
+#: How many rows ahead the largest tile fetches B into the nearest cache (a choice).
 AHEAD = 8
 
 #: Vectors in a row of a tile where there is no other row. On one row by 1024 x 1024, 4 take 2.0
