@@ -119,7 +119,7 @@ def plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def reason(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What an error says, as the end of another's sentence: without a full stop of its own."""
     text = f"{error} is missing" if type(error) is KeyError else str(error)
     return text.rstrip(".")

@@ -27,7 +27,7 @@ from fastnet.errors import (
     ModelFileError,
     ModelFileMissing,
     UnknownName,
-    reason,
+    message_of,
 )
 from fastnet.migrations import migrate
 from fastnet.version import __version__
@@ -230,7 +230,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[Any, dict[str, Array]
         return migrate(head["format"], kind, head["facts"], load(bytes(whole)))
     except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
-            f"{str(path)!r} is not a whole safetensors file: {reason(error)}."
+            f"{str(path)!r} is not a whole safetensors file: {message_of(error)}."
         ) from error
 
 
@@ -251,7 +251,7 @@ def decoding(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
             "of fastnet, import that module first."
         ) from error
     except (KeyError, TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelFileError(f"{str(path)!r} holds no {kind}: {reason(error)}.") from error
+        raise ModelFileError(f"{str(path)!r} holds no {kind}: {message_of(error)}.") from error
 
 
 def contents(path: Path) -> bytes:

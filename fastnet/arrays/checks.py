@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays import dlpack
-from fastnet.errors import DataError, DefinitionError, reason
+from fastnet.errors import DataError, DefinitionError, message_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,7 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         if array.dtype.kind == "O" and _nullable(value):
             array = value.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
-        raise DataError(f"{what} is not an array of numbers: {reason(error)}.") from error
+        raise DataError(f"{what} is not an array of numbers: {message_of(error)}.") from error
     if array.dtype.name.startswith(_SMALL_DTYPES):
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":

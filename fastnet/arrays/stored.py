@@ -17,7 +17,7 @@ import numpy as np
 
 from fastnet.arrays import dlpack
 from fastnet.arrays.checks import Array
-from fastnet.errors import DataError, reason
+from fastnet.errors import DataError, message_of
 
 #: Bytes at the beginning of a memory map that must be those of its file.
 _COMPARED = 4096
@@ -165,7 +165,7 @@ class Stored:
             rest, place = rest[count:], place + count
 
     def _unreadable(self, row: int, error: Exception) -> DataError:
-        return DataError(f"{self.what} cannot be read from row {row} on: {reason(error)}.")
+        return DataError(f"{self.what} cannot be read from row {row} on: {message_of(error)}.")
 
     def _state_of_file(self) -> tuple[int, int] | None:
         """What a change of the file changes; None where no file is known."""

@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from fastnet.errors import BackendUnavailable, FastnetError, reason, unknown
+from fastnet.errors import BackendUnavailable, FastnetError, message_of, unknown
 from fastnet.interrupts import HeldSignals
 
 #: Raised by one whenever something in the contract changes its meaning. Checked on loading,
@@ -69,7 +69,7 @@ def load(name: str) -> Any:
                 f"{error.name!r}); use 'numpy'."
             ) from error
         raise BackendUnavailable(
-            f"backend {name!r} could not be imported: {reason(error)}."
+            f"backend {name!r} could not be imported: {message_of(error)}."
         ) from error
     contract = getattr(backend, "contract", None)
     if contract != CONTRACT:

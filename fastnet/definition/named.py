@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastnet.arguments import explained, remedy
-from fastnet.errors import DefinitionError, UnknownName, plain_name, reason, unknown
+from fastnet.errors import DefinitionError, UnknownName, message_of, plain_name, unknown
 from fastnet.records import Record, names_of, values_of
 
 
@@ -96,4 +96,4 @@ def resolve(kind: str, known: Mapping[str, type[N]], value: Any) -> N:
     try:
         return known[name](**constants)
     except TypeError as error:
-        raise DefinitionError(f"{kind} {name!r}: {reason(error)}.") from error
+        raise DefinitionError(f"{kind} {name!r}: {message_of(error)}.") from error

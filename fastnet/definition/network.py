@@ -17,7 +17,7 @@ from fastnet.definition.layers import Activate, Dense, Dropout, Layer, layers_of
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.definition.named import resolve
 from fastnet.definition.placing import Placed, placed
-from fastnet.errors import DataError, DefinitionError, reason
+from fastnet.errors import DataError, DefinitionError, message_of
 from fastnet.records import Record, names_of, values_of
 
 
@@ -218,7 +218,7 @@ class Network(Record):
         try:
             spec = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise DefinitionError(f"not JSON: {reason(error)}.") from error
+            raise DefinitionError(f"not JSON: {message_of(error)}.") from error
         return cls.from_spec(spec)
 
     def to_toml(self) -> str:
@@ -241,7 +241,7 @@ class Network(Record):
         try:
             spec = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise DefinitionError(f"not TOML: {reason(error)}.") from error
+            raise DefinitionError(f"not TOML: {message_of(error)}.") from error
         return cls.from_spec(spec)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fastnet import files
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.errors import ModelFileError
+from fastnet.errors import ModelFileError, message_of
 from fastnet.extras import need
 
 #: Element types of real numbers: float, half, which is widened to float, and double.
@@ -201,7 +201,9 @@ class OnnxFile:
         except (OSError, ValueError, OverflowError) as error:
             if isinstance(error, ModelFileError):
                 raise
-            raise self.refuse(f"{name} cannot be read from {where!r}: {error}.") from error
+            raise self.refuse(
+                f"{name} cannot be read from {where!r}: {message_of(error)}."
+            ) from error
         if len(found) != size:
             raise self.refuse(f"{name}: {where!r} does not have its {size} bytes.")
         return found

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastnet.arrays.checks import Array
+from fastnet.errors import message_of
 from fastnet.interchange.onnx_arithmetic import Arithmetic
 from fastnet.interchange.onnx_file import OnnxFile
 from fastnet.interchange.onnx_values import Signal, Size, Stage, Value
@@ -51,7 +52,7 @@ class Shapes(Arithmetic):
         try:
             return a.reshape(self._places(shape))
         except (ValueError, TypeError, OverflowError) as error:
-            raise self._refuse(f"{error}.") from error
+            raise self._refuse(f"{message_of(error)}.") from error
 
     def _places(self, shape: Value) -> list[int]:
         array = self._constant(shape)

@@ -12,7 +12,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.network import Network
-from fastnet.errors import DataError, DefinitionError, reason, unknown
+from fastnet.errors import DataError, DefinitionError, message_of, unknown
 from fastnet.many.candidates import Candidate, draw, network_of, settings_of
 from fastnet.many.ensemble import Ensemble
 from fastnet.many.fitting import bar_of
@@ -304,7 +304,7 @@ def _given_folds(pairs: Sequence[tuple[Any, Any]], rows: int) -> tuple[list[Arra
         except (TypeError, ValueError, IndexError) as error:
             raise DefinitionError(
                 f"folds[{fold}] is no pair of indices of the {rows} rows, of those to train on and "
-                f"those held out: {reason(error)}."
+                f"those held out: {message_of(error)}."
             ) from error
         if not (training.any() and held_out.any()) or (training & held_out).any():
             raise DefinitionError(f"folds[{fold}] must train on some rows and hold out others.")

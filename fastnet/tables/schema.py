@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet.arrays.checks import Array
-from fastnet.errors import DataError, DefinitionError, ModelFileError
+from fastnet.errors import DataError, DefinitionError, ModelFileError, message_of
 from fastnet.extras import polars
 from fastnet.many.ensemble import Ensemble
 from fastnet.model import Model
@@ -130,7 +130,7 @@ class Table(Record):
         try:
             entries["columns"] = tuple(map(encoding.from_plain, entries["columns"]))
         except ValueError as error:
-            raise ModelFileError(f"{where}: {error}.") from error
+            raise ModelFileError(f"{where}: {message_of(error)}.") from error
         table = cls(**entries)
         names = [*table.names, table.target]
         valid = {
