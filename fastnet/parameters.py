@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.plan import Parameter
@@ -58,6 +60,16 @@ class Parameters(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._pieces)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether names, shapes and values are equal."""
+        if not isinstance(other, Parameters):
+            return NotImplemented
+        return list(self) == list(other) and all(
+            np.array_equal(array, other[name]) for name, array in self.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {piece.shape}" for name, piece in self._pieces.items())

@@ -1,5 +1,6 @@
 """Ensembles: means, deviations, intervals that cover, files and ONNX."""
 
+import copy
 import math
 
 import numpy as np
@@ -194,6 +195,10 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.Ensemble.of(population, weights=[1, 1, 1])
     with pytest.raises(fn.DefinitionError, match=r"members is Model\(.*; it must be a pop"):
         fn.Ensemble.of(population[0])
+    ensemble = fn.Ensemble.of(population)
+    copied, before = copy.copy(ensemble), ensemble.populations[0].parameters.copy()
+    copied.fit(x, np.zeros(3, int), epochs=1)
+    np.testing.assert_array_equal(ensemble.populations[0].parameters, before)
     for huge in ([1e308, 1e308], np.array([6e4, 6e4], "f2")):
         assert fn.Ensemble.of(population, weights=huge).weights.tolist() == [0.5, 0.5]
     with pytest.raises(fn.DataError, match="not all 0"):

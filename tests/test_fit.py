@@ -476,6 +476,12 @@ def test_a_copied_history_has_lists_of_its_own():
     copied = copy.copy(history)
     assert (len(history), len(copied)) == (5, 5)
     assert copied == history == pickle.loads(pickle.dumps(history))
+    unknown = fn.History([1], [0.5], learning_rate=[math.nan], seconds=[0.1])  # as of L-BFGS
+    assert unknown == pickle.loads(pickle.dumps(unknown)) != history
+    parameters = copy.deepcopy(model.parameters)
+    assert parameters == model.parameters
+    parameters.flat[-1] += 1
+    assert parameters != model.parameters
     copied.loss.append(1.0)
     assert len(history.loss) == 5
 

@@ -212,6 +212,10 @@ def test_what_does_not_fit_is_refused(options, error, text):
 def test_constants_of_members_are_checked_like_those_of_a_model():
     rule = fn.Rprop(learning_rate=[0.1, 0.2], etas=[(0.5, 1.2), (0.4, 1.5)])
     assert rule.each == (fn.Rprop(0.1), fn.Rprop(0.2, etas=(0.4, 1.5)))
+    same = fn.Rprop(np.array([0.1, 0.2]), np.array([[0.5, 1.2], [0.4, 1.5]]))
+    assert (same, hash(same)) == (rule, hash(rule))
+    cosine = {"name": "cosine", "rate": 0.1}
+    assert fn.SGD([cosine, 0.2]) == fn.SGD([fn.Cosine(0.1), 0.2])
     with pytest.raises(fn.DefinitionError, match=r"member 1: adam beta1 is 1\.5"):
         fn.Adam(beta1=[0.5, 1.5])
     with pytest.raises(fn.DefinitionError, match="learning_rate has 2, beta1 has 3 values"):

@@ -103,7 +103,7 @@ class Optimizer(Named):
         varying = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            values = list(value) if isinstance(value, list | tuple) or np.ndim(value) == 1 else []
+            values = list(value) if isinstance(value, list | tuple) or np.ndim(value) else []
             pair = isinstance(field.default, tuple)  # by itself a constant of several numbers
             if values and (not pair or isinstance(values[0], list | tuple | np.ndarray)):
                 varying[field.name] = values
@@ -120,8 +120,8 @@ class Optimizer(Named):
                 made.append(type(self)(**common, **dict(zip(varying, own, strict=True))))
             except DefinitionError as error:
                 raise DefinitionError(f"member {member}: {error}") from error
-        for name, values in varying.items():
-            object.__setattr__(self, name, tuple(values))
+        for name in varying:  # as checked
+            object.__setattr__(self, name, tuple(getattr(one, name) for one in made))
         object.__setattr__(self, "each", tuple(made))
         return True
 

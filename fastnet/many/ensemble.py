@@ -1,5 +1,6 @@
 """An ensemble: several networks used as one model, with a measure of how sure it is."""
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -457,6 +458,10 @@ class Ensemble:
         from fastnet.interchange.exporting import ensemble_to_onnx
 
         ensemble_to_onnx(self, path, encoded=encoded)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: a shallow copy too has members of its own, like that of a model."""
+        return {**vars(self), "populations": [copy.copy(one) for one in self.populations]}
 
     def __repr__(self) -> str:
         networks = len(self.populations)

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fastnet import html
 from fastnet.arrays.checks import Array
 
@@ -143,11 +145,13 @@ class History:
         self.__init__(**state)  # type: ignore[misc]
 
     def __eq__(self, other: object) -> bool:
-        """Whether all lists are equal."""
+        """Whether all lists are equal; NaN is equal to itself, as in a copy."""
         if not isinstance(other, History):
             return NotImplemented
-        lists = all(self._list(name) == other._list(name) for name in COLUMNS)
-        return lists and self.metrics == other.metrics
+        mine, others = self.to_dict(), other.to_dict()
+        return mine.keys() == others.keys() and all(
+            np.array_equal(column, others[name], equal_nan=True) for name, column in mine.items()
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
