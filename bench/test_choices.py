@@ -231,6 +231,40 @@ def test_chunks(
     compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
 
 
+@pytest.mark.parametrize(
+    "values", [{"PANEL_BYTES": 0}, {"PANEL_ROWS": 48}, {"PANEL_ROWS": 256}], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_panels(
+    dtype: str,
+    values: dict[str, int],
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The time of 4,096 predictions in other ways divided by ours (`layout.PANEL_BYTES`, ...)."""
+    from fastnet_numba import layout
+
+    x = data(4_096, 512, 512)[0].astype(dtype)[: int(SHARE * 4_096)]
+    ((name, value),) = values.items()
+    ours = getattr(layout, name)
+
+    def predicting(value: int) -> Callable[[], float]:
+        model = fn.Model(relu(512, 512, 512), backend="numba", dtype=dtype, seed=1, threads=1)
+        with constants(layout, **{name: value}):
+            model.predict(x)
+
+        def seconds() -> float:
+            began = time.perf_counter()
+            for _ in range(3):
+                model.predict(x)
+            return time.perf_counter() - began
+
+        return seconds
+
+    what = f"predict 512-512-512 x 4096, {dtype}, {name} {value} over {ours}"
+    compare(benchmark, capsys, what, predicting(value), predicting(ours))
+
+
 @pytest.mark.parametrize("spins", [0, 300, 30_000])
 @pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
 def test_spins(

@@ -35,7 +35,7 @@ def _packed(**values: int) -> Any:
     ) -> None:
         zero: Any = np.int64(0)
         one: Any = np.int64(1)
-        room = Room(m, zero, depth_of_block, entries, strip, high, zero, zero)
+        room = Room(m, zero, depth_of_block, entries, strip, high, zero, zero, np.int64(-1), zero)
         for _ in range(times):
             multiply_packed(
                 tiles, Rows(c, zero, columns), Matrix(a, zero, depth, one), Rows(b, zero, columns),

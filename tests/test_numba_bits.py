@@ -1,6 +1,7 @@
 """The Numba backend's bits: the same for a row alone, for the same run again, for fewer workers."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,45 @@ def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype):
             together = model.predict(x)
             assert_same_bits(model.predict(x[3:4]), together[3:4])
             assert_same_bits(model.predict(x[3:20]), together[3:20])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_stay_packed_predict_the_same_bits(dtype, threads, monkeypatch):
+    from fastnet_numba import layout
+    from fastnet_numba.ops.panels import PANEL
+    from fastnet_numba.ops.table import PANELS
+    from fastnet_numba.simd.host import LANES
+
+    # Units that fill no panel, layers too small to pack, and a last chunk of a few rows.
+    layers = [fn.Dense(397, "relu"), fn.Dense(517, "tanh", bias=False), fn.Dense(480), fn.Dense(3)]
+    x = np.random.default_rng(1).standard_normal((1_029, 301)).astype(dtype)
+    x[700, 5] = np.nan
+
+    def predicted():
+        net = fn.Network(301, layers)
+        model = fn.Model(net, backend="numba", dtype=dtype, seed=1, threads=threads)
+        first = model.predict(x)
+        model.parameters["0.weight"] *= 2
+        table = model.program.for_rows(512).layout.packed
+        return first, model.predict(x), (table[1:, PANELS] >= 0).sum()
+
+    def in_small_blocks(itemsize, caches):
+        entries = 2 * 128 * PANEL * LANES[itemsize]
+        return replace(blocks_for(itemsize, caches), depth=128, entries=entries)
+
+    blocks_for = layout.blocks_for
+    first, second, kept = predicted()
+    assert kept == 3
+    np.testing.assert_array_equal(np.isnan(second).all(1), np.arange(len(x)) == 700)
+    monkeypatch.setattr(layout, "blocks_for", in_small_blocks)
+    found = predicted()
+    monkeypatch.setattr(layout, "PANEL_BYTES", 0)
+    wanted = predicted()
+    assert (found[2], wanted[2]) == (3, 0)
+    for place, each in enumerate((first, second)):
+        assert_same_bits(each, wanted[place])
+        assert_same_bits(found[place], wanted[place])
 
 
 @pytest.mark.parametrize("case", CASES)

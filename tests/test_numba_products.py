@@ -26,7 +26,7 @@ def plain(tiles, c, c_row, a, a_row, a_column, b, b_row, rows, columns, depth, b
     multiply(
         tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
         Shape(rows, columns, depth), begin, end, Rows(e, zero, zero if begin == BIAS else c_row),
-        Room(m, zero, zero, zero, zero, zero, columns * depth, zero),
+        Room(m, zero, zero, zero, zero, zero, columns * depth, zero, np.int64(-1), zero),
     )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def packed(
         tiles, Rows(c, zero, c_row), Matrix(a, zero, a_row, a_column), Rows(b, zero, b_row),
         transposed, Shape(rows, columns, depth), begin, end,
         Rows(e, zero, zero if begin == BIAS else c_row),
-        Room(m, zero, blocks[0], blocks[1], blocks[2], blocks[3], zero, zero),
+        Room(m, zero, blocks[0], blocks[1], blocks[2], blocks[3], zero, zero, np.int64(-1), zero),
     )  # fmt: skip
 
 

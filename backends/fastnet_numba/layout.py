@@ -30,8 +30,9 @@ from fastnet.contract.plan import (
     Plan,
     Softmax,
 )
-from fastnet_numba.ops.panels import Blocks, blocks_for, worth_packing
+from fastnet_numba.ops.panels import PANEL, Blocks, blocks_for, worth_packing
 from fastnet_numba.ops.table import (
+    AFFINE,
     BATCH_NORMALIZE,
     BLOCK_DEPTH,
     BLOCK_ENTRIES,
@@ -41,6 +42,7 @@ from fastnet_numba.ops.table import (
     D_NEXT,
     DROPOUT,
     INPUT_WIDTH,
+    INPUTS,
     KIND,
     LARGE,
     LOSS,
@@ -52,6 +54,7 @@ from fastnet_numba.ops.table import (
     OUTPUT_ROW,
     OUTPUT_WIDTH,
     PACKED,
+    PANELS,
     PLAIN,
     ROW_WEIGHTS,
     ROWS_IN_LANES,
@@ -60,6 +63,7 @@ from fastnet_numba.ops.table import (
     SWEPT,
     TERMS,
     TILES,
+    UNITS,
     X_ROW,
     D,
     X,
@@ -93,6 +97,12 @@ NARROW_UNITS, NARROW_INPUTS = 48, 512
 #: times for 256.
 NARROW_ROWS = (1, 2, 8)
 
+#: Bytes of weights that stay packed for all chunks of a prediction, at most (a choice: the third
+#: cache should hold them), and rows of a chunk then. 4,096 rows of 512-512-512 take 1.05 times as
+#: long where each chunk packs them, and 1.04 times in float64; with 48 or 256 rows at most the same
+#: (bench/results/numba-panels-2026-11-29.json).
+PANEL_BYTES, PANEL_ROWS = 2**23, 96
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -102,6 +112,7 @@ class Layout:
         training: `(1 + operations, COLUMNS)` int64: the operations that lead to the loss.
         evaluation: the same where batches are normalized by the statistics among the parameters.
         prediction: that for the operations that lead to the prediction, without dropout.
+        packed: the same for several chunks, with weights that stay packed.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
     """
@@ -109,6 +120,7 @@ class Layout:
     training: Array
     evaluation: Array
     prediction: Array
+    packed: Array
     constants: dict[int, float]
     arena: int
 
@@ -207,6 +219,26 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
     return False
 
 
+def _with_panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> Array:
+    """The predictions' table with PANELS, or as it is if there are none or too many."""
+    lanes, rows = LANES[itemsize], table[0, CHUNK]
+    panel, found = PANEL * lanes, table.copy()
+    wide = [
+        row
+        for row in found[1:]
+        if row[KIND] == AFFINE
+        and row[INPUTS] * row[UNITS] > blocks.plain
+        and worth_packing(rows, row[UNITS], row[INPUTS] * row[UNITS], lanes, itemsize)
+    ]
+    entries = [int(-(-row[UNITS] // panel) * panel * row[INPUTS]) for row in wide]
+    if not 0 < sum(entries) * itemsize <= PANEL_BYTES:
+        return table
+    for row, count in zip(wide, entries, strict=True):
+        row[PANELS] = arena.place(count)
+    found[0, CHUNK] = min(rows, PANEL_ROWS)
+    return found
+
+
 def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     """The tables for `plan`, for chunks of `rows` rows, with the tiles at this address."""
     lanes, blocks = LANES[dtype.itemsize], blocks_for(dtype.itemsize, caches())
@@ -259,11 +291,14 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
     prediction = [
         row for op in plan.for_prediction for row in table.made[op.target] if row[KIND] != DROPOUT
     ]
+    table_of_prediction = _by_statistics(np.array([first_row(fewest), *prediction], np.int64))
+    packed = _with_panels(table_of_prediction, arena, blocks, dtype.itemsize)
     table_of_training = np.array([first_row(fewest if rows >= fewest else 0), *training], np.int64)
     return Layout(
         training=table_of_training,
         evaluation=_by_statistics(table_of_training),
-        prediction=_by_statistics(np.array([first_row(fewest), *prediction], np.int64)),
+        prediction=table_of_prediction,
+        packed=packed,
         constants=arena.constants,
         arena=arena.length,
     )

@@ -43,10 +43,13 @@ def columns_predicted(ops, p, m, x, out, low, high):
         length = stride(m, rows)
         transpose_rows(m, ops[0, X], length, x, no_order, at, rows, ops[0, INPUT_WIDTH])
         forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
-        for j in range(outputs):
-            here = ops[0, OUTPUT] + j * length
-            for r in range(rows):
-                out[(at + r) * outputs + j] = m[here + r]
+        if outputs == 1:
+            copy_numbers(out, at, m, ops[0, OUTPUT], rows)
+        else:
+            for j in range(outputs):
+                here = ops[0, OUTPUT] + j * length
+                for r in range(rows):
+                    out[(at + r) * outputs + j] = m[here + r]
 
 
 @part
@@ -65,7 +68,7 @@ def row_by_row(ops, p, m, x, out, low, high):
         rows = min(ops[0, CHUNK], high - at)
         for r in range(rows):
             take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
-        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
+        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, at - low, none, none)
         if ops[0, OUTPUT_ROW] == outputs:
             copy_numbers(out, at * outputs, m, ops[0, OUTPUT], rows * outputs)
         else:

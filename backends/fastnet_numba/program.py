@@ -22,7 +22,7 @@ from fastnet_numba.lane_plan import LanePlan
 from fastnet_numba.lane_plan import plan_of as lane_plan_of
 from fastnet_numba.layout import Layout, chunk_rows, lay_out
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
-from fastnet_numba.ops.table import COLUMNS
+from fastnet_numba.ops.table import CHUNK, COLUMNS
 from fastnet_numba.run_tables import segments_of, tables_of
 from fastnet_numba.threads import OCCUPIED, LoadMonitor, in_threads, wanted, worth_starting
 from fastnet_numba.workspace import Workspace, kept_with
@@ -266,7 +266,8 @@ class NumbaProgram(Program):
         workspace = self._workspace(batch) if whole else self.for_rows(-(-batch // parts))
         layout = workspace.layout
         if task == training.PREDICT:
-            table = workspace.prediction
+            several = batch > parts * layout.training[0, CHUNK]
+            table = workspace.prediction_of_many if several else workspace.prediction
         elif updating or run.training:
             table = workspace.training
         else:

@@ -54,12 +54,17 @@ class Workspace:
 
     @cached_property
     def prediction(self) -> Array:
-        """`layout.prediction`, for whole chunks."""
+        """`layout.prediction`, for one chunk."""
         return self._table(self.layout.prediction, self.layout.narrow, False)
 
     @cached_property
+    def prediction_of_many(self) -> Array:
+        """`layout.packed`, for several chunks."""
+        return self._table(self.layout.packed, self.layout.narrow, False)
+
+    @cached_property
     def prediction_at_once(self) -> Array:
-        """The same for few rows, which are never in the lanes."""
+        """`layout.prediction`, for few rows, which are never in the lanes."""
         return self._table(self.layout.prediction, False, False)
 
     def borrow(self) -> Array:

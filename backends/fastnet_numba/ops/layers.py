@@ -47,6 +47,7 @@ from fastnet_numba.ops.table import (
     OTHER,
     OUTPUT_ROW,
     PACKED,
+    PANELS,
     PERIODIC,
     PIECEWISE_LINEAR,
     PLAIN,
@@ -77,11 +78,11 @@ from fastnet_numba.simd.vectors import from_bits, lanes, transpose
 
 
 @inlined
-def room_of(ops, m):
-    """Where products pack their second operand."""
+def room_of(ops, m, panels, ready):
+    """Where products pack their second operand; see `Room`."""
     return Room(
         m, ops[0, PACKED], ops[0, BLOCK_DEPTH], ops[0, BLOCK_ENTRIES], ops[0, STRIP_DEPTH],
-        ops[0, STRIP_ROWS], ops[0, PLAIN], ops[0, LARGE],
+        ops[0, STRIP_ROWS], ops[0, PLAIN], ops[0, LARGE], panels, ready,
     )  # fmt: skip
 
 
@@ -111,8 +112,9 @@ def compute_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
 def plain_forward(ops, p, m, rows, factor, first, seed, step):
     """What `forward` calls where units are in the lanes.
 
-    `factor` multiplies the dropout rates; nothing is dropped where it is 0. Where other chunks have
-    their rows in the lanes, sums are in the same order as there, so that a row has the same bits.
+    `factor` multiplies the dropout rates; nothing is dropped where it is 0. Weights that have
+    PANELS are packed there with row 0, and found there with others. Where other chunks have their
+    rows in the lanes, sums are in the same order as there, so that a row has the same bits.
     """
     zero, one = np.int64(0), np.int64(1)  # a plain 0 would have kernels compiled for it alone
     for o in range(1, len(ops)):
@@ -134,7 +136,7 @@ def plain_forward(ops, p, m, rows, factor, first, seed, step):
                     Rows(p, ops[o, WEIGHT], units),
                     Shape(rows, units, ops[o, INPUTS]),
                     ZERO if bias < 0 else BEGIN_BIAS, end, Rows(p, max(bias, 0), zero),
-                    room_of(ops, m),
+                    room_of(ops, m, ops[o, PANELS], np.int64(first > 0)),
                 )  # fmt: skip
         elif kind == ELEMENTWISE:
             activate(ops[o, CODE], m, source, ops[o, SLOPE], rows * row, ops[o, CONSTANTS])
@@ -180,8 +182,8 @@ def backward(
     Where `sweeping`, layers that are SWEPT are updated instead; what follows is for that.
     """
     d, d_next, d_row = ops[0, D], ops[0, D_NEXT], ops[0, OUTPUT_ROW]
-    tiles, room = ops[0, TILES], room_of(ops, m)
     zero, one, keep = np.int64(0), np.int64(1), np.int64(KEEP)
+    tiles, room = ops[0, TILES], room_of(ops, m, np.int64(-1), zero)
     none = Rows(m, zero, zero)
     begin = ADD if more else ZERO
     fused = False

@@ -88,6 +88,8 @@ class Room(NamedTuple):
             rows for which a block is used in turn; 0 rows: A is not packed.
         plain: how many entries of B need no packing.
         large: the address of `large_multiplied`, for more entries than that.
+        panels: where all blocks of B go instead, to be used for other rows too; -1: nowhere.
+        ready: whether they are there already.
     """
 
     m: Any
@@ -98,6 +100,8 @@ class Room(NamedTuple):
     rows: Any
     plain: Any
     large: Any
+    panels: Any
+    ready: Any
 
 
 @by_address(types.none)
@@ -144,7 +148,8 @@ def large_multiplied(
 ):
     """What `multiply_large` calls."""
     entries = shape.columns * shape.depth
-    if transposed != 0 or packing_pays(shape.rows, b.row, entries, lanes(room.m), room.m.itemsize):
+    known = transposed != 0 or room.panels >= 0
+    if known or packing_pays(shape.rows, b.row, entries, lanes(room.m), room.m.itemsize):
         multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room)
     elif entries > 2 * room.entries:  # than the second cache has
         steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
@@ -181,6 +186,7 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
     m = room.m
     size = lanes(m)
     panel = PANEL * size
+    whole = -(-shape.columns // panel) * panel
     # Where C is more than stays in the second cache, it is fetched ahead where A is a transpose, as
     # in a gradient of weights, and its slopes are.
     far, down, sloped = shape.rows * shape.columns > room.entries, a.row == 1, end >= MASK
@@ -198,7 +204,11 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
         columns = max(room.entries // (-(-deep // size) * size * panel), 1) * panel
         for first in range(0, shape.columns, columns):
             after = min(first + columns, shape.columns)
-            pack(m, room.at, b, transposed, k0, first, deep, after - first)
+            here = room.at
+            if room.panels >= 0:
+                here = room.panels + k0 * whole + first * deep
+            if room.panels < 0 or room.ready == 0:
+                pack(m, here, b, transposed, k0, first, deep, after - first)
             for i0 in range(0, shape.rows, high):
                 last = min(i0 + high, shape.rows)
                 for j0 in range(first, after, panel):
@@ -215,7 +225,7 @@ def multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room):
                         product(
                             tiles, c.data, c.at + i * c.row + j0, c.row,
                             m if strips else a.data, place, row, column,
-                            m, room.at + (j0 - first) * deep, panel,
+                            m, here + (j0 - first) * deep, panel,
                             min(step, last - i), wide, deep, opening, closing,
                             e.data, e.at + i * e.row + j0, e.row,
                         )  # fmt: skip

@@ -44,12 +44,13 @@ STAY = len(OPERATIONS) + 3
 #: BASIS in rows BASIS_ROW apart, times WEIGHT, with BIAS; at OTHER and LAYER are frequencies and
 #: phases, or slopes and edges. STAY has UNITS columns. SWEPT is 1 for an AFFINE whose weights may
 #: be updated on the way back (`sweep.py`). COMPUTE and COMPUTE_BACK are the addresses of what
-#: computes kinds that most networks do without (`addresses.COMPUTED`).
+#: computes kinds that most networks do without (`addresses.COMPUTED`). At PANELS weights stay
+#: packed for all chunks of a prediction.
 (
     KIND, INPUTS, UNITS, WEIGHT, BIAS, CODE, SOURCE, SOURCE_ROW, TARGET, TARGET_ROW, SLOPE,
     TRANSPOSED, FUSED, LAYER, RATE, CONSTANTS, NEEDS_INPUT_GRADIENT, KEPT, OTHER, EPSILON,
-    BASIS, BASIS_ROW, SWEPT, COMPUTE, COMPUTE_BACK, FIELDS,
-) = range(26)  # fmt: skip
+    BASIS, BASIS_ROW, SWEPT, COMPUTE, COMPUTE_BACK, PANELS, FIELDS,
+) = range(27)  # fmt: skip
 
 #: As TRANSPOSED: the backward pass reads the weights as they lie, row by row.
 AS_THEY_LIE = -2
