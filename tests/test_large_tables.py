@@ -166,7 +166,11 @@ def test_the_command_line_trains_within_memory_and_converts(frame, tmp_path):
     code, _, err = commands.run("convert", path, tmp_path / "kept", *common)
     assert code == 0
     assert "validation rows" in err
-    code, _, _ = commands.run("train", tmp_path / "kept", *training, "--seed", "3", "-o", model)
+    again = ["train", tmp_path / "kept", *training, "-o", model]
+    said = commands.refuse(*again, "--test", "0", code=2)  # the default, but given
+    assert "test is 0.0, and" in said
+    assert "was converted with 0.1; leave it out" in said
+    code, _, _ = commands.run(*again, "--seed", "3")
     assert code == 0
     np.testing.assert_array_equal(load(model).parameters.flat, wanted)
     assert sorted(one.name for one in tmp_path.iterdir()) == [

@@ -144,6 +144,7 @@ def _run(
             beside=output,
             report=report,
             among=shared_by(together),
+            given=settings.keys(),
             **held_out,
         )
         fit = stack.enter_context(opened)

@@ -7,7 +7,7 @@ the report on the columns, and the settings that decided on the encoding and on 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -128,6 +128,7 @@ class KeptTableFit(TableFit):
         recipe: the settings; what the folder has fixed must be as there, or the default.
         memory: as for `fastnet.tables.train`; None: as `fit` does with arrays in files.
         among: as of `TableFit`.
+        given: settings that must be as there even where they have their default.
 
     Raises:
         DataError: if the folder is incomplete.
@@ -141,11 +142,12 @@ class KeptTableFit(TableFit):
         recipe: Recipe,
         memory: str | int | None = None,
         among: WholeTable | None = None,
+        given: Collection[str] = (),
     ) -> None:
         self.among = among or self.among
         path = Path(folder)
         facts = _read(path)
-        self.recipe = _with_fixed(recipe, facts["settings"], path)
+        self.recipe = _with_fixed(recipe, facts["settings"], path, given)
         choosing.choose(recipe.backend)
         if memory is not None:
             self.shuffle = BlockShuffle.within(memory_bytes(memory))
@@ -190,6 +192,7 @@ def fit_of(
     beside: str | os.PathLike[str] | None = None,
     report: Report | None = None,
     among: WholeTable | None = None,
+    given: Collection[str] = (),
     **held_out: Any,
 ) -> Iterator[TableFit]:
     """A `TableFit` in bounded memory, for as long as the context lasts.
@@ -203,6 +206,7 @@ def fit_of(
         beside: the file beside which the scratch folder is made; None: the table.
         report: is told how far reading and encoding are.
         among: as of `TableFit`.
+        given: the names of the recipe's settings that are known to be meant, as of `KeptTableFit`.
         held_out: `validation` and `test`, tables that are read as a whole.
 
     Raises:
@@ -217,7 +221,7 @@ def fit_of(
                 f"{str(source)!r} has its own validation and test rows; leave these tables out."
             )
         _check_alone(recipe)
-        yield KeptTableFit(source, target, recipe, memory, among)
+        yield KeptTableFit(source, target, recipe, memory, among, given)
         return
     if target is None:
         raise DefinitionError("target is None; name the column to predict.")
@@ -246,15 +250,17 @@ def _check_alone(recipe: Recipe) -> None:
         )
 
 
-def _with_fixed(recipe: Recipe, settings: Mapping[str, Any], path: Path) -> Recipe:
+def _with_fixed(
+    recipe: Recipe, settings: Mapping[str, Any], path: Path, given: Collection[str]
+) -> Recipe:
     defaults = {field.name: field.default for field in fields(Recipe)}
     every = {**{name: defaults[name] for name in FIXED}, **settings}  # older folders lack some
     fixed: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in every.items()}
     for name, value in fixed.items():
-        given = getattr(recipe, name)
-        if given not in (value, defaults[name]):
+        wanted = getattr(recipe, name)
+        if wanted != value and (name in given or wanted != defaults[name]):
             raise DefinitionError(
-                f"{name} is {given!r}, and {str(path)!r} was converted with {value!r}; leave it "
+                f"{name} is {wanted!r}, and {str(path)!r} was converted with {value!r}; leave it "
                 "out, or convert the table again."
             )
     return replace(recipe, **fixed)
