@@ -275,7 +275,7 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
         if not math.isfinite(found):
             made = step + 1
             break
-        for n in range(depth - 1, -1, -1):
+        for n in range(depth):  # the next step waits for the first
             here = n * layer
             a_at, d_at = n * row, d + (n + 1) * row
             if n > 0:
