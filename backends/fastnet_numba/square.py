@@ -14,7 +14,7 @@ import math
 from fastnet_numba.ops.activations import FUNCTIONS, IDENTITY, RELU, SIGMOID, TANH
 from fastnet_numba.ops.lanes import cleared
 from fastnet_numba.ops.losses import BINARY_CROSSENTROPY, MSE, TERMS_OF
-from fastnet_numba.ops.optimizers import DOUBLE, SINGLE
+from fastnet_numba.ops.optimizers import bounds
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.elementwise import sigmoid_alone
 from fastnet_numba.simd.squares import SIDE
@@ -30,7 +30,7 @@ from fastnet_numba.simd.vectors import (
     square_product,
     store,
     total,
-    turned,
+    transposed,
 )
 
 #: The commonest activations and losses: more of them would leave fewer registers.
@@ -69,7 +69,8 @@ def square_steps(table, constants, sizes, w, m, rates, losses, scale_, constant_
     zero, one = every(w_0, 0.0), every(w_0, 1.0)
     scale, constant, loss = every(w_0, scale_), every(w_0, constant_), sizes[3]
     number = m.dtype.type
-    least = every(w_0, number(SINGLE[0] if m.itemsize == 4 else DOUBLE[0]))
+    bound, _, _ = bounds(m)
+    least = every(w_0, bound)
     before = control_word()
     set_control_word(before | FLUSHING)
     made = len(losses)
@@ -83,14 +84,14 @@ def square_steps(table, constants, sizes, w, m, rates, losses, scale_, constant_
             made = step + 1
             break
         d_1 = choose(inside > 0.0, d_1 * scale, 0.0) * s_1
-        d_0 = square_product(zero, d_1, turned(w_1)) * s_0
+        d_0 = square_product(zero, d_1, transposed(w_1)) * s_0
         # First what the next step waits for: the processor takes the oldest of what is ready.
         rate = every(w_0, number(-rates[min(step, len(rates) - 1)]))
-        w_0 = cleared(fma(square_product(zero, turned(x), d_0), rate, w_0), least)
+        w_0 = cleared(fma(square_product(zero, transposed(x), d_0), rate, w_0), least)
         if table[0, 1] != 0:
             b_0 = cleared(fma(square_product(zero, one, d_0), rate, b_0), least)
         h = choose(units > 0.0, h, 0.0)
-        w_1 = cleared(fma(square_product(zero, turned(h), d_1), rate, w_1), least)
+        w_1 = cleared(fma(square_product(zero, transposed(h), d_1), rate, w_1), least)
         if table[1, 1] != 0:
             b_1 = cleared(fma(square_product(zero, one, d_1), rate, b_1), least)
     set_control_word(before)

@@ -27,7 +27,7 @@ from fastnet_numba import square
 from fastnet_numba.ops.activations import IDENTITY, MOST_CONSTANTS, apply
 from fastnet_numba.ops.lanes import cleared
 from fastnet_numba.ops.losses import TERMS_OF, term
-from fastnet_numba.ops.optimizers import DOUBLE, SGD, SINGLE
+from fastnet_numba.ops.optimizers import SGD, bounds
 from fastnet_numba.simd.compiled import entry
 from fastnet_numba.simd.groups import EXAMPLE_WIDTHS
 from fastnet_numba.simd.host import LANES
@@ -243,7 +243,7 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     y = (4 * (depth + 1) - 1) * row
     outputs = y - row
     number = m.dtype.type
-    least = number(SINGLE[0] if m.itemsize == 4 else DOUBLE[0])
+    least, _, _ = bounds(m)
     before = control_word()
     set_control_word(before | FLUSHING)
     made = len(losses)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, bound, gathered
-from fastnet_numba.ops.exchange import add_parts, exchange, meet
+from fastnet_numba.ops.exchange import add_parts, exchange, synchronize
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
@@ -42,7 +42,7 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
     TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
     TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS,
     OPTIMIZER, SEGMENTS_UPDATED, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, WIDE_ADDED, WIDE_TAKEN,
-    PARTS_ADDED, ALL_MET, EXCHANGED, PREDICTED, INTEGERS,
+    PARTS_ADDED, SYNCHRONIZED, EXCHANGED, PREDICTED, INTEGERS,
 ) = range(27)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
@@ -184,7 +184,9 @@ def follow(
                 shared[part * CACHE_LINE_STRIDE] = found
 
             generation += 1
-            if workers > 1 and not meet(int_table[ALL_MET], signals, worker, workers, generation):
+            if workers > 1 and not synchronize(
+                int_table[SYNCHRONIZED], signals, worker, workers, generation
+            ):
                 return s
             loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
@@ -202,8 +204,8 @@ def follow(
                     )  # fmt: skip
                     shared[part * CACHE_LINE_STRIDE + 1] = penalty
                 generation += 1
-                if workers > 1 and not meet(
-                    int_table[ALL_MET], signals, worker, workers, generation
+                if workers > 1 and not synchronize(
+                    int_table[SYNCHRONIZED], signals, worker, workers, generation
                 ):
                     return s
                 if float_table[REPORTS_PENALTY] != 0:
@@ -240,7 +242,9 @@ def follow(
                 generation,
             ):  # fmt: skip
                 return s
-        elif workers > 1 and not meet(int_table[ALL_MET], signals, worker, workers, generation):
+        elif workers > 1 and not synchronize(
+            int_table[SYNCHRONIZED], signals, worker, workers, generation
+        ):
             return s
         if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)

@@ -18,12 +18,12 @@ from fastnet_numba.simd.vectors import every, lanes, load, store
 
 
 @by_address(types.boolean)
-def meet(signals, worker, workers, generation):
+def synchronize(signals, worker, workers, generation):
     """Wait for all workers: see `barrier`."""
 
 
 @part
-def all_met(signals, worker, workers, generation):
+def synchronized(signals, worker, workers, generation):
     """See `barrier`."""
     return barrier(signals, worker, workers, generation)
 

@@ -315,21 +315,21 @@ def crossentropy_of_rows(smoothed, places, m, rows, order, first, labels, weight
                 label = labels[order[i] if len(order) else i]
                 m[y_at + i - first - r] = number(label)
         else:
-            turn(m, turned, step, y_at, row, count, units)
+            transpose_block(m, turned, step, y_at, row, count, units)
             for j in range(units):
                 store(m, y_at + j * step, load(m, turned + j * step))
-        turn(m, d_at, step, z_at, row, count, units)
+        transpose_block(m, d_at, step, z_at, row, count, units)
         w = load(m, places[ROW_WEIGHTS] + r) if weighted else every(m, 1.0)
         losses = crossentropy_of_lanes(
             smoothed, places, m, d_at, y_at, turned, step, units, count, len(labels) > 0, w, mass
         )
         weighted_sum += np.float64(total(losses))
-        turn(m, d_at, row, turned, step, units, step)
+        transpose_block(m, d_at, row, turned, step, units, step)
     return weighted_sum
 
 
 @inlined
-def turn(m, out, out_row, x, row, rows, columns):
+def transpose_block(m, out, out_row, x, row, rows, columns):
     """Transpose `rows` by `columns` entries, either of them at most as many as a vector has lanes.
 
     Whole vectors are written.

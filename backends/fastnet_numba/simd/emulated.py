@@ -367,7 +367,7 @@ def load_square(array: Array, at: int) -> Vector:
     return _load_several(SIDE * SIDE, array, at)
 
 
-def turned(x: Vector) -> Vector:
+def transposed(x: Vector) -> Vector:
     """The square whose rows are the columns of x."""
     return x.reshape(SIDE, SIDE).T.reshape(-1)
 

@@ -22,7 +22,7 @@ def load_square(typing: Any, array: Any, at: Any) -> Typed:
 
 
 @traceable
-def turned(typing: Any, x: Any) -> Typed:
+def transposed(typing: Any, x: Any) -> Typed:
     """The square whose rows are the columns of x."""
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -51,12 +51,12 @@ class Traced:
         return self.like(self.kind, self.builder.fneg(self.value))
 
 
-def _operator(symbol: Any, turned: bool) -> Callable[[Traced, Any], Traced]:
+def _operator(symbol: Any, reflected: bool) -> Callable[[Traced, Any], Traced]:
     build, compares = OPERATORS[symbol]
 
     def operate(one: Traced, other: Any) -> Traced:
         given = [one.given(one), one.given(other)]
-        kinds, values = zip(*(given[::-1] if turned else given), strict=True)
+        kinds, values = zip(*(given[::-1] if reflected else given), strict=True)
         vector = vector_of(kinds)
         assert vector is not None, "one of the two must be a vector"
         wide = (
@@ -69,9 +69,9 @@ def _operator(symbol: Any, turned: bool) -> Callable[[Traced, Any], Traced]:
 
 
 for _symbol in OPERATORS:
-    setattr(Traced, f"__{_symbol.__name__}__", _operator(_symbol, turned=False))
+    setattr(Traced, f"__{_symbol.__name__}__", _operator(_symbol, reflected=False))
 for _symbol in (operator.add, operator.sub, operator.mul, operator.truediv):
-    setattr(Traced, f"__r{_symbol.__name__}__", _operator(_symbol, turned=True))
+    setattr(Traced, f"__r{_symbol.__name__}__", _operator(_symbol, reflected=True))
 
 
 class _Traceable(_Intrinsic):
