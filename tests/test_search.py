@@ -178,7 +178,7 @@ def test_regressions_with_distributions():
     assert found.ensemble(x, y, choices=3).predict(x).shape == (120, 1)
 
 
-def test_what_does_not_fit_is_refused_by_name():
+def test_what_does_not_fit_is_refused_by_name(tmp_path):
     x, y = rings(30)
     with pytest.raises(fn.DefinitionError, match=r"space\['units'\] is 3; it must be a list"):
         fn.search(network, {"units": 3}, x, y)
@@ -197,6 +197,9 @@ def test_what_does_not_fit_is_refused_by_name():
         fn.search(network, {3: [1]}, x, y)
     with pytest.raises(fn.DefinitionError, match="initial is 3; it must be a list"):
         fn.search(network, SPACE, x, y, initial=3)
+    (tmp_path / "file").touch()
+    with pytest.raises(fn.FileAccessError, match=r"file' cannot be made: .*needs a folder"):
+        fn.search(network, SPACE, x, y, checkpoint=tmp_path / "file")
     with pytest.raises(fn.DefinitionError, match="checkpoint is 3; it must be the path of a file"):
         fn.search(network, SPACE, x, y, checkpoint=3)
     with pytest.raises(fn.DefinitionError, match=r"space\['act'\] is 'relu'; it must be a list"):

@@ -14,7 +14,7 @@ from fastnet import files
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.network import Network
-from fastnet.errors import DefinitionError, Diverged
+from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.many.candidates import Candidate
 from fastnet.many.population import Population
 from fastnet.many.spreading import ranks_of
@@ -110,7 +110,7 @@ class Rounds:
         self.options, self.seed, self.folder, self.bar = options, seed, folder, bar
         self.ranks, self.communicator = ranks_of(communicator, folder), communicator
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
         self.clock = Clock(budget, folder)
         self.ranked: dict[int, Candidate] = {}
         self.epochs_done = self.epochs = 0  # of all members
@@ -290,6 +290,22 @@ class Rounds:
         stopping = settings.get("early_stopping")
         best = round(float(np.mean([_best_epoch(model, stopping) for model in members])))
         return Candidate(values, network, scores, until, max(best, 1), members, number)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder for checkpoints.
+
+    Raises:
+        FileAccessError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileAccessError(
+            error.errno,
+            f"checkpoint {str(folder)!r} cannot be made: {error.strerror}; a search needs a "
+            "folder, for the checkpoints of all its fits",
+        ) from error
 
 
 def _last_epoch(model: Model) -> int:
