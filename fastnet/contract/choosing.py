@@ -72,6 +72,9 @@ def using(name: str) -> Iterator[None]:
     It takes precedence over `FASTNET_BACKEND`; `Model(backend=...)` takes precedence over it. It
     applies to models made inside the block, in this thread or task.
 
+    Args:
+        name: as for `Model(backend=...)`.
+
     Raises:
         BackendUnavailable: at once, if the backend cannot run here.
     """

@@ -52,7 +52,11 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013)."""
+    """a = z where z > 0, else slope * z (Maas, Hannun and Ng, ICML 2013).
+
+    Args:
+        slope: 0 or more.
+    """
 
     name: ClassVar[str] = "leaky_relu"
     initializer: ClassVar[str] = "he_uniform"
@@ -64,7 +68,11 @@ class LeakyReLU(Activation):
 
 
 class ELU(Activation):
-    """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15)."""
+    """a = z where z > 0, else alpha * (exp(z) - 1) (Clevert et al., ICLR 2016, eq. 15).
+
+    Args:
+        alpha: 0 or more.
+    """
 
     name: ClassVar[str] = "elu"
     initializer: ClassVar[str] = "he_uniform"
@@ -164,7 +172,8 @@ class Hardsigmoid(Activation):
 class PReLU(Activation):
     """a = z where z > 0, else alpha_j z, alpha_j learned, one for each unit (He et al., ICCV 2015).
 
-    `init` is what they start at.
+    Args:
+        init: what they start at.
     """
 
     name: ClassVar[str] = "prelu"
@@ -188,7 +197,8 @@ class Parametric(Activation):
     """a = z + alpha_j (f(z) - z), alpha_j learned, one for each unit, 1 at the start (Holzmueller
     et al., NeurIPS 2024).
 
-    `function` is f: a name, an instance or its table.
+    Args:
+        function: f: a name, an instance or its table.
     """
 
     name: ClassVar[str] = "parametric"

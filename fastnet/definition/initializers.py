@@ -91,7 +91,11 @@ class LecunNormal(Initializer):
 
 
 class Normal(Initializer):
-    """N(0, scale^2)."""
+    """N(0, scale^2).
+
+    Args:
+        scale: the standard deviation, above 0.
+    """
 
     name: ClassVar[str] = "normal"
     scale: float = 1.0
@@ -127,7 +131,16 @@ class Zeros(Initializer):
 
 
 class Arrays(Initializer):
-    """Given weights `(inputs, units)` and bias `(units,)`; a missing bias is zero."""
+    """Given weights and biases.
+
+    Args:
+        weights: `(inputs, units)`, finite.
+        biases: `(units,)`, finite; None: zeros.
+
+    Raises:
+        DefinitionError: if a shape does not fit.
+        DataError: if they are not finite numbers.
+    """
 
     name: ClassVar[str] = "arrays"
     weights: tuple[tuple[float, ...], ...]

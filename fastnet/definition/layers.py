@@ -195,6 +195,9 @@ class Dropout(Layer):
     """Sets a unit to zero with probability `rate` while training, and scales the rest by
     1 / (1 - rate), so that prediction needs no change (Srivastava et al. 2014, "inverted").
 
+    Args:
+        rate: the probability, 0 to less than 1.
+
     Raises:
         DefinitionError: for a rate outside [0, 1).
     """

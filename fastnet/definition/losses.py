@@ -53,7 +53,11 @@ class MAE(Loss):
 
 
 class Huber(Loss):
-    """r^2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), r = p - y (Huber 1964)."""
+    """r^2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), r = p - y (Huber 1964).
+
+    Args:
+        delta: where the parabola becomes a line, above 0, in the unit of y.
+    """
 
     name: ClassVar[str] = "huber"
     delta: float = 1.0

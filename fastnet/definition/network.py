@@ -193,6 +193,9 @@ class Network(Record):
     def from_spec(cls, spec: Mapping[str, Any]) -> "Network":
         """Build from the plain form.
 
+        Args:
+            spec: as `spec()` returns it.
+
         Raises:
             DefinitionError: if something is missing, unknown or does not fit.
         """
@@ -209,6 +212,9 @@ class Network(Record):
     @classmethod
     def from_json(cls, text: str) -> "Network":
         """Read what `to_json` wrote.
+
+        Args:
+            text: JSON.
 
         Raises:
             DefinitionError: if the text is no JSON or describes no network.
@@ -231,7 +237,10 @@ class Network(Record):
 
     @classmethod
     def from_toml(cls, text: str) -> "Network":
-        """Read what `to_toml` wrote, or what a person did.
+        """Read what `to_toml` wrote, or what a person wrote in its form.
+
+        Args:
+            text: TOML.
 
         Raises:
             DefinitionError: if the text is no TOML or describes no network.

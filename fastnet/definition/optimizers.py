@@ -71,7 +71,8 @@ def negligible(dtype: Any) -> Negligible:
 class Optimizer(Named):
     """A rule that updates the parameters by their gradient.
 
-    `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`).
+    `learning_rate` is a positive number or a schedule (`fn.Cosine(0.1)`). A constant out of its
+    range is a `DefinitionError`.
 
     For the members of an `fn.Population`, any constant may be a list or an array with one value a
     member: `fn.SGD([0.1, 0.2])`. `each` then has one optimizer a member; it is empty otherwise.
@@ -153,6 +154,11 @@ class SGD(Optimizer):
     """v = momentum * v + g; p -= lr * v, or p -= lr * (g + momentum * v) with Nesterov.
 
     Sutskever et al. 2013 in PyTorch's form. Without momentum: p -= lr * g.
+
+    Args:
+        learning_rate: a positive number or a schedule.
+        momentum: 0 to 1; 0: none.
+        nesterov: whether to take Nesterov's form, which needs momentum.
     """
 
     name: ClassVar[str] = "sgd"
@@ -183,6 +189,12 @@ class Adam(Optimizer):
     """m and v: running means of g and g^2; p -= lr * m' / (sqrt(v') + epsilon).
 
     m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) (Kingma and Ba 2015, algorithm 1).
+
+    Args:
+        learning_rate: a positive number or a schedule.
+        beta1: how much of m is kept at an update, 0 to less than 1.
+        beta2: how much of v is kept, likewise.
+        epsilon: keeps the quotient finite; above 0.
     """
 
     #: Whether epsilon is added to sqrt(v) instead, as in the form at the end of their section 2:
@@ -210,7 +222,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """First p -= lr * weight_decay * p, then Adam (Loshchilov and Hutter 2019, algorithm 2).
 
-    `weight_decay` is a number or a schedule.
+    Args:
+        learning_rate: as for `Adam`, and so are `beta1`, `beta2` and `epsilon`.
+        weight_decay: a number of at least 0, or a schedule.
     """
 
     name: ClassVar[str] = "adamw"
@@ -227,6 +241,12 @@ class RMSprop(Optimizer):
 
     With momentum: m = momentum * m + step; p -= lr * m (Tieleman and Hinton 2012, lecture
     6.5).
+
+    Args:
+        learning_rate: a positive number or a schedule.
+        alpha: how much of v is kept at an update, 0 to less than 1.
+        epsilon: keeps the quotient finite; above 0.
+        momentum: 0 to less than 1; 0: none.
     """
 
     name: ClassVar[str] = "rmsprop"
@@ -244,7 +264,12 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1)."""
+    """s += g^2; p -= lr * g / (sqrt(s) + epsilon) (Duchi et al. 2011, section 1.1).
+
+    Args:
+        learning_rate: a positive number or a schedule.
+        epsilon: keeps the quotient finite; above 0.
+    """
 
     name: ClassVar[str] = "adagrad"
     vectors: ClassVar[int] = 1
@@ -262,7 +287,11 @@ class Rprop(Optimizer):
     Where g keeps its sign, the step is multiplied with `etas[1]`, up to `step_sizes[1]`; where the
     sign changes, with `etas[0]`, down to `step_sizes[0]`, and g counts as 0; then
     p -= sign(g) * step (Riedmiller and Braun 1993; the variant iRprop- of Igel and Huesken 2000).
-    `learning_rate` is the first step size, a number.
+
+    Args:
+        learning_rate: the first step size, a number.
+        etas: the factors by which steps shrink (above 0 and less than 1) and grow (above 1).
+        step_sizes: the smallest and the largest step.
     """
 
     name: ClassVar[str] = "rprop"
@@ -305,7 +334,11 @@ class Lion(Optimizer):
     """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
     m = beta2 * m + (1 - beta2) * g (Chen et al. 2023, algorithm 2).
 
-    `weight_decay` is a number or a schedule.
+    Args:
+        learning_rate: a positive number or a schedule.
+        beta1: the share of m in what gives the sign, 0 to less than 1.
+        beta2: how much of m is kept at an update, 0 to less than 1.
+        weight_decay: a number of at least 0, or a schedule.
     """
 
     name: ClassVar[str] = "lion"

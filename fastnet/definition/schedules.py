@@ -33,7 +33,11 @@ class Schedule(Named):
 
 
 class Constant(Schedule):
-    """The same rate throughout."""
+    """The same rate throughout.
+
+    Args:
+        rate: the learning rate, above 0.
+    """
 
     name: ClassVar[str] = "constant"
     rate: float
@@ -46,7 +50,13 @@ class Constant(Schedule):
 
 
 class Step(Schedule):
-    """rate * gamma^floor(epoch / step_size)."""
+    """rate * gamma^floor(epoch / step_size).
+
+    Args:
+        rate: the first learning rate.
+        step_size: epochs between two changes.
+        gamma: what the rate is multiplied with at each, above 0.
+    """
 
     name: ClassVar[str] = "step"
     rate: float
@@ -67,7 +77,12 @@ class Step(Schedule):
 
 
 class Exponential(Schedule):
-    """rate * gamma^epoch, smoothly."""
+    """rate * gamma^epoch, smoothly: it changes at every step.
+
+    Args:
+        rate: the first learning rate.
+        gamma: what the rate is multiplied with in an epoch, above 0.
+    """
 
     name: ClassVar[str] = "exponential"
     rate: float
@@ -82,7 +97,12 @@ class Exponential(Schedule):
 
 
 class InverseScaling(Schedule):
-    """rate / (1 + epoch)^power_t."""
+    """rate / (1 + epoch)^power_t.
+
+    Args:
+        rate: the first learning rate.
+        power_t: the exponent, 0 or more.
+    """
 
     name: ClassVar[str] = "inverse_scaling"
     rate: float
