@@ -51,7 +51,7 @@ def case_uneven_shards_train_as_one_process(world):
 
 def case_a_team_in_compiled_code_trains_as_numpy_alone(world):
     """Numba's ranks on one machine, each of which updates a part of the parameters."""
-    from fastnet_numba import team
+    from fastnet_numba import gradients
 
     wide = fn.Network(6, [fn.Dense(40, "tanh"), fn.Dense(2)])
     program = make(network=wide, backend="numba").program
@@ -70,7 +70,7 @@ def case_a_team_in_compiled_code_trains_as_numpy_alone(world):
     trained_alike(world, counts, 25, epochs=3, weight=weight, network=wide, **settings)
     trained_alike(world, counts, None, epochs=3, clip_value=0.1, **settings)
     with pytest.MonkeyPatch.context() as patch:  # parameters that are too many for copies
-        patch.setattr(team, "COPIED_BYTES", 0)
+        patch.setattr(gradients, "COPIED_BYTES", 0)
         trained_alike(world, counts, 25, epochs=3, weight=weight, network=wide, **settings)
     if world.size == 2:  # batches in which a rank has no row; and the rows in the lanes
         narrow = fn.Network(6, [fn.Dense(2, "softmax")], loss="crossentropy")

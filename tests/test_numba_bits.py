@@ -93,19 +93,33 @@ def test_the_same_run_has_the_same_bits(case):
     assert_same_bits(trained(), trained())
 
 
-def test_one_worker_has_the_bits_of_several_with_and_without_copies(monkeypatch):
-    from fastnet_numba import program
+FACTORS = fn.Network(40, [fn.Dense(1000, "relu", learning_rate_factor=0.5), fn.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("case", "net", "settings"),
+    [
+        ("one-less", network("one-less", 0.2), {"l1": 0.01, "clip_norm": 0.5}),
+        ("many", network("many"), {"optimizer": "adam"}),
+        ("many", FACTORS, {"optimizer": "adam"}),
+    ],
+    ids=["penalties", "plain", "factors"],
+)
+def test_one_worker_has_the_bits_of_several_with_and_without_copies(
+    case, net, settings, monkeypatch
+):
+    from fastnet_numba import gradients
     from fastnet_numba.threads import LoadMonitor
 
-    x, y, weight = data("one-less", "float32")
+    x, y, weight = data(case, "float32")
 
     def trained():
-        model = fn.Model(network("one-less", 0.2), backend="numba", seed=4, threads=3)
-        model.fit(x, y, sample_weight=weight, epochs=4, batch_size=9, l1=0.01, clip_norm=0.5)
+        model = fn.Model(net, backend="numba", seed=4, threads=3)
+        model.fit(x, y, sample_weight=weight, epochs=4, batch_size=9, **settings)
         return model.parameters.flat
 
     together = trained()
-    monkeypatch.setattr(program, "COPIED_BYTES", 0)
+    monkeypatch.setattr(gradients, "COPIED_BYTES", 0)
     assert_same_bits(trained(), together)
     monkeypatch.setattr(LoadMonitor, "workers", lambda self, parts: 1)
     assert_same_bits(trained(), together)

@@ -3,13 +3,16 @@
 import inspect
 import operator
 import os
+import platform
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from compare import assert_same_bits
 
+from fastnet.arrays import cache_lines
 from fastnet.errors import BackendUnavailable
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
@@ -41,6 +44,30 @@ def test_other_code_may_extend_numba_after_kernels_were_compiled():
         return x * 3, None * x
 
     assert products(2) == (6, 0)
+
+
+@compiles
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_vectors_are_streamed_past_the_caches_to_whole_places_and_stored_elsewhere(dtype):
+    from fastnet_numba.simd.vectors import drain, lanes, load, stream
+
+    @numba.njit
+    def streamed(x, out, at):
+        stream(out, at, load(x, 0))
+        drain()
+        return lanes(x)
+
+    x, out = np.arange(1, 65, dtype=dtype), cache_lines.zeros(64, np.dtype(dtype))
+    for at in range(32):
+        out[:] = 0
+        count = streamed(x, out, at)
+        wanted = np.zeros_like(out)
+        wanted[at : at + count] = x[:count]
+        assert_same_bits(out, wanted)
+    if platform.machine() in ("x86_64", "AMD64"):
+        (assembly,) = streamed.inspect_asm().values()
+        assert "movntp" in assembly
+        assert "sfence" in assembly
 
 
 #: First a version of Numba that lacks what is imported, then one that lacks what compiling needs.

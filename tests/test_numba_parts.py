@@ -62,7 +62,7 @@ def parts_of(network, rows, training, workers, wide, options):
         ("relu", 2**18, True, 1, False, {}, "plain_forward large_multiplied crossentropy adam"),
         (
             "relu", 9, True, 2, False, {},
-            "plain_forward crossentropy adam parts_added synchronized exchanged",
+            "plain_forward crossentropy adam parts_added synchronized copies_updated",
         ),
         (
             "narrow", 99, True, 1, True, {"l2": 1.0},

@@ -19,7 +19,7 @@ from fastnet_numba.ops.embedding import (
     numbers_embedded,
     numbers_embedded_back,
 )
-from fastnet_numba.ops.exchange import exchanged, parts_added, synchronized
+from fastnet_numba.ops.exchange import copies_updated, parts_added, synchronized
 from fastnet_numba.ops.layers import plain_forward
 from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
@@ -107,7 +107,7 @@ def all_parts() -> list[Any]:
         *UPDATES.values(),
         *(segments_updated, penalties, entries_clipped, norm_clipped, wide_added, wide_taken),
         *(large_multiplied, layer_swept),
-        *(synchronized, parts_added, exchanged, rows_predicted, columns_predicted),
+        *(synchronized, parts_added, copies_updated, rows_predicted, columns_predicted),
     ]
 
 

@@ -4,11 +4,16 @@ from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import State
 
-#: Bytes of parameters up to which each worker has a copy of them. Measured with two threads
-#: (bench/results/numba-2026-11-28.md): where processors take long to read from each other, a step
-#: takes 0.74 to 0.81 times as long; where they do not, the same up to 512 units, and 1.04 to 1.06
-#: times with 724 and 1,024 (8.7 MB), because more does not stay in the caches anyway.
-COPIED_BYTES = 2**22
+#: Bytes of the workers' copies of the parameters, in all: of more there are none. Measured with two
+#: threads (bench/results/numba-2026-11-28.md): up to 4.5 MB of parameters a step takes 0.75 to 0.9
+#: times as long where processors take long to read from each other, and 0.9 to 1.06 times where
+#: they do not; of 8 MB 0.73 to 1.02 times; of 25 MB it gains nothing.
+COPIED_BYTES = 2**24
+
+
+def copies_of(parameters: int, workers: int) -> int:
+    """How many copies of so many bytes of parameters the workers of a run have; 0 for none."""
+    return workers if workers > 1 and workers * parameters <= COPIED_BYTES else 0
 
 
 def gradient_room(state: State, entries: int) -> Array:

@@ -16,7 +16,7 @@ from fastnet.contract.plan import Plan
 from fastnet.contract.program import Data, Inputs, Program, Run, State, TeamWork
 from fastnet_numba import many, shuffling, team, tiny, training
 from fastnet_numba.at_once import Passes
-from fastnet_numba.gradients import COPIED_BYTES, gradient_room
+from fastnet_numba.gradients import copies_of, gradient_room
 from fastnet_numba.kernels import load
 from fastnet_numba.lane_plan import LanePlan
 from fastnet_numba.lane_plan import plan_of as lane_plan_of
@@ -274,9 +274,9 @@ class NumbaProgram(Program):
             table = workspace.evaluation
         gradient = out.reshape(-1)
         copies, size = parameters, len(parameters)
-        copied = workers > 1 and task == training.TRAIN and parameters.nbytes <= COPIED_BYTES
+        copied = copies_of(parameters.nbytes, workers) if task == training.TRAIN else 0
         if task in _WITH_GRADIENTS:
-            room = gradient_room(state, (parts + 2 * workers * copied) * self.stride)
+            room = gradient_room(state, (parts + copied) * self.stride)
             gradient = room[: parts * self.stride]
             if copied:
                 copies = room[parts * self.stride :]

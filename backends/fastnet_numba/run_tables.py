@@ -12,7 +12,7 @@ from fastnet.contract.program import Run
 from fastnet_numba import training
 from fastnet_numba.addresses import AddressOf
 from fastnet_numba.ops.declared import KINDS
-from fastnet_numba.ops.exchange import exchanged, parts_added, synchronized
+from fastnet_numba.ops.exchange import copies_updated, parts_added, synchronized
 from fastnet_numba.ops.optimizers import UPDATES, segments_updated
 from fastnet_numba.ops.penalties import entries_clipped, norm_clipped, penalties
 from fastnet_numba.ops.sums import wide_added, wide_taken
@@ -81,7 +81,7 @@ def tables_of(
         (training.WIDE_TAKEN, wide_taken, wide),
         (training.PARTS_ADDED, parts_added, with_gradients and numbers[training.PARTS] > 1),
         (training.SYNCHRONIZED, synchronized, together),
-        (training.EXCHANGED, exchanged, together and task == training.TRAIN),
+        (training.COPIES_UPDATED, copies_updated, together and task == training.TRAIN),
         (
             training.PREDICTED,
             columns_predicted if narrow else rows_predicted,

@@ -16,7 +16,7 @@ from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data, State, Team, TeamRun, TeamWork
 from fastnet.errors import FastnetError
 from fastnet_numba import training
-from fastnet_numba.gradients import COPIED_BYTES
+from fastnet_numba.gradients import copies_of
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.run_tables import tables_of
 
@@ -38,15 +38,14 @@ def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, t
     """The shared arrays: signals, what the parts find, the parameters, the optimizer's memory, the
     parts' gradients.
 
-    The parameters are a copy for each worker, and then a box for each (see `exchange.py`); of more
-    than COPIED_BYTES there is one copy for all.
+    The parameters are a copy for each worker (see `exchange.py`); of too many there is one for all.
     """
     dtype, trained = program.dtype, program.plan.trained
-    copied = size > 1 and trained * dtype.itemsize <= COPIED_BYTES
+    copied = copies_of(trained * dtype.itemsize, size)
     return [
         (np.dtype(np.int64), ((size + 1) * CACHE_LINE_STRIDE,)),
         (np.dtype(np.float64), (size * CACHE_LINE_STRIDE,)),
-        (dtype, (2 * size * program.stride if copied else trained,)),
+        (dtype, (copied * program.stride or trained,)),
         (dtype, (slots, trained)),
         (dtype, (size * program.stride,)),
     ]

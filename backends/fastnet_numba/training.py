@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE, bound, gathered
-from fastnet_numba.ops.exchange import add_parts, exchange, synchronize
+from fastnet_numba.ops.exchange import add_parts, synchronize, update_copies
 from fastnet_numba.ops.layers import backward, forward, transpose_weights
 from fastnet_numba.ops.losses import sum_of_losses
 from fastnet_numba.ops.narrow import narrow_backward, narrow_gather
@@ -42,7 +42,7 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
     TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
     TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS,
     OPTIMIZER, SEGMENTS_UPDATED, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, WIDE_ADDED, WIDE_TAKEN,
-    PARTS_ADDED, SYNCHRONIZED, EXCHANGED, PREDICTED, INTEGERS,
+    PARTS_ADDED, SYNCHRONIZED, COPIES_UPDATED, PREDICTED, INTEGERS,
 ) = range(27)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
@@ -83,8 +83,8 @@ def follow(
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
-        p: parameters `(size,)`; or for several workers a copy each, and then a box each (see
-            `exchange.py`), SIZE_OF_PART apart.
+        p: parameters `(size,)`; or for several workers a copy each (see `exchange.py`),
+            SIZE_OF_PART apart.
         memory: the optimizer's `(slots, trained)`.
         g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
         m: this worker's arena.
@@ -111,6 +111,7 @@ def follow(
     segments, optimizer = int_table[SEGMENTS], int_table[OPTIMIZER]
     constants = float_table[OPTIMIZER_CONSTANTS:]
     may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
+    clipped = float_table[CLIP_VALUE] < math.inf or float_table[CLIP_NORM] < math.inf
     copies, copied = p, task == TRAIN and workers > 1 and len(p) > stride
     own_sum = np.int64(0)
     if copied:
@@ -190,12 +191,14 @@ def follow(
                 return s
             loss = gathered(shared, parts, 0) / mass if mass > 0 else 0.0
         if task != LOSS_ONLY:
-            if task != UPDATE and parts > 1:
+            penalized = float_table[L1] > 0 or steps[s, L2] > 0
+            late = copied and not (penalized or clipped)
+            if task != UPDATE and parts > 1 and not late:
                 add_parts(
                     int_table[PARTS_ADDED], g, parts, stride, low, high, own_sum,
                     copied or task != TRAIN,
                 )  # fmt: skip
-            if float_table[L1] > 0 or steps[s, L2] > 0:
+            if penalized:
                 for part in range(first, last):
                     here, there = bound(size, part, parts), bound(size, part + 1, parts)
                     penalty = penalize(
@@ -224,7 +227,13 @@ def follow(
             )  # fmt: skip
             if generation == 0:
                 return s
-        if segments != 0:
+        if copied:
+            update_copies(
+                int_table[COPIES_UPDATED], optimizer, constants, p, g, memory, low, high, rate,
+                decay, t, int_table[SEGMENTS_UPDATED], float_table[SEGMENT_TABLE:], segments,
+                parts if late else np.int64(0), stride, own_sum, copies, worker, workers,
+            )  # fmt: skip
+        elif segments != 0:
             update_segments(
                 int_table[SEGMENTS_UPDATED], optimizer, constants, p, summed, memory, low, high,
                 rate, decay, t, float_table[SEGMENT_TABLE:], segments,
@@ -236,13 +245,7 @@ def follow(
         if narrow is None and places[MOVED] >= 0:
             move_statistics(places[MOVED], ops, p, g)
         generation += 1
-        if copied:
-            if not exchange(
-                int_table[EXCHANGED], p, size, low, high, copies, stride, signals, worker, workers,
-                generation,
-            ):  # fmt: skip
-                return s
-        elif workers > 1 and not synchronize(
+        if workers > 1 and not synchronize(
             int_table[SYNCHRONIZED], signals, worker, workers, generation
         ):
             return s

@@ -2,19 +2,23 @@
 
 What another processor has just written is read quickly, because caches fetch lines ahead. But to
 write where another processor has read since takes several times as long: the line is in this one's
-cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. Whoever
-reads here therefore writes there as well, which takes the line away from the other, and does not
-read it again. So each worker has a copy of the parameters, and a box for what others update, where
-they are few enough to stay in the caches (`COPIED_BYTES`).
+cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. So each
+worker has a copy of the parameters (`gradients.py`), and whoever updates some writes them into the
+other copies past all caches, which waits for nobody. Of gradients, whoever reads writes there as
+well, which takes the line away from the other.
 """
 
-import numpy as np
 from numba.core import types
 
 from fastnet_numba.ops.barrier import barrier
+from fastnet_numba.ops.optimizers import update, update_segments
 from fastnet_numba.simd.compiled import inlined, part
 from fastnet_numba.simd.parts import by_address
-from fastnet_numba.simd.vectors import every, lanes, load, store
+from fastnet_numba.simd.vectors import drain, lanes, load, stream
+
+#: Entries of the parameters that are updated at once: with their gradients and the optimizer's
+#: memory of them they should stay in the second cache.
+AT_ONCE = 4_096
 
 
 @by_address(types.boolean)
@@ -26,25 +30,6 @@ def synchronize(signals, worker, workers, generation):
 def synchronized(signals, worker, workers, generation):
     """See `barrier`."""
     return barrier(signals, worker, workers, generation)
-
-
-@by_address(types.boolean)
-def exchange(p, size, low, high, copies, stride, signals, worker, workers, generation):
-    """Hand over what this worker has updated, and take what others have; False if they gave up."""
-
-
-@part
-def exchanged(p, size, low, high, copies, stride, signals, worker, workers, generation):
-    """`p` is this worker's copy, of `size`; copies, and boxes behind them, are `stride` apart."""
-    for other in range(workers):
-        if other != worker:
-            hand_over(p, low, high, copies, (workers + other) * stride)
-    if not barrier(signals, worker, workers, generation):
-        return False
-    box = (workers + worker) * stride
-    take_over(p, np.int64(0), low, copies, box)
-    take_over(p, high, size, copies, box)
-    return True
 
 
 @inlined
@@ -75,6 +60,12 @@ def parts_added(g, parts, stride, low, high, own, both):
 
     The sum's entries `low` to `high` go to `g[0]`, or for `both` to `g[own]`, where a part's stand.
     """
+    add_up(g, parts, stride, low, high, own, both)
+
+
+@inlined
+def add_up(g, parts, stride, low, high, own, both):
+    """See `parts_added`."""
     for one in range(1, parts):
         add_slice(g, one * stride, low, high, both)
     if 0 < own < (parts - 1) * stride:
@@ -82,19 +73,47 @@ def parts_added(g, parts, stride, low, high, own, both):
             g[own + i] = g[i]
 
 
-@inlined
-def hand_over(p, low, high, boxes, at):
-    """Put the parameters `low` to `high` into another worker's box, which begins at `boxes[at]`.
+@by_address(types.none)
+def update_copies(
+    optimizer, constants, p, g, memory, low, high, rate, decay, t,
+    by_segments, segments, count, parts, stride, own, copies, worker, workers,
+):  # fmt: skip
+    """Update the parameters `low` to `high` in all copies: see `copies_updated`."""
 
-    Whole vectors: behind a box and a copy of the parameters there is room.
+
+@part
+def copies_updated(
+    optimizer, constants, p, g, memory, low, high, rate, decay, t,
+    by_segments, segments, count, parts, stride, own, copies, worker, workers,
+):  # fmt: skip
+    """Update the parameters `low` to `high` in this worker's copy `p`, and write them into others'.
+
+    Some at a time, which stay in the nearest caches: their gradient is that at `g[own]`, where it
+    is added up before, unless `parts` is 0. By `count` segments, or all alike where that is 0.
+    """
+    summed = g[own : own + stride]
+    for at in range(low, high, AT_ONCE):
+        until = min(at + AT_ONCE, high)
+        if parts > 0:
+            add_up(g, parts, stride, at, until, own, True)
+        if count > 0:
+            update_segments(
+                by_segments, optimizer, constants, p, summed, memory, at, until, rate, decay, t,
+                segments, count,
+            )  # fmt: skip
+        else:
+            update(optimizer, constants, p, summed, memory, at, until, at, rate, decay, t)
+        for other in range(workers):
+            if other != worker:
+                write_over(p, at, until, copies, other * stride)
+    drain()
+
+
+@inlined
+def write_over(p, low, high, copies, at):
+    """Write the parameters `low` to `high` into the copy that begins at `copies[at]`.
+
+    Whole vectors: behind a copy there is room.
     """
     for i in range(low, high, lanes(p)):
-        store(boxes, at + i, load(p, i))
-
-
-@inlined
-def take_over(p, low, high, boxes, at):
-    """Take the parameters `low` to `high` out of this worker's box, which leaves zeros there."""
-    for i in range(low, high, lanes(p)):
-        store(p, i, load(boxes, at + i))
-        store(boxes, at + i, every(p, 0.0))
+        stream(copies, at + i, load(p, i))

@@ -1,4 +1,4 @@
-"""Numbers that threads share, by atomic LLVM instructions.
+"""What threads share: numbers, by atomic LLVM instructions, and vectors that go past the caches.
 
 The twins are in `emulated.py`.
 """
@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastnet_numba.simd.vector import INDEX, LANE, call
+from fastnet_numba.simd.vector import INDEX, LANE, Vector, address, call
 
 _VOID = ir.VoidType()
 
@@ -90,6 +90,48 @@ def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
         return builder.load_atomic(pointer, "acquire", 8, typ=INDEX)
 
     return types.int64(array, types.intp), build
+
+
+@intrinsic
+def stream(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
+    """Write a vector to where `array[at]` begins, past all caches, which drop what they have of it.
+
+    Others see it once this thread has gone through `drain` and published a number. Where the place
+    is no multiple of a vector's bytes, as it may be in memory that processes share, it is an
+    ordinary store.
+    """
+    assert isinstance(value, Vector)
+    assert value.element == array.dtype, (value, array)
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = address(context, builder, sig.args[0], args[0], args[1])
+        number = sig.args[0].dtype.bitwidth // 8
+        whole = number * value.lanes
+        rest = builder.and_(builder.ptrtoint(pointer, INDEX), INDEX(whole - 1))
+        with builder.if_else(builder.icmp_unsigned("==", rest, INDEX(0))) as (aligned, other):
+            with aligned:
+                stored = builder.store(args[2], pointer, align=whole)
+                one = builder.module.add_metadata([LANE(1)])
+                stored.set_metadata("nontemporal", one)
+            with other:
+                builder.store(args[2], pointer, align=number)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), build
+
+
+@intrinsic
+def drain(typing: Any) -> tuple[Any, Any]:
+    """Have what was written by `stream` seen before what is written from here on."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if "86" in llvm.get_process_triple().partition("-")[0]:
+            call(builder, "llvm.x86.sse.sfence", _VOID, [])
+        else:
+            builder.fence("release")
+        return context.get_dummy_value()
+
+    return types.void(), build
 
 
 @intrinsic

@@ -87,6 +87,11 @@ def store(array: Array, at: int, value: Vector) -> None:
     array[at : at + len(value)] = value
 
 
+def stream(array: Array, at: int, value: Vector) -> None:
+    """Write a vector to where `array[at]` begins, past all caches."""
+    store(array, at, value)
+
+
 def fetch(array: Array, at: int) -> None:
     """Begin to bring the cache line of `array[at]`, needed soon, into the second cache."""
 
@@ -394,6 +399,10 @@ def wake(array: Array, at: int) -> None:
 def publish(array: Array, at: int, value: int) -> None:
     """array[at] = value."""
     array[at] = value
+
+
+def drain() -> None:
+    """Have what was written by `stream` seen before what is written from here on."""
 
 
 def observe(array: Array, at: int) -> Any:
