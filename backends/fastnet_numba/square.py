@@ -33,6 +33,9 @@ from fastnet_numba.simd.vectors import (
     transposed,
 )
 
+#: Columns of the table of layers: the activation's code, whether there is a bias.
+CODE, HAS_BIAS = range(2)
+
 #: The commonest activations and losses: more of them would leave fewer registers.
 ACTIVATIONS = (IDENTITY, RELU, SIGMOID, TANH)
 LOSSES = (MSE, BINARY_CROSSENTROPY)
@@ -75,8 +78,8 @@ def square_steps(table, constants, sizes, w, m, rates, losses, scale_, constant_
     set_control_word(before | FLUSHING)
     made = len(losses)
     for step in range(len(losses)):
-        h, s_0 = apply(table[0, 0], square_product(b_0, x, w_0), zero, zero)
-        a, s_1 = apply(table[1, 0], square_product(b_1, h, w_1), zero, zero)
+        h, s_0 = apply(table[0, CODE], square_product(b_0, x, w_0), zero, zero)
+        a, s_1 = apply(table[1, CODE], square_product(b_1, h, w_1), zero, zero)
         t, d_1 = term(loss, a, y, constant)
         found = total(choose(inside > 0.0, t, 0.0)) * scale_
         losses[step] = found
@@ -88,11 +91,11 @@ def square_steps(table, constants, sizes, w, m, rates, losses, scale_, constant_
         # First what the next step waits for: the processor takes the oldest of what is ready.
         rate = every(w_0, number(-rates[min(step, len(rates) - 1)]))
         w_0 = cleared(fma(square_product(zero, transposed(x), d_0), rate, w_0), least)
-        if table[0, 1] != 0:
+        if table[0, HAS_BIAS] != 0:
             b_0 = cleared(fma(square_product(zero, one, d_0), rate, b_0), least)
-        h = choose(units > 0.0, h, 0.0)
+        h = choose(units > 0.0, h, 0.0)  # else units that are not there would get weights
         w_1 = cleared(fma(square_product(zero, transposed(h), d_1), rate, w_1), least)
-        if table[1, 1] != 0:
+        if table[1, HAS_BIAS] != 0:
             b_1 = cleared(fma(square_product(zero, one, d_1), rate, b_1), least)
     set_control_word(before)
     store(w, 0, w_0)

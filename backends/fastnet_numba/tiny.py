@@ -47,6 +47,7 @@ from fastnet_numba.simd.vectors import (
     store,
     total,
 )
+from fastnet_numba.square import CODE, HAS_BIAS
 
 #: The most rows of a batch, by the lanes of an example. With 4 the general path takes 3.0 times as
 #: long at 4 rows and still 2.0 times at 512, the most that were tried; with 8 it is 1.9 times at 4
@@ -55,9 +56,6 @@ MOST_ROWS = {4: 512, 8: 32}
 
 #: Steps that take as long as it does to make room that begins at a cache line.
 MANY_STEPS = 100
-
-#: Columns of the table of layers: the activation's code, whether there is a bias.
-CODE, HAS_BIAS, FIELDS = range(3)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class TinyPlan:
         width: lanes of an example.
         examples: of a vector.
         square: whether it is for `square.py`.
-        table: `(layers, FIELDS)` int64.
+        table: `(layers, 2)` int64, the columns that `square.py` names.
         constants: `(layers, MOST_CONSTANTS)` float64, the activations'.
         places: for each number that the kernel has of the layers, in its order, `(numbers,)` intp,
             the place in the parameters, behind which stand a 0 and a 1.
