@@ -56,7 +56,7 @@ def parts_of(network, rows, training, workers, wide, options):
         ),
         (
             "large", 8, True, 1, False, {},
-            "plain_forward large_multiplied layer_swept crossentropy adam",
+            "plain_forward large_multiplied layer_swept others_updated crossentropy adam",
         ),
         # The weights are small, but their gradient is a product of many rows.
         ("relu", 2**18, True, 1, False, {}, "plain_forward large_multiplied crossentropy adam"),

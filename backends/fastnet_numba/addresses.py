@@ -43,7 +43,7 @@ from fastnet_numba.ops.statistics import (
     units_normalized_back,
 )
 from fastnet_numba.ops.sums import wide_added, wide_taken
-from fastnet_numba.ops.sweep import layer_swept
+from fastnet_numba.ops.sweep import layer_swept, others_updated
 from fastnet_numba.ops.table import (
     ADD,
     BATCH_NORMALIZE,
@@ -63,6 +63,7 @@ from fastnet_numba.ops.table import (
     NORMALIZE,
     NOTED,
     OTHER,
+    OTHERS,
     PARAMETRIC,
     PERIODIC,
     PIECEWISE_LINEAR,
@@ -106,7 +107,7 @@ def all_parts() -> list[Any]:
         *losses,
         *UPDATES.values(),
         *(segments_updated, penalties, entries_clipped, norm_clipped, wide_added, wide_taken),
-        *(large_multiplied, layer_swept),
+        *(large_multiplied, layer_swept, others_updated),
         *(synchronized, parts_added, copies_updated, rows_predicted, columns_predicted),
     ]
 
@@ -127,7 +128,7 @@ def with_addresses(table: Array, narrow: bool, training: bool, address_of: Addre
     if training:
         found[0, LOSS] = address_of(loss_part(int(table[0, LOSS]), narrow))
         if (table[1:, SWEPT] == 1).any():
-            found[0, SWEEP] = address_of(layer_swept)
+            found[0, SWEEP], found[0, OTHERS] = address_of(layer_swept), address_of(others_updated)
     if table[0, NOTED] == 1:
         found[0, NOTED], found[0, MOVED] = (
             address_of(statistics_noted),

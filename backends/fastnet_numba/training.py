@@ -25,7 +25,7 @@ from fastnet_numba.ops.rows import gather
 from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
 from fastnet_numba.ops.sweep import update_others
-from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, MOVED, NOTED, SWEEP, TERMS
+from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, MOVED, NOTED, OTHERS, SWEEP, TERMS
 from fastnet_numba.prediction import predict_rows
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
@@ -239,7 +239,9 @@ def follow(
                 rate, decay, t, float_table[SEGMENT_TABLE:], segments,
             )  # fmt: skip
         elif narrow is None and sweeping:
-            update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t)
+            update_others(
+                places[OTHERS], ops, optimizer, constants, p, g, memory, size, rate, decay, t
+            )
         else:
             update(optimizer, constants, p, summed, memory, low, high, low, rate, decay, t)
         if narrow is None and places[MOVED] >= 0:

@@ -31,7 +31,7 @@ from fastnet_numba.ops.table import (
     UNITS,
     WEIGHT,
 )
-from fastnet_numba.simd.compiled import kernel, part
+from fastnet_numba.simd.compiled import part
 from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.tiles import KEEP, ZERO
 
@@ -76,9 +76,14 @@ def layer_swept(
         update(optimizer, constants, p, g, memory, at, at + count * units, weight, rate, decay, t)
 
 
-@kernel
+@by_address(types.none)
 def update_others(ops, optimizer, constants, p, g, memory, size, rate, decay, t):
     """Update what `sweep` leaves, of `size` parameters."""
+
+
+@part
+def others_updated(ops, optimizer, constants, p, g, memory, size, rate, decay, t):
+    """What `update_others` calls."""
     low = 0
     for o in range(1, len(ops)):
         if ops[o, KIND] == AFFINE and ops[o, SWEPT] == 1:
