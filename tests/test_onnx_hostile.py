@@ -171,6 +171,25 @@ def test_a_hostile_graph_is_refused(tmp_path, case):
     refused(tmp_path, tampered(change), message)
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (("Gemm", "x w b", "y", {"alpha": from_array(W)}), "its attribute 'alpha' is invalid"),
+        (("Elu", "z", "y", {"alpha": from_array(W)}), "its attribute 'alpha' is invalid"),
+        (("Softmax", "z", "y", {"axis": 1.0}), "its attribute 'axis' is invalid"),
+        (("Shape", "z", "y", {"end": "1"}), "its attribute 'end' is invalid"),
+        (("Unsqueeze", "z", "y", {"axes": [1.0]}), "its attribute 'axes' is invalid"),
+        (("Clip", "z k", "y"), "its attribute 'value_float' is invalid"),
+        (("Gather", "s nan", "y"), "an integer there, not float32"),
+        (("Slice", "s nan nan", "y"), "an integer there, not float32"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(tmp_path, node, message):
+    constant = ("Constant", "", "k", {"value_float": "1"})
+    nodes = [FIRST, constant, ("Shape", "z", "s"), node]
+    refused(tmp_path, graph_of(nodes, {**LAYERS, "nan": np.array(np.nan, np.float32)}), message)
+
+
 def test_a_small_file_cannot_ask_for_much(tmp_path):
     square = np.ones((40, 40), np.float32)
     products = [("MatMul", f"{'x' if i == 0 else f'm{i}'} w", f"m{i + 1}") for i in range(200)]

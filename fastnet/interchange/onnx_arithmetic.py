@@ -60,6 +60,12 @@ class Arithmetic:
             raise self._refuse(f"fastnet supports it with one number there, not {array.shape}.")
         return float(array.reshape(())[()])
 
+    def _integer(self, value: Value) -> int:
+        array = self._constant(value)
+        if array.dtype.kind != "i":
+            raise self._refuse(f"fastnet supports it with an integer there, not {array.dtype}.")
+        return int(self._number(array))
+
     def settled(self, signal: Signal) -> Recognized:
         """The activation that a signal has become."""
         try:
@@ -344,12 +350,12 @@ class Arithmetic:
         return replace(signal, p=square if exponent == 2 else square * signal.p)
 
     def scaler(self, a: Value) -> Value:
-        offset, scale = self._has(offset=[], scale=[])
+        offset, scale = self._has(offset=np.empty(0), scale=np.empty(0))
         signal = self._signal(a, matrix=True)
         width = signal.stage.width
         return self._affine(
-            self._affine(signal, 1.0, -self._per_unit(np.array(offset), width)),
-            self._per_unit(np.array(scale), width),
+            self._affine(signal, 1.0, -self._per_unit(offset, width)),
+            self._per_unit(scale, width),
             0.0,
         )
 

@@ -146,18 +146,27 @@ class OnnxFile:
     def attributes(self, node: Any, defaults: dict[str, Any]) -> list[Any]:
         """The values of a node's attributes, in the order of `defaults`.
 
+        Args:
+            node: the node.
+            defaults: by name the default, of the type that the value must have; a type itself: the
+                value must be of it, and is None where the node has no such attribute. Floats and
+                tensors are arrays, integers a list.
+
         Raises:
             ModelFileError: for an attribute not in `defaults`, of another type, or not finite.
         """
-        found = dict(defaults)
+        found = {
+            name: None if isinstance(default, type) else default
+            for name, default in defaults.items()
+        }
         for entry in node.attribute:
             if entry.name not in defaults or entry.ref_attr_name:
                 raise self.refuse(
                     f"{label(node)}: fastnet does not support its attribute {entry.name!r}."
                 )
             value, default = self._attribute(entry), defaults[entry.name]
-            kinds = (type(default), np.ndarray) if default is not None else (object,)
-            if value is None or not isinstance(value, kinds) or not _finite(value):
+            kind = default if isinstance(default, type) else type(default)
+            if not isinstance(value, kind) or not _finite(value):
                 raise self.refuse(f"{label(node)}: its attribute {entry.name!r} is invalid.")
             found[entry.name] = value
         return list(found.values())
@@ -171,7 +180,9 @@ class OnnxFile:
             return entry.s.decode(errors="replace")
         if entry.type == 4:
             return self.array(entry.t)
-        return {2: entry.i, 6: list(entry.floats), 7: list(entry.ints)}.get(entry.type)
+        if entry.type == 6:
+            return np.array(entry.floats, np.float32)
+        return {2: entry.i, 7: list(entry.ints)}.get(entry.type)
 
     def _raw(self, data: bytes, dtype: str) -> Array:
         self.spend(len(data))

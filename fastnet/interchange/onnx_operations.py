@@ -43,7 +43,8 @@ class Operations(Shapes):
 
     def clip(self, a: Value, low: Value | None = None, high: Value | None = None) -> Value:
         if self._file.opset < 11:
-            low, high = (None if x is None else np.array(x) for x in self._has(min=None, max=None))
+            given = self._has(min=float, max=float)
+            low, high = (None if bound is None else np.array(bound) for bound in given)
         else:
             self._has()
         signal = self._signal(a)
@@ -133,8 +134,10 @@ class Operations(Shapes):
         return self._signal(a)
 
     def constant(self) -> Value:
-        names = ("value", "value_float", "value_floats", "value_int", "value_ints")
-        given = self._has(**dict.fromkeys(names))
+        given = self._has(
+            value=np.ndarray, value_float=float, value_floats=np.ndarray, value_int=int,
+            value_ints=list,
+        )  # fmt: skip
         found = [value for value in given if value is not None]
         if len(found) != 1:
             raise self._refuse("it has no number of a type that fastnet supports.")

@@ -132,7 +132,7 @@ class Shapes(Arithmetic):
     # --- shapes, from which exporters compute the shape for a Reshape ----------------------
 
     def shape(self, a: Value) -> Value:
-        start, end = self._has(start=0, end=None)
+        start, end = self._has(start=0, end=int)
         stage = self._signal(a).stage
         sizes = (stage.width,) if stage.shape is None else stage.shape[1:]
         return Size(("rows", *sizes)[start:end])
@@ -143,7 +143,7 @@ class Shapes(Arithmetic):
             raise self._refuse(
                 "fastnet supports it on the shape of an array only, and reads no embeddings."
             )
-        place = int(self._number(index))
+        place = self._integer(index)
         if not -len(a.entries) <= place < len(a.entries):
             raise self._refuse(f"the shape has no entry {place}.")
         return Size((a.entries[place],))
@@ -162,7 +162,7 @@ class Shapes(Arithmetic):
         )
         if not isinstance(a, Size) or not plain:
             raise self._refuse("fastnet supports it on the shape of an array only, in steps of 1.")
-        first, last = (int(self._number(one)) for one in (start, end))
+        first, last = self._integer(start), self._integer(end)
         return Size(a.entries[first:last])
 
     def concat(self, *parts: Value) -> Value:
