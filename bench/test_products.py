@@ -123,9 +123,7 @@ def test_packing(
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plain product's time divided by a packed one's (`panels.PACKED_FROM`, `WORTH_PACKING`,
-    `WORTH_PARTING`).
-    """
+    """A plain product's time divided by a packed one's (`panels.PACKED_FROM`)."""
     plain, packed = _products()
     made, tiles = Product(rows, columns, depth), _tiles()
     what = f"{rows} x {depth} x {columns}, B of {columns * depth * 4 >> 10} KiB: plain over packed"

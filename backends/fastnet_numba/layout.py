@@ -30,7 +30,7 @@ from fastnet.contract.plan import (
     Plan,
     Softmax,
 )
-from fastnet_numba.ops.panels import PANEL, Blocks, blocks_for, worth_packing
+from fastnet_numba.ops.panels import PANEL, WORTH_PACKING, Blocks, blocks_for, worth_packing
 from fastnet_numba.ops.table import (
     AFFINE,
     BATCH_NORMALIZE,
@@ -212,7 +212,12 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
         # The weights' gradient; of one unit, it is one row.
         entries = rows * (op.units if op.units > 1 else op.inputs)
         packed = op.units > 1 and worth_packing(
-            op.inputs, row_length(op.units, itemsize), entries, LANES[itemsize], itemsize
+            op.inputs,
+            op.units,
+            row_length(op.units, itemsize),
+            blocks.entries,
+            LANES[itemsize],
+            itemsize,
         )
         if entries > blocks.plain and (packed or entries > 2 * blocks.entries):
             return True
@@ -221,14 +226,14 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
 
 def _with_panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> Array:
     """The predictions' table with PANELS, or as it is if there are none or too many."""
-    lanes, rows = LANES[itemsize], table[0, CHUNK]
-    panel, found = PANEL * lanes, table.copy()
+    rows, panel, found = table[0, CHUNK], PANEL * LANES[itemsize], table.copy()
     wide = [
         row
         for row in found[1:]
         if row[KIND] == AFFINE
         and row[INPUTS] * row[UNITS] > blocks.plain
-        and worth_packing(rows, row[UNITS], row[INPUTS] * row[UNITS], lanes, itemsize)
+        and rows >= WORTH_PACKING
+        and row[UNITS] > panel
     ]
     entries = [int(-(-row[UNITS] // panel) * panel * row[INPUTS]) for row in wide]
     if not 0 < sum(entries) * itemsize <= PANEL_BYTES:

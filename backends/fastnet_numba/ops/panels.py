@@ -13,20 +13,26 @@ from fastnet.arrays.cache_lines import LINE
 from fastnet_numba.simd.host import LANES, Caches, register_bytes
 from fastnet_numba.simd.tiles import HEIGHTS, WIDTHS
 
-#: Rows of A from which packing B pays. A plain product's time over a packed one's, with AVX-512
-#: (bench/results/numba-packing-2026-11-29.json): where B's rows lie a multiple of a page apart, 0.7
-#: to 0.9 at 8 and 16 rows, 1.05 to 1.1 at 32 and 64, 1.2 at 128; elsewhere 0.95 at 128. Another run
-#: had 0.8 to 0.9 at 32 and 64, so this is a choice between them.
+#: Rows of A from which packing B pays where it stays packed for others, or where C fills half of
+#: the second cache: a plain product fetches none of C ahead, and may read it again for every so
+#: many steps of depth. The time of a step with plain products over that with packed ones, with
+#: AVX-512 on Zen 4 (bench/results/numba-packing-steps-2026-11-29.json): 0.88 to 0.93 for 16 rows of
+#: A, 0.97 to 1.00 for more where C is less, 0.98 to 1.06 where it is not; with AVX2 (-avx2- there)
+#: 0.87 to 0.99, 0.96 to 1.01 and 0.95 to 1.23. Where more layers than those measured share the
+#: caches, packing gains more.
 WORTH_PACKING = 96
 
-#: Rows of A from which it pays already where a panel is but a cache line of each of B's rows, and
-#: these lie multiples of a page apart, so that they share a few sets of the caches, and are more
-#: than so many. Likewise, with AVX2: 1.3 at 16 rows, 1.0 to 1.1 at 8 and 12.
-WORTH_PARTING, PAGE, MANY_PIECES = (12 if WIDTHS[0] * register_bytes() <= 64 else 96), 4096, 2**15
+#: Rows of A from which it pays where the rows of B lie multiples of a page apart, whatever C is:
+#: they share a few sets of the first cache, a way of which is mostly as large as a page. The fewer
+#: where a panel is but a cache line of each row. Likewise, with AVX2 1.02 to 1.09 for 16 rows, and
+#: 1.11 to 1.38 for more; with AVX-512 0.88 to 0.98 for 16 rows, 0.97 to 1.01 for 64 and 128, and
+#: 1.01 to 1.05 for more.
+WORTH_PARTING, PAGE = (12 if WIDTHS[0] * register_bytes() <= LINE else 96), 4096
 
 #: Steps of depth for which a plain product goes over all columns, where B comes from farther away
 #: than the second cache: with one row of A, and with more. So what is read of a row of B lies in
-#: one piece, and few pages are in use at once. Likewise, 1.1 to 1.8 times as long without.
+#: one piece, and few pages are in use at once. Such products alone take 1.1 to 1.8 times as long
+#: without (bench/results/numba-2026-11-28.md).
 STEPS_OF_ONE_ROW, STEPS_OF_ROWS = 16, 128
 
 #: Steps of depth of a product of rows with rows: four rows of B should stay in half of the first
@@ -60,18 +66,19 @@ class Blocks:
     plain: int
 
 
-def worth_packing(rows, row, entries, lanes, itemsize):
+def worth_packing(rows, columns, row, entries, lanes, itemsize):
     """Whether to pack B pays: for kernels too.
 
     Args:
-        rows: of A.
+        rows, columns: of C.
         row: how far B's rows are apart.
-        entries: of B.
+        entries: of a block.
         lanes, itemsize: of its numbers.
     """
-    panel = PANEL * lanes
-    crowded = row * itemsize % PAGE == 0 and entries > MANY_PIECES * panel
-    return rows >= (WORTH_PARTING if crowded else WORTH_PACKING) and row > panel
+    crowded = row * itemsize % PAGE == 0
+    fewest = WORTH_PARTING if crowded else WORTH_PACKING
+    large = crowded or rows * columns >= entries  # half of the second cache
+    return rows >= fewest and large and row > PANEL * lanes
 
 
 def blocks_for(itemsize: int, caches: Caches) -> Blocks:

@@ -147,11 +147,12 @@ def large_multiplied(
     tiles, c: Rows, a: Matrix, b: Rows, transposed, shape: Shape, begin, end, e: Rows, room: Room
 ):
     """What `multiply_large` calls."""
-    entries = shape.columns * shape.depth
     known = transposed != 0 or room.panels >= 0
-    if known or packing_pays(shape.rows, b.row, entries, lanes(room.m), room.m.itemsize):
+    if known or packing_pays(
+        shape.rows, shape.columns, b.row, room.entries, lanes(room.m), room.m.itemsize
+    ):
         multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room)
-    elif entries > 2 * room.entries:  # than the second cache has
+    elif shape.columns * shape.depth > 2 * room.entries:  # than the second cache has
         steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
         for k in range(0, shape.depth, steps):
             deep = min(steps, shape.depth - k)
