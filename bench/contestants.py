@@ -13,8 +13,7 @@ from typing import Any, Literal
 from bench.workloads import Workload
 from fastnet.arrays.checks import Array
 from fastnet.benchmark import Contestant, FitWorkload, PredictWorkload, new_model
-from fastnet.contract import choosing as backends
-from fastnet.contract import loading
+from fastnet.contract import choosing, loading
 
 Kind = Literal["training", "gradient", "prediction"]
 
@@ -68,7 +67,7 @@ def family(name: str) -> Literal["fastnet", "peer", "hand"]:
 def missing(name: str) -> str | None:
     """Why a contestant cannot run on this machine, with the remedy; None if it can."""
     if family(name) == "fastnet":
-        found = backends.probe(name)
+        found = choosing.probe(name)
         return None if found.usable else f"{name}: {found.reason}. {found.remedy}"
     for library in _peer(name).libraries:
         if find_spec(library) is None:
@@ -122,7 +121,7 @@ def program(name: str, what: Literal["import", "epoch"]) -> str | None:
     """
     if family(name) == "fastnet":
         return (_IMPORT if what == "import" else _FIRST_EPOCH).format(backend=name)
-    if name.startswith("torch ") or name not in (BY_HAND, *PEERS):
+    if name.startswith("torch "):
         return None  # the modes of PyTorch start alike
     found = getattr(_module(name), "IMPORT" if what == "import" else "FIRST_EPOCH", None)
     return None if found is None else str(found)

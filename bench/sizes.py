@@ -19,7 +19,7 @@ INSTALLED = {
 }
 
 #: fastnet's own packages, because an editable installation does not list their files.
-_OWN = ("fastnet", "fastnet_numpy", "fastnet_numba", "fastnet_cupy")
+_OWN = ("fastnet", "fastnet_numpy", "fastnet_numba", "fastnet_cupy", "fastnet_array_api")
 
 
 def installed_bytes(requirement: str) -> int:

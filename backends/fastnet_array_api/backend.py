@@ -35,7 +35,7 @@ class ArrayBackend(Backend):
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:
-        """What stands in the tables above."""
+        """The operations of `program.py`, and what the tables of `functions.py` have."""
         return {
             "operation": OPERATIONS,
             "activation": list(ACTIVATIONS),
@@ -71,7 +71,7 @@ class ArrayBackend(Backend):
                     remedy = f"install it: {pip_install(*REQUIREMENTS['array-api'])}"
                 else:
                     missing = f"a library of the array-API standard, which {self.library!r} is not"
-                    remedy = f"use one of {', '.join(LIBRARIES)}"
+                    remedy = f"use one of {', '.join(LIBRARIES)}."
                 raise BackendUnavailable(
                     f"backend {self.name!r} needs {missing}; {remedy}"
                 ) from error

@@ -93,10 +93,12 @@ def _by_feature(xp: Any, values: Any, weight: Any) -> Any:
 
 
 def _angles(op: Periodic, of: Callable[[Parameter], Any], numbers: Any) -> Any:
+    """2 pi x frequency + phase, of which `Periodic` takes the cosine: `(rows, n, f)`."""
     return numbers * (2 * math.pi) * of(op.frequency) + of(op.phase)
 
 
 def _ways(xp: Any, op: PiecewiseLinear, of: Callable[[Parameter], Any], numbers: Any) -> Any:
+    """e of `PiecewiseLinear`, `(rows, n, f)`: how far each number has come in each bin."""
     edges = of(op.edges)
     left, right = edges[:, :-1], edges[:, 1:]
     one, zero = xp.ones_like(left), xp.zeros_like(left)

@@ -327,8 +327,8 @@ class ArrayProgram(Program):
             if isinstance(op, Dropout) and (factor := run.of_step("dropout_factor", step)):
                 rate = op.rate * factor
                 words = random.words(run.seed, random.DROPOUT, step, rows * op.units, op.layer)
-                kept = words.reshape(rows, op.units) >= random.keep_threshold(rate)
-                masks[op.target] = self.to_device((kept / (1 - rate)).astype(self.dtype))
+                stays = words.reshape(rows, op.units) >= random.keep_threshold(rate)
+                masks[op.target] = self.to_device((stays / (1 - rate)).astype(self.dtype))
         return masks
 
     def _penalized(self, parameters: Any, gradient: Any, l1: float, l2: float) -> Any:

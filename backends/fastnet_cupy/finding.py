@@ -15,7 +15,8 @@ from fastnet.errors import BackendUnavailable
 from fastnet.extras import REQUIREMENTS, pip_install
 from fastnet_cupy import cublaslt
 
-#: Tensor cores for bf16 and tf32, and asynchronous copies, came with it.
+#: The least compute capability, times 10: tensor cores for bf16 and tf32, and asynchronous copies,
+#: came with 8.0.
 _CAPABILITY = 80
 
 #: cudaError_t.

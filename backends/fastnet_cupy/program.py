@@ -13,7 +13,7 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.contract import loading
 from fastnet.contract.plan import Plan
-from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet.contract.program import BY_STEP, Data, Inputs, Program, Run, State
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import control, given, many, names, tiny
 from fastnet_cupy.buffers import Buffers, layers_pass
@@ -39,9 +39,6 @@ DATA_SHARE = 1 / 2
 #: Entries of the widest layer that predictions and losses work on together, layer by layer: some
 #: sixty for each thread that a GPU of 132 multiprocessors, 2,048 threads each, has at once.
 BLOCK_ENTRIES = 2**24
-
-#: What a run may have another number of at every step.
-BY_STEP = ("learning_rate", "l2", "weight_decay", "dropout_factor")
 
 
 class CudaProgram(Program):

@@ -1,4 +1,4 @@
-"""Which path through a network is taken for which sizes: tiny, narrow or layered.
+"""Which path through a network is taken for which sizes: tiny, narrow, or layer by layer.
 
 All figures here are estimates, derived in the comments: no GPU was at hand when they were chosen.
 `bench/gpu.sh` measures what they decide.

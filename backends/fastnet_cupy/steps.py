@@ -35,11 +35,9 @@ GRAPH_STEPS = 16
 #: Graphs that are kept: one for each of the two buffers that data is streamed through.
 KEPT_GRAPHS = 2
 
-
 #: Rows whose weights one block adds up, about, and blocks, at most: a thread then reads sixteen
 #: weights, eight at a time, in the time of two accesses to memory, about that of one more launch.
 MASS_ROWS, MOST_MASS_BLOCKS = 16 * MASS_THREADS, 128
-
 
 #: Parts of a loss that all blocks of an update may read together, where each adds them up by itself
 #: instead of one block before it: 2 MB from the second cache, in less time than one more launch.
@@ -47,7 +45,8 @@ MOST_OWN_READS = 2**18
 
 
 class Pass(Protocol):
-    """The path forward and back through a network, for batches of a size: narrow or layered.
+    """The path forward and back through a network, for batches of a size: narrow, layered
+    or staged.
 
     Attributes:
         loss_parts, loss_count: what a pass leaves of the loss.
