@@ -111,6 +111,9 @@ def test_numbers_between_are_rounded_as_numpy_rounds_them(launch):
     assert_same_numbers(bf16_to_float32(brain), bf16_to_float32(float32_to_bf16(x)))
     assert_same_numbers(brain_back, bf16_to_float32(brain))
     assert_same_numbers(tf32, round_tf32(x))
+    one_and_a_tie = np.float32(1 + 2.0**-11)  # away from zero, where NumPy has no such type
+    *_, tf32 = converted(launch, np.array([one_and_a_tie, -one_and_a_tie]))
+    assert tf32.tolist() == [1 + 2.0**-10, -1 - 2.0**-10]
 
 
 def test_pairs_are_rounded_as_each_of_them(launch):

@@ -1,4 +1,7 @@
-"""The simulated device itself: kernels with known results, and planted bugs that it must find."""
+"""The simulated device itself: kernels with known results, and planted bugs that it must find.
+
+Its PTX instructions are tried beside a GPU's, in test_gpu_ptx.py.
+"""
 
 import gc
 from pathlib import Path
@@ -76,37 +79,6 @@ def test_shuffles_and_votes(seed, width):
     np.testing.assert_array_equal(votes, np.where(lane < 8, 0b10101010, thirds) + 1000)
 
 
-def test_conversions_round_as_numpy_and_the_backend_do():
-    bits = np.random.default_rng(2).integers(0, 2**32, 100_000, dtype="u4")
-    ties = np.arange(0, 2**32, 0x1000, dtype="u8").astype("u4")  # every tf32, bf16, fp16 tie
-    x = np.concatenate([bits, ties[::37], ties[-64:], ties[: 1 << 10]]).view("f4")
-    n = len(x)
-    half, half_back = np.zeros(n, "f2"), np.zeros(n, "f4")
-    brain, brain_back, tf32 = np.zeros(n, "u2"), np.zeros(n, "f4"), np.zeros(n, "f4")
-    launch(
-        "convert", x, half, half_back, brain, brain_back, tf32, np.int64(n),
-        blocks=-(-n // 256), threads=256,
-    )  # fmt: skip
-    with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(half, x.astype("f2"))
-    np.testing.assert_array_equal(half_back, half.astype("f4"))
-    np.testing.assert_array_equal(brain_back, bf16_to_float32(float32_to_bf16(x)))
-    np.testing.assert_array_equal(brain_back, bf16_to_float32(brain))
-    np.testing.assert_array_equal(tf32, round_tf32(x))
-    one_and_a_tie = np.float32(1 + 2.0**-11)
-    assert round_tf32(np.array([one_and_a_tie, -one_and_a_tie])).tolist() == [
-        1 + 2.0**-10, -1 - 2.0**-10,
-    ]  # fmt: skip
-
-
-def test_pairs_are_rounded_as_each_of_them():
-    x = np.random.default_rng(4).normal(size=2 * 256).astype("f4")
-    half, brain = np.zeros(256, "u4"), np.zeros(256, "u4")
-    launch("convert_pairs", x, half, brain, np.int32(256), threads=256)
-    np.testing.assert_array_equal(half.view("f2"), x.astype("f2"))
-    np.testing.assert_array_equal(brain.view("u2"), float32_to_bf16(x))
-
-
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_copies_are_there_after_waiting_and_not_before(seed):
     x, out = np.arange(224, dtype="f4"), np.zeros(224, "f4")
@@ -114,38 +86,6 @@ def test_copies_are_there_after_waiting_and_not_before(seed):
     np.testing.assert_array_equal(out, x[::-1])
     launch("copy", x, out, np.int32(0), seed=seed)
     assert np.isnan(out).all()
-
-
-@pytest.mark.parametrize("seed", SEEDS[:3])
-@pytest.mark.parametrize("kind", ["fp16", "bf16", "tf32"])
-def test_tensor_cores_multiply_as_numpy_does(kind, seed):
-    rng = np.random.default_rng(3)
-    depth = 8 if kind == "tf32" else 16
-    a, b = rng.normal(size=(16, depth)).astype("f4"), rng.normal(size=(depth, 8)).astype("f4")
-    c = rng.normal(size=(16, 8)).astype("f4")
-    before = c.astype("f8")
-    if kind == "tf32":
-        launch("tf32_mma", a, b, c, seed=seed)
-        a, b = round_tf32(a), round_tf32(b)
-    elif kind == "bf16":
-        a, b = float32_to_bf16(a), float32_to_bf16(b)
-        launch("narrow_mma", a, b, c, np.int32(1), seed=seed)
-        a, b = bf16_to_float32(a), bf16_to_float32(b)
-    else:
-        a[0, :4] = [1e-7, -6e-8, 0, -65504]  # also fp16's smallest and its largest
-        a, b = a.astype("f2"), b.astype("f2")
-        launch("narrow_mma", a, b, c, np.int32(0), seed=seed)
-    right = before + a.astype("f8") @ b.astype("f8")
-    np.testing.assert_allclose(c, right, rtol=2e-6, atol=2e-6 * np.abs(right).max(1).min())
-
-
-@pytest.mark.parametrize("seed", SEEDS[:3])
-def test_matrices_are_loaded_straight_and_turned(seed):
-    x = np.arange(256, dtype="u2").reshape(4, 8, 8)
-    out, turned = np.zeros_like(x), np.zeros_like(x)
-    launch("load", x, out, turned, np.int32(0), seed=seed)
-    np.testing.assert_array_equal(out, x)
-    np.testing.assert_array_equal(turned, x.transpose(0, 2, 1))
 
 
 def test_a_row_to_load_must_be_aligned():

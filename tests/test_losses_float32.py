@@ -1,4 +1,4 @@
-"""Losses in float32 where little is left of large numbers: NumPy's own formulas."""
+"""Losses and slopes in float32, of numbers so large or small that a plain formula fails."""
 
 import numpy as np
 import pytest

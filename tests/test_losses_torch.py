@@ -7,7 +7,7 @@ from samples import rows_for
 
 import fastnet as fn
 
-torch = pytest.importorskip("torch", reason="library absent: torch")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
 def gaussian(p, y):

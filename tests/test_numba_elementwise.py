@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-numba = pytest.importorskip("numba", reason="library absent: numba")
-mpmath = pytest.importorskip("mpmath", reason="library absent: mpmath")
+numba = pytest.importorskip("numba", reason="numba is not installed")
+mpmath = pytest.importorskip("mpmath", reason="mpmath is not installed")
 
 from fastnet_numba.simd import elementwise  # noqa: E402
 from fastnet_numba.simd.host import LANES  # noqa: E402

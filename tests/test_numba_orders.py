@@ -9,7 +9,7 @@ from fastnet import random
 from fastnet.contract import loading
 from fastnet.contract.plan import lower
 
-shuffling = pytest.importorskip("fastnet_numba.shuffling", reason="library absent: numba")
+shuffling = pytest.importorskip("fastnet_numba.shuffling", reason="numba is not installed")
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 1_000, 12_345])

@@ -12,7 +12,7 @@ from tolerances import FORWARD, GRADIENT_FLOAT32
 
 import fastnet as fn
 
-pytest.importorskip("numba", reason="numba: library absent: numba")
+pytest.importorskip("numba", reason="numba is not installed")
 
 #: A gradient, or parameters after a few steps, against NumPy's: sums in another order.
 NEAR = {"float64": 1e-12, "float32": GRADIENT_FLOAT32}

@@ -10,7 +10,7 @@ from fastnet.contract import loading, plan
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition.optimizers import negligible
 
-pytest.importorskip("numba", reason="library absent: numba")
+pytest.importorskip("numba", reason="numba is not installed")
 
 STEPS = 100
 

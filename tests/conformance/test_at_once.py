@@ -51,7 +51,7 @@ def test_it_is_the_same_to_the_bit(name, backend, dtype, threads):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_numba_answers_rows_that_need_no_change(name, dtype):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="numba is not installed")
     model, x, y = made(name, "numba", dtype)
     program, flat = model.program, model.parameters.flat
     assert program.gradient_at_once(flat, x, y) is not None

@@ -117,7 +117,7 @@ def test_the_hessian_goes_through_embeddings(numeric):
 
 
 def test_derivatives_are_pytorchs():
-    torch = pytest.importorskip("torch", reason="library absent: torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     network = fn.Network(4, [fn.Dense(6, "gelu"), fn.Dense(5, "mish"), fn.Dense(3)])
     model = float64_model(network, "numpy")
     x, y = rows_for(network, 8)
