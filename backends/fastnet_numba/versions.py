@@ -1,4 +1,4 @@
-"""Versions of Numba: which ones the kernels were tried with, and the error where another fails.
+"""Versions of Numba: which ones the kernels were tried with, and what a failure is told as.
 
 How kernels are compiled (`simd/compiled.py`, `simd/traced.py`, `cache.py`) rests on parts of Numba
 that later versions may change. Most do not, so the extra asks for none of them in particular.
