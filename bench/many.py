@@ -31,7 +31,7 @@ from fastnet.contract.program import Data, Inputs, Run, State
 
 XOR = NAMED["xor"]
 
-#: Networks, and epochs of each, as many as take a moment.
+#: How many networks, how long they are trained, and on how much: as long as takes a moment.
 TINY, TINY_STEPS, TINY_EPOCHS = 1_024, (500, 5_500), 20_000
 SMALL, SMALL_BATCHES, SMALL_EPOCHS = 64, 8, 4
 SHORT, SHORT_ROWS, SHORT_BATCH = 200, 1_024, 32
@@ -133,7 +133,7 @@ def vmapped(work: Workload, some: fn.Population, x: Any, y: Any, steps: int) -> 
 
 
 def tiny(threads: int, rounds: int) -> dict[str, Any]:
-    """1,024 networks of XOR, all rows in a batch."""
+    """Many networks of XOR, all rows in a batch."""
     x, y = XOR.data()
     some = population(XOR, TINY, threads)
     rate = float(XOR.optimizer.learning_rate)
@@ -147,18 +147,18 @@ def tiny(threads: int, rounds: int) -> dict[str, Any]:
 
     def each(seconds: dict[str, float]) -> dict[str, float]:
         found = {"a step": (seconds[f"{many}"] - seconds[f"{few}"]) / (many - few)}
-        found["fit of 20,000 epochs"] = seconds["fit"] / TINY_EPOCHS
+        found[f"fit of {TINY_EPOCHS:,} epochs"] = seconds["fit"] / TINY_EPOCHS
         if f"jax {few}" in seconds:
             more = seconds[f"jax {many}"] - seconds[f"jax {few}"]
             found["a step of jax vmap"] = more / (many - few)
         return {name: 1e9 * took / TINY for name, took in found.items()}
 
     found = {measure: each(times) for measure, times in least(calls, rounds).items()}
-    return _result("1,024 networks of XOR: ns a network-step", found, "a step")
+    return _result(f"{TINY:,} networks of XOR: ns a network-step", found, "a step")
 
 
 def small(threads: int, rounds: int) -> dict[str, Any]:
-    """64 networks 32-64-64-1, 256 rows a batch."""
+    """Networks 32-64-64-1, 256 rows a batch."""
     x, y = (array[: SMALL_BATCHES * TAB.batch] for array in TAB.data())
     steps = SMALL_BATCHES * SMALL_EPOCHS
     some, alone = population(TAB, SMALL, threads), population(TAB, SMALL, 1)
@@ -180,13 +180,13 @@ def small(threads: int, rounds: int) -> dict[str, Any]:
         check(TAB, some, x, y, steps)
         calls["jax vmap"] = vmapped(TAB, some, x, y, steps)
     each = _scaled(least(calls, rounds), 1e6 / SMALL / steps)
-    return _result(
-        "64 networks 32-64-64-1, 256 rows, 4 epochs of 8 steps: us a network-step", each, "fit"
-    )
+    steps_of = f"{SMALL_EPOCHS} epochs of {SMALL_BATCHES} steps"
+    what = f"{SMALL} networks 32-64-64-1, {TAB.batch} rows, {steps_of}: us a network-step"
+    return _result(what, each, "fit")
 
 
 def short(threads: int, rounds: int) -> dict[str, Any]:
-    """Fits of one epoch of 32 steps, beside the same steps in fits of many epochs."""
+    """Fits of one epoch, beside as many epochs in fewer and longer fits."""
     x, y = (array[:SHORT_ROWS] for array in TAB.data())
     many, few = population(TAB, SHORT, threads), population(TAB, 8, threads)
     options: dict[str, Any] = {"optimizer": fn.SGD(0.01), "batch_size": SHORT_BATCH}
@@ -195,7 +195,8 @@ def short(threads: int, rounds: int) -> dict[str, Any]:
         "many epochs": lambda: few.fit(x, y, epochs=SHORT // 8, **options),
     }
     each = _scaled(least(calls, rounds), 1e6 / SHORT)
-    return _result("fits of one epoch of 1,024 rows by 32: us an epoch", each, "one epoch")
+    what = f"fits of one epoch of {SHORT_ROWS:,} rows by {SHORT_BATCH}: us an epoch"
+    return _result(what, each, "one epoch")
 
 
 #: What is searched: networks like (64, 64), on digits.

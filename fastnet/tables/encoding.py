@@ -365,7 +365,7 @@ _KINDS: dict[str, type[Number] | type[Categories] | type[Dates]] = {
 }
 
 #: The facts that a model file must have of each; looking them up is slow in a wide table.
-_KEYS = {kind: frozenset(one.name for one in fields(kind)) for kind in (Number, Categories, Dates)}
+_KEYS = {kind: frozenset(one.name for one in fields(kind)) for kind in _KINDS.values()}
 
 
 def _refused() -> str:
