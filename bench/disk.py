@@ -146,16 +146,22 @@ def part(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Make the rows, measure, remove them."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--gigabytes", type=float, default=6.0)
-    parser.add_argument("--in-memory", type=int, default=2_500_000, metavar="ROWS")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--under", default="", metavar="COMMAND", help="as in 'taskset -c 0,1'")
-    parser.add_argument("--network", choices=NETWORKS)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--part", choices=["memory", "cached", "cold", "disk"])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.disk",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
+    add("--gigabytes", type=float, default=6.0, help="of rows (default 6)")
+    add("--in-memory", type=int, default=2_500_000, metavar="ROWS", help="(default 2,500,000)")
+    add("--threads", type=int, default=1, help="of each training (default 1)")
+    add("--processes", type=int, default=2, help="of each measurement (default 2)")
+    add("--under", default="", metavar="COMMAND", help="as in 'taskset -c 0,1'")
+    add("--network", choices=NETWORKS, help="only this one")
+    add("--output", type=Path, help="the JSON file to write")
+    part_of = "do one measurement in this process, as each of them is started"
+    add("--part", choices=["memory", "cached", "cold", "disk"], help=part_of)
     options = parser.parse_args()
     if options.part is not None:
         part(options)

@@ -51,7 +51,6 @@ WORKLOADS = {
 
 RULES: dict[str, Optimizer] = {"sgd": fn.SGD(1e-3), "adam": fn.Adam(1e-3)}
 
-
 #: Of a round, how much of its core the rank had that had least of it.
 _SHARE = "least share of a core"
 
@@ -185,7 +184,11 @@ def report(facts: dict[str, Any], lines: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Print a line for each workload and optimizer, and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="mpiexec -n 2 python -m bench.distributed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, help="a .json; the table goes beside it, as .md")
     options = parser.parse_args()
     ranks = Ranks.of(fn.world())

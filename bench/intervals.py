@@ -232,7 +232,11 @@ def measure(name: str, whom: Sequence[str], splits: int | None = None) -> dict[s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.intervals", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.intervals",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--only", choices=list(TABLES), action="append")
     parser.add_argument("--contestant", choices=list(CONTESTANTS), action="append")
     parser.add_argument("--splits", type=int, help="of each table (default: by its rows)")

@@ -285,9 +285,15 @@ def _result(what: str, each: dict[str, dict[str, float]], ours: str) -> dict[str
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.many",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=10, help="of each contest (default 10)")
-    parser.add_argument("--threads", type=int, default=processor.available())
+    parser.add_argument(
+        "--threads", type=int, default=processor.available(), help="of all networks (default: all)"
+    )
     parser.add_argument("--candidates", type=int, default=50, help="of the search (default 50)")
     parser.add_argument("--only", choices=["tiny", "small", "short", "search"], action="append")
     parser.add_argument("--output", help="the JSON file to write")

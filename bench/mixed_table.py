@@ -203,7 +203,11 @@ def check(contestants: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.mixed_table", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.mixed_table",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=10, help="of each contestant (default 10)")
     parser.add_argument("--output", help="the JSON file to write")
     given = parser.parse_args(arguments)
