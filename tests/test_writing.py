@@ -37,7 +37,7 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(saved, tm
     assert (tmp_path / "file").read_bytes() == b"kept"
 
 
-@pytest.mark.parametrize("place", ["", ".", "/", "a\0b", "x" * 300])
+@pytest.mark.parametrize("place", [".", "/", "a\0b", "x" * 300])
 def test_a_path_that_is_no_path_is_an_error_of_ours(saved, monkeypatch, tmp_path, place):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(fn.FileAccessError):
