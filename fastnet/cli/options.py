@@ -278,7 +278,7 @@ Optimizer = Annotated[
 Epochs = Annotated[
     int | None,
     typer.Option(
-        help="Maximum number of passes over the training rows (default: as make 10,000 steps, "
+        help="Maximum number of passes over the training rows (default: enough for 10,000 steps, "
         "30 to 200; for a regression 20,000 steps, 30 to 400).",
         rich_help_panel="Training",
     ),
@@ -352,7 +352,7 @@ Group = Annotated[
 Time = Annotated[
     str | None,
     typer.Option(
-        help="Column of dates, times or numbers: the last rows are held out, not any.",
+        help="Column of dates, times or numbers: the latest rows are held out, not random ones.",
         metavar="COLUMN",
         rich_help_panel="Rows",
     ),
@@ -361,7 +361,7 @@ Time = Annotated[
 Members = Annotated[
     int | None,
     typer.Option(
-        help="Networks to train at once, from the next seeds each: their mean is the prediction "
+        help="Networks to train at once, each from a seed of its own: their mean is the prediction "
         "(default 1).",
         min=1,
         rich_help_panel="Training",

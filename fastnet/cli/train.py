@@ -72,8 +72,8 @@ def command(
     prediction; of numbers there are intervals too (`fastnet predict --interval 0.9`).
 
     With --search 60s hidden layers, dropout, learning rate and l2 are chosen within a minute before
-    the training, by cross-validation of the training rows; those that are given here, other than
-    the defaults, stay as they are. A search that is stopped goes on with --resume.
+    the training, by cross-validation of the training rows; those that are given here stay as they
+    are. A search that is stopped goes on with --resume.
 
     Numbers are standardized; true and false are 1 and 0. A missing number (an empty field, NaN,
     NA, n/a, null, none, ?, - or .) is replaced by the median, and one more input indicates it. To

@@ -32,7 +32,8 @@ class Row:
     Attributes:
         formula: `formula(f, z, **constants)`, as it is written.
         others: the same function, written in other ways.
-        operator: ONNX's own operator for it, "" for none, and the opset that brought it.
+        operator: ONNX's own operator for it, "" for none.
+        since: the first opset that has the operator.
         attributes: of the operator: the formula's argument, and ONNX's default.
         choices: the values of a constant that is no number.
     """

@@ -12,7 +12,7 @@ The next two take tables that mix numbers, text and missing values: `fastnet.tab
 `PopulationSearchCV` searches their parameters and `cross_validate` measures them, with all fits in
 threads.
 
-May import `tables`, `model`, `training` and what is below them, and scikit-learn.
+May import `tables`, `many`, the model and what is below it, and scikit-learn.
 """
 
 from fastnet.extras import need

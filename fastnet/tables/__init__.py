@@ -6,7 +6,7 @@
     tables.predict(trained.model, "new.csv")
     tables.evaluate(trained.model, "known.csv").metrics
 
-May import the model and what is below it. Needs Polars.
+May import `many`, the model and what is below it. Needs Polars.
 """
 
 from fastnet.tables.crossing import CrossValidation, cross_validate

@@ -1,9 +1,11 @@
 """Cross-validation: how good the models of a recipe are, and how much that varies.
 
-from fastnet import tables
+    from fastnet import tables
 
-found = tables.cross_validate("digits.csv", "digit", tables.Recipe(hidden=(128,)), folds=5)
-found.mean["accuracy"], found.deviation["accuracy"]
+    found = tables.cross_validate("digits.csv", "digit", tables.Recipe(hidden=(128,)), folds=5)
+    found.mean["accuracy"], found.deviation["accuracy"]
+
+`fastnet.tables.splitting` says which rows make a fold.
 """
 
 import os

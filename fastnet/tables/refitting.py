@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from fastnet.tables.fitting import TableFit
     from fastnet.tables.trained import Trained
 
-#: The most rows with which a refit is the default: with more, a fifth more
-#: improves a model less, and a second training takes longer. A choice.
+#: The most rows with which a refit is the default: with more, a fifth more improves a model less,
+#: and a second training takes longer. A choice.
 MOST_ROWS = 20_000
 
 #: The most that a validation loss may be above the lowest, as a part of what the training has

@@ -1,9 +1,11 @@
 """Training a model on a table.
 
-from fastnet import tables
+    from fastnet import tables
 
-trained = tables.train("digits.csv", "digit", tables.Recipe(hidden=(128,), epochs=50))
-trained.model.save("digits.safetensors")
+    trained = tables.train("digits.csv", "digit", tables.Recipe(hidden=(128,), epochs=50))
+    trained.model.save("digits.safetensors")
+
+`Recipe` describes the settings, `Trained` the result.
 """
 
 import os
