@@ -67,6 +67,15 @@ def test_what_is_no_date_is_refused(values, message):
         read(values)
 
 
+@pytest.mark.parametrize("column", ["span", "y"])
+def test_lengths_of_time_are_not_taken_for_dates(column):
+    given = {"x": range(40), "y": range(40), "span": [dt.timedelta(hours=i) for i in range(40)]}
+    given[column] = given["span"]
+    with pytest.raises(fn.DataError, match=r"holds lengths of time .*such as seconds") as e:
+        tables.train(given, "y", tables.Recipe(task="regression"))
+    assert "date" not in str(e.value)
+
+
 def test_parts_are_those_of_the_calendar():
     random = np.random.default_rng(0)
     days = random.uniform(-80_000, 80_000, 500)  # 1750 to 2189
@@ -143,7 +152,7 @@ def test_a_damaged_column_of_dates_is_refused():
     model = tables.train(sales(40), "y", RECIPE).model
     for key, wrong in (
         ("parts", ["day"]), ("part_means", [0.0]), ("part_scales", [0.0] * 6), ("first", 1e300),
-        ("fill", None), ("form", 3), ("parts", None),
+        ("fill", None), ("form", 3), ("parts", None), ("parts", [[]] * 6),
     ):  # fmt: skip
         plain = tables.Table.of(model).to_dict()
         plain["columns"][0][key] = wrong

@@ -343,9 +343,14 @@ def check_type(column: "pl.Series", place: Place) -> None:
     """Make sure that a column that is no text holds numbers.
 
     Raises:
-        DataError: for dates and times, nested and binary columns.
+        DataError: for dates, times and lengths of time, nested and binary columns.
     """
     pl = polars()
+    if column.dtype == pl.Duration:
+        raise DataError(
+            f"{place} holds lengths of time ({column.dtype}); {place.leave_out}convert them to "
+            "numbers, such as seconds."
+        )
     if column.dtype.is_temporal():
         raise _dates(place, str(column.dtype))
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):

@@ -346,7 +346,7 @@ class Dates(Record):
         return (
             text(self.name)
             and shapes
-            and set(self.parts) <= set(dates.PARTS)
+            and all(part in dates.PARTS for part in self.parts)
             and len(set(self.parts)) == len(self.parts)
             and all(map(finite, (*self.part_means, *self.part_scales, self.first)))
             and all(scale > 0 for scale in self.part_scales)
