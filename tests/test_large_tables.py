@@ -139,11 +139,25 @@ def test_a_damaged_folder_is_one_clear_error(frame, tmp_path, spoil, error):
         tables.train(folder, "likes", tables.Recipe(epochs=1))
 
 
-def test_a_folder_of_a_newer_format_is_refused(frame, tmp_path):
+def test_facts_of_a_folder_that_are_none_or_of_a_newer_format_are_refused(frame, tmp_path):
     path = tmp_path / "table.parquet"
     frame.write_parquet(path)
     convert(path, tmp_path / "kept", "likes", RECIPE)
     facts = json.loads((tmp_path / "kept" / "table.json").read_text())
+    for wrong in (
+        {"columns": None}, {"columns": [3]}, {"columns": [{}]}, {"columns": [{"inputs": 3}]},
+        {"parts": []}, {"parts": {"training": {}}}, {"parts": {"training": [3]}}, {"parts": {}},
+        {"parts": {"training": {"file": "rows-0", "rows": None}}}, {"remarks": 3},
+        {"settings": 3}, {"settings": {"surprise": 1}},
+    ):  # fmt: skip
+        (tmp_path / "kept" / "table.json").write_text(json.dumps({**facts, **wrong}))
+        with pytest.raises(DataError, match="is incomplete or damaged; convert the table again"):
+            KeptTableFit(tmp_path / "kept", None, RECIPE)
+    (tmp_path / "kept" / "table.json").unlink()
+    with pytest.raises(
+        DataError, match=r"none that `fastnet convert` wrote: it has no table\.json"
+    ):
+        tables.train(tmp_path / "kept", None)
     (tmp_path / "kept" / "table.json").write_text(json.dumps({**facts, "format": 9}))
     with pytest.raises(DataError, match="has format 9"):
         KeptTableFit(tmp_path / "kept", None, RECIPE)

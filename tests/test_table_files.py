@@ -134,8 +134,9 @@ def test_sources_that_are_not_tables(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         reading.read(tmp_path / "no.csv")
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(DataError, match="is a folder"):
-        reading.read(tmp_path / "d.csv")
+    for folder in (tmp_path / "d.csv", tmp_path):
+        with pytest.raises(DataError, match="is a folder"):
+            reading.read(folder)
     (tmp_path / "t.txt").write_text("a,y\n1,2\n")
     with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
         reading.read(tmp_path / "t.txt")

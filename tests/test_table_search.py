@@ -117,6 +117,16 @@ def test_what_is_given_stays_and_the_recipes_own_settings_are_tried():
         searching.space(full, 0.01)
 
 
+def test_a_damaged_result_of_a_search_is_refused(tmp_path):
+    recipe = tables.Recipe(search=1.0, epochs=1, refit=False)
+    fit = tables.TableFit(voyage(), "survived", recipe)
+    searching.search_folder(tmp_path / "c").mkdir()
+    for content in ("", "[]", '{"same": 1}', '{"same": 1, "best": [{}]}', '{"same": 1, "best": 2}'):
+        (searching.search_folder(tmp_path / "c") / "found.json").write_text(content)
+        with pytest.raises(fn.ModelFileError, match=r"found\.json', .* is damaged; remove"):
+            fit.run(tmp_path / "c", resume=True)
+
+
 def test_what_a_search_cannot_do_is_said(folder):
     for wrong in ("soon", "-3s", "0", "60sec", "nan", "inf"):
         said = refuse(*TRAIN, "-o", "v", "--search", wrong, code=2)

@@ -37,6 +37,12 @@ FORMAT = 1
 
 _FACTS = "table.json"
 
+#: What that file holds beside its format, in JSON's types.
+_KINDS = {
+    "table": dict, "columns": list, "without_target": int, "remarks": list, "settings": dict,
+    "parts": dict,
+}  # fmt: skip
+
 #: The settings that a kept table has fixed.
 FIXED = (
     "task", "validation", "test", "group", "time", "weights", "id", "dtype", "missing",
@@ -157,8 +163,11 @@ class KeptTableFit(TableFit):
                 f"target is {target!r}, and {str(folder)!r} was converted for "
                 f"{self.table.target!r}; convert the table again for another target."
             )
-        reports = [{**one, "inputs": tuple(one["inputs"])} for one in facts["columns"]]
-        self.columns = tuple(ColumnReport(**one) for one in reports)
+        try:
+            reports = [{**one, "inputs": tuple(one["inputs"])} for one in facts["columns"]]
+            self.columns = tuple(ColumnReport(**one) for one in reports)
+        except (TypeError, KeyError) as error:
+            raise _incomplete(path) from error
         self.without_target, self.remarks = facts["without_target"], tuple(facts["remarks"])
         self._begin()
         parts = [self._part(path, name, facts["parts"].get(name)) for name in PARTS]
@@ -172,12 +181,12 @@ class KeptTableFit(TableFit):
     def _part(self, path: Path, name: str, part: Any) -> Rows | None:
         if part is None:
             return None
-        x: Any = EncodedRows(path, part["file"], self.table, part["rows"], self.recipe.dtype)
         try:
+            x: Any = EncodedRows(path, part["file"], self.table, part["rows"], self.recipe.dtype)
             x.check()
             y, targets = (np.load(path / f"{name}.{what}.npy") for what in ("y", "targets"))
             weight = np.load(path / f"{name}.weight.npy") if self.table.weights else None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise _incomplete(path) from error
         return self.among.part(Rows(x, y, targets, weight))
 
@@ -224,6 +233,11 @@ def fit_of(
         yield KeptTableFit(source, target, recipe, memory, among, given)
         return
     if target is None:
+        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+            raise DataError(
+                f"{str(source)!r} is a folder, but none that `fastnet convert` wrote: it has no "
+                f"{_FACTS}; give a file, or convert the table again."
+            )
         raise DefinitionError("target is None; name the column to predict.")
     room = None if memory is None else memory_bytes(memory)
     among = among or WholeTable()
@@ -269,8 +283,10 @@ def _with_fixed(
 def _read(path: Path) -> Any:
     try:
         facts = json.loads((path / _FACTS).read_bytes())
-        complete = {"table", "columns", "without_target", "remarks", "settings", "parts"}
-        known = isinstance(facts, dict) and complete <= set(facts)
+        known = isinstance(facts, dict) and all(
+            isinstance(facts.get(name), kind) for name, kind in _KINDS.items()
+        )
+        known = known and set(facts["settings"]) <= set(FIXED)
     except OSError as error:
         raise FileAccessError(error.errno, f"cannot read {str(path)!r}: {error}") from error
     except ValueError:

@@ -151,10 +151,10 @@ class Reader:
     def _file_blocks(self, path: Path) -> "Iterator[pl.DataFrame]":
         polars()  # before a file is opened
         name, standard = self.name, str(path) == STANDARD_INPUT
+        if not standard and path.is_dir():
+            raise DataError(f"{name} is a folder; give one file of it.")
         kind = ".csv" if standard else extension(path, "the table", ALSO_READ)
         try:
-            if not standard and path.is_dir():
-                raise DataError(f"{name} is a folder; give one file of it.")
             with nullcontext(sys.stdin.buffer) if standard else open(path, "rb") as file:
                 if kind != ".parquet":  # read once, from beginning to end, so that it may be a pipe
                     yield from self._csv_blocks(file, kind)

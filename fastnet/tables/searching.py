@@ -22,7 +22,7 @@ from fastnet.contract.program import Data, Inputs
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS
 from fastnet.definition.schedules import as_schedule
-from fastnet.errors import DefinitionError
+from fastnet.errors import DefinitionError, ModelFileError
 from fastnet.many.searching import search as search_settings
 from fastnet.records import Record
 from fastnet.tables.evaluating import Rows
@@ -108,6 +108,7 @@ def search(
     Raises:
         DefinitionError: if the recipe leaves nothing open; if the folder exists and is not to be
             resumed from, or is of another table or recipe.
+        ModelFileError: if what a search has kept there is damaged.
         Diverged: if all candidates diverge.
     """
     if folder is not None and folder.exists() and not resume:
@@ -206,16 +207,20 @@ def _keep(folder: Path, same: str, best: tuple[Found, ...]) -> None:
 
 
 def _kept(folder: Path, same: str) -> tuple[Found, ...]:
-    plain = json.loads((folder / _RESULT).read_bytes())
-    if plain["same"] != same:
+    try:
+        plain = json.loads((folder / _RESULT).read_bytes())
+        kept, best = plain["same"], [Found(**one) for one in plain["best"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(
+            f"{str(folder / _RESULT)!r}, which a search wrote, is damaged; remove "
+            f"{str(folder)!r} to search again."
+        ) from error
+    if kept != same:
         raise DefinitionError(
             f"{str(folder)!r} is of a search on another table, or with other settings; remove it "
             "to search again."
         )
-    found = []
-    for one in plain["best"]:
-        settings = one["settings"]
-        if "hidden" in settings:
-            settings["hidden"] = tuple(settings["hidden"])
-        found.append(Found(settings, one["loss"], one["std"]))
-    return tuple(found)
+    for one in best:
+        if "hidden" in one.settings:
+            one.settings["hidden"] = tuple(one.settings["hidden"])
+    return tuple(best)
