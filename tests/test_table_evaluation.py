@@ -111,10 +111,15 @@ def test_columns_that_name_rows_are_repeated(folder):
     assert "no column 'berth' to name rows by" in refuse(
         "predict", "v.safetensors", "some.csv", "--id", "berth"
     )
+    twice = tables.predict(model, voyage(9), ids=["port", "port"])
+    assert twice.columns[:2] == ["port", "prediction"]
+    with pytest.raises(fn.DefinitionError, match=r"ids is 'port'; .* a list: \['port'\]"):
+        tables.predict(model, voyage(9), ids="port")
     odd = voyage(9).with_columns(probability_1=pl.lit("x"))
     with pytest.raises(DataError, match="has the name of a prediction"):
         tables.predict(model, odd, ids=["probability_1"])
-    assert tables.predict(model, odd.rename({"probability_1": "x"}), ids=["x"])["x"][0] == "x"
+    free = odd.rename({"probability_1": "probability_of_rain"})
+    assert tables.predict(model, free, ids=free.columns[-1:])["probability_of_rain"][0] == "x"
 
 
 def test_the_columns_that_matter_are_those_that_were_made_to(trained):

@@ -1,17 +1,20 @@
 """The file that `fastnet train --config` reads: TOML with the keys of the options.
 
-target = "digit"
-epochs = 50
+    target = "digit"
+    epochs = 50
 
-[optimizer]
-name = "sgd"
-learning_rate = 0.1
-momentum = 0.9
+    [optimizer]
+    name = "sgd"
+    learning_rate = 0.1
+    momentum = 0.9
 
-[[layers]]
-type = "dense"
-units = 64
-activation = "tanh"
+    [[layers]]
+    type = "dense"
+    units = 64
+    activation = "tanh"
+
+A key is the name of an option, with _ for -. Constants of the optimizer, and layers one by one, can
+be given here only.
 """
 
 import os
@@ -231,9 +234,14 @@ def class_weight(value: Any) -> Any:
         raise DefinitionError(wrong)
     found = {}
     for part in value.split(","):
-        name, _, weight = part.rpartition("=")
+        name, equals, weight = part.rpartition("=")
+        name = name.strip()
+        if not equals:
+            raise DefinitionError(wrong)
+        if name in found:
+            raise DefinitionError(f"class_weight is {value!r}, which names {name!r} twice.")
         try:
-            found[name.strip()] = float(weight)
+            found[name] = float(weight)
         except ValueError as error:
             raise DefinitionError(wrong) from error
     return found

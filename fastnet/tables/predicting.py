@@ -1,13 +1,14 @@
 """Predictions for the rows of a table, as a table.
 
-import fastnet as fn
-from fastnet import tables
+    import fastnet as fn
+    from fastnet import tables
 
-model = fn.load("digits.safetensors")  # written by `fastnet train`
-tables.predict(model, "new.csv")  # a Polars frame
-for frame in tables.stream(model, "large.parquet"):  # the same, block by block
-...
-tables.evaluate(model, "known.csv").metrics  # where the target is known
+    model = fn.load("digits.safetensors")  # written by `fastnet train`
+    tables.predict(model, "new.csv")  # a Polars frame
+    blocks = tables.stream(model, "large.parquet")  # an iterator of frames, block by block
+    tables.evaluate(model, "known.csv").metrics  # where the target is known
+
+All three read the table as the training did.
 """
 
 from collections import Counter
@@ -217,6 +218,8 @@ class Stream:
             _check_interval(model, table, interval)
         self._blocks = reading.Reader(source, separator)
         self.name = self._blocks.name
+        if isinstance(ids, str):
+            raise DefinitionError(f"ids is {ids!r}; put the columns' names in a list: [{ids!r}].")
         self._ids = None if ids is None else tuple(ids)
         self._insists = judge is None
         self._judge = Judge(model, table) if judge is not False else None
@@ -286,7 +289,8 @@ class Stream:
     def _begin(self, names: list[str]) -> None:
         """Compare the columns of the table with those of the model, and with the ones to repeat."""
         usual = tuple(one for one in self.table.ids if one in names)
-        ids = usual if self._ids is None else self._ids
+        ids = tuple(dict.fromkeys(usual if self._ids is None else self._ids))
+        taken = {*self.table.prediction_names, *(_ENDS if self._interval is not None else ())}
         self.table.check_columns(names, self.name, (*self._blocks.labels, *ids))
         for one in ids:
             if one not in names:
@@ -294,8 +298,7 @@ class Stream:
                     f"{self.name} has no column {one!r} {PURPOSES['id']}. Its columns: "
                     f"{columns.listed(names)}."
                 )
-            of_interval = self._interval is not None and one in _ENDS
-            if one == "prediction" or one.startswith("probability") or of_interval:
+            if one in taken:
                 raise DataError(
                     f"{self.name}: column {one!r} has the name of a prediction, so it cannot be "
                     "repeated beside them; rename it."

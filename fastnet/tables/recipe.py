@@ -222,6 +222,9 @@ class Recipe(Record):
                 raise DefinitionError(f"{one} and {other} both name {both.pop()!r}; keep one.")
         if isinstance(self.class_weight, str) and self.class_weight != BALANCED:
             raise DefinitionError(unknown("class_weight", self.class_weight, [BALANCED]))
+        if isinstance(self.class_weight, Mapping):
+            for name, weight in self.class_weight.items():
+                checks.number(weight, f"class_weight of {name!r}", least=0)
         for role, name in self.roles:
             if not isinstance(name, str):
                 raise DefinitionError(f"{role} is {name!r}; it must be the name of a column.")

@@ -298,6 +298,14 @@ class Table(Record):
                 found = np.exp(found)
         return np.asarray(found)
 
+    @property
+    def prediction_names(self) -> tuple[str, ...]:
+        """The columns of `to_frame`."""
+        if self.task == "regression":
+            return ("prediction",)
+        of_classes = (f"probability_{class_name(name)}" for name in self.classes)
+        return ("prediction", "probability", *of_classes)
+
     def to_frame(self, outputs: Array) -> "pl.DataFrame":
         """Make a frame of predictions from the network's outputs `(rows, outputs)`.
 
@@ -305,17 +313,15 @@ class Table(Record):
             A column `prediction`; for classes also `probability`, that of the predicted class,
             and `probability_<class>` for each class.
         """
-        pl = polars()
+        pl, found = polars(), list[Any]()
         if self.task == "regression":
-            return pl.DataFrame({"prediction": self.decode_outputs(outputs)})  # type: ignore[no-any-return]
-        best = np.argmax(outputs, axis=1)
-        columns = {
-            "prediction": pl.Series(self.classes)[best],
-            "probability": outputs[np.arange(len(best)), best],
-        }
-        for index, name in enumerate(self.classes):
-            columns[f"probability_{class_name(name)}"] = outputs[:, index]
-        return pl.DataFrame(columns)  # type: ignore[no-any-return]
+            found = [self.decode_outputs(outputs)]
+        else:
+            best = np.argmax(outputs, axis=1)
+            chosen = outputs[np.arange(len(best)), best]
+            found = [pl.Series(self.classes)[best], chosen, *outputs.T]
+        named = dict(zip(self.prediction_names, found, strict=True))
+        return pl.DataFrame(named)  # type: ignore[no-any-return]
 
 
 def class_name(value: Class) -> str:
