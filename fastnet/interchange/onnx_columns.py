@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnet.advice import setting
 from fastnet.errors import DefinitionError
+from fastnet.interchange.onnx_file import BOOL, DOUBLE, INT64, STRING
 from fastnet.tables.encoding import Categories, Dates, Number
 from fastnet.tables.schema import Table
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 #: The operators for text, and their version in onnx 1.12, of 2022.
 ML, ML_OPSET = "ai.onnx.ml", 3
-
-#: Element types (onnx.proto3, TensorProto.DataType).
-_INT64, _STRING, _BOOL, _DOUBLE = 7, 8, 9, 11
 
 #: Name, element type and shape of an input or an output.
 Port = tuple[str, int, list[Any]]
@@ -55,7 +53,7 @@ class TableColumns:
     def inputs(self) -> list[Port]:
         """One for each column."""
         return [
-            (column.name, _STRING if isinstance(column, Categories) else _DOUBLE, ["rows"])
+            (column.name, STRING if isinstance(column, Categories) else DOUBLE, ["rows"])
             for column in self._table.columns
         ]
 
@@ -89,7 +87,7 @@ class TableColumns:
         names = writer.constant("classes", labels)
         writer.output(self._prediction, writer.node("Gather", names, best))
         writer.output(self._probabilities, value)
-        label = {str: _STRING, bool: _BOOL, int: _INT64}[type(classes[0])]
+        label = {str: STRING, bool: BOOL, int: INT64}[type(classes[0])]
         return [
             (self._prediction, label, ["rows"]),
             (self._probabilities, kind, ["rows", len(classes)]),

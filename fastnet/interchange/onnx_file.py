@@ -17,21 +17,23 @@ from fastnet.arrays.checks import Array
 from fastnet.errors import ModelFileError, message_of
 from fastnet.extras import need
 
-#: Element types of real numbers: float, half, which is widened to float, and double.
-REALS = (1, 10, 11)
-_HALF, DOUBLE = 10, 11
+#: Element types (onnx.proto3, TensorProto.DataType).
+FLOAT, INT32, INT64, STRING, BOOL, _HALF, DOUBLE = 1, 6, 7, 8, 9, 10, 11
+
+#: Those of real numbers; half is widened to float.
+REALS = (FLOAT, _HALF, DOUBLE)
 
 #: Those of whole numbers and truth values that may go in, if the graph makes floats of them.
 WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 
-#: Element types of constants (onnx.proto3, TensorProto.DataType): the field of numbers that are not
-#: raw bytes, and NumPy's dtype in the file's byte order.
+#: Those of constants: the field of numbers that are not raw bytes, and NumPy's dtype in the file's
+#: byte order.
 _TYPES = {
-    1: ("float_data", "<f4"),
-    11: ("double_data", "<f8"),
-    6: ("int32_data", "<i4"),
-    7: ("int64_data", "<i8"),
-    9: ("int32_data", "|b1"),
+    FLOAT: ("float_data", "<f4"),
+    DOUBLE: ("double_data", "<f8"),
+    INT32: ("int32_data", "<i4"),
+    INT64: ("int64_data", "<i8"),
+    BOOL: ("int32_data", "|b1"),
     _HALF: ("int32_data", "<f2"),
 }
 #: What errors call the others.

@@ -10,12 +10,11 @@ import numpy as np
 from fastnet.arrays.checks import Array
 from fastnet.interchange.expressions import Polynomial
 from fastnet.interchange.onnx_activations import FUNCTIONS, ROWS, Row
-from fastnet.interchange.onnx_file import DOUBLE, REALS
+from fastnet.interchange.onnx_file import DOUBLE, INT32, INT64, REALS
 from fastnet.interchange.onnx_shapes import Shapes
 from fastnet.interchange.onnx_values import Signal, Size, Value
 
-#: Element types int32 and int64.
-_INTEGERS = (6, 7)
+_INTEGERS = (INT32, INT64)
 
 
 class Operations(Shapes):

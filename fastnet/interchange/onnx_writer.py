@@ -23,6 +23,7 @@ from fastnet.interchange.expressions import Expression
 from fastnet.interchange.onnx_activations import ROWS
 from fastnet.interchange.onnx_columns import ML, ML_OPSET, Port, TableColumns
 from fastnet.interchange.onnx_embedding import embedded
+from fastnet.interchange.onnx_file import DOUBLE, FLOAT, INT64
 from fastnet.model import Model
 from fastnet.tables.schema import Table
 from fastnet.version import __version__
@@ -91,7 +92,7 @@ class Writer:
             numbers = "numbers" if network.categories else "x"
             inputs: list[Port] = [(numbers, _type(given), ["rows", network.both_inputs.numbers])]
             if network.categories:
-                codes: Port = ("categories", _INT64, ["rows", len(network.categories)])
+                codes: Port = ("categories", INT64, ["rows", len(network.categories)])
                 inputs = [*inputs, codes] if network.both_inputs.numbers else [codes]
             value = self._standardized(numbers)
         else:
@@ -293,10 +294,6 @@ class _Value(Expression):
         return self if other == 1.0 else self._writer.apply("Mul", self, other)
 
 
-#: ONNX's number for int64.
-_INT64 = 7
-
-
 def _type(dtype: np.dtype[Any]) -> int:
-    """ONNX's number for float32 and float64 (onnx.proto3, TensorProto.DataType)."""
-    return 1 if dtype == np.float32 else 11
+    """The element type of float32 or float64."""
+    return FLOAT if dtype == np.float32 else DOUBLE

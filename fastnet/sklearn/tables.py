@@ -117,8 +117,8 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 
     Args:
         hidden, activation, optimizer, epochs, batch_size, learning_rate, validation, refit, group,
-        time, backend, dtype, dropout, l2, patience, layers, missing, categories, bins, drop,
-        categorical, date, decimal, thousands: as of `fastnet.tables.Recipe`.
+            time, backend, dtype, dropout, l2, patience, layers, missing, categories, bins, drop,
+            categorical, date, decimal, thousands: as of `fastnet.tables.Recipe`.
         class_weight: a weight for each class, `{class: weight}`, or "balanced": in inverse
             proportion to its rows. It multiplies `sample_weight`.
         n_members: how many networks are trained at once, as the recipe's `members`.
