@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says about adding an activation, followed to the letter."""
+"""What CONTRIBUTING says: adding an activation, followed to the letter, and files that are there."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,14 @@ from fastnet.definition.activations import ACTIVATIONS
 from fastnet_numpy.activations import FUNCTIONS
 
 GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
+
+
+def test_the_files_that_it_names_are_there():
+    folders = [GUIDE.parent / name for name in ("fastnet", "backends", "bench", "tests", "docs")]
+    there = {file.name for folder in folders for file in folder.rglob("*.*")}
+    named = set(re.findall(r"`(?:[\w/]+/)?(\w+\.(?:py|cu|cuh|sh|md))`", GUIDE.read_text()))
+    assert len(named) > 100
+    assert named - there == {"names.cuh"}  # which is made when a kernel is compiled
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import fastnet as fn
-from fastnet.contract import choosing as backends
-from fastnet.contract import loading
+from fastnet.contract import choosing, loading
 from fastnet.contract.program import Probe
 
 #: What the steps of `bench/gpu.sh` need, and what they use where it is.
@@ -55,7 +54,7 @@ def facts() -> dict[str, str]:
 
 def probe(backend: str) -> Probe:
     """Whether a backend can run here."""
-    return backends.probe(backend)
+    return choosing.probe(backend)
 
 
 def main(backend: str = "cupy") -> int:
