@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says: adding an activation, followed to the letter, and files that are there."""
+"""What CONTRIBUTING says: how to add an activation, followed to the letter, and where things are."""
 
 import re
 from pathlib import Path
