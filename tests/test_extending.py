@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says: how to add an activation, followed to the letter, and where things are."""
+"""What CONTRIBUTING says: how an activation is added, to the letter, and where things are."""
 
 import re
 from pathlib import Path
