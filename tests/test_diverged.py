@@ -158,3 +158,28 @@ def test_a_callback_that_breaks_the_parameters_is_told(backend):
     with pytest.warns(RuntimeWarning, match=r"1 of 2 members diverged \(0\).*a callback"):
         members.fit(X, Y, epochs=3, callbacks=[lambda m, h: spoil(m, h) if m.seed == 1 else None])
     assert [len(history) for history in members.histories] == [2, 3]
+
+
+def test_a_callback_that_spoils_and_raises_spoils_no_checkpoint(backend, tmp_path):
+    def spoil(model, history):
+        model.parameters.flat[:] = np.inf
+        raise LookupError("of the callback")
+
+    model = fn.Model(NETWORK, backend=backend, seed=1)
+    with pytest.raises(LookupError):
+        model.fit(X, Y, epochs=2, callbacks=[spoil], checkpoint=tmp_path / "kept")
+    assert np.isfinite(model.parameters.flat).all()
+    model.fit(X, Y, epochs=2, checkpoint=tmp_path / "kept", resume=True)
+    alike = fn.Model(NETWORK, backend=backend, seed=1)
+    alike.fit(X, Y, epochs=2)
+    assert_same_bits(model.parameters.flat, alike.parameters.flat)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_what_diverges_in_a_callback_is_not_the_member(backend, optimizer):
+    def other_fit(model, history):
+        fn.Model(NETWORK, backend=backend).fit(X, Y, optimizer=fn.SGD(1e30), epochs=9)
+
+    members = fn.Population(NETWORK, members=2, backend=backend, seed=1)
+    with pytest.raises(fn.Diverged, match=r"learning rate 1e\+30"):
+        members.fit(X, Y, optimizer=optimizer, epochs=2, batch_size=None, callbacks=[other_fit])

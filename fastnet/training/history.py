@@ -27,7 +27,7 @@ class History:
             of parameters that change from batch to batch.
         validation_loss: the loss on the validation rows after the epoch; empty without validation.
         metrics: those of `Model.fit(metrics=...)` on the validation rows after the epoch, each a
-            list, by name; NaN for epochs in which they were not asked for.
+            list, by name; NaN for epochs in which they were not asked for or failed.
         learning_rate: of the epoch's last step (NaN for L-BFGS, which has none).
         seconds: how long the epoch took, validation included, callbacks excluded.
     """

@@ -169,6 +169,8 @@ class Together:
             try:
                 self.fits[place].minimize()
             except Diverged as error:
+                if error is self.fits[place].callback_error:
+                    raise
                 self.diverged[place] = error
         left = self._left([n for n in places if n not in by_itself])
         saved = self._least_epoch(left)
@@ -218,10 +220,11 @@ class Together:
         for place, fit, reported, run in done:
             try:
                 fit.record(reported, run)
-            except Diverged as error:  # by what its callback did
-                self.diverged[place] = error
-            except BaseException as error:  # a callback's: the others' steps are made all the same
-                failed = failed or error
+            except BaseException as error:
+                if isinstance(error, Diverged) and error is not fit.callback_error:
+                    self.diverged[place] = error  # by what its callback did
+                else:  # a callback's own error: the others' steps are made all the same
+                    failed = failed or error
         if failed is not None:
             raise failed
 

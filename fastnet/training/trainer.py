@@ -133,6 +133,8 @@ class Trainer:
         self.interrupts = interrupts or DeferredInterrupt()
         #: The backend's own copy of what is trained, between runs.
         self.state: State | None = None
+        #: What a callback raised: it may be the `Diverged` of another fit, which is not this one's.
+        self.callback_error: Exception | None = None
         #: Entries of row order made ahead for one run.
         self.order_entries = ORDER_ENTRIES
         self.epoch_began = time.monotonic()
@@ -442,7 +444,7 @@ class Trainer:
             raise
 
     def _measure(self, predicted: Array) -> None:
-        """Add the metrics to the history: NaN where a user's function raises, and behind it."""
+        """Add the metrics to the history: NaN for a function that raises and for those after it."""
         values = dict.fromkeys(self.metrics, math.nan)
         try:
             for name, metric in self.metrics.items():
@@ -459,14 +461,22 @@ class Trainer:
         return self.program.predict(flat, self.validation.x)
 
     def _call_back(self) -> None:
-        before = self.flat.copy() if self.callbacks else self.flat
-        for callback in self.callbacks:
-            self.fit_state.edited = True
-            answer = callback()
-            if isinstance(answer, bool | np.bool_) and answer:
-                self.fit_state.stopped = True
-        if self.callbacks and not all_finite(self.flat):
-            self.flat[...] = before
+        if not self.callbacks:
+            return
+        before = self.flat.copy()
+        try:
+            for callback in self.callbacks:
+                self.fit_state.edited = True
+                answer = callback()
+                if isinstance(answer, bool | np.bool_) and answer:
+                    self.fit_state.stopped = True
+        except Exception as error:
+            self.callback_error = error
+            raise
+        finally:  # also where one raises: a checkpoint may be written after that
+            if spoiled := not all_finite(self.flat):
+                self.flat[...] = before
+        if spoiled:
             raise Diverged(
                 f"a callback made a parameter infinite or NaN after epoch {self.epoch}; the model "
                 "keeps the parameters from before. Assign finite numbers."
