@@ -361,7 +361,7 @@ def test_text_that_is_not_a_date(tmp_path, text):
     ("column", "message"),
     [
         ([datetime.date(2020, 1, 1)] * 20, r"dates or times \(Date\).*drop=\['a'\]"),
-        ([datetime.timedelta(1)] * 20, "dates or times"),
+        ([datetime.timedelta(1)] * 20, "lengths of time"),
         ([[1, 2]] * 20, "it must hold numbers or text"),
         ([{"k": 1}] * 20, "it must hold numbers or text"),
         ([b"1"] * 20, "it must hold numbers or text"),

@@ -18,7 +18,7 @@ from frames import twenty_rows, voyage
 
 import fastnet as fn
 from fastnet import tables
-from fastnet.errors import DataError
+from fastnet.errors import DataError, FileAccessError
 from fastnet.tables import columns, csv_blocks, reading, writing
 from fastnet.tables.columns import Place
 from fastnet.tables.encoding import Number
@@ -137,6 +137,8 @@ def test_sources_that_are_not_tables(tmp_path):
     for folder in (tmp_path / "d.csv", tmp_path):
         with pytest.raises(DataError, match="is a folder"):
             reading.read(folder)
+    with pytest.raises(FileAccessError, match="cannot read"):
+        reading.read("x" * 300 + ".csv")
     (tmp_path / "t.txt").write_text("a,y\n1,2\n")
     with pytest.raises(DataError, match=r"must end in \.csv or \.parquet"):
         reading.read(tmp_path / "t.txt")
@@ -270,7 +272,7 @@ print(1024 * int(next(line for line in lines if line.startswith("VmHWM")).split(
 
 # The readers' own buffers are full after some 30 MB, so that both sizes are beyond.
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak in /proc")
-@pytest.mark.parametrize(("kind", "numbers"), [("csv", (4, 10)), ("parquet", (8, 24))])
+@pytest.mark.parametrize(("kind", "numbers"), [("csv", (4, 16)), ("parquet", (8, 24))])
 def test_memory_does_not_grow_with_the_file(tmp_path, kind, numbers):
     width = 20
     noise = fn.random.normal(3, fn.random.DATA, 0, 30_000 * width).reshape(-1, width)

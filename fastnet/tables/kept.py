@@ -233,7 +233,7 @@ def fit_of(
         yield KeptTableFit(source, target, recipe, memory, among, given)
         return
     if target is None:
-        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+        if isinstance(source, str | os.PathLike) and os.path.isdir(source):
             raise DataError(
                 f"{str(source)!r} is a folder, but none that `fastnet convert` wrote: it has no "
                 f"{_FACTS}; give a file, or convert the table again."
@@ -283,21 +283,20 @@ def _with_fixed(
 def _read(path: Path) -> Any:
     try:
         facts = json.loads((path / _FACTS).read_bytes())
-        known = isinstance(facts, dict) and all(
-            isinstance(facts.get(name), kind) for name, kind in _KINDS.items()
-        )
-        known = known and set(facts["settings"]) <= set(FIXED)
     except OSError as error:
         raise FileAccessError(error.errno, f"cannot read {str(path)!r}: {error}") from error
     except ValueError:
-        known = False
-    if not known:
+        facts = None
+    if not isinstance(facts, dict) or "format" not in facts:
         raise _incomplete(path)
-    if facts.get("format") != FORMAT:
+    if facts["format"] != FORMAT:
         raise DataError(
-            f"{str(path)!r} has format {facts.get('format')}; this fastnet reads {FORMAT}: convert "
+            f"{str(path)!r} has format {facts['format']}; this fastnet reads {FORMAT}: convert "
             "the table again."
         )
+    known = all(isinstance(facts.get(name), kind) for name, kind in _KINDS.items())
+    if not known or not set(facts["settings"]) <= set(FIXED):
+        raise _incomplete(path)
     return facts
 
 

@@ -151,7 +151,7 @@ class Reader:
     def _file_blocks(self, path: Path) -> "Iterator[pl.DataFrame]":
         polars()  # before a file is opened
         name, standard = self.name, str(path) == STANDARD_INPUT
-        if not standard and path.is_dir():
+        if not standard and os.path.isdir(path):
             raise DataError(f"{name} is a folder; give one file of it.")
         kind = ".csv" if standard else extension(path, "the table", ALSO_READ)
         try:
