@@ -1,7 +1,7 @@
 """The candidates of a search: drawn from a space, and what they are as networks and settings."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ def draw(
     space: Mapping[str, Any],
     candidates: int,
     seed: int,
-    initial: Sequence[Mapping[str, Any]] = (),
+    initial: Iterable[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
     """Draw candidates, no two alike.
 
@@ -82,7 +82,7 @@ def draw(
     for name in space:
         if not isinstance(name, str):
             raise DefinitionError(f"space has the name {name!r}; names must be strings.")
-    if not isinstance(initial, Sequence):
+    if not isinstance(initial, Iterable) or isinstance(initial, Mapping | str):
         raise DefinitionError(f"initial is {initial!r}; it must be a list of dictionaries.")
     generator = np.random.Generator(np.random.Philox(seed))
     seen = set()

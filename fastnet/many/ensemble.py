@@ -459,9 +459,11 @@ class Ensemble:
 
         ensemble_to_onnx(self, path, encoded=encoded)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: a shallow copy too has members of its own, like that of a model."""
-        return {**vars(self), "populations": [copy.copy(one) for one in self.populations]}
+    def __copy__(self) -> "Ensemble":
+        """A shallow copy too has members of its own, like that of a model."""
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self), populations=[copy.copy(one) for one in self.populations])
+        return copied
 
     def __repr__(self) -> str:
         networks = len(self.populations)

@@ -1,6 +1,6 @@
 """A search for the definition and the settings that predict best, by cross-validation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -168,7 +168,7 @@ def search(
     y: Any,
     *,
     candidates: int = 50,
-    initial: Sequence[Mapping[str, Any]] = (),
+    initial: Iterable[Mapping[str, Any]] = (),
     folds: int | Sequence[tuple[Any, Any]] = 5,
     epochs: int = 100,
     reduction: int | None = 3,
