@@ -47,22 +47,22 @@ def parts_of(network, rows, training, workers, wide, options):
 @pytest.mark.parametrize(
     ("layers", "rows", "training", "workers", "wide", "options", "parts"),
     [
-        ("relu", 9, True, 1, False, {}, "plain_forward crossentropy adam"),
-        ("relu", 9, False, 1, False, {}, "plain_forward softmax_of_rows rows_predicted"),
-        ("relu", 9, False, 2, False, {}, "plain_forward softmax_of_rows rows_predicted"),
+        ("relu", 9, True, 1, False, {}, "units_forward crossentropy adam"),
+        ("relu", 9, False, 1, False, {}, "units_forward softmax_of_rows rows_predicted"),
+        ("relu", 9, False, 2, False, {}, "units_forward softmax_of_rows rows_predicted"),
         (
             "large", 9, False, 1, False, {},
-            "plain_forward large_multiplied softmax_of_rows rows_predicted",
+            "units_forward large_multiplied softmax_of_rows rows_predicted",
         ),
         (
             "large", 8, True, 1, False, {},
-            "plain_forward large_multiplied layer_swept others_updated crossentropy adam",
+            "units_forward large_multiplied layer_swept others_updated crossentropy adam",
         ),
         # The weights are small, but their gradient is a product of many rows.
-        ("relu", 2**18, True, 1, False, {}, "plain_forward large_multiplied crossentropy adam"),
+        ("relu", 2**18, True, 1, False, {}, "units_forward large_multiplied crossentropy adam"),
         (
             "relu", 9, True, 2, False, {},
-            "plain_forward crossentropy adam parts_added synchronized copies_updated",
+            "units_forward crossentropy adam parts_added synchronized copies_updated",
         ),
         (
             "narrow", 99, True, 1, True, {"l2": 1.0},
@@ -70,21 +70,21 @@ def parts_of(network, rows, training, workers, wide, options):
         ),
         (
             "norm", 9, True, 1, False, {"clip_norm": 1.0},
-            "plain_forward rows_normalized rows_normalized_back masks crossentropy adam "
+            "units_forward rows_normalized rows_normalized_back masks crossentropy adam "
             "segments_updated norm_clipped",
         ),
         (
             "batch", 9, True, 1, False, {},
-            "plain_forward units_normalized units_normalized_back statistics_noted "
+            "units_forward units_normalized units_normalized_back statistics_noted "
             "statistics_moved units_scaled units_scaled_back crossentropy adam",
         ),
         (
             "batch", 9, False, 1, False, {},
-            "plain_forward units_normalized units_scaled softmax_of_rows rows_predicted",
+            "units_forward units_normalized units_scaled softmax_of_rows rows_predicted",
         ),
         (
             "sum", 9, True, 1, False, {},
-            "plain_forward units_scaled units_scaled_back values_added values_added_back "
+            "units_forward units_scaled units_scaled_back values_added values_added_back "
             "values_joined values_joined_back relu crossentropy adam",
         ),
     ],

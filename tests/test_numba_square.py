@@ -53,7 +53,8 @@ def test_it_trains_as_numpy_does(inputs, hidden, outputs, rows, activations, los
     run = Run(0, 1, 5, None, fn.SGD(), 0.25)
     assert program.tiny.suiting(data, run).square
     more = Data(Inputs(np.zeros((5, inputs), dtype)), np.zeros((5, outputs), dtype))
-    assert not program.tiny.suiting(more, run).square
+    other = program.tiny.suiting(more, run)  # None where vectors are short
+    assert other is None or not other.square
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -20,7 +20,7 @@ from fastnet_numba.ops.embedding import (
     numbers_embedded_back,
 )
 from fastnet_numba.ops.exchange import copies_updated, parts_added, synchronized
-from fastnet_numba.ops.layers import plain_forward
+from fastnet_numba.ops.layers import units_forward
 from fastnet_numba.ops.losses import loss_part
 from fastnet_numba.ops.narrow import narrow_forward, softmax_of_units, softmax_of_units_back
 from fastnet_numba.ops.normalizing import (
@@ -99,7 +99,7 @@ def all_parts() -> list[Any]:
     codes = [TABLES["loss"][kind] for kind in KINDS["loss"]]
     losses = {loss_part(code, narrow) for code in codes for narrow in (False, True)}
     return [
-        *(plain_forward, narrow_forward, masks),
+        *(units_forward, narrow_forward, masks),
         *{each for pair in COMPUTED.values() for each in pair},
         *(statistics_noted, statistics_moved),
         *(softmax_of_rows, softmax_of_rows_back, softmax_of_units, softmax_of_units_back),
@@ -122,7 +122,7 @@ def with_addresses(table: Array, narrow: bool, training: bool, address_of: Addre
         address_of: compiles or loads a part.
     """
     found = table.copy()
-    found[0, FORWARD] = address_of(narrow_forward if narrow else plain_forward)
+    found[0, FORWARD] = address_of(narrow_forward if narrow else units_forward)
     if table[0, LARGE] == 1:
         found[0, LARGE] = address_of(large_multiplied)
     if training:
@@ -130,10 +130,8 @@ def with_addresses(table: Array, narrow: bool, training: bool, address_of: Addre
         if (table[1:, SWEPT] == 1).any():
             found[0, SWEEP], found[0, OTHERS] = address_of(layer_swept), address_of(others_updated)
     if table[0, NOTED] == 1:
-        found[0, NOTED], found[0, MOVED] = (
-            address_of(statistics_noted),
-            address_of(statistics_moved),
-        )
+        found[0, NOTED] = address_of(statistics_noted)
+        found[0, MOVED] = address_of(statistics_moved)
     for row in found[1:]:
         if int(row[KIND]) in COMPUTED:
             there, back = COMPUTED[int(row[KIND])]

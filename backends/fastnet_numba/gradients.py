@@ -11,9 +11,9 @@ from fastnet.contract.program import State
 COPIED_BYTES = 2**24
 
 
-def copies_of(parameters: int, workers: int) -> int:
+def copies_of(nbytes: int, workers: int) -> int:
     """How many copies of so many bytes of parameters the workers of a run have; 0 for none."""
-    return workers if workers > 1 and workers * parameters <= COPIED_BYTES else 0
+    return workers if workers > 1 and workers * nbytes <= COPIED_BYTES else 0
 
 
 def gradient_room(state: State, entries: int) -> Array:

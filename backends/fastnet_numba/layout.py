@@ -30,7 +30,14 @@ from fastnet.contract.plan import (
     Plan,
     Softmax,
 )
-from fastnet_numba.ops.panels import PANEL, WORTH_PACKING, Blocks, blocks_for, worth_packing
+from fastnet_numba.ops.panels import (
+    PANEL,
+    WORTH_PACKING,
+    Blocks,
+    blocks_for,
+    is_far,
+    worth_packing,
+)
 from fastnet_numba.ops.table import (
     AFFINE,
     BATCH_NORMALIZE,
@@ -87,7 +94,8 @@ FAR_BYTES = 3 * 2**20
 FEWEST_ROWS, MOST_ROWS = 256, 1024
 
 #: The most units of a layer, and inputs, of a network whose rows are in the lanes (`narrow.py`).
-#: With 64 units that takes as long as the other way or longer, see below; the inputs are a choice.
+#: With 64 units that takes 1.0 to 1.7 times as long (bench/results/numba-2026-11-28.json); the most
+#: inputs are a choice.
 NARROW_UNITS, NARROW_INPUTS = 48, 512
 
 #: From how many rows on they are, in vectors: for networks whose widest layer is half a vector at
@@ -207,7 +215,7 @@ def _by_statistics(table: Array) -> Array:
 def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
     """Whether a chunk of so many rows has products that tiles alone are not best for."""
     for op in plan.affine:
-        if op.weight.size > blocks.plain:
+        if blocks.has_large(op.weight.size):
             return True
         # The weights' gradient; of one unit, it is one row.
         entries = rows * (op.units if op.units > 1 else op.inputs)
@@ -219,7 +227,7 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
             LANES[itemsize],
             itemsize,
         )
-        if entries > blocks.plain and (packed or entries > 2 * blocks.entries):
+        if blocks.has_large(entries) and (packed or is_far(entries, blocks.entries)):
             return True
     return False
 
@@ -231,7 +239,7 @@ def _with_panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> A
         row
         for row in found[1:]
         if row[KIND] == AFFINE
-        and row[INPUTS] * row[UNITS] > blocks.plain
+        and blocks.has_large(row[INPUTS] * row[UNITS])
         and rows >= WORTH_PACKING
         and row[UNITS] > panel
     ]

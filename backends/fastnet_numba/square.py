@@ -58,7 +58,9 @@ term = by_code({code: TERMS_OF[code] for code in LOSSES})
 
 @entry
 def square_steps(table, constants, sizes, w, m, rates, losses, scale_, constant_):
-    """The steps of a run: see `tiny.steps`, of whose arguments two are others here.
+    """The steps of a run.
+
+    The arguments are those of `tiny.steps`, but `constants` is not read, and two hold other things.
 
     Args:
         w: for each layer w, b and the mask of its units.

@@ -352,7 +352,7 @@ class TableRows:
         row = row_length(op.units, self.itemsize)
         target = self.place(op.units)
         transposed = -1
-        large = op.weight.size > blocks_for(self.itemsize, caches()).plain
+        large = blocks_for(self.itemsize, caches()).has_large(op.weight.size)
         few = self.chunk <= (FEW_ROWS_OF_LARGE if large else FEW_ROWS) and op.units % lanes == 0
         if op.needs_input_gradient and op.inputs > 1 and op.units > 1:
             if few:

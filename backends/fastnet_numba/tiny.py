@@ -216,12 +216,12 @@ def _sizes(depth: int, width: int, groups: int, loss: str) -> Array:
 
 
 @entry
-def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
+def steps(table, constants, sizes, w, m, rates, losses, scale_, constant_):
     """The steps of a run.
 
     Args:
         table, constants: of the layers.
-        numbers: layers, width, vectors of a batch, the loss's code.
+        sizes: layers, width, vectors of a batch, the loss's code.
         w: for every layer w, v, b and the mask of its units.
         m: a of the input and of all layers, s and d likewise, room, the mask of outputs, y.
         rates: the learning rate of each step, or one for all.
@@ -231,7 +231,7 @@ def steps(table, constants, numbers, w, m, rates, losses, scale_, constant_):
     Returns:
         how many steps' losses were found: one whose loss is not finite is the last.
     """
-    depth, width, groups, loss = numbers[0], numbers[1], numbers[2], numbers[3]
+    depth, width, groups, loss = sizes[0], sizes[1], sizes[2], sizes[3]
     size = lanes(m)
     scale, constant = every(m, scale_), every(m, constant_)
     v, b = width * width, 2 * width * width

@@ -1,4 +1,4 @@
-"""Versions of Numba: which ones the kernels were tried with, and what a failure is told as.
+"""Versions of Numba: which ones the kernels were tried with, and the error that a failure becomes.
 
 How kernels are compiled (`simd/compiled.py`, `simd/traced.py`, `cache.py`) rests on parts of Numba
 that later versions may change. Most do not, so the extra asks for none of them in particular.
@@ -15,7 +15,7 @@ TRIED = ("0.66.0", "0.68.1")
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Say what Numba failed at, and what to do: also where another version of it may be why.
+    """Turn an error of Numba into one that says what failed and what to do.
 
     Args:
         doing: what Numba does, such as "load its kernels".

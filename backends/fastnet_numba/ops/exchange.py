@@ -17,7 +17,7 @@ from fastnet_numba.simd.parts import by_address
 from fastnet_numba.simd.vectors import drain, lanes, load, stream
 
 #: Entries of the parameters that are updated at once: with their gradients and the optimizer's
-#: memory of them they should stay in the second cache.
+#: memory of them they should stay in the second cache. Whole cache lines; the number is a choice.
 AT_ONCE = 4_096
 
 
@@ -88,8 +88,9 @@ def copies_updated(
 ):  # fmt: skip
     """Update the parameters `low` to `high` in this worker's copy `p`, and write them into others'.
 
-    Some at a time, which stay in the nearest caches: their gradient is that at `g[own]`, where it
-    is added up before, unless `parts` is 0. By `count` segments, or all alike where that is 0.
+    AT_ONCE at a time. Their gradient stands at `g[own]`; unless `parts` is 0, the parts' gradients
+    are added up there first. Where `count` is not 0, each of so many `segments` has a rate of its
+    own.
     """
     summed = g[own : own + stride]
     for at in range(low, high, AT_ONCE):
@@ -113,7 +114,8 @@ def copies_updated(
 def write_over(p, low, high, copies, at):
     """Write the parameters `low` to `high` into the copy that begins at `copies[at]`.
 
-    Whole vectors: behind a copy there is room.
+    Whole vectors: `low` and `high` lie on cache lines (`barrier.bound`, AT_ONCE), so none reaches
+    into what another worker updates; behind the last there is room.
     """
     for i in range(low, high, lanes(p)):
         stream(copies, at + i, load(p, i))

@@ -104,12 +104,13 @@ def compute_back(ops, o, p, g, g_at, m, d, d_next, rows, more):
     `more` is as for `backward`.
 
     Returns:
-        whether nothing before that row has parameters.
+        True where the way back ends here, because nothing before that row has parameters; parts
+        that seldom come first always say False.
     """
 
 
 @part
-def plain_forward(ops, p, m, rows, factor, first, seed, step):
+def units_forward(ops, p, m, rows, factor, first, seed, step):
     """What `forward` calls where units are in the lanes.
 
     `factor` multiplies the dropout rates; nothing is dropped where it is 0. Weights that have

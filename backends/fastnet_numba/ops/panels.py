@@ -31,12 +31,12 @@ WORTH_PARTING, PAGE = (12 if WIDTHS[0] * register_bytes() <= LINE else 96), 4096
 
 #: Steps of depth for which a plain product goes over all columns, where B comes from farther away
 #: than the second cache: with one row of A, and with more. So what is read of a row of B lies in
-#: one piece, and few pages are in use at once. Such products alone take 1.1 to 1.8 times as long
+#: one piece, and few pages are in use at once. Such products alone take 1.1 to 2 times as long
 #: without (bench/results/numba-2026-11-28.md).
 STEPS_OF_ONE_ROW, STEPS_OF_ROWS = 16, 128
 
 #: Steps of depth of a product of rows with rows: four rows of B should stay in half of the first
-#: cache. Likewise, 2,048 at once take 1.3 times as long with AVX2, the same with AVX-512.
+#: cache. Likewise, 2,048 at once take 1.3 times as long with AVX2.
 STEPS_ALONG = 1024
 
 #: Vectors in a row of a panel.
@@ -46,12 +46,13 @@ PANEL = WIDTHS[0]
 #: read and written once more for every further block.
 ROW_BYTES = 256
 
-#: How far ahead B is brought near while it is packed: rows, or columns of a transpose. Measured on
-#: Zen 4, 2048 x 2048: packing takes 0.75 times as long, or 0.9 times.
+#: How far ahead B is brought near while it is packed: rows, or columns of a transpose. Likewise,
+#: with 2048 x 2048 packing takes 0.75 times as long, or 0.9 times.
 FETCHED_ROWS, FETCHED_COLUMNS = 16, 64
 
 #: B is packed from so many times the bytes of the first cache. A choice: with 128 rows on Zen 4,
-#: 0.9 to 1.0 from 0.4 to 2.3 MB, and 1.2 from 4 MB on; a smaller second cache gains earlier.
+#: 0.9 to 1.0 from 0.4 to 2.3 MB, and 1.2 from 4 MB on
+#: (bench/results/numba-packing-2026-11-29.json); a smaller second cache gains earlier.
 PACKED_FROM = 4
 
 
@@ -65,20 +66,32 @@ class Blocks:
     rows: int
     plain: int
 
+    def has_large(self, weights: int) -> bool:
+        """Whether products with so many weights may be packed, or go step by step through them."""
+        return weights > self.plain
+
 
 def worth_packing(rows, columns, row, entries, lanes, itemsize):
-    """Whether to pack B pays: for kernels too.
+    """Whether packing B pays. Kernels ask this too (`products.packing_pays`).
 
     Args:
         rows, columns: of C.
         row: how far B's rows are apart.
         entries: of a block.
-        lanes, itemsize: of its numbers.
+        lanes, itemsize: numbers in a vector, and bytes of a number.
     """
     crowded = row * itemsize % PAGE == 0
     fewest = WORTH_PARTING if crowded else WORTH_PACKING
     large = crowded or rows * columns >= entries  # half of the second cache
     return rows >= fewest and large and row > PANEL * lanes
+
+
+def is_far(numbers, entries):
+    """Whether the second cache has no room for so many numbers; a block's entries fill half of it.
+
+    Kernels ask this too (`products.comes_from_far`).
+    """
+    return numbers > 2 * entries
 
 
 def blocks_for(itemsize: int, caches: Caches) -> Blocks:

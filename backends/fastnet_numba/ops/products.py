@@ -19,6 +19,7 @@ from fastnet_numba.ops.panels import (
     STEPS_ALONG,
     STEPS_OF_ONE_ROW,
     STEPS_OF_ROWS,
+    is_far,
     worth_packing,
 )
 from fastnet_numba.simd.compiled import inlined, kernel, part, written
@@ -40,7 +41,7 @@ from fastnet_numba.simd.vectors import (
     transpose,
 )
 
-packing_pays = inlined(worth_packing)
+packing_pays, comes_from_far = inlined(worth_packing), inlined(is_far)
 
 #: Rows of the largest tile; and of some of them, for which slopes are fetched at once.
 HEIGHT = HEIGHTS[0]
@@ -152,7 +153,7 @@ def large_multiplied(
         shape.rows, shape.columns, b.row, room.entries, lanes(room.m), room.m.itemsize
     ):
         multiply_packed(tiles, c, a, b, transposed, shape, begin, end, e, room)
-    elif shape.columns * shape.depth > 2 * room.entries:  # than the second cache has
+    elif comes_from_far(shape.columns * shape.depth, room.entries):
         steps = STEPS_OF_ONE_ROW if shape.rows == 1 else STEPS_OF_ROWS
         for k in range(0, shape.depth, steps):
             deep = min(steps, shape.depth - k)

@@ -60,8 +60,9 @@ AS_THEY_LIE = -2
 #: that of packed blocks with their sizes (`products.Room`), and from how many rows on these are in
 #: the lanes (`narrow.py`): 0 for never; in training all or none are. NOTED and MOVED: the addresses
 #: of what is done with statistics, -1 where there are none. FORWARD: that of what goes forward
-#: through the table; SWEEP and OTHERS: those of `sweep.py`, -1 where no layer is SWEPT; LARGE: 1
-#: where products may be large, and then the address of these.
+#: through the table; SWEEP and OTHERS: those of `sweep.py`, -1 where no layer is SWEPT; LARGE: 0,
+#: or 1 where products may be large. A 1 in NOTED, MOVED or LARGE is replaced by the address of what
+#: is called there (`addresses.py`).
 (
     CHUNK, INPUT_WIDTH, OUTPUT_WIDTH, X, X_ROW, Y, ROW_WEIGHTS, OUTPUT, OUTPUT_ROW, D, D_NEXT,
     ONES, TILES, LOSS, TERMS, LOSS_CONSTANT, PACKED, BLOCK_DEPTH, BLOCK_ENTRIES, STRIP_DEPTH,

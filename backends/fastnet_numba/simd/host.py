@@ -109,7 +109,7 @@ def _length(path: Path) -> int:
 
 
 def _spans(path: Path) -> list[tuple[int, int]]:
-    """The first and the last of each span that a file lists, such as 0-3,8; 0 if there is none."""
+    """The first and last of each span that a file lists, such as 0-3,8; 0 if it cannot be read."""
     try:
         spans = [span.split("-") for span in path.read_text().split(",")]
         return [(int(span[0]), int(span[-1])) for span in spans]

@@ -33,7 +33,8 @@ def plain_address(function: Callable[..., Any]) -> int:
 def types_of(function: Callable[..., Any], number: Any) -> tuple[Any, ...]:
     """The types of a part's arguments: by its parameters' names, integers for all others.
 
-    Where a parameter's annotation is a named tuple, that counts by the names of its fields.
+    A parameter that is annotated with a named tuple has the type of that tuple, of fields whose
+    types go by their names likewise.
 
     Args:
         function: a part, or what declares it.

@@ -20,6 +20,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastnet.arrays.cache_lines import LINE
 from fastnet_numba.simd.dots import DOTS, cover_with_dots
 from fastnet_numba.simd.host import register_bytes, registers
 from fastnet_numba.simd.vector import (
@@ -148,7 +149,7 @@ def _tile(module: Any, kind: Any, height: int, width: int, masked: bool, form: s
         if form != "any":
             then = builder.add(k, INDEX(AHEAD))
             ahead = builder.mul(then, b_row)
-            for j in range(0, width * kind.count * align, 64):
+            for j in range(0, width * kind.count * align, LINE):
                 line = builder.place(b, builder.add(ahead, INDEX(j // align)), kind)
                 prefetch(builder, line, FIRST_CACHE)
             if form == "down":

@@ -1,7 +1,7 @@
 """The vector as a type of compiled code: what it is to LLVM, its operators, and building blocks.
 
 The blocks are for the files that speak LLVM: `lanes.py`, `transposing.py`, `sorting.py`,
-`groups.py`, `tiles.py`, `dots.py`, `modes.py` and `atomics.py`.
+`groups.py`, `squares.py`, `tiles.py`, `dots.py`, `modes.py` and `atomics.py`.
 """
 
 import operator
