@@ -92,7 +92,9 @@ class Derivatives(Record):
     def _program(self, of: str) -> Program:
         """What predicts that of which derivatives are wanted."""
         if of not in ("prediction", "logit"):
-            raise DefinitionError(f"of is {of!r}; it must be 'prediction', 'logit' or 'loss'.")
+            raise DefinitionError(
+                f"of is {of!r}; it must be 'prediction' or 'logit', or, for input_gradient, 'loss'."
+            )
         plan = self.program.plan
         if of == "prediction" or plan.loss_source == plan.prediction:
             return self.program
@@ -188,14 +190,14 @@ class Differentiable:
 
         Args:
             x: `(rows, inputs)`.
-            of: as for `input_gradient`.
+            of: "prediction" or "logit", as for `input_gradient`.
             encoded: as for `predict`.
 
         Returns:
             `(rows, outputs, inputs)` of the model's dtype; inputs as for `input_gradient`.
 
         Raises:
-            DefinitionError: if `of` is neither.
+            DefinitionError: if `of` is neither of these.
             DataError: if the array does not fit.
         """
         check_encoded(self.table, encoded, "jacobian")

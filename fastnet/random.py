@@ -219,7 +219,7 @@ def seed_of_fit(seed: int, fit: int) -> int:
 def seed_of_part(seed: int, part: int) -> int:
     """The seed of shuffles within a part of the rows; parts count from 0, up to 2^62.
 
-    Some bits of the seed are turned, so that no part has the seed of a fit: any would do.
+    Some bits of the seed are flipped, so that no part has the seed of a fit. Any bits would do.
     """
     return _mixed(seed ^ 0x5851F42D4C957F2D, 2**62 + part)
 

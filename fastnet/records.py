@@ -24,9 +24,9 @@ class _Signature:
 class Record:
     """A class whose annotated names are its fields, as `dataclass(frozen=True)` makes of one.
 
-    Its base class alone makes it one. One that has the decorator too is what that makes of it, and
-    those below it need it as well. `__post_init__` may check the fields. `dataclasses.fields`,
-    `replace` and `asdict` take it.
+    Its base class alone makes it one. A class may have `@dataclass(frozen=True)` all the same: it
+    then has the decorator's methods, and every class below it needs the decorator too.
+    `__post_init__` may check the fields. `dataclasses.fields`, `replace` and `asdict` take it.
 
     Raises:
         TypeError: when a class is defined with `field()` or `KW_ONLY`, which records do not take,
@@ -43,8 +43,9 @@ class Record:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         special = any(isinstance(value, Field) for value in vars(cls).values())
-        # `dataclass` writes methods for a frozen class, and makes none of which one above is not
-        # frozen, nor the reverse. Here it writes nothing; a user's decorator finds frozen ones.
+        # `dataclass` refuses a frozen class below one that is not, and the reverse; and for a
+        # frozen class it writes methods. So while it runs here all records pass as not frozen;
+        # afterwards as frozen, which a user's decorator needs.
         above = [one for one in cls.__mro__[1:] if issubclass(one, Record) and one is not Record]
         _say_whether_frozen(above, False)
         try:

@@ -462,7 +462,10 @@ def _lowered(network: Network) -> Plan:
 
 
 def _canonical(named: Activation | Loss) -> tuple[str, tuple[float, ...]]:
-    """Its kind and constants as Python's own numbers: by NumPy's, float32 would become float64."""
+    """Its kind, and its constants as Python's own numbers.
+
+    One of NumPy's float64 would make float64 of float32 arrays.
+    """
     kind, constants = named.canonical()
     return kind, tuple(map(float, constants))
 

@@ -398,7 +398,8 @@ LAYERS: dict[str, type[Layer]] = {
 }
 
 
-#: Residual blocks inside one another, at most: what goes through layers calls itself for each.
+#: Residual blocks inside one another, at most: functions that go through layers call themselves
+#: once for each.
 MOST_NESTED = 32
 
 
