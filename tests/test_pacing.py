@@ -5,6 +5,7 @@ from fastnet.training.pacing import (
     COMMIT_TIMES,
     LONGEST_RUN_SECONDS,
     PRODUCT_SECONDS,
+    ROW_SECONDS,
     RUN_SECONDS,
     STEP_SECONDS,
     Pacing,
@@ -12,9 +13,9 @@ from fastnet.training.pacing import (
 
 
 def test_the_first_run_is_as_long_as_its_multiply_adds_should_take():
-    few, many = Pacing(4, 16), Pacing(1_024, 6_000_000)
-    assert few.steps * (STEP_SECONDS + 64 * PRODUCT_SECONDS) <= RUN_SECONDS
-    assert (few.steps + 1) * (STEP_SECONDS + 64 * PRODUCT_SECONDS) > RUN_SECONDS
+    found, many = Pacing(256, 6_208), Pacing(1_024, 6_000_000)
+    seconds = STEP_SECONDS + 256 * (ROW_SECONDS + 6_208 * PRODUCT_SECONDS)
+    assert found.steps * seconds <= RUN_SECONDS < (found.steps + 1) * seconds
     assert many.steps == 1
 
 

@@ -10,11 +10,11 @@ RUN_SECONDS = 0.05
 COMMIT_TIMES, LONGEST_RUN_SECONDS = 100, 2.0
 
 
-#: What the first run counts on, before anything is measured: the seconds of a step on no rows, and
-#: those of a multiply-add of the forward pass, with the two of the backward pass. A choice, on the
-#: safe side: the NumPy backend takes less on the processors it was measured on (bench/REPORT.md),
-#: and what is faster is asked for more by the second run.
-STEP_SECONDS, PRODUCT_SECONDS = 5e-5, 3e-9
+#: What the first run counts on, before anything is measured: the seconds of a step on no rows, of a
+#: row, and of a multiply-add of the forward pass, with the two of the backward pass. About what the
+#: NumPy backend takes with one thread (bench/TABLES.md). What is faster is asked for more by the
+#: second run; what is forty times as slow ends the first one after LONGEST_RUN_SECONDS.
+STEP_SECONDS, ROW_SECONDS, PRODUCT_SECONDS = 5e-5, 2e-8, 1e-10
 
 
 class Pacing:
@@ -30,7 +30,7 @@ class Pacing:
 
     def __init__(self, batch_size: int, products: int) -> None:
         self.batch_size = batch_size
-        seconds = STEP_SECONDS + batch_size * products * PRODUCT_SECONDS
+        seconds = STEP_SECONDS + batch_size * (ROW_SECONDS + products * PRODUCT_SECONDS)
         self.rows = int(RUN_SECONDS / seconds) * batch_size
 
     @property
