@@ -99,7 +99,7 @@ from fastnet.errors import (
 )
 from fastnet.version import __version__
 
-if TYPE_CHECKING:  # imported when they are first used: see `_LATER` and `_ROOMS`
+if TYPE_CHECKING:  # imported when they are first used: see `_LATER` and `_MODULES`
     from fastnet import benchmark, interchange, many, model, sklearn, tables, training  # noqa: F401
     from fastnet.contract.choosing import using
     from fastnet.interchange.importing import from_keras, from_onnx, from_sklearn, from_torch
@@ -157,14 +157,14 @@ _LATER = {
 }
 
 
-#: Rooms that are imported when they are first used, as `fastnet.tables`.
-_ROOMS = ("benchmark", "interchange", "many", "model", "sklearn", "tables", "training")
+#: Modules and packages that are imported when they are first used, as `fastnet.tables`.
+_MODULES = ("benchmark", "interchange", "many", "model", "sklearn", "tables", "training")
 
 if not TYPE_CHECKING:  # type checkers would take any name for one that is here
 
     def __getattr__(name: str) -> Any:
         """Import what is more than a definition when it is first used (PEP 562)."""
-        if name in _ROOMS:
+        if name in _MODULES:
             return import_module(f"{__name__}.{name}")
         if name in _LATER:
             found = globals()[name] = getattr(import_module(_LATER[name]), name)
@@ -176,4 +176,4 @@ if not TYPE_CHECKING:  # type checkers would take any name for one that is here
 def __dir__() -> list[str]:
     own = [name for name in globals() if name.startswith("__")]
     # `help(fastnet)` uses all that is listed, also where there is no scikit-learn.
-    return sorted({*own, *__all__, *_ROOMS} - {"sklearn"})
+    return sorted({*own, *__all__, *_MODULES} - {"sklearn"})

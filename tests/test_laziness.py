@@ -77,7 +77,7 @@ def test_names_that_are_imported_later_are_public_like_all_others():
                 if isinstance(line, ast.ImportFrom):
                     said |= {alias.name: line.module for alias in line.names}
     rooms = {name for name, module in said.items() if module == "fastnet"}
-    assert rooms == set(fastnet._ROOMS)
+    assert rooms == set(fastnet._MODULES)
     assert {name: module for name, module in said.items() if name not in rooms} == fastnet._LATER
     assert {*fastnet.__all__, *rooms} - set(dir(fastnet)) == {"sklearn"}
     assert "class Model" in pydoc.render_doc(fastnet, renderer=pydoc.plaintext)  # by help(fastnet)
@@ -90,7 +90,7 @@ def test_names_that_are_imported_later_are_public_like_all_others():
 
 
 def test_rooms_need_no_import_of_their_own_and_a_star_brings_every_name():
-    rooms = set(fastnet._ROOMS) - {"sklearn"}
+    rooms = set(fastnet._MODULES) - {"sklearn"}
     used = "".join(f"\nassert fastnet.{name}.__name__ == 'fastnet.{name}'" for name in rooms)
     star = "\nfrom fastnet import *\nassert not set(fastnet.__all__) - set(globals())"
     assert child.run(f"import fastnet{used}{star}{LOADED}") == "\n"

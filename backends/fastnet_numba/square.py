@@ -47,7 +47,7 @@ def has(codes: list[int], loss: int) -> bool:
 
 
 def logistic(z, c0, c1):
-    """a = sigmoid(z), where no other vector is in the works."""
+    """a = sigmoid(z), where no other vector is computed meanwhile."""
     a = sigmoid_alone(z)
     return a, a * (1.0 - a)
 

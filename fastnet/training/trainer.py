@@ -63,7 +63,7 @@ class Trainer:
         learning_rates: None: as the optimizer says.
         objective: None: the network's loss with the settings' penalties.
         observer: called after every epoch; None: early stopping as the settings say.
-        pacing: that of the last fit, if its steps were like these; None: runs begin short.
+        pacing: that of the last fit, if its steps were like these; None: counted (`pacing.py`).
         interrupts: what defers Ctrl-C, which fits among others share; None: its own.
         upload: hands rows to the backend, once if fits share them; None: `program.upload`.
 
