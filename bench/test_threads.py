@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import fastnet as fn
 from bench.processor import available
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet_numpy.threads import WORTH_SHARING, wanted
 
 ROWS, EPOCHS, ROUNDS = 8_192, 2, 7

@@ -11,7 +11,8 @@ from fastnet.arguments import explained
 from fastnet.arrays import cache_lines, checks, dlpack, pairs
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import is_stored
-from fastnet.contract import choosing, plan, starting
+from fastnet.contract import choosing, starting
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.definition.optimizers import LBFGS, Optimizer
@@ -117,7 +118,7 @@ class Model(Differentiable):
             DataError: if a parameter is missing, has another shape or is not finite.
         """
         dtype = checks.dtype(dtype).name
-        lowered = plan.lower(network)
+        lowered = lower(network)
         flat = cache_lines.zeros(lowered.size, np.dtype(dtype))
         pieces = Parameters(lowered.parameters, flat)
         if set(parameters) != set(pieces):
@@ -153,7 +154,7 @@ class Model(Differentiable):
         self.table = table
         self.history = history
         self._threads = threads
-        self._plan = plan.lower(network)
+        self._plan = lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
         chosen = choosing.choose(backend)
         self.backend = chosen.name

@@ -9,7 +9,7 @@ import numpy as np
 from fastnet import files
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet.definition.network import Network, attach, detach
 from fastnet.errors import DefinitionError
 from fastnet.parameters import Parameters

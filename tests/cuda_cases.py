@@ -16,7 +16,7 @@ from simulated.sanitized import Launch
 
 import fastnet as fn
 from fastnet import random
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Run
 from fastnet_cupy import control
 from fastnet_cupy.layout import Layout, lay_out, tabulate

@@ -8,6 +8,7 @@ from cuda_cases import BOTH, Case, Out, draw, rounding
 
 import fastnet as fn
 from fastnet.contract import plan
+from fastnet.contract.lowering import lower
 from fastnet_cupy.embedding import categories_of, functions_of
 from fastnet_cupy.names import SUM_COLUMNS, Category
 from fastnet_numpy import embedding as definition
@@ -33,7 +34,7 @@ def _case(name: str, kernel: str, number: Any, arguments: dict[str, Any], blocks
 
 def _tables(name: str, number: Any, sizes: tuple[int, ...], units: tuple[Any, ...]) -> list[Case]:
     layers = [fn.Embed(units), fn.Dense(1)]
-    lowered = plan.lower(fn.Network(fn.Inputs(2, sizes), layers))
+    lowered = lower(fn.Network(fn.Inputs(2, sizes), layers))
     op = lowered.operations[0]
     flat, generator = draw(1, lowered.size, number), np.random.default_rng(2)
     codes = [generator.integers(0, size, ROWS) for size in op.sizes]
@@ -57,7 +58,7 @@ def _tables(name: str, number: Any, sizes: tuple[int, ...], units: tuple[Any, ..
 
 def _numbers(number: Any, numeric: Any) -> list[Case]:
     layers = [fn.Embed(2, numeric), fn.Dense(1)]
-    lowered = plan.lower(fn.Network(fn.Inputs(3, (5,)), layers))
+    lowered = lower(fn.Network(fn.Inputs(3, (5,)), layers))
     op: Any = lowered.operations[1]
     flat = draw(1, lowered.size, number, 0.5)
     periodic, functions, made = isinstance(op, plan.Periodic), functions_of(op), op.weight.shape[2]

@@ -9,7 +9,7 @@ from samples import label, rows_for, weights_for
 from tolerances import TRAJECTORY
 
 import fastnet as fn
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition import optimizers
 from fastnet_cupy import control, tiny

@@ -6,7 +6,7 @@ from samples import rows_for
 import fastnet as fn
 from fastnet.contract import loading
 from fastnet.contract.kinds import kinds_of
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 
 #: One of each way that layers may stand to each other: a norm before and behind an activation, an
 #: activation first, blocks first, last, in a row, in each other, and one of nothing but dropout.

@@ -16,8 +16,9 @@ from simulated.stand_in import Machine
 
 import fastnet as fn
 from fastnet.arrays import dlpack
-from fastnet.contract import plan
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_cupy import cupy_device, pinned, streaming
 from fastnet_cupy.cupy_device import CupyDevice
 from fastnet_cupy.program import CudaProgram
@@ -60,7 +61,7 @@ def opened(monkeypatch, schedule="late", **settings):
 
 
 def program_on(device, path, precision=None):
-    return CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
+    return CudaProgram(lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
 
 
 def results(device, path, precision, streamed):
@@ -71,7 +72,7 @@ def results(device, path, precision, streamed):
     there = [program.to_device(array) for array in given]
     whole = Data(Inputs(there[0]), *there[1:])
     data = Data(Inputs(given[0]), *given[1:]) if streamed else whole
-    flat = plan.initial_parameters(NETWORK, 7).astype("f4")
+    flat = initial_parameters(NETWORK, 7).astype("f4")
     memory = fn.Adam().memory(flat.size, flat.dtype)
     state = State(program.to_device(flat.copy()), program.to_device(memory))
     batches, first, found = math.ceil(ROWS / BATCH), 0, []
@@ -119,7 +120,7 @@ def test_whatever_the_order_of_work_the_bits_are_the_simulated_devices(
 def predicted(machine, device, path="layered"):
     """Predictions for rows that are filled and freed in a stream of the caller's own."""
     program = program_on(device, path)
-    flat = plan.initial_parameters(NETWORK, 7).astype("f4")
+    flat = initial_parameters(NETWORK, 7).astype("f4")
     x = rows_for(NETWORK, ROWS)[0].astype("f4")
     with machine.Device(1), machine.cuda.Stream() as stream:
         rows = machine.cupy.empty(x.shape, "f4")

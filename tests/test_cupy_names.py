@@ -9,7 +9,8 @@ from cuda_cases import a_run, network
 from simulated import building
 
 import fastnet as fn
-from fastnet.contract import kinds, plan
+from fastnet.contract import kinds
+from fastnet.contract.lowering import lower
 from fastnet_cupy import control, layout, names, narrow
 from fastnet_cupy.names import Control, Layer, Setting, Step, Table
 from fastnet_cupy.precision import FLOAT32
@@ -74,7 +75,7 @@ def test_the_tables_hold_the_network():
 
 
 def test_a_bias_lies_where_the_plan_says():
-    lowered = plan.lower(fn.Network(3, [fn.Dense(5), fn.Dense(2)]))
+    lowered = lower(fn.Network(3, [fn.Dense(5), fn.Dense(2)]))
     first = lowered.operations[0]
     moved = replace(first, bias=replace(first.bias, offset=99))
     made = layout.lay_out(replace(lowered, operations=(moved, *lowered.operations[1:])))
@@ -86,7 +87,7 @@ def test_a_plan_that_is_no_chain_of_layers_becomes_as_few_stages_as_kernels_allo
     caplog.set_level("DEBUG", "fastnet")
     block = [fn.LayerNorm(), fn.ReLU(), fn.Dropout(0.5), fn.Dense(3, fn.PReLU()), fn.Scale()]
     layers = [fn.Dense(3, "tanh"), fn.Residual(block), fn.Mish(), fn.BatchNorm(), fn.Dense(2)]
-    made = layout.lay_out(plan.lower(fn.Network(3, layers)))
+    made = layout.lay_out(lower(fn.Network(3, layers)))
     fronts = [type(stage.front).__name__ for stage in made.stages]
     assert fronts == [
         "Affine", "Normalize", "Affine", "NoneType", "NoneType", "BatchNormalize", "Affine"
@@ -103,7 +104,7 @@ def test_a_plan_that_is_no_chain_of_layers_becomes_as_few_stages_as_kernels_allo
 
 
 def test_softmax_elsewhere_than_at_the_output_is_refused():
-    lowered = plan.lower(fn.Network(3, [fn.Dense(3), fn.Softmax()], "mse"))
+    lowered = lower(fn.Network(3, [fn.Dense(3), fn.Softmax()], "mse"))
     dense, softmax = lowered.operations
     again = replace(softmax, sources=(2,), target=3)
     changes = {"operations": (dense, softmax, again), "loss_source": 3, "prediction": 3}

@@ -23,7 +23,7 @@ pytest.importorskip("cupy", reason="cupy is not installed")
 
 from cupy.cuda import nvrtc
 
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet_cupy import compiler, narrow, tiny
 from fastnet_cupy.layout import lay_out, tabulate
 from fastnet_cupy.names import THREADS, TINY_THREADS, WARP

@@ -12,8 +12,10 @@ from tolerances import FORWARD
 
 import fastnet as fn
 from fastnet.contract import choosing as contract
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet.errors import DoesNotFit
 from fastnet_cupy import buffers, steps, streaming
 from fastnet_cupy import program as programs
@@ -28,7 +30,7 @@ NETWORK = fn.Network(
     6, [fn.Dense(17, "gelu"), fn.Dropout(0.2), fn.Dense(9, "tanh"), fn.Dense(3, "softmax")],
     "crossentropy",
 )  # fmt: skip
-LOWERED = plan.lower(NETWORK)
+LOWERED = lower(NETWORK)
 ROWS = 75
 TINY = REGIMES
 
@@ -58,7 +60,7 @@ def a_run(count, first=0, batch=16, shuffled=True, rows=ROWS, **options):
 
 
 def trained(program, data, *runs):
-    flat = plan.initial_parameters(NETWORK, 7).astype(program.dtype)
+    flat = initial_parameters(NETWORK, 7).astype(program.dtype)
     memory = fn.Adam().memory(len(flat), flat.dtype)
     state = State(program.to_device(flat), program.to_device(memory))
     losses = np.concatenate([program.train(state, data, run) for run in runs])
@@ -121,7 +123,7 @@ def test_tiny_networks_share_a_launch_and_have_the_bits_of_each_alone(monkeypatc
     def a_network(n):
         """Every third has other rows, a few, and all of them in a batch."""
         rows = 5 if n % 3 == 0 else ROWS
-        flat = plan.initial_parameters(NETWORK, n)
+        flat = initial_parameters(NETWORK, n)
         flat[-1] = np.nan if n == 7 else flat[-1]
         memory = fn.Adam().memory(len(flat), flat.dtype)
         state = State(program.to_device(flat), program.to_device(memory), n)
@@ -160,7 +162,7 @@ def test_an_order_on_the_device_does_what_one_on_the_host_does(monkeypatch, regi
     for array, other in zip(found, wanted, strict=True):
         assert_same_bits(array, other)
     assert downloaded.count(run.order.shape) == downloaded.count((1, ROWS)) / 2 == streamed
-    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    flat = program.to_device(initial_parameters(NETWORK, 7))
     (loss, mass, gradient), right = (
         program.batch_gradient(State(flat, None), data, one, 7) for one in (there, run)
     )
@@ -198,7 +200,7 @@ def test_data_too_large_for_the_device_stays_on_the_host_and_the_whole_contract_
     kept = on_device(small, data)
     assert kept.x.numbers is data.x.numbers, "2.9 MB of rows do not leave room for steps in 3 MB"
     assert large.device.holds(on_device(large, data).x.numbers)
-    flat = plan.initial_parameters(NETWORK, 7)
+    flat = initial_parameters(NETWORK, 7)
     parameters, other = small.to_device(flat), large.to_device(flat)
     assert_same_bits(small.predict(parameters, kept.x), large.predict(other, data.x))
     loss = small.loss(parameters, kept)
@@ -249,7 +251,7 @@ def test_data_of_which_a_part_is_on_the_device_trains_alike(regimes):
 def test_more_rows_than_fit_are_predicted_piece_by_piece(monkeypatch, regimes):
     monkeypatch.setattr(programs, "LARGE_BYTES", 1_000)
     small, large = a_program(regimes, memory_bytes=500_000), a_program(regimes)
-    flat, data = plan.initial_parameters(NETWORK, 7), some_rows(rows=20_000)
+    flat, data = initial_parameters(NETWORK, 7), some_rows(rows=20_000)
     found = small.predict(small.to_device(flat), data.x)
     assert_near(found, large.predict(large.to_device(flat), data.x), FORWARD["float64"])
     loss = large.loss(large.to_device(flat), data)
@@ -259,7 +261,7 @@ def test_more_rows_than_fit_are_predicted_piece_by_piece(monkeypatch, regimes):
 def test_rows_that_cannot_be_one_batch_are_reported():
     program = a_program(memory_bytes=100_000)
     data = some_rows(rows=5_000)
-    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    flat = program.to_device(initial_parameters(NETWORK, 7))
     with pytest.raises(DoesNotFit, match=r"5,000 rows at once are more than .* fewer"):
         program.gradient(flat, data)
 
@@ -282,10 +284,10 @@ def test_predictions_of_rows_on_the_device_stay_there():
 
 def test_products_with_and_without_epilogues_agree():
     data = some_rows()
-    flat = plan.initial_parameters(NETWORK, 7).astype(np.float32)
+    flat = initial_parameters(NETWORK, 7).astype(np.float32)
     network = fn.Network(6, [fn.Dense(40, "relu"), fn.Dense(24, "relu"), fn.Dense(3)])
-    lowered = plan.lower(network)
-    flat = plan.initial_parameters(network, 3).astype(np.float32)
+    lowered = lower(network)
+    flat = initial_parameters(network, 3).astype(np.float32)
     x, y = (a.astype(np.float32) for a in rows_for(network, ROWS))
     found = []
     for epilogues in (True, False):
@@ -300,7 +302,7 @@ def test_products_with_and_without_epilogues_agree():
 
 def test_a_program_keeps_buffers_for_a_few_sizes_only():
     program = a_program()
-    flat = program.to_device(plan.initial_parameters(NETWORK, 7))
+    flat = program.to_device(initial_parameters(NETWORK, 7))
     free = []
     for _ in range(3):
         for rows in (1, 20, 50, 100, 200, 400, 900, 2_000):
@@ -322,9 +324,9 @@ def test_rows_on_the_device_may_begin_anywhere(regimes, dtype):
     from simulated.device import HostDevice
 
     network = fn.Network(4, [fn.Dense(8, "tanh"), fn.Dense(2)])
-    lowered = plan.lower(network)
+    lowered = lower(network)
     program = CudaProgram(lowered, np.dtype(dtype), None, HostDevice(), regimes)
-    flat = plan.initial_parameters(network, 1).astype(dtype)
+    flat = initial_parameters(network, 1).astype(dtype)
     x = rows_for(network, 32)[0].astype(dtype)
     room = program.to_device(np.zeros(4 * 32 + 1, dtype))
     there = room[1:].reshape(32, 4)
@@ -402,7 +404,7 @@ def steps_of_a_run(program, weighted, **settings):
     x, y = rows_for(NETWORK, ROWS)
     put = program.to_device
     weight = put(weights_for(ROWS)) if weighted else None
-    state = State(put(plan.initial_parameters(NETWORK, 7)), put(np.zeros((0, LOWERED.size))))
+    state = State(put(initial_parameters(NETWORK, 7)), put(np.zeros((0, LOWERED.size))))
     run = Run(0, 5, ROWS, None, fn.SGD(), 0.1, **settings)
 
     def counted(self, kernel, *given):

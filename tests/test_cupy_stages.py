@@ -8,8 +8,9 @@ from simulated.building import absence
 from tolerances import GRADIENT_FLOAT32
 
 import fastnet as fn
-from fastnet.contract import plan
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_cupy import steps, streaming
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.staged import StagedPass
@@ -24,7 +25,7 @@ NETWORK = fn.Network(
      fn.Scale(), fn.Dense(3, "softmax")],
     "crossentropy",
 )  # fmt: skip
-LOWERED = plan.lower(NETWORK)
+LOWERED = lower(NETWORK)
 ROWS = 75
 
 
@@ -42,7 +43,7 @@ def some_rows(dtype="float64", rows=ROWS):
 def trained(program, data, count=17, batch=16):
     order = np.stack([np.random.default_rng(e).permutation(ROWS) for e in range(9)])
     run = Run(0, count, batch, order, fn.Adam(), 0.01, l2=0.1, clip_norm=1.0, seed=3)
-    flat = plan.initial_parameters(NETWORK, 7).astype(program.dtype)
+    flat = initial_parameters(NETWORK, 7).astype(program.dtype)
     memory = fn.Adam().memory(LOWERED.trained, flat.dtype)
     state = State(program.to_device(flat), program.to_device(memory))
     losses = program.train(state, data, run)
@@ -52,9 +53,7 @@ def trained(program, data, count=17, batch=16):
 def test_captured_graphs_streams_and_schedules_change_no_bit(monkeypatch):
     program = a_program()
     wanted = trained(program, program.upload(some_rows()))
-    assert (
-        wanted[0][LOWERED.trained :] != plan.initial_parameters(NETWORK, 7)[LOWERED.trained :]
-    ).all()
+    assert (wanted[0][LOWERED.trained :] != initial_parameters(NETWORK, 7)[LOWERED.trained :]).all()
     streamed = trained(a_program(), some_rows())
     monkeypatch.setattr(streaming, "BUFFER_BYTES", 4_000)
     monkeypatch.setattr(steps, "GRAPH_STEPS", 10**9)
@@ -65,7 +64,7 @@ def test_captured_graphs_streams_and_schedules_change_no_bit(monkeypatch):
 
 
 def test_products_without_epilogues_give_the_same_but_for_rounding():
-    flat, found = plan.initial_parameters(NETWORK, 7).astype("float32"), []
+    flat, found = initial_parameters(NETWORK, 7).astype("float32"), []
     for program in (a_program("float32"), a_program("float32", epilogues=False)):
         data = program.upload(some_rows("float32", 700))
         found.append(program.gradient(program.to_device(flat), data, 0.0, 0.1, (3, 4))[1])
@@ -90,7 +89,7 @@ def test_a_pass_takes_the_room_it_says_it_needs(precision, rows):
 
 def test_a_step_that_was_interrupted_leaves_the_next_one_whole(monkeypatch):
     program, data = a_program(), some_rows()
-    state = State(program.to_device(plan.initial_parameters(NETWORK, 7)), None)
+    state = State(program.to_device(initial_parameters(NETWORK, 7)), None)
     run = Run(0, 1, ROWS, None, fn.SGD(), 0.1, seed=3)
     wanted = program.batch_gradient(state, data, run, 0)
     back = StagedPass._back

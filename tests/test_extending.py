@@ -9,7 +9,7 @@ from differences import assert_model_gradient
 
 import fastnet as fn
 from fastnet.contract import loading
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet.definition.activations import ACTIVATIONS
 from fastnet_numpy.activations import FUNCTIONS
 

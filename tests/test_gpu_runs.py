@@ -18,8 +18,10 @@ import fastnet as fn
 pytest.importorskip("bench.gpu", reason="the benchmarks are not beside these tests")
 
 from bench.gpu.sanitizer import NETWORK
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_cupy import steps
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import PATHS
@@ -48,7 +50,7 @@ CASES = [
 
 
 def compiled(device, path, precision):
-    return CudaProgram(plan.lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
+    return CudaProgram(lower(NETWORK), np.dtype("float32"), precision, device, PATHS[path])
 
 
 def trained(program):
@@ -56,7 +58,7 @@ def trained(program):
     x, y = rows_for(NETWORK, ROWS)
     put = program.to_device
     data = Data(Inputs(put(x.astype("f4"))), put(y), put(weights_for(ROWS).astype("f4")))
-    flat = plan.initial_parameters(NETWORK, 7).astype("f4")
+    flat = initial_parameters(NETWORK, 7).astype("f4")
     state = State(put(flat.copy()), put(fn.Adam().memory(flat.size, flat.dtype)))
     epochs = math.ceil(COUNT / math.ceil(ROWS / BATCH))
     order = program.orders(5, range(epochs), ROWS)  # drawn by itself, the same for all
@@ -116,9 +118,9 @@ def test_a_graph_gives_the_bits_of_its_launches(device, path, precision, monkeyp
 @pytest.mark.parametrize(("path", "precision"), CASES)
 def test_every_path_gives_numpys_numbers(device, path, precision):
     found, _, losses = trained(compiled(device, path, precision))
-    plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    plain = loading.load("numpy").compile(lower(NETWORK), np.dtype("float64"), None, None)
     wanted, _, exact = trained(plain)
-    start = plan.initial_parameters(NETWORK, 7)
+    start = initial_parameters(NETWORK, 7)
     apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted - start)
     assert apart <= NEAR[precision]
     np.testing.assert_allclose(losses, exact, rtol=NEAR[precision])
@@ -129,9 +131,9 @@ def test_rows_of_zero_weight_and_evaluation_agree_with_numpy(device, path, preci
     """Predictions, losses and gradients, for more rows than one block takes."""
     x, y = rows_for(NETWORK, 300)
     weights = weights_for(300)
-    flat = plan.initial_parameters(NETWORK, 7)
+    flat = initial_parameters(NETWORK, 7)
     program = compiled(device, path, precision)
-    plain = loading.load("numpy").compile(plan.lower(NETWORK), np.dtype("float64"), None, None)
+    plain = loading.load("numpy").compile(lower(NETWORK), np.dtype("float64"), None, None)
     put = program.to_device
     there = put(flat.astype("f4"))
     data = Data(Inputs(put(x.astype("f4"))), put(y), put(weights.astype("f4")))

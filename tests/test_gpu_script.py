@@ -18,7 +18,7 @@ from bench.gpu import __main__ as script
 from bench.gpu import ceilings, machine, measuring, sanitizer, table
 from bench.gpu.contests import Contest, Goal, contests, small
 from bench.gpu.ours import Fastnet, Fit
-from fastnet.contract import plan
+from fastnet.contract.lowering import lower
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import REGIMES
 
@@ -247,7 +247,7 @@ def test_where_layers_one_by_one_are_faster_is_found_by_size_and_goes_into_the_r
     from simulated.device import HostDevice
 
     regimes = replace(REGIMES, layered_from={("fp16", 16): 100})
-    lowered = plan.lower(small()[1].network)
+    lowered = lower(small()[1].network)
     program = CudaProgram(lowered, np.dtype("float32"), "fp16", HostDevice(), regimes)
     assert [program.buffers.shape_from(n, 64) is None for n in (63, 64, 99, 100)] == [
         True, False, False, True,

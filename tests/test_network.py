@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnet as fn
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=5e-324, max_value=1e308)

@@ -11,8 +11,10 @@ CODE = """
 import ctypes, mmap, sys
 import numpy as np
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet.training.rows import as_outputs
 from fastnet.arrays import cache_lines
 from fastnet_numba import tabulating
@@ -43,8 +45,8 @@ cache_lines.zeros = lambda entries, dtype: guarded(np.zeros(entries, dtype))
 cache_lines.empty = lambda entries, dtype: guarded(np.full(entries, np.nan, dtype))
 
 def drive(case, net, x, y, weight, dtype, threads):
-    program = loading.load("numba").compile(plan.lower(net), np.dtype(dtype), threads, None)
-    flat = guarded(plan.initial_parameters(net, 1).astype(dtype))
+    program = loading.load("numba").compile(lower(net), np.dtype(dtype), threads, None)
+    flat = guarded(initial_parameters(net, 1).astype(dtype))
     y = as_outputs(y if y.dtype.kind == "i" else y.astype(dtype), net)
     rows = Data(Inputs(guarded(x)), guarded(y), guarded(weight))
     program.predict(flat, rows.x)
@@ -84,9 +86,9 @@ for dtype in (np.float32, np.float64):
         x, y = rows_for(mixed(case), 7)
         drive(case, mixed(case), x.astype(dtype), y, weights_for(7).astype(dtype), dtype, 2)
 x, y = fn.datasets.xor()
-program = loading.load("numba").compile(plan.lower(fn.datasets.xor_network(True)),
-                                         np.dtype("float32"), 1, None)
-flat = guarded(plan.initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
+program = loading.load("numba").compile(lower(fn.datasets.xor_network(True)),
+                                        np.dtype("float32"), 1, None)
+flat = guarded(initial_parameters(fn.datasets.xor_network(True), 1).astype("f4"))
 run = Run(0, 9, 4, None, fn.SGD(0.1), guarded(np.full(9, 0.1)))
 rows = Data(Inputs(guarded(x.astype("f4"))), guarded(y.astype("f4")))
 program.train(State(flat, guarded(np.zeros((0, len(flat)), "f4"))), rows, run)

@@ -21,7 +21,7 @@ LAYERS = {
 
 def parts_of(network, rows, training, workers, wide, options):
     """The names of the parts that a network and a run of it need."""
-    from fastnet.contract.plan import lower
+    from fastnet.contract.lowering import lower
     from fastnet.contract.program import Run
     from fastnet_numba.layout import lay_out
     from fastnet_numba.run_tables import segments_of, tables_of

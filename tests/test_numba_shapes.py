@@ -246,7 +246,8 @@ def test_a_row_is_predicted_alike_alone_in_company_and_by_any_number_of_threads(
 
 
 def test_an_operation_without_a_row_in_the_table_is_refused_and_not_skipped():
-    from fastnet.contract.plan import Operation, lower
+    from fastnet.contract.lowering import lower
+    from fastnet.contract.plan import Operation
     from fastnet_numba.layout import lay_out
 
     class Unknown(Operation):

@@ -6,7 +6,8 @@ from compare import assert_near
 from tolerances import GRADIENT_FLOAT32, TRAJECTORY
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition.optimizers import negligible
 
@@ -17,7 +18,7 @@ STEPS = 100
 
 def trained(network, backend, dtype, x, y, rate=0.25, start=None):
     """The parameters and losses after some steps, and the program."""
-    lowered = plan.lower(network)
+    lowered = lower(network)
     program = loading.load(backend).compile(lowered, np.dtype(dtype), None, 1)
     if start is None:
         start = np.random.default_rng(2).uniform(-1, 1, lowered.size)

@@ -76,7 +76,7 @@ def test_a_step_whose_loss_is_not_finite_sweeps_nothing(monkeypatch):
 
 
 def test_no_layer_is_swept_where_nothing_is_updated():
-    from fastnet.contract.plan import lower
+    from fastnet.contract.lowering import lower
     from fastnet_numba.layout import lay_out
 
     network = fn.Network(3, [fn.Dense(256), fn.Dense(256)])

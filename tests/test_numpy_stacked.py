@@ -8,8 +8,10 @@ from compare import assert_same_bits
 from samples import rows_for
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_numpy import stacked
 
 TANH = fn.Network(5, [fn.Dense(17, "tanh"), fn.Dense(3, "gelu", bias=False), fn.Dense(1)])
@@ -26,7 +28,7 @@ def networks(program, network, members, rows, batch, rule, shared):
         y = y if y.dtype.kind == "i" else y.astype(dtype)
         data = Data(Inputs(x.astype(dtype)), y)
         data = every[0][1] if shared and every else data
-        flat = plan.initial_parameters(network, n).astype(dtype)
+        flat = initial_parameters(network, n).astype(dtype)
         order = np.stack([np.random.default_rng([n, e]).permutation(rows) for e in range(3)])
         rate = np.linspace(0.02, 0, 2 * batches) if n % 3 == 0 else 0.01 * n
         run = Run(
@@ -57,7 +59,7 @@ def copied(one):
 def test_stacked_networks_have_the_bits_of_each_alone(
     network, members, rows, batch, rule, shared, dtype, monkeypatch
 ):
-    program = loading.load("numpy").compile(plan.lower(network), np.dtype(dtype), None, None)
+    program = loading.load("numpy").compile(lower(network), np.dtype(dtype), None, None)
     together = networks(program, network, members, rows, batch, rule, shared)
     apart = [copied(one) for one in together]
     if members == 5:
@@ -82,7 +84,7 @@ def test_stacked_networks_have_the_bits_of_each_alone(
 )
 def test_what_stacks_cannot_do_is_done_alone(change, monkeypatch):
     monkeypatch.setattr(stacked, "Stack", None)
-    program = loading.load("numpy").compile(plan.lower(TANH), np.dtype("float64"), None, None)
+    program = loading.load("numpy").compile(lower(TANH), np.dtype("float64"), None, None)
     made = networks(program, TANH, 3, 9, 4, fn.Adam(), True)[1:]
     found = program.train_many(
         *zip(*[(state, data, replace(run, **change)) for state, data, run in made], strict=True)

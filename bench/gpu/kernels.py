@@ -19,7 +19,7 @@ import fastnet as fn
 from bench.gpu.contests import contests
 from bench.gpu.ours import precision_of
 from bench.gpu.sanitizer import BLOCKS, NETWORK
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 from fastnet_cupy import compiler
 from fastnet_cupy.buffers import Buffers
 from fastnet_cupy.context import Context

@@ -12,8 +12,10 @@ import numpy as np
 import fastnet as fn
 from bench.gpu.contests import SEED, Contest
 from fastnet.arrays.checks import Array
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_cupy.program import CudaProgram
 from fastnet_cupy.regimes import PATHS
 
@@ -36,14 +38,14 @@ class Fastnet:
 
     def __init__(self, contest: Contest, backend: str = "cupy", path: str | None = None) -> None:
         self.contest = contest
-        lowered = plan.lower(contest.network)
+        lowered = lower(contest.network)
         precision = None if backend == "numpy" else precision_of(contest)
         compile_ = loading.load(backend).compile
         self.program: Any = compile_(lowered, np.dtype("float32"), None, precision)
         if path is not None:
             own = np.dtype("float32"), precision, self.program.device, PATHS[path]
             self.program = CudaProgram(lowered, *own)
-        self.start = plan.initial_parameters(contest.network, SEED).astype(np.float32)
+        self.start = initial_parameters(contest.network, SEED).astype(np.float32)
         put = self.program.to_device
         x, y = contest.data()
         self.data = Data(Inputs(put(x)), put(y))

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 from fastnet_cupy.device import Device
 from fastnet_cupy.names import KERNELS
 from fastnet_cupy.program import CudaProgram
@@ -57,14 +59,14 @@ WAYS = {
 def train(device: Device, path: str, precision: str | None, steps: int = 3) -> np.ndarray:
     """The losses of some steps of a small network with a tail of a batch and dropout."""
     network, regimes = WAYS[path]
-    lowered = plan.lower(network)
+    lowered = lower(network)
     program = CudaProgram(lowered, np.dtype("float32"), precision, device, regimes)
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(37, 6)).astype("f4"), rng.integers(0, 3, 37)
     for column, size in enumerate(network.categories, 6 - len(network.categories)):
         x[:, column] = rng.integers(size, size=37)
     put = program.to_device
-    flat = plan.initial_parameters(network, 1).astype("f4")
+    flat = initial_parameters(network, 1).astype("f4")
     state = State(put(flat), put(fn.Adam().memory(lowered.trained, flat.dtype)))
     order = program.orders(3, range(steps), 37)
     run = Run(0, steps, 16, order, fn.Adam(), 0.01, l2=0.01, clip_norm=1.0, seed=2)
@@ -122,7 +124,7 @@ def watched(backend: str) -> None:
 
         # CuPy's pool rounds up to 512 bytes, and what lies behind an array would still be its own.
         cupy.cuda.set_allocator(None)
-    lowered = plan.lower(NETWORK)
+    lowered = lower(NETWORK)
     program: Any = loading.load(backend).compile(lowered, np.dtype("float32"), None, None)
     all_paths(program.device)
 

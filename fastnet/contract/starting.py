@@ -1,8 +1,9 @@
-"""Where training starts from: layers whose weights and biases are made to fit some rows.
+"""Where training starts from: parameters as initializers draw them, or made to fit some rows.
 
-Holzmueller et al. 2024 (RealMLP), appendix A: weights are drawn, and each column is divided by the
-standard deviation of its unit's pre-activations, so that all units begin with the same spread; a
-bias is minus a random mean of some rows' pre-activations, so that every unit bends among the rows.
+The latter is as in Holzmueller et al. 2024 (RealMLP), appendix A: weights are drawn, and each
+column is divided by the standard deviation of its unit's pre-activations, so that all units begin
+with the same spread; a bias is minus a random mean of some rows' pre-activations, so that every
+unit bends among the rows.
 """
 
 from dataclasses import replace
@@ -14,7 +15,8 @@ from fastnet import random
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.loading import load
-from fastnet.contract.plan import Plan, initial_parameters, lower
+from fastnet.contract.lowering import lower
+from fastnet.contract.plan import Plan
 from fastnet.contract.rows import Inputs
 from fastnet.definition.embedding import Embedding, PiecewiseLinear
 from fastnet.definition.initializers import FromData
@@ -67,6 +69,24 @@ def _starts_from(layer: Layer) -> str:
     if isinstance(layer, Embedding) and isinstance(layer.embed.numbers, PiecewiseLinear):
         return "a piecewise linear embedding"
     return "init='data'" if isinstance(getattr(layer, "init", None), FromData) else ""
+
+
+def initial_parameters(network: Network, seed: int) -> Array:
+    """The flat vector that training starts from, `(size,)` float64: a function of the seed.
+
+    A layer's draws depend on the seed and its number alone.
+
+    Raises:
+        MemoryError: if the machine cannot hold them.
+    """
+    plan = lower(network)
+    flat = np.empty(plan.size)
+    layers = {one.name: one for one in network.placed}
+    for piece in plan.parameters:
+        place, _, name = piece.name.rpartition(".")
+        one = layers[place]
+        piece.of(flat)[...] = one.layer.start(name, seed, one.number, piece.shape)
+    return flat
 
 
 def parameters_from_rows(network: Network, plan: Plan, seed: int, rows: Array | None) -> Array:

@@ -14,7 +14,8 @@ from fastnet import memory
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
-from fastnet.contract import choosing, plan, starting
+from fastnet.contract import choosing, starting
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError, Diverged, FastnetError
@@ -119,7 +120,7 @@ class Population:
             DataError: if they have another shape or are not finite.
         """
         dtype = checks.dtype(dtype).name
-        size = plan.lower(network).size
+        size = lower(network).size
         given = checks.numbers(parameters, "parameters", np.dtype(dtype))
         if given.ndim != 2 or given.shape[1] != size or not len(given):
             raise DataError(f"parameters has shape {given.shape}; it must be (members, {size}).")
@@ -154,7 +155,7 @@ class Population:
         self.diverged: dict[int, Diverged] = {}
         self._threads = threads
         self.last_fits: list[LastFit | None] = last or [None] * len(seeds)
-        self._plan = plan.lower(network)
+        self._plan = lower(network)
         self._training = threading.Lock()
         self._pace = Pace()
         chosen = choosing.choose(backend)

@@ -12,16 +12,18 @@ from samples import rows_for, weights_for
 from tolerances import FORWARD
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
 from fastnet.contract.loading import CONTRACT
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Backend, Data, Inputs, Probe, Program, Run, State
+from fastnet.contract.starting import initial_parameters
 
 NETWORK = fn.Network(
     5,
     [fn.Dense(16, "relu"), fn.Dropout(0.25), fn.Dense(9, "gelu"), fn.Dense(3, "softmax")],
     "crossentropy",
 )
-LOWERED = plan.lower(NETWORK)
+LOWERED = lower(NETWORK)
 ROWS = 37
 
 
@@ -42,7 +44,7 @@ def case(request, backend):
     """A program, and read-only parameters and rows that it was handed."""
     dtype = np.dtype(request.param)
     program = loading.load(backend).compile(LOWERED, dtype, None, None)
-    flat = plan.initial_parameters(NETWORK, 7).astype(dtype)
+    flat = initial_parameters(NETWORK, 7).astype(dtype)
     x, y = rows_for(NETWORK, ROWS)
     arrays = [x.astype(dtype), y, weights_for(ROWS).astype(dtype)]
     for array in (*arrays, flat):
@@ -187,7 +189,7 @@ def test_training_counts_updates_and_returns_float64_losses(case):
 
 
 def test_the_first_loss_of_a_run_is_that_of_its_batch_before_the_update(backend):
-    lowered = plan.lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(1)]))
+    lowered = lower(fn.Network(3, [fn.Dense(4, "tanh"), fn.Dense(1)]))
     program = loading.load(backend).compile(lowered, np.dtype(np.float64), None, None)
     x, y = rows_for(fn.Network(3, [fn.Dense(1)]), 10)
     flat = np.linspace(-1, 1, lowered.size)
@@ -203,7 +205,7 @@ def test_the_first_loss_of_a_run_is_that_of_its_batch_before_the_update(backend)
 
 
 def test_training_stops_before_the_update_of_the_first_loss_that_is_not_finite(backend):
-    lowered = plan.lower(fn.Network(1, [fn.Dense(1)]))
+    lowered = lower(fn.Network(1, [fn.Dense(1)]))
     program = loading.load(backend).compile(lowered, np.dtype(np.float32), None, None)
     x = np.array([[1.0], [1.0], [1e30], [1.0]], np.float32)
     data = program.upload(Data(Inputs(x), np.zeros((4, 1), np.float32)))

@@ -11,8 +11,10 @@ from tolerances import FORWARD, OPTIMIZER
 
 import fastnet as fn
 from fastnet.contract import loading
-from fastnet.contract.plan import Parameter, initial_parameters, lower
+from fastnet.contract.lowering import lower
+from fastnet.contract.plan import Parameter
 from fastnet.contract.program import Data, Inputs, Program, Run, State
+from fastnet.contract.starting import initial_parameters
 
 NETWORK = fn.Network(
     5,

@@ -7,7 +7,8 @@ from samples import label
 from tolerances import FADING
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition.optimizers import negligible
 
@@ -18,7 +19,7 @@ OPTIMIZERS = [
     fn.Adagrad(), fn.Rprop(0.01), fn.Lion(beta1=0.1, beta2=0.1),
 ]  # fmt: skip
 
-LOWERED = plan.lower(fn.Network(40, [fn.Dense(9)]))
+LOWERED = lower(fn.Network(40, [fn.Dense(9)]))
 RATE, LEFT = 2.0**-7, 2.0**-6  # of a parameter is left so much at every step
 
 
@@ -95,7 +96,7 @@ def test_a_negligible_gradient_has_no_sign(backend, optimizer, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("units", [1, 5])  # for both widths of Numba's tiny networks
 def test_plain_steps_of_tiny_networks_clear_too(backend, units, dtype):
-    lowered = plan.lower(fn.Network(1, [fn.Dense(units)]))
+    lowered = lower(fn.Network(1, [fn.Dense(units)]))
     program = loading.load(backend).compile(lowered, np.dtype(dtype), None, None)
     # A first step takes weights and biases to half of the targets, where they stay, or back to 0.
     least = negligible(dtype).parameter

@@ -8,7 +8,8 @@ from samples import EVERYWHERE, PAIRS, rows_for
 from test_trajectory import OPTIMIZERS as TRAJECTORIES
 
 import fastnet as fn
-from fastnet.contract import kinds, loading, plan
+from fastnet.contract import kinds, loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.plan import Elementwise, LossFunction, Operation
 from fastnet.contract.program import Data, Inputs, Run, State
 from fastnet.definition.activations import ACTIVATIONS
@@ -16,7 +17,7 @@ from fastnet.definition.losses import LOSSES
 from fastnet.definition.optimizers import OPTIMIZERS, Optimizer
 
 NETWORK = fn.Network(3, [fn.Dense(4, "tanh"), fn.Dropout(0.5), fn.Dense(2)])
-LOWERED = plan.lower(NETWORK)
+LOWERED = lower(NETWORK)
 FLOAT64 = np.dtype(np.float64)
 
 

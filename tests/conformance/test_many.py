@@ -9,8 +9,10 @@ from samples import rows_for, weights_for
 from tolerances import TRAJECTORY
 
 import fastnet as fn
-from fastnet.contract import loading, plan
+from fastnet.contract import loading
+from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Run, State
+from fastnet.contract.starting import initial_parameters
 
 TANH = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(2, "silu"), fn.Dense(2)], "huber")
 CLASSES = fn.Network(2, [fn.Dense(4, "relu"), fn.Dense(3, "softmax")], "crossentropy")
@@ -31,7 +33,7 @@ def cases(program, network, rules):
         weight = weights_for(rows, n) if n % 4 == 0 else None
         y = y if y.dtype.kind == "i" else y.astype(np.float64)
         data.append(program.upload(Data(Inputs(x), y, weight)))
-        flat = plan.initial_parameters(network, n)
+        flat = initial_parameters(network, n)
         memory = rule.memory(lowered.trained, flat.dtype)
         states.append(State(program.to_device(flat), program.to_device(memory)))
         steps = 8 + n % 3
@@ -54,7 +56,7 @@ def copied(program, state):
 
 @pytest.mark.parametrize("network", [TANH, CLASSES, YES_OR_NO])
 def test_many_networks_end_where_each_does_alone(backend, network):
-    program = loading.load(backend).compile(plan.lower(network), np.dtype(float), None, None)
+    program = loading.load(backend).compile(lower(network), np.dtype(float), None, None)
     states, data, runs = cases(program, network, RULES)
     chosen = [0, 5, 17]
     alone = [copied(program, states[n]) for n in chosen]
@@ -77,7 +79,7 @@ def test_many_networks_end_where_each_does_alone(backend, network):
 def test_a_network_whose_loss_overflows_stops_before_its_update(backend, rule):
     network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(2)], "mse")
     # One thread has so many networks that Numba trains two groups of them in turns.
-    program = loading.load(backend).compile(plan.lower(network), np.dtype(float), 1, None)
+    program = loading.load(backend).compile(lower(network), np.dtype(float), 1, None)
     states, data, runs = cases(program, network, [rule])
     bad = program.to_host(states[3].parameters).copy()
     bad[-2:] = 1e200
@@ -97,12 +99,12 @@ def test_a_network_whose_loss_overflows_stops_before_its_update(backend, rule):
 
 @pytest.mark.parametrize("members", [1, 17])
 def test_networks_of_one_row_each_end_where_each_does_alone(backend, members):
-    program = loading.load(backend).compile(plan.lower(YES_OR_NO), np.dtype(float), None, None)
+    program = loading.load(backend).compile(lower(YES_OR_NO), np.dtype(float), None, None)
     rule, states, data = fn.Adam(), [], []
     for n in range(members):
         x, y = rows_for(YES_OR_NO, 1, seed=n)
         data.append(program.upload(Data(Inputs(x), y)))
-        flat = plan.initial_parameters(YES_OR_NO, n)
+        flat = initial_parameters(YES_OR_NO, n)
         memory = rule.memory(program.plan.trained, flat.dtype)
         states.append(State(program.to_device(flat), program.to_device(memory)))
     runs = [Run(0, 20, 1, None, rule, 0.1 / (n + 1)) for n in range(members)]
@@ -116,7 +118,7 @@ def test_networks_of_one_row_each_end_where_each_does_alone(backend, members):
 
 def test_networks_that_are_not_at_work_hold_no_room(backend):
     network = fn.Network(3, [fn.Dense(40, "tanh"), fn.Dense(2)], "mse")
-    program = loading.load(backend).compile(plan.lower(network), np.dtype(float), None, None)
+    program = loading.load(backend).compile(lower(network), np.dtype(float), None, None)
     states, data, runs = cases(program, network, [fn.RMSprop()])
     program.train_many(states, data, runs)
     assert all(state.room is None for state in states)

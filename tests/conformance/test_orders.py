@@ -7,7 +7,7 @@ from compare import assert_same_bits
 import fastnet as fn
 from fastnet import random
 from fastnet.contract import loading
-from fastnet.contract.plan import lower
+from fastnet.contract.lowering import lower
 
 
 @pytest.fixture(scope="module")
