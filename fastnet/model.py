@@ -11,6 +11,7 @@ from fastnet.arguments import explained
 from fastnet.arrays import cache_lines, checks, dlpack, pairs
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import is_stored
+from fastnet.arrays.targets import few_fit
 from fastnet.contract import choosing, starting
 from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Program
@@ -236,7 +237,7 @@ class Model(Differentiable):
             DataError: if the arrays do not fit.
         """
         check_encoded(self.table, encoded, "evaluate")
-        if sample_weight is None and checks.few_fit(y, self._kind, self.network.outputs):
+        if sample_weight is None and few_fit(y, self._kind, self.network.outputs):
             found = self._program.loss_at_once(self._flat, x, y)
             if found is not None:
                 return found
@@ -282,7 +283,7 @@ class Model(Differentiable):
         check_encoded(self.table, encoded, "loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
         plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
-        if plain and checks.few_fit(y, self._kind, self.network.outputs):
+        if plain and few_fit(y, self._kind, self.network.outputs):
             found = self._program.gradient_at_once(self._flat, x, y)
             if found is not None:
                 return found

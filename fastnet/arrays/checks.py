@@ -22,7 +22,7 @@ Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 _BLOCK_ROWS = 65_536
 
 #: Entries up to which the search begins with a sum: of more, the matrix library might share it out.
-_FEW_ENTRIES = 8_192
+FEW_ENTRIES = 8_192
 
 #: Names of the small dtypes that the package ml_dtypes adds to NumPy, as for JAX's arrays.
 _SMALL_DTYPES = ("bfloat16", "float8")
@@ -167,7 +167,7 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         DataError: for text, objects, complex numbers, ragged rows, masked or sparse arrays.
     """
     if type(value) is np.ndarray and value.dtype.isbuiltin and value.dtype.kind in "biuf":
-        return _cast(value, to)
+        return cast(value, to)
     value = dlpack.on_host(value, what)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(f"{what} has masked entries; fill them first, as with {what}.filled(0).")
@@ -189,10 +189,10 @@ def numbers(value: Any, what: str, to: np.dtype[Any] | None) -> Array:
         else:
             remedy = _not_numbers(value, array, what)
         raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers: {remedy}.")
-    return _cast(array, to)
+    return cast(array, to)
 
 
-def _cast(array: Array, to: np.dtype[Any] | None) -> Array:
+def cast(array: Array, to: np.dtype[Any] | None) -> Array:
     """Real numbers as a C-contiguous array of dtype `to`; None: as they are."""
     if to is None or (array.dtype == to and array.flags.c_contiguous):
         return array
@@ -240,7 +240,7 @@ def all_finite(array: Array) -> bool:
     """Whether every entry is finite."""
     # One call, for the few entries of a small network a short one: no sum with an infinity or a NaN
     # is finite. One that overflowed, which `vdot` does without a warning, is looked at again.
-    if array.size <= _FEW_ENTRIES:
+    if array.size <= FEW_ENTRIES:
         if math.isfinite(np.vdot(array, array)):
             return True
     else:
@@ -323,7 +323,7 @@ def features(
     """
     given = numbers(x, "x", None)
     feature_shape(given.shape, inputs)
-    array = _cast(given, to)
+    array = cast(given, to)
     if not allow_nan:
         finite(array, "x", given, first_row=first_row)
     return array
@@ -342,7 +342,7 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
         raise DataError(
             f"sample_weight has shape {given.shape}; it must be ({rows},), one per row of x."
         )
-    array = _cast(given.reshape(rows), np.dtype(np.float64))
+    array = cast(given.reshape(rows), np.dtype(np.float64))
     finite(array, "sample_weight")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
@@ -357,135 +357,3 @@ def weights(sample_weight: Any, rows: int, to: np.dtype[Any]) -> Array | None:
     if not _LEAST_WEIGHT < largest < _MOST_WEIGHT:
         array = array / largest
     return np.ascontiguousarray(array, dtype=to)
-
-
-def target_shape(shape: tuple[int, ...], rows: int, outputs: int, kind: str) -> tuple[int, ...]:
-    """Make sure that y may have this shape; the other arguments are those of `targets`.
-
-    Returns:
-        The shape that `targets` gives it.
-
-    Raises:
-        DataError: if it may not.
-    """
-    if not shape or shape[0] != rows:
-        length = f"{shape[0]} rows" if shape else "no rows"
-        raise DataError(f"x has {rows} rows and y has {length} (shape {shape}).")
-    if kind == "class" and shape in ((rows,), (rows, 1)):
-        return (rows,)
-    if shape == (rows, outputs) or (shape == (rows,) and outputs == 1):
-        return rows, outputs
-    wanted = f"({rows}, {outputs})"
-    if outputs == 1:
-        wanted += f" or ({rows},)"
-    if kind == "class":
-        wanted = f"({rows},), class indices, or {wanted}, one-hot"
-    raise DataError(f"y has shape {shape}; it must be {wanted}.")
-
-
-#: The least and the largest target of a loss, by its kind of targets; of a class they are those of
-#: its probabilities, one-hot or not.
-BOUNDS = {
-    "real": (-math.inf, math.inf),
-    "count": (0.0, math.inf),
-    "probability": (0.0, 1.0),
-    "class": (0.0, 1.0),
-}
-
-
-def targets(
-    y: Any, rows: int, outputs: int, kind: str, to: np.dtype[Any], first_row: int = 0
-) -> Array:
-    """Convert targets for a loss.
-
-    Args:
-        y: `(rows,)` or `(rows, 1)` for one output, `(rows, outputs)` for more; for classes
-            `(rows,)` indices or `(rows, outputs)` one-hot rows or probabilities.
-        rows: the number of rows of x.
-        outputs: the number of units of the last layer.
-        kind: the targets of the loss: "real", "count" (0 or more), "probability" or "class".
-        to: float32 or float64.
-        first_row: the number of the first of these rows, in errors.
-
-    Returns:
-        `(rows, outputs)` of dtype `to`, C-contiguous; for class indices `(rows,)` of intp.
-
-    Raises:
-        DataError: if the shape or a value is invalid; names row and column.
-    """
-    given = numbers(y, "y", None)
-    shape = target_shape(given.shape, rows, outputs, kind)
-    given = given.reshape(shape)
-    if kind == "class" and len(shape) == 1:
-        return _classes(given, outputs, first_row)
-    array = _cast(given, to)
-    finite(array, "y", given, first_row=first_row)
-    if kind != "real":
-        low, high = BOUNDS[kind]
-        rule = "in [0, 1] for a cross-entropy"
-        if kind == "count":
-            rule = "0 or more for the Poisson loss"
-        _refuse((array < low) | (array > high), array, f"must be {rule}", first_row)
-    if kind == "class":
-        total = array.sum(axis=1, dtype=np.float64)
-        off = np.abs(total - 1) > 1e-3
-        if off.any():
-            row = int(np.argmax(off))
-            raise DataError(
-                f"y sums to {total[row]:g} in row {first_row + row}; one-hot rows and "
-                "probabilities must sum to 1 (for several labels per row use sigmoid and "
-                "'binary_crossentropy')."
-            )
-    return array
-
-
-def few_fit(y: Any, kind: str | None, outputs: int) -> bool:
-    """Whether `targets` would surely take these as they are, if they are few and finite.
-
-    Args:
-        y: the targets.
-        kind: as for `targets`; None: unknown, so not surely.
-        outputs: the number of units of the last layer.
-
-    Returns:
-        True only if that is seen at once; False also where it takes a longer look.
-    """
-    if kind == "real":
-        return True
-    if kind is None or type(y) is not np.ndarray or not 0 < y.size <= _FEW_ENTRIES:
-        return False
-    if kind == "class":
-        # Without a sign, what is negative is larger than all others: one look for both ends.
-        indices = y.dtype == np.intp
-        return indices and bool(np.maximum.reduce(y.view(np.uintp), None) < outputs)
-    low, high = BOUNDS[kind]
-    if y.dtype.kind != "f" or not np.minimum.reduce(y, None) >= low:
-        return False
-    return high == math.inf or bool(np.maximum.reduce(y, None) <= high)
-
-
-def _classes(given: Array, outputs: int, first_row: int) -> Array:
-    if given.dtype.kind == "f":
-        finite(given, "y", first_row=first_row)
-        broken = given != np.rint(given)
-        if broken.any():
-            row = int(np.argmax(broken))
-            raise DataError(
-                f"y is {given[row]} in row {first_row + row}; class indices must be whole numbers."
-            )
-    outside = (given < 0) | (given >= outputs)
-    if np.count_nonzero(outside):
-        row = int(np.argmax(outside))
-        raise DataError(
-            f"y is class {given[row]:g} in row {first_row + row}; the network has {outputs} "
-            f"outputs, for classes 0 to {outputs - 1}: number classes from 0 with "
-            "classes, y = np.unique(y, return_inverse=True)."
-        )
-    return np.ascontiguousarray(given, np.intp)
-
-
-def _refuse(wrong: Array, array: Array, rule: str, first_row: int) -> None:
-    if np.count_nonzero(wrong):  # of few, much sooner than `any`
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        value, row = array[row, column], first_row + row
-        raise DataError(f"y is {value} in row {row}, column {column}; it {rule}.")

@@ -10,8 +10,9 @@ import numpy as np
 
 from fastnet import random
 from fastnet.arguments import explained
-from fastnet.arrays import checks, dlpack
+from fastnet.arrays import dlpack
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import loss_targets
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError
 from fastnet.many import deviations, ensemble_files, intervals, measuring
@@ -416,7 +417,7 @@ class Ensemble:
 
     def _checked_targets(self, y: Any, rows: int) -> Array:
         network = self.network
-        return checks.targets(y, rows, network.targets, network.loss.targets, np.dtype(self.dtype))
+        return loss_targets(y, rows, network.targets, network.loss.targets, np.dtype(self.dtype))
 
     def _parts(self, x: Any) -> Iterator[tuple[Array, Array]]:
         """Each population's predictions `(members, rows, outputs)`, and its members' weights."""

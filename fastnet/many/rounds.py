@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnet import files
-from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import loss_targets
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError, Diverged, FileAccessError
 from fastnet.many.candidates import Candidate
@@ -284,7 +284,7 @@ class Rounds:
             if self.metric == "loss":
                 scores[fold] = model.evaluate(x, y, own)
             else:
-                targets = checks.targets(y, len(x), network.targets, network.loss.targets, x.dtype)
+                targets = loss_targets(y, len(x), network.targets, network.loss.targets, x.dtype)
                 predicted = model.predict(x)[:, : network.targets]
                 scores[fold] = metrics.METRICS[self.metric](targets, predicted, own)
         stopping = settings.get("early_stopping")

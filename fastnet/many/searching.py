@@ -11,6 +11,7 @@ from fastnet import html
 from fastnet.arguments import explained
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import loss_targets
 from fastnet.definition.network import Network
 from fastnet.errors import DataError, DefinitionError, message_of, unknown
 from fastnet.many.candidates import Candidate, draw, network_of, settings_of
@@ -107,7 +108,7 @@ class Search:
         same = [one for one in longest if one.network.loss == network.loss]
         dtype = np.dtype(self.best.members[0].dtype)
         x = network.features(x, dtype)
-        targets = checks.targets(y, len(x), network.targets, network.loss.targets, dtype)
+        targets = loss_targets(y, len(x), network.targets, network.loss.targets, dtype)
         if len(x) != len(self.folds):
             raise DataError(
                 f"x has {len(x)} rows and the search had {len(self.folds)}; give the same ones."

@@ -10,8 +10,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import loss_targets
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
 from fastnet.sklearn.constraints import CONSTRAINTS
@@ -142,7 +142,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def _targets(self, y: Array, dtype: np.dtype[Any]) -> Array:
         kind = self.model_.network.loss.targets
-        return checks.targets(y, len(y), self.n_outputs_, kind, dtype)
+        return loss_targets(y, len(y), self.n_outputs_, kind, dtype)
 
     def _score_of(self, outputs: Array, y: Array, weight: Array | None) -> float:
         outputs = self._in_units(outputs)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import BOUNDS, loss_targets
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError
@@ -54,12 +55,12 @@ def rows_at_once(network: Network, program: Program, x: Any, y: Any) -> Data | N
     if network.categories or network.targets < network.outputs:
         return None
     kind = network.loss.targets
-    return program.data_at_once(x, y, None if kind == "class" else checks.BOUNDS[kind])
+    return program.data_at_once(x, y, None if kind == "class" else BOUNDS[kind])
 
 
 def checked_targets(network: Network, dtype: np.dtype[Any], y: Any, rows: int) -> Array:
     """Targets as a backend takes them; arguments and errors as for `checked_rows`."""
-    targets = checks.targets(y, rows, network.targets, network.loss.targets, dtype)
+    targets = loss_targets(y, rows, network.targets, network.loss.targets, dtype)
     return as_outputs(targets, network)
 
 

@@ -10,6 +10,7 @@ from fastnet import random
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import Stored, is_stored
+from fastnet.arrays.targets import loss_targets, target_shape
 from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError
@@ -57,7 +58,7 @@ class StoredRows:
         kind, columns = network.loss.targets, network.targets
         if isinstance(y, np.ndarray) and y.ndim == 2:  # as losses take them
             columns = network.outputs
-        self._given_shape = checks.target_shape(y.shape, len(x), columns, kind)
+        self._given_shape = target_shape(y.shape, len(x), columns, kind)
         labels = len(self._given_shape) == 1
         self._y_dtype = np.dtype(np.intp) if labels else dtype
         self._y_shape: tuple[int, ...] = (len(x),) if labels else (len(x), network.outputs)
@@ -128,7 +129,7 @@ class StoredRows:
             if isinstance(self._y, Stored):
                 given = self._y.read(start, stop)
                 columns = self.network.targets
-                checks.targets(given, len(given), columns, kind, self.dtype, first_row=start)
+                loss_targets(given, len(given), columns, kind, self.dtype, first_row=start)
 
     def check_unchanged(self) -> None:
         """Make sure that nobody has written to the files.
