@@ -8,9 +8,13 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba.core import types
+from numba.core.registry import cpu_target
 
-from fastnet_numba.simd import atomics, tiles
+from fastnet_numba.simd import atomics, squares, tiles
 from fastnet_numba.simd.compiled import tidy
+from fastnet_numba.simd.traced import Traced
+from fastnet_numba.simd.vector import Vector, vector_type
 
 TRIPLES = {"aarch64": "aarch64-unknown-linux-gnu", "x86": "x86_64-unknown-linux-gnu"}
 
@@ -49,13 +53,38 @@ def test_the_largest_tile_stays_in_the_32_registers_of_neon(processor, element, 
         assert not re.findall(r"\[sp\b", loop), f"{name} spills:\n{loop}"
 
 
-@pytest.mark.parametrize(
-    ("kind", "processor", "hint"), [("aarch64", "apple-m1", "isb"), ("x86", "haswell", "pause")]
-)
-def test_a_waiting_loop_has_the_hint_of_its_processor(kind, processor, hint):
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "wait")
+@pytest.mark.parametrize("processor", ["apple-m1", "neoverse-n1"])
+@pytest.mark.parametrize(("number", "registers"), [(types.float32, 4), (types.float64, 8)])
+def test_squares_are_multiplied_by_element(processor, number, registers):
+    context, square = cpu_target.target_context, Vector(number, squares.SIDE**2)
+    module, kind = ir.Module(), vector_type(square)
+    signature = ir.FunctionType(ir.VoidType(), [ir.PointerType()] * 3)
+    function = ir.Function(module, signature, "multiply")
     builder = ir.IRBuilder(function.append_basic_block())
-    atomics.pause(builder, TRIPLES[kind])
+    given = [Traced(context, builder, square, builder.load(p, typ=kind)) for p in function.args]
+    builder.store(squares.square_product(*given).value, function.args[0])
     builder.ret_void()
-    assert re.findall(rf"(?m)^\s+{hint}$", assembly(module, TRIPLES[kind], processor))
+    code = assembly(module, TRIPLES["aarch64"], processor)
+    by_element = re.findall(r"(?m)^\s+fm(?:ul|la)\s.*v\d+\.[sd]\[\d\]$", code)
+    assert len(by_element) == squares.SIDE * registers
+    assert not re.findall(r"(?m)^\s+(?:dup|trn|zip|uzp|ext)|\[sp\b", code)
+
+
+@pytest.mark.parametrize(
+    ("write", "kind", "processor", "instruction"),
+    [
+        (atomics.pause, "aarch64", "apple-m1", "isb"),
+        (atomics.pause, "x86", "haswell", "pause"),
+        (atomics.order_streams, "aarch64", "apple-m1", r"dmb\s+ish"),
+        (atomics.order_streams, "x86", "haswell", "sfence"),
+    ],
+)
+def test_waiting_and_streams_have_the_instruction_of_their_processor(
+    write, kind, processor, instruction
+):
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "written")
+    builder = ir.IRBuilder(function.append_basic_block())
+    write(builder, TRIPLES[kind])
+    builder.ret_void()
+    assert re.findall(rf"(?m)^\s+{instruction}$", assembly(module, TRIPLES[kind], processor))
