@@ -1,13 +1,18 @@
 """Runs are about as long as wanted, whatever their last batch is."""
 
+import pytest
+
 import fastnet as fn
 from fastnet.training.pacing import (
+    BYTE_SECONDS,
     COMMIT_TIMES,
+    FIRST_RUN_SECONDS,
     LONGEST_RUN_SECONDS,
     PRODUCT_SECONDS,
     ROW_SECONDS,
     RUN_SECONDS,
     STEP_SECONDS,
+    WITH_THE_REST,
     Pacing,
 )
 
@@ -19,23 +24,55 @@ def test_the_first_run_is_as_long_as_its_multiply_adds_should_take():
     assert many.steps == 1
 
 
-def test_a_fit_begins_with_what_the_last_one_measured(monkeypatch):
-    x, y = fn.datasets.xor()
+def test_the_first_run_of_many_parameters_is_longer_up_to_a_limit():
+    few, many, most = (Pacing(16, 10_000, committed) for committed in (0, 10**7, 10**12))
+    times = COMMIT_TIMES * 10**7 * BYTE_SECONDS / RUN_SECONDS
+    assert many.steps == pytest.approx(times * few.steps, abs=4)
+    assert most.steps == pytest.approx(few.steps * FIRST_RUN_SECONDS / RUN_SECONDS, abs=4)
+
+
+@pytest.fixture
+def lengths(monkeypatch):
+    """The steps of each run of a model for XOR, which is the second value."""
     model = fn.Model(fn.datasets.xor_network(True), backend="numpy")
-    lengths = []
+    found = []
     train = model.program.train
     monkeypatch.setattr(
-        model.program, "train", lambda *run: lengths.append(run[-1].steps) or train(*run)
+        model.program, "train", lambda *run: found.append(run[-1].steps) or train(*run)
     )
+    return found, model
+
+
+def test_a_fit_begins_with_what_the_last_one_measured(lengths):
+    x, y = fn.datasets.xor()
+    lengths, model = lengths
     counted = Pacing(4, model.program.plan.products).steps
-    model.fit(x, y, epochs=counted + 1)
-    assert lengths == [counted, 1]
+    model.fit(x, y, epochs=WITH_THE_REST * counted + 1)
+    assert lengths[0] == counted
     wanted = model._fits.pacing.steps
     assert wanted != counted, "a machine of exactly the speed that is counted on"
-    model.fit(x, y, epochs=wanted + 1)
-    assert lengths[2] == wanted
+    lengths.clear()
+    model.fit(x, y, epochs=WITH_THE_REST * wanted + 1)
+    assert lengths[0] == wanted
+    lengths.clear()
     model.fit(x, y, epochs=counted, batch_size=1)
-    assert lengths[-4:] != [wanted], "other batches take another time"
+    assert lengths[0] != wanted, "other batches take another time"
+
+
+def test_a_run_takes_a_few_steps_that_are_left_along(lengths):
+    x, y = fn.datasets.xor()
+    lengths, model = lengths
+    counted = Pacing(4, model.program.plan.products).steps
+    model.fit(x, y, epochs=WITH_THE_REST * counted)
+    assert lengths == [WITH_THE_REST * counted]
+
+
+def test_a_long_step_is_a_run_of_its_own(lengths):
+    x, y = fn.datasets.xor()
+    lengths, model = lengths
+    model._fits.pacing = Pacing(4, 10**12)
+    model.fit(x, y, epochs=2)
+    assert lengths[0] == 1
 
 
 def test_a_run_is_as_long_as_it_should_take():

@@ -11,6 +11,7 @@ from numpy import ndarray, vdot
 
 from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
+from fastnet.contract.plan import Plan
 from fastnet.contract.program import Run
 from fastnet.definition.losses import Crossentropy
 from fastnet_numba import training
@@ -73,29 +74,27 @@ class _Pass:
 class Passes:
     """Losses and gradients of a program for few rows that need no change.
 
+    May be asked from several threads at once; each has a pass of its own. The program is given to
+    each call, because it keeps this: if both kept each other, their memory would be free only when
+    Python looks for such cycles.
+
     Args:
-        program: may be asked from several threads at once; each has a pass of its own.
+        plan: of the program.
+        dtype: of its rows.
     """
 
-    def __init__(self, program: "NumbaProgram") -> None:
-        self.program = program
-        classes = program.plan.loss.kind in Crossentropy.kinds
-        indices = (np.dtype(np.intp),) if classes else ()
-        self.target_dtypes = (program.dtype, *indices)
+    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+        indices = (np.dtype(np.intp),) if plan.loss.kind in Crossentropy.kinds else ()
+        self.target_dtypes = (dtype, *indices)
         self._idle: dict[_Key, list[_Pass]] = {}
 
-    def loss(self, parameters: Array, x: Any, y: Any) -> float | None:
-        """The loss; None where the rows have to be looked at first, or are many."""
-        found = self._run(training.LOSS_ONLY, parameters, x, y)
-        return None if found is None else found[0]
+    def run(
+        self, program: "NumbaProgram", task: int, parameters: Array, x: Any, y: Any
+    ) -> tuple[float, Array] | None:
+        """The loss and its gradient `(size,)`, a new array; for the task LOSS_ONLY an empty one.
 
-    def gradient(self, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
-        """The loss and its gradient `(size,)`, a new array; None likewise."""
-        return self._run(training.GRADIENT, parameters, x, y)
-
-    def _run(self, task: int, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
-        """The loss and the gradient, an empty array where the task is the loss alone."""
-        program = self.program
+        None where the rows have to be looked at first, or are many.
+        """
         if type(x) is not ndarray or type(y) is not ndarray:
             return None
         if x.dtype != program.dtype or y.dtype not in self.target_dtypes:
@@ -104,7 +103,7 @@ class Passes:
         try:
             idle = self._idle[key]
         except KeyError:
-            if not self._fits(*key[1:]):
+            if not _fit(program.plan, *key[1:]):
                 return None
             idle = []
             self._idle = kept_with(self._idle, key, idle)
@@ -121,20 +120,20 @@ class Passes:
         idle.append(one)
         return loss, gradient
 
-    def _fits(self, x: tuple[int, ...], y: tuple[int, ...], labels: bool) -> bool:
-        """Whether rows and targets of these shapes are right, and few enough for one thread.
 
-        `labels`: that the targets are class indices.
-        """
-        plan = self.program.plan
-        rows, outputs = x[0] if x else 0, plan.outputs
-        shapes: list[tuple[int, ...]] = [(rows,)] if labels else [(rows, outputs)]
-        if outputs == 1:
-            shapes.append((rows,))
-        return (
-            rows > 0
-            and x == (rows, plan.inputs)
-            and y in shapes
-            and max(math.prod(x), math.prod(y)) <= FEW_ENTRIES
-            and not worth_starting(plan, rows, 1)
-        )
+def _fit(plan: Plan, x: tuple[int, ...], y: tuple[int, ...], labels: bool) -> bool:
+    """Whether rows and targets of these shapes are right, and few enough for one thread.
+
+    `labels`: that the targets are class indices.
+    """
+    rows, outputs = x[0] if x else 0, plan.outputs
+    shapes: list[tuple[int, ...]] = [(rows,)] if labels else [(rows, outputs)]
+    if outputs == 1:
+        shapes.append((rows,))
+    return (
+        rows > 0
+        and x == (rows, plan.inputs)
+        and y in shapes
+        and max(math.prod(x), math.prod(y)) <= FEW_ENTRIES
+        and not worth_starting(plan, rows, 1)
+    )

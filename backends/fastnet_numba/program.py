@@ -62,7 +62,7 @@ class NumbaProgram(Program):
         self.few_table, self.few_arena = NO_TABLE, self.nothing
         self.predict_few: Callable[..., bool] = _no_rows
         self.outputs = plan.outputs
-        self._at_once = Passes(self)
+        self._at_once = Passes(plan, dtype)
 
     @cached_property
     def _chunk_rows(self) -> Callable[[int], int]:
@@ -134,11 +134,12 @@ class NumbaProgram(Program):
 
     def loss_at_once(self, parameters: Array, x: Any, y: Any) -> float | None:
         """The loss over few rows of the kernel's dtype and layout; None for others."""
-        return self._at_once.loss(parameters, x, y)
+        found = self._at_once.run(self, training.LOSS_ONLY, parameters, x, y)
+        return None if found is None else found[0]
 
     def gradient_at_once(self, parameters: Array, x: Any, y: Any) -> tuple[float, Array] | None:
         """The loss and its gradient over few rows of the kernel's dtype and layout, or None."""
-        return self._at_once.gradient(parameters, x, y)
+        return self._at_once.run(self, training.GRADIENT, parameters, x, y)
 
     def parts(self, rows: int) -> int:
         """The parts of a batch of so many rows."""

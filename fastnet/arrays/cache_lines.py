@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arrays import pool
 from fastnet.arrays.checks import Array
 
 #: Bytes of a cache line, and of the longest vector.
@@ -24,16 +25,26 @@ FEW_BYTES = 1024
 
 def zeros(entries: int, dtype: np.dtype[Any]) -> Array:
     """Zeros, `(entries,)`, the first of which begins a cache line."""
-    return _begun(np.zeros, entries, dtype)
+    if entries * dtype.itemsize < pool.LEAST_BYTES:
+        return _begun(np.zeros, entries, dtype)
+    made = empty(entries, dtype)
+    made[...] = 0
+    return made
 
 
 def empty(entries: int, dtype: np.dtype[Any]) -> Array:
     """The same without values."""
-    return _begun(np.empty, entries, dtype)
+    return _begun(
+        _large if entries * dtype.itemsize >= pool.LEAST_BYTES else np.empty, entries, dtype
+    )
+
+
+def _large(entries: int, dtype: np.dtype[Any]) -> Array:
+    return pool.array(entries * dtype.itemsize)[: entries * dtype.itemsize].view(dtype)
 
 
 def _begun(make: Callable[..., Array], entries: int, dtype: np.dtype[Any]) -> Array:
-    raw = make(entries + LINE // np.dtype(dtype).itemsize if entries else 0, dtype)
+    raw = make(entries + LINE // dtype.itemsize if entries else 0, dtype)
     skip = -raw.ctypes.data % LINE // raw.itemsize if entries else 0  # it takes a microsecond
     return raw[skip : skip + entries]
 

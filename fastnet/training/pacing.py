@@ -13,8 +13,20 @@ COMMIT_TIMES, LONGEST_RUN_SECONDS = 100, 2.0
 #: What the first run counts on, before anything is measured: the seconds of a step on no rows, of a
 #: row, and of a multiply-add of the forward pass, with the two of the backward pass. About what the
 #: NumPy backend takes with one thread (bench/TABLES.md). What is faster is asked for more by the
-#: second run; what is forty times as slow ends the first one after LONGEST_RUN_SECONDS.
+#: second run.
 STEP_SECONDS, ROW_SECONDS, PRODUCT_SECONDS = 5e-5, 2e-8, 1e-10
+
+#: Likewise, the seconds of checking and copying a byte of the result: 1.2e-10 to 1.4e-10 on the
+#: machine of bench/results/numba-2026-11-28.md.
+BYTE_SECONDS = 1.5e-10
+
+#: How long the first run should take at most, in seconds: what is ten times as slow as counted on
+#: ends it after LONGEST_RUN_SECONDS.
+FIRST_RUN_SECONDS = 0.2
+
+#: A run takes along the steps that are left if it is then this many times as long at most: to begin
+#: and end another would take longer than they do, and RUN_SECONDS are half of what is allowed.
+WITH_THE_REST = 2
 
 
 class Pacing:
@@ -26,12 +38,14 @@ class Pacing:
     Args:
         batch_size: rows of a step.
         products: multiply-adds of a forward pass on one row: the first run's length is by them.
+        committed: bytes whose result is taken over after a run: likewise.
     """
 
-    def __init__(self, batch_size: int, products: int) -> None:
+    def __init__(self, batch_size: int, products: int, committed: int = 0) -> None:
         self.batch_size = batch_size
         seconds = STEP_SECONDS + batch_size * (ROW_SECONDS + products * PRODUCT_SECONDS)
-        self.rows = int(RUN_SECONDS / seconds) * batch_size
+        wanted = _wanted(committed * BYTE_SECONDS, FIRST_RUN_SECONDS)
+        self.rows = int(wanted / seconds) * batch_size
 
     @property
     def steps(self) -> int:
@@ -46,5 +60,10 @@ class Pacing:
             seconds: how long they took.
             committing: how long it took to copy their result back, in seconds.
         """
-        wanted = max(RUN_SECONDS, min(COMMIT_TIMES * committing, LONGEST_RUN_SECONDS))
+        wanted = _wanted(committing, LONGEST_RUN_SECONDS)
         self.rows = int(rows * wanted / max(seconds, 1e-9))
+
+
+def _wanted(committing: float, longest: float) -> float:
+    """The seconds that a run should take whose result takes so many to take over."""
+    return max(RUN_SECONDS, min(COMMIT_TIMES * committing, longest))

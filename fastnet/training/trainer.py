@@ -31,7 +31,7 @@ from fastnet.training.lbfgs import minimize
 from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective
 from fastnet.training.orders import RowOrder
-from fastnet.training.pacing import Pacing
+from fastnet.training.pacing import WITH_THE_REST, Pacing
 from fastnet.training.rows import rows_of_batches
 from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
@@ -127,7 +127,8 @@ class Trainer:
             or (learning_rates is not None and learning_rates.plateau is not None)
         )
         if pacing is None or pacing.batch_size != settings.batch_size:
-            pacing = Pacing(settings.batch_size, program.plan.products)
+            committed = flat.nbytes + fit_state.memory.nbytes
+            pacing = Pacing(settings.batch_size, program.plan.products, committed)
         self.pacing = pacing
         self.result: Any = None
         self.interrupts = interrupts or DeferredInterrupt()
@@ -228,7 +229,10 @@ class Trainer:
         return State(put(flat), put(memory), fit_state.updates)
 
     def _length(self, steps: int) -> int:
-        """How many of so many steps to ask for: up to where something has to be done."""
+        """How many of so many steps to ask for: up to where something has to be done.
+
+        If few more are left until then, they are taken along.
+        """
         if self.objective.one_step_runs:
             return 1
         epoch, last = self.epoch, float(self.settings.epochs)
@@ -240,7 +244,9 @@ class Trainer:
             last = min(last, epoch + self.observer.epochs_ahead())
         if self.order is not None:
             last = min(last, epoch + max(self.order_entries // self.rows, 1))
-        return max(min(int(last) * self.batches - self.fit_state.step, steps), 1)
+        left = int(last) * self.batches - self.fit_state.step
+        with_rest = WITH_THE_REST * steps if steps > 1 else 1  # a long step by itself
+        return max(left if left <= with_rest else steps, 1)
 
     def _run(self, steps: int) -> Run:
         settings, first = self.settings, self.fit_state.step
