@@ -1,4 +1,4 @@
-"""Derivatives of a trained network: by its inputs, and second ones by its parameters."""
+"""Derivatives of a network: by its inputs, and of its loss by its parameters, once and twice."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
+from fastnet.arrays.targets import few_fit
 from fastnet.contract.choosing import choose
 from fastnet.contract.program import Inputs, Program
 from fastnet.definition.network import Network
@@ -148,9 +149,58 @@ class Differentiable:
 
     network: Network
     backend: str
+    seed: int
     table: dict[str, Any] | None
     _program: Program
     _flat: Array
+    _kind: str | None
+
+    def loss_and_gradient(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout_step: int | None = None,
+        encoded: bool = False,
+    ) -> tuple[float, Array]:
+        """Compute the loss over all rows as one batch, and its gradient by the parameters.
+
+        Args:
+            x: `(rows, inputs)`.
+            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
+            sample_weight: `(rows,)`, or None.
+            l1: adds l1 * sum |w| over the weights, not the biases.
+            l2: adds l2 / 2 * sum w^2 likewise.
+            dropout_step: as in the training step with this number: with its dropout masks, and
+                batches normalized by their own statistics; None: as in a prediction.
+            encoded: as for `predict`.
+
+        Returns:
+            The loss, and the gradient `(size,)`, laid out like `parameters.flat`.
+
+        Raises:
+            DataError: if the arrays do not fit.
+        """
+        check_encoded(self.table, encoded, "loss_and_gradient")
+        penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
+        plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
+        if plain and few_fit(y, self._kind, self.network.outputs):
+            found = self._program.gradient_at_once(self._flat, x, y)
+            if found is not None:
+                return found
+        draw = None
+        if dropout_step is not None:
+            draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
+        rows = checked_rows(self.network, self._program.dtype, x, y, sample_weight)
+        if plain:
+            found = self._program.gradient_at_once(self._flat, rows.x.numbers, rows.y)
+            if found is not None:
+                return found
+        parameters = self._program.parameters_to_device(self._flat)
+        return self._program.gradient(parameters, self._program.upload(rows), *penalties, draw)
 
     def input_gradient(
         self,

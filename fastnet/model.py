@@ -26,7 +26,7 @@ from fastnet.training import stored_rows
 from fastnet.training.blocks import BlockShuffle
 from fastnet.training.fit_state import LastFit
 from fastnet.training.history import History
-from fastnet.training.rows import check_encoded, checked_rows
+from fastnet.training.rows import check_encoded
 from fastnet.training.settings import EarlyStopping
 
 if TYPE_CHECKING:
@@ -250,54 +250,6 @@ class Model(Differentiable):
                     return found
             data = self._program.upload(data)
         return stored_rows.loss(self._program, self._on_device(), data)
-
-    def loss_and_gradient(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        dropout_step: int | None = None,
-        encoded: bool = False,
-    ) -> tuple[float, Array]:
-        """Compute the loss over all rows as one batch, and its gradient by the parameters.
-
-        Args:
-            x: `(rows, inputs)`.
-            y: `(rows,)` or `(rows, outputs)`; classes as indices or one-hot.
-            sample_weight: `(rows,)`, or None.
-            l1: adds l1 * sum |w| over the weights, not the biases.
-            l2: adds l2 / 2 * sum w^2 likewise.
-            dropout_step: as in the training step with this number: with its dropout masks, and
-                batches normalized by their own statistics; None: as in a prediction.
-            encoded: as for `predict`.
-
-        Returns:
-            The loss, and the gradient `(size,)`, laid out like `parameters.flat`.
-
-        Raises:
-            DataError: if the arrays do not fit.
-        """
-        check_encoded(self.table, encoded, "loss_and_gradient")
-        penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))
-        plain = sample_weight is None and dropout_step is None and penalties == (0.0, 0.0)
-        if plain and few_fit(y, self._kind, self.network.outputs):
-            found = self._program.gradient_at_once(self._flat, x, y)
-            if found is not None:
-                return found
-        draw = None
-        if dropout_step is not None:
-            draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
-        rows = checked_rows(self.network, np.dtype(self.dtype), x, y, sample_weight)
-        if plain:
-            found = self._program.gradient_at_once(self._flat, rows.x.numbers, rows.y)
-            if found is not None:
-                return found
-        return self._program.gradient(
-            self._on_device(), self._program.upload(rows), *penalties, draw
-        )
 
     @explained("fit")
     def fit(
