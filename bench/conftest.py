@@ -226,6 +226,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 _not_timed: list[str] = []
 
 
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
+    """Leave out of what is changed in the working tree what reports are written to."""
+    from bench.records import changed
+
+    commit_info["dirty"] = changed(config.rootpath)
+
+
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:

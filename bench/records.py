@@ -4,12 +4,17 @@ The suite writes it, `bench.report` reads it. Times are pytest-benchmark's own `
 of one `unit`.
 """
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, Self
 
 #: The ceiling of arithmetic in each dtype, as a record's `workload`.
 MATRIX_PRODUCT = {"float32": "matrix product", "float64": "matrix product, float64"}
+
+#: What `python -m bench` writes, in the folder `bench`.
+WRITTEN = ("results/**", "**/REPORT.md", "**/TABLES.md", "**/charts/**")
 
 Kind = Literal["training", "prediction", "gradient", "process", "ceiling"]
 Family = Literal["fastnet", "peer", "hand"]
@@ -75,3 +80,17 @@ class Record:
             wrong = sorted(set(plain) ^ known)
             raise ValueError(f"missing or unknown fields in a record: {', '.join(wrong)}")
         return cls(**plain)
+
+
+def changed(folder: Path) -> bool:
+    """Whether tracked files of a repository are changed, but for results and reports.
+
+    pytest-benchmark opens the file of results before it looks, and a report has several.
+    """
+    status = ("git", "status", "--porcelain", "--untracked-files=no", "--", ".")
+    written = (f":(exclude,glob)bench/{name}" for name in WRITTEN)
+    try:
+        found = subprocess.run([*status, *written], cwd=folder, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False  # no repository
+    return bool(found.stdout.strip())

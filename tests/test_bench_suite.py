@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import child
 import pytest
 
 pytest.importorskip("bench.contest", reason="the benchmarks are not beside these tests")
 
-from bench import contestants, processor, sizes
+from bench import conftest, contestants, processor, sizes
 from bench.__main__ import FILES, TOGETHER
 from bench.records import Record
 from fastnet.benchmark import QUICK, ROUND_SECONDS
@@ -56,6 +57,33 @@ def results(tmp_path_factory, storage):
     )  # fmt: skip
     assert code == 0, out
     return out, json.loads(file.read_text())
+
+
+def test_results_and_reports_are_no_change_of_what_is_measured(tmp_path):
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def changed():
+        info = {"dirty": None}
+        conftest.pytest_benchmark_update_commit_info(SimpleNamespace(rootpath=tmp_path), info)
+        return info["dirty"]
+
+    assert changed() is False  # no repository
+    written = ["results/one.json", "REPORT.md", "avx2/TABLES.md", "avx2/charts/map.svg"]
+    files = [tmp_path / "bench" / name for name in (*written, "contest.py")]
+    git("init")
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before")
+    git("add", ".")
+    git("commit", "-m", "all")
+    for file in files[:-1]:
+        file.write_text("after")
+    (tmp_path / "untracked.py").write_text("")
+    assert changed() is False
+    files[-1].write_text("after")
+    assert changed() is True
 
 
 def test_notes_name_what_is_unknown_and_the_rest_runs(results):
