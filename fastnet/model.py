@@ -12,6 +12,7 @@ from fastnet.arrays import cache_lines, checks, dlpack, pairs
 from fastnet.arrays.checks import Array
 from fastnet.arrays.stored import is_stored
 from fastnet.arrays.targets import few_fit
+from fastnet.attributes import Compiled, checked
 from fastnet.contract import choosing, starting
 from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Program
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from fastnet.training.progress import Bar
 
 
-class Model(Differentiable):
+class Model(Compiled, Differentiable):
     """A trainable network: its definition, its parameters, and a backend that runs it.
 
     Where methods take `x` `(rows, inputs)`, a network of numbers and categories takes a pair
@@ -58,7 +59,8 @@ class Model(Differentiable):
             or some of them; it looks at 1,024, chosen by the seed.
 
     Attributes:
-        network, dtype, seed, precision: as given.
+        network, dtype, precision: as given.
+        seed: as given; another may be assigned.
         backend: the name of the backend that runs it.
         history: of the last fit, even if it was interrupted; None before the first.
         table: how the columns of a table become inputs and outputs, for models that
@@ -68,6 +70,8 @@ class Model(Differentiable):
         DefinitionError: if the dtype, seed, precision or number of threads is invalid.
         BackendUnavailable: if the backend is unknown, cannot run here, or lacks the precision.
     """
+
+    seed: int = checked("seed", lambda _, seed: checks.seed(seed))
 
     @explained("fn.Model")
     def __init__(
@@ -148,17 +152,14 @@ class Model(Differentiable):
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
         # `flat` is not copied: a member's is its population's. Others begin at a cache line, from
         # where products of few rows read them faster.
-        self.network = network
-        self.dtype = dtype
-        self.seed = seed
-        self.precision = precision
-        self.table = table
-        self.history = history
+        self._network, self._dtype, self._precision = network, dtype, precision
+        self._seed = seed
+        self.table, self.history = table, history
         self._threads = threads
         self._plan = lower(network)
         self._parameters = Parameters(self._plan.parameters, flat)
         chosen = choosing.choose(backend)
-        self.backend = chosen.name
+        self._backend = chosen.name
         self._program = program or choosing.compiled(chosen, self._plan, dtype, threads, precision)
         # For a row alone, even to look these up takes a tenth of the time.
         self._predict_at_once: Callable[..., Any] = self._program.predict_at_once

@@ -20,7 +20,7 @@ FLOORS = [
     ["definition"],
     ["contract"],
     ["training"],
-    ["parameters", "datasets", "derivatives"],
+    ["attributes", "parameters", "datasets", "derivatives"],
     ["model_files", "fitting"],
     ["model"],
     ["many"],

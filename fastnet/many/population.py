@@ -14,6 +14,7 @@ from fastnet import memory
 from fastnet.arguments import explained
 from fastnet.arrays import checks, dlpack
 from fastnet.arrays.checks import Array
+from fastnet.attributes import Compiled, checked
 from fastnet.contract import choosing, starting
 from fastnet.contract.lowering import lower
 from fastnet.contract.program import Data, Inputs, Program
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from fastnet.training.progress import Bar
 
 
-class Population:
+class Population(Compiled):
     """Many networks of one definition, each with its own parameters, trained at once.
 
     Member i is what `Model(network, seed=seed + i)` would be, and `population[i]` is that model.
@@ -57,7 +58,7 @@ class Population:
     Attributes:
         network, dtype, precision: as given.
         backend: the name of the backend that runs it.
-        seeds: one a member.
+        seeds: one a member; others may be assigned, as `seed` is given.
         parameters: `(members, size)` of the dtype, each row as `Model.parameters.flat`; writing
             into it changes the members.
         histories: of the last fit, one a member; empty before the first.
@@ -70,6 +71,8 @@ class Population:
         BackendUnavailable: as for `Model`.
         DoesNotFit: if the memory has no room for so many members; it says for how many.
     """
+
+    seeds: list[int] = checked("seeds", lambda own, seeds: seeds_of_members(len(own), seeds))
 
     @explained("fn.Population")
     def __init__(
@@ -145,10 +148,10 @@ class Population:
         program: Program | None = None,
     ) -> None:
         """The one way to make a population, of checked values."""
-        self.network = network
-        self.dtype = dtype
-        self.seeds = seeds
-        self.precision = precision
+        self._network = network
+        self._dtype = dtype
+        self._seeds = seeds
+        self._precision = precision
         self.table = table
         self.parameters = flats
         self.histories = histories or []
@@ -159,7 +162,7 @@ class Population:
         self._training = threading.Lock()
         self._pace = Pace()
         chosen = choosing.choose(backend)
-        self.backend = chosen.name
+        self._backend = chosen.name
         self._program = program or choosing.compiled(chosen, self._plan, dtype, threads, precision)
 
     def _check_parameters(self) -> None:
