@@ -269,10 +269,24 @@ def test_codes_that_look_like_numbers_are_remarked(tmp_path):
     assert [one.remark for one in told] == ["codes such as 01? if so, categorical=['zip']", ""]
 
 
+def test_a_table_with_another_separator_is_recognized_in_files_alone(tmp_path):
+    hint = r"it has one column: .*\(separator=\.\.\.\)\.$"
+    with pytest.raises(DataError, match=rf"'a~y'; {hint}"):
+        read("a~y\n1~2\n3~4\n", tmp_path)
+    model = tables.train(twenty_rows(y=[0.5, 1.0] * 10), "y", tables.Recipe(epochs=1)).model
+    text, stored = tmp_path / "t.csv", tmp_path / "t.parquet"
+    twenty_rows().select(pl.lit("1").alias("a~b")).write_csv(text)
+    with pytest.raises(DataError, match=rf"leave it out; {hint}"):
+        tables.predict(model, text)
+    pl.read_csv(text).write_parquet(stored)
+    with pytest.raises(DataError, match=r"'a~b': leave it out\.$"):
+        tables.predict(model, stored)
+
+
 def test_requests_that_cannot_be_met():
     with pytest.raises(DataError, match=r"no column 'nmae' to leave out; did you mean 'name'\?"):
         inspect_table(twenty_rows(name=1), "y", drop=["nmae"])
-    with pytest.raises(DataError, match=r"'a:y'; it has one column: .*\(separator=\.\.\.\)\.$"):
+    with pytest.raises(DataError, match=r"no column 'y' to be the target.*Its columns: 'a:y'\.$"):
         inspect_table({"a:y": ["1:2", "3:4"]}, "y")
     with pytest.raises(DataError, match="no column 'c' to treat as categories"):
         inspect_table(twenty_rows(), "y", categorical=["c"])

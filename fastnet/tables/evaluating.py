@@ -137,7 +137,7 @@ def read(table: Table, source: Any, dtype: str, separator: str | None = None) ->
     """
     blocks = Reader(source, separator)
     frame = blocks.whole()
-    table.check_columns(frame.columns, blocks.name, blocks.labels)
+    table.check_columns(frame.columns, blocks.name, blocks.labels, blocks.separated)
     has_target, true, weight = known_rows(table, frame, blocks.name)
     if not len(true):
         raise DataError(

@@ -237,6 +237,7 @@ class ColumnStore(Record):
     Attributes:
         name: the table, as errors name it.
         labels: as of `Reader`, complete.
+        separated: as of `Reader`.
         frame: its columns: a Polars frame, or what has of one the attributes `columns`, `width`,
             `height`, the method `iter_columns` and columns by name.
         values: the mapping that `InspectedTable.values` will be.
@@ -244,8 +245,16 @@ class ColumnStore(Record):
 
     name: str
     labels: Mapping[str, str]
+    separated: bool
     frame: Any
     values: MutableMapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, reader: reading.Reader, frame: Any, values: MutableMapping[str, Any]
+    ) -> "ColumnStore":
+        """The table of a reader that has read all of it."""
+        return cls(reader.name, reader.labels, reader.separated, frame, values)
 
 
 def inspect_table(
@@ -287,12 +296,12 @@ def inspect_table(
     opened = source
     if not isinstance(source, ColumnStore):
         reader = reading.Reader(source, separator)
-        opened = ColumnStore(reader.name, reader.labels, reader.whole(), {})
+        opened = ColumnStore.of(reader, reader.whole(), {})
     frame, table_name, values = opened.frame, opened.name, opened.values
     target = str(target)  # a frame of pandas may have numbers for names; they become text
     drop, categorical, date = tuple(drop), tuple(categorical), tuple(date)
     roles = tuple(roles)
-    _check_names(frame, table_name, target, drop, categorical, date, roles)
+    _check_names(opened, target, drop, categorical, date, roles)
     if target in categorical and task == "regression":
         raise DefinitionError(
             f"categorical names the target {target!r}, so it is text, and a regression needs "
@@ -374,14 +383,14 @@ def inspect_table(
 
 
 def _check_names(
-    frame: "pl.DataFrame",
-    table_name: str,
+    opened: ColumnStore,
     target: str,
     drop: tuple[str, ...],
     categorical: tuple[str, ...],
     date: tuple[str, ...],
     roles: tuple[tuple[str, str], ...],
 ) -> None:
+    frame, table_name = opened.frame, opened.name
     for name, role in [
         (target, "to be the target"),
         *((name, PURPOSES[role]) for role, name in roles),
@@ -392,7 +401,8 @@ def _check_names(
         if name not in frame.columns:
             near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.5)
             guess = f"; did you mean {near[0]!r}?" if near else "."
-            single = f"; {columns.one_column()}" if frame.width == 1 else ""
+            alone = opened.separated and frame.width == 1
+            single = f"; {columns.one_column()}" if alone else ""
             raise DataError(
                 f"{table_name} has no column {name!r} {role}{guess} "
                 f"Its columns: {listed(frame.columns)}{single}."

@@ -136,7 +136,7 @@ class LargeTableFit(TableFit):
                     f"{reader.name} changed while it was being read; train again, on a file that "
                     "nothing writes to."
                 )
-            return ColumnStore(reader.name, reader.labels, spool, StoredColumns(self.folder))
+            return ColumnStore.of(reader, spool, StoredColumns(self.folder))
 
         opened = self.among.store(self.among.read(source, recipe.separator, take))
         self.report("looking at columns", 0, None)

@@ -100,6 +100,7 @@ class Reader:
 
     Attributes:
         name: the table, as errors name it.
+        separated: whether a mark separates the columns, as in a CSV file.
         labels: the columns that hold row labels, and what they are; complete after the first
             block.
 
@@ -112,6 +113,8 @@ class Reader:
 
     def __init__(self, source: Any, separator: str | None = None) -> None:
         self.name = source_name(source)
+        in_file = isinstance(source, str | os.PathLike)
+        self.separated = in_file and not os.fspath(source).lower().endswith(".parquet")
         self.labels: dict[str, str] = {}
         self._separator = csv_blocks.check_separator(separator)
         self._found = self._blocks(source)

@@ -190,7 +190,11 @@ class Table(Record):
         return table
 
     def check_columns(
-        self, names: Iterable[str], table_name: str, ignored: Iterable[str] = ()
+        self,
+        names: Iterable[str],
+        table_name: str,
+        ignored: Iterable[str] = (),
+        separated: bool = False,
     ) -> None:
         """Make sure that a table has the columns that the model needs, and no unknown ones.
 
@@ -198,6 +202,7 @@ class Table(Record):
             names: the table's columns.
             table_name: the table, as errors name it.
             ignored: columns that may be there, such as row labels.
+            separated: whether a mark separates them, as in a CSV file.
 
         Raises:
             DataError: naming the columns that are missing and those that are unknown.
@@ -210,7 +215,8 @@ class Table(Record):
             if extra:
                 them = "it" if len(extra) == 1 else "them"
                 parts.append(f"the model does not know {listed(extra)}: leave {them} out")
-            parts += [columns.one_column()] if len(given) == 1 < len(self.names) else []
+            if separated and len(given) == 1 < len(self.names):
+                parts.append(columns.one_column())
             raise DataError(
                 f"{table_name} has columns that do not match those the model was trained with: "
                 f"{'; '.join(parts)}."

@@ -200,7 +200,7 @@ class SplitTable:
         """Read the table."""
 
         def whole(reader: Reader) -> ColumnStore:
-            return ColumnStore(reader.name, reader.labels, reader.whole(), {})
+            return ColumnStore.of(reader, reader.whole(), {})
 
         return self.among.store(self.among.read(source, recipe.separator, whole))
 
