@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import fastnet as fn
 from fastnet import tables
+from fastnet.cli import configuration
 from fastnet.errors import DataError, DefinitionError, ModelFileError
 from fastnet.tables.encoding import Categories, Number
 
@@ -151,7 +152,7 @@ def test_a_saved_model_predicts_the_same(trained, tmp_path):
         (frame(c=1), r"does not know 'c': leave it out\.$"),
         (frame(c=1, d=1), r"does not know 'c', 'd': leave them out\.$"),
         (frame().rename({"a": "A"}), "it lacks 'a'; the model does not know 'A'"),
-        (frame().select(pl.col("a").alias("a:b")), r"leave it out; it has one column.*separator"),
+        (frame().select(pl.col("a").alias("a:b")), r"not know 'a:b': leave it out\.$"),
         (frame(a=["x"] * 20), "'a' holds 'x' in data row 1, which is not a number"),
         (frame(a=[*["1"] * 9, "foo", *["2"] * 10]), "'a' holds 'foo' in data row 10"),
         (frame(a=[math.inf] * 20), "holds inf in data row 1"),
@@ -320,9 +321,28 @@ def test_arguments_of_another_kind_are_named(trained):
         tables.train(frame(), "y", {})
     with pytest.raises(DefinitionError, match=r"hidden is 64; put it in a tuple: \(64,\)"):
         tables.Recipe(hidden=64)
-    for name, value in (("hidden", (4,)), ("dropout", 0.0)):
-        with pytest.raises(DefinitionError, match=f"layers and {name} are both given"):
-            tables.Recipe(layers=({"type": "dense", "units": 3},), **{name: value})
+    for given in (5, {"type": "dense", "units": 3}):
+        with pytest.raises(DefinitionError, match=r"layers is .*; it must be a tuple of layers"):
+            tables.Recipe(layers=given)
+    with pytest.raises(DefinitionError, match="ids is 5; it must be a list of column names"):
+        tables.predict(trained, frame(), ids=5)
+    with pytest.raises(DefinitionError, match="on_fold is 5; it must be a function"):
+        tables.cross_validate(frame(), "y", QUICK, on_fold=5)
+    with pytest.raises(DefinitionError, match=r"evaluation is 5; it must be what tables\.evaluate"):
+        tables.importances(trained, 5)
+
+
+def test_hidden_layers_are_given_in_one_form_and_refused_in_one_wording(tmp_path):
+    layers = ({"type": "dense", "units": 3},)
+    config = tmp_path / "two.toml"
+    for name, value in (("hidden", (4,)), ("dropout", 0.0), ("activation", "tanh")):
+        with pytest.raises(DefinitionError, match=f"layers and {name} are both.*; leave") as first:
+            tables.Recipe(layers=layers, **{name: value})
+        written = list(value) if name == "hidden" else value
+        config.write_text(f"{name} = {written!r}\n[[layers]]\ntype = 'dense'\nunits = 3")
+        with pytest.raises(DefinitionError) as second:
+            configuration.read(config)
+        assert str(second.value) == f"configuration {str(config)!r}: {first.value}"
 
 
 # --- figures -----------------------------------------------------------------------------------

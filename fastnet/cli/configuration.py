@@ -26,7 +26,7 @@ from typing import Any, get_type_hints
 from fastnet.arrays import checks
 from fastnet.errors import DefinitionError, FileAccessError, FileMissing, unknown
 from fastnet.tables.reading import ALSO_READ, EXTENSIONS, STANDARD_INPUT, is_table
-from fastnet.tables.recipe import SETTINGS, Recipe
+from fastnet.tables.recipe import SETTINGS, Recipe, check_layers
 from fastnet.training.class_weights import BALANCED
 
 #: The keys that are not of the recipe, and their types.
@@ -85,7 +85,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise DefinitionError(
             f"configuration {name}: learning_rate is given by itself and in [optimizer]; keep one."
         )
-    _check_layers(found, f"configuration {name}: ")
+    check_layers(found, f"configuration {name}: ")
     return found
 
 
@@ -99,7 +99,7 @@ def merge(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
     merged = {**config, **given}
     if "hidden" in given:
         merged.pop("layers", None)
-    _check_layers(merged, "")
+    check_layers(merged)
     return merged
 
 
@@ -258,13 +258,3 @@ def names(value: Any, key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise DefinitionError(f"{key} is {value!r}; write column names, as in ['id', 'name'].")
     return tuple(value)
-
-
-def _check_layers(settings: Mapping[str, Any], where: str) -> None:
-    """Make sure that the hidden layers are given in one form only."""
-    both = [key for key in ("hidden", "activation", "dropout") if key in settings]
-    if "layers" in settings and both:
-        raise DefinitionError(
-            f"{where}layers and {' and '.join(both)} are both given; in [[layers]] each layer has "
-            "its own units and activation, and dropout is a layer."
-        )

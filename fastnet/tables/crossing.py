@@ -18,6 +18,7 @@ import numpy as np
 
 from fastnet import html
 from fastnet.arguments import explained
+from fastnet.errors import DefinitionError
 from fastnet.records import Record
 from fastnet.tables import reporting
 from fastnet.tables.evaluating import Evaluation
@@ -107,6 +108,10 @@ def cross_validate(
         ModelFileError: if a checkpoint cannot be written, or belongs to another fit.
     """
     settings = Recipe() if recipe is None else recipe
+    if on_fold is not None and not callable(on_fold):
+        raise DefinitionError(
+            f"on_fold is {on_fold!r}; it must be a function of a fold's number and its fit."
+        )
     done = []
     fits = TableFit.folds(source, target, settings, folds, validation=validation)
     for number, fit in enumerate(fits, 1):

@@ -11,8 +11,9 @@ import numpy as np
 
 from fastnet import random
 from fastnet.arrays.checks import Array
-from fastnet.errors import DataError
+from fastnet.errors import DataError, DefinitionError
 from fastnet.tables import metrics
+from fastnet.tables.columns import shorten
 from fastnet.tables.evaluating import Evaluation, Rows
 from fastnet.tables.schema import Table
 from fastnet.training.metrics import rmse
@@ -42,8 +43,14 @@ def importances(model: "Model | Ensemble", evaluation: Evaluation) -> dict[str, 
 
     Raises:
         DataError: if the evaluation has no rows.
+        DefinitionError: if one of the two is something else.
     """
     table = Table.of(model)
+    if not isinstance(evaluation, Evaluation):
+        raise DefinitionError(
+            f"evaluation is {shorten(evaluation)}; it must be what tables.evaluate(model, table) "
+            "returns, or an evaluation of tables.train."
+        )
     if evaluation.sample is None:
         raise DataError("the evaluation has no rows; take that of tables.train or tables.evaluate.")
     widths = [len(column.inputs) for column in table.columns]

@@ -220,6 +220,8 @@ class Stream:
         self.name = self._blocks.name
         if isinstance(ids, str):
             raise DefinitionError(f"ids is {ids!r}; put the columns' names in a list: [{ids!r}].")
+        if not isinstance(ids, Iterable | None):
+            raise DefinitionError(f"ids is {ids!r}; it must be a list of column names.")
         self._ids = None if ids is None else tuple(ids)
         self._insists = judge is None
         self._judge = Judge(model, table) if judge is not False else None
@@ -291,7 +293,8 @@ class Stream:
         usual = tuple(one for one in self.table.ids if one in names)
         ids = tuple(dict.fromkeys(usual if self._ids is None else self._ids))
         taken = {*self.table.prediction_names, *(_ENDS if self._interval is not None else ())}
-        self.table.check_columns(names, self.name, (*self._blocks.labels, *ids))
+        known = (*self._blocks.labels, *ids)
+        self.table.check_columns(names, self.name, known, self._blocks.separated)
         for one in ids:
             if one not in names:
                 raise DataError(

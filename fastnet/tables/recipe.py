@@ -1,6 +1,6 @@
 """The settings for training on a table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, Literal
 
@@ -48,6 +48,9 @@ _DEFAULTS = {
     "classification": _Defaults(steps=10_000, epochs=(30, 200), penalty=10.0),
     "regression": _Defaults(steps=20_000, epochs=(30, 400), penalty=5.0),
 }
+
+#: The settings in whose place `layers` stands.
+IN_LAYERS = ("hidden", "activation", "dropout")
 
 #: The treatments of missing values.
 MISSING = ("impute", "error")
@@ -195,12 +198,13 @@ class Recipe(Record):
         checks.dtype(self.dtype)
         if self.dropout is not None:
             checks.number(self.dropout, "dropout", least=0, below=1)
-        for name in ("hidden", "dropout"):
-            if self.layers is not None and getattr(self, name) is not None:
-                raise DefinitionError(
-                    f"layers and {name} are both given; leave {name} out: each of the layers has "
-                    "its own units, and dropout is a layer."
-                )
+        if not isinstance(self.layers, tuple | list | None):
+            raise DefinitionError(
+                f"layers is {self.layers!r}; it must be a tuple of layers as in Network.spec: "
+                "({'type': 'dense', 'units': 64},)."
+            )
+        forms = (*IN_LAYERS, "layers")
+        check_layers([key for key in forms if getattr(self, key) != getattr(Recipe, key)])
         if self.l2 is not None:
             checks.number(self.l2, "l2", least=0)
         seeds_of_members(self.members, self.seed)
@@ -298,6 +302,25 @@ class Recipe(Record):
         }
         loss = "crossentropy" if classes else "mse"
         return Network.from_spec({"inputs": inputs, "loss": loss, "layers": [*hidden, last]})
+
+
+def check_layers(given: Iterable[str], where: str = "") -> None:
+    """Make sure that the hidden layers are given in one form only.
+
+    Args:
+        given: the settings that are.
+        where: what the error begins with.
+
+    Raises:
+        DefinitionError: if they are given in both.
+    """
+    given = set(given)
+    if "layers" in given and (both := [key for key in IN_LAYERS if key in given]):
+        names = " and ".join(both)
+        raise DefinitionError(
+            f"{where}layers and {names} are both given; leave {names} out: each of the layers has "
+            "its own units and activation, and dropout is a layer."
+        )
 
 
 #: The names of all settings.
