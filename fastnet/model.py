@@ -59,8 +59,7 @@ class Model(Compiled, Differentiable):
             or some of them; it looks at 1,024, chosen by the seed.
 
     Attributes:
-        network, dtype, precision: as given.
-        seed: as given; another may be assigned.
+        network, dtype, precision, seed: as given; another seed may be assigned.
         backend: the name of the backend that runs it.
         history: of the last fit, even if it was interrupted; None before the first.
         table: how the columns of a table become inputs and outputs, for models that
@@ -152,8 +151,7 @@ class Model(Compiled, Differentiable):
         """The one way to make a model: of checked values, by `__init__`, `load` and unpickling."""
         # `flat` is not copied: a member's is its population's. Others begin at a cache line, from
         # where products of few rows read them faster.
-        self._network, self._dtype, self._precision = network, dtype, precision
-        self._seed = seed
+        self._network, self._dtype, self._precision, self._seed = network, dtype, precision, seed
         self.table, self.history = table, history
         self._threads = threads
         self._plan = lower(network)
@@ -168,8 +166,7 @@ class Model(Compiled, Differentiable):
         if network.categories:  # whose codes have to be looked at
             self._kind, columns = None, network.both_inputs.numbers
             self._predict_at_once = pairs.accepted_by(self._predict_at_once, columns, dtype)
-        self._flat = flat
-        self._fits = Fits(last)
+        self._flat, self._fits = flat, Fits(last)
 
     @property
     def parameters(self) -> Parameters:
