@@ -1,4 +1,4 @@
-"""Fitting: validation, early stopping, callbacks, history, and its errors."""
+"""Fitting: losses, batches, shuffles, callbacks, history, and a fit that goes on from another."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from compare import assert_near, assert_same_bits
-from samples import rows_for, weights_for
+from samples import rows_for
 from tolerances import FORWARD
 
 import fastnet as fn
@@ -28,80 +28,6 @@ def test_training_lowers_the_loss(backend):
     assert model.evaluate(X, Y) < 0.2 * before
     assert history is model.history
     assert history.loss[-1] < 0.3 * history.loss[0]
-
-
-def test_a_fraction_validates_on_rows_that_are_not_trained_on(backend):
-    model = make(backend)
-    history = model.fit(X, Y, epochs=3, validation=0.25, optimizer=fn.SGD(0.1), batch_size=None)
-    order = fn.random.permutation(6, fn.random.SPLIT, 0, 40)
-    held, kept = np.sort(order[:10]), np.sort(order[10:])
-    other = make(backend)
-    wanted = other.fit(
-        X[kept], Y[kept], epochs=3, validation=(X[held], Y[held]), optimizer=fn.SGD(0.1),
-        batch_size=None,
-    )  # fmt: skip
-    assert_same_bits(model.parameters.flat, other.parameters.flat)
-    assert history.loss == wanted.loss
-    assert history.validation_loss == wanted.validation_loss
-    assert history.validation_loss[-1] == model.evaluate(X[held], Y[held])
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_validation_rows_may_have_weights(weighted):
-    model = make()
-    weight = weights_for(40) if weighted else None
-    parts = (X, Y, weight) if weighted else (X, Y)
-    history = model.fit(X[:9], Y[:9], epochs=2, validation=parts)
-    assert history.validation_loss[-1] == model.evaluate(X, Y, weight)
-    listed = make().fit(X[:9], Y[:9], epochs=2, validation=list(parts))
-    assert listed.validation_loss == history.validation_loss
-
-
-def test_the_weights_are_split_with_their_rows():
-    weight = np.arange(40) + 1.0
-    model, other = make(), make()
-    model.fit(X, Y, epochs=2, validation=0.25, sample_weight=weight, batch_size=None)
-    order = fn.random.permutation(6, fn.random.SPLIT, 0, 40)
-    kept = np.sort(order[10:])
-    other.fit(X[kept], Y[kept], epochs=2, sample_weight=weight[kept], batch_size=None)
-    assert_same_bits(model.parameters.flat, other.parameters.flat)
-
-
-def overfit(model, **options):
-    """Fit rows whose validation loss soon rises."""
-    return model.fit(
-        X[:8], Y[:8], validation=(X[8:], -Y[8:]), optimizer=fn.SGD(0.05), batch_size=None,
-        epochs=60, **options,
-    )  # fmt: skip
-
-
-def test_early_stopping_ends_the_fit_and_restores_the_best():
-    model = make()
-    history = overfit(model, early_stopping=3)
-    best = int(np.argmin(history.validation_loss))
-    assert len(history) == best + 1 + 3
-    assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[best]
-
-
-def test_early_stopping_may_keep_the_last():
-    model = make()
-    history = overfit(model, early_stopping=fn.EarlyStopping(3, restore_best=False))
-    assert len(history) < 60
-    assert model.evaluate(X[8:], -Y[8:]) == history.validation_loss[-1]
-
-
-def test_early_stopping_restores_the_best_at_the_end_of_a_whole_fit_too():
-    model = make()
-    history = overfit(model, early_stopping=1_000)
-    assert len(history) == 60
-    best = min(history.validation_loss)
-    assert best < history.validation_loss[-1]
-    assert model.evaluate(X[8:], -Y[8:]) == best
-
-
-def test_min_delta_decides_what_counts_as_better():
-    history = overfit(make(), early_stopping=fn.EarlyStopping(2, min_delta=1e6))
-    assert len(history) == 1 + 2
 
 
 @pytest.mark.parametrize("stop", [True, np.True_])
@@ -153,104 +79,6 @@ def test_the_history_is_lists_of_plain_numbers_one_entry_an_epoch():
     assert history
     facts["loss"].append(1.0)
     assert len(history.loss) == 3
-
-
-CLASSES = fn.Network(4, [fn.Dense(3, "softmax")], "crossentropy")
-LABELS = fn.Network(4, [fn.Dense(3, "sigmoid")], "binary_crossentropy")
-NUMBERS = fn.Network(4, [fn.Dense(3)])
-MEANS = fn.Network(4, [fn.Dense(6)], "gaussian_nll")  # and variances
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(
-    ("network", "name"),
-    [(CLASSES, "accuracy"), (LABELS, "accuracy"), (NUMBERS, "r2"), (NUMBERS, "rmse"),
-     (NUMBERS, "mae"), (MEANS, "rmse")],
-)  # fmt: skip
-def test_metrics_of_the_validation_rows(backend, network, name, weighted):
-    from sklearn import metrics as theirs
-
-    x, y = rows_for(network, 40)
-    weight = weights_for(40) if weighted else None
-    model = fn.Model(network, backend=backend, seed=1, dtype="float64")
-    rows = (x, y, weight) if weighted else (x, y)
-    history = model.fit(x, y, epochs=3, validation=rows, metrics=[name])
-    p, weights = model.predict(x)[:, : network.targets], {"sample_weight": weight}
-    wanted = {
-        "r2": lambda: theirs.r2_score(y, p, **weights),
-        "rmse": lambda: theirs.mean_squared_error(y, p, **weights) ** 0.5,
-        "mae": lambda: theirs.mean_absolute_error(y, p, **weights),
-        "accuracy": lambda: (
-            theirs.accuracy_score(y, p.argmax(axis=1), **weights)
-            if network is CLASSES
-            else np.average(((p > 0.5) == (y > 0.5)).mean(axis=1), weights=weight)
-        ),
-    }[name]()
-    assert len(history.metrics[name]) == 3
-    assert history.metrics[name][-1] == pytest.approx(wanted, rel=1e-12)
-    assert history.to_dict()[f"validation_{name}"] == history.metrics[name]
-
-
-def test_metrics_may_be_functions_and_go_on_from_a_checkpoint(tmp_path):
-    def worst(y, predicted):
-        assert y.shape == predicted.shape == (8, 1)
-        return np.abs(y - predicted).max()
-
-    options = {"validation": (X[:8], Y[:8]), "checkpoint": tmp_path / "c", "resume": True}
-    make().fit(X, Y, epochs=2, metrics=["mae"], **options)
-    model = make()
-    history = model.fit(X, Y, epochs=3, metrics=["mae", worst], **options)
-    assert len(history.metrics["mae"]) == 3
-    assert np.isnan(history.metrics["worst"]).tolist() == [True, True, False]
-    wanted = np.abs(Y[:8] - model.predict(X[:8])).max()
-    assert history.metrics["worst"][-1] == pytest.approx(wanted, rel=1e-6)
-    assert model.fit(X, Y, epochs=3, **options).metrics.keys() == {"mae", "worst"}
-
-
-def test_a_metric_may_change_what_it_is_given_and_may_fail():
-    given = X[:8].astype("f4"), Y[:8].astype("f4")
-    kept = [part.copy() for part in given]
-
-    def meddling(y, predicted):
-        y[...] = predicted[...] = 9
-        return 1.0
-
-    def failing(y, predicted):
-        if len(model.history) == 2:
-            raise ZeroDivisionError
-        return float(np.mean((y - predicted) ** 2))
-
-    model = fn.Model(NETWORK, backend="numpy", seed=1)
-    with pytest.raises(ZeroDivisionError):
-        model.fit(*given, epochs=3, validation=given, metrics=[meddling, failing])
-    for part, before in zip(given, kept, strict=True):
-        assert_same_bits(part, before)
-    assert {len(column) for column in model.history.to_dict().values()} == {2}
-    assert model.history.metrics["failing"][0] == pytest.approx(model.history.validation_loss[0])
-    assert np.isnan(model.history.metrics["failing"][1])
-
-
-def test_metrics_that_do_not_suit_the_rows_are_named():
-    x, y = rows_for(CLASSES, 40)
-    for name in ("r2", "rmse", "mae"):
-        with pytest.raises(fn.DefinitionError, match=f"{name}' is of numbers; y holds classes"):
-            fn.Model(CLASSES).fit(x, y, epochs=1, validation=0.2, metrics=[name])
-
-    ends = fn.Network(4, [fn.Dense(2)], fn.Quantile((0.1, 0.9)))
-    with pytest.raises(fn.DefinitionError, match="'mae' needs one prediction for each target, and"):
-        fn.Model(ends).fit(x, x[:, 0], epochs=1, validation=0.2, metrics=["mae"])
-
-    def errors(y, predicted):
-        return y - predicted
-
-    with pytest.raises(fn.DefinitionError, match="'errors' returned a ndarray; it must return a"):
-        make().fit(X, Y, epochs=1, validation=0.2, metrics=[errors])
-
-
-def test_without_validation_the_history_has_no_validation_loss():
-    history = make().fit(X, Y, epochs=2)
-    assert "validation_loss" not in history.to_dict()
-    assert history.validation_loss == []
 
 
 def test_an_epochs_loss_is_the_mean_over_its_rows_tail_included(backend):
@@ -383,86 +211,6 @@ def test_no_epochs_are_left_where_the_initial_one_is_the_last():
     history = model.fit(X, Y, epochs=5, initial_epoch=5)
     assert len(history) == 0
     assert_same_bits(model.parameters.flat, start)
-
-
-def loss(y, predicted):
-    return 0.0
-
-
-REFUSED = [
-    ({"optimizer": "adm"}, r"unknown optimizer 'adm'; did you mean 'adam'\?"),
-    ({"optimizer": 0.1}, r"unknown optimizer 0\.1"),
-    ({"optimizer": {"name": "sgd", "lr": 1}}, "no constant 'lr'; did you mean 'learning_rate'"),
-    ({"optimizer": {"name": "sgd", "learning_rate": 0}}, "learning rate is 0"),
-    ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
-    ({"epochs": 2.5}, r"epochs is 2\.5"),
-    ({"batch_size": 0}, "batch_size is 0; it must be 1 or more"),
-    ({"batch_size": -1}, "batch_size is -1"),
-    ({"batch_size": 1.5}, r"batch_size is 1\.5"),
-    ({"batch_size": "all"}, "batch_size is 'all'"),
-    ({"shuffle": 1}, "shuffle is 1; it must be True or False"),
-    ({"l1": -1}, "l1 is -1"),
-    ({"l2": math.nan}, "l2 is nan"),
-    ({"clip_norm": 0}, "clip_norm is 0"),
-    ({"clip_value": -1}, "clip_value is -1"),
-    ({"initial_epoch": -1}, "initial_epoch is -1"),
-    ({"epochs": 2**62}, "epochs is 4.*with 40 rows it must be at most 22"),
-    ({"early_stopping": 3}, "early_stopping needs a validation loss"),
-    ({"early_stopping": True, "validation": 0.2}, "early_stopping is True"),
-    ({"early_stopping": -1, "validation": 0.2}, "early_stopping is -1"),
-    ({"resume": True}, "resume=True needs checkpoint"),
-    ({"resume": "no"}, "resume is 'no'; it must be True or False"),
-    ({"metrics": ["acuracy"], "validation": 0.2}, "unknown metric 'acuracy'; did you mean 'acc"),
-    ({"metrics": "mae", "validation": 0.2}, r"metrics is 'mae'; put it in a list"),
-    ({"metrics": [loss], "validation": 0.2}, "a function of the name 'loss'.*give it another name"),
-    ({"metrics": ["mae"]}, "metric 'mae' is of validation rows; give validation="),
-    ({"metrics": ["mae", "mae"], "validation": 0.2}, "names 'mae' twice"),
-    ({"metrics": ["accuracy"], "validation": 0.2}, "'accuracy' is of classes.*y holds -.*use 'r2'"),
-]
-
-
-@pytest.mark.parametrize(("options", "says"), REFUSED, ids=[says[:30] for _, says in REFUSED])
-def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
-    model = make()
-    start = model.parameters.flat.copy()
-    with pytest.raises(fn.DefinitionError, match=says):
-        model.fit(X, Y, **options)
-    assert_same_bits(model.parameters.flat, start)
-    assert model.history is None
-    model.fit(X, Y, epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("make_it", "says"),
-    [
-        (lambda: fn.Model("net"), r"network is 'net'; it must be an fn\.Network"),
-        (lambda: fn.Model.of(3, {}), r"network is 3; it must be an fn\.Network"),
-        (lambda: fn.Population.of(3, [[0.0]]), r"network is 3; it must be an fn\.Network"),
-        (lambda: fn.Population(NETWORK, members=2, seed=np.array(3)), r"seed is array\(3\)"),
-        (lambda: fn.Model(NETWORK, dtype="float16"), "dtype is 'float16'; it must be 'float32' or"),
-        (lambda: fn.Model(NETWORK, dtype="nonsense"), "dtype is 'nonsense'"),
-        (lambda: fn.Model(NETWORK, dtype=None), "dtype is None"),
-        (lambda: fn.Model(NETWORK, dtype={"a": 1}), "dtype is"),
-        (lambda: fn.Model(NETWORK, dtype=[]), "dtype is"),
-        (lambda: fn.Model(NETWORK, dtype="f,("), "dtype is"),
-        (lambda: fn.Model(NETWORK, seed=-1), "seed is -1"),
-        (lambda: fn.Model(NETWORK, seed=2**64), "seed is .*less than"),
-        (lambda: fn.Model(NETWORK, seed=1.5), r"seed is 1\.5"),
-        (lambda: fn.SGD(0.1, momentum=1.5), "momentum is 1.5.*at most 1"),
-        (lambda: fn.SGD(0.1, nesterov=True), "nesterov needs momentum"),
-        (lambda: fn.Adam(beta1=-0.1), r"adam beta1 is -0\.1"),
-        (lambda: fn.AdamW(weight_decay=-1), "weight_decay is -1"),
-        (lambda: fn.Rprop(fn.Cosine(0.1)), "rprop adapts its own step sizes"),
-        (lambda: fn.Rprop(step_sizes=(2, 1)), r"step_sizes\[1\] is 1"),
-        (lambda: fn.LBFGS(history_size=0), "lbfgs history_size is 0"),
-        (lambda: fn.EarlyStopping(-1), "patience is -1"),
-        (lambda: fn.EarlyStopping(restore_best=1), "restore_best is 1; it must be True or False"),
-        (lambda: fn.Checkpoint(""), "checkpoint path is ''; it must be the path of a file"),
-    ],
-)
-def test_an_invalid_argument_is_refused_when_an_object_is_made(make_it, says):
-    with pytest.raises(fn.DefinitionError, match=says):
-        make_it()
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("f4"), "f4"])
