@@ -97,16 +97,17 @@ FACTORS = fn.Network(40, [fn.Dense(1000, "relu", learning_rate_factor=0.5), fn.D
 
 
 @pytest.mark.parametrize(
-    ("case", "net", "settings"),
+    ("case", "net", "threads", "settings"),
     [
-        ("one-less", network("one-less", 0.2), {"l1": 0.01, "clip_norm": 0.5}),
-        ("many", network("many"), {"optimizer": "adam"}),
-        ("many", FACTORS, {"optimizer": "adam"}),
+        ("one-less", network("one-less", 0.2), 2, {"l1": 0.01, "clip_norm": 0.5}),
+        ("many", network("many"), 2, {"optimizer": "adam"}),
+        ("many", FACTORS, 2, {"optimizer": "adam"}),
+        ("many", network("many"), 3, {"optimizer": "adam"}),  # never with copies
     ],
-    ids=["penalties", "plain", "factors"],
+    ids=["penalties", "plain", "factors", "three"],
 )
 def test_one_worker_has_the_bits_of_several_with_and_without_copies(
-    case, net, settings, monkeypatch
+    case, net, threads, settings, monkeypatch
 ):
     from fastnet_numba import gradients
     from fastnet_numba.threads import LoadMonitor
@@ -114,7 +115,7 @@ def test_one_worker_has_the_bits_of_several_with_and_without_copies(
     x, y, weight = data(case, "float32")
 
     def trained():
-        model = fn.Model(net, backend="numba", seed=4, threads=3)
+        model = fn.Model(net, backend="numba", seed=4, threads=threads)
         model.fit(x, y, sample_weight=weight, epochs=4, batch_size=9, **settings)
         return model.parameters.flat
 

@@ -4,16 +4,20 @@ from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import State
 
-#: Bytes of the workers' copies of the parameters, in all: of more there are none. Measured with two
-#: threads (bench/results/numba-2026-11-28.md): up to 4.5 MB of parameters a step takes 0.75 to 0.9
-#: times as long where processors take long to read from each other, and 0.9 to 1.06 times where
-#: they do not; of 8 MB 0.73 to 1.02 times; of 25 MB it gains nothing.
-COPIED_BYTES = 2**24
+#: Bytes of parameters up to which two workers have a copy each. Measured
+#: (bench/results/numba-2026-11-28.md): up to 4.5 MB a step takes 0.75 to 0.9 times as long where
+#: processors take long to read from each other, and 0.9 to 1.06 times where they do not; of 8 MB
+#: 0.73 to 1.02 times; of 25 MB it gains nothing.
+COPIED_BYTES = 2**23
 
 
 def copies_of(nbytes: int, workers: int) -> int:
-    """How many copies of so many bytes of parameters the workers of a run have; 0 for none."""
-    return workers if workers > 1 and workers * nbytes <= COPIED_BYTES else 0
+    """How many copies of so many bytes of parameters the workers of a run have; 0 for none.
+
+    More than two have none: each step would send the parameters through the memory to all others,
+    which is counted to take longer than what it spares (in the same file).
+    """
+    return 2 if workers == 2 and nbytes <= COPIED_BYTES else 0
 
 
 def gradient_room(state: State, entries: int) -> Array:

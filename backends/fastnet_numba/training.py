@@ -83,8 +83,8 @@ def follow(
         ops: the layout's table of operations.
         steps: the table of steps, `(steps, PER_STEP)` float64.
         int_table, float_table: the run's integers, and its floats.
-        p: parameters `(size,)`; or for several workers a copy each (see `exchange.py`),
-            SIZE_OF_PART apart.
+        p: parameters `(size,)`; or for two workers a copy each (see `exchange.py`), SIZE_OF_PART
+            apart.
         memory: the optimizer's `(slots, trained)`.
         g: a gradient for each part, SIZE_OF_PART apart; or the predictions, flat.
         m: this worker's arena.
@@ -195,8 +195,7 @@ def follow(
             late = copied and not (penalized or clipped)
             if task != UPDATE and parts > 1 and not late:
                 add_parts(
-                    int_table[PARTS_ADDED], g, parts, stride, low, high, own_sum,
-                    copied or task != TRAIN,
+                    int_table[PARTS_ADDED], g, parts, stride, low, high, copied or task != TRAIN
                 )  # fmt: skip
             if penalized:
                 for part in range(first, last):
@@ -231,7 +230,7 @@ def follow(
             update_copies(
                 int_table[COPIES_UPDATED], optimizer, constants, p, g, memory, low, high, rate,
                 decay, t, int_table[SEGMENTS_UPDATED], float_table[SEGMENT_TABLE:], segments,
-                parts if late else np.int64(0), stride, own_sum, copies, worker, workers,
+                parts if late else np.int64(0), stride, own_sum, copies, (1 - worker) * stride,
             )  # fmt: skip
         elif segments != 0:
             update_segments(

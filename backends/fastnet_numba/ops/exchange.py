@@ -2,10 +2,10 @@
 
 What another processor has just written is read quickly, because caches fetch lines ahead. But to
 write where another processor has read since takes several times as long: the line is in this one's
-cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. So each
-worker has a copy of the parameters (`gradients.py`), and whoever updates some writes them into the
-other copies past all caches, which waits for nobody. Of gradients, whoever reads writes there as
-well, which takes the line away from the other.
+cache too, so nothing is fetched ahead, and each write waits until the other has dropped it. So two
+workers have a copy of the parameters each (`gradients.py` says when), and whoever updates some
+writes them into the other's copy past all caches, which waits for nobody. Of gradients, whoever
+reads writes there as well, which takes the line away from the other.
 """
 
 from numba.core import types
@@ -50,43 +50,41 @@ def add_slice(g, other, low, high, both):
 
 
 @by_address(types.none)
-def add_parts(g, parts, stride, low, high, own, both):
+def add_parts(g, parts, stride, low, high, both):
     """Add the parts' gradients: see `parts_added`."""
 
 
 @part
-def parts_added(g, parts, stride, low, high, own, both):
-    """Add up the gradients of all parts, `stride` apart, in their order; `both`: see `add_slice`.
+def parts_added(g, parts, stride, low, high, both):
+    """Add up the gradients of all parts, `stride` apart, in their order.
 
-    The sum's entries `low` to `high` go to `g[0]`, or for `both` to `g[own]`, where a part's stand.
+    The sum's entries `low` to `high` go to the first part; for `both` to the last one, too.
     """
-    add_up(g, parts, stride, low, high, own, both)
+    add_up(g, parts, stride, low, high, both)
 
 
 @inlined
-def add_up(g, parts, stride, low, high, own, both):
+def add_up(g, parts, stride, low, high, both):
     """See `parts_added`."""
     for one in range(1, parts):
         add_slice(g, one * stride, low, high, both)
-    if 0 < own < (parts - 1) * stride:
-        for i in range(low, high):
-            g[own + i] = g[i]
 
 
 @by_address(types.none)
 def update_copies(
     optimizer, constants, p, g, memory, low, high, rate, decay, t,
-    by_segments, segments, count, parts, stride, own, copies, worker, workers,
+    by_segments, segments, count, parts, stride, own, copies, other,
 ):  # fmt: skip
-    """Update the parameters `low` to `high` in all copies: see `copies_updated`."""
+    """Update the parameters `low` to `high` in both copies: see `copies_updated`."""
 
 
 @part
 def copies_updated(
     optimizer, constants, p, g, memory, low, high, rate, decay, t,
-    by_segments, segments, count, parts, stride, own, copies, worker, workers,
+    by_segments, segments, count, parts, stride, own, copies, other,
 ):  # fmt: skip
-    """Update the parameters `low` to `high` in this worker's copy `p`, and write them into others'.
+    """Update the parameters `low` to `high` in this worker's copy `p`, and in the other's, which
+    begins at `copies[other]`.
 
     AT_ONCE at a time. Their gradient stands at `g[own]`; unless `parts` is 0, the parts' gradients
     are added up there first. Where `count` is not 0, each of so many `segments` has a rate of its
@@ -96,7 +94,7 @@ def copies_updated(
     for at in range(low, high, AT_ONCE):
         until = min(at + AT_ONCE, high)
         if parts > 0:
-            add_up(g, parts, stride, at, until, own, True)
+            add_up(g, parts, stride, at, until, True)
         if count > 0:
             update_segments(
                 by_segments, optimizer, constants, p, summed, memory, at, until, rate, decay, t,
@@ -104,9 +102,7 @@ def copies_updated(
             )  # fmt: skip
         else:
             update(optimizer, constants, p, summed, memory, at, until, at, rate, decay, t)
-        for other in range(workers):
-            if other != worker:
-                write_over(p, at, until, copies, other * stride)
+        write_over(p, at, until, copies, other)
     drain()
 
 
