@@ -1,6 +1,7 @@
-"""A fit of all members: its settings and rows, checked, and the states that it begins with."""
+"""A fit of all members: its settings and rows, checked; the states that it begins with; its run."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,10 +15,12 @@ from fastnet.contract.program import Data, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DefinitionError
 from fastnet.interrupts import DeferredInterrupt
+from fastnet.model import Model
 from fastnet.records import Record
 from fastnet.training import population_checkpoints
 from fastnet.training.checkpoints import Checkpoint, check_resumable
-from fastnet.training.fit_state import FitState, LastFit, beginning
+from fastnet.training.fit_state import FitState, LastFit, beginning, ended
+from fastnet.training.history import History
 from fastnet.training.members import (
     bytes_of_fit,
     settings_of_members,
@@ -29,6 +32,7 @@ from fastnet.training.settings import Settings
 from fastnet.training.together import Member, Pace, Together, uploader
 
 if TYPE_CHECKING:
+    from fastnet.many.population import Population
     from fastnet.training.progress import Bar
 
 
@@ -112,7 +116,47 @@ class PreparedFit(Record):
         some: Any = {name: [getattr(self, name)[member] for member in members] for name in of_each}
         return replace(self, **some)
 
-    def begin(
+    def run(
+        self,
+        population: "Population",
+        pace: Pace,
+        first: int,
+        callbacks: list[Callable[[Model, History], Any]],
+        progress: "bool | Bar",
+        checkpoint: Checkpoint | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Train the members, and leave them their histories and what they may go on from.
+
+        Args:
+            population: the members.
+            pace: how fast they were trained before.
+            first: the epoch to begin with.
+            callbacks: called with every member's model.
+            progress: as for `Model.fit`.
+            checkpoint: where to write and how often, or None.
+            resume: whether to go on from it.
+
+        Raises:
+            DefinitionError, FileAccessError, ModelFileError: for the checkpoint, as `Model.fit`.
+        """
+        parameters, last = population.parameters, population.last_fits
+        begun = self._begin(parameters, first, last, checkpoint, resume)
+        population.histories = [state.history for state in begun.states]
+        bound = [_bound(callbacks, population, member) for member in range(len(population))]
+        bar = bar_of(progress)
+        together = self._together(population.program, parameters, begun, bound, bar, pace)
+        population.diverged = together.diverged
+        try:
+            with bar or nullcontext():
+                together.run()
+        finally:
+            population.last_fits = [
+                ended(one.optimizer, state)
+                for one, state in zip(self.settings, begun.states, strict=True)
+            ]
+
+    def _begin(
         self,
         parameters: Array,
         first: int,
@@ -154,7 +198,7 @@ class PreparedFit(Record):
         save = partial(population_checkpoints.write, path, same, parameters, states)
         return Begun(states, save, (checkpoint.seconds, checkpoint.epochs))
 
-    def together(
+    def _together(
         self,
         program: Program,
         parameters: Array,
@@ -168,7 +212,7 @@ class PreparedFit(Record):
         Args:
             program: the compiled network.
             parameters: `(members, size)`, which are trained in place.
-            begun: what `begin` returned.
+            begun: what `_begin` returned.
             callbacks: of each member.
             bar: shows progress, or None.
             pace: how fast members were trained before.
@@ -193,6 +237,17 @@ class PreparedFit(Record):
         return Together(
             program, fits, interrupts, save=begun.save, due=begun.due, progress=bar, pace=pace
         )
+
+
+def _bound(
+    callbacks: list[Callable[[Model, History], Any]], population: "Population", member: int
+) -> list[Callable[[], Any]]:
+    """The callbacks of a member's fit."""
+    if not callbacks:
+        return []
+    model = population[member]
+    model.history = population.histories[member]
+    return [partial(callback, model, model.history) for callback in callbacks]
 
 
 def bar_of(progress: "bool | Bar", **options: Any) -> "Bar | None":

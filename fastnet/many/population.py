@@ -3,8 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,12 +19,12 @@ from fastnet.contract.program import Data, Inputs, Program
 from fastnet.definition.network import Network
 from fastnet.errors import DataError, Diverged, FastnetError
 from fastnet.many import population_files
-from fastnet.many.fitting import PreparedFit, bar_of
+from fastnet.many.fitting import PreparedFit
 from fastnet.many.population_files import SavedPopulation
 from fastnet.many.spreading import begin, ranks_of, spread
 from fastnet.model import Model
 from fastnet.training.checkpoints import Checkpoint, requested
-from fastnet.training.fit_state import LastFit, ended
+from fastnet.training.fit_state import LastFit
 from fastnet.training.history import History
 from fastnet.training.members import rows_of_members, seeds_of_members
 from fastnet.training.rows import check_encoded
@@ -403,12 +401,12 @@ class Population(Compiled):
             )
         try:
             if ranks is None:
-                self._fit(prepared, first, called, progress, saver, resume)
+                prepared.run(self, self._pace, first, called, progress, saver, resume)
             else:
                 shown = progress if ranks.rank == 0 else False
                 spread(
                     self, ranks, prepared,
-                    lambda part, own: part._fit(own, first, called, shown, None, False),
+                    lambda part, own: own.run(part, part._pace, first, called, shown),
                 )  # fmt: skip
         finally:
             self._training.release()
@@ -417,46 +415,6 @@ class Population(Compiled):
 
     def _rows(self, x: Any, y: Any, sample_weight: Any) -> list[Data]:
         return rows_of_members(self.network, np.dtype(self.dtype), len(self), x, y, sample_weight)
-
-    def _fit(
-        self,
-        prepared: PreparedFit,
-        first: int,
-        callbacks: list[Callable[[Model, History], Any]],
-        progress: "bool | Bar",
-        saver: Checkpoint | None,
-        resume: bool,
-    ) -> None:
-        begun = prepared.begin(self.parameters, first, self.last_fits, saver, resume)
-        self.histories = [state.history for state in begun.states]
-        bar = bar_of(progress)
-        together = prepared.together(
-            self._program,
-            self.parameters,
-            begun,
-            [self._bound(callbacks, member) for member in range(len(self))],
-            bar,
-            self._pace,
-        )
-        self.diverged = together.diverged
-        try:
-            with bar or nullcontext():
-                together.run()
-        finally:
-            self.last_fits = [
-                ended(one.optimizer, state)
-                for one, state in zip(prepared.settings, begun.states, strict=True)
-            ]
-
-    def _bound(
-        self, callbacks: list[Callable[[Model, History], Any]], member: int
-    ) -> list[Callable[[], Any]]:
-        """The callbacks of a member's fit."""
-        if not callbacks:
-            return []
-        model = self[member]
-        model.history = self.histories[member]
-        return [partial(callback, model, model.history) for callback in callbacks]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write network, parameters, dtype and seeds to a safetensors file, whole or not at all.
