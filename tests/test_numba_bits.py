@@ -133,9 +133,9 @@ def test_a_run_takes_no_more_workers_than_other_runs_leave_processors(monkeypatc
     x, y = fn.datasets.synthetic(4_096, 64, 1)  # wide enough for all processors
     network, taken = fn.Network(64, [fn.Dense(128, "relu"), fn.Dense(1)]), []
 
-    def in_threads(work, workers, give_up):
+    def in_threads(work, workers, *given, **settings):
         taken.append(workers)
-        return threads.in_threads(work, workers, give_up)
+        return threads.in_threads(work, workers, *given, **settings)
 
     monkeypatch.setattr(program, "in_threads", in_threads)
 

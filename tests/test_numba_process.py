@@ -1,5 +1,6 @@
 """The Numba backend among processes and threads: caches, forks, busy machines."""
 
+import _thread
 import shutil
 import subprocess
 import sys
@@ -274,17 +275,54 @@ def test_beside_other_load_one_worker_goes_on_alone_for_a_time_if_it_is_faster(s
 
 def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
     wanted = fitted(threads=3)
-    start, begun = threading.Thread.start, []
+    start, begun = _thread.start_new_thread, []
 
-    def refused(self):
-        begun.append(self)
+    def refused(*given):
+        begun.append(given)
         if len(begun) % 2 == 0:
             raise RuntimeError("can't start new thread")
-        start(self)
+        return start(*given)
 
-    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(_thread, "start_new_thread", refused)
     assert_same_bits(fitted(threads=3), wanted)
     assert len(begun) > 1
+
+
+def test_no_number_is_claimed_twice():
+    import numba
+
+    from fastnet_numba.simd.vectors import claim
+
+    @numba.njit(nogil=True)
+    def claimed(counter, found):
+        for n in range(len(found)):
+            found[n] = claim(counter, 1)
+
+    counter, found = np.zeros(2, np.int64), np.zeros((3, 50_000), np.int64)
+    crew = [threading.Thread(target=claimed, args=(counter, own)) for own in found]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+    np.testing.assert_array_equal(np.sort(found, axis=None), np.arange(found.size))
+    assert counter.tolist() == [0, found.size]
+
+
+@pytest.mark.parametrize(("units", "rows"), [(600, 1_029), (5, 20_011)], ids=["packed", "narrow"])
+def test_a_prediction_waits_for_no_thread_that_has_not_begun(units, rows, monkeypatch):
+    net = fn.Network(600, [fn.Dense(units, "relu"), fn.Dense(3)])
+    x = np.resize(np.random.default_rng(1).standard_normal(4_001), (rows, 600))
+    x[700, 5] = np.nan
+    x.flags.writeable = False
+    model = fn.Model(net, backend="numba", seed=1, threads=3)
+    wanted, late = model.predict(x), []
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *given: late.append(given))
+    found = model.predict(x)
+    assert_same_bits(found, wanted)
+    found[:] = 7
+    for work, given in late:  # begins when all is done
+        work(*given)
+    assert (len(late), (found == 7).all()) == (2, True)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

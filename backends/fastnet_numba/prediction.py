@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numba.core import types
 
+from fastnet_numba.ops.barrier import CACHE_LINE_STRIDE
 from fastnet_numba.ops.layers import forward
 from fastnet_numba.ops.narrow import stride, transpose_rows
 from fastnet_numba.ops.rows import copy_numbers, take
@@ -25,56 +26,84 @@ from fastnet_numba.ops.table import (
 )
 from fastnet_numba.simd.compiled import entry, inlined, part
 from fastnet_numba.simd.parts import by_address
-from fastnet_numba.simd.vectors import flat
+from fastnet_numba.simd.vectors import claim, flat
 
 
 @by_address(types.none)
-def predict_rows(ops, p, m, x, out, low, high):
-    """Write the predictions for rows `low` to `high` of `x`, flat, into `out`, flat."""
+def predict_chunk(ops, p, m, x, out, at, rows, ready):
+    """Write the predictions for `rows` rows of `x`, flat, from row `at` on, into `out`, flat.
+
+    These are a chunk at most. `ready` is 0 for the first one in this arena.
+    """
 
 
 @part
-def columns_predicted(ops, p, m, x, out, low, high):
-    """See `predict_rows`; the rows are in the lanes."""
+def columns_predicted(ops, p, m, x, out, at, rows, ready):
+    """See `predict_chunk`; the rows are in the lanes."""
     outputs, no_order = ops[0, OUTPUT_WIDTH], flat(ops)[:0]
     none, no_dropout = np.int64(0), 0.0
-    for at in range(low, high, ops[0, CHUNK]):
-        rows = min(ops[0, CHUNK], high - at)
-        length = stride(m, rows)
-        transpose_rows(m, ops[0, X], length, x, no_order, at, rows, ops[0, INPUT_WIDTH])
-        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
-        if outputs == 1:
-            copy_numbers(out, at, m, ops[0, OUTPUT], rows)
-        else:
-            for j in range(outputs):
-                here = ops[0, OUTPUT] + j * length
-                for r in range(rows):
-                    out[(at + r) * outputs + j] = m[here + r]
+    length = stride(m, rows)
+    transpose_rows(m, ops[0, X], length, x, no_order, at, rows, ops[0, INPUT_WIDTH])
+    forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, none, none, none)
+    if outputs == 1:
+        copy_numbers(out, at, m, ops[0, OUTPUT], rows)
+    else:
+        for j in range(outputs):
+            here = ops[0, OUTPUT] + j * length
+            for r in range(rows):
+                out[(at + r) * outputs + j] = m[here + r]
 
 
 @part
-def rows_predicted(ops, p, m, x, out, low, high):
-    """See `predict_rows`."""
-    row_by_row(ops, p, m, x, out, low, high)
+def rows_predicted(ops, p, m, x, out, at, rows, ready):
+    """See `predict_chunk`."""
+    row_by_row(ops, p, m, x, out, at, rows, ready)
 
 
 @inlined
-def row_by_row(ops, p, m, x, out, low, high):
-    """See `predict_rows`."""
+def row_by_row(ops, p, m, x, out, at, rows, ready):
+    """See `predict_chunk`."""
     outputs = ops[0, OUTPUT_WIDTH]
     none = np.int64(0)
     no_dropout = 0.0
-    for at in range(low, high, ops[0, CHUNK]):
-        rows = min(ops[0, CHUNK], high - at)
+    for r in range(rows):
+        take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
+    forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, ready, none, none)
+    if ops[0, OUTPUT_ROW] == outputs:
+        copy_numbers(out, at * outputs, m, ops[0, OUTPUT], rows * outputs)
+    else:
         for r in range(rows):
-            take(m, ops[0, X] + r * ops[0, X_ROW], ops[0, X_ROW], x, at + r, ops[0, INPUT_WIDTH])
-        forward(ops[0, FORWARD], ops, p, m, rows, no_dropout, at - low, none, none)
-        if ops[0, OUTPUT_ROW] == outputs:
-            copy_numbers(out, at * outputs, m, ops[0, OUTPUT], rows * outputs)
-        else:
-            for r in range(rows):
-                here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
-                copy_numbers(out, (at + r) * outputs, m, here, outputs)
+            here = ops[0, OUTPUT] + r * ops[0, OUTPUT_ROW]
+            copy_numbers(out, (at + r) * outputs, m, here, outputs)
+
+
+@inlined
+def predict_parts(predicted, ops, p, m, x, out, rows, parts, first, signals, taken):
+    """Write the predictions for all chunks that no other worker takes.
+
+    Each worker begins with a part of the rows of its own, and then helps with those of others. So
+    one that lacks a processor is waited for no longer than a chunk takes. The chunks, and so the
+    bits, are the same whoever takes them.
+
+    Args:
+        predicted: the address for `predict_chunk`.
+        ops, p, m, x, out: see there.
+        rows: all of them.
+        parts: of these.
+        first: the part to begin with.
+        signals: how many chunks of each part are taken, CACHE_LINE_STRIDE apart.
+        taken: where these numbers begin there.
+    """
+    ready, chunk = np.int64(0), ops[0, CHUNK]
+    for n in range(parts):
+        part = (first + n) % parts
+        place = taken + part * CACHE_LINE_STRIDE
+        end = rows * (part + 1) // parts
+        at = rows * part // parts + claim(signals, place) * chunk
+        while at < end:
+            predict_chunk(predicted, ops, p, m, x, out, at, min(chunk, end - at), ready)
+            ready = np.int64(1)
+            at = rows * part // parts + claim(signals, place) * chunk
 
 
 @inlined
@@ -107,5 +136,6 @@ def predict_at_once(ops, p, m, x, out):
         return False
     if not codes_fit(ops, x):
         return False
-    row_by_row(ops, p, m, flat(x), flat(out), np.int64(0), len(x))
+    none = np.int64(0)
+    row_by_row(ops, p, m, flat(x), flat(out), none, len(x), none)
     return True

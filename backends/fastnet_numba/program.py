@@ -258,7 +258,8 @@ class NumbaProgram(Program):
         parts = self.parts(batch)
         if self.threads is None and not worth_starting(self.plan, batch, run.steps):
             alone = True
-        workers = 1 if alone else self.load_monitor.workers(parts)
+        predicting = task == training.PREDICT  # then workers do not wait for each other
+        workers = 1 if alone else parts if predicting else self.load_monitor.workers(parts)
         if workers > 1 and self.threads is None:
             workers = min(workers, OCCUPIED.left())
         whole = bool(self.plan.statistics) and run.training and task in _WITH_GRADIENTS
@@ -266,7 +267,7 @@ class NumbaProgram(Program):
             parts, workers = 1, 1
         workspace = self._workspace(batch) if whole else self.for_rows(-(-batch // parts))
         layout = workspace.layout
-        if task == training.PREDICT:
+        if predicting:
             several = batch > parts * layout.training[0, CHUNK]
             table = workspace.prediction_of_many if several else workspace.prediction
         elif updating or run.training:
@@ -293,7 +294,7 @@ class NumbaProgram(Program):
         )
         rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
-        signals = np.zeros((workers + 1) * CACHE_LINE_STRIDE, np.int64)
+        signals = np.zeros((workers + 1 + parts) * CACHE_LINE_STRIDE, np.int64)
         arenas = [workspace.borrow() for _ in range(workers)]
         kernel = self.kernel_for(layout)  # now, because compiling it is no part of the time below
         made, busy = [0] * workers, [0.0] * workers
@@ -316,11 +317,12 @@ class NumbaProgram(Program):
         began = time.perf_counter()
         given_up = signals[workers * CACHE_LINE_STRIDE :]
         with OCCUPIED.by(workers):
-            started = in_threads(work, workers, given_up)
+            started = in_threads(work, workers, given_up, optional=predicting)
         if not started:  # nothing is changed yet
             return self._run(task, state, data, run, out, alone=True)
-        done = batch * run.steps * (3 if task in _WITH_GRADIENTS else 1)  # passes over rows
-        self.load_monitor.note(parts, workers, done, sum(busy), time.perf_counter() - began)
+        if not predicting:
+            done = batch * run.steps * (3 if task in _WITH_GRADIENTS else 1)  # passes over rows
+            self.load_monitor.note(parts, workers, done, sum(busy), time.perf_counter() - began)
         workspace.free += arenas
         if task == training.GRADIENT:
             out[...] = gradient[: len(out)]

@@ -1,5 +1,6 @@
 """Threads: how many a step is divided among, and how they are started."""
 
+import _thread
 import math
 import threading
 import time
@@ -36,7 +37,9 @@ def worth_starting(plan: Plan, rows: int, steps: int) -> bool:
     return steps * rows * plan.products >= WORTH_STARTING
 
 
-def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> bool:
+def in_threads(
+    work: Callable[[int], None], workers: int, give_up: Array, optional: bool = False
+) -> bool:
     """Do `work(0)` here and `work(1)`, ... in threads that are started for it and end with it.
 
     No thread is kept for the next call, so that a fork finds none missing.
@@ -45,6 +48,8 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
         work: is given a worker's number; it must end early where `give_up[0]` is not 0.
         workers: how many.
         give_up: `(n,)` int64; its first number is set to 1 where a worker failed or did not start.
+        optional: whether `work(0)` also does what others have not begun. Then these may be missing,
+            and one that the system has not let run until `work(0)` ends is not waited for.
 
     Returns:
         False if the system could not start all threads; those that ran have given up then.
@@ -57,34 +62,42 @@ def in_threads(work: Callable[[int], None], workers: int, give_up: Array) -> boo
         return True
     failed: list[BaseException] = []
 
-    def join_in(worker: int) -> None:
+    def join_in(worker: int, begun: threading.Lock, running: threading.Lock) -> None:
         try:
-            work(worker)
+            if begun.acquire(blocking=False):
+                work(worker)
         except BaseException as error:
             give_up[0] = 1  # or the others would wait forever
             failed.append(error)
+        finally:
+            running.release()
 
-    threads = [threading.Thread(target=join_in, args=(n,), daemon=True) for n in range(1, workers)]
-    started: list[threading.Thread] = []
+    started: list[tuple[threading.Lock, threading.Lock]] = []
+    missing = False
     try:
-        for thread in threads:
+        for worker in range(1, workers):
+            begun, running = threading.Lock(), threading.Lock()
+            running.acquire()
             try:
-                thread.start()
+                # `Thread.start` would wait until the system lets the thread run.
+                _thread.start_new_thread(join_in, (worker, begun, running))
             except RuntimeError:
-                give_up[0] = 1
-                for other in started:
-                    other.join()
-                return False
-            started.append(thread)
-        work(0)
-        for thread in threads:
-            thread.join()
+                missing = not optional
+                break
+            started.append((begun, running))
+        if missing:
+            give_up[0] = 1
+        else:
+            work(0)
+        for begun, running in started:
+            if not ((optional or missing) and begun.acquire(blocking=False)):
+                running.acquire()
     except BaseException:  # Ctrl-C, anywhere
         give_up[0] = 1
         raise
     if failed:
         raise failed[0]
-    return True
+    return not missing
 
 
 def do_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> None:
@@ -103,9 +116,7 @@ def do_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> None:
                 return
             job()
 
-    if not in_threads(work, max(min(workers, len(jobs)), 1), given_up):
-        given_up[0] = 0
-        work(0)
+    in_threads(work, max(min(workers, len(jobs)), 1), given_up, optional=True)
 
 
 class Occupied:
@@ -161,7 +172,8 @@ class LoadMonitor:
     next run, with the same bits. If that is faster, one worker does the runs after it too, for as
     long as those two runs took, because the load may end (NumPy's matrix library has threads that
     spin for a moment after a product), and for twice as long each time that the load is still there
-    afterwards. If it is slower, one worker is tried again after such a time.
+    afterwards. If it is slower, one worker is tried again after such a time. Predictions are not
+    judged: their workers take over each other's rows.
 
     `bench/test_choices.py` compares other constants with these, alone and beside a process that
     computes.

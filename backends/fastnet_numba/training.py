@@ -26,7 +26,7 @@ from fastnet_numba.ops.statistics import move_statistics, note_statistics
 from fastnet_numba.ops.sums import add_wide, take_wide
 from fastnet_numba.ops.sweep import update_others
 from fastnet_numba.ops.table import CHUNK, FORWARD, LOSS, MOVED, NOTED, OTHERS, SWEEP, TERMS
-from fastnet_numba.prediction import predict_rows
+from fastnet_numba.prediction import predict_parts
 from fastnet_numba.simd.compiled import entry, inlined
 from fastnet_numba.simd.vectors import FLUSHING, control_word, set_control_word
 
@@ -92,7 +92,8 @@ def follow(
         x, y, labels, weights, order: the data, flat: inputs, targets, class indices, weights of
             rows, and the order of the rows in all epochs of the run. All but x may be empty.
         shared: room for what the parts find, CACHE_LINE_STRIDE for each.
-        signals: see `barrier`; each worker counts on from its number there.
+        signals: see `barrier`; each worker counts on from its number there. Behind these stands,
+            for predictions, how many chunks of each part are taken.
         wide: zeros, as long as g, in float64: sums of chunks' gradients; empty for few chunks.
         worker: which of WORKERS this is.
 
@@ -253,8 +254,8 @@ def follow(
         if narrow is None and task == TRAIN:
             transpose_weights(ops, p, m)
     if task == PREDICT:  # no steps then
-        begin, end = rows * first // parts, rows * last // parts
-        predict_rows(int_table[PREDICTED], ops, p, m, x, g, begin, end)
+        taken = (workers + 1) * CACHE_LINE_STRIDE
+        predict_parts(int_table[PREDICTED], ops, p, m, x, g, rows, parts, first, signals, taken)
     return int_table[STEPS]
 
 

@@ -104,6 +104,17 @@ def observe(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
 
 
 @intrinsic
+def claim(typing: Any, array: Any, at: Any) -> tuple[Any, Any]:
+    """array[at], which is one more from here on: no other thread is given the same number."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _place(context, builder, sig.args[0], args[0], args[1])
+        return builder.atomic_rmw("add", pointer, INDEX(1), "monotonic")
+
+    return types.int64(array, types.intp), build
+
+
+@intrinsic
 def stream(typing: Any, array: Any, at: Any, value: Any) -> tuple[Any, Any]:
     """Write a vector to where `array[at]` begins, past all caches, which drop what they have of it.
 

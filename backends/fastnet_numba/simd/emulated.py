@@ -5,6 +5,7 @@ Used where Numba's compiler is switched off (`NUMBA_DISABLE_JIT=1`), so that the
 plain Python, with every index checked: a load or store that leaves its array raises.
 """
 
+import threading
 import time
 from typing import Any
 
@@ -20,6 +21,9 @@ from fastnet_numba.simd.tiles import ADD, BIAS, COLUMN_BIAS, KEEP, MASK, RELU
 from fastnet_numba.simd.transposing import FEW
 
 Vector = Array
+
+#: Held where a number is read and written as one.
+_CLAIMING = threading.Lock()
 
 
 class Lanes(np.ndarray[Any, np.dtype[Any]]):
@@ -399,6 +403,13 @@ def wake(array: Array, at: int) -> None:
 def publish(array: Array, at: int, value: int) -> None:
     """array[at] = value."""
     array[at] = value
+
+
+def claim(array: Array, at: int) -> Any:
+    """array[at], which is one more from here on."""
+    with _CLAIMING:
+        array[at] += 1
+        return array[at] - 1
 
 
 def drain() -> None:
