@@ -57,8 +57,9 @@ HEIGHTS = (6, 4, 2, 1)
 WIDTHS = (4, 2, 1) if registers() == 32 else (2, 1)
 
 #: Steps of the loop over depth that the largest tile does at once where A's columns lie in one
-#: piece: more than 2 need more registers than ARM64 has.
-STEPS = 4 if (registers() == 32 and register_bytes() == 64) or registers() == 16 else 2
+#: piece. On ARM64 several save next to nothing, and need too many registers where the compiler does
+#: not know the processor (bench/results/numba-2026-11-28.md).
+STEPS = 4 if registers() == 16 or register_bytes() == 64 else 1
 
 #: How many rows ahead the largest tile fetches B into the nearest cache (a choice).
 AHEAD = 8
