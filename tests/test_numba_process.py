@@ -117,17 +117,23 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path):
     assert done.stderr.count("cannot keep its compiled kernels") == 1
 
 
-def test_a_damaged_cache_is_told_and_does_no_harm(compiled, tmp_path):
+def test_a_damaged_cache_is_told_and_mended(compiled, tmp_path):
+    def changed(whole):  # a process that loads such code would crash
+        assert b"\x7fELF" in whole
+        return whole.replace(b"\x7fELF", bytes(4))
+
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
-    for ending in ("nbi", "nbc"):
+    for ending, damaged in (
+        ("nbi", lambda whole: whole[:100]),
+        ("nbc", lambda whole: b""),
+        ("nbc", changed),
+    ):
         (file,) = tmp_path.rglob(f"*tiles_for*.{ending}")
-        whole = file.read_bytes()
-        file.write_bytes(whole[:100])
+        file.write_bytes(damaged(file.read_bytes()))
         again = process(ONE_ENTRY, **cache)
         assert (again.returncode, again.stdout) == (0, "True\n")
         assert "its compiled kernel fastnet_numba.ops.products.tiles_for in" in again.stderr
-        file.write_bytes(whole)
     assert process(ONE_ENTRY, **cache).stderr == ""
 
 

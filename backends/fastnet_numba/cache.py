@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import pickle
 import sys
 import time
 from functools import cache
@@ -23,6 +24,7 @@ import numba
 import numpy as np
 from numba.core import caching
 from numba.core.runtime import rtsys
+from numba.core.serialize import dumps
 
 from fastnet import random
 from fastnet.arrays.cache_lines import LINE
@@ -84,6 +86,8 @@ class _Lock:
 
     def acquire(self) -> None:
         """Wait for the lock, but not forever, and do without one where there can be none."""
+        if self.file is not None:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -144,7 +148,21 @@ class _Locator(caching.UserProvidedCacheLocator):
 
 
 class _Results(caching.CompileResultCacheImpl):
+    """What a file holds: the code with its digest, for damaged code would end the process."""
+
     _locator_classes = (_Locator,)
+
+    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
+        """What the file of compiled code will hold."""
+        code = dumps(super().reduce(cres))
+        return hashlib.sha256(code).digest(), code
+
+    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
+        """The compiled code of a file."""
+        digest, code = payload
+        if hashlib.sha256(code).digest() != digest:
+            raise ValueError("its digest is that of other code")
+        return super().rebuild(target_context, pickle.loads(code))
 
 
 class KernelCache(caching.FunctionCache):

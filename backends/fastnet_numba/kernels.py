@@ -164,9 +164,10 @@ def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
 
 
 def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
-    """Load it from the cache or compile it; without the cache, if that does not work."""
+    """Load it from the cache or compile it; anew, if the cache is damaged."""
     try:
         entry.compile(signature)
+        return
     except Exception as error:  # a damaged file may raise anything when it is read
         if not entry._cache.in_use:
             raise
@@ -178,8 +179,11 @@ def _compile(entry: Any, signature: tuple[Any, ...]) -> None:
             type(error).__name__,
             error,
         )
+    try:
+        entry._cache.flush()  # so that it is written anew as well
+    except OSError:
         entry._cache = caching.NullCache()
-        entry.compile(signature)
+    entry.compile(signature)
 
 
 class _Watcher(event.Listener):
