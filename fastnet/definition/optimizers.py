@@ -145,9 +145,10 @@ class Optimizer(Named):
         own = (f.name for f in fields(self) if f.name not in ("learning_rate", "weight_decay"))
         return self.name, tuple(float(getattr(self, name)) for name in own)
 
-    def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
+    def memory(self, size: int, dtype: np.dtype[Any] | str) -> Array:
         """The memory that training starts with, `(slots, size)`."""
-        return cache_lines.zeros(self.slots * size, dtype).reshape(self.slots, size)
+        zeros = cache_lines.zeros(self.slots * size, np.dtype(dtype))
+        return zeros.reshape(self.slots, size)
 
 
 class SGD(Optimizer):
@@ -323,7 +324,7 @@ class Rprop(Optimizer):
         (shrink, grow), (smallest, largest) = self.etas, self.step_sizes
         return "rprop", (float(grow), float(shrink), float(smallest), float(largest))
 
-    def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
+    def memory(self, size: int, dtype: np.dtype[Any] | str) -> Array:
         """The last gradient, zero, and the step sizes, all `learning_rate`."""
         memory = super().memory(size, dtype)
         memory[1] = self.learning_rate
