@@ -14,9 +14,9 @@ from fastnet.arrays.checks import Array
 #: Bytes of the smallest array that takes part. For smaller ones the C library keeps memory.
 LEAST_BYTES = 2**18
 
-#: Bytes that are kept at most while no array uses them (a choice: a fit of 64-512-512-512-1 in
-#: float64 with two threads takes 46 MB).
-KEPT_BYTES = 2**26
+#: Bytes that are kept at most while no array uses them (a choice: what a fit of 6 million parameters
+#: in float32 takes).
+KEPT_BYTES = 2**27
 
 #: Sizes are multiples of it, so that arrays of nearly the same size can take each other's memory.
 STEP_BYTES = 2**16
