@@ -14,8 +14,8 @@ from fastnet.arrays.checks import Array
 #: Bytes of the smallest array that takes part. For smaller ones the C library keeps memory.
 LEAST_BYTES = 2**18
 
-#: Bytes that are kept at most while no array uses them (a choice: what a fit of 6 million parameters
-#: in float32 takes).
+#: Bytes that are kept at most while no array uses them (a choice: a fit of 6 million parameters in
+#: float32 takes so many).
 KEPT_BYTES = 2**27
 
 #: Sizes are multiples of it, so that arrays of nearly the same size can take each other's memory.
