@@ -173,6 +173,25 @@ def test_a_thread_counts_for_a_moment_after_its_run(moment, left, monkeypatch):
     assert occupied.left() == left
 
 
+def test_threads_that_count_no_longer_are_forgotten(monkeypatch):
+    from fastnet_numba import threads
+
+    monkeypatch.setattr(threads.Occupied, "MOMENT", 0.0)
+    occupied = threads.Occupied()
+
+    def run():
+        with occupied.by(1):
+            pass
+
+    others = [threading.Thread(target=run) for _ in range(9)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    with occupied.by(1):
+        assert list(occupied.until) == [threading.get_ident()]
+
+
 @pytest.mark.parametrize(("seed", "step"), [(2**64 - 1, 0), (2**63, 2**32 + 5), (7, 2**40)])
 def test_dropouts_masks_are_numpys_for_any_seed_and_step(seed, step):
     net = fn.Network(6, [fn.Dense(33), fn.Dropout(0.4), fn.Dense(2)])

@@ -19,7 +19,7 @@ LAYERS = {
 }
 
 
-def parts_of(network, rows, training, workers, wide, options):
+def parts_of(network, rows, training, workers, copied, wide, options):
     """The names of the parts that a network and a run of it need."""
     from fastnet.contract.lowering import lower
     from fastnet.contract.program import Run
@@ -40,60 +40,73 @@ def parts_of(network, rows, training, workers, wide, options):
     assert (workspace.training if training else workspace.prediction) is not None
     run = replace(Run.whole_batch(rows), optimizer=fn.Adam(0.1), **options)
     numbers = {TASK: TRAIN if training else PREDICT, WORKERS: workers, PARTS: workers}
-    tables_of(run, numbers, segments_of(plan), wide, layout.narrow, address_of)
+    tables_of(run, numbers, segments_of(plan), wide, layout.narrow, address_of, copied)
     return names
 
 
 @pytest.mark.parametrize(
-    ("layers", "rows", "training", "workers", "wide", "options", "parts"),
+    ("layers", "rows", "training", "workers", "copied", "wide", "options", "parts"),
     [
-        ("relu", 9, True, 1, False, {}, "units_forward crossentropy adam"),
-        ("relu", 9, False, 1, False, {}, "units_forward softmax_of_rows rows_predicted"),
-        ("relu", 9, False, 2, False, {}, "units_forward softmax_of_rows rows_predicted"),
+        ("relu", 9, True, 1, False, False, {}, "units_forward crossentropy adam"),
+        ("relu", 9, False, 1, False, False, {}, "units_forward softmax_of_rows rows_predicted"),
+        ("relu", 9, False, 2, False, False, {}, "units_forward softmax_of_rows rows_predicted"),
         (
-            "large", 9, False, 1, False, {},
+            "large", 9, False, 1, False, False, {},
             "units_forward large_multiplied softmax_of_rows rows_predicted",
         ),
         (
-            "large", 8, True, 1, False, {},
+            "large", 8, True, 1, False, False, {},
             "units_forward large_multiplied layer_swept others_updated crossentropy adam",
         ),
         # The weights are small, but their gradient is a product of many rows.
-        ("relu", 2**18, True, 1, False, {}, "units_forward large_multiplied crossentropy adam"),
         (
-            "relu", 9, True, 2, False, {},
-            "units_forward crossentropy adam parts_added synchronized copies_updated",
+            "relu", 2**18, True, 1, False, False, {},
+            "units_forward large_multiplied crossentropy adam",
+        ),
+        # Copies are updated by what adds up the parts too, but for norms and penalties.
+        (
+            "relu", 9, True, 2, True, False, {},
+            "units_forward crossentropy adam synchronized copies_updated",
         ),
         (
-            "narrow", 99, True, 1, True, {"l2": 1.0},
+            "relu", 9, True, 2, True, False, {"clip_norm": 1.0},
+            "units_forward crossentropy adam norm_clipped parts_added synchronized "
+            "copies_updated",
+        ),
+        (
+            "relu", 9, True, 2, False, False, {},
+            "units_forward crossentropy adam parts_added synchronized",
+        ),
+        (
+            "narrow", 99, True, 1, False, True, {"l2": 1.0},
             "narrow_forward hyperbolic narrow_crossentropy adam penalties wide_added wide_taken",
         ),
         (
-            "norm", 9, True, 1, False, {"clip_norm": 1.0},
+            "norm", 9, True, 1, False, False, {"clip_norm": 1.0},
             "units_forward rows_normalized rows_normalized_back masks crossentropy adam "
             "segments_updated norm_clipped",
         ),
         (
-            "batch", 9, True, 1, False, {},
+            "batch", 9, True, 1, False, False, {},
             "units_forward units_normalized units_normalized_back statistics_noted "
             "statistics_moved units_scaled units_scaled_back crossentropy adam",
         ),
         (
-            "batch", 9, False, 1, False, {},
+            "batch", 9, False, 1, False, False, {},
             "units_forward units_normalized units_scaled softmax_of_rows rows_predicted",
         ),
         (
-            "sum", 9, True, 1, False, {},
+            "sum", 9, True, 1, False, False, {},
             "units_forward units_scaled units_scaled_back values_added values_added_back "
             "values_joined values_joined_back relu crossentropy adam",
         ),
     ],
 )  # fmt: skip
 def test_what_is_compiled_is_what_a_run_needs(
-    layers, rows, training, workers, wide, options, parts
+    layers, rows, training, workers, copied, wide, options, parts
 ):
     network = fn.Network(3, [*LAYERS[layers], fn.Dense(2, "softmax")], "crossentropy")
-    found = parts_of(network, rows, training, workers, wide, options)
+    found = parts_of(network, rows, training, workers, copied, wide, options)
     assert found == set(parts.split())
 
 

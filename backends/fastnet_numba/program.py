@@ -291,6 +291,7 @@ class NumbaProgram(Program):
             len(wide) > 0,
             layout.narrow,
             self.kernels.address_of,
+            copied > 0,
         )
         rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)

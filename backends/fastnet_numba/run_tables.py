@@ -43,6 +43,7 @@ def tables_of(
     wide: bool,
     narrow: bool,
     address_of: AddressOf,
+    copied: bool = False,
 ) -> tuple[Array, Array, Array]:
     """The tables of a run for the kernel: what each step has, the integers, the floats.
 
@@ -53,6 +54,7 @@ def tables_of(
         wide: whether sums of gradients are added up in float64.
         narrow: whether the rows are in the lanes.
         address_of: compiles or loads the parts of kernels that the run needs.
+        copied: whether each worker has a copy of the parameters.
     """
     steps = np.empty((run.steps, training.PER_STEP))
     steps[:, training.LEARNING_RATE] = run.learning_rate
@@ -71,6 +73,9 @@ def tables_of(
     task, updating = numbers[training.TASK], numbers[training.TASK] >= training.UPDATE
     with_gradients = task in (training.GRADIENT, training.TRAIN)
     together = task != training.PREDICT and numbers[training.WORKERS] > 1
+    changed = penalized or run.clip_value is not None or run.clip_norm is not None
+    # Copies are updated by what adds up the parts too, unless something comes between the two.
+    added = with_gradients and numbers[training.PARTS] > 1 and (changed or not copied)
     for place, part, needed in (
         (training.OPTIMIZER, UPDATES[OPTIMIZERS[kind]], updating),
         (training.SEGMENTS_UPDATED, segments_updated, updating and len(segments) > 0),
@@ -79,9 +84,9 @@ def tables_of(
         (training.NORM_CLIPPED, norm_clipped, updating and run.clip_norm is not None),
         (training.WIDE_ADDED, wide_added, wide),
         (training.WIDE_TAKEN, wide_taken, wide),
-        (training.PARTS_ADDED, parts_added, with_gradients and numbers[training.PARTS] > 1),
+        (training.PARTS_ADDED, parts_added, added),
         (training.SYNCHRONIZED, synchronized, together),
-        (training.COPIES_UPDATED, copies_updated, together and task == training.TRAIN),
+        (training.COPIES_UPDATED, copies_updated, copied),
         (
             training.PREDICTED,
             columns_predicted if narrow else rows_predicted,
@@ -91,7 +96,6 @@ def tables_of(
         if needed:
             int_table[place] = address_of(part)
     if task == training.TRAIN:
-        changed = penalized or run.clip_value is not None or run.clip_norm is not None
         alone = int_table[training.PARTS] == 1 and int_table[training.IN_TEAM] == 0
         int_table[training.SWEEPS] = alone and not (changed or segments)
     clipping = (math.inf if most is None else most for most in (run.clip_value, run.clip_norm))

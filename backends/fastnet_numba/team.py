@@ -118,7 +118,13 @@ def _follow(
     numbers |= {training.IN_TEAM: 1, training.BATCHES: len(cuts) - 1}
     wide = program.wide_sums(training.TRAIN, most * size, size)
     steps, int_table, float_table = tables_of(
-        run, numbers, program.segments, len(wide) > 0, layout.narrow, program.kernels.address_of
+        run,
+        numbers,
+        program.segments,
+        len(wide) > 0,
+        layout.narrow,
+        program.kernels.address_of,
+        len(copies) > program.stride,
     )
     batches = np.arange(run.first_step, run.first_step + run.steps) % (len(cuts) - 1)
     steps[:, training.BEGIN] = cuts[batches]

@@ -134,7 +134,7 @@ class Occupied:
     def __init__(self) -> None:
         self.threads = 0
         self.lock = threading.Lock()
-        #: When each thread's last run ended, by its number; infinite while one is going on.
+        #: Until when each thread counts, by its number; infinite while it is at work.
         self.until: dict[int, float] = {}
 
     @contextmanager
@@ -142,6 +142,7 @@ class Occupied:
         """Count so many threads inside a `with` block."""
         own = threading.get_ident()
         with self.lock:
+            self._forget()
             self.threads += workers
             self.until[own] = math.inf
         try:
@@ -153,11 +154,16 @@ class Occupied:
 
     def left(self) -> int:
         """The processors that are left for a run of this thread, but at least one."""
-        own, now = threading.get_ident(), time.monotonic()
+        own = threading.get_ident()
         with self.lock:
-            self.until = {thread: until for thread, until in self.until.items() if until > now}
+            self._forget()
             between = sum(until < math.inf for other, until in self.until.items() if other != own)
         return max(processors() - self.threads - between, 1)
+
+    def _forget(self) -> None:
+        """Leave out the threads that count no longer, with the lock held."""
+        now = time.monotonic()
+        self.until = {thread: until for thread, until in self.until.items() if until > now}
 
 
 #: Those of this process.
