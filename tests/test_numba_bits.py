@@ -6,29 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from compare import assert_same_bits
-from numba_cases import CASES, NEAR, apart, compare, data, network
+from numba_cases import CASES, NEAR, apart, data, network
 
 import fastnet as fn
 
 pytest.importorskip("numba", reason="numba is not installed")
 
 DTYPES = ["float32", "float64"]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_it_agrees_with_numpy_in_sizes_that_fit_no_vector(case, threads, dtype):
-    for distance in compare(case, dtype, threads, batch=5):
-        assert distance < 10 * NEAR[dtype]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES)
-def test_it_agrees_with_dropout_weights_and_no_biases(case, dtype):
-    given = {"dropout": 0.3, "bias": False, "weighted": True}
-    for distance in compare(case, dtype, threads=2, **given):
-        assert distance < 10 * NEAR[dtype]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

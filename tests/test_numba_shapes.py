@@ -30,9 +30,25 @@ HEADS = {
     "index": ("softmax", "crossentropy", "index"),
     "onehot": ("softmax", "crossentropy", "onehot"),
     "soft": ("softmax", "crossentropy", "soft"),
+    "smoothed": ("softmax", fn.Crossentropy(label_smoothing=0.2), "index"),
+    "means": ("identity", "gaussian_nll", "real"),
+    "quantiles": ("identity", fn.Quantile((0.1, 0.7)), "real"),
+    "mae": ("identity", "mae", "real"),
 }
 
-ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "elu", "gelu", "leaky_relu", "silu")
+#: Those whose outputs come in pairs.
+EVEN = ("means", "quantiles")
+
+ACTIVATIONS = (
+    "identity", "relu", "sigmoid", "tanh", "elu", "gelu", "leaky_relu", "silu", "softplus",
+)  # fmt: skip
+
+
+def with_head(inputs, hidden, units, name, bias=True):
+    """A network with as many outputs, or one more, where it needs pairs, or two at least."""
+    output, loss, _ = HEADS[name]
+    units += units % 2 if name in EVEN else units == 1 and output == "softmax"
+    return fn.Network(inputs, [*hidden, fn.Dense(units, output, bias=bias)], loss)
 
 
 def pair(network, dtype, threads=1, seed=1):
@@ -71,35 +87,6 @@ def assert_agree(network, dtype, threads, count, batch_size, form="index", weigh
     assert histories[0].loss == pytest.approx(histories[1].loss, rel=near)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("units", UNITS)
-def test_layers_of_odd_widths_do_what_numpy_does(units, dtype):
-    before = UNITS[UNITS.index(units) - 1]
-    layers = [fn.Dense(units, "tanh"), fn.Dense(before, "relu"), fn.Dense(units, "gelu")]
-    network = fn.Network(before + 1, [*layers, fn.Dense(3)])
-    assert_agree(network, dtype, threads=3, count=37, batch_size=16)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("units", [1, 3, 16, 17])
-@pytest.mark.parametrize("head", ["mse", "mse_of_softmax", "index", "soft"])
-def test_outputs_of_odd_widths_do_what_numpy_does(head, units, dtype):
-    output, loss, form = HEADS[head]
-    units += units == 1 and output == "softmax"  # which is over two units or more
-    network = fn.Network(4, [fn.Dense(5, "silu"), fn.Dense(units, output)], loss)
-    assert_agree(network, dtype, threads=2, count=19, batch_size=8, form=form, weighted=True)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("count", [1, 3, 17, 40])
-def test_rows_that_leave_a_tail_are_trained_as_numpy_does(count, weighted, dtype):
-    network = fn.Network(
-        7, [fn.Dropout(0.2), fn.Dense(9, "elu", bias=False), fn.Dropout(0.5), fn.Dense(1)]
-    )
-    assert_agree(network, dtype, 3, count, batch_size=11, weighted=weighted)
-
-
 @pytest.mark.parametrize(("count", "dtype"), [(24, "float64"), (41, "float32")])
 def test_layers_too_large_for_the_caches_do_what_numpy_does(count, dtype):
     # Both products with the weights and that for their gradient are larger than a cache, with
@@ -124,10 +111,9 @@ def test_narrow_networks_with_rows_in_the_lanes_do_what_numpy_does(head, dtype, 
     from fastnet_numba import layout
 
     monkeypatch.setattr(layout, "CHUNK_BYTES", 2**14)  # so that there are several chunks
-    output, loss, form = HEADS[head]
     hidden = [fn.Dense(17, "tanh"), fn.Dense(3, "relu", bias=False), fn.Dense(9, "gelu")]
-    network = fn.Network(21, [*hidden, fn.Dense(5, output)], loss)
-    assert_agree(network, dtype, 2, count=650, batch_size=600, form=form, weighted=True)
+    network = with_head(21, hidden, 5, head)
+    assert_agree(network, dtype, 2, 650, batch_size=600, form=HEADS[head][2], weighted=True)
 
 
 LAYER = st.tuples(st.sampled_from(UNITS), st.sampled_from(ACTIVATIONS), st.booleans())
@@ -150,15 +136,13 @@ LAYER = st.tuples(st.sampled_from(UNITS), st.sampled_from(ACTIVATIONS), st.boole
 def test_any_network_does_what_numpy_does(
     inputs, hidden, dropped, head, outputs, bias, count, batch_size, weighted, threads, dtype
 ):
-    output, loss, form = HEADS[head]
-    outputs += outputs == 1 and output == "softmax"
     layers = []
     for place, (units, activation, has_bias) in enumerate(hidden):
         if place in dropped:
             layers.append(fn.Dropout(0.25))
         layers.append(fn.Dense(units, activation, bias=has_bias))
-    network = fn.Network(inputs, [*layers, fn.Dense(outputs, output, bias=bias)], loss)
-    assert_agree(network, dtype, threads, count, batch_size, form, weighted)
+    network = with_head(inputs, layers, outputs, head, bias)
+    assert_agree(network, dtype, threads, count, batch_size, HEADS[head][2], weighted)
 
 
 #: Optimizers, each with its memory, beyond plain gradient descent.
