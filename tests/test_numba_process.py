@@ -139,7 +139,9 @@ def test_a_damaged_cache_is_told_and_mended(compiled, tmp_path):
 
 INTERRUPTED = """
 import signal, time
+from numba.core.dispatcher import Dispatcher
 import fastnet as fn
+Dispatcher._search_new_conversions = None  # which would make a KeyError of an interrupt
 x, y = fn.datasets.synthetic(64, 8, 1)
 model = fn.Model(fn.Network(8, [fn.Dense(20, "tanh"), fn.Dense(1)]), backend="numba", threads=3)
 signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))

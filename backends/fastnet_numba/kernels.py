@@ -100,6 +100,12 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
         with explained(doing), cache, _compiling(dtype):
             _compile(entry, signature)
         entry.disable_compile()
+        # Or Numba finds out in the first call, and raises a KeyError if that is interrupted.
+        given = tuple(
+            kind.copy(readonly=False) if isinstance(kind, types.Array) else kind
+            for kind in signature
+        )
+        entry.typingctx.install_possible_conversions(given, signature)
     return entry
 
 
