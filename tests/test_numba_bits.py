@@ -28,7 +28,7 @@ def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_weights_that_stay_packed_predict_the_same_bits(dtype, threads, monkeypatch):
+def test_weights_that_stay_packed_give_the_same_bits(dtype, threads, monkeypatch):
     from fastnet_numba import layout
     from fastnet_numba.ops.panels import PANEL
     from fastnet_numba.ops.table import PANELS
@@ -39,30 +39,34 @@ def test_weights_that_stay_packed_predict_the_same_bits(dtype, threads, monkeypa
     x = np.random.default_rng(1).standard_normal((1_029, 301)).astype(dtype)
     x[700, 5] = np.nan
 
-    def predicted():
+    def outcomes():
         net = fn.Network(301, layers)
         model = fn.Model(net, backend="numba", dtype=dtype, seed=1, threads=threads)
         first = model.predict(x)
         model.parameters["0.weight"] *= 2
-        table = model.program.for_rows(512).layout.packed
-        return first, model.predict(x), (table[1:, PANELS] >= 0).sum()
+        loss = model.evaluate(x[:700], np.zeros((700, 3)))
+        found = first, model.predict(x), np.array(loss)
+        layout = model.program.for_rows(512).layout
+        tables = layout.packed_prediction, layout.packed_evaluation
+        return found, [(table[1:, PANELS] >= 0).sum() for table in tables]
 
     def in_small_blocks(itemsize, caches):
         entries = 2 * 128 * PANEL * LANES[itemsize]
         return replace(blocks_for(itemsize, caches), depth=128, entries=entries)
 
     blocks_for = layout.blocks_for
-    first, second, kept = predicted()
-    assert kept == 3
-    np.testing.assert_array_equal(np.isnan(second).all(1), np.arange(len(x)) == 700)
+    found, kept = outcomes()
+    assert kept == [3, 3]
+    np.testing.assert_array_equal(np.isnan(found[1]).all(1), np.arange(len(x)) == 700)
     monkeypatch.setattr(layout, "blocks_for", in_small_blocks)
-    found = predicted()
+    blockwise, kept = outcomes()
+    assert kept == [3, 3]
     monkeypatch.setattr(layout, "PANEL_BYTES", 0)
-    wanted = predicted()
-    assert (found[2], wanted[2]) == (3, 0)
-    for place, each in enumerate((first, second)):
-        assert_same_bits(each, wanted[place])
-        assert_same_bits(found[place], wanted[place])
+    wanted, kept = outcomes()
+    assert kept == [0, 0]
+    for each, other, plain in zip(found, blockwise, wanted, strict=True):
+        assert_same_bits(each, plain)
+        assert_same_bits(other, plain)
 
 
 @pytest.mark.parametrize("case", CASES)

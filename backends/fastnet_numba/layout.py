@@ -71,6 +71,7 @@ from fastnet_numba.ops.table import (
     TERMS,
     TILES,
     UNITS,
+    WEIGHT,
     X_ROW,
     D,
     X,
@@ -105,10 +106,10 @@ NARROW_UNITS, NARROW_INPUTS = 48, 512
 #: times for 256.
 NARROW_ROWS = (1, 2, 8)
 
-#: Bytes of weights that stay packed for all chunks of a prediction, at most (a choice: the third
-#: cache should hold them), and rows of a chunk then. 4,096 rows of 512-512-512 take 1.05 times as
-#: long where each chunk packs them, and 1.04 times in float64; with 48 or 256 rows at most the same
-#: (bench/results/numba-panels-2026-11-29.json).
+#: Bytes of weights that stay packed for all chunks of a prediction or an evaluation, at most (a
+#: choice: the third cache should hold them), and rows of a prediction's chunk then. 4,096 rows of
+#: 512-512-512 take 1.05 times as long where each chunk packs them, and 1.04 times in float64; with
+#: 48 or 256 rows at most the same (bench/results/numba-panels-2026-11-29.json).
 PANEL_BYTES, PANEL_ROWS = 2**23, 96
 
 
@@ -120,15 +121,17 @@ class Layout:
         training: `(1 + operations, COLUMNS)` int64: the operations that lead to the loss.
         evaluation: the same where batches are normalized by the statistics among the parameters.
         prediction: that for the operations that lead to the prediction, without dropout.
-        packed: the same for several chunks, with weights that stay packed.
+        packed_evaluation, packed_prediction: these two for several chunks, with weights that stay
+            packed.
         constants: numbers that an arena holds, by their places.
         arena: how many entries an arena has.
     """
 
     training: Array
     evaluation: Array
+    packed_evaluation: Array
     prediction: Array
-    packed: Array
+    packed_prediction: Array
     constants: dict[int, float]
     arena: int
 
@@ -232,23 +235,33 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
     return False
 
 
-def _with_panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> Array:
-    """The predictions' table with PANELS, or as it is if there are none or too many."""
-    rows, panel, found = table[0, CHUNK], PANEL * LANES[itemsize], table.copy()
-    wide = [
-        row
-        for row in found[1:]
+def _panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> dict[int, int]:
+    """Places for weights that stay packed, by where these are among the parameters; no places if
+    there are too many.
+    """
+    rows, panel = table[0, CHUNK], PANEL * LANES[itemsize]
+    entries = {
+        int(row[WEIGHT]): int(-(-row[UNITS] // panel) * panel * row[INPUTS])
+        for row in table[1:]
         if row[KIND] == AFFINE
         and blocks.has_large(row[INPUTS] * row[UNITS])
         and rows >= WORTH_PACKING
         and row[UNITS] > panel
-    ]
-    entries = [int(-(-row[UNITS] // panel) * panel * row[INPUTS]) for row in wide]
-    if not 0 < sum(entries) * itemsize <= PANEL_BYTES:
+    }
+    if sum(entries.values()) * itemsize > PANEL_BYTES:
+        return {}
+    return {weight: arena.place(count) for weight, count in entries.items()}
+
+
+def _with_panels(table: Array, panels: dict[int, int], rows: int) -> Array:
+    """The table with PANELS, for chunks of at most so many rows; or as it is if there are none."""
+    if not panels:
         return table
-    for row, count in zip(wide, entries, strict=True):
-        row[PANELS] = arena.place(count)
-    found[0, CHUNK] = min(rows, PANEL_ROWS)
+    found = table.copy()
+    found[0, CHUNK] = min(table[0, CHUNK], rows)
+    for row in found[1:]:
+        if row[KIND] == AFFINE:
+            row[PANELS] = panels.get(int(row[WEIGHT]), -1)
     return found
 
 
@@ -305,13 +318,15 @@ def lay_out(plan: Plan, dtype: np.dtype[Any], rows: int, tiles: int) -> Layout:
         row for op in plan.for_prediction for row in table.made[op.target] if row[KIND] != DROPOUT
     ]
     table_of_prediction = _by_statistics(np.array([first_row(fewest), *prediction], np.int64))
-    packed = _with_panels(table_of_prediction, arena, blocks, dtype.itemsize)
     table_of_training = np.array([first_row(fewest if rows >= fewest else 0), *training], np.int64)
+    table_of_evaluation = _by_statistics(table_of_training)
+    panels = _panels(table_of_prediction, arena, blocks, dtype.itemsize)
     return Layout(
         training=table_of_training,
-        evaluation=_by_statistics(table_of_training),
+        evaluation=table_of_evaluation,
+        packed_evaluation=_with_panels(table_of_evaluation, panels, rows),
         prediction=table_of_prediction,
-        packed=packed,
+        packed_prediction=_with_panels(table_of_prediction, panels, PANEL_ROWS),
         constants=arena.constants,
         arena=arena.length,
     )

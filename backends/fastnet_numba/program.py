@@ -267,9 +267,11 @@ class NumbaProgram(Program):
             parts, workers = 1, 1
         workspace = self._workspace(batch) if whole else self.for_rows(-(-batch // parts))
         layout = workspace.layout
+        several = not updating and batch > parts * layout.training[0, CHUNK]
         if predicting:
-            several = batch > parts * layout.training[0, CHUNK]
             table = workspace.prediction_of_many if several else workspace.prediction
+        elif task == training.LOSS_ONLY and several:
+            table = workspace.evaluation_of_many
         elif updating or run.training:
             table = workspace.training
         else:

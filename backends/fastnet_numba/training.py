@@ -140,6 +140,7 @@ def follow(
                 for r in range(ahead + start, ahead + stop):
                     mass += weights[order[r]] if len(order) else weights[r]
             mass = steps[s, MASS] if in_team else mass * places[TERMS]
+            origin = start
             sweeping = sweeping and mass > 0 and stop - start <= places[CHUNK]
 
             for part in range(first, last):
@@ -147,6 +148,8 @@ def follow(
                 if not in_team:
                     begin = start + (stop - start) * part // parts
                     end = start + (stop - start) * (part + 1) // parts
+                if task == LOSS_ONLY and part == first:
+                    origin = begin  # weights that stay packed are packed with this row
                 own = part * stride
                 found = 0.0
                 waiting = 0  # rows whose gradient is in g, not in wide
@@ -157,8 +160,9 @@ def follow(
                     else:
                         narrow_gather(places, m, x, y, labels, weights, order, ahead + at, count)
                     forward(
-                        places[FORWARD], ops, p, m, count, factor, at - start, int_table[SEED], step
-                    )
+                        places[FORWARD], ops, p, m, count, factor, at - origin, int_table[SEED],
+                        step,
+                    )  # fmt: skip
                     found += sum_of_losses(
                         places[LOSS], places, m, count, order, ahead + at, labels, weighted, mass
                     )

@@ -53,14 +53,19 @@ class Workspace:
         return self._table(self.layout.evaluation, self.layout.narrow, True)
 
     @cached_property
+    def evaluation_of_many(self) -> Array:
+        """`layout.packed_evaluation`, for several chunks."""
+        return self._table(self.layout.packed_evaluation, self.layout.narrow, True)
+
+    @cached_property
     def prediction(self) -> Array:
         """`layout.prediction`, for one chunk."""
         return self._table(self.layout.prediction, self.layout.narrow, False)
 
     @cached_property
     def prediction_of_many(self) -> Array:
-        """`layout.packed`, for several chunks."""
-        return self._table(self.layout.packed, self.layout.narrow, False)
+        """`layout.packed_prediction`, for several chunks."""
+        return self._table(self.layout.packed_prediction, self.layout.narrow, False)
 
     @cached_property
     def prediction_at_once(self) -> Array:
