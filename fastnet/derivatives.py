@@ -15,6 +15,7 @@ from fastnet.definition.network import Network
 from fastnet.errors import DataError, DefinitionError
 from fastnet.records import Record
 from fastnet.training.rows import check_encoded, checked_rows
+from fastnet.training.settings import MOST_ROWS
 
 #: Rows whose derivatives are computed together: what is kept of all layers stays small.
 BLOCK_ROWS = 8192
@@ -193,7 +194,10 @@ class Differentiable:
                 return found
         draw = None
         if dropout_step is not None:
-            draw = (self.seed, checks.integer(dropout_step, "dropout_step", least=0))
+            step = checks.integer(dropout_step, "dropout_step", least=0)
+            if step >= MOST_ROWS:  # no fit takes more
+                raise DefinitionError(f"dropout_step is {step}; it must be less than {MOST_ROWS}.")
+            draw = self.seed, step
         rows = checked_rows(self.network, self._program.dtype, x, y, sample_weight)
         if plain:
             found = self._program.gradient_at_once(self._flat, rows.x.numbers, rows.y)

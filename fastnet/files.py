@@ -154,29 +154,31 @@ def check_writable(path: str | os.PathLike[str], option: str) -> None:
     """Make sure, before a long computation, that a file can be written.
 
     Raises:
-        FileAccessError: if it is a folder, or the folder of the file, or of what a link leads to,
-            is missing or not writable.
+        FileAccessError: if it is a folder, its name is too long, or the folder of the file, or of
+            what a link leads to, is missing or not writable.
     """
     import tempfile
 
     path = Path(path)
     _refuse_device(path, "write")
-    folder = _target(path).parent
     if os.path.isdir(path):
         raise FileAccessError(
             errno.EISDIR, f"{option} {str(path)!r} is a folder; give a file in it"
         )
-    if os.path.islink(_target(path)):
-        raise FileAccessError(
-            errno.ELOOP, f"{option} {str(path)!r} is a link that leads back to itself; remove it"
-        )
+    folder = ""
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        target = _target(path)
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link that leads back to itself; remove it")
+        folder = f" ({str(target.parent)!r})"
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
-    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            _temporary(target).lstat()  # its name may be too long
+    except (OSError, ValueError) as error:
+        number, reason = _cause(error)
         raise FileAccessError(
-            error.errno,
-            f"{option} {str(path)!r} cannot be written: {error.strerror} ({str(folder)!r})",
+            number, f"{option} {str(path)!r} cannot be written: {reason}{folder}"
         ) from error
 
 
@@ -379,11 +381,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
+def _temporary(path: Path) -> Path:
+    """The name of a new file in the same folder."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in the same folder, locked while it is being written, removed after an error."""
     while True:
-        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+        temporary = _temporary(path)
         with open(temporary, "xb") as file:
             # Another writer may have removed it as a leftover before it was locked: try again.
             if not _lock(file) or not temporary.exists():

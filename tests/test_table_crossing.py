@@ -33,6 +33,10 @@ def test_each_fold_is_a_training_without_its_rows():
     groups = tables.Recipe(**{"hidden": (4,), "epochs": 2, "drop": ("name",), "group": "port"})
     with pytest.raises(DataError, match="'port' has 3 groups, too few for 4 folds"):
         tables.cross_validate(voyage(120, gaps=False), "survived", groups, folds=4)
+    for settings in ({}, {"group": "port"}, {"time": "age"}):  # no room is made for so many
+        recipe = tables.Recipe(**{"hidden": (4,), "drop": ("name",), **settings})
+        with pytest.raises(DataError, match="120 rows are too few for 1,000,000,000,000 folds"):
+            tables.cross_validate(voyage(120, gaps=False), "survived", recipe, folds=10**12)
     with pytest.raises(DefinitionError, match="folds is 1; a cross-validation needs at least 2"):
         tables.cross_validate(table, "survived", RECIPE, folds=1)
     with pytest.raises(DefinitionError, match="a cross-validation tests every row"):
@@ -88,6 +92,9 @@ def test_the_command_prints_mean_and_deviation(tmp_path, monkeypatch):
     assert json.loads(out)["cross_validation"] == found
     assert json.loads(out)["training"]["rows"] == 96
     assert sorted(os.listdir()) == ["c.toml", "m.safetensors", "v.csv"]
+    before = sorted(os.listdir())
+    assert "120 rows are too few for" in refuse(*command, "--cross-validate", 10**12)
+    assert sorted(os.listdir()) == before
     with open("c.toml", "w") as file:
         file.write("cross_validate = 1\n")
     assert "cross_validate is 1; it must be 2" in refuse(*command, "--config", "c.toml", code=2)

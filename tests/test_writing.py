@@ -8,6 +8,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import child
+import numpy as np
 import pytest
 from compare import assert_same_bits
 
@@ -37,11 +38,14 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(saved, tm
     assert (tmp_path / "file").read_bytes() == b"kept"
 
 
-@pytest.mark.parametrize("place", [".", "/", "a\0b", "x" * 300])
+@pytest.mark.parametrize("place", [".", "/", "a\0b", "x" * 250, "x" * 300])
 def test_a_path_that_is_no_path_is_an_error_of_ours(saved, monkeypatch, tmp_path, place):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(fn.FileAccessError):
         saved[0].save(place)
+    with pytest.raises(fn.FileAccessError, match="checkpoint"):  # before anything is trained
+        saved[0].fit(np.ones((2, 50)), [0, 1], epochs=1, checkpoint=place)
+    assert saved[0].history is None
     assert os.listdir(tmp_path) == ["model"]
 
 

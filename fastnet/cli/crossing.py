@@ -22,9 +22,6 @@ def run(paths: training.Paths, settings: dict[str, Any], recipe: Any, folds: int
     from fastnet import tables
     from fastnet.training.progress import Bar
 
-    if paths.checkpoint is not None and not paths.resume:
-        for path in checkpoints(paths, folds):
-            Checkpoint(path).checked(resume=False)
     if paths.read.get("test") is not None:
         raise DefinitionError("a cross-validation tests every row; leave out --test.")
     began = 0
@@ -33,6 +30,9 @@ def run(paths: training.Paths, settings: dict[str, Any], recipe: Any, folds: int
         nonlocal began
         began = number
         if number == 1:
+            if not paths.resume:  # now that the table has rows enough for so many
+                for path in checkpoints(paths, folds):
+                    Checkpoint(path).checked(resume=False)
             note(
                 f"{fit.table.task} of {fit.table.target!r} from "
                 f"{count(len(fit.table.columns), 'column')}; backend {fit.model.backend}"

@@ -98,12 +98,15 @@ def folds(facts: RowFacts, seed: int, count: int) -> Iterator[tuple[Array, Array
     Raises:
         DataError: if there are too few rows, groups or times.
     """
+    few = f"{facts.count:,} rows are too few for {count:,} folds."
+    if count > facts.count:  # first: for very many folds there would be no memory
+        raise DataError(few)
     if facts.times is not None:
         yield from _consecutive(facts.times, count, facts.column)
         return
     fold = _fold_of_rows(facts, seed, count)
     if not np.bincount(fold[fold >= 0], minlength=count).all():
-        raise DataError(f"{facts.count:,} rows are too few for {count:,} folds.")
+        raise DataError(few)
     for index in range(count):
         yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)
 
