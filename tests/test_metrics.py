@@ -48,6 +48,9 @@ def test_classes(classes, coarse, weighted):
         else reference.roc_auc_score(y, score, **area),
     }
     assert found == pytest.approx(expected, rel=1e-12)
+    for scale in (1e-300, 1e300) if weighted else ():  # only their ratios matter
+        found = metrics.classification_metrics(y, p, weight * scale)
+        assert found == pytest.approx(expected, rel=1e-12)
     counts = metrics.confusion_matrix(y, best, classes, weight)
     known = reference.confusion_matrix(y, best, sample_weight=weight)
     np.testing.assert_allclose(counts, known, rtol=1e-12)

@@ -103,10 +103,11 @@ def _area(positive: Array, score: Array, weight: Array | None) -> float:
     _, group = np.unique(score, return_inverse=True)
     above = np.bincount(group, _counted(positive, weight))
     below = np.bincount(group, _counted(~positive, weight))
-    total = above.sum() * below.sum()
-    if not total:
+    if not (above.any() and below.any()):
         return math.nan
-    return float(above @ (np.cumsum(below) - below / 2) / total)
+    # Not divided by the product of the sums, which huge weights would make infinite.
+    shares = (np.cumsum(below) - below / 2) / below.sum()
+    return float(above @ shares / above.sum())
 
 
 def _counted(rows: Array, weight: Array | None) -> Array:
