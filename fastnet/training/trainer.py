@@ -1,4 +1,4 @@
-"""Fit: epochs, batches, validation, early stopping, callbacks, checkpoints.
+"""Fit: runs of steps, until the epochs are done or something ends it; checkpoints; L-BFGS.
 
 A `Trainer` asks the backend for runs of steps that are as long as nothing has to be done in
 between, and takes over the result of a run only when it is known to be finite. So however a fit
@@ -26,13 +26,13 @@ from fastnet.errors import Diverged
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.random import seed_of_fit
 from fastnet.training.blocks import row_order
+from fastnet.training.epochs import Epochs
 from fastnet.training.fit_state import FitState
 from fastnet.training.lbfgs import minimize
 from fastnet.training.learning_rates import LearningRates
 from fastnet.training.objective import Objective
 from fastnet.training.orders import RowOrder
 from fastnet.training.pacing import WITH_THE_REST, Pacing
-from fastnet.training.rows import rows_of_batches
 from fastnet.training.saving import Saver
 from fastnet.training.settings import Settings
 from fastnet.training.stopping import EarlyStopper, EpochObserver
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ORDER_ENTRIES = 2**22
 
 
-class Trainer:
+class Trainer(Epochs):
     """One fit.
 
     Args:
@@ -134,18 +134,11 @@ class Trainer:
         self.interrupts = interrupts or DeferredInterrupt()
         #: The backend's own copy of what is trained, between runs.
         self.state: State | None = None
-        #: What a callback raised: it may be the `Diverged` of another fit, which is not this one's.
-        self.callback_error: Exception | None = None
         #: Entries of row order made ahead for one run.
         self.order_entries = ORDER_ENTRIES
         self.epoch_began = time.monotonic()
         # What stopped a fit that is resumed may not hold for this one: more patience, say.
         fit_state.stopped = observer is not None and observer.has_ended()
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return self.fit_state.step // self.batches
 
     def run(self) -> None:
         """Train until the epochs are done or something ends the fit.
@@ -190,6 +183,14 @@ class Trainer:
     def _check_interrupt(self) -> None:
         if self.interrupts.seen:
             raise KeyboardInterrupt
+
+    def _save_if_due(self) -> None:
+        if self.saver.write is None:
+            return
+        every = self.saver.epochs
+        at_end = self.fit_state.step % self.batches == 0
+        if self.saver.is_late() or (every is not None and at_end and self.epoch % every == 0):
+            self.saver.save_or_warn()
 
     @property
     def done(self) -> bool:
@@ -343,59 +344,6 @@ class Trainer:
         """Do the beginning of a run that diverged once more, with the same bits."""
         self.program.train(state, self.data, run)
 
-    def record(self, reported: Array, run: Run) -> None:
-        """Count the committed steps of a run, and do what is due after the epochs they complete."""
-        losses = self._count(reported, run)
-        if len(losses):
-            if self.every_epoch or self.observer is not None:
-                for loss in losses.tolist():
-                    self._epoch_done(loss)
-            self.epoch_began = time.monotonic()
-        self._show_progress()
-
-    def _count(self, reported: Array, run: Run) -> Array:
-        """Add steps to the fit state, and the epochs they complete to the history.
-
-        Returns:
-            The losses of these epochs, `(epochs,)`.
-        """
-        fit_state, first = self.fit_state, self.epoch
-        fit_state.step += len(reported)
-        pending = reported
-        if len(fit_state.pending_losses):
-            pending = np.concatenate((fit_state.pending_losses, reported))
-        whole = self.epoch - first
-        losses = pending[: whole * self.batches]
-        fit_state.pending_losses = pending[whole * self.batches :].copy()
-        if not whole:
-            return losses
-        if self.batches > 1:
-            masses = self._masses(run, whole)
-            losses = np.add.reduce(losses.reshape(whole, self.batches) * masses, axis=1)
-            losses /= np.add.reduce(masses, axis=-1)
-        rate = run.learning_rate
-        if isinstance(rate, np.ndarray):
-            end = (first + 1) * self.batches - 1 - run.first_step
-            # A copy: the history shall not keep those of all steps.
-            rate = rate[end :: self.batches][:whole].copy()
-        seconds = (time.monotonic() - self.epoch_began) / whole
-        fit_state.history.extend(first + 1, losses, rate, seconds)
-        return losses
-
-    def _masses(self, run: Run, epochs: int) -> Array:
-        """The share of each batch in an epoch's mean loss, `(batches,)` or `(epochs, batches)`.
-
-        Its rows, or the sum of their weights, in the first so many epochs of a run.
-        """
-        weight = self.weight
-        if weight is None or self.objective.by_rows:
-            return rows_of_batches(self.rows, self.settings.batch_size)
-        by_epoch = weight[None]
-        if run.order is not None:
-            by_epoch = weight[self.program.to_host(run.order)[:epochs]]
-        starts = np.arange(0, self.rows, self.settings.batch_size)
-        return np.asarray(np.add.reduceat(by_epoch, starts, axis=1, dtype=np.float64))
-
     # --- L-BFGS -------------------------------------------------------------------------------
 
     def _minimize(self, rule: LBFGS) -> None:
@@ -425,81 +373,6 @@ class Trainer:
         epochs = self.settings.epochs - self.epoch
         if epochs > 0 and not fit_state.stopped:
             self.result = minimize(rule, self.flat.copy(), epochs, loss_and_gradient, iterated)
-
-    # --- after an epoch -----------------------------------------------------------------------
-
-    def _epoch_done(self, loss: float) -> None:
-        fit_state, history = self.fit_state, self.fit_state.history
-        validation_loss = None
-        if self.validation is not None:
-            flat = self.program.to_device(self.flat)
-            validation_loss = self.objective.reported_validation(self._validation_loss(flat))
-            history.validation_loss.append(validation_loss)
-            if self.metrics:
-                self._measure(self._validation_predictions(flat))
-            history.seconds[-1] = time.monotonic() - self.epoch_began
-        if self.learning_rates is not None:
-            self.learning_rates.epoch_done(loss if validation_loss is None else validation_loss)
-        if self.observer is not None and self.observer.epoch_done(loss, validation_loss):
-            fit_state.stopped = True
-        try:
-            with self.interrupts.allow():
-                self._call_back()
-        except Exception:  # a callback's own: the epoch is done all the same
-            self.saver.save_or_warn()
-            raise
-
-    def _measure(self, predicted: Array) -> None:
-        """Add the metrics to the history: NaN for a function that raises and for those after it."""
-        values = dict.fromkeys(self.metrics, math.nan)
-        try:
-            for name, metric in self.metrics.items():
-                values[name] = metric(predicted)
-        finally:
-            self.fit_state.history.add_metrics(values)
-
-    def _validation_loss(self, flat: Any) -> float:
-        assert self.validation is not None
-        return self.program.loss(flat, self.validation)
-
-    def _validation_predictions(self, flat: Any) -> Array:
-        assert self.validation is not None
-        return self.program.predict(flat, self.validation.x)
-
-    def _call_back(self) -> None:
-        if not self.callbacks:
-            return
-        before = self.flat.copy()
-        try:
-            for callback in self.callbacks:
-                self.fit_state.edited = True
-                answer = callback()
-                if isinstance(answer, bool | np.bool_) and answer:
-                    self.fit_state.stopped = True
-        except Exception as error:
-            self.callback_error = error
-            raise
-        finally:  # also where one raises: a checkpoint may be written after that
-            if spoiled := not all_finite(self.flat):
-                self.flat[...] = before
-        if spoiled:
-            raise Diverged(
-                f"a callback made a parameter infinite or NaN after epoch {self.epoch}; the model "
-                "keeps the parameters from before. Assign finite numbers."
-            )
-
-    def _show_progress(self) -> None:
-        if self.progress is not None:
-            done = self.fit_state.step / self.batches
-            self.progress.update(done, self.settings.epochs, self.fit_state.history)
-
-    def _save_if_due(self) -> None:
-        if self.saver.write is None:
-            return
-        every = self.saver.epochs
-        at_end = self.fit_state.step % self.batches == 0
-        if self.saver.is_late() or (every is not None and at_end and self.epoch % every == 0):
-            self.saver.save_or_warn()
 
 
 def _finite(parameters: Array, memory: Array) -> bool:
