@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from types import FunctionType, ModuleType
@@ -231,38 +231,69 @@ def test_chunks(
     compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
 
 
+def calls(threads: int, dtype: str, method: str, sizes: tuple[int, ...]) -> Callable[[], float]:
+    """A function that gives the seconds of three calls of 4,096 rows, after one to warm up."""
+    model = fn.Model(relu(*sizes), backend="numba", dtype=dtype, seed=1, threads=threads)
+    given = [a.astype(dtype)[: int(SHARE * 4_096)] for a in data(4_096, sizes[0], sizes[-1])]
+    call = partial(getattr(model, method), *given[: 2 if method == "evaluate" else 1])
+    call()
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        for _ in range(3):
+            call()
+        return time.perf_counter() - began
+
+    return seconds
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["quiet", "busy"])
+def test_prediction_in_two_threads(
+    busy: bool, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two threads' time divided by one's, alone and while another process computes."""
+    one, two = (calls(n, "float32", "predict", (512, 512, 512)) for n in (1, 2))
+    other = busy_process() if busy else None
+    try:
+        beside = "beside a busy process" if busy else "alone"
+        what = f"predict 512-512-512 x 4096, {beside}: 2T / 1T"
+        compare(benchmark, capsys, what, two, one)
+    finally:
+        if other is not None:
+            other.kill()
+            other.wait()
+
+
 @pytest.mark.parametrize(
-    "values", [{"PANEL_BYTES": 0}, {"PANEL_ROWS": 48}, {"PANEL_ROWS": 256}], ids=str
+    ("method", "values"),
+    [
+        ("predict", {"PANEL_BYTES": 0}),
+        ("predict", {"PANEL_ROWS": 48}),
+        ("predict", {"PANEL_ROWS": 256}),
+        ("evaluate", {"PANEL_BYTES": 0}),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_panels(
     dtype: str,
+    method: str,
     values: dict[str, int],
     benchmark: BenchmarkFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The time of 4,096 predictions in other ways divided by ours (`layout.PANEL_BYTES`, ...)."""
+    """The time of 4,096 rows in other ways divided by ours (`layout.PANEL_BYTES`, ...)."""
     from fastnet_numba import layout
 
-    x = data(4_096, 512, 512)[0].astype(dtype)[: int(SHARE * 4_096)]
     ((name, value),) = values.items()
     ours = getattr(layout, name)
 
-    def predicting(value: int) -> Callable[[], float]:
-        model = fn.Model(relu(512, 512, 512), backend="numba", dtype=dtype, seed=1, threads=1)
+    def taking(value: int) -> Callable[[], float]:
         with constants(layout, **{name: value}):
-            model.predict(x)
+            return calls(1, dtype, method, (512, 512, 512))
 
-        def seconds() -> float:
-            began = time.perf_counter()
-            for _ in range(3):
-                model.predict(x)
-            return time.perf_counter() - began
-
-        return seconds
-
-    what = f"predict 512-512-512 x 4096, {dtype}, {name} {value} over {ours}"
-    compare(benchmark, capsys, what, predicting(value), predicting(ours))
+    what = f"{method} 512-512-512 x 4096, {dtype}, {name} {value} over {ours}"
+    compare(benchmark, capsys, what, taking(value), taking(ours))
 
 
 @pytest.mark.parametrize("spins", [0, 300, 30_000])

@@ -108,8 +108,8 @@ NARROW_ROWS = (1, 2, 8)
 
 #: Bytes of weights that stay packed for all chunks of a prediction or an evaluation, at most (a
 #: choice: the third cache should hold them), and rows of a prediction's chunk then. 4,096 rows of
-#: 512-512-512 take 1.05 times as long where each chunk packs them, and 1.04 times in float64; with
-#: 48 or 256 rows at most the same (bench/results/numba-panels-2026-11-29.json).
+#: 512-512-512 take 1.03 times as long where each chunk packs them, and predictions in float64 1.04
+#: times; with 48 or 256 rows at most the same (bench/results/numba-panels-2026-11-29.json).
 PANEL_BYTES, PANEL_ROWS = 2**23, 96
 
 
