@@ -1,6 +1,7 @@
 """Parts of kernels: compiled for the networks and runs that need them, and for no others."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +109,21 @@ def test_what_is_compiled_is_what_a_run_needs(
     network = fn.Network(3, [*LAYERS[layers], fn.Dense(2, "softmax")], "crossentropy")
     found = parts_of(network, rows, training, workers, copied, wide, options)
     assert found == set(parts.split())
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT: nothing is compiled")
+@pytest.mark.parametrize(
+    ("name", "folders"), [("synchronized", {"any"}), ("parts_added", {"float32", "float64"})]
+)
+def test_what_takes_no_numbers_is_kept_once_for_both_dtypes(name, folders):
+    from fastnet_numba import kernels
+    from fastnet_numba.ops import exchange
+
+    part, found = getattr(exchange, name), set()
+    for dtype in ("float32", "float64"):
+        kernels.Kernels(np.dtype(dtype)).address_of(part)
+        found.add(Path(part._cache.cache_path).parent.name)
+    assert found == folders
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT: nothing is compiled")

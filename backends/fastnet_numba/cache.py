@@ -166,7 +166,7 @@ class _Results(caching.CompileResultCacheImpl):
 
 
 class KernelCache(caching.FunctionCache):
-    """An entry's compiled code, for one dtype.
+    """An entry's compiled code, for one dtype or any.
 
     Use it as a context manager: from where the code turns out to be missing to the block's end, no
     other process compiles it.
@@ -178,10 +178,10 @@ class KernelCache(caching.FunctionCache):
     _impl_class = _Results
     in_use = False
 
-    def __init__(self, entry: Any, dtype: np.dtype[Any], signals: HeldSignals) -> None:
+    def __init__(self, entry: Any, dtype: str, signals: HeldSignals) -> None:
         before = numba.config.CACHE_DIR
         # Apart by dtype: Numba writes an entry's index anew for each, with what it has read before.
-        numba.config.CACHE_DIR = str(folder() / dtype.name)
+        numba.config.CACHE_DIR = str(folder() / dtype)
         try:
             super().__init__(entry.py_func)
         finally:

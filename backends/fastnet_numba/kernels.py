@@ -95,7 +95,7 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     doing = f"compile its kernel {_name(entry)} for {dtype.name}"
     # Numba stays unusable for the rest of the process if it is stopped while it loads or compiles.
     with _lock, HeldSignals() as signals:
-        cache = entry._cache = KernelCache(entry, dtype, signals)
+        cache = entry._cache = KernelCache(entry, _kept_for(entry, dtype), signals)
         entry.disable_compile(False)
         with explained(doing), cache, _compiling(dtype):
             _compile(entry, signature)
@@ -107,6 +107,15 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
         )
         entry.typingctx.install_possible_conversions(given, signature)
     return entry
+
+
+def _kept_for(entry: Any, dtype: np.dtype[Any]) -> str:
+    """The dtype that compiled code is for; "any" for what takes no numbers of one.
+
+    Such code a process compiles for the first dtype only, so others have to find it, too.
+    """
+    one, other = (_signature(entry, np.dtype(name)) for name in ("float32", "float64"))
+    return "any" if one == other else dtype.name
 
 
 def _name(entry: Any) -> str:
@@ -128,6 +137,7 @@ def _signature(entry: Any, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return _signatures(number).get(entry) or types_of(entry.py_func, number)
 
 
+@cache
 def _signatures(number: Any) -> dict[Any, tuple[Any, ...]]:
     """The types that each kernel which Python calls is compiled for."""
     index = types.int64
