@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import child
 import numpy as np
@@ -294,6 +295,23 @@ def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
     monkeypatch.setattr(_thread, "start_new_thread", refused)
     assert_same_bits(fitted(threads=3), wanted)
     assert len(begun) > 1
+
+
+def test_no_thread_is_listed_that_has_ended():
+    before = threading.enumerate()
+    x, y = fn.datasets.synthetic(3_000, 20, 1)
+    net = fn.Network(20, [fn.Dense(33, "relu"), fn.Dense(1)])
+    for some in (
+        fn.Population(net, members=6, backend="numba", seed=1, threads=3),
+        fn.Model(net, backend="numba", seed=1, threads=3),
+    ):
+        some.fit(x, y, epochs=1, batch_size=300)
+        some.predict(x)
+        some.evaluate(x, y)
+    until = time.monotonic() + 10
+    while threading.enumerate() != before and time.monotonic() < until:
+        time.sleep(0.01)  # the last one may be about to end
+    assert threading.enumerate() == before
 
 
 def test_no_number_is_claimed_twice():

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,17 @@ def worth_starting(plan: Plan, rows: int, steps: int) -> bool:
     return steps * rows * plan.products >= WORTH_STARTING
 
 
+def _start_listed(function: Callable[..., None], given: tuple[Any, ...]) -> None:
+    """Start a thread that `threading` knows, and wait until the system lets it run."""
+    threading.Thread(target=function, args=given, daemon=True).start()
+
+
 def in_threads(
-    work: Callable[[int], None], workers: int, give_up: Array, optional: bool = False
+    work: Callable[[int], None],
+    workers: int,
+    give_up: Array,
+    optional: bool = False,
+    listed: bool = False,
 ) -> bool:
     """Do `work(0)` here and `work(1)`, ... in threads that are started for it and end with it.
 
@@ -50,6 +60,8 @@ def in_threads(
         give_up: `(n,)` int64; its first number is set to 1 where a worker failed or did not start.
         optional: whether `work(0)` also does what others have not begun. Then these may be missing,
             and one that the system has not let run until `work(0)` ends is not waited for.
+        listed: whether `threading` is told of the threads: for work that may ask it for its thread,
+            as `logging` does. Others it would list for ever then.
 
     Returns:
         False if the system could not start all threads; those that ran have given up then.
@@ -72,6 +84,7 @@ def in_threads(
         finally:
             running.release()
 
+    start = _start_listed if listed else _thread.start_new_thread
     started: list[tuple[threading.Lock, threading.Lock]] = []
     missing = False
     try:
@@ -79,8 +92,7 @@ def in_threads(
             begun, running = threading.Lock(), threading.Lock()
             running.acquire()
             try:
-                # `Thread.start` would wait until the system lets the thread run.
-                _thread.start_new_thread(join_in, (worker, begun, running))
+                start(join_in, (worker, begun, running))
             except RuntimeError:
                 missing = not optional
                 break
@@ -116,7 +128,7 @@ def do_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> None:
                 return
             job()
 
-    in_threads(work, max(min(workers, len(jobs)), 1), given_up, optional=True)
+    in_threads(work, max(min(workers, len(jobs)), 1), given_up, optional=True, listed=True)
 
 
 class Occupied:
