@@ -59,6 +59,20 @@ def test_balanced_classes_need_all_rows():
         classifier(class_weight="balanced").partial_fit(X, LABELS, classes=[0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({1: -1}, "class_weight of 1 is -1; it must be at least 0"),
+        ({1: np.nan}, "class_weight of 1 is nan; it must be finite"),
+        ({1: "x"}, "class_weight of 1 is 'x'; it must be a number"),
+        ({0: 0, 1: 0, 2: 0}, "class_weight leaves no row of weight above 0"),
+    ],
+)
+def test_invalid_class_weights(given, says):
+    with pytest.raises(ValueError, match=says):
+        classifier(class_weight=given).fit(X, LABELS)
+
+
 INTERRUPTED = """
 import os, signal, sys, warnings
 import numpy as np

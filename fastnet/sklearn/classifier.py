@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
+from fastnet.arrays import checks
 from fastnet.arrays.checks import Array
 from fastnet.definition.losses import LOSSES, Loss
 from fastnet.errors import DataError
@@ -217,8 +218,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             self._check_classes(unique_labels(y))
         weight = self._weights_of(sample_weight, X)
         if self.class_weight is not None:
+            if isinstance(self.class_weight, dict):
+                for label, given in self.class_weight.items():
+                    checks.number(given, f"class_weight of {label!r}", least=0)
             by_class = compute_sample_weight(self.class_weight, y)
             weight = by_class if weight is None else weight * by_class
+            if not weight.any():
+                raise DataError("class_weight leaves no row of weight above 0 to train on.")
         return X, self._as_labels(y), weight
 
     def _as_labels(self, y: Array) -> Array:
