@@ -1,5 +1,7 @@
 """Arrays of every kind that a user may have are used as they are, or refused with a remedy."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from compare import assert_same_bits
@@ -74,8 +76,12 @@ def test_missing_and_other_values_of_pandas():
     missing[3] = pandas.NA
     with pytest.raises(fn.DataError, match="y holds nan in row 3"):
         model.fit(X, missing)
-    for text in (pandas.DataFrame(X).astype(str), pandas.DataFrame(X).astype(object)):
-        with pytest.raises(fn.DataError, match=r"x has dtype object; it must hold real numbers"):
+    decimals = [list(map(Decimal, row)) for row in X.tolist()]
+    frame = pandas.DataFrame(X)
+    for text in (frame.astype(str), frame.astype(object), decimals):
+        says = r"x has dtype object; it must hold real numbers: .*np\.asarray\(x, 'float32'\)"
+        model.fit(np.asarray(text, "float32"), Y, epochs=1)  # the remedy works
+        with pytest.raises(fn.DataError, match=says):
             model.predict(text)
 
 
@@ -171,7 +177,7 @@ def test_a_column_of_text_in_a_frame_is_named(library):
     for use in (model.predict, lambda x: model.fit(x, [0, 1])):
         with pytest.raises(fn.DataError, match="column 'town' holds 'York' in row 1; leave that"):
             use(frame)
-    with pytest.raises(fn.DataError, match=r"as with x\.astype\('float32'\)"):
+    with pytest.raises(fn.DataError, match=r"as with np\.asarray\(x, 'float32'\)"):
         model.predict(frame.to_numpy()[:1])
     with pytest.raises(fn.DataError, match="column 1 holds None in row 0"):
         model.predict([[1, None]])

@@ -46,7 +46,7 @@ BAD = {
     "x_of_no_dimension": ("real", 3.0, Y, None, r"shape \(\)"),
     "x_of_no_rows": ("real", X[:0], Y[:0], None, "x has no rows"),
     "x_none": ("real", None, Y, None, "x has dtype object"),
-    "x_text": ("real", X.astype(str), Y, None, r"x has dtype <U\d+.*astype\('float32'\)"),
+    "x_text": ("real", X.astype(str), Y, None, r"x has dtype <U\d+.*np\.asarray\(x, 'float32'\)"),
     "x_object": ("real", X.astype(object), Y, None, "x has dtype object"),
     "x_complex": ("real", X + 0j, Y, None, "x has dtype complex128"),
     "x_dates": ("real", X.astype("M8[s]"), Y, None, r"x has dtype datetime64"),

@@ -214,7 +214,7 @@ def _not_numbers(value: Any, array: Array, what: str) -> str:
         except (TypeError, ValueError):
             break
     else:
-        return f"convert it first, as with {what}.astype('float32')"
+        return f"convert it first, as with np.asarray({what}, 'float32')"
     where = f"row {place[0]}" if place else "it"
     names = getattr(value, "columns", None)
     if len(place) == 2:
