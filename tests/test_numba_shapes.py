@@ -107,13 +107,16 @@ def test_batches_of_several_chunks_do_what_numpy_does(outputs, threads, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("head", sorted(HEADS))
-def test_narrow_networks_with_rows_in_the_lanes_do_what_numpy_does(head, dtype, monkeypatch):
+@pytest.mark.parametrize(("units", "outputs"), [(17, 5), (70, 19)], ids=["rows", "units"])
+def test_heads_of_many_rows_do_what_numpy_does(units, outputs, head, dtype, monkeypatch):
     from fastnet_numba import layout
 
     monkeypatch.setattr(layout, "CHUNK_BYTES", 2**14)  # so that there are several chunks
-    hidden = [fn.Dense(17, "tanh"), fn.Dense(3, "relu", bias=False), fn.Dense(9, "gelu")]
-    network = with_head(21, hidden, 5, head)
+    hidden = [fn.Dense(units, "tanh"), fn.Dense(3, "relu", bias=False), fn.Dense(9, "gelu")]
+    network = with_head(21, hidden, outputs, head)
     assert_agree(network, dtype, 2, 650, batch_size=600, form=HEADS[head][2], weighted=True)
+    model = fn.Model(network, backend="numba", dtype=dtype)
+    assert model.program.for_rows(300).layout.narrow == (units == 17)  # rows are in the lanes
 
 
 LAYER = st.tuples(st.sampled_from(UNITS), st.sampled_from(ACTIVATIONS), st.booleans())
