@@ -5,8 +5,6 @@ from its host first. A fit needs several arrays as large as the parameters, perh
 only, so it takes memory that the fits before it have left.
 """
 
-import weakref
-
 import numpy as np
 
 from fastnet.arrays.checks import Array
@@ -33,7 +31,12 @@ class _Loan:
     """Owns an array's memory: it lives as long as the array and all of its views."""
 
     def __init__(self, memory: Array) -> None:
+        self.memory = memory
         self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        if _unused is not None:  # as it is when the interpreter ends
+            _give_back(self.memory)
 
 
 def array(nbytes: int) -> Array:
@@ -45,9 +48,7 @@ def array(nbytes: int) -> Array:
     memory = _take(size)
     if memory is None:
         memory = np.empty(size, np.uint8)
-    loan = _Loan(memory)
-    weakref.finalize(loan, _give_back, memory).atexit = False
-    return np.asarray(loan)
+    return np.asarray(_Loan(memory))
 
 
 def _take(nbytes: int) -> Array | None:
