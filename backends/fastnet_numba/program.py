@@ -298,19 +298,20 @@ class NumbaProgram(Program):
         rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
         signals = np.zeros((workers + 1 + parts) * CACHE_LINE_STRIDE, np.int64)
-        arenas = [workspace.borrow() for _ in range(workers)]
         kernel = self.kernel_for(layout)  # now, because compiling it is no part of the time below
         made, busy = [0] * workers, [0.0] * workers
 
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
+            arena = workspace.borrow()
             if copied:
                 own = copies[worker * self.stride :][:size]
                 own[:] = parameters
             made[worker] = kernel(
                 table, steps, int_table, float_table, copies, state.memory, gradient,
-                arenas[worker], losses, *rows_of_run, shared, signals, wide, worker,
+                arena, losses, *rows_of_run, shared, signals, wide, worker,
             )  # fmt: skip
+            workspace.free.append(arena)
             if copied:  # all copies are the same then, so each puts back a share
                 share = slice(size * worker // workers, size * (worker + 1) // workers)
                 parameters[share] = own[share]
@@ -326,7 +327,6 @@ class NumbaProgram(Program):
         if not predicting:
             done = batch * run.steps * (3 if task in _WITH_GRADIENTS else 1)  # passes over rows
             self.load_monitor.note(parts, workers, done, sum(busy), time.perf_counter() - began)
-        workspace.free += arenas
         if task == training.GRADIENT:
             out[...] = gradient[: len(out)]
         return losses[: made[0]]

@@ -134,6 +134,8 @@ class Trainer(Epochs):
         self.interrupts = interrupts or DeferredInterrupt()
         #: The backend's own copy of what is trained, between runs.
         self.state: State | None = None
+        #: Whether the state's memory is still that of the run before.
+        self.swapped = False
         #: Entries of row order made ahead for one run.
         self.order_entries = ORDER_ENTRIES
         self.epoch_began = time.monotonic()
@@ -204,6 +206,9 @@ class Trainer(Epochs):
         """
         if self.state is None or self.fit_state.edited:
             self.state = self._state()
+        elif self.swapped:
+            np.copyto(self.state.memory, self.fit_state.memory)
+        self.swapped = False
         return self.state, self._run(self._length(steps))
 
     def commit(self, run: Run, losses: Array) -> Array:
@@ -306,7 +311,11 @@ class Trainer(Epochs):
         if not _finite(flat, memory):
             return False
         self.flat[...] = flat
-        np.copyto(self.fit_state.memory, memory)
+        if memory is state.memory:  # on the host: swapped now, so that the last run copies nothing
+            self.fit_state.memory, state.memory = memory, self.fit_state.memory
+            self.swapped = True
+        else:
+            np.copyto(self.fit_state.memory, memory)
         self.fit_state.updates = state.updates
         return True
 
