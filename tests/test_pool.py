@@ -60,8 +60,19 @@ def test_what_is_kept_is_bounded_and_the_longest_unused_goes_first():
 
 
 def test_small_arrays_take_no_part():
-    cache_lines.zeros(ENTRIES - 1, DOUBLE)
+    for make in (cache_lines.zeros, cache_lines.empty):
+        make(ENTRIES - 1, DOUBLE)
     assert not pool._unused
+
+
+def test_memory_too_large_to_keep_pushes_nothing_out():
+    small = cache_lines.empty(ENTRIES, DOUBLE)
+    large = cache_lines.empty(pool.KEPT_BYTES // 8 + ENTRIES, DOUBLE)
+    del small
+    kept = set(pool._unused)
+    del large
+    assert kept
+    assert set(pool._unused) == kept
 
 
 def test_arrays_of_several_threads_never_share_memory():

@@ -25,7 +25,7 @@ FEW_BYTES = 1024
 
 def zeros(entries: int, dtype: np.dtype[Any]) -> Array:
     """Zeros, `(entries,)`, the first of which begins a cache line."""
-    if entries * dtype.itemsize < pool.LEAST_BYTES:
+    if not _is_large(entries, dtype):
         return _begun(np.zeros, entries, dtype)
     made = empty(entries, dtype)
     made[...] = 0
@@ -33,10 +33,12 @@ def zeros(entries: int, dtype: np.dtype[Any]) -> Array:
 
 
 def empty(entries: int, dtype: np.dtype[Any]) -> Array:
-    """The same without values."""
-    return _begun(
-        _large if entries * dtype.itemsize >= pool.LEAST_BYTES else np.empty, entries, dtype
-    )
+    """The same with any values."""
+    return _begun(_large if _is_large(entries, dtype) else np.empty, entries, dtype)
+
+
+def _is_large(entries: int, dtype: np.dtype[Any]) -> bool:
+    return entries * dtype.itemsize >= pool.LEAST_BYTES
 
 
 def _large(entries: int, dtype: np.dtype[Any]) -> Array:

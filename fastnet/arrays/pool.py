@@ -1,4 +1,4 @@
-"""Memory of large arrays that are gone, kept for the next ones.
+"""Memory of large arrays that no longer exist, kept for new ones.
 
 The system clears every page of memory that it hands out, and a virtual machine may have to get it
 from its host first. A fit needs several arrays as large as the parameters, perhaps for a few steps
@@ -12,18 +12,18 @@ from fastnet.arrays.checks import Array
 #: Bytes of the smallest array that takes part. For smaller ones the C library keeps memory.
 LEAST_BYTES = 2**18
 
-#: Bytes that are kept at most while no array uses them (a choice: a fit of 6 million parameters in
-#: float32 takes so many).
+#: The most bytes that are kept while no array uses them (a choice: what a fit of 6 million float32
+#: parameters needs).
 KEPT_BYTES = 2**27
 
 #: Sizes are multiples of it, so that arrays of nearly the same size can take each other's memory.
 STEP_BYTES = 2**16
 
-#: An array may take memory that is so many times as large as it needs (a choice).
+#: An array may take memory up to this many times as large as it needs (a choice).
 LARGER = 1.25
 
-#: Memory that no array uses, the longest unused first, by its `id`. Single operations of a
-#: dictionary read and change it, because an array may end in any thread, and amid any line below.
+#: Memory that no array uses, by its `id`, the longest unused first. Only single operations of a
+#: dictionary read and change it, because an array may be freed in any thread, and amid any line.
 _unused: dict[int, Array] = {}
 
 
@@ -35,7 +35,7 @@ class _Loan:
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        if _unused is not None:  # as it is when the interpreter ends
+        if _unused is not None:  # None while the interpreter shuts down
             _give_back(self.memory)
 
 
@@ -47,7 +47,11 @@ def array(nbytes: int) -> Array:
     size = -(-nbytes // STEP_BYTES) * STEP_BYTES
     memory = _take(size)
     if memory is None:
-        memory = np.empty(size, np.uint8)
+        try:
+            memory = np.empty(size, np.uint8)
+        except MemoryError:
+            _unused.clear()
+            memory = np.empty(size, np.uint8)
     return np.asarray(_Loan(memory))
 
 
@@ -60,6 +64,8 @@ def _take(nbytes: int) -> Array | None:
 
 
 def _give_back(memory: Array) -> None:
+    if memory.nbytes > KEPT_BYTES:  # it would push out all others, and then itself
+        return
     _unused[id(memory)] = memory
     unused = _unused.copy().values()
     kept = sum(each.nbytes for each in unused)

@@ -13,7 +13,7 @@ import numpy as np
 from fastnet import files
 from fastnet.advice import setting
 from fastnet.arguments import explained
-from fastnet.arrays import checks
+from fastnet.arrays import cache_lines, checks
 from fastnet.arrays.checks import Array
 from fastnet.contract.program import Data
 from fastnet.definition.named import as_plain
@@ -281,7 +281,7 @@ def restored(
     return FitState(
         step=facts["step"],
         updates=facts["updates"],
-        memory=arrays["memory"],
+        memory=cache_lines.copy(arrays["memory"]),
         pending_losses=arrays["pending"],
         early_stopping=_best_from_plain(facts["stopping"]),
         best_parameters=arrays.get("best"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnet.arrays import cache_lines
 from fastnet.arrays.checks import Array
 from fastnet.definition.optimizers import LBFGS, Optimizer
 from fastnet.definition.schedules import plateau
@@ -52,7 +53,7 @@ class LastFit:
         # SGD without momentum has none: with momentum it then begins like the first time.
         if type(rule) is not type(self.rule) or len(self.memory) != rule.slots:
             return None
-        new = FitState(step, self.updates, self.memory.copy())
+        new = FitState(step, self.updates, cache_lines.copy(self.memory))
         watched = plateau(rule.learning_rate)
         if watched is not None and watched == plateau(getattr(self.rule, "learning_rate", 0.0)):
             new.plateau, new.rate_factor = replace(self.plateau), self.rate_factor
