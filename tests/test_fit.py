@@ -258,6 +258,15 @@ def test_a_fit_that_goes_on_with_or_without_momentum_begins_its_memory_anew(back
     np.testing.assert_allclose(model.parameters.flat, plain.parameters.flat, rtol=1e-12)
 
 
+def test_a_fit_in_several_runs_has_the_bits_of_one_run(backend):
+    x, y = fn.datasets.synthetic(20, 3)
+    network = fn.Network(3, [fn.Dense(5, "tanh"), fn.Dense(1)])
+    whole, cut = (fn.Model(network, backend=backend, seed=1) for _ in range(2))
+    whole.fit(x, y, epochs=5, optimizer="adam")
+    cut.fit(x, y, epochs=5, optimizer="adam", validation=(x, y))  # a run for each epoch
+    assert_same_bits(cut.parameters.flat, whole.parameters.flat)
+
+
 @pytest.mark.parametrize("rule", [fn.SGD(), fn.SGD(momentum=0.9), fn.Adam(), fn.Rprop()])
 def test_an_optimizers_memory_begins_at_a_cache_line_at_first_and_in_training(rule, monkeypatch):
     network = fn.Network(3, [fn.Dense(n, "tanh") for n in (40, 30)] + [fn.Dense(1)])

@@ -32,8 +32,8 @@ def test_the_first_run_of_many_parameters_is_longer_up_to_a_limit():
 
 
 @pytest.fixture
-def lengths(monkeypatch):
-    """The steps of each run of a model for XOR, which is the second value."""
+def recorded(monkeypatch):
+    """The steps of each run, recorded in a list, and the model for XOR that makes them."""
     model = fn.Model(fn.datasets.xor_network(True), backend="numpy")
     found = []
     train = model.program.train
@@ -43,9 +43,9 @@ def lengths(monkeypatch):
     return found, model
 
 
-def test_a_fit_begins_with_what_the_last_one_measured(lengths):
+def test_a_fit_begins_with_what_the_last_one_measured(recorded):
     x, y = fn.datasets.xor()
-    lengths, model = lengths
+    lengths, model = recorded
     counted = Pacing(4, model.program.plan.products).steps
     model.fit(x, y, epochs=WITH_THE_REST * counted + 1)
     assert lengths[0] == counted
@@ -59,17 +59,17 @@ def test_a_fit_begins_with_what_the_last_one_measured(lengths):
     assert lengths[0] != wanted, "other batches take another time"
 
 
-def test_a_run_takes_a_few_steps_that_are_left_along(lengths):
+def test_a_run_takes_a_few_steps_that_are_left_along(recorded):
     x, y = fn.datasets.xor()
-    lengths, model = lengths
+    lengths, model = recorded
     counted = Pacing(4, model.program.plan.products).steps
     model.fit(x, y, epochs=WITH_THE_REST * counted)
     assert lengths == [WITH_THE_REST * counted]
 
 
-def test_a_long_step_is_a_run_of_its_own(lengths):
+def test_a_long_step_is_a_run_of_its_own(recorded):
     x, y = fn.datasets.xor()
-    lengths, model = lengths
+    lengths, model = recorded
     model._fits.pacing = Pacing(4, 10**12)
     model.fit(x, y, epochs=2)
     assert lengths[0] == 1

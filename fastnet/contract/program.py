@@ -305,7 +305,11 @@ class Program(ABC):
         return self.to_device(flat)
 
     def to_host(self, array: Any) -> Array:
-        """The host's view or copy of an array that the backend holds."""
+        """The host's view or copy of an array that the backend holds.
+
+        If it is the array itself, the next run's state may hold another NumPy array in its place,
+        of the same shape and dtype, which `to_device` has not seen.
+        """
         return np.asarray(array)
 
     def upload(self, data: Data) -> Data:

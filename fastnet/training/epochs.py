@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Epochs:
-    """What a `Trainer` has of epochs, whose attributes these are.
+    """The part of a `Trainer` that does what is due after epochs; `Trainer` sets the attributes.
 
     Attributes:
-        rows: how many the training rows are; `weight` are their weights, or None.
+        rows: the number of training rows; `weight` holds their weights, or None.
         batches: steps of an epoch.
-        every_epoch: whether something has to be done after every one.
-        epoch_began: when the one that is trained began, in seconds.
+        every_epoch: whether something is due after every epoch.
+        epoch_began: when the current epoch began, by `time.monotonic`.
     """
 
     program: Program

@@ -6,7 +6,8 @@ RUN_SECONDS = 0.05
 
 #: Taking over the result of a run takes long where there are many parameters, or some come from a
 #: GPU. A run then takes COMMIT_TIMES as long as that, so that it is 1% of the time, but at most
-#: LONGEST_RUN_SECONDS, which is what Ctrl-C may then wait (a choice, not measured).
+#: LONGEST_RUN_SECONDS (a choice, not measured). Ctrl-C waits for a run, the last of a fit
+#: WITH_THE_REST times as long.
 COMMIT_TIMES, LONGEST_RUN_SECONDS = 100, 2.0
 
 
@@ -20,12 +21,12 @@ STEP_SECONDS, ROW_SECONDS, PRODUCT_SECONDS = 5e-5, 2e-8, 1e-10
 #: machine of bench/results/numba-2026-11-28.md.
 BYTE_SECONDS = 1.5e-10
 
-#: How long the first run should take at most, in seconds: what is ten times as slow as counted on
-#: ends it after LONGEST_RUN_SECONDS.
+#: How long the first run should take at most, in seconds: if it is ten times as slow, it takes
+#: LONGEST_RUN_SECONDS.
 FIRST_RUN_SECONDS = 0.2
 
-#: A run takes along the steps that are left if it is then this many times as long at most: to begin
-#: and end another would take longer than they do, and RUN_SECONDS are half of what is allowed.
+#: If the steps that are left make a run at most this many times as long, it takes them too: to
+#: begin and end another takes as long as some steps, and RUN_SECONDS is half of what is allowed.
 WITH_THE_REST = 2
 
 
@@ -44,7 +45,7 @@ class Pacing:
     def __init__(self, batch_size: int, products: int, committed: int = 0) -> None:
         self.batch_size = batch_size
         seconds = STEP_SECONDS + batch_size * (ROW_SECONDS + products * PRODUCT_SECONDS)
-        wanted = _wanted(committed * BYTE_SECONDS, FIRST_RUN_SECONDS)
+        wanted = seconds_of_run(committed * BYTE_SECONDS, FIRST_RUN_SECONDS)
         self.rows = int(wanted / seconds) * batch_size
 
     @property
@@ -58,12 +59,12 @@ class Pacing:
         Args:
             rows: how many rows its steps had.
             seconds: how long they took.
-            committing: how long it took to copy their result back, in seconds.
+            committing: how long it took to check and copy their result, in seconds.
         """
-        wanted = _wanted(committing, LONGEST_RUN_SECONDS)
+        wanted = seconds_of_run(committing, LONGEST_RUN_SECONDS)
         self.rows = int(rows * wanted / max(seconds, 1e-9))
 
 
-def _wanted(committing: float, longest: float) -> float:
-    """The seconds that a run should take whose result takes so many to take over."""
-    return max(RUN_SECONDS, min(COMMIT_TIMES * committing, longest))
+def seconds_of_run(between: float, longest: float, shortest: float = RUN_SECONDS) -> float:
+    """How long a run should take, if what is done between two runs takes `between` seconds."""
+    return max(shortest, min(COMMIT_TIMES * between, longest))

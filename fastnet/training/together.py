@@ -16,7 +16,7 @@ from fastnet.definition.optimizers import LBFGS
 from fastnet.errors import Diverged
 from fastnet.interrupts import DeferredInterrupt
 from fastnet.training.history import History
-from fastnet.training.pacing import COMMIT_TIMES, LONGEST_RUN_SECONDS, Pacing
+from fastnet.training.pacing import LONGEST_RUN_SECONDS, Pacing, seconds_of_run
 from fastnet.training.saving import Saver
 from fastnet.training.trainer import ORDER_ENTRIES, Trainer
 
@@ -95,7 +95,7 @@ class Pace:
         if self.seconds_of_row is None:
             return Pacing(batch_size, products).rows // members
         between = self.seconds_of_member * members
-        wanted = max(ROUND_SECONDS, min(COMMIT_TIMES * between, LONGEST_RUN_SECONDS))
+        wanted = seconds_of_run(between, LONGEST_RUN_SECONDS, ROUND_SECONDS)
         return int(wanted / self.seconds_of_row / members)
 
     def measured(self, members: int, rows: int, seconds: float, between: float) -> None:

@@ -134,8 +134,8 @@ class Trainer(Epochs):
         self.interrupts = interrupts or DeferredInterrupt()
         #: The backend's own copy of what is trained, between runs.
         self.state: State | None = None
-        #: Whether the state's memory is still that of the run before.
-        self.swapped = False
+        #: Whether the state's memory has still to become that of the fit, and how long that took.
+        self.swapped, self.copying = False, 0.0
         #: Entries of row order made ahead for one run.
         self.order_entries = ORDER_ENTRIES
         self.epoch_began = time.monotonic()
@@ -177,7 +177,8 @@ class Trainer(Epochs):
             trained = time.perf_counter()
             reported = self.commit(run, losses)
             committed = time.perf_counter()
-            self.pacing.measured(self.rows_of(run, losses), trained - began, committed - trained)
+            between = committed - trained + self.copying
+            self.pacing.measured(self.rows_of(run, losses), trained - began, between)
             self.record(reported, run)
             self._save_if_due()
             self._check_interrupt()
@@ -207,7 +208,9 @@ class Trainer(Epochs):
         if self.state is None or self.fit_state.edited:
             self.state = self._state()
         elif self.swapped:
+            began = time.perf_counter()
             np.copyto(self.state.memory, self.fit_state.memory)
+            self.copying = time.perf_counter() - began
         self.swapped = False
         return self.state, self._run(self._length(steps))
 
@@ -235,9 +238,9 @@ class Trainer(Epochs):
         return State(put(flat), put(memory), fit_state.updates)
 
     def _length(self, steps: int) -> int:
-        """How many of so many steps to ask for: up to where something has to be done.
+        """The length of the next run: `steps`, but not past where something is due.
 
-        If few more are left until then, they are taken along.
+        If only a few more steps are left until then, the run takes them too.
         """
         if self.objective.one_step_runs:
             return 1
@@ -251,7 +254,7 @@ class Trainer(Epochs):
         if self.order is not None:
             last = min(last, epoch + max(self.order_entries // self.rows, 1))
         left = int(last) * self.batches - self.fit_state.step
-        with_rest = WITH_THE_REST * steps if steps > 1 else 1  # a long step by itself
+        with_rest = WITH_THE_REST * steps if steps > 1 else 1  # not two steps that are long
         return max(left if left <= with_rest else steps, 1)
 
     def _run(self, steps: int) -> Run:
@@ -311,7 +314,7 @@ class Trainer(Epochs):
         if not _finite(flat, memory):
             return False
         self.flat[...] = flat
-        if memory is state.memory:  # on the host: swapped now, so that the last run copies nothing
+        if memory is state.memory:  # `next_run` copies, so after the last run nothing is copied
             self.fit_state.memory, state.memory = memory, self.fit_state.memory
             self.swapped = True
         else:
