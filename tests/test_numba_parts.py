@@ -26,7 +26,7 @@ def parts_of(network, rows, training, workers, copied, wide, options):
     from fastnet.contract.program import Run
     from fastnet_numba.layout import lay_out
     from fastnet_numba.run_tables import segments_of, tables_of
-    from fastnet_numba.training import PARTS, PREDICT, TASK, TRAIN, WORKERS
+    from fastnet_numba.training import COPIED, PARTS, PREDICT, TASK, TRAIN, WORKERS
     from fastnet_numba.workspace import Workspace
 
     names = set()
@@ -40,8 +40,13 @@ def parts_of(network, rows, training, workers, copied, wide, options):
     workspace = Workspace(layout, np.dtype(np.float32), address_of)
     assert (workspace.training if training else workspace.prediction) is not None
     run = replace(Run.whole_batch(rows), optimizer=fn.Adam(0.1), **options)
-    numbers = {TASK: TRAIN if training else PREDICT, WORKERS: workers, PARTS: workers}
-    tables_of(run, numbers, segments_of(plan), wide, layout.narrow, address_of, copied)
+    numbers = {
+        TASK: TRAIN if training else PREDICT,
+        WORKERS: workers,
+        PARTS: workers,
+        COPIED: int(copied),
+    }
+    tables_of(run, numbers, segments_of(plan), wide, layout.narrow, address_of)
     return names
 
 

@@ -288,12 +288,12 @@ class NumbaProgram(Program):
         losses = np.empty(run.steps)
         steps, int_table, float_table = tables_of(
             run,
-            self.numbers(task, run, rows, state.updates, parts, workers),
+            self.numbers(task, run, rows, state.updates, parts, workers)
+            | {training.COPIED: int(copied > 0)},
             self.segments,
             len(wide) > 0,
             layout.narrow,
             self.kernels.address_of,
-            copied > 0,
         )
         rows_of_run = self.flat_rows(data, run)
         shared = np.zeros(parts * CACHE_LINE_STRIDE)
@@ -303,7 +303,7 @@ class NumbaProgram(Program):
 
         def work(worker: int) -> None:
             began = time.thread_time() if workers > 1 else 0.0  # it takes microseconds
-            arena = workspace.borrow()
+            arena = workspace.borrow()  # here, so that workers clear new ones at the same time
             if copied:
                 own = copies[worker * self.stride :][:size]
                 own[:] = parameters
@@ -363,6 +363,7 @@ class NumbaProgram(Program):
             training.PARTS: parts,
             training.WORKERS: workers,
             training.IN_TEAM: 0,
+            training.COPIED: 0,
             training.TRAINED: self.plan.trained,
             training.SIZE_OF_PART: self.stride,
             training.SEGMENTS: len(self.segments) // 3,

@@ -43,7 +43,6 @@ def tables_of(
     wide: bool,
     narrow: bool,
     address_of: AddressOf,
-    copied: bool = False,
 ) -> tuple[Array, Array, Array]:
     """The tables of a run for the kernel: what each step has, the integers, the floats.
 
@@ -54,7 +53,6 @@ def tables_of(
         wide: whether sums of gradients are added up in float64.
         narrow: whether the rows are in the lanes.
         address_of: compiles or loads the parts of kernels that the run needs.
-        copied: whether each worker has a copy of the parameters.
     """
     steps = np.empty((run.steps, training.PER_STEP))
     steps[:, training.LEARNING_RATE] = run.learning_rate
@@ -73,6 +71,7 @@ def tables_of(
     task, updating = numbers[training.TASK], numbers[training.TASK] >= training.UPDATE
     with_gradients = task in (training.GRADIENT, training.TRAIN)
     together = task != training.PREDICT and numbers[training.WORKERS] > 1
+    copied = numbers[training.COPIED] != 0
     changed = penalized or run.clip_value is not None or run.clip_norm is not None
     # Copies are updated by what adds up the parts too, unless something comes between the two.
     added = with_gradients and numbers[training.PARTS] > 1 and (changed or not copied)

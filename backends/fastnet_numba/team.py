@@ -38,7 +38,8 @@ def _shapes(program: "NumbaProgram", size: int, slots: int) -> list[tuple[Any, t
     """The shared arrays: signals, what the parts find, the parameters, the optimizer's memory, the
     parts' gradients.
 
-    The parameters are a copy for each worker (see `exchange.py`); of too many there is one for all.
+    Two workers have a copy of the parameters each, unless these are too many; otherwise there is
+    one for all (see `gradients.copies_of`).
     """
     dtype, trained = program.dtype, program.plan.trained
     copied = copies_of(trained * dtype.itemsize, size)
@@ -75,7 +76,8 @@ def _train(
     try:
         trained = program.plan.trained
         mine = slice(*(trained * (team.rank + n) // size for n in (0, 1)))
-        if len(copies) > program.stride:  # one for each worker
+        copied = len(copies) > program.stride
+        if copied:
             parameters = copies[team.rank * program.stride :][:trained]
             parameters[:] = state.parameters
         else:
@@ -83,7 +85,7 @@ def _train(
             parameters[mine] = state.parameters[mine]
         memory[:, mine] = state.memory[:, mine]
         team.barrier()
-        losses = _follow(program, team.rank, size, found, state.updates, data, team_run)
+        losses = _follow(program, team.rank, size, found, copied, state.updates, data, team_run)
         if given_up[0]:
             raise FastnetError("another process of this training failed amid a run of steps.")
         state.parameters[...] = parameters
@@ -101,6 +103,7 @@ def _follow(
     rank: int,
     size: int,
     arrays: list[Array],
+    copied: bool,
     updates: int,
     data: Data,
     team_run: TeamRun,
@@ -115,16 +118,14 @@ def _follow(
     workspace = program.for_rows(most)
     layout = workspace.layout
     numbers = program.numbers(training.TRAIN, run, len(data), updates, size, size)
-    numbers |= {training.IN_TEAM: 1, training.BATCHES: len(cuts) - 1}
+    numbers |= {
+        training.IN_TEAM: 1,
+        training.BATCHES: len(cuts) - 1,
+        training.COPIED: int(copied),
+    }
     wide = program.wide_sums(training.TRAIN, most * size, size)
     steps, int_table, float_table = tables_of(
-        run,
-        numbers,
-        program.segments,
-        len(wide) > 0,
-        layout.narrow,
-        program.kernels.address_of,
-        len(copies) > program.stride,
+        run, numbers, program.segments, len(wide) > 0, layout.narrow, program.kernels.address_of
     )
     batches = np.arange(run.first_step, run.first_step + run.steps) % (len(cuts) - 1)
     steps[:, training.BEGIN] = cuts[batches]

@@ -35,15 +35,16 @@ PREDICT, LOSS_ONLY, GRADIENT, UPDATE, TRAIN = range(5)
 
 #: A run's integers. TRAINED is the length of the gradient, SIZE_OF_PART the distance between the
 #: parts' gradients, SEGMENTS how many stretches of the parameters have factors of their own.
-#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0. SWEEPS is 1
-#: where nothing but the optimizer needs the gradient, which is that of one part: see `sweep.py`.
+#: BATCHES are those of an epoch. IN_TEAM is 1 where the workers are processes, else 0; COPIED where
+#: two workers have a copy of the parameters each; SWEEPS where nothing but the optimizer needs the
+#: gradient, which is that of one part: see `sweep.py`.
 #: OPTIMIZER and those behind it are addresses, 0 for what the run does not need.
 (
-    TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM,
+    TASK, FIRST_STEP, STEPS, BATCH, BATCHES, ROWS, SEED, UPDATES, PARTS, WORKERS, IN_TEAM, COPIED,
     TRAINED, SIZE_OF_PART, SEGMENTS, SWEEPS,
     OPTIMIZER, SEGMENTS_UPDATED, PENALTIES, ENTRIES_CLIPPED, NORM_CLIPPED, WIDE_ADDED, WIDE_TAKEN,
     PARTS_ADDED, SYNCHRONIZED, COPIES_UPDATED, PREDICTED, INTEGERS,
-) = range(27)  # fmt: skip
+) = range(28)  # fmt: skip
 
 #: Its floats, before the optimizer's constants. Those of clipping are infinite for none.
 #: REPORTS_PENALTY is 1 or 0.
@@ -92,8 +93,8 @@ def follow(
         x, y, labels, weights, order: the data, flat: inputs, targets, class indices, weights of
             rows, and the order of the rows in all epochs of the run. All but x may be empty.
         shared: room for what the parts find, CACHE_LINE_STRIDE for each.
-        signals: see `barrier`; each worker counts on from its number there. Behind these stands,
-            for predictions, how many chunks of each part are taken.
+        signals: see `barrier`; each worker counts on from its number there. For predictions the
+            numbers of chunks that are taken, of each part, stand behind these.
         wide: zeros, as long as g, in float64: sums of chunks' gradients; empty for few chunks.
         worker: which of WORKERS this is.
 
@@ -113,7 +114,7 @@ def follow(
     constants = float_table[OPTIMIZER_CONSTANTS:]
     may_sweep = int_table[SWEEPS] != 0 and places[SWEEP] >= 0
     clipped = float_table[CLIP_VALUE] < math.inf or float_table[CLIP_NORM] < math.inf
-    copies, copied = p, task == TRAIN and workers > 1 and len(p) > stride
+    copies, copied = p, int_table[COPIED] != 0
     own_sum = np.int64(0)
     if copied:
         p = copies[worker * stride : (worker + 1) * stride]
@@ -149,7 +150,9 @@ def follow(
                     begin = start + (stop - start) * part // parts
                     end = start + (stop - start) * (part + 1) // parts
                 if task == LOSS_ONLY and part == first:
-                    origin = begin  # weights that stay packed are packed with this row
+                    # `forward` packs weights that stay packed with row 0: here with this worker's
+                    # first one. There is no dropout, which would need the number in the batch.
+                    origin = begin
                 own = part * stride
                 found = 0.0
                 waiting = 0  # rows whose gradient is in g, not in wide
