@@ -34,6 +34,7 @@ def test_weights_that_stay_packed_give_the_same_bits(dtype, threads, monkeypatch
     from fastnet_numba.ops.table import PANELS
     from fastnet_numba.simd.host import LANES
 
+    monkeypatch.setattr(layout, "MOST_ROWS", 256)  # so that there are several chunks in float64 too
     # Units that fill no panel, layers too small to pack, and a last chunk of a few rows.
     layers = [fn.Dense(397, "relu"), fn.Dense(517, "tanh", bias=False), fn.Dense(480), fn.Dense(3)]
     x = np.random.default_rng(1).standard_normal((1_029, 301)).astype(dtype)
@@ -45,6 +46,7 @@ def test_weights_that_stay_packed_give_the_same_bits(dtype, threads, monkeypatch
         first = model.predict(x)
         model.parameters["0.weight"] *= 2
         loss = model.evaluate(x[:700], np.zeros((700, 3)))
+        assert "evaluation_of_many" in vars(model.program.for_rows(-(-700 // threads)))  # was used
         found = first, model.predict(x), np.array(loss)
         layout = model.program.for_rows(512).layout
         tables = layout.packed_prediction, layout.packed_evaluation
@@ -90,7 +92,7 @@ FACTORS = fn.Network(40, [fn.Dense(1000, "relu", learning_rate_factor=0.5), fn.D
         ("one-less", network("one-less", 0.2), 2, {"l1": 0.01, "clip_norm": 0.5}),
         ("many", network("many"), 2, {"optimizer": "adam"}),
         ("many", FACTORS, 2, {"optimizer": "adam"}),
-        ("many", network("many"), 3, {"optimizer": "adam"}),  # never with copies
+        ("many", network("many"), 3, {"optimizer": "adam"}),  # without copies
     ],
     ids=["penalties", "plain", "factors", "three"],
 )
@@ -108,6 +110,9 @@ def test_one_worker_has_the_bits_of_several_with_and_without_copies(
         return model.parameters.flat
 
     together = trained()
+    monkeypatch.setattr(LoadMonitor, "workers", lambda self, parts: min(parts, 2))
+    assert_same_bits(trained(), together)  # three parts by two workers, with copies
+    monkeypatch.undo()
     monkeypatch.setattr(gradients, "COPIED_BYTES", 0)
     assert_same_bits(trained(), together)
     monkeypatch.setattr(LoadMonitor, "workers", lambda self, parts: 1)

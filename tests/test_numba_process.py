@@ -297,6 +297,18 @@ def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
     assert len(begun) > 1
 
 
+def test_a_prediction_does_without_threads_that_cannot_be_started(monkeypatch):
+    def refused(*given):
+        raise RuntimeError("can't start new thread")
+
+    net = fn.Network(600, [fn.Dense(5, "relu"), fn.Dense(3)])
+    x = np.resize(np.random.default_rng(1).standard_normal(4_001), (2_011, 600))
+    model = fn.Model(net, backend="numba", seed=1, threads=3)
+    wanted = model.predict(x)
+    monkeypatch.setattr(_thread, "start_new_thread", refused)
+    assert_same_bits(model.predict(x), wanted)
+
+
 def test_no_thread_is_listed_that_has_ended():
     before = threading.enumerate()
     x, y = fn.datasets.synthetic(3_000, 20, 1)
