@@ -223,8 +223,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                     checks.number(given, f"class_weight of {label!r}", least=0)
             by_class = compute_sample_weight(self.class_weight, y)
             weight = by_class if weight is None else weight * by_class
-            if not weight.any():
-                raise DataError("class_weight leaves no row of weight above 0 to train on.")
+            if not weight.any() or not np.isfinite(weight).all():
+                raise DataError(
+                    "class_weight leaves no row of weight above 0 to train on, or an infinite one, "
+                    "with sample_weight if that is given; give finite weights, some above 0."
+                )
         return X, self._as_labels(y), weight
 
     def _as_labels(self, y: Array) -> Array:

@@ -100,7 +100,8 @@ class Reader:
 
     Attributes:
         name: the table, as errors name it.
-        separated: whether a mark separates the columns, as in a CSV file.
+        separated: whether a mark separates the columns, as in a CSV file; known after the first
+            block.
         labels: the columns that hold row labels, and what they are; complete after the first
             block.
 
@@ -113,8 +114,7 @@ class Reader:
 
     def __init__(self, source: Any, separator: str | None = None) -> None:
         self.name = source_name(source)
-        in_file = isinstance(source, str | os.PathLike)
-        self.separated = in_file and not os.fspath(source).lower().endswith(".parquet")
+        self.separated = False
         self.labels: dict[str, str] = {}
         self._separator = csv_blocks.check_separator(separator)
         self._found = self._blocks(source)
@@ -157,6 +157,7 @@ class Reader:
         if not standard and os.path.isdir(path):
             raise DataError(f"{name} is a folder; give one file of it.")
         kind = ".csv" if standard else extension(path, "the table", ALSO_READ)
+        self.separated = kind != ".parquet"
         try:
             with nullcontext(sys.stdin.buffer) if standard else open(path, "rb") as file:
                 if kind != ".parquet":  # read once, from beginning to end, so that it may be a pipe
