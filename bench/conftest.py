@@ -227,7 +227,7 @@ _not_timed: list[str] = []
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """Leave out of what is changed in the working tree what reports are written to."""
+    """Record whether the code was changed since the commit; results and reports do not count."""
     from bench.records import changed
 
     commit_info["dirty"] = changed(config.rootpath)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 #: The ceiling of arithmetic in each dtype, as a record's `workload`.
 MATRIX_PRODUCT = {"float32": "matrix product", "float64": "matrix product, float64"}
 
-#: What `python -m bench` writes, in the folder `bench`.
+#: The files in the folder `bench` that `python -m bench` writes.
 WRITTEN = ("results/**", "**/REPORT.md", "**/TABLES.md", "**/charts/**")
 
 Kind = Literal["training", "prediction", "gradient", "process", "ceiling"]
@@ -83,9 +83,9 @@ class Record:
 
 
 def changed(folder: Path) -> bool:
-    """Whether tracked files of a repository are changed, but for results and reports.
+    """Whether tracked files of a repository have changed, apart from results and reports.
 
-    pytest-benchmark opens the file of results before it looks, and a report has several.
+    A benchmark writes those: pytest-benchmark opens its file before it asks.
     """
     status = ("git", "status", "--porcelain", "--untracked-files=no", "--", ".")
     written = (f":(exclude,glob)bench/{name}" for name in WRITTEN)

@@ -231,8 +231,10 @@ def test_chunks(
     compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
 
 
-def calls(threads: int, dtype: str, method: str, sizes: tuple[int, ...]) -> Callable[[], float]:
-    """A function that gives the seconds of three calls of 4,096 rows, after one to warm up."""
+def three_calls(
+    threads: int, dtype: str, method: str, sizes: tuple[int, ...]
+) -> Callable[[], float]:
+    """A function that makes three calls with 4,096 rows and returns their seconds."""
     model = fn.Model(relu(*sizes), backend="numba", dtype=dtype, seed=1, threads=threads)
     given = [a.astype(dtype)[: int(SHARE * 4_096)] for a in data(4_096, sizes[0], sizes[-1])]
     call = partial(getattr(model, method), *given[: 2 if method == "evaluate" else 1])
@@ -251,8 +253,11 @@ def calls(threads: int, dtype: str, method: str, sizes: tuple[int, ...]) -> Call
 def test_prediction_in_two_threads(
     busy: bool, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two threads' time divided by one's, alone and while another process computes."""
-    one, two = (calls(n, "float32", "predict", (512, 512, 512)) for n in (1, 2))
+    """Two threads' time divided by one's, alone and while another process computes.
+
+    No result is stored; times measured by hand are in bench/results/numba-2026-11-28.md.
+    """
+    one, two = (three_calls(n, "float32", "predict", (512, 512, 512)) for n in (1, 2))
     other = busy_process() if busy else None
     try:
         beside = "beside a busy process" if busy else "alone"
@@ -288,12 +293,12 @@ def test_panels(
     ((name, value),) = values.items()
     ours = getattr(layout, name)
 
-    def taking(value: int) -> Callable[[], float]:
+    def with_constant(value: int) -> Callable[[], float]:
         with constants(layout, **{name: value}):
-            return calls(1, dtype, method, (512, 512, 512))
+            return three_calls(1, dtype, method, (512, 512, 512))
 
     what = f"{method} 512-512-512 x 4096, {dtype}, {name} {value} over {ours}"
-    compare(benchmark, capsys, what, taking(value), taking(ours))
+    compare(benchmark, capsys, what, with_constant(value), with_constant(ours))
 
 
 @pytest.mark.parametrize("spins", [0, 300, 30_000])

@@ -9,20 +9,20 @@ from fastnet.errors import DefinitionError
 
 
 def fixed(name: str) -> Any:
-    """An attribute that stays as it was when the object was made; it stands in `_name`."""
+    """A read-only attribute, whose value is kept in `_name`."""
 
     def refuse(made: object, value: object) -> None:
         kind = type(made).__name__
         raise DefinitionError(
-            f"{name} cannot be set, to {value!r}: the {kind.lower()} is compiled and has its "
-            f"parameters as it was made; make another {kind}."
+            f"{name} cannot be set to {value!r}: the {kind.lower()} was compiled for the {name} "
+            f"that it has; make another {kind}."
         )
 
     return property(attrgetter(f"_{name}"), refuse)
 
 
 def checked(name: str, check: Callable[[Any, Any], Any]) -> Any:
-    """An attribute that becomes what `check(object, value)` returns; it stands in `_name`."""
+    """An attribute that is checked when it is set: `_name` becomes `check(object, value)`."""
 
     def assign(made: object, value: object) -> None:
         setattr(made, f"_{name}", check(made, value))
@@ -31,7 +31,7 @@ def checked(name: str, check: Callable[[Any, Any], Any]) -> Any:
 
 
 class Compiled:
-    """What a model and a population are made with, and stay."""
+    """The attributes that a model or a population is compiled for: read-only."""
 
     network: Network = fixed("network")
     dtype: str = fixed("dtype")

@@ -184,6 +184,7 @@ class Differentiable:
 
         Raises:
             DataError: if the arrays do not fit.
+            DefinitionError: for a negative penalty, or a `dropout_step` that no fit reaches.
         """
         check_encoded(self.table, encoded, "loss_and_gradient")
         penalties = (checks.number(l1, "l1", least=0), checks.number(l2, "l2", least=0))

@@ -26,7 +26,7 @@ def test_what_is_compiled_cannot_be_set(kind, name, value):
     made = kind(NETWORK, seed=[1]) if kind is fn.Population else kind(NETWORK, seed=1)
     before = getattr(made, name)
     with pytest.raises(
-        DefinitionError, match=f"{name} cannot be set.*make another {kind.__name__}"
+        DefinitionError, match=f"{name} cannot be set to .*make another {kind.__name__}"
     ):
         setattr(made, name, value)
     for one in (made, copy.copy(made), pickle.loads(pickle.dumps(made))):

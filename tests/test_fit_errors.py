@@ -91,3 +91,9 @@ def test_an_invalid_setting_is_refused_and_nothing_is_trained(options, says):
 def test_an_invalid_argument_is_refused_when_an_object_is_made(make_it, says):
     with pytest.raises(fn.DefinitionError, match=says):
         make_it()
+
+
+def test_a_dropout_step_that_no_fit_reaches_is_refused():
+    says = rf"dropout_step is {2**53}; it must be less than {2**53}"
+    with pytest.raises(fn.DefinitionError, match=says):
+        fn.Model(NETWORK, backend="numpy").loss_and_gradient(X, Y, dropout_step=2**53)

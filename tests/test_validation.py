@@ -90,14 +90,8 @@ def test_min_delta_decides_what_counts_as_better():
 
 
 CLASSES = fn.Network(4, [fn.Dense(3, "softmax")], "crossentropy")
-
-
 LABELS = fn.Network(4, [fn.Dense(3, "sigmoid")], "binary_crossentropy")
-
-
 NUMBERS = fn.Network(4, [fn.Dense(3)])
-
-
 MEANS = fn.Network(4, [fn.Dense(6)], "gaussian_nll")  # and variances
 
 

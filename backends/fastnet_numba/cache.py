@@ -161,7 +161,7 @@ class _Results(caching.CompileResultCacheImpl):
         """The compiled code of a file."""
         digest, code = payload
         if hashlib.sha256(code).digest() != digest:
-            raise ValueError("its digest is that of other code")
+            raise ValueError("the file is damaged: its digest does not match its code")
         return super().rebuild(target_context, pickle.loads(code))
 
 
@@ -178,10 +178,10 @@ class KernelCache(caching.FunctionCache):
     _impl_class = _Results
     in_use = False
 
-    def __init__(self, entry: Any, dtype: str, signals: HeldSignals) -> None:
+    def __init__(self, entry: Any, subfolder: str, signals: HeldSignals) -> None:
         before = numba.config.CACHE_DIR
-        # Apart by dtype: Numba writes an entry's index anew for each, with what it has read before.
-        numba.config.CACHE_DIR = str(folder() / dtype)
+        # One for each dtype: Numba writes an entry's index anew for each, with what it read before.
+        numba.config.CACHE_DIR = str(folder() / subfolder)
         try:
             super().__init__(entry.py_func)
         finally:

@@ -12,10 +12,10 @@ COPIED_BYTES = 2**23
 
 
 def copies_of(nbytes: int, workers: int) -> int:
-    """How many copies of so many bytes of parameters the workers of a run have; 0 for none.
+    """How many copies of so many bytes of parameters a run has: 2 for two workers, or 0.
 
-    More than two have none: each step would send the parameters through the memory to all others,
-    which is counted to take longer than what it spares (in the same file).
+    More workers have none: each would send its share through the memory to all others at each
+    step, which by calculation takes longer than it saves (in the same file).
     """
     return 2 if workers == 2 and nbytes <= COPIED_BYTES else 0
 

@@ -95,12 +95,13 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     doing = f"compile its kernel {_name(entry)} for {dtype.name}"
     # Numba stays unusable for the rest of the process if it is stopped while it loads or compiles.
     with _lock, HeldSignals() as signals:
-        cache = entry._cache = KernelCache(entry, _kept_for(entry, dtype), signals)
+        cache = entry._cache = KernelCache(entry, _folder_of(entry, dtype), signals)
         entry.disable_compile(False)
         with explained(doing), cache, _compiling(dtype):
             _compile(entry, signature)
         entry.disable_compile()
-        # Or Numba finds out in the first call, and raises a KeyError if that is interrupted.
+        # Numba would look for these conversions in the first call, where Ctrl-C becomes a KeyError.
+        # Only a writable array is ever converted: to the read-only one of the signature.
         given = tuple(
             kind.copy(readonly=False) if isinstance(kind, types.Array) else kind
             for kind in signature
@@ -109,10 +110,11 @@ def _ready(entry: Any, dtype: np.dtype[Any]) -> Any:
     return entry
 
 
-def _kept_for(entry: Any, dtype: np.dtype[Any]) -> str:
-    """The dtype that compiled code is for; "any" for what takes no numbers of one.
+def _folder_of(entry: Any, dtype: np.dtype[Any]) -> str:
+    """The folder of compiled code: its dtype's, or "any" for code whose arguments have no dtype.
 
-    Such code a process compiles for the first dtype only, so others have to find it, too.
+    A process compiles such code once, for the dtype that needs it first, and one that begins with
+    the other dtype must find it too.
     """
     one, other = (_signature(entry, np.dtype(name)) for name in ("float32", "float64"))
     return "any" if one == other else dtype.name

@@ -108,8 +108,9 @@ NARROW_ROWS = (1, 2, 8)
 
 #: Bytes of weights that stay packed for all chunks of a prediction or an evaluation, at most (a
 #: choice: the third cache should hold them), and rows of a prediction's chunk then. 4,096 rows of
-#: 512-512-512 take 1.03 times as long where each chunk packs them, and predictions in float64 1.04
-#: times; with 48 or 256 rows at most the same (bench/results/numba-panels-2026-11-29.json).
+#: 512-512-512 take 1.03 times as long where each chunk packs them; in float64 predictions take 1.04
+#: times, evaluations 1.01; with 48 or 256 rows at most 1.00 to 1.02 times
+#: (bench/results/numba-panels-2026-11-29.json).
 PANEL_BYTES, PANEL_ROWS = 2**23, 96
 
 
@@ -236,8 +237,9 @@ def _large(plan: Plan, blocks: Blocks, rows: int, itemsize: int) -> bool:
 
 
 def _panels(table: Array, arena: Arena, blocks: Blocks, itemsize: int) -> dict[int, int]:
-    """Places for weights that stay packed, by where these are among the parameters; no places if
-    there are too many.
+    """Where weights that stay packed go in the arena, by their places among the parameters.
+
+    Empty where they would take more than PANEL_BYTES.
     """
     rows, panel = table[0, CHUNK], PANEL * LANES[itemsize]
     entries = {

@@ -33,7 +33,8 @@ from fastnet_numba.simd.vectors import claim, flat
 def predict_chunk(ops, p, m, x, out, at, rows, ready):
     """Write the predictions for `rows` rows of `x`, flat, from row `at` on, into `out`, flat.
 
-    These are a chunk at most. `ready` is 0 for the first one in this arena.
+    These are a chunk at most. `ready` is 0 for the first one that a call computes in this arena:
+    weights that stay packed are packed then.
     """
 
 
@@ -82,15 +83,15 @@ def predict_parts(predicted, ops, p, m, x, out, rows, parts, first, signals, tak
     """Write the predictions for all chunks that no other worker takes.
 
     Each worker begins with a part of the rows of its own, and then helps with those of others. So
-    one that lacks a processor is waited for no longer than a chunk takes. The chunks, and so the
-    bits, are the same whoever takes them.
+    one that lacks a processor is waited for only until it has finished the chunk that it has begun.
+    The chunks, and so the bits, are the same whoever takes them.
 
     Args:
         predicted: the address for `predict_chunk`.
         ops, p, m, x, out: see there.
-        rows: all of them.
-        parts: of these.
-        first: the part to begin with.
+        rows: how many `x` has.
+        parts: how many parts these are divided into.
+        first: the part that this worker begins with.
         signals: how many chunks of each part are taken, CACHE_LINE_STRIDE apart.
         taken: where these numbers begin there.
     """
@@ -98,12 +99,12 @@ def predict_parts(predicted, ops, p, m, x, out, rows, parts, first, signals, tak
     for n in range(parts):
         part = (first + n) % parts
         place = taken + part * CACHE_LINE_STRIDE
-        end = rows * (part + 1) // parts
-        at = rows * part // parts + claim(signals, place) * chunk
+        begin, end = rows * part // parts, rows * (part + 1) // parts
+        at = begin + claim(signals, place) * chunk
         while at < end:
             predict_chunk(predicted, ops, p, m, x, out, at, min(chunk, end - at), ready)
             ready = np.int64(1)
-            at = rows * part // parts + claim(signals, place) * chunk
+            at = begin + claim(signals, place) * chunk
 
 
 @inlined

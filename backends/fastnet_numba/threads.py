@@ -50,21 +50,24 @@ def in_threads(
     optional: bool = False,
     listed: bool = False,
 ) -> bool:
-    """Do `work(0)` here and `work(1)`, ... in threads that are started for it and end with it.
+    """Do `work(0)` here and `work(1)`, ... in threads that are started for it.
 
-    No thread is kept for the next call, so that a fork finds none missing.
+    No thread is kept for the next call, so that a fork finds none missing. One that the system
+    starts only after the call has returned does nothing.
 
     Args:
         work: is given a worker's number; it must end early where `give_up[0]` is not 0.
         workers: how many.
-        give_up: `(n,)` int64; its first number is set to 1 where a worker failed or did not start.
-        optional: whether `work(0)` also does what others have not begun. Then these may be missing,
-            and one that the system has not let run until `work(0)` ends is not waited for.
-        listed: whether `threading` is told of the threads: for work that may ask it for its thread,
-            as `logging` does. Others it would list for ever then.
+        give_up: `(n,)` int64; its first number is set to 1 where a worker failed, or could not be
+            started although it is not optional.
+        optional: whether `work(0)` also does what others have not begun. Then threads may be
+            missing, and one that has not begun when `work(0)` ends is not waited for.
+        listed: whether the threads are made by `threading`. They must be if the work may call
+            `threading.current_thread`, as `logging` does: it would keep an entry for any other
+            thread for ever.
 
     Returns:
-        False if the system could not start all threads; those that ran have given up then.
+        False if a thread could not be started and is not optional; those that ran have given up.
 
     Raises:
         BaseException: what `work` raised in any thread, or Ctrl-C here.

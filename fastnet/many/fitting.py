@@ -1,4 +1,4 @@
-"""A fit of all members: its settings and rows, checked; the states that it begins with; its run."""
+"""A fit of all members: its checked settings and rows, its first states, and its run."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -126,7 +126,7 @@ class PreparedFit(Record):
         checkpoint: Checkpoint | None = None,
         resume: bool = False,
     ) -> None:
-        """Train the members, and leave them their histories and what they may go on from.
+        """Train the members, and set the population's histories, `diverged` and `last_fits`.
 
         Args:
             population: the members.

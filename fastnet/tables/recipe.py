@@ -49,7 +49,7 @@ _DEFAULTS = {
     "regression": _Defaults(steps=20_000, epochs=(30, 400), penalty=5.0),
 }
 
-#: The settings in whose place `layers` stands.
+#: The settings that `layers` replaces.
 IN_LAYERS = ("hidden", "activation", "dropout")
 
 #: The treatments of missing values.
@@ -203,6 +203,7 @@ class Recipe(Record):
                 f"layers is {self.layers!r}; it must be a tuple of layers as in Network.spec: "
                 "({'type': 'dense', 'units': 64},)."
             )
+        # A setting that is given at its default looks like one that is not.
         forms = (*IN_LAYERS, "layers")
         check_layers([key for key in forms if getattr(self, key) != getattr(Recipe, key)])
         if self.l2 is not None:
@@ -305,14 +306,14 @@ class Recipe(Record):
 
 
 def check_layers(given: Iterable[str], where: str = "") -> None:
-    """Make sure that the hidden layers are given in one form only.
+    """Make sure that the hidden layers are given by `layers` or by the settings that it replaces.
 
     Args:
-        given: the settings that are.
-        where: what the error begins with.
+        given: the names of the settings that are given.
+        where: the beginning of the error's message.
 
     Raises:
-        DefinitionError: if they are given in both.
+        DefinitionError: if both are given.
     """
     given = set(given)
     if "layers" in given and (both := [key for key in IN_LAYERS if key in given]):
