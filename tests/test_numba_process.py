@@ -1,6 +1,7 @@
 """The Numba backend among processes and threads: caches, forks, busy machines."""
 
 import _thread
+import os
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,29 @@ def test_where_no_thread_can_be_started_one_does_all(monkeypatch):
     monkeypatch.setattr(_thread, "start_new_thread", refused)
     assert_same_bits(fitted(threads=3), wanted)
     assert len(begun) > 1
+
+
+def test_as_many_workers_as_processors_begin_on_one_each(monkeypatch):
+    from fastnet_numba import threads
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 9}, raising=False)
+    monkeypatch.setattr(threads, "_current_processor", lambda: lambda: 5)
+    moved = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, to: moved.append(to), raising=False)
+    assert threads.processors_for(2) == threads.processors_for(4) == []
+    assert threads.processors_for(3) == [3, 9]
+    assert threads.in_threads(lambda worker: None, 3, np.zeros(1, np.int64))
+    assert sorted(map(sorted, moved)) == [[3], [3, 5, 9], [3, 5, 9], [9]]
+
+
+def test_workers_do_without_processors_that_a_sandbox_keeps(monkeypatch):
+    def refused(pid, to):
+        raise PermissionError
+
+    wanted = fitted(threads=2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    assert_same_bits(fitted(threads=2), wanted)
 
 
 def test_a_prediction_does_without_threads_that_cannot_be_started(monkeypatch):
