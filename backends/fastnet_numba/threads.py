@@ -57,10 +57,10 @@ def _current_processor() -> Callable[[], int] | None:
 def processors_for(workers: int) -> list[int]:
     """A processor for each worker but the first, which stays; none where the system places them.
 
-    The system may start a thread behind the one that starts it, on the same processor, and leave it there
-    for nearly all of a run: with two processors, a step of 784-128-10 then takes 1.6 times as long
-    (bench/results/numba-2026-11-28.md). So where there are as many workers as processors, each has
-    its own. Where there are more processors, the system knows better which of them are free.
+    The system may start a thread behind the one that starts it, on the same processor, and leave it
+    there for nearly all of a run: with two processors, a step of 784-128-10 then takes 1.6 times as
+    long (bench/results/numba-2026-11-28.md). So where there are as many workers as processors, each
+    has its own. Where there are more processors, the system knows better which of them are free.
     """
     if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
         return []
