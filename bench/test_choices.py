@@ -169,9 +169,18 @@ def test_second_thread(
     )
 
 
-def busy_process() -> "subprocess.Popen[bytes]":
-    """A process that computes until it is killed."""
-    return subprocess.Popen([sys.executable, "-c", "while True: pass"])
+@contextmanager
+def busy_process(wanted: bool = True) -> Iterator[None]:
+    """Beside a process that computes, inside a `with` block; beside none if it is not wanted."""
+    if not wanted:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("batch", [32, 256])
@@ -180,8 +189,7 @@ def test_beside_a_busy_process(
 ) -> None:
     """Two threads' time divided by one's while another process computes (`threads.LoadMonitor`)."""
     network = relu(32, 64, 64, 1)
-    busy = busy_process()
-    try:
+    with busy_process():
         compare(
             benchmark,
             capsys,
@@ -189,9 +197,6 @@ def test_beside_a_busy_process(
             lambda: fit(network, 40 * batch, batch, 8e9, threads=2),
             lambda: fit(network, 40 * batch, batch, 8e9),
         )
-    finally:
-        busy.kill()
-        busy.wait()
 
 
 CHUNKS = [
@@ -258,15 +263,10 @@ def test_prediction_in_two_threads(
     No result is stored; times measured by hand are in bench/results/numba-2026-11-28.md.
     """
     one, two = (three_calls(n, "float32", "predict", (512, 512, 512)) for n in (1, 2))
-    other = busy_process() if busy else None
-    try:
+    with busy_process(busy):
         beside = "beside a busy process" if busy else "alone"
         what = f"predict 512-512-512 x 4096, {beside}: 2T / 1T"
         compare(benchmark, capsys, what, two, one)
-    finally:
-        if other is not None:
-            other.kill()
-            other.wait()
 
 
 @pytest.mark.parametrize(
@@ -334,15 +334,10 @@ def test_spins(
 
         return seconds
 
-    others = busy_process() if busy else None
-    try:
+    with busy_process(busy):
         beside = "beside a busy process" if busy else "alone"
         what = f"{times:,} barriers {beside}, {spins} spins over {SPINS}"
         compare(benchmark, capsys, what, meeting(spins), meeting(SPINS))
-    finally:
-        if others is not None:
-            others.kill()
-            others.wait()
 
 
 @pytest.mark.parametrize(
@@ -378,15 +373,10 @@ def test_load_monitor(
             return fit(network, 10_240, 256, 4e9, threads=2)
 
     ours = getattr(LoadMonitor, name)
-    others = busy_process() if busy else None
-    try:
+    with busy_process(busy):
         beside = "beside a busy process" if busy else "alone"
         what = f"32-64-64-1 x 256 {beside}, {name} {value} over {ours}"
         compare(benchmark, capsys, what, lambda: with_value(value), lambda: with_value(ours))
-    finally:
-        if others is not None:
-            others.kill()
-            others.wait()
 
 
 @pytest.mark.parametrize(
